@@ -1,0 +1,165 @@
+"""From YAML files and overrides to a validated configuration: Hydra composes, pydantic validates."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
+from pydantic import ValidationError
+from yaml import YAMLError
+
+import expkit
+from expkit.config.explain import explain
+from expkit.config.schema import Config
+from expkit.errors import ConfigError, Problem, did_you_mean, listed
+
+__all__ = ["builtin_conf", "compose_plain", "load", "plain_yaml", "primary_conf", "read", "search_path", "validate"]
+
+Plain = dict[str, Any]
+
+
+def builtin_conf() -> Path:
+    """Return the folder of the configuration files that come with expkit: in the package, else in the checkout."""
+    package = Path(expkit.__file__).resolve().parent
+    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
+
+
+def primary_conf() -> Path:
+    """Return the folder that Hydra reads first: ``conf`` where the program was started, else the built-in one."""
+    own = Path.cwd() / "conf"
+    return own.resolve() if own.is_dir() else builtin_conf()
+
+
+def search_path(config_dirs: Sequence[str] = ()) -> list[str]:
+    """Return the override that adds the other folders to Hydra's search path, as a list of no or one item."""
+    others = [Path(folder).resolve() for folder in config_dirs]
+    others += [builtin_conf()] if primary_conf() != builtin_conf() else []
+    return [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in others)}]"] if others else []
+
+
+def load(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Config:
+    """Return the validated configuration of a list of overrides.
+
+    Raises:
+        ConfigError: with every mistake found.
+    """
+    try:
+        return validate(_plain(_compose(overrides, config_dirs)))
+    except ConfigCompositionException as error:
+        raise _composition_error(error, overrides, config_dirs) from None
+
+
+def compose_plain(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> DictConfig:
+    """Return what Hydra composes, with Hydra's own settings under ``hydra``."""
+    return _compose(overrides, config_dirs, with_hydra=True)
+
+
+def validate(raw: Plain) -> Config:
+    """Return the validated configuration of plain data.
+
+    Raises:
+        ConfigError: with every mistake found.
+    """
+    try:
+        return Config.model_validate_json(json.dumps(raw))
+    except ValidationError as error:
+        raise ConfigError(*explain(error, raw, Config)) from None
+
+
+def read(path: Path) -> Config:
+    """Return the validated configuration of one composed YAML file, as a run keeps it.
+
+    Raises:
+        ConfigError: the file is not a configuration.
+    """
+    try:
+        content = OmegaConf.load(path)
+        return validate(OmegaConf.to_container(content, resolve=True))  # type: ignore[arg-type]
+    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(Problem(str(path), f"not a readable configuration: {_first_line(error)}")) from None
+
+
+def plain_yaml(config: Config) -> str:
+    """Return a configuration as YAML: every field, also those left at their defaults."""
+    return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json", by_alias=True, serialize_as_any=True)))
+
+
+def _compose(overrides: Sequence[str], config_dirs: Sequence[str], *, with_hydra: bool = False) -> DictConfig:
+    for folder in config_dirs:
+        if not Path(folder).is_dir():
+            raise ConfigError(Problem("--config-dir", f"no folder {folder}"))
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(primary_conf()), version_base="1.3"):
+            words = [*search_path(config_dirs), *overrides]
+            return compose("config", overrides=words, return_hydra_config=with_hydra)
+    except OverrideParseException as error:
+        raise ConfigError(
+            Problem("command line", f"cannot read the override '{error.override}'; write path.to.key=VALUE")
+        ) from None
+    except MissingConfigException as error:
+        raise _missing_file(error) from None
+    except ConfigCompositionException as error:
+        if isinstance(error.__cause__, YAMLError):
+            raise ConfigError(Problem("configuration", _first_line(error.__cause__))) from None
+        raise
+    except YAMLError as error:
+        raise ConfigError(Problem("configuration", " ".join(str(error).split()))) from None
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(Problem("configuration", _first_line(error))) from None
+
+
+def _plain(config: DictConfig) -> Plain:
+    try:
+        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+    except MissingMandatoryValue as error:
+        raise ConfigError(Problem(str(error.full_key), f"missing: give it with {error.full_key}=VALUE")) from None
+    except InterpolationResolutionError as error:
+        raise ConfigError(Problem(str(error.full_key), _first_line(error))) from None
+    except OmegaConfBaseException as error:
+        raise ConfigError(Problem(str(error.full_key or "configuration"), _first_line(error))) from None
+
+
+def _missing_file(error: MissingConfigException) -> ConfigError:
+    name = str(error.missing_cfg_file)
+    if not error.options:
+        return ConfigError(Problem("configuration", _first_line(error)))
+    group, _, option = name.removesuffix(".yaml").rpartition("/")
+    options = [str(choice) for choice in error.options]
+    return ConfigError(
+        Problem(group, f"no file '{option}' in this group{did_you_mean(option, options) or ';'} allowed: {listed(options)}")
+    )
+
+
+def _composition_error(
+    error: ConfigCompositionException, overrides: Sequence[str], config_dirs: Sequence[str]
+) -> ConfigError:
+    """Explain a key that no file mentions: by its model where it is wrong, by the way to add it where it is right."""
+    asked = re.search(r"Could not (?:override|delete|append)[^'\"]*['\"]([^'\"]+)['\"]", str(error))
+    key = asked[1].split("=")[0].split("@")[0] if asked else "configuration"
+    forced = [
+        f"++{word}" if "=" in word and word[0] not in "+~" and word.split("=")[0] == key else word for word in overrides
+    ]
+    if forced == list(overrides):
+        return ConfigError(Problem(key, _first_line(error)))
+    try:
+        validate(_plain(_compose(forced, config_dirs)))
+    except ConfigError as explained:
+        return explained
+    except ConfigCompositionException as another:
+        return _composition_error(another, forced, config_dirs)
+    word = next(word for word in overrides if word.startswith(f"{key}="))
+    return ConfigError(Problem(key, f"no configuration file mentions this key; to add it write +{word}"))
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,274 @@
+"""The sections of the configuration, a frozen model each."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+import expkit.network.layers  # noqa: F401  # registers the kinds of layers
+from expkit.data.sources import Source
+from expkit.network.layer import AnyInitializer, AnyLayer, DType, Regularizer
+from expkit.registry import KindsOf, Section
+from expkit.training.losses import Loss
+from expkit.training.metrics import Metric
+from expkit.training.optimizers import Optimizer
+
+__all__ = [
+    "Config",
+    "DataConfig",
+    "EmaConfig",
+    "ExportConfig",
+    "InputConfig",
+    "NetworkConfig",
+    "PairsConfig",
+    "RenameRule",
+    "RestoreConfig",
+    "RunConfig",
+    "SplitConfig",
+    "TrackingConfig",
+    "TrainConfig",
+    "VariableRule",
+]
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class RunConfig(Section):
+    """The run: its name, its seed, its place."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")
+    """Name of the run, part of its folder's name."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seed of initial values, batch order and dropout; the same seed gives the same numbers."""
+    folder: str = "runs"
+    """Folder that holds all runs and the local MLflow store."""
+    resume: str | None = None
+    """Run folder to continue, or ``auto`` for the newest unfinished run of this configuration."""
+
+
+class InputConfig(Section):
+    """An input of the network: a field of the data."""
+
+    shape: tuple[int | None, ...]
+    """Sizes without the batch; ``null`` where a size varies."""
+    dtype: DType = "float32"
+    """Type of the values."""
+
+
+class VariableRule(Section):
+    """Settings for every variable whose whole name matches a regular expression; later rules win."""
+
+    variables: str
+    """Regular expression, matched against the whole name."""
+    initializer: AnyInitializer | None = None
+    """Initial values, in place of the layer's."""
+    regularizer: Regularizer | None = None
+    """Penalty, in place of the layer's."""
+    trainable: bool | None = None
+    """Whether training changes the variables, in place of the layer's."""
+
+
+class NetworkConfig(Section):
+    """The network: inputs, layers by name in order, outputs."""
+
+    inputs: dict[str, InputConfig] = Field(min_length=1)
+    """Inputs by name; each is a field of the data."""
+    variables: dict[str, str] = {}
+    """Names for variables, by what layers call them, for the whole network."""
+    rules: dict[str, VariableRule] = {}
+    """Settings by regular expression over variable names; each rule has a name to reach it by."""
+    layers: dict[str, AnyLayer] = Field(min_length=1)
+    """Layers by name, in order."""
+    outputs: dict[str, str] = Field(min_length=1)
+    """Layers that are outputs, by the output's name."""
+
+
+class SplitConfig(Section):
+    """Which examples train, choose and score: each a fraction of all (shuffled) or a range of indices (as they are)."""
+
+    train: float | tuple[int, int] = 0.7
+    """Fraction, or ``[first, after_last]``."""
+    valid: float | tuple[int, int] | None = None
+    """Fraction, or ``[first, after_last]``; ``null`` for no validation."""
+    test: float | tuple[int, int] = 0.2
+    """Fraction, or ``[first, after_last]``."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seed of the shuffle before fractions are cut."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> SplitConfig:
+        parts = [part for part in (self.train, self.valid, self.test) if part is not None]
+        fractions = [part for part in parts if isinstance(part, float | int)]
+        ranges = sorted(part for part in parts if isinstance(part, tuple))
+        if fractions and ranges:
+            raise ValueError("fractions and index ranges cannot be mixed; give all parts the same way")
+        if any(not 0 < part <= 1 for part in fractions) or sum(fractions) > 1 + 1e-9:
+            raise ValueError(f"fractions must lie in (0, 1] with a sum of at most 1, got {fractions}")
+        if any(not 0 <= first < after for first, after in ranges):
+            raise ValueError(f"an index range is [first, after_last] with 0 <= first < after_last, got {ranges}")
+        for (_, after), (first, _) in zip(ranges, ranges[1:], strict=False):
+            if first < after:
+                raise ValueError(f"index ranges overlap, so training would see scored examples: {ranges}")
+        return self
+
+
+class PairsConfig(Section):
+    """Pairs of examples of each part of the split: fields ``left``, ``right`` and ``label`` (1: the same label)."""
+
+    field: str = "image"
+    """Field whose values are paired."""
+    label: str = "label"
+    """Field that tells whether a pair is the same."""
+    per_example: Positive = 4
+    """Pairs per example, half of them the same (as near as it goes)."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seed of the pairing."""
+
+
+class DataConfig(Section):
+    """The data: a source, its split, its preparation."""
+
+    source: Annotated[Source, KindsOf("source")]
+    """Where examples come from."""
+    split: SplitConfig
+    """Which examples train, choose and score."""
+    standardize: tuple[str, ...] = ()
+    """Fields shifted and scaled to mean 0 and spread 1 per value, fitted on the training examples only."""
+    pairs: PairsConfig | None = None
+    """Whether to pair examples, after the split."""
+
+
+class TrainConfig(Section):
+    """The training loop."""
+
+    steps: int = Field(ge=0)
+    """Steps to train; 0 to evaluate and freeze what was restored."""
+    batch_size: Positive
+    """Examples per step."""
+    log_every_steps: Positive = 100
+    """Steps between two points of training metrics."""
+    evaluate_every_steps: Positive = 500
+    """Steps between two evaluations on the validation part."""
+    evaluation_batch_size: Positive = 1000
+    """Examples per evaluation batch."""
+    save_every_steps: Positive = 500
+    """Steps between two checkpoints; the last step is always saved."""
+    keep_last: Positive = 3
+    """Newest checkpoints kept."""
+    best_metric: str | None = None
+    """Validation metric whose best checkpoint is kept too, such as ``valid/accuracy``; ``null`` for none."""
+    best_mode: Literal["max", "min"] = "max"
+    """Whether the best is the largest or the smallest."""
+    losses: dict[str, Annotated[Loss, KindsOf("loss")]] = Field(min_length=1)
+    """Losses by name."""
+    metrics: dict[str, Annotated[Metric, KindsOf("metric")]] = {}
+    """Metrics by name."""
+
+
+class EmaConfig(Section):
+    """Exponential moving averages of trained variables (``tf.train.ExponentialMovingAverage``)."""
+
+    enabled: bool = True
+    """Whether averages are kept."""
+    decay: float = Field(default=0.99, gt=0, lt=1)
+    """How much of the average stays at each step."""
+    num_updates: bool = True
+    """Whether the decay is at most ``(1 + step) / (10 + step)``, so that early averages move fast."""
+    variables: str = ".*"
+    """Regular expression over whole names of trained variables to average."""
+    start_step: int = Field(default=0, ge=0)
+    """Step until which the average is the variable itself."""
+
+
+class RenameRule(Section):
+    """A rule from a checkpoint's name to a variable's name; exactly one of ``name`` and ``pattern``."""
+
+    name: str | None = None
+    """Name in the checkpoint."""
+    pattern: str | None = None
+    r"""Regular expression over whole names in the checkpoint; ``to`` may use its groups, as ``\1``."""
+    to: str
+    """Name of the variable."""
+
+    @model_validator(mode="after")
+    def _one(self) -> RenameRule:
+        if (self.name is None) == (self.pattern is None):
+            raise ValueError("a rename rule needs exactly one of 'name' (exact) and 'pattern' (regular expression)")
+        return self
+
+
+class RestoreConfig(Section):
+    """What to load before training when the run has no checkpoint of its own."""
+
+    from_: str | None = Field(default=None, alias="from")
+    """Checkpoint prefix, checkpoint folder or run folder; ``null`` to start from initial values."""
+    weights: Literal["raw", "ema"] = "raw"
+    """``ema`` loads the averages straight into the variables."""
+    rename: tuple[RenameRule, ...] = ()
+    """Rules, in order, for names that differ."""
+    keep_initial: tuple[str, ...] = ()
+    """Regular expressions over whole names of variables that keep their initial values."""
+
+
+class ExportConfig(Section):
+    """The frozen graph."""
+
+    enabled: bool = True
+    """Whether the run ends with a frozen graph."""
+    weights: Literal["auto", "raw", "ema"] = "auto"
+    """Which values are frozen; ``auto`` takes the averages where they are kept."""
+    checkpoint: Literal["latest", "best"] = "latest"
+    """Which checkpoint is frozen."""
+    tolerance: float = Field(default=1e-5, gt=0)
+    """Largest difference allowed between the frozen graph's outputs and the evaluation graph's."""
+
+
+class TrackingConfig(Section):
+    """MLflow."""
+
+    enabled: bool = True
+    """Whether the run is recorded."""
+    uri: str | None = None
+    """Tracking store; ``null`` for a SQLite store in the run folder's parent."""
+    experiment: str = Field(default="expkit", min_length=1)
+    """Name of the MLflow experiment."""
+
+
+class Config(Section):
+    """An experiment."""
+
+    run: RunConfig
+    network: NetworkConfig
+    data: DataConfig
+    optimizer: Annotated[Optimizer, KindsOf("optimizer")]
+    train: TrainConfig
+    ema: EmaConfig
+    restore: RestoreConfig
+    export: ExportConfig
+    tracking: TrackingConfig
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Config:
+        if self.export.weights == "ema" and not self.ema.enabled:
+            raise ValueError("export.weights is 'ema' but ema.enabled is false; allowed then: auto, raw")
+        return self
+
+
+def models() -> tuple[type[BaseModel], ...]:
+    """Return the models of all sections that are not kinds, for the reference."""
+    return (
+        RunConfig,
+        NetworkConfig,
+        InputConfig,
+        VariableRule,
+        DataConfig,
+        SplitConfig,
+        PairsConfig,
+        TrainConfig,
+        EmaConfig,
+        RestoreConfig,
+        RenameRule,
+        ExportConfig,
+        TrackingConfig,
+    )

@@ -1,0 +1,1 @@
+"""Data: sources of named arrays, and their way to batches."""

@@ -1,0 +1,216 @@
+"""Sources of examples: named NumPy arrays whose first dimension counts examples."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import zipfile
+import zlib
+from abc import abstractmethod
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from expkit.errors import DataError, did_you_mean, listed
+from expkit.registry import Kind, register
+
+__all__ = ["Arrays", "Source", "read_idx"]
+
+Arrays = dict[str, np.ndarray]
+"""Fields by name; every array has the same first dimension."""
+
+_IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+class Source(Kind):
+    """Where examples come from."""
+
+    family: ClassVar[str] = "source"
+
+    @abstractmethod
+    def load(self) -> Arrays:
+        """Return all examples.
+
+        Raises:
+            DataError: a file is missing, damaged or not what it should be.
+        """
+
+
+def _existing(path: str, field: str) -> Path:
+    file = Path(path).expanduser()
+    if not file.is_file():
+        near = did_you_mean(file.name, (p.name for p in file.parent.iterdir())) if file.parent.is_dir() else ""
+        raise DataError.at(
+            f"data.source.{field}",
+            f"no file {file}{near}; give the path of an existing file with data.source.{field}=PATH",
+        )
+    return file
+
+
+@register
+class Digits(Source):
+    """scikit-learn's handwritten digits: 1,797 images of 8 by 8 pixels from 0 to 16, and their labels 0 to 9.
+
+    Fields: ``image`` [1797, 64] float32 (or [1797, 8, 8, 1] as images), ``label`` [1797] int64.
+    """
+
+    kind: Literal["digits"] = "digits"
+    flat: bool = True
+    """Whether an image is one row of 64 pixels; otherwise [8, 8, 1]."""
+
+    def load(self) -> Arrays:
+        """Return the embedded data set."""
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        images = np.asarray(digits.data, np.float32)
+        return {
+            "image": images if self.flat else images.reshape(-1, 8, 8, 1),
+            "label": np.asarray(digits.target, np.int64),
+        }
+
+
+@register
+class Idx(Source):
+    """Images and labels in the IDX format of MNIST, plain or gzipped.
+
+    Fields: ``image`` float32, bytes divided by 255, [examples, pixels] or [examples, height, width, 1];
+    ``label`` [examples] int64.
+    """
+
+    kind: Literal["idx"] = "idx"
+    images: str
+    """File of images (magic 0x00000803)."""
+    labels: str
+    """File of labels (magic 0x00000801)."""
+    flat: bool = True
+    """Whether an image is one row of pixels; otherwise [height, width, 1]."""
+
+    def load(self) -> Arrays:
+        """Return both files' examples."""
+        images = read_idx(self.images, "images", dimensions=3)
+        labels = read_idx(self.labels, "labels", dimensions=1)
+        if len(images) != len(labels):
+            raise DataError.at(
+                "data.source", f"{self.images} has {len(images)} images but {self.labels} has {len(labels)} labels"
+            )
+        pixels = images.astype(np.float32) / np.float32(255 if images.dtype == np.uint8 else 1)
+        shape = (len(images), -1) if self.flat else (*images.shape, 1)
+        return {"image": pixels.reshape(shape), "label": labels.astype(np.int64)}
+
+
+def read_idx(path: str, field: str, *, dimensions: int) -> np.ndarray:
+    """Return the array of an IDX file, gzipped or plain.
+
+    Raises:
+        DataError: the file is missing, its magic number is not IDX's or names other dimensions, or its length is not
+            what its header says.
+    """
+    file = _existing(path, field)
+    at = f"data.source.{field}"
+    try:
+        content = file.read_bytes()
+        if content[:2] == b"\x1f\x8b":
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError.at(at, f"{file} cannot be read ({error}); it is truncated or damaged, fetch it again") from None
+    header = 4 + 4 * dimensions
+    magic = content[:4]
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_TYPES or magic[3] != dimensions:
+        wanted = f"0x000008{dimensions:02x}"
+        raise DataError.at(
+            at, f"{file} is not an IDX file of {dimensions} dimension(s): magic 0x{magic.hex()}, wanted {wanted}"
+        )
+    dtype = np.dtype(_IDX_TYPES[magic[2]])
+    shape = tuple(int(size) for size in np.frombuffer(content[4:header], ">u4")) if len(content) >= header else ()
+    wanted_bytes = header + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize if shape else header
+    if len(content) != wanted_bytes or not shape:
+        raise DataError.at(
+            at, f"{file} is truncated or damaged: {len(content)} bytes, its header says {wanted_bytes}; fetch it again"
+        )
+    return np.frombuffer(content, dtype, offset=header).reshape(shape)
+
+
+@register
+class Npz(Source):
+    """Arrays of a NumPy ``.npz`` file, each a field."""
+
+    kind: Literal["npz"] = "npz"
+    path: str
+    """The file."""
+    fields: dict[str, str] = {}
+    """Field names by array name, for the arrays to take; all, under their own names, when not given."""
+
+    def load(self) -> Arrays:
+        """Return the arrays."""
+        file = _existing(self.path, "path")
+        try:
+            with np.load(file, allow_pickle=False) as content:
+                arrays = {name: content[name] for name in content.files if not self.fields or name in self.fields}
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            raise DataError.at("data.source.path", f"{file} is not a readable .npz file: {error}") from None
+        if missing := [name for name in self.fields if name not in arrays]:
+            raise DataError.at("data.source.fields", f"no array {listed(missing)} in {file}")
+        arrays = {self.fields.get(name, name): array for name, array in arrays.items()}
+        if not arrays or any(array.ndim == 0 for array in arrays.values()):
+            raise DataError.at("data.source.path", f"{file} needs arrays with a first dimension that counts examples")
+        if len({len(array) for array in arrays.values()}) > 1:
+            sizes = listed(f"{name} {len(array)}" for name, array in arrays.items())
+            raise DataError.at("data.source.path", f"the arrays of {file} differ in their number of examples: {sizes}")
+        return arrays
+
+
+@register
+class Csv(Source):
+    """Rows of a CSV file with a header: feature columns as one float32 field, one column as the label."""
+
+    kind: Literal["csv"] = "csv"
+    path: str
+    """The file."""
+    label: str
+    """Column that becomes the field ``label`` (int64 where every value is a whole number, float32 otherwise)."""
+    features: tuple[str, ...] = ()
+    """Columns that become the field ``features`` [examples, columns]; all others when not given."""
+    delimiter: str = ","
+    """Character between columns."""
+
+    def load(self) -> Arrays:
+        """Return ``features`` and ``label``."""
+        file = _existing(self.path, "path")
+        try:
+            with file.open(newline="", encoding="utf-8") as lines:
+                header, *rows = [row for row in csv.reader(lines, delimiter=self.delimiter) if row] or [[]]
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise DataError.at("data.source.path", f"{file} is not a readable CSV file: {error}") from None
+        if not rows:
+            raise DataError.at("data.source.path", f"{file} has no rows after its header")
+        features = self.features or tuple(name for name in header if name != self.label)
+        for column in (self.label, *features):
+            if column not in header:
+                near = did_you_mean(column, header)
+                raise DataError.at("data.source", f"no column '{column}' in {file}{near} columns: {listed(header)}")
+        if ragged := next((i for i, row in enumerate(rows) if len(row) != len(header)), None):
+            raise DataError.at(
+                "data.source.path", f"{file} row {ragged + 2}: {len(rows[ragged])} columns, the header has {len(header)}"
+            )
+        table = {name: _numbers(file, rows, header, name) for name in (*features, self.label)}
+        label = table[self.label]
+        whole = bool(np.all(np.isfinite(label)) and np.all(label == np.round(label)))
+        return {
+            "features": np.stack([table[name] for name in features], axis=1).astype(np.float32),
+            "label": label.astype(np.int64 if whole else np.float32),
+        }
+
+
+def _numbers(file: Path, rows: list[list[str]], header: list[str], name: str) -> np.ndarray:
+    column = header.index(name)
+    values = np.empty(len(rows), np.float64)
+    for i, row in enumerate(rows):
+        try:
+            values[i] = float(row[column])
+        except ValueError:
+            raise DataError.at(
+                "data.source.path", f"{file} row {i + 2}, column '{name}': '{row[column]}' is not a number"
+            ) from None
+    return values

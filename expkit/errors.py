@@ -1,0 +1,91 @@
+"""Errors a user can cause, each a list of problems that name a place and a way out.
+
+    ExpkitError
+      ConfigError        the configuration is wrong; found before anything is built
+      DataError          the data is missing, damaged or does not fit the network
+      CheckpointError    a checkpoint is missing, damaged or does not fit the variables
+      ExportError        a graph cannot be frozen, or a frozen file cannot be read
+      RunError           a run folder cannot be found, written or continued
+      TrainingError      training cannot go on (the loss is not finite)
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "ExpkitError",
+    "ExportError",
+    "Problem",
+    "RunError",
+    "TrainingError",
+    "did_you_mean",
+    "listed",
+]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake: where it is, and a sentence with the offender, what was allowed and the way out."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ExpkitError(Exception):
+    """Base of every error that a user can cause; carries all problems found at once."""
+
+    def __init__(self, *problems: Problem) -> None:
+        assert problems, "an error needs a problem"
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+    @classmethod
+    def at(cls, path: str, message: str) -> ExpkitError:
+        """Make an error of one problem."""
+        return cls(Problem(path, message))
+
+
+class ConfigError(ExpkitError):
+    """Raised when the configuration is wrong, before anything is built."""
+
+
+class DataError(ExpkitError):
+    """Raised when data is missing, damaged or does not fit the network."""
+
+
+class CheckpointError(ExpkitError):
+    """Raised when a checkpoint is missing, damaged or does not fit the variables."""
+
+
+class ExportError(ExpkitError):
+    """Raised when a graph cannot be frozen or a frozen file cannot be read."""
+
+
+class RunError(ExpkitError):
+    """Raised when a run folder cannot be found, written or continued."""
+
+
+class TrainingError(ExpkitError):
+    """Raised when training cannot go on."""
+
+
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the nearest allowed word, or an empty string."""
+    near = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def listed(words: Iterable[str], most: int = 20) -> str:
+    """Return words as one comma-separated string, cut after ``most``; ``none`` when there are none."""
+    names: Sequence[str] = list(words)
+    shown = ", ".join(names[:most])
+    return (f"{shown} and {len(names) - most} more" if len(names) > most else shown) or "none"

@@ -1,0 +1,170 @@
+"""Initial values of variables, each a pure function of a seed."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from expkit import tf1 as tf
+from expkit.registry import Kind, register
+
+__all__ = ["Constant", "GlorotUniform", "Initializer", "Ones", "Zeros", "fans"]
+
+# The standard deviation of a normal distribution cut off at two of its standard deviations.
+_TRUNCATED_STDDEV = 0.87962566103423978
+
+
+def fans(shape: Sequence[int]) -> tuple[float, float]:
+    """Return fan-in and fan-out of a kernel whose last two dimensions are input and output channels."""
+    if len(shape) < 2:
+        size = float(shape[0]) if shape else 1.0
+        return size, size
+    field = math.prod(shape[:-2])
+    return float(shape[-2] * field), float(shape[-1] * field)
+
+
+class Initializer(Kind):
+    """How a variable gets its first value."""
+
+    family: ClassVar[str] = "initializer"
+
+    @abstractmethod
+    def initial(self, shape: Sequence[int], dtype: str, seed: tuple[int, int]) -> Any:
+        """Return a tensor of the shape and dtype; the same seed gives the same numbers on every machine."""
+
+
+@register
+class Zeros(Initializer):
+    """All zeros."""
+
+    kind: Literal["zeros"] = "zeros"
+
+    def initial(self, shape: Sequence[int], dtype: str, seed: tuple[int, int]) -> Any:
+        """Return zeros."""
+        return tf.zeros(shape, dtype)
+
+
+@register
+class Ones(Initializer):
+    """All ones."""
+
+    kind: Literal["ones"] = "ones"
+
+    def initial(self, shape: Sequence[int], dtype: str, seed: tuple[int, int]) -> Any:
+        """Return ones."""
+        return tf.ones(shape, dtype)
+
+
+@register
+class Constant(Initializer):
+    """One value everywhere."""
+
+    kind: Literal["constant"] = "constant"
+    value: float
+    """The value."""
+
+    def initial(self, shape: Sequence[int], dtype: str, seed: tuple[int, int]) -> Any:
+        """Return the constant."""
+        return tf.fill(shape, tf.constant(self.value, dtype))
+
+
+@register
+class RandomUniform(Initializer):
+    """Uniform in [minval, maxval)."""
+
+    kind: Literal["random_uniform"] = "random_uniform"
+    minval: float = -0.05
+    maxval: float = 0.05
+
+    def initial(self, shape: Sequence[int], dtype: str, seed: tuple[int, int]) -> Any:
+        """Return uniform numbers."""
+        return tf.random.stateless_uniform(shape, seed, self.minval, self.maxval, dtype, alg="philox")
+
+
+@register
+class RandomNormal(Initializer):
+    """Normal with a mean and a standard deviation."""
+
+    kind: Literal["random_normal"] = "random_normal"
+    mean: float = 0.0
+    stddev: float = Field(default=0.05, ge=0)
+
+    def initial(self, shape: Sequence[int], dtype: str, seed: tuple[int, int]) -> Any:
+        """Return normal numbers."""
+        return tf.random.stateless_normal(shape, seed, self.mean, self.stddev, dtype, alg="philox")
+
+
+@register
+class TruncatedNormal(Initializer):
+    """Normal, drawn again beyond two standard deviations (``tf.truncated_normal``)."""
+
+    kind: Literal["truncated_normal"] = "truncated_normal"
+    mean: float = 0.0
+    stddev: float = Field(default=0.05, ge=0)
+
+    def initial(self, shape: Sequence[int], dtype: str, seed: tuple[int, int]) -> Any:
+        """Return truncated normal numbers."""
+        return tf.random.stateless_truncated_normal(shape, seed, self.mean, self.stddev, dtype, alg="philox")
+
+
+class VarianceScaling(Initializer):
+    """Numbers whose variance is ``scale / fan``; base of the initializers named after people."""
+
+    scale: ClassVar[float]
+    mode: ClassVar[Literal["fan_in", "fan_avg"]]
+    uniform: ClassVar[bool]
+
+    def initial(self, shape: Sequence[int], dtype: str, seed: tuple[int, int]) -> Any:
+        """Return numbers scaled to the shape's fans."""
+        fan_in, fan_out = fans(shape)
+        fan = fan_in if self.mode == "fan_in" else (fan_in + fan_out) / 2
+        variance = self.scale / max(1.0, fan)
+        if self.uniform:
+            limit = math.sqrt(3 * variance)
+            return tf.random.stateless_uniform(shape, seed, -limit, limit, dtype, alg="philox")
+        stddev = math.sqrt(variance) / _TRUNCATED_STDDEV
+        return tf.random.stateless_truncated_normal(shape, seed, 0.0, stddev, dtype, alg="philox")
+
+
+@register
+class GlorotUniform(VarianceScaling):
+    """Uniform within ``sqrt(6 / (fan_in + fan_out))`` (Glorot and Bengio 2010)."""
+
+    kind: Literal["glorot_uniform"] = "glorot_uniform"
+    scale, mode, uniform = 1.0, "fan_avg", True
+
+
+@register
+class GlorotNormal(VarianceScaling):
+    """Truncated normal with variance ``2 / (fan_in + fan_out)`` (Glorot and Bengio 2010)."""
+
+    kind: Literal["glorot_normal"] = "glorot_normal"
+    scale, mode, uniform = 1.0, "fan_avg", False
+
+
+@register
+class HeUniform(VarianceScaling):
+    """Uniform within ``sqrt(6 / fan_in)`` (He et al. 2015)."""
+
+    kind: Literal["he_uniform"] = "he_uniform"
+    scale, mode, uniform = 2.0, "fan_in", True
+
+
+@register
+class HeNormal(VarianceScaling):
+    """Truncated normal with variance ``2 / fan_in`` (He et al. 2015)."""
+
+    kind: Literal["he_normal"] = "he_normal"
+    scale, mode, uniform = 2.0, "fan_in", False
+
+
+@register
+class LecunNormal(VarianceScaling):
+    """Truncated normal with variance ``1 / fan_in`` (LeCun et al. 1998)."""
+
+    kind: Literal["lecun_normal"] = "lecun_normal"
+    scale, mode, uniform = 1.0, "fan_in", False

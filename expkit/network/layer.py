@@ -1,0 +1,132 @@
+"""The layer: a registered description that declares its variables before TensorFlow is there to make them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from expkit.network.initializers import Initializer
+from expkit.registry import Kind, KindsOf, Section
+
+__all__ = [
+    "AnyInitializer",
+    "AnyLayer",
+    "Call",
+    "DType",
+    "Declaration",
+    "Layer",
+    "Regularizer",
+    "Shape",
+    "ShapeError",
+    "TensorSpec",
+    "Update",
+]
+
+Shape = tuple[int | None, ...]
+"""Sizes of all dimensions but the first, which is the batch; ``None`` where a size is not known."""
+
+DType = Literal["float32", "float64", "int32", "int64", "uint8", "bool"]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Shape (without the batch dimension) and dtype of a tensor."""
+
+    shape: Shape
+    dtype: str = "float32"
+
+    def __str__(self) -> str:
+        sizes = ", ".join("?" if size is None else str(size) for size in ("batch", *self.shape))
+        return f"[{sizes}] {self.dtype}"
+
+
+class ShapeError(ValueError):
+    """Raised by a layer whose inputs do not fit; the message says which rule they break."""
+
+
+class Regularizer(Section):
+    """A penalty added to the loss: ``l1 * sum(|v|) + l2 * sum(v ** 2)``, Keras' ``L1L2``."""
+
+    l1: float = Field(default=0.0, ge=0)
+    """Weight of the sum of absolute values."""
+    l2: float = Field(default=0.0, ge=0)
+    """Weight of the sum of squares (TensorFlow 1's ``l2_regularizer(scale)`` is ``l2: scale / 2``)."""
+
+
+AnyInitializer = Annotated[Initializer, KindsOf("initializer")]
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A variable that a layer owns: its name inside the layer, shape, initializer, and whether training changes it."""
+
+    name: str
+    shape: tuple[int, ...]
+    initializer: Initializer
+    trainable: bool = True
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class Update:
+    """A moving statistic: ``variable <- variable * momentum + value * (1 - momentum)``, after each training step."""
+
+    variable: Any
+    value: Any
+    momentum: float
+
+
+@dataclass
+class Call:
+    """What a layer may know when it is connected: the mode, a stateless seed, and where its updates go."""
+
+    training: bool
+    seed: Any = None
+    """int32 tensor of shape [2], a function of run seed, layer name and global step; ``None`` outside training."""
+    updates: list[Update] = field(default_factory=list)
+
+
+class Layer(Kind):
+    """A layer of the network; a subclass per kind, registered by ``expkit.registry.register``."""
+
+    family: ClassVar[str] = "layer"
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)
+    """Least and most inputs; ``None`` for no limit."""
+
+    input: str | tuple[str, ...] | None = None
+    """Layer or network input to read, or a list of them; the layer before when not given."""
+    scope: str | None = None
+    """Variable scope; the layer's name when not given, ``""`` for none, ``/name`` from the root."""
+    reuse: bool | Literal["auto"] = False
+    """``false``: make the variables; ``true``: share those that exist; ``auto``: either."""
+    variables: dict[str, str] = {}
+    """Names for the layer's variables, by what the layer calls them: ``{kernel: weights, bias: biases}``."""
+    initializer: dict[str, AnyInitializer] = {}
+    """Initializers, by what the layer calls the variable: ``{kernel: {kind: he_normal}}``."""
+    regularizer: dict[str, Regularizer] = {}
+    """Regularizers, by what the layer calls the variable: ``{kernel: {l2: 0.0001}}``."""
+    trainable: bool = True
+    """Whether training changes the layer's variables."""
+
+    def declare(self, inputs: Sequence[TensorSpec]) -> tuple[Declaration, ...]:
+        """Return the variables the layer owns, in the order in which they are made."""
+        return ()
+
+    @abstractmethod
+    def output_spec(self, inputs: Sequence[TensorSpec]) -> TensorSpec:
+        """Return the output's shape and dtype.
+
+        Raises:
+            ShapeError: the inputs do not fit.
+        """
+
+    @abstractmethod
+    def apply(self, variables: Mapping[str, Any], inputs: Sequence[Any], call: Call) -> Any:
+        """Connect the layer: tensors in, given variables (by what the layer calls them), one tensor out."""
+
+
+AnyLayer = Annotated[Layer, KindsOf("layer")]

@@ -1,0 +1,58 @@
+"""Scope names and reuse: the rules of ``tf.compat.v1.variable_scope``, without TensorFlow."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import Literal
+
+__all__ = ["NAME_RULE", "Reuse", "absolute", "inherit", "is_name", "is_path", "join", "name_seed", "shadow_name"]
+
+Reuse = Literal["false", "true", "auto"]
+"""``false``: a variable that exists is an error; ``true``: one that does not exist is; ``auto``: neither."""
+
+NAME_RULE = "letters, digits, '_', '-' and '.', starting with a letter, a digit or '.'"
+_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\-]*\Z")
+
+
+def is_name(word: str) -> bool:
+    """Return whether TensorFlow takes the word as one part of a name (``..`` is refused: names become paths)."""
+    return bool(_NAME.match(word)) and word.strip(".") != ""
+
+
+def is_path(words: str) -> bool:
+    """Return whether every part of a slash-separated name is a name."""
+    return all(is_name(word) for word in words.split("/"))
+
+
+def join(scope: str, name: str) -> str:
+    """Return ``scope/name``; either may be empty."""
+    return f"{scope}/{name}" if scope and name else scope or name
+
+
+def absolute(parent: str, scope: str) -> str:
+    """Return the full name of ``scope`` opened inside ``parent``.
+
+    A leading ``/`` starts again from the root; an empty scope adds nothing.
+    """
+    return scope[1:] if scope.startswith("/") else join(parent, scope)
+
+
+def inherit(parent: Reuse, own: Reuse, *, from_root: bool = False) -> Reuse:
+    """Return the reuse in force inside a scope.
+
+    ``false`` inherits, as in TensorFlow, where ``reuse=False`` never undoes an outer ``reuse=True``; ``true`` and
+    ``auto`` replace what the outer scope says. A scope that starts from the root inherits from the root, which
+    reuses nothing.
+    """
+    return own if own != "false" or from_root else parent
+
+
+def shadow_name(variable: str) -> str:
+    """Return the name of a variable's exponential moving average (``tf.train.ExponentialMovingAverage``)."""
+    return f"{variable}/ExponentialMovingAverage"
+
+
+def name_seed(name: str) -> int:
+    """Return a number in [0, 2**31) that depends on the name alone, the same on every machine."""
+    return zlib.crc32(name.encode()) & 0x7FFFFFFF

@@ -1,0 +1,1 @@
+"""Training: losses, metrics, optimizers, graphs per mode, and the loop that runs them."""

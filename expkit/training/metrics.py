@@ -1,0 +1,141 @@
+"""Metrics as sums: a batch gives statistics, statistics of batches add up, their sum gives the number."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from expkit import tf1 as tf
+from expkit.network.layer import TensorSpec
+from expkit.registry import Kind, register
+from expkit.training.losses import class_labels_problem
+
+__all__ = ["Metric"]
+
+Statistics = Mapping[str, Any]
+
+
+class Metric(Kind):
+    """A number to watch."""
+
+    family: ClassVar[str] = "metric"
+
+    output: str = "logits"
+    """Output of the network to judge."""
+    labels: str = "label"
+    """Field of the data that holds the truth."""
+
+    def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
+        """Return what keeps these labels from fitting this output, or ``None``."""
+        return None
+
+    @abstractmethod
+    def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
+        """Return float32 tensors whose sums over batches determine the metric."""
+
+    @abstractmethod
+    def result(self, sums: Statistics) -> float:
+        """Return the metric of summed statistics."""
+
+
+def _mean(values: Any) -> dict[str, Any]:
+    return {"sum": tf.reduce_sum(values), "count": tf.cast(tf.size(values), tf.float32)}
+
+
+def _mean_result(sums: Statistics) -> float:
+    return float(sums["sum"] / sums["count"])
+
+
+@register
+class Accuracy(Metric):
+    """Share of examples whose largest logit is the label; with one logit, whose sign agrees with the 0/1 label.
+
+    Labels are class numbers [batch] or one-hot rows [batch, classes].
+    """
+
+    kind: Literal["accuracy"] = "accuracy"
+
+    def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
+        """Return how many are right, and how many there are."""
+        if output.shape[-1] == 1:
+            right = tf.equal(tf.reshape(output, (-1,)) > 0, tf.reshape(tf.cast(labels, tf.float32), (-1,)) > 0.5)
+        else:
+            truth = tf.argmax(labels, -1) if labels.shape.rank == output.shape.rank else tf.cast(labels, tf.int64)
+            right = tf.equal(tf.argmax(output, -1), truth)
+        return _mean(tf.cast(right, tf.float32))
+
+    def result(self, sums: Statistics) -> float:
+        """Return right / all."""
+        return _mean_result(sums)
+
+
+@register
+class TopK(Metric):
+    """Share of examples whose label is among the ``k`` largest logits."""
+
+    kind: Literal["top_k"] = "top_k"
+    k: int = Field(default=5, gt=0)
+    """How many of the largest logits count."""
+
+    def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
+        """Return what is wrong with the class numbers."""
+        return class_labels_problem(output, labels)
+
+    def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
+        """Return how many are right, and how many there are."""
+        return _mean(tf.cast(tf.math.in_top_k(tf.cast(labels, tf.int32), output, self.k), tf.float32))
+
+    def result(self, sums: Statistics) -> float:
+        """Return right / all."""
+        return _mean_result(sums)
+
+
+@register
+class AUC(Metric):
+    """Area under the ROC curve of 0/1 labels, from a histogram of 2,000 probabilities (error below 0.001)."""
+
+    kind: Literal["auc"] = "auc"
+    buckets: ClassVar[int] = 2000
+
+    def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
+        """Return why the labels are not two classes."""
+        if output.shape not in ((1,), (2,)):
+            return f"auc needs one logit or two per example, got {output}"
+        if labels.size and not set(np.unique(labels)) <= {0, 1}:
+            return "auc needs labels 0 and 1"
+        return None
+
+    def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
+        """Return histograms of the positive and the negative examples' probabilities."""
+        positive = output[:, 0] if output.shape[-1] == 1 else output[:, 1] - output[:, 0]
+        place = tf.cast(tf.sigmoid(positive) * self.buckets, tf.int32)
+        places = tf.one_hot(tf.minimum(place, self.buckets - 1), self.buckets)
+        truth = tf.reshape(tf.cast(labels, tf.float32), (-1, 1))
+        return {"positive": tf.reduce_sum(places * truth, 0), "negative": tf.reduce_sum(places * (1 - truth), 0)}
+
+    def result(self, sums: Statistics) -> float:
+        """Return the trapezoid area; ``nan`` when a class is absent."""
+        positive = np.asarray(sums["positive"], np.float64)
+        negative = np.asarray(sums["negative"], np.float64)
+        pairs = positive.sum() * negative.sum()
+        below = np.cumsum(negative) - negative
+        return float((positive * (below + negative / 2)).sum() / pairs) if pairs else float("nan")
+
+
+@register
+class MeanAbsoluteError(Metric):
+    """Absolute difference from labels of the same shape, mean over all values."""
+
+    kind: Literal["mean_absolute_error"] = "mean_absolute_error"
+
+    def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
+        """Return the sum of differences and their number."""
+        return _mean(tf.abs(output - tf.reshape(tf.cast(labels, output.dtype), tf.shape(output))))
+
+    def result(self, sums: Statistics) -> float:
+        """Return sum / count."""
+        return _mean_result(sums)

@@ -1,0 +1,132 @@
+"""Learning rates as functions of the global step."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from expkit import tf1 as tf
+from expkit.registry import Kind, KindsOf, register
+
+__all__ = ["AnySchedule", "Constant", "Schedule"]
+
+Steps = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(ge=0)]
+
+
+class Schedule(Kind):
+    """A learning rate for every step; the formulas are those of ``tf.compat.v1.train``."""
+
+    family: ClassVar[str] = "schedule"
+
+    @abstractmethod
+    def at(self, step: Any) -> Any:
+        """Return the float32 learning rate of an int64 step, counted from 0."""
+
+
+def _number(value: Any) -> Any:
+    return {"kind": "constant", "value": value} if isinstance(value, int | float) else value
+
+
+AnySchedule = Annotated[Schedule, KindsOf("schedule"), BeforeValidator(_number)]
+"""A schedule, or a number that stands for ``{kind: constant, value: NUMBER}``."""
+
+
+@register
+class Constant(Schedule):
+    """The same rate at every step; a plain number means this."""
+
+    kind: Literal["constant"] = "constant"
+    value: Rate
+    """The learning rate."""
+
+    def at(self, step: Any) -> Any:
+        """Return the value."""
+        return tf.constant(self.value, tf.float32)
+
+
+@register
+class Exponential(Schedule):
+    """``initial * decay_rate ** (step / decay_steps)``."""
+
+    kind: Literal["exponential"] = "exponential"
+    initial_learning_rate: Rate
+    """Rate at step 0."""
+    decay_steps: Steps
+    """Steps in which the rate is multiplied by ``decay_rate`` once."""
+    decay_rate: float = Field(gt=0)
+    """Factor per ``decay_steps``."""
+    staircase: bool = False
+    """Whether the exponent is rounded down, so that the rate falls in steps."""
+
+    def at(self, step: Any) -> Any:
+        """Return ``tf.compat.v1.train.exponential_decay``."""
+        return tf.train.exponential_decay(
+            self.initial_learning_rate, step, self.decay_steps, self.decay_rate, self.staircase
+        )
+
+
+@register
+class Cosine(Schedule):
+    """Half a cosine from the initial rate down to ``alpha`` times it (Loshchilov and Hutter 2017)."""
+
+    kind: Literal["cosine"] = "cosine"
+    initial_learning_rate: Rate
+    """Rate at step 0."""
+    decay_steps: Steps
+    """Steps until the lowest rate, which then stays."""
+    alpha: float = Field(default=0.0, ge=0, le=1)
+    """Lowest rate, as a share of the initial rate."""
+
+    def at(self, step: Any) -> Any:
+        """Return ``tf.compat.v1.train.cosine_decay``."""
+        return tf.train.cosine_decay(self.initial_learning_rate, step, self.decay_steps, self.alpha)
+
+
+@register
+class Piecewise(Schedule):
+    """One rate up to and including each boundary, another after it."""
+
+    kind: Literal["piecewise"] = "piecewise"
+    boundaries: tuple[int, ...] = Field(min_length=1, strict=False)
+    """Steps at which the rate changes, rising."""
+    values: tuple[float, ...] = Field(strict=False)
+    """Rates: one more than there are boundaries."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Piecewise:
+        if len(self.values) != len(self.boundaries) + 1:
+            raise ValueError(
+                f"piecewise needs one more value than boundaries, got {len(self.values)} values and "
+                f"{len(self.boundaries)} boundaries"
+            )
+        if list(self.boundaries) != sorted(set(self.boundaries)):
+            raise ValueError(f"piecewise boundaries must rise, got {list(self.boundaries)}")
+        return self
+
+    def at(self, step: Any) -> Any:
+        """Return ``tf.compat.v1.train.piecewise_constant``."""
+        return tf.train.piecewise_constant(step, list(self.boundaries), list(self.values))
+
+
+@register
+class Polynomial(Schedule):
+    """A power of the share of steps left, from the initial rate to the end rate."""
+
+    kind: Literal["polynomial"] = "polynomial"
+    initial_learning_rate: Rate
+    """Rate at step 0."""
+    decay_steps: Steps
+    """Steps until the end rate, which then stays."""
+    end_learning_rate: Rate = 0.0001
+    """Lowest rate."""
+    power: float = Field(default=1.0, gt=0)
+    """1 is a straight line."""
+
+    def at(self, step: Any) -> Any:
+        """Return ``tf.compat.v1.train.polynomial_decay``."""
+        return tf.train.polynomial_decay(
+            self.initial_learning_rate, step, self.decay_steps, self.end_learning_rate, self.power
+        )
