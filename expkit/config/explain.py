@@ -50,7 +50,14 @@ def explain(error: ValidationError, raw: Any, model: type[BaseModel]) -> list[Pr
     for item in error.errors(include_url=False):
         place = _Place(item["loc"], raw, model)
         grouped.setdefault(place.path, []).append((place, typing.cast(Error, item)))
-    return [problem for path, errors in grouped.items() for problem in _group_problems(path, errors)]
+    outer = {path[:end] for path in grouped for end in range(len(path))}
+    return [
+        problem
+        for path, errors in grouped.items()
+        # Where a branch of a union fits well enough to be wrong further in, the other branches say nothing of use.
+        if path not in outer or not all(place.branch for place, _ in errors)
+        for problem in _group_problems(path, errors)
+    ]
 
 
 class _Place:
@@ -129,17 +136,13 @@ def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 def _group_problems(path: tuple[str | int, ...], errors: list[tuple[_Place, Error]]) -> list[Problem]:
     branches = [(place, error) for place, error in errors if place.branch]
+    if fitting := [item for item in branches if item[1]["type"] not in (*_WANTED, "literal_error")]:
+        return [_problem(path, place, error) for place, error in fitting]  # Of a branch's type, against its rules.
     if len(branches) > 1:
         place = branches[0][0]
-        wanted = dict.fromkeys(_wanted(error) for _, error in branches)
+        wanted = dict.fromkeys(_WANTED.get(error["type"]) or str(error["ctx"]["expected"]) for _, error in branches)
         return [Problem(dotted(path), f"needs {' or '.join(wanted)}, got {_shown(place.value)}")]
     return [_problem(path, place, error) for place, error in errors]
-
-
-def _wanted(error: Error) -> str:
-    if error["type"] == "literal_error":
-        return str(error["ctx"]["expected"])
-    return _WANTED.get(error["type"]) or _sentence(error)
 
 
 def _sentence(error: Error) -> str:
@@ -161,16 +164,23 @@ def _problem(path: tuple[str | int, ...], place: _Place, error: Error) -> Proble
         return Problem(at, f"missing: {whom}{what}; add {at}=VALUE")
     if kind == "union_tag_invalid":
         tag, allowed = str(error["ctx"]["tag"]), _tags(error)
-        return Problem(f"{at}.kind", f"unknown kind '{tag}'{did_you_mean(tag, allowed) or ';'} allowed: {listed(allowed, 60)}")
+        return Problem(
+            f"{at}.kind", f"unknown kind '{tag}'{did_you_mean(tag, allowed) or ';'} allowed: {listed(allowed, 60)}"
+        )
     if kind == "union_tag_not_found":
         family = _family_of_path(place)
-        return Problem(f"{at}.kind", f"missing: it says which {family or 'kind'} this is; allowed: {listed(_known(family), 60)}")
+        return Problem(
+            f"{at}.kind", f"missing: it says which {family or 'kind'} this is; allowed: {listed(_known(family), 60)}"
+        )
     if kind == "literal_error":
         allowed = [word.strip("'") for word in str(error["ctx"]["expected"]).replace(" or ", ", ").split(", ")]
         near = did_you_mean(str(place.value), allowed) or ";"
         return Problem(at, f"unknown value {_shown(place.value)}{near} allowed: {listed(allowed, 40)}")
     if kind == "string_pattern_mismatch":
         return Problem(at, f"{_shown(place.value)} is not allowed here; it must match {error['ctx']['pattern']}")
+    if kind in ("too_short", "too_long"):
+        limit = f"least {error['ctx']['min_length']}" if kind == "too_short" else f"most {error['ctx']['max_length']}"
+        return Problem(at, f"needs a length of at {limit}, got {len(place.value)}: {_shown(place.value)}")
     if kind in _WANTED:
         return Problem(at, f"needs {_WANTED[kind]}, got {_shown(place.value)}")
     if kind == "value_error":
@@ -211,7 +221,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        return "a mapping"
+        return "a mapping" if value else "an empty mapping"
     if isinstance(value, list):
         return f"the list {value}" if len(str(value)) <= 60 else f"a list of {len(value)}"
     return "nothing" if value is None else f"'{value}' (text)" if isinstance(value, str) else str(value)

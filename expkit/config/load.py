@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 from yaml import YAMLError
 
@@ -39,10 +42,21 @@ def primary_conf() -> Path:
 
 
 def search_path(config_dirs: Sequence[str] = ()) -> list[str]:
-    """Return the override that adds the other folders to Hydra's search path, as a list of no or one item."""
-    others = [Path(folder).resolve() for folder in config_dirs]
-    others += [builtin_conf()] if primary_conf() != builtin_conf() else []
-    return [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in others)}]"] if others else []
+    """Return the override that adds ``--config-dir`` folders to Hydra's search path, as a list of no or one item."""
+    quoted = [str(Path(folder).resolve()).replace("'", r"\'") for folder in config_dirs]
+    folders = ",".join(f"'file://{folder}'" for folder in quoted)
+    return [f"hydra.searchpath=[{folders}]"] if folders else []
+
+
+class _BuiltinConf(SearchPathPlugin):  # type: ignore[misc]
+    """Puts the built-in folder behind the user's own, which then needs only the files that differ."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if primary_conf() != builtin_conf():
+            search_path.append("expkit", f"file://{builtin_conf()}")
+
+
+Plugins.instance().register(_BuiltinConf)
 
 
 def load(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Config:
@@ -69,9 +83,14 @@ def validate(raw: Plain) -> Config:
         ConfigError: with every mistake found.
     """
     try:
-        return Config.model_validate_json(json.dumps(raw))
+        text = json.dumps(raw)
+        return Config.model_validate_json(text)
+    except TypeError as error:
+        raise ConfigError(
+            Problem("configuration", f"{error}; allowed: text, numbers, true, false, null, lists, mappings")
+        ) from None
     except ValidationError as error:
-        raise ConfigError(*explain(error, raw, Config)) from None
+        raise ConfigError(*explain(error, json.loads(text), Config)) from None
 
 
 def read(path: Path) -> Config:
@@ -83,8 +102,8 @@ def read(path: Path) -> Config:
     try:
         content = OmegaConf.load(path)
         return validate(OmegaConf.to_container(content, resolve=True))  # type: ignore[arg-type]
-    except (OSError, YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(Problem(str(path), f"not a readable configuration: {_first_line(error)}")) from None
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(Problem(str(path), f"not a readable configuration: {_said(error)}")) from None
 
 
 def plain_yaml(config: Config) -> str:
@@ -107,14 +126,10 @@ def _compose(overrides: Sequence[str], config_dirs: Sequence[str], *, with_hydra
         ) from None
     except MissingConfigException as error:
         raise _missing_file(error) from None
-    except ConfigCompositionException as error:
-        if isinstance(error.__cause__, YAMLError):
-            raise ConfigError(Problem("configuration", _first_line(error.__cause__))) from None
+    except ConfigCompositionException:
         raise
-    except YAMLError as error:
-        raise ConfigError(Problem("configuration", " ".join(str(error).split()))) from None
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(Problem("configuration", _first_line(error))) from None
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise ConfigError(Problem("configuration", _said(error))) from None
 
 
 def _plain(config: DictConfig) -> Plain:
@@ -122,20 +137,20 @@ def _plain(config: DictConfig) -> Plain:
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
     except MissingMandatoryValue as error:
         raise ConfigError(Problem(str(error.full_key), f"missing: give it with {error.full_key}=VALUE")) from None
-    except InterpolationResolutionError as error:
-        raise ConfigError(Problem(str(error.full_key), _first_line(error))) from None
     except OmegaConfBaseException as error:
-        raise ConfigError(Problem(str(error.full_key or "configuration"), _first_line(error))) from None
+        raise ConfigError(Problem(str(error.full_key or "configuration"), _said(error))) from None
 
 
 def _missing_file(error: MissingConfigException) -> ConfigError:
     name = str(error.missing_cfg_file)
     if not error.options:
-        return ConfigError(Problem("configuration", _first_line(error)))
+        return ConfigError(Problem("configuration", _said(error)))
     group, _, option = name.removesuffix(".yaml").rpartition("/")
     options = [str(choice) for choice in error.options]
     return ConfigError(
-        Problem(group, f"no file '{option}' in this group{did_you_mean(option, options) or ';'} allowed: {listed(options)}")
+        Problem(
+            group, f"no file '{option}' in this group{did_you_mean(option, options) or ';'} allowed: {listed(options)}"
+        )
     )
 
 
@@ -149,7 +164,7 @@ def _composition_error(
         f"++{word}" if "=" in word and word[0] not in "+~" and word.split("=")[0] == key else word for word in overrides
     ]
     if forced == list(overrides):
-        return ConfigError(Problem(key, _first_line(error)))
+        return ConfigError(Problem(key, _said(error)))
     try:
         validate(_plain(_compose(forced, config_dirs)))
     except ConfigError as explained:
@@ -160,6 +175,9 @@ def _composition_error(
     return ConfigError(Problem(key, f"no configuration file mentions this key; to add it write +{word}"))
 
 
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+def _said(error: BaseException) -> str:
+    """Return what a library's error and its causes say, in one line (OmegaConf's own say all in their first)."""
+    lines = str(error).splitlines()
+    text = " ".join(" ".join(lines[:1] if isinstance(error, OmegaConfBaseException) else lines).split())
+    cause = _said(error.__cause__) if error.__cause__ else ""
+    return ": ".join(part for part in (text, cause) if part) or type(error).__name__

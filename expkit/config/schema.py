@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
@@ -50,7 +51,7 @@ class RunConfig(Section):
 class InputConfig(Section):
     """An input of the network: a field of the data."""
 
-    shape: tuple[int | None, ...]
+    shape: tuple[Positive | None, ...]
     """Sizes without the batch; ``null`` where a size varies."""
     dtype: DType = "float32"
     """Type of the values."""
@@ -107,7 +108,7 @@ class SplitConfig(Section):
             raise ValueError(f"fractions must lie in (0, 1] with a sum of at most 1, got {fractions}")
         if any(not 0 <= first < after for first, after in ranges):
             raise ValueError(f"an index range is [first, after_last] with 0 <= first < after_last, got {ranges}")
-        for (_, after), (first, _) in zip(ranges, ranges[1:], strict=False):
+        for (_, after), (first, _) in pairwise(ranges):
             if first < after:
                 raise ValueError(f"index ranges overlap, so training would see scored examples: {ranges}")
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import math
 import zipfile
 import zlib
 from abc import abstractmethod
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
 from expkit.errors import DataError, did_you_mean, listed
 from expkit.registry import Kind, register
@@ -43,7 +45,7 @@ def _existing(path: str, field: str) -> Path:
         near = did_you_mean(file.name, (p.name for p in file.parent.iterdir())) if file.parent.is_dir() else ""
         raise DataError.at(
             f"data.source.{field}",
-            f"no file {file}{near}; give the path of an existing file with data.source.{field}=PATH",
+            f"no file {file}{near or ';'} give the path of an existing file with data.source.{field}=PATH",
         )
     return file
 
@@ -124,7 +126,7 @@ def read_idx(path: str, field: str, *, dimensions: int) -> np.ndarray:
         )
     dtype = np.dtype(_IDX_TYPES[magic[2]])
     shape = tuple(int(size) for size in np.frombuffer(content[4:header], ">u4")) if len(content) >= header else ()
-    wanted_bytes = header + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize if shape else header
+    wanted_bytes = header + math.prod(shape) * dtype.itemsize if shape else header
     if len(content) != wanted_bytes or not shape:
         raise DataError.at(
             at, f"{file} is truncated or damaged: {len(content)} bytes, its header says {wanted_bytes}; fetch it again"
@@ -145,6 +147,8 @@ class Npz(Source):
     def load(self) -> Arrays:
         """Return the arrays."""
         file = _existing(self.path, "path")
+        if not zipfile.is_zipfile(file):
+            raise DataError.at("data.source.path", f"{file} is not a readable .npz file: it is no zip archive")
         try:
             with np.load(file, allow_pickle=False) as content:
                 arrays = {name: content[name] for name in content.files if not self.fields or name in self.fields}
@@ -172,15 +176,17 @@ class Csv(Source):
     """Column that becomes the field ``label`` (int64 where every value is a whole number, float32 otherwise)."""
     features: tuple[str, ...] = ()
     """Columns that become the field ``features`` [examples, columns]; all others when not given."""
-    delimiter: str = ","
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
     """Character between columns."""
 
     def load(self) -> Arrays:
         """Return ``features`` and ``label``."""
         file = _existing(self.path, "path")
         try:
-            with file.open(newline="", encoding="utf-8") as lines:
-                header, *rows = [row for row in csv.reader(lines, delimiter=self.delimiter) if row] or [[]]
+            with file.open(newline="", encoding="utf-8-sig") as text:
+                reader = csv.reader(text, delimiter=self.delimiter)
+                header: list[str] = next((row for row in reader if row), [])
+                rows = [(reader.line_num, row) for row in reader if row]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError.at("data.source.path", f"{file} is not a readable CSV file: {error}") from None
         if not rows:
@@ -190,10 +196,13 @@ class Csv(Source):
             if column not in header:
                 near = did_you_mean(column, header)
                 raise DataError.at("data.source", f"no column '{column}' in {file}{near} columns: {listed(header)}")
-        if ragged := next((i for i, row in enumerate(rows) if len(row) != len(header)), None):
-            raise DataError.at(
-                "data.source.path", f"{file} row {ragged + 2}: {len(rows[ragged])} columns, the header has {len(header)}"
-            )
+        if not features:
+            raise DataError.at("data.source.path", f"{file} has no column but the label '{self.label}'; add features")
+        for line, row in rows:
+            if len(row) != len(header):
+                raise DataError.at(
+                    "data.source.path", f"{file} line {line}: {len(row)} columns, the header has {len(header)}"
+                )
         table = {name: _numbers(file, rows, header, name) for name in (*features, self.label)}
         label = table[self.label]
         whole = bool(np.all(np.isfinite(label)) and np.all(label == np.round(label)))
@@ -203,14 +212,14 @@ class Csv(Source):
         }
 
 
-def _numbers(file: Path, rows: list[list[str]], header: list[str], name: str) -> np.ndarray:
+def _numbers(file: Path, rows: list[tuple[int, list[str]]], header: list[str], name: str) -> np.ndarray:
     column = header.index(name)
     values = np.empty(len(rows), np.float64)
-    for i, row in enumerate(rows):
+    for i, (line, row) in enumerate(rows):
         try:
             values[i] = float(row[column])
         except ValueError:
             raise DataError.at(
-                "data.source.path", f"{file} row {i + 2}, column '{name}': '{row[column]}' is not a number"
+                "data.source.path", f"{file} line {line}, column '{name}': '{row[column]}' is not a number"
             ) from None
     return values

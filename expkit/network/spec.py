@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from expkit.config.schema import NetworkConfig
 from expkit.errors import ConfigError, Problem, did_you_mean, listed
 from expkit.network.layer import Declaration, Layer, ShapeError, TensorSpec
+from expkit.network.layers.scope import Scope
 from expkit.network.names import Reuse
 from expkit.network.unfold import Node, unfold
 from expkit.network.variables import VariableSpec, VariableTable
@@ -90,8 +91,8 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
     problems += table.bad_rules()
     if not problems:  # What is unused can be told only of a network that is whole.
         problems += table.unused_rules()
-        problems += _unused_names(network, table)
-        problems += _name_clashes(nodes, table, outputs)
+        problems += _unused_names(network, layers)
+        problems += _name_clashes(network, nodes, table, outputs)
     if problems:
         raise ConfigError(*problems)
     return NetworkSpec(inputs, tuple(layers), table.variables, outputs)
@@ -177,20 +178,42 @@ def _bind(
     return bindings
 
 
-def _unused_names(network: NetworkConfig, table: VariableTable) -> Iterator[Problem]:
-    """Yield a problem for every name under ``network.variables`` that no layer declares."""
-    for name in network.variables:
-        if name not in table.local_names:
-            known = sorted(table.local_names)
-            near = did_you_mean(name, known) or ";"
-            yield Problem(f"network.variables.{name}", f"no layer has a variable '{name}'{near} allowed: {listed(known)}")
+def _unused_names(network: NetworkConfig, layers: list[LayerSpec]) -> Iterator[Problem]:
+    """Yield a problem for every name under ``variables`` of the network or a scope that no layer there declares."""
+    for at, path, naming in (("network", "", network.variables), *_scope_names(network.layers, "network.layers", "")):
+        known = sorted({name for layer in layers if layer.path.startswith(path) for name in layer.bindings})
+        for name in naming:
+            if name not in known:
+                near = did_you_mean(name, known) or ";"
+                yield Problem(
+                    f"{at}.variables.{name}", f"no layer has a variable '{name}'{near} allowed: {listed(known)}"
+                )
 
 
-def _name_clashes(nodes: list[Node], table: VariableTable, outputs: Mapping[str, str]) -> Iterator[Problem]:
+def _scope_names(layers: Mapping[str, Layer], at: str, path: str) -> Iterator[tuple[str, str, Mapping[str, str]]]:
+    for name, layer in layers.items():
+        if isinstance(layer, Scope):
+            yield f"{at}.{name}", f"{path}{name}/", layer.variables
+            yield from _scope_names(layer.layers, f"{at}.{name}.layers", f"{path}{name}/")
+
+
+def _name_clashes(
+    network: NetworkConfig, nodes: list[Node], table: VariableTable, outputs: Mapping[str, str]
+) -> Iterator[Problem]:
     paths = {node.path for node in nodes}
+    for name in network.inputs:
+        if name in table.variables:
+            yield Problem(
+                f"network.inputs.{name}", f"the input and a variable would both be named '{name}'; rename one"
+            )
     for node in nodes:
         if node.path in table.variables:
-            yield Problem(node.at, f"the layer's output tensor and a variable would both be named '{node.path}'; rename one")
+            yield Problem(
+                node.at, f"the layer's output tensor and a variable would both be named '{node.path}'; rename one"
+            )
     for name, path in outputs.items():
-        if name in table.variables or (name in paths and name != path):
-            yield Problem(f"network.outputs.{name}", f"'{name}' already names a layer or a variable; call the output otherwise")
+        if name in table.variables or name in network.inputs or (name in paths and name != path):
+            yield Problem(
+                f"network.outputs.{name}",
+                f"'{name}' already names an input, a layer or a variable; call the output otherwise",
+            )

@@ -62,12 +62,10 @@ def unfold(network: NetworkConfig) -> tuple[list[Node], dict[str, str], list[Pro
     outputs = {}
     for name, layer in network.outputs.items():
         path = _output_of(layer, known)
-        if path is None:
+        if layer not in known:
             near = did_you_mean(layer, known) or ";"
-            problems.append(
-                Problem(f"network.outputs.{name}", f"no layer '{layer}'{near} allowed: {listed(known)}")
-            )
-        else:
+            problems.append(Problem(f"network.outputs.{name}", f"no layer '{layer}'{near} allowed: {listed(known)}"))
+        elif path is not None:
             outputs[name] = path
     return nodes, outputs, problems
 
@@ -109,9 +107,7 @@ class _Names:
             return name
         allowed = [*self.inputs, *self.known]
         near = did_you_mean(name, allowed) or ";"
-        self.problems.append(
-            Problem(f"{at}.input", f"no layer or input '{name}'{near} allowed: {listed(allowed, 40)}")
-        )
+        self.problems.append(Problem(f"{at}.input", f"no layer or input '{name}'{near} allowed: {listed(allowed, 40)}"))
         return None
 
 
@@ -152,7 +148,9 @@ def _inputs(
     if layer.input is None:
         if before is None and place.inputs is None and not isinstance(layer, Scope):
             names.problems.append(
-                Problem(f"{at}.input", f"missing: there are several inputs; say which one to read: {listed(names.inputs)}")
+                Problem(
+                    f"{at}.input", f"missing: there are several inputs; say which one to read: {listed(names.inputs)}"
+                )
             )
         return before
     asked = (layer.input,) if isinstance(layer.input, str) else layer.input

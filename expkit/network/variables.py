@@ -43,19 +43,15 @@ class VariableTable:
 
     def __init__(self, rules: Mapping[str, VariableRule]) -> None:
         self.variables: dict[str, VariableSpec] = {}
-        self.local_names: set[str] = set()
         self._rules = rules
         self._matched: set[str] = set()
 
-    def get(
-        self, node: Node, declared: Declaration, regularizer: Regularizer | None, problems: list[Problem]
-    ) -> str:
+    def get(self, node: Node, declared: Declaration, regularizer: Regularizer | None, problems: list[Problem]) -> str:
         """Make or share the variable a layer declares, by the rules of ``tf.compat.v1.get_variable``.
 
         Returns:
             Its full name.
         """
-        self.local_names.add(declared.name)
         name = node.variable_name(declared.name)
         existing = self.variables.get(name)
         if existing is None:
@@ -121,6 +117,11 @@ class VariableTable:
                 node.at,
                 f"shares variable '{existing.name}' but needs shape {list(declared.shape)}; "
                 f"layer '{maker}' made it with {list(existing.shape)}",
+            )
+        if existing.trainable and not node.trainable:
+            yield Problem(
+                f"{node.at}.trainable",
+                f"variable '{existing.name}' is made by layer '{maker}', which trains it; set trainable: false there",
             )
         for field in ("initializer", "regularizer"):
             if declared.name in getattr(node.layer, field):

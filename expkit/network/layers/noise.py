@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from expkit import tf1 as tf
-from expkit.network.layer import Call, Layer, TensorSpec
+from expkit.network.layer import Call, Layer, ShapeError, TensorSpec
 from expkit.network.layers.activations import ActivationName, activate
 from expkit.registry import register
 
@@ -25,7 +25,7 @@ class Activation(Layer):
 
     def output_spec(self, inputs: Sequence[TensorSpec]) -> TensorSpec:
         """Return the input's shape."""
-        return inputs[0]
+        return _floats(inputs[0], self.kind)
 
     def apply(self, variables: Mapping[str, Any], inputs: Sequence[Any], call: Call) -> Any:
         """Activate."""
@@ -42,7 +42,7 @@ class Dropout(Layer):
 
     def output_spec(self, inputs: Sequence[TensorSpec]) -> TensorSpec:
         """Return the input's shape."""
-        return inputs[0]
+        return _floats(inputs[0], self.kind)
 
     def apply(self, variables: Mapping[str, Any], inputs: Sequence[Any], call: Call) -> Any:
         """Drop in training, pass through otherwise."""
@@ -51,3 +51,9 @@ class Dropout(Layer):
         noise = tf.random.stateless_uniform(tf.shape(inputs[0]), call.seed, alg="philox")
         kept = tf.cast(noise >= self.rate, inputs[0].dtype)
         return inputs[0] * kept * (1 / (1 - self.rate))
+
+
+def _floats(spec: TensorSpec, kind: str) -> TensorSpec:
+    if spec.dtype != "float32":
+        raise ShapeError(f"{kind} needs float32 input, got {spec}")
+    return spec

@@ -1,0 +1,33 @@
+"""Networks for tests, from YAML."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from expkit.config.schema import NetworkConfig
+from expkit.errors import ConfigError
+from expkit.network.spec import NetworkSpec, network_spec
+
+ONE_INPUT = {"inputs": {"x": {"shape": [4]}}}
+
+
+def spec_of(text: str | dict[str, Any]) -> NetworkSpec:
+    """Return the network of a YAML text; input ``x`` of shape [4] and the last layer as output ``out`` if not given."""
+    return network_spec(config_of(text))
+
+
+def config_of(text: str | dict[str, Any]) -> NetworkConfig:
+    raw = yaml.safe_load(text) if isinstance(text, str) else text
+    raw = {**ONE_INPUT, "outputs": {"out": next(reversed(raw["layers"]))}, **raw}
+    return NetworkConfig.model_validate_json(json.dumps(raw))
+
+
+def problems_of(text: str | dict[str, Any]) -> list[str]:
+    """Return every problem of a network that has some."""
+    with pytest.raises(ConfigError) as caught:
+        spec_of(text)
+    return [str(problem) for problem in caught.value.problems]
