@@ -194,7 +194,7 @@ class Csv(Source):
         features = self.features or tuple(name for name in header if name != self.label)
         for column in (self.label, *features):
             if column not in header:
-                near = did_you_mean(column, header)
+                near = did_you_mean(column, header) or ";"
                 raise DataError.at("data.source", f"no column '{column}' in {file}{near} columns: {listed(header)}")
         if not features:
             raise DataError.at("data.source.path", f"{file} has no column but the label '{self.label}'; add features")

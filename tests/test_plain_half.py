@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = """
+import sys
+from expkit.config.load import load
+from expkit.network.spec import network_spec
+
+print(*network_spec(load([]).network).variables)
+print(*(name for name in ("tensorflow", "mlflow", "sklearn") if name in sys.modules))
+"""
+
+
+def test_names_of_variables_are_worked_out_without_tensorflow_and_mlflow(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["layer1/kernel layer1/bias logits/kernel logits/bias", ""]
