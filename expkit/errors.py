@@ -1,12 +1,12 @@
 """Errors a user can cause, each a list of problems that name a place and a way out.
 
-    ExpkitError
-      ConfigError        the configuration is wrong; found before anything is built
-      DataError          the data is missing, damaged or does not fit the network
-      CheckpointError    a checkpoint is missing, damaged or does not fit the variables
-      ExportError        a graph cannot be frozen, or a frozen file cannot be read
-      RunError           a run folder cannot be found, written or continued
-      TrainingError      training cannot go on (the loss is not finite)
+ExpkitError
+  ConfigError        the configuration is wrong; found before anything is built
+  DataError          the data is missing, damaged or does not fit the network
+  CheckpointError    a checkpoint is missing, damaged or does not fit the variables
+  ExportError        a graph cannot be frozen, or a frozen file cannot be read
+  RunError           a run folder cannot be found, written or continued
+  TrainingError      training cannot go on (the loss is not finite)
 """
 
 from __future__ import annotations

@@ -113,9 +113,7 @@ class SigmoidCrossEntropy(Loss):
 
     def per_example(self, output: Any, labels: Any) -> Any:
         """Return the mean of ``tf.nn.sigmoid_cross_entropy_with_logits`` per example."""
-        return _mean_per_example(
-            tf.nn.sigmoid_cross_entropy_with_logits(labels=_like(labels, output), logits=output)
-        )
+        return _mean_per_example(tf.nn.sigmoid_cross_entropy_with_logits(labels=_like(labels, output), logits=output))
 
 
 @register

@@ -57,9 +57,7 @@ class BatchNorm(Layer):
             call.updates.append(Update(variables["moving_variance"], variance, self.momentum))
         else:
             mean, variance = variables["moving_mean"], variables["moving_variance"]
-        return tf.nn.batch_normalization(
-            x, mean, variance, variables.get("beta"), variables.get("gamma"), self.epsilon
-        )
+        return tf.nn.batch_normalization(x, mean, variance, variables.get("beta"), variables.get("gamma"), self.epsilon)
 
 
 def _channels(spec: TensorSpec) -> int:

@@ -1,0 +1,1 @@
+"""Checkpoints: kept whole, restored by name."""

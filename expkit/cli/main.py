@@ -1,0 +1,73 @@
+"""The program ``expkit``: picks the verb, turns errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import expkit
+from expkit.errors import ExpkitError
+
+__all__ = ["main"]
+
+_DESCRIPTION = """\
+Declarative experiments for TensorFlow graphs with named variables.
+
+  expkit train [OVERRIDES] [-m]     train, evaluate, freeze, record; -m for a sweep
+  expkit names [OVERRIDES]          list every variable's name and shape, without TensorFlow
+  expkit evaluate RUN               judge a run's checkpoint, raw and averaged
+  expkit freeze RUN                 write a run's frozen graph, proven equal
+  expkit predict FILE_OR_RUN NPZ    compute outputs with a frozen graph
+  expkit info FILE                  say what a frozen graph is
+  expkit ui                         open MLflow on the local store
+
+Every verb has --help. Tab completion: eval "$(expkit -sc install=bash)"
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line.
+
+    Exit codes: 0 done, 1 a failure of expkit itself or runs of a sweep that failed, 2 a mistake to mend, 130 and 143
+    interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        sys.exit(_run(words))
+    except ExpkitError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run(words: list[str]) -> int:
+    if words and words[0] in ("-sc", "--shell-completion"):
+        from expkit.cli import train
+
+        return train.complete(words)
+    if words and words[0] == "train":
+        from expkit.cli import train
+
+        return train.run(words[1:])
+    parser = argparse.ArgumentParser(
+        prog="expkit",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"expkit {expkit.__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs.add_parser("train", help="train, evaluate, freeze, record", add_help=False)
+    from expkit.cli import frozen, names, runs, ui
+
+    for group in (names, runs, frozen, ui):
+        group.add_verbs(verbs)
+    given = parser.parse_args(words)
+    return int(given.run(given))

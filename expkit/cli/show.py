@@ -1,0 +1,107 @@
+"""What the terminal shows: a progress bar, tables, the summary of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from expkit.experiment import Result
+from expkit.export.parity import Difference
+
+__all__ = ["Bar", "metrics_table", "parity_table", "summary"]
+
+
+class Bar:
+    """Progress of training: steps, loss, accuracy, steps per second, time left; silent when not a terminal."""
+
+    def __init__(self, console: Console, name: str, steps: int) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[shown]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task(name, total=steps, shown="")
+        self._shown: dict[str, float] = {}
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def advance(self, step: int, shown: Mapping[str, float]) -> None:
+        """Show a step and its numbers."""
+        self._shown |= shown
+        names = {
+            "train/loss": "loss {:.4f}",
+            "train/accuracy": "accuracy {:.4f}",
+            "valid/accuracy": "valid {:.4f}",
+            "train/steps_per_second": "{:,.0f} steps/s",
+        }
+        text = "  ".join(form.format(self._shown[name]) for name, form in names.items() if name in self._shown)
+        self._progress.update(self._task, completed=step, shown=text)
+
+
+def metrics_table(metrics: Mapping[str, float]) -> None:
+    """Print metrics, raw and averaged side by side."""
+    averaged = any(name.endswith("/ema") for name in metrics)
+    table = Table("metric", "raw", *(("averaged",) if averaged else ()), box=None, header_style="bold")
+    for name, value in metrics.items():
+        if not name.endswith("/ema"):
+            cells = [f"{value:.6f}", *([_number(metrics.get(f"{name}/ema"))] if averaged else [])]
+            table.add_row(name, *cells)
+    Console().print(table)
+
+
+def parity_table(differences: Sequence[Difference]) -> None:
+    """Print how far other ways of computing are from the evaluation graph."""
+    table = Table("against the evaluation graph", "largest difference", box=None, header_style="bold")
+    for item in differences:
+        table.add_row(item.name, f"{item.maximum:.3g}")
+    Console().print(table)
+
+
+def summary(console: Console, result: Result) -> None:
+    """Print what a run came to, and what to do next."""
+    folder = _short(result.folder)
+    lines: list[tuple[str, str]] = []
+    for name, value in result.test.items():
+        if not name.endswith("/ema"):
+            averaged = result.test.get(f"{name}/ema")
+            also = f"   averaged {averaged:.4f}" if averaged is not None else ""
+            lines.append((name.replace("/", " ", 1), f"{value:.4f}{also}"))
+    if result.steps_per_second:
+        lines.append(("speed", f"{result.steps_per_second:,.0f} steps/s"))
+    lines.append(("checkpoint", _short(result.checkpoint)))
+    if result.frozen is not None:
+        worst = max(item.maximum for item in result.frozen.parity if not item.name.startswith("control"))
+        proof = f"{result.frozen.weights} weights, within {worst:.2g} of the evaluation graph"
+        lines.append(("frozen", f"{_short(result.frozen.path)}  ({proof})"))
+    if result.tracking is not None:
+        lines.append(("MLflow run", result.tracking))
+    lines.append(("next", f"expkit evaluate {folder}"))
+    width = max(len(name) for name, _ in lines)
+    for name, text in lines:
+        console.print(f"[bold]{name.ljust(width)}[/]  {escape(text)}", soft_wrap=True, highlight=False)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
+
+
+def _short(path: Path) -> str:
+    """Return a path relative to the working folder where it lies inside."""
+    try:
+        return path.resolve().relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return str(path)

@@ -1,0 +1,215 @@
+"""The verb ``train``: a Hydra application; every job is checked before the first one starts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from expkit.cli.job import Job, Outcome, run_job
+from expkit.config.load import compose_plain, load, primary_conf, search_path, validate
+from expkit.config.schema import Config
+from expkit.errors import ConfigError, ExpkitError, Problem, RunError
+from expkit.experiment import check
+from expkit.rundir import resumable
+
+__all__ = ["complete", "run"]
+
+PARENT_RUN = "EXPKIT_PARENT_RUN"
+VARIED = "EXPKIT_VARIED"
+
+
+def run(words: list[str]) -> int:
+    """Run one experiment, or a sweep with ``-m``; return the exit code."""
+    given = _parse(words)
+    overrides, folders = list(given.overrides), [given.config_dir] if given.config_dir else []
+    flags = [word for word in words if word not in overrides and word not in ("--config-dir", given.config_dir)]
+    flags = [word for word in flags if not word.startswith("--config-dir=")]
+    if given.help or given.hydra_help or given.shell_completion:
+        return _hydra(flags, overrides, folders, _never)
+    if given.cfg or given.info:
+        compose_plain([word for word in overrides if not _varies(word)], folders)
+        return _hydra(flags, overrides, folders, _never)
+    jobs = _jobs(overrides) if given.multirun else [overrides]
+    configs = _check_all(jobs, folders)
+    _check_writable(configs[0])
+    if given.multirun:
+        return _sweep(flags, overrides, folders, jobs, configs)
+    resumed = resumable(configs[0])
+    place = [f"hydra.run.dir={_quoted(resumed.path.resolve())}"] if resumed else []
+    outcomes: list[Outcome] = []
+    _hydra(flags, [*overrides, *place], folders, lambda config: outcomes.append(run_job(_job(config, overrides))))
+    return outcomes[0].exit_code
+
+
+def complete(words: list[str]) -> int:
+    """Answer the shell's tab completion, for verbs and for Hydra's configuration alike."""
+    line = os.environ.get("COMP_LINE", "")
+    if line:
+        _, _, rest = line.partition(" ")
+        verb, found, _ = rest.lstrip().partition(" ")
+        if not found:
+            verbs = ("train", "names", "evaluate", "freeze", "predict", "info", "ui")
+            print("\n".join(word for word in verbs if word.startswith(verb)))
+            return 0
+        if verb not in ("train", "names"):
+            return 0
+        at = line.index(verb)
+        os.environ["COMP_LINE"] = line[:at] + line[at + len(verb) + 1 :]
+        point = os.environ.get("COMP_POINT", "")
+        if point.isdigit():
+            os.environ["COMP_POINT"] = str(max(0, int(point) - len(verb) - 1))
+    return _hydra(words, [], [], _never)
+
+
+def _parse(words: list[str]) -> Any:
+    parser = get_args_parser()
+    try:
+        return parser.parse_intermixed_args(words)
+    except SystemExit as stopped:
+        raise SystemExit(2 if stopped.code else 0) from None
+
+
+def _hydra(flags: list[str], overrides: list[str], folders: Sequence[str], task: Any) -> int:
+    """Hand the command line to Hydra, flags first, because it wants all overrides together."""
+    sys.argv = ["expkit", *flags, *search_path(folders), *overrides]
+
+    def expkit(config: DictConfig) -> Any:
+        return task(config)
+
+    hydra.main(version_base="1.3", config_path=str(primary_conf()), config_name="config")(expkit)()
+    return 0
+
+
+def _never(config: DictConfig) -> None:
+    raise AssertionError("Hydra answers this itself")
+
+
+def _jobs(overrides: list[str]) -> list[list[str]]:
+    """Return the overrides of every job of a sweep, as Hydra's basic sweeper will make them."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    except HydraException as error:
+        raise ConfigError(Problem("command line", str(error).splitlines()[0])) from None
+    return [list(job) for batch in batches for job in batch]
+
+
+def _check_all(jobs: list[list[str]], folders: Sequence[str]) -> list[Config]:
+    """Return every job's configuration; all mistakes of all jobs are reported at once."""
+    configs, problems = [], {}
+    for place, job in enumerate(jobs):
+        try:
+            configs.append(load(job, folders))
+            check(configs[-1])
+        except ConfigError as error:
+            where = f" (job {place} of {len(jobs)}: {' '.join(job)})" if len(jobs) > 1 else ""
+            for problem in error.problems:
+                problems.setdefault(str(problem), Problem(problem.path, f"{problem.message}{where}"))
+    if problems:
+        raise ConfigError(*problems.values())
+    return configs
+
+
+def _check_writable(config: Config) -> None:
+    folder = Path(config.run.folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(13, "Permission denied")
+    except OSError as error:
+        raise RunError.at(
+            "run.folder",
+            f"cannot write {folder} ({error.strerror}); give a folder that is writable with run.folder=PATH",
+        ) from None
+
+
+def _sweep(
+    flags: list[str], overrides: list[str], folders: Sequence[str], jobs: list[list[str]], configs: list[Config]
+) -> int:
+    """Run all jobs under one MLflow parent; return 1 if any failed."""
+    if any(config.run.resume is not None for config in configs):
+        raise ConfigError(Problem("run.resume", "a sweep cannot be resumed; resume its runs one by one"))
+    from rich.console import Console
+
+    console = Console()
+    varied = [word.split("=")[0].lstrip("+") for word in overrides if _varies(word)]
+    passed = [f"+hydra.job.env_set.{VARIED}={_quoted(';'.join(varied))}"]
+    parent = None
+    if configs[0].tracking.enabled:
+        from expkit.tracking.mlflow import SweepRun
+
+        parent = SweepRun(configs[0], f"{configs[0].run.name} sweep over {', '.join(_short_names(varied).values())}")
+        passed.append(f"+hydra.job.env_set.{PARENT_RUN}={parent.run_id}")
+    outcomes: list[Outcome] = []
+
+    def task(config: DictConfig) -> None:
+        job = _job(config, list(HydraConfig.get().overrides.task))
+        console.print(f"[bold]{job.label}[/] ({len(outcomes) + 1} of {len(jobs)})")
+        outcomes.append(run_job(job))
+
+    ended = False
+    try:
+        _hydra(flags, [*overrides, *passed], folders, task)
+        ended = True
+    finally:
+        failed = [outcome for outcome in outcomes if outcome.exit_code != 0]
+        if parent is not None:
+            parent.finish("FINISHED" if ended and not failed else "FAILED" if ended else "KILLED")
+    console.print(f"{len(outcomes) - len(failed)} of {len(jobs)} runs finished, {len(failed)} failed")
+    if parent is not None:
+        console.print(f"MLflow run {parent.link}")
+    return 1 if failed else 0
+
+
+def _job(config: DictConfig, overrides: list[str]) -> Job:
+    varied = [key for key in os.environ.get(VARIED, "").split(";") if key]
+    names = _short_names(varied)
+    given = dict(word.lstrip("+").split("=", 1) for word in overrides if "=" in word)
+    label = ", ".join(f"{names[key]}={given[key]}" for key in varied if key in given)
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return Job(
+        config=validate({str(key): value for key, value in plain.items()}),
+        folder=Path(HydraConfig.get().runtime.output_dir),
+        overrides=tuple(overrides),
+        label=label or None,
+        parent=os.environ.get(PARENT_RUN),
+    )
+
+
+def _short_names(keys: list[str]) -> dict[str, str]:
+    """Return the shortest ends of dotted keys that tell them apart."""
+    short = {}
+    for key in keys:
+        parts = key.split(".")
+        for count in range(1, len(parts) + 1):
+            short[key] = ".".join(parts[-count:])
+            if sum(other == short[key] or other.endswith(f".{short[key]}") for other in keys) == 1:
+                break
+    return short
+
+
+def _varies(word: str) -> bool:
+    try:
+        return bool(OverridesParser.create().parse_override(word).is_sweep_override())
+    except ExpkitError:
+        raise
+    except HydraException:
+        return False
+
+
+def _quoted(value: Any) -> str:
+    text = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{text}'"

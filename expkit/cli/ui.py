@@ -1,0 +1,55 @@
+"""The verb ``ui``: MLflow's pages on the local store."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from expkit.errors import RunError
+
+__all__ = ["add_verbs"]
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "ui",
+        help="open MLflow on the local store",
+        description="Serve MLflow's pages on the local store, to this machine only; stop with Ctrl-C.",
+    )
+    parser.add_argument("--folder", default="runs", metavar="DIR", help="folder of the runs (runs)")
+    parser.add_argument("--port", type=int, default=5000, help="port on 127.0.0.1 (5000)")
+    parser.set_defaults(run=_ui)
+
+
+def _ui(given: argparse.Namespace) -> int:
+    store = Path(given.folder).resolve() / "mlflow.db"
+    if not store.is_file():
+        raise RunError.at(str(store), "no store there; `expkit train` makes one, --folder DIR names another place")
+    if not 0 < given.port < 65536:
+        raise RunError.at("--port", f"{given.port} is no port; allowed: 1 to 65535")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", given.port))
+        except OSError as error:
+            raise RunError.at("--port", f"{given.port} cannot be used ({error.strerror}); give another port") from None
+    print(f"http://127.0.0.1:{given.port}/?workflowType=machine_learning  (Ctrl-C stops it)", flush=True)
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{store}",
+        "--default-artifact-root", (store.parent / "mlartifacts").as_uri(),
+        "--host", "127.0.0.1", "--port", str(given.port), "--workers", "1",
+    ]  # fmt: skip
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    process = subprocess.Popen(command, env=environment)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait(timeout=20)
+        return 0

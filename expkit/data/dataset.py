@@ -1,0 +1,196 @@
+"""The data set of a run: split, paired, checked against the network, its scaling fitted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from expkit.config.schema import Config, DataConfig, PairsConfig, SplitConfig
+from expkit.data.sources import Arrays
+from expkit.errors import ConfigError, DataError, Problem, did_you_mean, listed
+from expkit.network.layer import TensorSpec
+from expkit.network.spec import NetworkSpec
+
+__all__ = ["Dataset", "Scaling", "load_dataset"]
+
+PARTS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Mean and spread per value of a field; the network reads ``(value - mean) / spread``."""
+
+    mean: np.ndarray
+    spread: np.ndarray
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Parts of the data by name (``train``, ``valid``, ``test``), raw, and the scaling fitted on ``train``."""
+
+    parts: Mapping[str, Arrays]
+    scaling: Mapping[str, Scaling]
+    digest: str
+    """SHA-256 over all parts' bytes, names, shapes and dtypes."""
+    kind: str
+
+    def size(self, part: str) -> int:
+        """Return how many examples a part has."""
+        return len(next(iter(self.parts[part].values())))
+
+
+def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
+    """Load, split, pair, check and fit.
+
+    Raises:
+        DataError: a file is missing or damaged, or the data does not fit the network or the losses.
+        ConfigError: a name in the configuration is no field of the data.
+    """
+    data = config.data
+    arrays = data.source.load()
+    parts = _split(arrays, data.split)
+    if data.pairs is not None:
+        parts = {name: _paired(part, data.pairs, place) for place, (name, part) in enumerate(parts.items())}
+    needed = _check(config, spec, parts["train"])
+    parts = {name: {field: part[field] for field in needed} for name, part in parts.items()}
+    _check_values(config, spec, parts)
+    if config.train.batch_size > len(parts["train"][needed[0]]):
+        raise ConfigError(
+            Problem(
+                "train.batch_size",
+                f"{config.train.batch_size} is more than the {len(parts['train'][needed[0]])} training examples",
+            )
+        )
+    return Dataset(parts, _fit(data, parts["train"]), _digest(parts), data.source.kind)
+
+
+def _split(arrays: Arrays, split: SplitConfig) -> dict[str, Arrays]:
+    total = len(next(iter(arrays.values())))
+    given = {name: getattr(split, name) for name in PARTS if getattr(split, name) is not None}
+    order = np.random.Generator(np.random.PCG64(split.seed)).permutation(total)
+    parts, start = {}, 0
+    for name, part in given.items():
+        if isinstance(part, tuple):
+            if part[1] > total:
+                raise DataError.at(
+                    f"data.split.{name}", f"range {list(part)} ends after the {total} examples there are"
+                )
+            chosen = np.arange(*part)
+        else:
+            chosen = order[start : start + round(part * total)]
+            start += len(chosen)
+        if len(chosen) == 0:
+            raise DataError.at(f"data.split.{name}", f"{part} of {total} examples is none; give it more")
+        parts[name] = {field: array[chosen] for field, array in arrays.items()}
+    return parts
+
+
+def _paired(arrays: Arrays, pairs: PairsConfig, part: int) -> Arrays:
+    """Return pairs: for every example, as many of the same label as of others."""
+    for name in (pairs.field, pairs.label):
+        if name not in arrays:
+            near = did_you_mean(name, arrays) or ";"
+            raise ConfigError(Problem("data.pairs", f"no field '{name}'{near} allowed: {listed(arrays)}"))
+    values, labels = arrays[pairs.field], arrays[pairs.label]
+    draw = np.random.Generator(np.random.PCG64([pairs.seed, part]))
+    left = np.repeat(np.arange(len(labels)), pairs.per_example)
+    same = np.tile(np.arange(pairs.per_example) % 2 == 0, len(labels))
+    by_label = {label: np.flatnonzero(labels == label) for label in np.unique(labels)}
+    if len(by_label) < 2:
+        raise DataError.at("data.pairs", f"needs at least two labels in '{pairs.label}', got {len(by_label)}")
+    others = {label: np.flatnonzero(labels != label) for label in by_label}
+    right = np.array([draw.choice((by_label if s else others)[labels[i]]) for i, s in zip(left, same, strict=True)])
+    return {"left": values[left], "right": values[right], "label": same.astype(np.int64)}
+
+
+def _check(config: Config, spec: NetworkSpec, arrays: Arrays) -> list[str]:
+    """Return the fields that are used: inputs, then labels; names, shapes and dtypes are right."""
+    problems = []
+    for name, wanted in spec.inputs.items():
+        if name not in arrays:
+            near = did_you_mean(name, arrays) or ";"
+            problems.append(
+                Problem(f"network.inputs.{name}", f"the data has no field '{name}'{near} fields: {listed(arrays)}")
+            )
+        elif problem := _misfit(wanted, arrays[name]):
+            problems.append(Problem(f"network.inputs.{name}", problem))
+    judges = {
+        **{f"train.losses.{name}": judge for name, judge in config.train.losses.items()},
+        **{f"train.metrics.{name}": judge for name, judge in config.train.metrics.items()},
+    }
+    for at, judge in judges.items():
+        if judge.labels not in arrays:
+            near = did_you_mean(judge.labels, arrays) or ";"
+            problems.append(
+                Problem(f"{at}.labels", f"the data has no field '{judge.labels}'{near} fields: {listed(arrays)}")
+            )
+    for name in config.data.standardize:
+        if name not in spec.inputs:
+            near = did_you_mean(name, spec.inputs) or ";"
+            problems.append(Problem("data.standardize", f"no input '{name}'{near} allowed: {listed(spec.inputs)}"))
+        elif spec.inputs[name].dtype != "float32":
+            problems.append(Problem("data.standardize", f"input '{name}' is {spec.inputs[name].dtype}, needs float32"))
+    if problems:
+        raise ConfigError(*problems)
+    return list(dict.fromkeys([*spec.inputs, *(judge.labels for judge in judges.values())]))
+
+
+def _misfit(wanted: TensorSpec, array: np.ndarray) -> str | None:
+    got = array.shape[1:]
+    fits = len(got) == len(wanted.shape) and all(w in (None, g) for w, g in zip(wanted.shape, got, strict=True))
+    if not fits:
+        return f"the network wants shape {_shape(wanted.shape)} per example, the data has {list(got)}"
+    if not np.can_cast(array.dtype, wanted.dtype, casting="same_kind"):
+        return f"the network wants {wanted.dtype}, the data is {array.dtype}"
+    return None
+
+
+def _shape(shape: tuple[int | None, ...]) -> str:
+    return f"[{', '.join('?' if size is None else str(size) for size in shape)}]"
+
+
+def _check_values(config: Config, spec: NetworkSpec, parts: Mapping[str, Arrays]) -> None:
+    """Check inputs for numbers that are not finite, and labels against what reads them."""
+    problems = []
+    for part, arrays in parts.items():
+        for name in spec.inputs:
+            array = arrays[name]
+            bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1) if array.dtype.kind == "f" else np.zeros(1)
+            if bad.any():
+                problems.append(
+                    Problem(
+                        f"data.source: field '{name}'",
+                        f"{int(bad.sum())} of {len(array)} {part} examples hold NaN or infinity, the first is example "
+                        f"{int(np.argmax(bad))}; clean the data",
+                    )
+                )
+    for group in ("losses", "metrics"):
+        for name, judge in getattr(config.train, group).items():
+            for part, arrays in parts.items():
+                if problem := judge.problem(spec.output_spec(judge.output), arrays[judge.labels]):
+                    problems.append(Problem(f"train.{group}.{name}: field '{judge.labels}' ({part})", problem))
+                    break
+    if problems:
+        raise DataError(*problems)
+
+
+def _fit(data: DataConfig, train: Arrays) -> dict[str, Scaling]:
+    scaling = {}
+    for name in data.standardize:
+        mean = train[name].mean(axis=0, dtype=np.float64)
+        spread = train[name].std(axis=0, dtype=np.float64)
+        spread[spread == 0] = 1  # A value that never changes carries nothing: it becomes 0.
+        scaling[name] = Scaling(mean.astype(np.float32), spread.astype(np.float32))
+    return scaling
+
+
+def _digest(parts: Mapping[str, Arrays]) -> str:
+    digest = hashlib.sha256()
+    for part, arrays in parts.items():
+        for name, array in arrays.items():
+            digest.update(f"{part}/{name} {array.dtype.str} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

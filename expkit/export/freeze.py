@@ -1,0 +1,156 @@
+"""Freezing: the inference graph with its variables as constants, in one file that says what it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from expkit import tf1 as tf
+from expkit.errors import ExportError, Problem, listed
+from expkit.training.executor import Predictor
+from expkit.training.graphs import InferGraph
+
+__all__ = ["FrozenGraph", "freeze", "read_frozen"]
+
+METADATA = "_expkit"
+"""Attribute of the first placeholder that holds the metadata; TensorFlow and others pass over attributes with ``_``."""
+
+# Operations of a foreign graph that reach outside it: files, network, Python.
+_REFUSED = ("PyFunc", "File", "Save", "Restore", "Rpc", "RPC", "Dataset", "Reader", "Lookup", "Send", "Recv", "Print")
+_ALLOWED = ("ReadVariableOp",)
+
+
+@dataclass(frozen=True)
+class FrozenGraph:
+    """A frozen graph, read from its file."""
+
+    graph_def: Any
+    metadata: Mapping[str, Any]
+    """What the file says of itself; for a file from elsewhere only ``inputs`` and ``outputs``, worked out."""
+
+    @contextmanager
+    def session(self) -> Iterator[Any]:
+        """Open a session on the graph, alone in it."""
+        graph = tf.Graph()
+        with graph.as_default():
+            tf.import_graph_def(self.graph_def, name="")
+        graph.finalize()
+        with tf.Session(graph=graph) as session:
+            yield session
+
+    def predict(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the outputs of a batch.
+
+        Raises:
+            ExportError: an input is missing, unknown, or of a wrong shape or dtype.
+        """
+        self._check(inputs)
+        feed = {f"{name}:0": inputs[name].astype(item["dtype"]) for name, item in self.metadata["inputs"].items()}
+        with self.session() as session:
+            return dict(session.run({name: f"{name}:0" for name in self.metadata["outputs"]}, feed))
+
+    def _check(self, inputs: Mapping[str, np.ndarray]) -> None:
+        wanted = self.metadata["inputs"]
+        problems = [
+            Problem(f"input {name}", f"missing; arrays given: {listed(inputs)}")
+            for name in wanted
+            if name not in inputs
+        ]
+        for name, array in inputs.items():
+            if name not in wanted:
+                problems.append(Problem(f"input {name}", f"unknown; the graph reads: {listed(wanted)}"))
+                continue
+            shape, got = wanted[name]["shape"], list(array.shape)
+            fits = shape is None or (
+                len(got) == len(shape) and all(s is None or s == g for s, g in zip(shape, got, strict=True))
+            )
+            if not fits:
+                shown = ", ".join("?" if size is None else str(size) for size in shape)
+                problems.append(Problem(f"input {name}", f"the graph reads shape [{shown}], got {got}"))
+            elif not np.can_cast(array.dtype, wanted[name]["dtype"], casting="same_kind"):
+                problems.append(Problem(f"input {name}", f"the graph reads {wanted[name]['dtype']}, got {array.dtype}"))
+        if problems:
+            raise ExportError(*problems)
+
+
+def freeze(built: InferGraph, predictor: Predictor, metadata: Mapping[str, Any]) -> bytes:
+    """Return the serialized frozen graph: only what the outputs need, variables as constants, metadata inside.
+
+    Args:
+        built: the inference graph.
+        predictor: a session on it, its variables loaded.
+        metadata: what the file is to say of itself; inputs and outputs are added.
+    """
+    names = [tensor.op.name for tensor in built.outputs.values()]
+    graph_def = tf.graph_util.convert_variables_to_constants(predictor.session, built.graph.as_graph_def(), names)
+    graph_def.library.Clear()
+    left = sorted({node.op for node in graph_def.node if "Variable" in node.op or node.op == "VarHandleOp"})
+    assert not left, f"variables are left after freezing: {left}"
+    content = {
+        **metadata,
+        "inputs": {name: _tensor_info(tensor) for name, tensor in built.inputs.items()},
+        "outputs": {name: _tensor_info(tensor) for name, tensor in built.outputs.items()},
+    }
+    carrier = next(node for node in graph_def.node if node.op == "Placeholder")
+    carrier.attr[METADATA].s = json.dumps(content).encode()
+    return bytes(graph_def.SerializeToString(deterministic=True))
+
+
+def read_frozen(path: Path) -> FrozenGraph:
+    """Return the graph of a ``.pb`` file.
+
+    Raises:
+        ExportError: the file is missing, no graph, or holds operations that reach files, network or Python.
+    """
+    if not path.is_file():
+        raise ExportError.at(str(path), "no such file; `expkit freeze RUN` writes the frozen graph of a run")
+    graph_def = tf.GraphDef()
+    try:
+        graph_def.ParseFromString(path.read_bytes())
+    except Exception as error:  # protobuf's DecodeError, whose module differs between its implementations
+        raise ExportError.at(str(path), f"not a frozen graph ({error}); it is damaged or no .pb file") from None
+    nodes = [*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def)]
+    if not nodes:
+        raise ExportError.at(str(path), "not a frozen graph: it has no operations")
+    reaching = sorted({node.op for node in nodes if node.op not in _ALLOWED and any(w in node.op for w in _REFUSED)})
+    if reaching:
+        raise ExportError.at(
+            str(path),
+            f"refused: its operations reach files, network or Python: {listed(reaching)}; freeze it without them",
+        )
+    return FrozenGraph(graph_def, _metadata(graph_def))
+
+
+def _tensor_info(tensor: Any) -> dict[str, Any]:
+    return {"tensor": tensor.name, "dtype": tensor.dtype.base_dtype.name, "shape": tensor.shape.as_list()}
+
+
+def _metadata(graph_def: Any) -> dict[str, Any]:
+    for node in graph_def.node:
+        if METADATA in node.attr:
+            return dict(json.loads(node.attr[METADATA].s))
+    read = {name.split(":")[0].lstrip("^") for node in graph_def.node for name in node.input}
+    inputs = {
+        node.name: {
+            "tensor": f"{node.name}:0",
+            "dtype": tf.as_dtype(node.attr["dtype"].type).name,
+            "shape": _placeholder_shape(node),
+        }
+        for node in graph_def.node
+        if node.op == "Placeholder"
+    }
+    ends = [node.name for node in graph_def.node if node.name not in read and node.op not in ("Const", "NoOp")]
+    return {"inputs": inputs, "outputs": {name: {"tensor": f"{name}:0"} for name in ends}}
+
+
+def _placeholder_shape(node: Any) -> list[int | None] | None:
+    shape = node.attr["shape"].shape
+    if shape.unknown_rank or "shape" not in node.attr:
+        return None
+    return [None if dim.size < 0 else int(dim.size) for dim in shape.dim]

@@ -1,0 +1,88 @@
+"""Parity: the proof that what is shipped computes what was evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from expkit import tf1 as tf
+from expkit.errors import ExportError, Problem
+
+__all__ = ["Difference", "check_parity", "meta_graph_outputs"]
+
+Outputs = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Largest absolute difference between two computations of the same batch."""
+
+    name: str
+    maximum: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a plain mapping."""
+        return asdict(self)
+
+
+def check_parity(
+    computed: Mapping[str, tuple[Outputs, Outputs]], control: tuple[Outputs, Outputs] | None, tolerance: float
+) -> list[Difference]:
+    """Return the table of differences.
+
+    Args:
+        computed: pairs that must agree, by name: what evaluation gave, what the other way gave.
+        control: a pair that must differ (averaged against raw weights), ``None`` where there is none.
+        tolerance: largest difference allowed.
+
+    Raises:
+        ExportError: a pair differs by more, or the control does not differ.
+    """
+    table = [Difference(name, _largest(*pair)) for name, pair in computed.items()]
+    problems = [
+        Problem(
+            "export",
+            f"{item.name} differs from the evaluation graph by {item.maximum:.3g}, allowed: export.tolerance={tolerance:g}; "
+            "nothing was written",
+        )
+        for item in table
+        if not item.maximum <= tolerance
+    ]
+    if control is not None:
+        table.append(Difference("control: raw weights", _largest(*control)))
+        if table[-1].maximum == 0:
+            problems.append(
+                Problem(
+                    "export",
+                    "the control failed: raw weights give the same numbers as the averages; nothing was written",
+                )
+            )
+    if problems:
+        raise ExportError(*problems)
+    return table
+
+
+def meta_graph_outputs(prefix: Path, outputs: Mapping[str, Any], inputs: Mapping[str, np.ndarray]) -> Outputs:
+    """Return what a checkpoint's inference graph computes when loaded with ``import_meta_graph`` alone.
+
+    Args:
+        prefix: of the checkpoint; ``.meta`` lies beside it.
+        outputs: names to fetch.
+        inputs: a batch, by name.
+    """
+    with tf.Graph().as_default(), tf.Session() as session:
+        saver = tf.train.import_meta_graph(f"{prefix}.meta")
+        if saver is not None:
+            saver.restore(session, str(prefix))
+        feed = {f"{name}:0": array for name, array in inputs.items()}
+        return dict(session.run({name: f"{name}:0" for name in outputs}, feed))
+
+
+def _largest(first: Outputs, second: Outputs) -> float:
+    differences = [np.abs(first[name].astype(np.float64) - second[name].astype(np.float64)) for name in first]
+    largest = float(np.max([np.max(difference, initial=0.0) for difference in differences]))
+    return largest if np.isfinite(largest) else float("inf")

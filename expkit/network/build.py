@@ -1,0 +1,141 @@
+"""From a network's description to variables and tensors; only this module calls ``get_variable``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from expkit import tf1 as tf
+from expkit.network.layer import Call, Update
+from expkit.network.names import Reuse, name_seed, shadow_name
+from expkit.network.spec import NetworkSpec
+
+__all__ = ["Connection", "connect", "create_shadows", "create_variables", "penalty", "placeholders"]
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What connecting a network gives: tensors by layer path and by output name, and moving statistics to update."""
+
+    tensors: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    updates: tuple[Update, ...]
+
+
+def create_variables(spec: NetworkSpec, seed: int) -> dict[str, Any]:
+    """Make the network's variables in the default graph, under ``variable_scope`` with the reuse of every layer.
+
+    TensorFlow applies its own rules of reuse, so a list of names that differs from the graph cannot come about.
+
+    Args:
+        spec: the network.
+        seed: seed of the run; a variable's first value depends on it and on the variable's name alone.
+
+    Returns:
+        Variables by full name, in the order in which they are made.
+    """
+    flags: dict[Reuse, Any] = {"false": None, "true": True, "auto": tf.AUTO_REUSE}
+    made: dict[str, Any] = {}
+    for layer in spec.layers:
+        scope = layer.scope or tf.get_variable_scope()
+        with tf.variable_scope(scope, reuse=flags[layer.reuse], auxiliary_name_scope=False):
+            for full in layer.bindings.values():
+                wanted = spec.variables[full]
+                variable = tf.get_variable(
+                    full[len(layer.scope) + 1 :] if layer.scope else full,
+                    shape=wanted.shape,
+                    dtype=wanted.dtype,
+                    initializer=_initializer(wanted.initializer, (seed, name_seed(full))),
+                    trainable=wanted.trainable,
+                    use_resource=True,
+                )
+                assert variable.op.name == full, f"{variable.op.name} is not {full}"
+                made[full] = variable
+    return made
+
+
+def _initializer(initializer: Any, seed: tuple[int, int]) -> Any:
+    def initial(shape: Any, dtype: Any = None, partition_info: Any = None) -> Any:
+        return initializer.initial(tuple(shape), dtype.base_dtype.name, seed)
+
+    return initial
+
+
+def create_shadows(variables: Mapping[str, Any], averaged: Iterable[str]) -> dict[str, Any]:
+    """Make the averages' variables in the default graph, in the place of the variables they shadow.
+
+    Returns:
+        By the name of what they shadow: the average where it is averaged, the variable itself elsewhere.
+    """
+    shadows = dict(variables)
+    for name in averaged:
+        variable = variables[name]
+        shadows[name] = tf.get_variable(
+            shadow_name(name),
+            shape=variable.shape,
+            dtype=variable.dtype,
+            initializer=tf.zeros_initializer(),
+            trainable=False,
+            use_resource=True,
+        )
+    return shadows
+
+
+def placeholders(spec: NetworkSpec) -> dict[str, Any]:
+    """Return a placeholder for every input, named as the input, batch size unknown."""
+    return {name: tf.placeholder(item.dtype, (None, *item.shape), name=name) for name, item in spec.inputs.items()}
+
+
+def connect(
+    spec: NetworkSpec,
+    variables: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    *,
+    training: bool = False,
+    seed: int = 0,
+    step: Any = None,
+) -> Connection:
+    """Connect the network to inputs with given variables; a layer's output tensor is named by the layer's path.
+
+    Args:
+        spec: the network.
+        variables: by full name; averages in the variables' place give the averaged network.
+        inputs: by name, [batch, ...].
+        training: whether dropout drops and batch statistics are used.
+        seed: seed of the run, for dropout.
+        step: int64 scalar, for dropout; needed in training.
+    """
+    current = tf.get_default_graph().get_name_scope()
+    prefix = f"{current}/" if current else ""
+    tensors: dict[str, Any] = dict(inputs)
+    updates: list[Update] = []
+    for layer in spec.layers:
+        with tf.name_scope(f"{prefix}{layer.path}/"):
+            call = Call(training, _step_seed(seed, layer.path, step) if training else None)
+            bound = {local: variables[full] for local, full in layer.bindings.items()}
+            result = layer.layer.apply(bound, [tensors[path] for path in layer.inputs], call)
+        tensors[layer.path] = tf.identity(result, name=f"{prefix}{layer.path}/")
+        updates += call.updates
+    outputs = {
+        name: tensors[path] if name == path else tf.identity(tensors[path], name=f"{prefix}{name}/")
+        for name, path in spec.outputs.items()
+    }
+    return Connection(tensors, outputs, tuple(updates))
+
+
+def _step_seed(seed: int, path: str, step: Any) -> Any:
+    return tf.stack([tf.constant((seed * 1000003 + name_seed(path)) % 2**31, tf.int32), tf.cast(step, tf.int32)])
+
+
+def penalty(spec: NetworkSpec, variables: Mapping[str, Any]) -> Any:
+    """Return the float32 sum of all regularizers; 0 when there are none."""
+    terms = []
+    for name, wanted in spec.variables.items():
+        if wanted.regularizer is not None:
+            value = tf.convert_to_tensor(variables[name])
+            if wanted.regularizer.l1:
+                terms.append(wanted.regularizer.l1 * tf.reduce_sum(tf.abs(value)))
+            if wanted.regularizer.l2:
+                terms.append(wanted.regularizer.l2 * tf.reduce_sum(tf.square(value)))
+    return tf.add_n(terms) if terms else tf.constant(0.0)

@@ -1,0 +1,38 @@
+"""Where a result comes from: commit and versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+
+__all__ = ["git_commit", "versions"]
+
+_PACKAGES = ("expkit", "tensorflow", "hydra-core", "omegaconf", "mlflow", "numpy")
+
+
+def git_commit() -> str | None:
+    """Return the commit checked out in the working folder, ``-dirty`` appended when files differ; ``None`` outside git."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return f"{commit}-dirty" if _git("status", "--porcelain", "--untracked-files=no") else commit
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide about numbers."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

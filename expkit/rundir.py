@@ -1,0 +1,184 @@
+"""The run folder: made, recorded in, found again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from expkit.config.load import plain_yaml, read
+from expkit.config.schema import Config
+from expkit.errors import ConfigError, Problem, RunError, listed
+
+__all__ = ["RunFolder", "config_digest", "find_run", "flat", "resumable"]
+
+# What may change when a run is continued: none of it changes a number of the steps already done.
+_FREE = ("run.resume", "run.folder", "train.steps", "tracking.", "export.")
+
+
+class RunFolder:
+    """A run on disk: ``config.yaml``, ``overrides.yaml``, ``run.json``, ``metrics.jsonl``, ``checkpoints/``, exports."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path, config: Config, overrides: Sequence[str]) -> RunFolder:
+        """Make the folder with its configuration, or open it when it is there already, to go on.
+
+        Raises:
+            RunError: the folder cannot be written, or holds another configuration.
+        """
+        folder = cls(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if folder.config_file.is_file():
+                _check_same(folder, config)
+            _write(folder.config_file, plain_yaml(config))
+            _write(path / "overrides.yaml", "".join(f"- {json.dumps(word)}\n" for word in overrides) or "[]\n")
+            folder.update(digest=config_digest(config), name=config.run.name)
+        except OSError as error:
+            raise RunError.at(
+                "run.folder",
+                f"cannot write {path} ({error.strerror}); give a folder that is writable with run.folder=PATH",
+            ) from None
+        return folder
+
+    @property
+    def config_file(self) -> Path:
+        """The composed configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def frozen(self) -> Path:
+        """The frozen graph."""
+        return self.path / "frozen.pb"
+
+    @property
+    def metrics_file(self) -> Path:
+        """All metrics, one JSON object with ``step`` a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def scaling_file(self) -> Path:
+        """Means and spreads of standardized inputs."""
+        return self.path / "scaling.npz"
+
+    def state(self) -> dict[str, Any]:
+        """Return what ``run.json`` holds: name, status, digest of the configuration, MLflow run."""
+        try:
+            return dict(json.loads((self.path / "run.json").read_text()))
+        except (OSError, ValueError):
+            return {}
+
+    def update(self, **values: Any) -> None:
+        """Change what ``run.json`` holds."""
+        _write(self.path / "run.json", json.dumps({**self.state(), **values}, indent=2) + "\n")
+
+    def config(self) -> Config:
+        """Return the configuration of the run."""
+        return read(self.config_file)
+
+    def log_metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Append metrics of a step."""
+        with self.metrics_file.open("a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+    def metrics(self) -> list[dict[str, float]]:
+        """Return all metrics, in the order logged; a last line that was cut off is left out."""
+        if not self.metrics_file.is_file():
+            return []
+        lines = self.metrics_file.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def drop_metrics_after(self, step: int) -> None:
+        """Forget metrics of later steps, which a resumed run logs again."""
+        if self.metrics_file.is_file():
+            kept = [line for line in self.metrics() if line["step"] <= step]
+            _write(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def config_digest(config: Config) -> str:
+    """Return a SHA-256 over all of a configuration that changes its numbers or its length."""
+    values = flat(config.model_dump(mode="json", by_alias=True, serialize_as_any=True))
+    kept = {key: value for key, value in values.items() if not key.startswith(_FREE) or key == "train.steps"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def find_run(run: str) -> RunFolder:
+    """Return the run folder a user names.
+
+    Raises:
+        RunError: there is no run.
+    """
+    path = Path(run).expanduser()
+    if (path / "config.yaml").is_file() and (path / "run.json").is_file():
+        return RunFolder(path)
+    what = "is no run folder (config.yaml and run.json are not in it)" if path.exists() else "does not exist"
+    raise RunError.at(str(run), f"{what}; runs: {listed(_runs_near(path), 5)}")
+
+
+def resumable(config: Config) -> RunFolder | None:
+    """Return the run that ``run.resume`` means, or ``None`` to begin a new one.
+
+    ``auto`` is the newest run of the same configuration that has not finished.
+
+    Raises:
+        RunError: ``run.resume`` is a path but no run.
+        ConfigError: it is a run of another configuration.
+    """
+    if config.run.resume is None:
+        return None
+    if config.run.resume != "auto":
+        folder = find_run(config.run.resume)
+        _check_same(folder, config)
+        return folder
+    digest = config_digest(config)
+    found = [RunFolder(file.parent) for file in Path(config.run.folder).glob("*/*/run.json")]
+    states = [(folder, folder.state()) for folder in found]
+    same = [folder for folder, state in states if state.get("digest") == digest and state.get("status") != "FINISHED"]
+    return max(same, key=lambda folder: folder.path.as_posix(), default=None)
+
+
+def _check_same(folder: RunFolder, config: Config) -> None:
+    before = flat(folder.config().model_dump(mode="json", by_alias=True, serialize_as_any=True))
+    now = flat(config.model_dump(mode="json", by_alias=True, serialize_as_any=True))
+    problems = [
+        Problem(
+            key, f"is {now.get(key)!r}, but the run to resume has {before.get(key)!r}; leave it, or start a new run"
+        )
+        for key in dict.fromkeys([*before, *now])
+        if before.get(key) != now.get(key) and not key.startswith(_FREE)
+    ]
+    if problems:
+        raise ConfigError(*problems)
+
+
+def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, keys joined by dots; empty mappings stay as values."""
+    if isinstance(values, dict) and values:
+        return {
+            k: v for key, value in values.items() for k, v in flat(value, f"{prefix}.{key}" if prefix else key).items()
+        }
+    return {prefix: values}
+
+
+def _runs_near(path: Path) -> list[str]:
+    places = [place for place in (path, path.parent, Path("runs")) if place.is_dir()]
+    found = [file.parent for place in places for file in [*place.glob("*/run.json"), *place.glob("*/*/run.json")]]
+    return sorted({folder.as_posix() for folder in found}, reverse=True)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)

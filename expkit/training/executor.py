@@ -1,0 +1,180 @@
+"""Executors: sessions that run training steps and evaluation passes of finalized graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from expkit import tf1 as tf
+from expkit.config.schema import Config
+from expkit.data.sources import Arrays
+from expkit.training.graphs import GLOBAL_STEP, EvaluateGraph, InferGraph, TrainGraph
+
+__all__ = ["Evaluator", "Executor", "Predictor", "add_sums", "results"]
+
+Values = Mapping[str, np.ndarray]
+"""Values of variables, by name."""
+SumArrays = dict[str, dict[str, np.ndarray]]
+
+
+def assign(session: Any, variables: Mapping[str, Any], values: Values) -> None:
+    """Put values into variables through their initializers, which adds nothing to a finalized graph."""
+    initializers = {name: variables[name].initializer for name in values}
+    session.run(
+        list(initializers.values()),
+        {initializer.inputs[1]: np.asarray(values[name]) for name, initializer in initializers.items()},
+    )
+
+
+def add_sums(total: SumArrays, more: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add statistics to a running total, in float64."""
+    for name, statistics in more.items():
+        into = total.setdefault(name, {})
+        for key, value in statistics.items():
+            into[key] = into.get(key, np.float64(0)) + np.asarray(value, np.float64)
+
+
+def results(config: Config, sums: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Return the numbers that statistics stand for: losses and metrics by name."""
+    metrics = config.train.metrics
+    return {
+        name: metrics[name].result(statistics) if name in metrics else float(statistics["sum"] / statistics["count"])
+        for name, statistics in sums.items()
+    }
+
+
+class _Session:
+    """A session on a finalized graph, released when the ``with`` block ends."""
+
+    def __init__(self, graph: Any) -> None:
+        self._session = tf.Session(graph=graph)
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._session.close()
+
+
+class Executor(_Session):
+    """Runs training steps."""
+
+    def __init__(self, built: TrainGraph) -> None:
+        super().__init__(built.graph)
+        self._built = built
+        self._session.run(built.load_data, dict(built.data_feed))
+        self._step = self._session.make_callable([built.step, dict(built.sums)])
+
+    def initialize(self) -> None:
+        """Give every variable its initial value."""
+        self._session.run("initialize")
+
+    def load(self, values: Values) -> None:
+        """Put values into variables."""
+        assign(self._session, self._built.variables, values)
+
+    def restore(self, prefix: str) -> None:
+        """Load every variable from a checkpoint of this graph; no initializer runs."""
+        with self._built.graph.as_default():
+            self._built.saver.restore(self._session, prefix)
+
+    def save(self, prefix: str) -> None:
+        """Write every variable to a checkpoint."""
+        with self._built.graph.as_default():
+            self._built.saver.save(self._session, prefix, write_meta_graph=False, write_state=False)
+
+    def values(self, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return the values of variables."""
+        return dict(self._session.run({name: self._built.variables[name] for name in names}))
+
+    @property
+    def step(self) -> int:
+        """Steps done since training began."""
+        return int(self._session.run(self._built.variables[GLOBAL_STEP]))
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the next step."""
+        return float(self._session.run(self._built.learning_rate))
+
+    def run(self, steps: int) -> SumArrays:
+        """Do steps; return the statistics summed over their batches."""
+        total: SumArrays = {}
+        for _ in range(steps):
+            add_sums(total, self._step()[1])
+        return total
+
+
+class Evaluator(_Session):
+    """Runs evaluation passes; it has variables of its own, so training values cannot change."""
+
+    def __init__(self, built: EvaluateGraph, config: Config) -> None:
+        super().__init__(built.graph)
+        self._built = built
+        self._config = config
+        feeds = list(built.fields.values())
+        self._sums = self._session.make_callable(dict(built.sums), feed_list=feeds)
+        self._outputs = self._session.make_callable(dict(built.outputs), feed_list=feeds)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the variables to load: the network's and the averages."""
+        return tuple(self._built.variables)
+
+    def load(self, values: Values) -> None:
+        """Put values into variables."""
+        assign(self._session, self._built.variables, values)
+
+    def evaluate(self, arrays: Arrays) -> dict[str, float]:
+        """Return losses and metrics over all examples; averaged ones end in ``/ema``."""
+        totals: dict[str, SumArrays] = {weights: {} for weights in self._built.sums}
+        for batch in _batches(arrays, list(self._built.fields), self._config.train.evaluation_batch_size):
+            for weights, sums in self._sums(*batch).items():
+                add_sums(totals[weights], sums)
+        named = {"raw": "", "ema": "/ema"}
+        return {
+            f"{name}{named[weights]}": value
+            for weights, total in totals.items()
+            for name, value in results(self._config, total).items()
+        }
+
+    def outputs(self, arrays: Arrays) -> dict[str, dict[str, np.ndarray]]:
+        """Return the network's outputs on all examples, by weights and output name."""
+        batches = [
+            self._outputs(*batch)
+            for batch in _batches(arrays, list(self._built.fields), self._config.train.evaluation_batch_size)
+        ]
+        return {
+            weights: {name: np.concatenate([batch[weights][name] for batch in batches]) for name in outputs}
+            for weights, outputs in self._built.outputs.items()
+        }
+
+
+class Predictor(_Session):
+    """Runs the inference graph."""
+
+    def __init__(self, built: InferGraph) -> None:
+        super().__init__(built.graph)
+        self._built = built
+
+    @property
+    def session(self) -> Any:
+        """The session, for freezing."""
+        return self._session
+
+    def load(self, values: Values) -> None:
+        """Put values into variables."""
+        assign(self._session, self._built.variables, values)
+
+    def predict(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Return the outputs of a batch of inputs."""
+        feed = {self._built.inputs[name]: inputs[name] for name in self._built.inputs}
+        return dict(self._session.run(dict(self._built.outputs), feed))
+
+
+def _batches(arrays: Arrays, names: list[str], size: int) -> Iterable[list[np.ndarray]]:
+    total = len(arrays[names[0]])
+    for start in range(0, total, size):
+        yield [arrays[name][start : start + size] for name in names]

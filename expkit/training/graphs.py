@@ -1,0 +1,214 @@
+"""One explicit, finalized graph per mode: train, evaluate, infer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from expkit import tf1 as tf
+from expkit.config.schema import Config
+from expkit.data.dataset import Dataset, Scaling
+from expkit.data.pipeline import batch_indices, resident, standardized
+from expkit.errors import ConfigError, Problem, listed
+from expkit.network.build import Connection, connect, create_shadows, create_variables, penalty, placeholders
+from expkit.network.spec import NetworkSpec
+from expkit.training.ema import averaged_names, moving_averages
+from expkit.training.optimizers import Optimizer
+
+__all__ = [
+    "EvaluateGraph",
+    "InferGraph",
+    "Sums",
+    "TrainGraph",
+    "evaluate_graph",
+    "infer_graph",
+    "train_graph",
+]
+
+GLOBAL_STEP = "global_step"
+
+Sums = Mapping[str, Mapping[str, Any]]
+"""Statistics by metric name (``loss`` among them): tensors in a graph, arrays outside."""
+
+
+@dataclass(frozen=True)
+class TrainGraph:
+    """The graph that trains: one step per run of ``step``, a pure function of the variables, (seed, global_step)."""
+
+    graph: Any
+    variables: Mapping[str, Any]
+    """All that a checkpoint holds, by name: the network's, averages, slots, ``global_step``."""
+    step: Any
+    """Operation that does one step."""
+    sums: Sums
+    """Statistics of the step's batch."""
+    learning_rate: Any
+    saver: Any
+    data_feed: Mapping[Any, Any]
+    """What ``load_data`` is to be fed: the training examples."""
+    load_data: Any
+
+
+@dataclass(frozen=True)
+class EvaluateGraph:
+    """The graph that judges: raw and averaged network on the same batch, side by side."""
+
+    graph: Any
+    variables: Mapping[str, Any]
+    """The network's variables and averages, by name."""
+    fields: Mapping[str, Any]
+    """Placeholders by field of the data: inputs and labels."""
+    outputs: Mapping[str, Mapping[str, Any]]
+    """Output tensors by weights (``raw``, ``ema`` where averages are kept) and output name."""
+    sums: Mapping[str, Sums]
+    """Statistics of a batch by weights."""
+
+
+@dataclass(frozen=True)
+class InferGraph:
+    """The graph that answers: placeholders in, outputs out."""
+
+    graph: Any
+    variables: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    meta_graph: bytes
+    """Serialized ``MetaGraphDef``, placeholders and a saver for the variables; ``import_meta_graph`` needs no more."""
+
+
+def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset) -> TrainGraph:
+    """Build the graph that trains; it holds the training examples in its session.
+
+    The order within a step: gradients, clipping, weight decay, optimizer, moving statistics, averages, global step.
+    """
+    seed = config.run.seed
+    graph = tf.Graph()
+    with graph.as_default():
+        variables = create_variables(spec, seed)
+        global_step = tf.train.get_or_create_global_step()
+        data, data_feed, load_data = resident(dataset.parts["train"])
+        step = tf.identity(global_step.read_value(), name="step")
+        with tf.name_scope("batch"):
+            indices = batch_indices(step, config.train.batch_size, dataset.size("train"), seed)
+            batch = {name: tf.gather(array, indices) for name, array in data.items()}
+        inputs = _network_inputs(spec, batch, dataset.scaling)
+        connection = connect(spec, variables, inputs, training=True, seed=seed, step=step)
+        loss, sums = _judged(config, connection.outputs, batch, penalty(spec, variables))
+        rate = config.optimizer.rate(step)
+        gradients = _gradients(config.optimizer, loss, {name: variables[name] for name in spec.trainable})
+        done = _apply(config.optimizer, rate, gradients)
+        with tf.control_dependencies([done]):
+            done = _move_statistics(connection)
+        averages: dict[str, Any] = {}
+        if names := averaged_names(config.ema, spec):
+            with tf.control_dependencies([done]):
+                done, averages = moving_averages(config.ema, variables, names, step)
+        with tf.control_dependencies([done]):
+            done = global_step.assign_add(1, read_value=False)
+        saved = {variable.op.name: variable for variable in tf.global_variables()}
+        assert set(variables) <= set(saved), "every variable of the network is saved"
+        assert all(average.op.name in saved for average in averages.values())
+        saver = tf.train.Saver(saved, max_to_keep=None)
+        tf.group([variable.initializer for variable in saved.values()], name="initialize")
+    graph.finalize()
+    return TrainGraph(graph, saved, done, sums, rate, saver, data_feed, load_data)
+
+
+def evaluate_graph(config: Config, spec: NetworkSpec, dataset: Dataset) -> EvaluateGraph:
+    """Build the graph that judges; averages are variables of their own, so nothing is ever swapped."""
+    graph = tf.Graph()
+    with graph.as_default():
+        variables = create_variables(spec, config.run.seed)
+        averaged = averaged_names(config.ema, spec)
+        shadows = create_shadows(variables, averaged)
+        fields = placeholders(spec)
+        for name, array in dataset.parts["train"].items():
+            if name not in fields:
+                fields[name] = tf.placeholder(array.dtype, (None, *array.shape[1:]), name=f"labels/{name}")
+        inputs = _network_inputs(spec, fields, dataset.scaling)
+        outputs, sums = {}, {}
+        for weights, values in (("raw", variables), *((("ema", shadows),) if averaged else ())):
+            with tf.name_scope(weights):
+                outputs[weights] = connect(spec, values, inputs).outputs
+                _, sums[weights] = _judged(config, outputs[weights], fields, penalty(spec, values))
+        saved = {variable.op.name: variable for variable in tf.global_variables()}
+    graph.finalize()
+    return EvaluateGraph(graph, saved, fields, outputs, sums)
+
+
+def infer_graph(spec: NetworkSpec, scaling: Mapping[str, Scaling]) -> InferGraph:
+    """Build the graph that answers; it reads the network's variables by their own names."""
+    graph = tf.Graph()
+    with graph.as_default():
+        variables = create_variables(spec, seed=0)
+        inputs = placeholders(spec)
+        connection = connect(spec, variables, standardized(inputs, scaling) if scaling else inputs)
+        saver = tf.train.Saver(variables, max_to_keep=None).as_saver_def() if variables else None
+        meta = tf.train.export_meta_graph(saver_def=saver, clear_devices=True, strip_default_attrs=True)
+    graph.finalize()
+    return InferGraph(graph, variables, inputs, connection.outputs, bytes(meta.SerializeToString()))
+
+
+def _network_inputs(spec: NetworkSpec, fields: Mapping[str, Any], scaling: Mapping[str, Scaling]) -> dict[str, Any]:
+    inputs = {name: tf.cast(fields[name], item.dtype) for name, item in spec.inputs.items()}
+    return standardized(inputs, scaling) if scaling else inputs
+
+
+def _judged(
+    config: Config, outputs: Mapping[str, Any], fields: Mapping[str, Any], regularization: Any
+) -> tuple[Any, Sums]:
+    """Return the loss to make small, and the statistics of ``loss``, of every loss if several, and of metrics."""
+    sums: dict[str, Mapping[str, Any]] = {}
+    total = regularization
+    with tf.name_scope("losses"):
+        for name, loss in config.train.losses.items():
+            per_example = loss.per_example(outputs[loss.output], fields[loss.labels])
+            count = tf.cast(tf.size(per_example), tf.float32)
+            total = total + loss.weight * tf.reduce_mean(per_example)
+            if len(config.train.losses) > 1:
+                sums[f"loss/{name}"] = {"sum": tf.reduce_sum(per_example), "count": count}
+        sums["loss"] = {"sum": total * count, "count": count}
+    with tf.name_scope("metrics"):
+        for name, metric in config.train.metrics.items():
+            sums[name] = metric.statistics(outputs[metric.output], fields[metric.labels])
+    return total, sums
+
+
+def _gradients(optimizer: Optimizer, loss: Any, trained: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    """Return (gradient, variable) pairs, clipped."""
+    if not trained:
+        raise ConfigError(
+            Problem("network.layers", "no variable is trainable; train.steps=0 evaluates without training")
+        )
+    gradients = tf.gradients(loss, list(trained.values()))
+    if unreached := [name for name, gradient in zip(trained, gradients, strict=True) if gradient is None]:
+        raise ConfigError(
+            Problem(
+                "train.losses",
+                f"no loss depends on {listed(unreached)}; set trainable: false on the layers or remove them",
+            )
+        )
+    if optimizer.global_clipnorm is not None:
+        gradients, _ = tf.clip_by_global_norm(gradients, optimizer.global_clipnorm)
+    return list(zip(gradients, trained.values(), strict=True))
+
+
+def _apply(optimizer: Optimizer, rate: Any, gradients: Sequence[tuple[Any, Any]]) -> Any:
+    with tf.control_dependencies([gradient for gradient, _ in gradients]):
+        share = optimizer.decay_share()
+        decay = [
+            variable.assign_sub(rate * share * variable, read_value=False) for _, variable in gradients if share > 0
+        ]
+    with tf.control_dependencies(decay):
+        return optimizer.make(rate).apply_gradients(gradients)
+
+
+def _move_statistics(connection: Connection) -> Any:
+    """Return the operation that moves batch statistics, one after the other, so that shared ones move in order."""
+    done = tf.no_op()
+    for update in connection.updates:
+        with tf.control_dependencies([done]):
+            difference = (update.variable.read_value() - update.value) * (1 - update.momentum)
+            done = update.variable.assign_sub(difference, read_value=False)
+    return done
