@@ -72,8 +72,15 @@ def load(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Config:
 
 
 def compose_plain(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> DictConfig:
-    """Return what Hydra composes, with Hydra's own settings under ``hydra``."""
-    return _compose(overrides, config_dirs, with_hydra=True)
+    """Return what Hydra composes, with Hydra's own settings under ``hydra``.
+
+    Raises:
+        ConfigError: an override or a file cannot be read, or a key is not there to override.
+    """
+    try:
+        return _compose(overrides, config_dirs, with_hydra=True)
+    except ConfigCompositionException as error:
+        raise _composition_error(error, overrides, config_dirs) from None
 
 
 def validate(raw: Plain) -> Config:

@@ -140,7 +140,8 @@ def test_npz_takes_and_renames_the_arrays_that_are_named(tmp_path: Path) -> None
         (
             {"x": np.array([None])},
             {},
-            "data.source.path: {file} is not a readable .npz file: Object arrays cannot be loaded when allow_pickle=False",
+            "data.source.path: {file} is not a readable .npz file: Object arrays cannot be loaded when "
+            "allow_pickle=False",
         ),
     ],
 )
