@@ -16,11 +16,12 @@ from expkit.checkpoints.restore import read_values, restore_from
 from expkit.checkpoints.store import Checkpoint, CheckpointStore
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, Scaling, load_dataset
-from expkit.errors import ConfigError, ExportError, Problem, RunError, did_you_mean, listed
+from expkit.errors import ConfigError, ExportError, Problem, RunError
 from expkit.export.freeze import freeze, read_frozen
 from expkit.export.parity import Difference, check_parity, meta_graph_outputs
 from expkit.network.names import shadow_name
-from expkit.network.spec import NetworkSpec, network_spec
+from expkit.network.spec import NetworkSpec
+from expkit.preflight import check
 from expkit.provenance import git_commit, versions
 from expkit.rundir import RunFolder, config_digest
 from expkit.training import loop
@@ -28,7 +29,7 @@ from expkit.training.ema import averaged_names
 from expkit.training.executor import Evaluator, Executor, Predictor
 from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
 
-__all__ = ["Frozen", "Result", "Tracker", "check", "evaluate_run", "freeze_run", "run_experiment"]
+__all__ = ["Frozen", "Result", "Tracker", "evaluate_run", "freeze_run", "run_experiment"]
 
 _log = logging.getLogger(__name__)
 
@@ -75,42 +76,6 @@ class Result:
     tracking: str | None
     last: Mapping[str, float] = field(default_factory=dict)
     """The last value of every metric that training recorded."""
-
-
-def check(config: Config) -> NetworkSpec:
-    """Return the network of a configuration, everything checked that can be without data or TensorFlow.
-
-    Raises:
-        ConfigError: with every mistake found.
-    """
-    spec = network_spec(config.network)
-    problems = []
-    for group in ("losses", "metrics"):
-        for name, judge in getattr(config.train, group).items():
-            if judge.output not in spec.outputs:
-                near = did_you_mean(judge.output, spec.outputs) or ";"
-                problems.append(
-                    Problem(
-                        f"train.{group}.{name}.output",
-                        f"no output '{judge.output}'{near} allowed: {listed(spec.outputs)}",
-                    )
-                )
-    averaged = averaged_names(config.ema, spec)
-    losses = [f"loss/{name}" for name in config.train.losses] if len(config.train.losses) > 1 else []
-    names = ["loss", *losses, *config.train.metrics]
-    known = [f"valid/{name}{end}" for name in names for end in ("", *(("/ema",) if averaged else ()))]
-    known = known if config.data.split.valid is not None else []
-    if config.train.best_metric is not None and config.train.best_metric not in known:
-        near = did_you_mean(config.train.best_metric, known) or ";"
-        way_out = "" if known else "; there is no validation part: give data.split.valid, or train.best_metric=null"
-        problems.append(
-            Problem(
-                "train.best_metric", f"no metric '{config.train.best_metric}'{near} allowed: {listed(known)}{way_out}"
-            )
-        )
-    if problems:
-        raise ConfigError(*problems)
-    return spec
 
 
 def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, progress: loop.Progress) -> Result:
@@ -306,7 +271,7 @@ def _save_scaling(folder: RunFolder, scaling: Mapping[str, Scaling]) -> None:
         arrays = {
             f"{name}/{part}": getattr(item, part) for name, item in scaling.items() for part in ("mean", "spread")
         }
-        np.savez(folder.scaling_file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for options
+        np.savez(folder.scaling_file, allow_pickle=False, **arrays)
 
 
 def _kept_files(folder: RunFolder) -> list[Path]:

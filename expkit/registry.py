@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import textwrap
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
@@ -9,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-__all__ = ["Kind", "KindsOf", "Section", "kinds", "register"]
+__all__ = ["Kind", "KindsOf", "Section", "field_docs", "kinds", "register"]
 
 _FAMILIES: dict[str, dict[str, type[Kind]]] = {}
 
@@ -23,7 +26,6 @@ class Section(BaseModel):
         strict=True,
         defer_build=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
         validate_default=False,
     )
 
@@ -45,7 +47,7 @@ def register(cls: KindType) -> KindType:
         ValueError: the family already has this kind.
     """
     family = _FAMILIES.setdefault(cls.family, {})
-    name = cls.model_fields["kind"].default
+    name = cls.__pydantic_fields__["kind"].default
     if not isinstance(name, str):
         raise ValueError(f"{cls.__name__}: the field 'kind' needs its name as a default")
     if name in family:
@@ -68,3 +70,22 @@ class KindsOf:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         choices = {name: handler.generate_schema(cls) for name, cls in kinds(self.family).items()}
         return core_schema.tagged_union_schema(choices, discriminator="kind")
+
+
+def field_docs(model: type[BaseModel]) -> dict[str, str]:
+    """Return the docstrings under a model's fields, by field name, those of its bases among them.
+
+    They are read from the source only when asked for: parsing them at import would be felt at every start.
+    """
+    docs: dict[str, str] = {}
+    for cls in reversed(model.__mro__):
+        if not issubclass(cls, BaseModel) or cls is BaseModel:
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, after in zip(body.body, body.body[1:], strict=False):
+            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+                continue
+            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                docs[field.target.id] = inspect.cleandoc(str(after.value.value))
+    return docs

@@ -20,7 +20,7 @@ _FREE = ("run.resume", "run.folder", "train.steps", "tracking.", "export.")
 
 
 class RunFolder:
-    """A run on disk: ``config.yaml``, ``overrides.yaml``, ``run.json``, ``metrics.jsonl``, ``checkpoints/``, exports."""
+    """A run on disk: its configuration, state, metrics, checkpoints and exports."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -47,7 +47,7 @@ def _predict(given: argparse.Namespace) -> int:
                 print(f"{name} largest at {array.argmax(axis=1)}")
     if given.output is not None:
         try:
-            np.savez(given.output, **outputs)
+            np.savez(given.output, allow_pickle=False, **outputs)
         except OSError as error:
             raise DataError.at("--output", f"cannot write {given.output}: {error.strerror}") from None
         print(f"written to {given.output}")

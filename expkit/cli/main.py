@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,17 @@ from collections.abc import Sequence
 import expkit
 from expkit.errors import ExpkitError
 
-__all__ = ["main"]
+__all__ = ["VERBS", "main"]
+
+VERBS = {
+    "names": "expkit.cli.names",
+    "evaluate": "expkit.cli.runs",
+    "freeze": "expkit.cli.runs",
+    "predict": "expkit.cli.frozen",
+    "info": "expkit.cli.frozen",
+    "ui": "expkit.cli.ui",
+}
+"""The module of every verb but ``train``; only the one asked for is imported."""
 
 _DESCRIPTION = """\
 Declarative experiments for TensorFlow graphs with named variables.
@@ -48,26 +59,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(words: list[str]) -> int:
-    if words and words[0] in ("-sc", "--shell-completion"):
+    verb = words[0] if words else ""
+    if verb == "train" or verb in ("-sc", "--shell-completion"):
         from expkit.cli import train
 
-        return train.complete(words)
-    if words and words[0] == "train":
-        from expkit.cli import train
-
-        return train.run(words[1:])
+        return train.run(words[1:]) if verb == "train" else train.complete(words)
     parser = argparse.ArgumentParser(
         prog="expkit",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        usage="expkit [-h] [--version] VERB ...",
     )
     parser.add_argument("--version", action="version", version=f"expkit {expkit.__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    verbs.add_parser("train", help="train, evaluate, freeze, record", add_help=False)
-    from expkit.cli import frozen, names, runs, ui
-
-    for group in (names, runs, frozen, ui):
-        group.add_verbs(verbs)
+    if verb not in VERBS:
+        parser.add_argument("verb", metavar="VERB", choices=("train", *VERBS), help=argparse.SUPPRESS)
+        parser.parse_args(words)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    importlib.import_module(VERBS[verb]).add_verbs(verbs)
     given = parser.parse_args(words)
     return int(given.run(given))

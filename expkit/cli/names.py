@@ -7,9 +7,9 @@ from typing import Any
 
 from expkit.config.load import load
 from expkit.config.schema import Config
-from expkit.experiment import check
 from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
+from expkit.preflight import check
 from expkit.training.ema import averaged_names
 
 __all__ = ["add_verbs", "table"]
@@ -36,7 +36,7 @@ def _names(given: argparse.Namespace) -> int:
 def table(config: Config, spec: NetworkSpec) -> list[str]:
     """Return the lines that ``expkit names`` prints."""
     averaged = averaged_names(config.ema, spec)
-    rows = [("variable", "shape", "numbers", "trained", "used by")]
+    rows: list[tuple[str, ...]] = [("variable", "shape", "numbers", "trained", "used by")]
     for name, variable in spec.variables.items():
         trained = "yes" if variable.trainable else "no"
         rows.append((name, _shape(variable.shape), f"{variable.size:,}", trained, ", ".join(variable.layers)))

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -15,12 +15,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from expkit.cli.job import Job, Outcome, run_job
 from expkit.config.load import compose_plain, load, primary_conf, search_path, validate
 from expkit.config.schema import Config
-from expkit.errors import ConfigError, ExpkitError, Problem, RunError
-from expkit.experiment import check
+from expkit.errors import ConfigError, Problem, RunError
+from expkit.preflight import check
 from expkit.rundir import resumable
+
+if TYPE_CHECKING:
+    from expkit.cli.job import Job, Outcome
 
 __all__ = ["complete", "run"]
 
@@ -44,6 +46,8 @@ def run(words: list[str]) -> int:
     _check_writable(configs[0])
     if given.multirun:
         return _sweep(flags, overrides, folders, jobs, configs)
+    from expkit.cli.job import run_job
+
     resumed = resumable(configs[0])
     place = [f"hydra.run.dir={_quoted(resumed.path.resolve())}"] if resumed else []
     outcomes: list[Outcome] = []
@@ -58,8 +62,9 @@ def complete(words: list[str]) -> int:
         _, _, rest = line.partition(" ")
         verb, found, _ = rest.lstrip().partition(" ")
         if not found:
-            verbs = ("train", "names", "evaluate", "freeze", "predict", "info", "ui")
-            print("\n".join(word for word in verbs if word.startswith(verb)))
+            from expkit.cli.main import VERBS
+
+            print("\n".join(word for word in ("train", *VERBS) if word.startswith(verb)))
             return 0
         if verb not in ("train", "names"):
             return 0
@@ -108,7 +113,8 @@ def _jobs(overrides: list[str]) -> list[list[str]]:
 
 def _check_all(jobs: list[list[str]], folders: Sequence[str]) -> list[Config]:
     """Return every job's configuration; all mistakes of all jobs are reported at once."""
-    configs, problems = [], {}
+    configs: list[Config] = []
+    problems: dict[str, Problem] = {}
     for place, job in enumerate(jobs):
         try:
             configs.append(load(job, folders))
@@ -142,6 +148,8 @@ def _sweep(
     if any(config.run.resume is not None for config in configs):
         raise ConfigError(Problem("run.resume", "a sweep cannot be resumed; resume its runs one by one"))
     from rich.console import Console
+
+    from expkit.cli.job import run_job
 
     console = Console()
     varied = [word.split("=")[0].lstrip("+") for word in overrides if _varies(word)]
@@ -178,6 +186,8 @@ def _job(config: DictConfig, overrides: list[str]) -> Job:
     names = _short_names(varied)
     given = dict(word.lstrip("+").split("=", 1) for word in overrides if "=" in word)
     label = ", ".join(f"{names[key]}={given[key]}" for key in varied if key in given)
+    from expkit.cli.job import Job
+
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     return Job(
@@ -204,8 +214,6 @@ def _short_names(keys: list[str]) -> dict[str, str]:
 def _varies(word: str) -> bool:
     try:
         return bool(OverridesParser.create().parse_override(word).is_sweep_override())
-    except ExpkitError:
-        raise
     except HydraException:
         return False
 

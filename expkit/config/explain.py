@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from expkit.errors import Problem, did_you_mean, listed
-from expkit.registry import Kind, KindsOf, kinds
+from expkit.registry import Kind, KindsOf, field_docs, kinds
 
 __all__ = ["dotted", "explain"]
 
@@ -131,7 +131,7 @@ def _items(annotation: Any) -> Any:
 
 
 def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    return {field.alias or name: field for name, field in model.model_fields.items()}
+    return {field.alias or name: field for name, field in model.__pydantic_fields__.items()}
 
 
 def _group_problems(path: tuple[str | int, ...], errors: list[tuple[_Place, Error]]) -> list[Problem]:
@@ -158,7 +158,7 @@ def _problem(path: tuple[str | int, ...], place: _Place, error: Error) -> Proble
         return Problem(at, f"{where}{near} allowed: {listed(allowed, 40)}")
     if kind == "missing":
         named = _kind(place.model) if place.model else None
-        description = (place.field.description or "") if place.field else ""
+        description = field_docs(place.model).get(str(path[-1]), "").replace("``", "'") if place.model else ""
         what = f" ({description.rstrip('.')})" if description else ""
         whom = f"kind '{named}' needs it" if named else "it has no default"
         return Problem(at, f"missing: {whom}{what}; add {at}=VALUE")
@@ -190,7 +190,7 @@ def _problem(path: tuple[str | int, ...], place: _Place, error: Error) -> Proble
 
 def _kind(model: type[BaseModel] | None) -> str | None:
     if model is not None and issubclass(model, Kind):
-        default = model.model_fields["kind"].default
+        default = model.__pydantic_fields__["kind"].default
         return default if isinstance(default, str) else None
     return None
 

@@ -126,7 +126,8 @@ def _compose(overrides: Sequence[str], config_dirs: Sequence[str], *, with_hydra
     try:
         with initialize_config_dir(str(primary_conf()), version_base="1.3"):
             words = [*search_path(config_dirs), *overrides]
-            return compose("config", overrides=words, return_hydra_config=with_hydra)
+            composed: DictConfig = compose("config", overrides=words, return_hydra_config=with_hydra)
+            return composed
     except OverrideParseException as error:
         raise ConfigError(
             Problem("command line", f"cannot read the override '{error.override}'; write path.to.key=VALUE")
@@ -183,8 +184,11 @@ def _composition_error(
 
 
 def _said(error: BaseException) -> str:
-    """Return what a library's error and its causes say, in one line (OmegaConf's own say all in their first)."""
-    lines = str(error).splitlines()
-    text = " ".join(" ".join(lines[:1] if isinstance(error, OmegaConfBaseException) else lines).split())
-    cause = _said(error.__cause__) if error.__cause__ else ""
-    return ": ".join(part for part in (text, cause) if part) or type(error).__name__
+    """Return what a library's error says, in one line; Hydra's often leave the reason to their cause."""
+    told = [error, error.__cause__] if isinstance(error, HydraException) and error.__cause__ else [error]
+    return ": ".join(text for text in map(_line, told) if text) or type(error).__name__
+
+
+def _line(error: BaseException) -> str:
+    lines = str(error).splitlines()  # OmegaConf says all in the first, then repeats keys and types.
+    return " ".join(" ".join(lines[:1] if isinstance(error, OmegaConfBaseException) else lines).split())

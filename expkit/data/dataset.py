@@ -13,6 +13,8 @@ from expkit.data.sources import Arrays
 from expkit.errors import ConfigError, DataError, Problem, did_you_mean, listed
 from expkit.network.layer import TensorSpec
 from expkit.network.spec import NetworkSpec
+from expkit.training.losses import Loss
+from expkit.training.metrics import Metric
 
 __all__ = ["Dataset", "Scaling", "load_dataset"]
 
@@ -117,7 +119,7 @@ def _check(config: Config, spec: NetworkSpec, arrays: Arrays) -> list[str]:
             )
         elif problem := _misfit(wanted, arrays[name]):
             problems.append(Problem(f"network.inputs.{name}", problem))
-    judges = {
+    judges: dict[str, Loss | Metric] = {
         **{f"train.losses.{name}": judge for name, judge in config.train.losses.items()},
         **{f"train.metrics.{name}": judge for name, judge in config.train.metrics.items()},
     }

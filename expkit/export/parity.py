@@ -46,8 +46,8 @@ def check_parity(
     problems = [
         Problem(
             "export",
-            f"{item.name} differs from the evaluation graph by {item.maximum:.3g}, allowed: export.tolerance={tolerance:g}; "
-            "nothing was written",
+            f"{item.name} differs from the evaluation graph by {item.maximum:.3g}, "
+            f"allowed: export.tolerance={tolerance:g}; nothing was written",
         )
         for item in table
         if not item.maximum <= tolerance

@@ -1,0 +1,55 @@
+"""What can be checked of a configuration before there is data or TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from expkit.config.schema import Config
+from expkit.errors import ConfigError, Problem, did_you_mean, listed
+from expkit.network.spec import NetworkSpec, network_spec
+from expkit.training.ema import averaged_names
+
+__all__ = ["check"]
+
+
+def check(config: Config) -> NetworkSpec:
+    """Return the network of a configuration.
+
+    Raises:
+        ConfigError: with every mistake found.
+    """
+    spec = network_spec(config.network)
+    problems = [*_unknown_outputs(config, spec), *_unknown_best(config, spec)]
+    if problems:
+        raise ConfigError(*problems)
+    return spec
+
+
+def _unknown_outputs(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
+    judges = [
+        *((f"train.losses.{name}", loss.output) for name, loss in config.train.losses.items()),
+        *((f"train.metrics.{name}", metric.output) for name, metric in config.train.metrics.items()),
+    ]
+    for at, output in judges:
+        if output not in spec.outputs:
+            near = did_you_mean(output, spec.outputs) or ";"
+            yield Problem(f"{at}.output", f"no output '{output}'{near} allowed: {listed(spec.outputs)}")
+
+
+def _unknown_best(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
+    best = config.train.best_metric
+    if best is None:
+        return
+    if config.data.split.valid is None:
+        yield Problem(
+            "train.best_metric",
+            f"'{best}' cannot be known: there is no validation part; give data.split.valid, or train.best_metric=null",
+        )
+        return
+    losses = [f"loss/{name}" for name in config.train.losses] if len(config.train.losses) > 1 else []
+    ends = ("", "/ema") if averaged_names(config.ema, spec) else ("",)
+    known = [f"valid/{name}{end}" for name in ("loss", *losses, *config.train.metrics) for end in ends]
+    if best not in known:
+        yield Problem(
+            "train.best_metric", f"no metric '{best}'{did_you_mean(best, known) or ';'} allowed: {listed(known)}"
+        )
