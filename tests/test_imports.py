@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,3 +36,61 @@ def test_a_module_imports_only_the_libraries_of_its_room(file: Path) -> None:
     place = file.relative_to(PACKAGE).as_posix()
     wrong = {library for library in imported(file) if not place.startswith(ALLOWED.get(library, ("",)))}
     assert not wrong, f"{place} imports {sorted(wrong)}; allowed only in {[ALLOWED[library] for library in wrong]}"
+
+
+# Rooms, lowest first: a module imports from its own room and from those before it.
+ROOMS = (
+    ("expkit", "errors", "registry", "provenance", "tf1", "network", "network.names", "data", "training"),
+    ("network.initializers", "network.layer", "network.layers", "data.sources"),
+    ("training.schedules", "training.optimizers", "training.losses", "training.metrics"),
+    ("config",),
+    ("network.unfold", "network.variables", "network.spec"),
+    ("training.ema", "preflight", "rundir", "network.build", "checkpoints", "data.dataset", "data.pipeline"),
+    ("training.graphs",),
+    ("training.executor", "checkpoints.restore"),
+    ("training.loop", "export"),
+    ("experiment",),
+    ("tracking",),
+    ("cli", "__main__"),
+)
+
+
+def name_of(file: Path) -> str:
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__") or "expkit"
+
+
+def room(module: str) -> int:
+    """Return the room of the longest entry that the module's name begins with."""
+    entries = {entry: place for place, names in enumerate(ROOMS) for entry in names}
+    parts = module.split(".")
+    for count in range(len(parts), 0, -1):
+        if (entry := ".".join(parts[:count])) in entries:
+            return entries[entry]
+    raise AssertionError(f"no room for {module}")
+
+
+def own_imports(file: Path) -> set[str]:
+    modules = {name_of(other) for other in PACKAGE.rglob("*.py")}
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "expkit":
+            base = str(node.module).partition(".")[2]
+            for alias in node.names:
+                inner = f"{base}.{alias.name}" if base else alias.name
+                found.add(inner if inner in modules else base or "expkit")
+        elif isinstance(node, ast.Import):
+            found |= {a.name.partition(".")[2] or "expkit" for a in node.names if a.name.partition(".")[0] == "expkit"}
+    return found
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=name_of)
+def test_imports_go_one_way(file: Path) -> None:
+    upwards = {other for other in own_imports(file) if room(other) > room(name_of(file))}
+    assert not upwards, f"{name_of(file)} imports {sorted(upwards)} from a later room"
+
+
+def test_no_modules_import_each_other() -> None:
+    # The list of verbs is read back by tab completion, inside a function.
+    graph = {name_of(file): own_imports(file) - {"cli.main", name_of(file)} for file in PACKAGE.rglob("*.py")}
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) >= len(graph)

@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from expkit.config.load import compose_plain, load, primary_conf, search_path, validate
+from expkit.config.load import builtin_conf_behind, compose_plain, load, primary_conf, search_path, validate
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, RunError
 from expkit.preflight import check
@@ -91,7 +91,8 @@ def _hydra(flags: list[str], overrides: list[str], folders: Sequence[str], task:
     def expkit(config: DictConfig) -> Any:
         return task(config)
 
-    hydra.main(version_base="1.3", config_path=str(primary_conf()), config_name="config")(expkit)()
+    with builtin_conf_behind():
+        hydra.main(version_base="1.3", config_path=str(primary_conf()), config_name="config")(expkit)()
     return 0
 
 

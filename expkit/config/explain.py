@@ -69,6 +69,7 @@ class _Place:
         self.value = raw
         self.model: type[BaseModel] | None = model
         self.field: FieldInfo | None = None
+        self.siblings: tuple[str, ...] = ()
         annotation: Any = model
         tagged = False
         for i, part in enumerate(loc):
@@ -96,6 +97,7 @@ class _Place:
                 self.model = None
                 annotation = _items(annotation)
             if isinstance(self.value, Mapping):
+                self.siblings = tuple(key for key in self.value if key != part)
                 self.value = self.value.get(str(part))
             else:
                 self.value = self.value[part] if part < len(self.value) else None  # type: ignore[operator]
@@ -169,8 +171,10 @@ def _problem(path: tuple[str | int, ...], place: _Place, error: Error) -> Proble
         )
     if kind == "union_tag_not_found":
         family = _family_of_path(place)
+        near = did_you_mean(str(path[-1]), place.siblings).replace("did you mean", "or did you mean the existing")
         return Problem(
-            f"{at}.kind", f"missing: it says which {family or 'kind'} this is; allowed: {listed(_known(family), 60)}"
+            f"{at}.kind",
+            f"missing: it says which {family or 'kind'} this is{near or ';'} allowed: {listed(_known(family), 60)}",
         )
     if kind == "literal_error":
         allowed = [word.strip("'") for word in str(error["ctx"]["expected"]).replace(" or ", ", ").split(", ")]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
@@ -24,7 +25,17 @@ from expkit.config.explain import explain
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, did_you_mean, listed
 
-__all__ = ["builtin_conf", "compose_plain", "load", "plain_yaml", "primary_conf", "read", "search_path", "validate"]
+__all__ = [
+    "builtin_conf",
+    "builtin_conf_behind",
+    "compose_plain",
+    "load",
+    "plain_yaml",
+    "primary_conf",
+    "read",
+    "search_path",
+    "validate",
+]
 
 Plain = dict[str, Any]
 
@@ -49,11 +60,26 @@ def search_path(config_dirs: Sequence[str] = ()) -> list[str]:
 
 
 class _BuiltinConf(SearchPathPlugin):  # type: ignore[misc]
-    """Puts the built-in folder behind the user's own, which then needs only the files that differ."""
+    """Puts the built-in folder behind the user's own, which then needs only the files that differ.
+
+    A plugin acts on every Hydra program of its process, so this one does nothing but within ``builtin_conf_behind``.
+    """
+
+    active: ClassVar[bool] = False
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        if primary_conf() != builtin_conf():
+        if self.active and primary_conf() != builtin_conf():
             search_path.append("expkit", f"file://{builtin_conf()}")
+
+
+@contextmanager
+def builtin_conf_behind() -> Iterator[None]:
+    """Let Hydra find the built-in files behind the user's, for what is composed inside the block."""
+    _BuiltinConf.active = True
+    try:
+        yield
+    finally:
+        _BuiltinConf.active = False
 
 
 Plugins.instance().register(_BuiltinConf)
@@ -124,7 +150,7 @@ def _compose(overrides: Sequence[str], config_dirs: Sequence[str], *, with_hydra
             raise ConfigError(Problem("--config-dir", f"no folder {folder}"))
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(primary_conf()), version_base="1.3"):
+        with builtin_conf_behind(), initialize_config_dir(str(primary_conf()), version_base="1.3"):
             words = [*search_path(config_dirs), *overrides]
             composed: DictConfig = compose("config", overrides=words, return_hydra_config=with_hydra)
             return composed

@@ -27,7 +27,11 @@ class Schedule(Kind):
 
 
 def _number(value: Any) -> Any:
-    return {"kind": "constant", "value": value} if isinstance(value, int | float) else value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return {"kind": "constant", "value": value}
+    if not isinstance(value, dict | Schedule):
+        raise ValueError(f"needs a number or a schedule with its kind, got {value!r}")
+    return value
 
 
 AnySchedule = Annotated[Schedule, KindsOf("schedule"), BeforeValidator(_number)]

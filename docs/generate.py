@@ -1,0 +1,143 @@
+"""Write the generated parts of docs/network.md and docs/configuration.md from the registered kinds and the models.
+
+Usage: python docs/generate.py [--check]
+
+With ``--check`` nothing is written; the exit code is 1 when a file is not up to date.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from expkit.config import schema
+from expkit.registry import KindsOf, field_docs, kinds
+
+HERE = Path(__file__).parent
+MARK = "<!-- generated from here on by docs/generate.py -->\n"
+TITLES = {
+    "layer": "Kinds of layers",
+    "initializer": "Kinds of initializers",
+    "source": "Kinds of data sources",
+    "optimizer": "Kinds of optimizers",
+    "schedule": "Kinds of learning-rate schedules",
+    "loss": "Kinds of losses",
+    "metric": "Kinds of metrics",
+}
+
+
+def main() -> None:
+    """Write or check the files."""
+    pages = {
+        "network.md": families("layer", "initializer"),
+        "configuration.md": sections() + families("source", "optimizer", "schedule", "loss", "metric"),
+    }
+    stale = []
+    for name, generated in pages.items():
+        path = HERE / name
+        text = path.read_text()
+        wanted = text.partition(MARK)[0] + MARK + generated
+        if wanted != text:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                path.write_text(wanted)
+    if stale and "--check" in sys.argv:
+        sys.exit(f"not up to date: {', '.join(stale)}; run python docs/generate.py")
+
+
+def sections() -> str:
+    """Return the reference of all sections that are not kinds."""
+    parts = []
+    for model in schema.models():
+        title = model.__name__.removesuffix("Config")
+        parts.append(f"\n## {title}\n\n{summary(model)}\n\n{fields(model)}")
+    return "".join(parts)
+
+
+def families(*names: str) -> str:
+    """Return the reference of the registered kinds of families."""
+    parts = []
+    for family in names:
+        parts.append(f"\n## {TITLES[family]}\n")
+        members = kinds(family)
+        base = next(iter(members.values())).__mro__
+        shared = next(cls for cls in base if vars(cls).get("family") == family)
+        common = fields(shared, leave_out=("kind",))  # type: ignore[arg-type]
+        if common:
+            parts.append(f"\nEvery kind has these fields:\n\n{common}")
+        for kind, model in members.items():
+            own = fields(model, leave_out=("kind", *shared.__pydantic_fields__))  # type: ignore[attr-defined]
+            parts.append(f"\n### `{kind}`\n\n{summary(model)}\n{f'{chr(10)}{own}' if own else ''}")
+    return "".join(parts)
+
+
+def summary(model: type[BaseModel]) -> str:
+    """Return a model's docstring as running text."""
+    paragraphs = re.split(r"\n\s*\n", (model.__doc__ or "").strip())
+    return "\n\n".join(code(" ".join(paragraph.split())) for paragraph in paragraphs)
+
+
+def fields(model: type[BaseModel], leave_out: tuple[str, ...] = ()) -> str:
+    """Return a table of a model's fields, or an empty string where there are none."""
+    docs = field_docs(model)
+    rows = []
+    for name, field in model.__pydantic_fields__.items():
+        if name in leave_out:
+            continue
+        family = next((item.family for item in field.metadata if isinstance(item, KindsOf)), None)
+        shown = f"{family} (by `kind`)" if family else type_name(field.annotation)
+        default = "required" if field.is_required() else f"`{plain(field.default)}`"
+        bounds = [
+            f"{sign} {getattr(item, word)}"
+            for item in field.metadata
+            for word, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
+            if hasattr(item, word)
+        ]
+        text = code(" ".join(docs.get(name, "").split())) + (f" Allowed: {' and '.join(bounds)}." if bounds else "")
+        rows.append(f"| `{field.alias or name}` | {shown} | {default} | {text.strip()} |\n")
+    return "| field | type | default | meaning |\n|---|---|---|---|\n" + "".join(rows) if rows else ""
+
+
+def type_name(annotation: Any) -> str:
+    """Return a type in the words of YAML."""
+    words = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation in words:
+        return words[annotation]
+    if origin is typing.Annotated:
+        family = next((item.family for item in arguments[1:] if isinstance(item, KindsOf)), None)
+        return f"{family} (by `kind`)" if family else type_name(arguments[0])
+    if origin is typing.Literal:
+        return " or ".join(f"`{word}`" for word in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(dict.fromkeys(type_name(part) for part in arguments))
+    if origin is dict:
+        return f"mapping of {type_name(arguments[1])}"
+    if origin is tuple:
+        parts = [type_name(part) for part in arguments if part is not Ellipsis]
+        return f"list of {parts[0]}" if Ellipsis in arguments else f"[{', '.join(parts)}]"
+    return str(annotation.__name__).removesuffix("Config").lower()
+
+
+def plain(value: object) -> str:
+    """Return a default in the words of YAML."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return str(list(value))
+    return {None: "null", "": '""'}.get(value, str(value)) if isinstance(value, str | None) else str(value)
+
+
+def code(text: str) -> str:
+    """Return docstring markup as Markdown."""
+    return text.replace("``", "`").replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    main()
