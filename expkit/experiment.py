@@ -185,7 +185,7 @@ def freeze_run(
     chosen = _choose(config, folder, checkpoint or config.export.checkpoint)
     dataset = dataset or load_dataset(config, spec)
     path = path or folder.frozen
-    with Evaluator(evaluate_graph(config, spec, dataset), config) as evaluator:
+    with Evaluator(evaluate_graph(config, spec, dataset), config, plain=True) as evaluator:
         evaluator.load(_evaluation_values(config, spec, chosen.prefix))
         batch = {name: array[:PARITY_EXAMPLES] for name, array in dataset.parts["test"].items()}
         expected = evaluator.outputs(batch)
@@ -202,7 +202,8 @@ def freeze_run(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(content)
-        frozen = read_frozen(partial).predict(inputs)
+        written = read_frozen(partial)
+        frozen = written.predict(inputs)
         from_meta = meta_graph_outputs(chosen.prefix, spec.outputs, inputs)
         table = check_parity(
             {
@@ -210,6 +211,7 @@ def freeze_run(
                 "inference meta graph (raw)": (expected["raw"], from_meta),
                 "frozen file": (expected[chosen_weights], frozen),
             },
+            (expected[chosen_weights], written.predict(inputs, plain=False)),
             (expected["raw"], frozen) if chosen_weights == "ema" and differs else None,
             config.export.tolerance,
         )

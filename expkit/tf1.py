@@ -10,7 +10,7 @@ import sys
 import tempfile
 from typing import Any
 
-__all__ = ["is_loaded", "tensorflow_version"]
+__all__ = ["is_loaded", "plain_session", "tensorflow_version"]
 
 _tensorflow: Any = None
 
@@ -46,6 +46,18 @@ def _import_quietly(name: str) -> Any:
 def is_loaded() -> bool:
     """Return whether TensorFlow has been imported through this module."""
     return _tensorflow is not None
+
+
+def plain_session(graph: Any) -> Any:
+    """Return a session that runs a graph as it is written.
+
+    An ordinary session lets TensorFlow fold constants and fuse operations first, which changes the rounding: two graphs
+    that say the same are then no longer equal to the last bit.
+    """
+    tensorflow = _load()
+    config = tensorflow.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return tensorflow.Session(graph=graph, config=config)
 
 
 def tensorflow_version() -> str:

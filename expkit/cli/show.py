@@ -65,9 +65,11 @@ def metrics_table(metrics: Mapping[str, float]) -> None:
 
 def parity_table(differences: Sequence[Difference]) -> None:
     """Print how far other ways of computing are from the evaluation graph."""
-    table = Table("against the evaluation graph", "largest difference", box=None, header_style="bold")
+    table = Table("against the evaluation graph", "largest difference", "allowed", box=None, header_style="bold")
     for item in differences:
-        table.add_row(item.name, f"{item.maximum:.3g}")
+        table.add_row(
+            item.name, f"{item.maximum:.3g}", "must differ" if item.allowed is None else f"{item.allowed:.3g}"
+        )
     Console().print(table)
 
 
@@ -84,7 +86,7 @@ def summary(console: Console, result: Result) -> None:
         lines.append(("speed", f"{result.steps_per_second:,.0f} steps/s"))
     lines.append(("checkpoint", _short(result.checkpoint)))
     if result.frozen is not None:
-        worst = max(item.maximum for item in result.frozen.parity if not item.name.startswith("control"))
+        worst = max(item.maximum for item in result.frozen.parity if item.allowed is not None)
         proof = f"{result.frozen.weights} weights, within {worst:.2g} of the evaluation graph"
         lines.append(("frozen", f"{_short(result.frozen.path)}  ({proof})"))
     if result.tracking is not None:

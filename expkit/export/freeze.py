@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,25 +33,23 @@ class FrozenGraph:
     metadata: Mapping[str, Any]
     """What the file says of itself; for a file from elsewhere only ``inputs`` and ``outputs``, worked out."""
 
-    @contextmanager
-    def session(self) -> Iterator[Any]:
-        """Open a session on the graph, alone in it."""
-        graph = tf.Graph()
-        with graph.as_default():
-            tf.import_graph_def(self.graph_def, name="")
-        graph.finalize()
-        with tf.Session(graph=graph) as session:
-            yield session
-
-    def predict(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def predict(self, inputs: Mapping[str, np.ndarray], *, plain: bool = True) -> dict[str, np.ndarray]:
         """Return the outputs of a batch.
+
+        Args:
+            inputs: arrays by input name.
+            plain: whether the graph runs as it is written; otherwise as an ordinary session rewrites it.
 
         Raises:
             ExportError: an input is missing, unknown, or of a wrong shape or dtype.
         """
         self._check(inputs)
         feed = {f"{name}:0": inputs[name].astype(item["dtype"]) for name, item in self.metadata["inputs"].items()}
-        with self.session() as session:
+        graph = tf.Graph()
+        with graph.as_default():
+            tf.import_graph_def(self.graph_def, name="")
+        graph.finalize()
+        with tf.plain_session(graph) if plain else tf.Session(graph=graph) as session:
             return dict(session.run({name: f"{name}:0" for name in self.metadata["outputs"]}, feed))
 
     def _check(self, inputs: Mapping[str, np.ndarray]) -> None:

@@ -48,8 +48,8 @@ def results(config: Config, sums: Mapping[str, Mapping[str, Any]]) -> dict[str, 
 class _Session:
     """A session on a finalized graph, released when the ``with`` block ends."""
 
-    def __init__(self, graph: Any) -> None:
-        self._session = tf.Session(graph=graph)
+    def __init__(self, graph: Any, *, plain: bool = False) -> None:
+        self._session = tf.plain_session(graph) if plain else tf.Session(graph=graph)
 
     def __enter__(self) -> Any:
         return self
@@ -110,8 +110,9 @@ class Executor(_Session):
 class Evaluator(_Session):
     """Runs evaluation passes; it has variables of its own, so training values cannot change."""
 
-    def __init__(self, built: EvaluateGraph, config: Config) -> None:
-        super().__init__(built.graph)
+    def __init__(self, built: EvaluateGraph, config: Config, *, plain: bool = False) -> None:
+        """Open a session; a ``plain`` one runs the graph as it is written."""
+        super().__init__(built.graph, plain=plain)
         self._built = built
         self._config = config
         feeds = list(built.fields.values())
@@ -153,10 +154,10 @@ class Evaluator(_Session):
 
 
 class Predictor(_Session):
-    """Runs the inference graph."""
+    """Runs the inference graph, as it is written."""
 
     def __init__(self, built: InferGraph) -> None:
-        super().__init__(built.graph)
+        super().__init__(built.graph, plain=True)
         self._built = built
 
     @property
