@@ -75,7 +75,7 @@ def _run(words: list[str]) -> int:
     if verb not in VERBS:
         parser.add_argument("verb", metavar="VERB", choices=("train", *VERBS), help=argparse.SUPPRESS)
         parser.parse_args(words)
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", prog="expkit")
     importlib.import_module(VERBS[verb]).add_verbs(verbs)
     given = parser.parse_args(words)
     return int(given.run(given))

@@ -12,10 +12,11 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from expkit.config.load import builtin_conf_behind, compose_plain, load, primary_conf, search_path, validate
+from expkit.config.load import builtin_conf_behind, compose_plain, load, primary_conf, said, search_path, validate
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, RunError
 from expkit.preflight import check
@@ -28,6 +29,13 @@ __all__ = ["complete", "run"]
 
 PARENT_RUN = "EXPKIT_PARENT_RUN"
 VARIED = "EXPKIT_VARIED"
+
+# Flags of Hydra that would run something else than what was checked.
+_REFUSED = {
+    "config_name": "an experiment begins with config.yaml; put yours into conf/experiment and write experiment=NAME",
+    "config_path": "files are read from ./conf; name another folder with --config-dir",
+    "experimental_rerun": "a run is continued with run.resume=PATH",
+}
 
 
 def run(words: list[str]) -> int:
@@ -58,6 +66,12 @@ def run(words: list[str]) -> int:
 def complete(words: list[str]) -> int:
     """Answer the shell's tab completion, for verbs and for Hydra's configuration alike."""
     line = os.environ.get("COMP_LINE", "")
+    if not line and any(word.startswith("query=") for word in words):
+        raise ConfigError(
+            Problem(
+                "-sc query", 'answers a shell, which sets COMP_LINE; set it up with eval "$(expkit -sc install=bash)"'
+            )
+        )
     if line:
         _, _, rest = line.partition(" ")
         verb, found, _ = rest.lstrip().partition(" ")
@@ -78,21 +92,31 @@ def complete(words: list[str]) -> int:
 
 def _parse(words: list[str]) -> Any:
     parser = get_args_parser()
-    try:
-        return parser.parse_intermixed_args(words)
-    except SystemExit as stopped:
-        raise SystemExit(2 if stopped.code else 0) from None
+    parser.prog = "expkit train"
+    given = parser.parse_intermixed_args(words)
+    refused = {flag: why for flag, why in _REFUSED.items() if getattr(given, flag) is not None}
+    if refused:
+        raise ConfigError(*(Problem(f"--{flag.replace('_', '-')}", why) for flag, why in refused.items()))
+    return given
 
 
 def _hydra(flags: list[str], overrides: list[str], folders: Sequence[str], task: Any) -> int:
-    """Hand the command line to Hydra, flags first, because it wants all overrides together."""
+    """Hand the command line to Hydra, flags first, because it wants all overrides together.
+
+    Raises:
+        ConfigError: what Hydra finds wrong with its own settings, or with flags that do not go together.
+    """
     sys.argv = ["expkit", *flags, *search_path(folders), *overrides]
 
     def expkit(config: DictConfig) -> Any:
         return task(config)
 
-    with builtin_conf_behind():
-        hydra.main(version_base="1.3", config_path=str(primary_conf()), config_name="config")(expkit)()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print with a traceback.
+    try:
+        with builtin_conf_behind():
+            hydra.main(version_base="1.3", config_path=str(primary_conf()), config_name="config")(expkit)()
+    except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
+        raise ConfigError(Problem("command line", said(error))) from None
     return 0
 
 
@@ -107,8 +131,12 @@ def _jobs(overrides: list[str]) -> list[list[str]]:
     try:
         parsed = OverridesParser.create().parse_overrides(overrides)
         batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    except OverrideParseException as error:
+        raise ConfigError(
+            Problem("command line", f"cannot read the override '{error.override}'; write path.to.key=VALUE, or =A,B")
+        ) from None
     except HydraException as error:
-        raise ConfigError(Problem("command line", str(error).splitlines()[0])) from None
+        raise ConfigError(Problem("command line", said(error))) from None
     return [list(job) for batch in batches for job in batch]
 
 
@@ -159,13 +187,14 @@ def _sweep(
     if configs[0].tracking.enabled:
         from expkit.tracking.mlflow import SweepRun
 
-        parent = SweepRun(configs[0], f"{configs[0].run.name} sweep over {', '.join(_short_names(varied).values())}")
+        over = f" over {', '.join(_short_names(varied).values())}" if varied else ""
+        parent = SweepRun(configs[0], f"{configs[0].run.name} sweep{over}")
         passed.append(f"+hydra.job.env_set.{PARENT_RUN}={parent.run_id}")
     outcomes: list[Outcome] = []
 
     def task(config: DictConfig) -> None:
         job = _job(config, list(HydraConfig.get().overrides.task))
-        console.print(f"[bold]{job.label}[/] ({len(outcomes) + 1} of {len(jobs)})")
+        console.print(f"[bold]{job.label or job.config.run.name}[/] ({len(outcomes) + 1} of {len(jobs)})")
         outcomes.append(run_job(job))
 
     ended = False

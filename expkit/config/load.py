@@ -33,6 +33,7 @@ __all__ = [
     "plain_yaml",
     "primary_conf",
     "read",
+    "said",
     "search_path",
     "validate",
 ]
@@ -136,7 +137,7 @@ def read(path: Path) -> Config:
         content = OmegaConf.load(path)
         return validate(OmegaConf.to_container(content, resolve=True))  # type: ignore[arg-type]
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(Problem(str(path), f"not a readable configuration: {_said(error)}")) from None
+        raise ConfigError(Problem(str(path), f"not a readable configuration: {said(error)}")) from None
 
 
 def plain_yaml(config: Config) -> str:
@@ -163,7 +164,7 @@ def _compose(overrides: Sequence[str], config_dirs: Sequence[str], *, with_hydra
     except ConfigCompositionException:
         raise
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
-        raise ConfigError(Problem("configuration", _said(error))) from None
+        raise ConfigError(Problem("configuration", said(error))) from None
 
 
 def _plain(config: DictConfig) -> Plain:
@@ -172,13 +173,13 @@ def _plain(config: DictConfig) -> Plain:
     except MissingMandatoryValue as error:
         raise ConfigError(Problem(str(error.full_key), f"missing: give it with {error.full_key}=VALUE")) from None
     except OmegaConfBaseException as error:
-        raise ConfigError(Problem(str(error.full_key or "configuration"), _said(error))) from None
+        raise ConfigError(Problem(str(error.full_key or "configuration"), said(error))) from None
 
 
 def _missing_file(error: MissingConfigException) -> ConfigError:
     name = str(error.missing_cfg_file)
     if not error.options:
-        return ConfigError(Problem("configuration", _said(error)))
+        return ConfigError(Problem("configuration", said(error)))
     group, _, option = name.removesuffix(".yaml").rpartition("/")
     options = [str(choice) for choice in error.options]
     return ConfigError(
@@ -198,7 +199,7 @@ def _composition_error(
         f"++{word}" if "=" in word and word[0] not in "+~" and word.split("=")[0] == key else word for word in overrides
     ]
     if forced == list(overrides):
-        return ConfigError(Problem(key, _said(error)))
+        return ConfigError(Problem(key, said(error)))
     try:
         validate(_plain(_compose(forced, config_dirs)))
     except ConfigError as explained:
@@ -209,7 +210,7 @@ def _composition_error(
     return ConfigError(Problem(key, f"no configuration file mentions this key; to add it write +{word}"))
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
     """Return what a library's error says, in one line; Hydra's often leave the reason to their cause."""
     told = [error, error.__cause__] if isinstance(error, HydraException) and error.__cause__ else [error]
     return ": ".join(text for text in map(_line, told) if text) or type(error).__name__

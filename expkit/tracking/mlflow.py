@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,6 +55,7 @@ class _Store:
 
         self.uri = store_uri(config)
         try:
+            _check_sqlite(self.uri)
             self.client = MlflowClient(self.uri)
             self.experiment_id = self._experiment(config, MlflowException)
         except Exception as error:  # SQLAlchemy's, requests' and MLflow's own errors all end here
@@ -78,6 +81,13 @@ class _Store:
             if found is None:
                 raise
             return str(found.experiment_id)
+
+    def attempt(self, what: str, call: Any, *arguments: Any, **named: Any) -> None:
+        """Call the store; whatever it does, training and metrics.jsonl go on."""
+        try:
+            call(*arguments, **named)
+        except Exception as error:  # the store's own errors are of many kinds
+            _log.warning("MLflow did not take %s: %s", what, _without_secret(str(error)))
 
     def link(self, run_id: str) -> str:
         """Return where to look at a run."""
@@ -113,6 +123,8 @@ class MlflowTracker:
             self.run_id = str(known)
             self._client.update_run(self.run_id, status="RUNNING")
             run = self._client.get_run(self.run_id)
+            if "error" in run.data.tags:
+                self._store.attempt("error", self._client.delete_tag, self.run_id, "error")
             for key in run.data.metrics:
                 history = self._client.get_metric_history(self.run_id, key)
                 self._logged[key] = max(metric.step for metric in history)
@@ -142,7 +154,7 @@ class MlflowTracker:
     def artifacts(self, paths: Sequence[Path]) -> None:
         """Keep copies of files."""
         for path in paths:
-            self._try("artifact", self._client.log_artifact, self.run_id, str(path))
+            self._store.attempt("artifact", self._client.log_artifact, self.run_id, str(path))
 
     def dataset(self, dataset: Dataset) -> None:
         """Record which data was used, by a digest of its bytes."""
@@ -158,14 +170,14 @@ class MlflowTracker:
             profile=json.dumps(profile),
         )
         item = DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
-        self._try("dataset", self._client.log_inputs, self.run_id, [item])
+        self._store.attempt("dataset", self._client.log_inputs, self.run_id, [item])
 
     def finish(self, status: Status, error: str | None = None) -> None:
         """End the run with its status, and the error's text when it failed."""
         self._flush()
         if error is not None:
-            self._try("error", self._client.set_tag, self.run_id, "error", error[:5000])
-        self._try("status", self._client.set_terminated, self.run_id, status)
+            self._store.attempt("error", self._client.set_tag, self.run_id, "error", error[:5000])
+        self._store.attempt("status", self._client.set_terminated, self.run_id, status)
 
     def _exists(self, run_id: str) -> bool:
         from mlflow.exceptions import MlflowException
@@ -184,19 +196,13 @@ class MlflowTracker:
             Param(key, _text(value)[:_LONGEST_PARAM]) for key, value in values.items() if value not in (None, {}, [])
         ]
         for start in range(0, len(params), 100):
-            self._try("params", self._client.log_batch, self.run_id, params=params[start : start + 100])
+            self._store.attempt("params", self._client.log_batch, self.run_id, params=params[start : start + 100])
 
     def _flush(self) -> None:
         while self._buffer:
             batch, self._buffer = self._buffer[:_BATCH], self._buffer[_BATCH:]
-            self._try("metrics", self._client.log_batch, self.run_id, metrics=batch)
+            self._store.attempt("metrics", self._client.log_batch, self.run_id, metrics=batch)
         self._flushed = time.monotonic()
-
-    def _try(self, what: str, call: Any, *arguments: Any, **named: Any) -> None:
-        try:
-            call(*arguments, **named)
-        except Exception as error:  # whatever the store does, training and metrics.jsonl go on
-            _log.warning("MLflow did not take %s: %s", what, _without_secret(str(error)))
 
 
 class SweepRun:
@@ -215,7 +221,15 @@ class SweepRun:
 
     def finish(self, status: Status) -> None:
         """End the parent run."""
-        self._store.client.set_terminated(self.run_id, status)
+        self._store.attempt("status", self._store.client.set_terminated, self.run_id, status)
+
+
+def _check_sqlite(uri: str) -> None:
+    """Open a SQLite file once, because MLflow tries one that cannot be opened for minutes."""
+    scheme, found, path = uri.partition(":///")
+    if found and scheme == "sqlite":
+        with contextlib.closing(sqlite3.connect(path.partition("?")[0])) as connection:
+            connection.execute("pragma schema_version")
 
 
 def _tags(folder: RunFolder) -> dict[str, str]:
