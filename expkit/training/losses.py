@@ -12,7 +12,7 @@ from expkit import tf1 as tf
 from expkit.network.layer import TensorSpec
 from expkit.registry import Kind, register
 
-__all__ = ["Loss", "class_labels_problem"]
+__all__ = ["Loss", "class_labels_problem", "same_shape_problem"]
 
 
 class Loss(Kind):
@@ -51,7 +51,8 @@ def class_labels_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
     return None
 
 
-def _same_shape_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
+def same_shape_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
+    """Return what keeps ``labels`` from having the output's shape (one value may go without its dimension)."""
     got = labels.shape[1:] or (1,)
     if output.shape != got:
         return f"needs labels shaped like the output, {list(output.shape)} per example, got {list(labels.shape[1:])}"
@@ -89,7 +90,7 @@ class SoftmaxCrossEntropy(Loss):
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return what is wrong with the probabilities."""
-        return _same_shape_problem(output, labels)
+        return same_shape_problem(output, labels)
 
     def per_example(self, output: Any, labels: Any) -> Any:
         """Return ``tf.nn.softmax_cross_entropy_with_logits``."""
@@ -105,7 +106,7 @@ class SigmoidCrossEntropy(Loss):
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return what is wrong with the labels."""
-        if problem := _same_shape_problem(output, labels):
+        if problem := same_shape_problem(output, labels):
             return problem
         if labels.size and (labels.min() < 0 or labels.max() > 1):
             return f"labels run from {labels.min()} to {labels.max()}, allowed: 0 to 1"
@@ -124,7 +125,7 @@ class MeanSquaredError(Loss):
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return what is wrong with the labels."""
-        return _same_shape_problem(output, labels)
+        return same_shape_problem(output, labels)
 
     def per_example(self, output: Any, labels: Any) -> Any:
         """Return the mean squared difference per example."""

@@ -12,7 +12,7 @@ from pydantic import Field
 from expkit import tf1 as tf
 from expkit.network.layer import TensorSpec
 from expkit.registry import Kind, register
-from expkit.training.losses import class_labels_problem
+from expkit.training.losses import class_labels_problem, same_shape_problem
 
 __all__ = ["Metric"]
 
@@ -59,6 +59,16 @@ class Accuracy(Metric):
 
     kind: Literal["accuracy"] = "accuracy"
 
+    def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
+        """Return what is wrong with the labels' shape."""
+        got = labels.shape[1:]
+        if got in (output.shape, output.shape[:-1]):
+            return None
+        return (
+            f"needs labels of shape {list(output.shape[:-1])} (class numbers) or {list(output.shape)} (one-hot) per "
+            f"example, got {list(got)}"
+        )
+
     def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
         """Return how many are right, and how many there are."""
         if output.shape[-1] == 1:
@@ -87,7 +97,8 @@ class TopK(Metric):
 
     def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
         """Return how many are right, and how many there are."""
-        return _mean(tf.cast(tf.math.in_top_k(tf.cast(labels, tf.int32), output, self.k), tf.float32))
+        among = tf.math.in_top_k(predictions=output, targets=tf.cast(labels, tf.int32), k=self.k)
+        return _mean(tf.cast(among, tf.float32))
 
     def result(self, sums: Statistics) -> float:
         """Return right / all."""
@@ -131,6 +142,10 @@ class MeanAbsoluteError(Metric):
     """Absolute difference from labels of the same shape, mean over all values."""
 
     kind: Literal["mean_absolute_error"] = "mean_absolute_error"
+
+    def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
+        """Return what is wrong with the labels."""
+        return same_shape_problem(output, labels)
 
     def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
         """Return the sum of differences and their number."""
