@@ -24,6 +24,7 @@ class LayerSpec:
     path: str
     """Names of the enclosing scopes and the layer, joined by ``/``; also the name of its output tensor."""
     layer: Layer
+    """As described; not ``trainable`` where an enclosing scope is not."""
     inputs: tuple[str, ...]
     """Paths of layers, or names of network inputs."""
     scope: str
@@ -87,7 +88,8 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
             continue
         bindings = _bind(node, declared, table, problems)
         tensors[node.path] = output
-        layers.append(LayerSpec(node.path, node.layer, node.inputs, node.scope, node.reuse, bindings, output))
+        layer = node.layer.model_copy(update={"trainable": node.trainable})
+        layers.append(LayerSpec(node.path, layer, node.inputs, node.scope, node.reuse, bindings, output))
     problems += table.bad_rules()
     if not problems:  # What is unused can be told only of a network that is whole.
         problems += table.unused_rules()

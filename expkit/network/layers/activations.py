@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from expkit import tf1 as tf
@@ -28,4 +29,8 @@ ActivationName = Literal[
 
 def activate(name: ActivationName, tensor: Any) -> Any:
     """Return the activation of a tensor; softmax and log_softmax work on its last dimension."""
-    return tensor if name == "linear" else getattr(tf.nn, name)(tensor)
+    if name == "linear":
+        return tensor
+    if name == "gelu":  # tensorflow.compat.v1 has none.
+        return 0.5 * tensor * (1.0 + tf.math.erf(tensor / math.sqrt(2.0)))
+    return getattr(tf.nn, name)(tensor)
