@@ -10,6 +10,7 @@ import numpy as np
 from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.sources import Arrays
+from expkit.errors import CheckpointError
 from expkit.training.graphs import GLOBAL_STEP, EvaluateGraph, InferGraph, TrainGraph
 
 __all__ = ["Evaluator", "Executor", "Predictor", "add_sums", "results"]
@@ -76,9 +77,20 @@ class Executor(_Session):
         assign(self._session, self._built.variables, values)
 
     def restore(self, prefix: str) -> None:
-        """Load every variable from a checkpoint of this graph; no initializer runs."""
-        with self._built.graph.as_default():
-            self._built.saver.restore(self._session, prefix)
+        """Load every variable from a checkpoint of this graph; no initializer runs.
+
+        Raises:
+            CheckpointError: the checkpoint is damaged, or not of this graph.
+        """
+        try:
+            with self._built.graph.as_default():
+                self._built.saver.restore(self._session, prefix)
+        except (tf.errors.OpError, ValueError) as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise CheckpointError.at(
+                prefix,
+                f"damaged or incomplete: {first}; delete its folder to continue from the checkpoint before it",
+            ) from None
 
     def save(self, prefix: str) -> None:
         """Write every variable to a checkpoint."""

@@ -1,0 +1,150 @@
+"""Sessions on graphs: initialize, load, restore, save, step; evaluation and training keep apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import CNN, assert_same, checkpoint_values, config_of, loaded
+from expkit import tf1 as tf
+from expkit.config.schema import Config
+from expkit.data.dataset import Dataset
+from expkit.errors import CheckpointError
+from expkit.network.spec import NetworkSpec
+from expkit.training import loop
+from expkit.training.executor import Evaluator, Executor, SumArrays, add_sums, results
+from expkit.training.graphs import evaluate_graph, train_graph
+
+Small = tuple[Config, NetworkSpec, Dataset]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """Return a network with batch normalization, dropout, averages and Adam."""
+    config = config_of(tmp_path_factory.mktemp("small"), network=CNN, optimizer={"kind": "adam", "learning_rate": 0.01})
+    return (config, *loaded(config))
+
+
+def test_restore_gives_every_saved_value_back_without_running_initializers(small: Small, tmp_path: Path) -> None:
+    built = train_graph(*small)
+    with Executor(built) as executor:
+        executor.initialize()
+        executor.run(3)
+        saved = executor.values(built.variables)
+        executor.save(str(tmp_path / "model"))
+    with Executor(train_graph(*small)) as fresh:
+        with pytest.raises(tf.errors.FailedPreconditionError):
+            fresh.values(["conv/kernel"])
+        fresh.restore(str(tmp_path / "model"))
+        assert_same(saved, fresh.values(built.variables))
+        assert fresh.step == 3
+    assert_same(saved, checkpoint_values(tmp_path / "model"))
+
+
+def test_a_plain_saver_reads_what_the_executor_saved(small: Small, tmp_path: Path) -> None:
+    with Executor(train_graph(*small)) as executor:
+        executor.initialize()
+        saved = executor.values(["conv/kernel", "logits/bias"])
+        executor.save(str(tmp_path / "model"))
+    with tf.Graph().as_default(), tf.Session() as session:
+        kernel = tf.get_variable("conv/kernel", (3, 3, 1, 4))
+        bias = tf.get_variable("logits/bias", (3,))
+        tf.train.Saver().restore(session, str(tmp_path / "model"))
+        assert_same(saved, dict(zip(saved, session.run([kernel, bias]), strict=True)))
+
+
+def test_restoring_a_damaged_checkpoint_is_an_error_with_words(small: Small, tmp_path: Path) -> None:
+    with Executor(train_graph(*small)) as executor:
+        executor.initialize()
+        executor.save(str(tmp_path / "model"))
+        data = tmp_path / "model.data-00000-of-00001"
+        data.write_bytes(data.read_bytes()[:-200])
+        with pytest.raises(CheckpointError) as caught:
+            executor.restore(str(tmp_path / "model"))
+    assert str(caught.value).startswith(f"{tmp_path}/model: damaged or incomplete: ")
+    assert "delete its folder to continue from the checkpoint before it" in str(caught.value)
+
+
+def test_load_puts_values_into_the_variables_named(small: Small) -> None:
+    with Executor(train_graph(*small)) as executor:
+        executor.initialize()
+        before = executor.values(["conv/kernel", "logits/bias"])
+        executor.load({"logits/bias": np.array([1, 2, 3], np.float32)})
+        after = executor.values(["conv/kernel", "logits/bias"])
+    np.testing.assert_array_equal(after["logits/bias"], [1, 2, 3])
+    np.testing.assert_array_equal(after["conv/kernel"], before["conv/kernel"])
+
+
+def test_initial_values_and_steps_are_the_same_in_two_sessions(small: Small) -> None:
+    seen = []
+    for _ in range(2):
+        built = train_graph(*small)
+        with Executor(built) as executor:
+            executor.initialize()
+            executor.run(4)
+            seen.append(executor.values(built.variables))
+    assert_same(*seen)
+
+
+def test_steps_one_by_one_equal_steps_at_once(small: Small) -> None:
+    built = train_graph(*small)
+    totals: list[SumArrays] = []
+    values = []
+    for runs in ([4], [1, 1, 1, 1]):
+        with Executor(built) as executor:
+            executor.initialize()
+            total: SumArrays = {}
+            for steps in runs:
+                add_sums(total, executor.run(steps))
+            totals.append(total)
+            values.append(executor.values(built.variables))
+    assert_same(*values)
+    for name, statistics in totals[0].items():
+        assert_same(statistics, totals[1][name])
+
+
+def test_evaluating_between_steps_changes_no_training_value(small: Small) -> None:
+    config, spec, data = small
+    built = train_graph(*small)
+    finals = []
+    for evaluations in (0, 3):
+        with Executor(built) as executor, Evaluator(evaluate_graph(config, spec, data), config) as evaluator:
+            executor.initialize()
+            for _ in range(4):
+                executor.run(1)
+                for _ in range(evaluations):
+                    loop.evaluate(executor, evaluator, data, "valid")
+            finals.append(executor.values(built.variables))
+    assert_same(*finals)
+
+
+def test_the_learning_rate_is_that_of_the_next_step(tmp_path: Path) -> None:
+    rate = {"kind": "piecewise", "boundaries": [1], "values": [0.5, 0.25]}
+    config = config_of(tmp_path, optimizer={"kind": "sgd", "learning_rate": rate})
+    with Executor(train_graph(config, *loaded(config))) as executor:
+        executor.initialize()
+        seen = [executor.learning_rate]
+        for _ in range(2):
+            executor.run(1)
+            seen.append(executor.learning_rate)
+    assert seen == [0.5, 0.5, 0.25]
+
+
+def test_an_evaluation_in_batches_weighs_every_example_the_same(small: Small) -> None:
+    config, spec, data = small
+    seen = []
+    for size in (1000, 3):
+        train = config.train.model_copy(update={"evaluation_batch_size": size})
+        changed = config.model_copy(update={"train": train})
+        with Executor(train_graph(*small)) as executor:
+            executor.initialize()
+            with Evaluator(evaluate_graph(changed, spec, data), changed) as evaluator:
+                seen.append(loop.evaluate(executor, evaluator, data, "test"))
+    assert seen[0] == pytest.approx(seen[1], rel=1e-5)
+
+
+def test_results_of_statistics_are_means_and_metrics(small: Small) -> None:
+    sums = {"loss": {"sum": np.float64(6), "count": np.float64(4)}, "accuracy": {"sum": 3.0, "count": 4.0}}
+    assert results(small[0], sums) == {"loss": 1.5, "accuracy": 0.75}
