@@ -70,7 +70,7 @@ def test_a_folder_of_another_configuration_is_refused_with_every_key_that_differ
     way_out = "leave it, or start a new run"
     assert [str(problem) for problem in caught.value.problems] == [
         f"optimizer.kind: is 'sgd', but the run to resume has 'adam'; {way_out}",
-        f"optimizer.learning_rate.value: is 0.5, but the run to resume has 1e-05; {way_out}",
+        f"optimizer.learning_rate: is 0.5, but the run to resume has 1e-05; {way_out}",
         f"optimizer.beta_1: is None, but the run to resume has 0.9; {way_out}",
         f"optimizer.beta_2: is None, but the run to resume has 0.999; {way_out}",
         f"optimizer.epsilon: is None, but the run to resume has 1e-08; {way_out}",
