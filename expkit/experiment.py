@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -229,7 +230,8 @@ def freeze_run(
     except OSError as error:
         raise ExportError.at(str(path), f"cannot be written: {error.strerror}") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # Where it could not be written there is nothing to remove.
+            partial.unlink()
     return Frozen(path, chosen_weights, chosen.step, table)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from command_line import SHORT, Done, call
 
 
 @pytest.fixture
@@ -12,3 +15,36 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder without a ``conf`` of its own, so that only the built-in files are read."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A call of the program that was made once for many tests."""
+
+    cwd: Path
+    folder: Path
+    done: Done
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder whose store is made once for the whole session."""
+    return tmp_path_factory.mktemp("workspace")
+
+
+@pytest.fixture(scope="session")
+def digits_run(workspace: Path) -> Finished:
+    """A finished run of the default experiment, cut short; nobody changes it."""
+    done = call("train", *SHORT, cwd=workspace)
+    assert done.code == 0, done.err
+    (folder,) = (file.parent for file in (workspace / "runs").glob("????-*/*/run.json"))
+    return Finished(workspace, folder, done)
+
+
+@pytest.fixture(scope="session")
+def sweep(workspace: Path, digits_run: Finished) -> Finished:
+    """A sweep of four runs, two of which fail because their learning rate is absurd."""
+    varied = ["network.layers.layer1.units=16,32", "optimizer.learning_rate=0.1,1e30"]
+    done = call("train", *varied, "-m", "optimizer=sgd", *SHORT, cwd=workspace)
+    (folder,) = (workspace / "runs" / "multirun").glob("*/*")
+    return Finished(workspace, folder, done)

@@ -110,7 +110,7 @@ def write_checkpoint(prefix: Path, values: Mapping[str, Any]) -> Path:
         for name, value in values.items():
             tf.get_variable(name, initializer=tf.constant(value))
         session.run(tf.global_variables_initializer())
-        tf.train.Saver().save(session, str(prefix), write_meta_graph=False)
+        tf.train.Saver().save(session, str(prefix), write_meta_graph=False, write_state=False)
     return prefix
 
 

@@ -93,18 +93,19 @@ def restore_plan(
         if name not in available:
             problems.append(Problem(at, _missing(variable, available)))
             continue
-        if tuple(available[name]) != tuple(shape):
-            problems.append(
-                Problem(
-                    at,
-                    f"variable '{variable}' has shape {list(shape)}, '{name}' in the checkpoint has "
-                    f"{list(available[name])}; make the network fit, or add '{variable}' to keep_initial",
-                )
+        own = [Pair(variable, name, "ema" if use_shadow else "raw")]
+        if variable in shadows and shadow in available:
+            own.append(Pair(shadow_name(variable), shadow, "ema"))
+        problems += [
+            Problem(
+                at,
+                f"variable '{pair.variable}' has shape {list(shape)}, '{pair.source}' in the checkpoint has "
+                f"{list(available[pair.source])}; make the network fit, or add '{variable}' to keep_initial",
             )
-            continue
-        pairs.append(Pair(variable, name, "ema" if use_shadow else "raw"))
-        if variable in shadows and available.get(shadow) is not None:
-            pairs.append(Pair(shadow_name(variable), shadow, "ema"))
+            for pair in own
+            if tuple(available[pair.source]) != tuple(shape)
+        ]
+        pairs += own
     if problems:
         raise CheckpointError(*problems)
     read = {pair.source for pair in pairs}
@@ -190,7 +191,7 @@ def _targets(
 
 
 def _missing(variable: str, available: Mapping[str, Shape]) -> str:
-    near = did_you_mean(variable, available) or ";"
+    near = did_you_mean(variable, (name for name in available if name != variable)) or ";"
     return (
         f"variable '{variable}' gets no value from the checkpoint{near} names: {listed(available)}; "
         "add a rename rule, or add the variable to keep_initial"

@@ -14,7 +14,7 @@ from expkit import tf1 as tf
 from expkit.checkpoints.rename import Plan, restore_plan
 from expkit.checkpoints.store import find_prefix
 from expkit.config.schema import Config
-from expkit.errors import CheckpointError
+from expkit.errors import CheckpointError, Problem
 from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
 from expkit.training.ema import averaged_names
@@ -54,7 +54,7 @@ def restore_from(config: Config, spec: NetworkSpec) -> Restored:
             rename=asked.rename,
             keep_initial=asked.keep_initial,
         )
-        values = _read(reader, plan)
+        values = _read(reader, plan, spec, "restore")
     for name in averages:
         if name in values:
             values.setdefault(shadow_name(name), values[name])
@@ -77,7 +77,7 @@ def read_values(
             averaged=averaged,
             at=str(prefix),
         )
-        return _read(reader, plan)
+        return _read(reader, plan, spec, str(prefix))
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def _reader(prefix: Path, at: str) -> Iterator[Any]:
         raise CheckpointError.at(at, f"no checkpoint {prefix} (its .index file is missing)")
     try:
         yield tf.train.load_checkpoint(str(prefix))
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:  # IndexError: TensorFlow's OutOfRange
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError.at(at, f"{prefix} is damaged or incomplete: {first}; use another checkpoint") from None
 
@@ -95,6 +95,20 @@ def _shapes(reader: Any) -> dict[str, tuple[int, ...]]:
     return {name: tuple(shape) for name, shape in sorted(reader.get_variable_to_shape_map().items())}
 
 
-def _read(reader: Any, plan: Plan) -> dict[str, np.ndarray]:
+def _read(reader: Any, plan: Plan, spec: NetworkSpec, at: str) -> dict[str, np.ndarray]:
+    dtypes = {name: variable.dtype for name, variable in spec.variables.items()}
+    dtypes |= {shadow_name(name): dtype for name, dtype in dtypes.items()}
+    stored = {name: dtype.name for name, dtype in reader.get_variable_to_dtype_map().items()}
+    problems = [
+        Problem(
+            at,
+            f"variable '{pair.variable}' is {dtypes[pair.variable]}, '{pair.source}' in the checkpoint is "
+            f"{stored[pair.source]}; add '{pair.variable}' to keep_initial",
+        )
+        for pair in plan.pairs
+        if stored[pair.source] != dtypes[pair.variable]
+    ]
+    if problems:
+        raise CheckpointError(*problems)
     tensors = {source: reader.get_tensor(source) for source in dict.fromkeys(pair.source for pair in plan.pairs)}
     return {pair.variable: tensors[pair.source] for pair in plan.pairs}

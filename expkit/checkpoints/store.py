@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -49,12 +50,22 @@ class CheckpointStore:
         self._sign = 1 if best_mode == "max" else -1
 
     def all(self) -> list[Checkpoint]:
-        """Return the complete checkpoints, oldest first."""
+        """Return the complete checkpoints, oldest first.
+
+        Raises:
+            CheckpointError: the record of one is damaged.
+        """
         found = []
         for folder in self._folder.glob("step-*"):
-            if (match := _FOLDER.match(folder.name)) and (folder / "checkpoint.json").is_file():
-                content = json.loads((folder / "checkpoint.json").read_text())
-                found.append(Checkpoint(int(match[1]), folder / "model", content["metrics"], content["window"]))
+            record = folder / "checkpoint.json"
+            if (match := _FOLDER.match(folder.name)) and record.is_file():
+                try:
+                    content = json.loads(record.read_text())
+                    found.append(Checkpoint(int(match[1]), folder / "model", content["metrics"], content["window"]))
+                except (ValueError, KeyError, TypeError):
+                    raise CheckpointError.at(
+                        str(record), f"damaged; delete the folder {folder} to go on from the checkpoint before it"
+                    ) from None
         return sorted(found, key=lambda checkpoint: checkpoint.step)
 
     def latest(self) -> Checkpoint | None:
@@ -62,10 +73,10 @@ class CheckpointStore:
         return next(reversed(self.all()), None)
 
     def best(self) -> Checkpoint | None:
-        """Return the checkpoint with the best metric (the earlier of equals), or ``None``."""
-        metric = self._best_metric
-        judged = [checkpoint for checkpoint in self.all() if metric is not None and metric in checkpoint.metrics]
-        return max(judged, key=lambda item: (self._sign * item.metrics[str(metric)], -item.step), default=None)
+        """Return the checkpoint with the best metric (the earlier of equals), or ``None``; ``nan`` is never best."""
+        metric = str(self._best_metric)
+        judged = [item for item in self.all() if not math.isnan(item.metrics.get(metric, math.nan))]
+        return max(judged, key=lambda item: (self._sign * item.metrics[metric], -item.step), default=None)
 
     def save(
         self,

@@ -42,8 +42,7 @@ def run(words: list[str]) -> int:
     """Run one experiment, or a sweep with ``-m``; return the exit code."""
     given = _parse(words)
     overrides, folders = list(given.overrides), [given.config_dir] if given.config_dir else []
-    flags = [word for word in words if word not in overrides and word not in ("--config-dir", given.config_dir)]
-    flags = [word for word in flags if not word.startswith("--config-dir=")]
+    flags = _flags(given)
     if given.help or given.hydra_help or given.shell_completion:
         return _hydra(flags, overrides, folders, _never)
     if given.cfg or given.info:
@@ -98,6 +97,16 @@ def _parse(words: list[str]) -> Any:
     if refused:
         raise ConfigError(*(Problem(f"--{flag.replace('_', '-')}", why) for flag, why in refused.items()))
     return given
+
+
+def _flags(given: Any) -> list[str]:
+    """Return the flags as they are to be handed on; ``--config-dir`` goes into Hydra's search path instead."""
+    switches = ("help", "hydra_help", "resolve", "run", "multirun", "shell_completion")
+    valued = {name: getattr(given, name) for name in ("cfg", "package", "info")}
+    return [
+        *(f"--{name.replace('_', '-')}" for name in switches if getattr(given, name)),
+        *(word for name, value in valued.items() if value is not None for word in (f"--{name}", value)),
+    ]
 
 
 def _hydra(flags: list[str], overrides: list[str], folders: Sequence[str], task: Any) -> int:

@@ -155,11 +155,10 @@ def _shape(shape: tuple[int | None, ...]) -> str:
 
 
 def _check_values(config: Config, spec: NetworkSpec, parts: Mapping[str, Arrays]) -> None:
-    """Check inputs for numbers that are not finite, and labels against what reads them."""
+    """Check inputs and labels for numbers that are not finite, and labels against what reads them."""
     problems = []
     for part, arrays in parts.items():
-        for name in spec.inputs:
-            array = arrays[name]
+        for name, array in arrays.items():
             bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1) if array.dtype.kind == "f" else np.zeros(1)
             if bad.any():
                 problems.append(

@@ -21,7 +21,10 @@ METADATA = "_expkit"
 """Attribute of the first placeholder that holds the metadata; TensorFlow and others pass over attributes with ``_``."""
 
 # Operations of a foreign graph that reach outside it: files, network, Python.
-_REFUSED = ("PyFunc", "File", "Save", "Restore", "Rpc", "RPC", "Dataset", "Reader", "Lookup", "Send", "Recv", "Print")
+_REFUSED = (
+    *("PyFunc", "File", "Save", "Restore", "Checkpoint", "Remap", "Dataset", "Reader", "Lookup", "SummaryWriter"),
+    *("SummaryDb", "Print", "Debug", "Rpc", "RPC", "Send", "Recv", "Collective", "Remote"),
+)
 _ALLOWED = ("ReadVariableOp",)
 
 
@@ -121,7 +124,29 @@ def read_frozen(path: Path) -> FrozenGraph:
             str(path),
             f"refused: its operations reach files, network or Python: {listed(reaching)}; freeze it without them",
         )
-    return FrozenGraph(graph_def, _metadata(graph_def))
+    return FrozenGraph(graph_def, _whole(path, graph_def))
+
+
+def _whole(path: Path, graph_def: Any) -> Mapping[str, Any]:
+    """Return the metadata of a graph that can be imported and has the inputs and outputs it names."""
+    try:
+        with tf.Graph().as_default():
+            tf.import_graph_def(graph_def, name="")
+    except (tf.errors.OpError, ValueError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ExportError.at(
+            str(path), f"not a frozen graph TensorFlow can read: {first}; it is cut off or from elsewhere"
+        ) from None
+    try:
+        metadata = _metadata(graph_def)
+        named = {*metadata["inputs"], *metadata["outputs"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ExportError.at(str(path), f"not a frozen graph (its metadata is damaged: {error})") from None
+    if absent := sorted(named - {node.name for node in graph_def.node}):
+        raise ExportError.at(str(path), f"not a frozen graph: it is cut off before {listed(absent)}")
+    if not metadata["inputs"] or not metadata["outputs"]:
+        raise ExportError.at(str(path), "not a frozen graph: it has no inputs (placeholders) or no outputs")
+    return metadata
 
 
 def _tensor_info(tensor: Any) -> dict[str, Any]:

@@ -1,0 +1,250 @@
+"""Checkpoints on disk: complete or absent, the last and the best kept, found by every name a user may give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from experiments import assert_same, checkpoint_values, write_checkpoint
+from expkit import tf1 as tf
+from expkit.checkpoints.store import Checkpoint, CheckpointStore, find_prefix
+from expkit.errors import CheckpointError
+
+
+def store(
+    folder: Path, keep_last: int = 3, best: str | None = "valid/loss", mode: Literal["max", "min"] = "min"
+) -> CheckpointStore:
+    return CheckpointStore(folder, keep_last=keep_last, best_metric=best, best_mode=mode)
+
+
+def writing(value: float) -> Callable[[str], None]:
+    """Return a writer of one variable."""
+    return lambda prefix: write_checkpoint(Path(prefix), {"v": value}) and None
+
+
+def save(to: CheckpointStore, step: int, loss: float | None = None) -> Checkpoint:
+    return to.save(writing(float(step)), b"graph", step, {} if loss is None else {"valid/loss": loss}, {})
+
+
+def steps(of: CheckpointStore) -> list[int]:
+    return [checkpoint.step for checkpoint in of.all()]
+
+
+def test_save_keeps_variables_graph_metrics_and_window(tmp_path: Path) -> None:
+    window = {"loss": {"sum": 0.1 + 0.2, "count": 3.0}}
+    store(tmp_path).save(writing(7.0), b"graph", 5, {"valid/loss": 0.3}, window)
+    found = store(tmp_path).latest()
+    assert found == Checkpoint(5, tmp_path / "step-00000005/model", {"valid/loss": 0.3}, window)
+    assert (tmp_path / "step-00000005/model.meta").read_bytes() == b"graph"
+    assert checkpoint_values(found.prefix) == {"v": 7.0}
+
+
+def test_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
+    kept = store(tmp_path, keep_last=2, best=None)
+    for step in (1, 2, 3, 4):
+        save(kept, step, loss=float(step))
+    assert steps(kept) == [3, 4]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "step-00000003", "step-00000004"]
+
+
+@pytest.mark.parametrize(("mode", "best"), [("min", 2), ("max", 3)])
+def test_the_best_checkpoint_is_kept_too_and_the_earlier_of_equals(
+    tmp_path: Path, mode: Literal["max", "min"], best: int
+) -> None:
+    kept = store(tmp_path, keep_last=1, mode=mode)
+    for step, loss in ((1, 0.5), (2, 0.1), (3, 0.9), (4, 0.9), (5, 0.1), (6, None)):
+        save(kept, step, loss)
+    assert steps(kept) == [best, 6]
+    found = kept.best()
+    assert found is not None
+    assert found.step == best
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_a_metric_that_is_not_a_number_is_never_the_best(tmp_path: Path, mode: Literal["max", "min"]) -> None:
+    kept = store(tmp_path, mode=mode)
+    for step, loss in ((1, float("nan")), (2, 0.5), (3, float("nan"))):
+        save(kept, step, loss)
+    found = kept.best()
+    assert found is not None
+    assert found.step == 2
+
+
+def test_without_a_judged_checkpoint_there_is_no_best(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    assert (kept.latest(), kept.best(), kept.all()) == (None, None, [])
+    save(kept, 1)
+    assert kept.best() is None
+
+
+def test_steps_are_ordered_as_numbers(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    for step in (99_999_999, 100_000_000):
+        save(kept, step)
+    latest = kept.latest()
+    assert latest is not None
+    assert latest.step == 100_000_000
+
+
+def test_tensorflow_finds_the_latest_checkpoint_by_the_pointer_file(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    for step in (1, 2):
+        save(kept, step)
+    latest = tf.train.latest_checkpoint(str(tmp_path))
+    assert latest == str(tmp_path / "step-00000002/model")
+    assert checkpoint_values(latest) == {"v": 2.0}
+
+
+def test_a_step_saved_again_replaces_the_earlier(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    save(kept, 1)
+    kept.save(writing(9.0), b"graph", 1, {}, {})
+    assert (steps(kept), checkpoint_values(tmp_path / "step-00000001/model")) == ([1], {"v": 9.0})
+
+
+def full_disk(error: BaseException) -> Callable[[str], None]:
+    """Return a writer that fails half way through."""
+
+    def write(prefix: str) -> None:
+        Path(prefix + ".data-00000-of-00001").write_bytes(b"half")
+        raise error
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        tf.errors.ResourceExhaustedError(None, None, "[Errno 28] No space left on device"),
+    ],
+    ids=["system", "TensorFlow"],
+)
+def test_a_save_that_fails_leaves_the_earlier_whole_and_nothing_half(tmp_path: Path, error: Exception) -> None:
+    kept = store(tmp_path)
+    save(kept, 1)
+    with pytest.raises(CheckpointError) as caught:
+        kept.save(full_disk(error), b"graph", 2, {}, {})
+    assert str(caught.value) == (
+        f"{tmp_path}: step 2 could not be saved ([Errno 28] No space left on device); earlier checkpoints are whole"
+    )
+    assert steps(kept) == [1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "step-00000001"]
+    assert checkpoint_values(find_prefix(str(tmp_path), "restore.from")) == {"v": 1.0}
+
+
+def test_a_fault_of_the_program_is_not_dressed_as_a_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        store(tmp_path).save(full_disk(ZeroDivisionError()), b"graph", 2, {}, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_save_that_was_killed_is_passed_over_and_cleaned_up_by_the_next(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    save(kept, 1)
+    partial = tmp_path / ".step-00000002.partial"
+    partial.mkdir()
+    (partial / "model.index").write_bytes(b"half")
+    assert steps(kept) == [1]
+    save(kept, 2)
+    assert (steps(kept), partial.exists()) == ([1, 2], False)
+
+
+def test_a_checkpoint_killed_before_the_pointer_moved_is_still_the_latest(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    save(kept, 1)
+    pointer = (tmp_path / "checkpoint").read_text()
+    save(kept, 2)
+    (tmp_path / "checkpoint").write_text(pointer)
+    latest = kept.latest()
+    assert latest is not None
+    assert latest.step == 2
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"step": 1}'])
+def test_a_damaged_record_of_a_checkpoint_is_named(tmp_path: Path, content: str) -> None:
+    kept = store(tmp_path)
+    record = save(kept, 1).prefix.parent / "checkpoint.json"
+    record.write_text(content)
+    with pytest.raises(CheckpointError) as caught:
+        kept.all()
+    assert str(caught.value) == (
+        f"{record}: damaged; delete the folder {record.parent} to go on from the checkpoint before it"
+    )
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """Return a run folder with two checkpoints."""
+    kept = store(tmp_path / "run/checkpoints")
+    save(kept, 1)
+    save(kept, 2)
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("source", "prefix"),
+    [
+        ("", "checkpoints/step-00000002/model"),
+        ("checkpoints", "checkpoints/step-00000002/model"),
+        ("checkpoints/step-00000001", "checkpoints/step-00000001/model"),
+        ("checkpoints/step-00000001/model", "checkpoints/step-00000001/model"),
+    ],
+    ids=["run folder", "folder with a pointer", "folder of one checkpoint", "prefix"],
+)
+def test_a_checkpoint_is_found_by(saved: Path, source: str, prefix: str) -> None:
+    assert find_prefix(str(saved / source), "restore.from") == saved / prefix
+
+
+def test_checkpoints_of_a_plain_saver_are_found(tmp_path: Path) -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.get_variable("v", initializer=3.0)
+        session.run(tf.global_variables_initializer())
+        for step in (10, 20):
+            tf.train.Saver().save(session, str(tmp_path / "model.ckpt"), global_step=step)
+    assert find_prefix(str(tmp_path), "restore.from") == tmp_path / "model.ckpt-20"
+    assert find_prefix(str(tmp_path / "model.ckpt-10"), "restore.from") == tmp_path / "model.ckpt-10"
+
+
+def test_a_home_folder_is_written_with_a_tilde(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(saved.parent))
+    assert find_prefix("~/run", "restore.from") == saved / "checkpoints/step-00000002/model"
+
+
+def said(source: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        find_prefix(str(source), "restore.from")
+    return str(caught.value)
+
+
+def test_what_is_no_checkpoint_is_told_what_would_be(tmp_path: Path) -> None:
+    for source in (tmp_path, tmp_path / "absent"):
+        assert said(source) == (
+            f"restore.from: no checkpoint at {source}; allowed: a prefix (FILE of FILE.index), a folder of "
+            "checkpoints, a run folder"
+        )
+
+
+def test_several_checkpoints_without_a_pointer_are_listed(tmp_path: Path) -> None:
+    for name in ("model-1", "model-2"):
+        write_checkpoint(tmp_path / name, {"v": 1.0})
+    assert said(tmp_path) == (
+        f"restore.from: several checkpoints in {tmp_path}; give one as a prefix: model-1, model-2"
+    )
+
+
+def test_a_pointer_to_nothing_names_what_is_missing(saved: Path) -> None:
+    (saved / "checkpoints/step-00000002/model.index").unlink()
+    assert said(saved) == (
+        f"restore.from: {saved}/checkpoints/checkpoint names step-00000002/model, whose .index file is missing"
+    )
+
+
+def test_a_copy_of_a_run_elsewhere_still_knows_its_latest_checkpoint(saved: Path) -> None:
+    moved = saved.rename(saved.with_name("moved"))
+    values: Any = checkpoint_values(find_prefix(str(moved), "restore.from"))
+    assert_same(values, {"v": values["v"]})
+    assert values == {"v": 2.0}

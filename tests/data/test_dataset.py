@@ -1,0 +1,242 @@
+"""The data set of a run: split, paired, scaled on the training part alone, checked against what reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments import MLP, Values, config_of, examples
+from expkit.data.dataset import Dataset, load_dataset
+from expkit.errors import ConfigError, DataError
+from expkit.preflight import check
+
+# Every value of an example is its index, so that it can be followed into its part.
+MARKED = {
+    "x": np.repeat(np.arange(60, dtype=np.float32)[:, None], 4, axis=1),
+    "label": np.arange(60) % 3,
+}
+
+
+def dataset(folder: Path, arrays: Values = MARKED, data: dict[str, Any] | None = None, **sections: Any) -> Dataset:
+    source = {"kind": "npz", "path": str(folder / "data.npz")}
+    config = config_of(folder, arrays, data={"source": source, **(data or {})}, **sections)
+    return load_dataset(config, check(config))
+
+
+def problems(error: type[ConfigError | DataError], folder: Path, *args: Any, **sections: Any) -> list[str]:
+    with pytest.raises(error) as caught:
+        dataset(folder, *args, **sections)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def members(part: Values) -> list[int]:
+    return [int(row[0]) for row in part["x"]]
+
+
+def test_ranges_split_the_examples_as_they_are(tmp_path: Path) -> None:
+    split = {"train": [10, 40], "valid": None, "test": [50, 60]}
+    parts = dataset(tmp_path, data={"split": split}).parts
+    assert list(parts) == ["train", "test"]
+    assert (members(parts["train"]), members(parts["test"])) == (list(range(10, 40)), list(range(50, 60)))
+
+
+def test_fractions_split_shuffled_examples_apart(tmp_path: Path) -> None:
+    parts = dataset(tmp_path, data={"split": {"train": 0.5, "valid": 0.25, "test": 0.25}}).parts
+    seen = [members(part) for part in parts.values()]
+    assert [len(part) for part in seen] == [30, 15, 15]
+    assert sorted(index for part in seen for index in part) == list(range(60))
+    assert seen[0] != sorted(seen[0])
+
+
+def test_the_seed_of_the_split_decides_the_parts(tmp_path: Path) -> None:
+    def split(seed: int) -> list[int]:
+        return members(dataset(tmp_path, data={"split": {"train": 0.5, "test": 0.5, "seed": seed}}).parts["train"])
+
+    assert split(1) == split(1)
+    assert split(1) != split(2)
+
+
+@pytest.mark.parametrize(
+    ("split", "problem"),
+    [
+        (
+            {"train": [0, 40], "valid": None, "test": [50, 61]},
+            "data.split.test: range [50, 61] ends after the 60 examples there are",
+        ),
+        (
+            {"train": 0.5, "valid": 0.001, "test": 0.2},
+            "data.split.valid: 0.001 of 60 examples is none; give it more",
+        ),
+    ],
+)
+def test_a_part_that_cannot_be_cut_is_named(tmp_path: Path, split: dict[str, Any], problem: str) -> None:
+    assert problems(DataError, tmp_path, data={"split": split}) == [problem]
+
+
+def test_standardization_is_numpys_mean_and_spread_of_the_training_part(tmp_path: Path) -> None:
+    arrays = examples()
+    arrays["x"] = arrays["x"] * 9 + 4
+    arrays["x"][:, 3] = 7
+    scaling = dataset(tmp_path, arrays, {"standardize": ["x"]}).scaling["x"]
+    np.testing.assert_allclose(scaling.mean, arrays["x"][:40].mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(scaling.spread[:3], arrays["x"][:40, :3].std(axis=0), rtol=1e-5)
+    assert (scaling.mean.dtype, scaling.spread.dtype, scaling.spread[3]) == (np.float32, np.float32, 1)
+
+
+def test_poison_in_the_other_parts_does_not_reach_training(tmp_path: Path) -> None:
+    arrays = examples()
+    poisoned = {name: array.copy() for name, array in arrays.items()}
+    poisoned["x"][40:] = 1e6
+    clean = dataset(tmp_path, arrays, {"standardize": ["x"]})
+    dirty = dataset(tmp_path, poisoned, {"standardize": ["x"]})
+    np.testing.assert_array_equal(clean.scaling["x"].mean, dirty.scaling["x"].mean)
+    np.testing.assert_array_equal(clean.scaling["x"].spread, dirty.scaling["x"].spread)
+    np.testing.assert_array_equal(clean.parts["train"]["x"], dirty.parts["train"]["x"])
+
+
+TOWERS = {
+    "inputs": {"left": {"shape": [4]}, "right": {"shape": [4]}},
+    "layers": {
+        "both": {"kind": "concat", "input": ["left", "right"]},
+        "logits": {"kind": "dense", "units": 2},
+    },
+    "outputs": {"logits": "logits"},
+}
+
+
+def paired(folder: Path, arrays: Values = MARKED, **pairs: Any) -> Dataset:
+    return dataset(folder, arrays, {"pairs": {"field": "x", "per_example": 4, **pairs}}, network=TOWERS)
+
+
+def test_pairs_stay_within_their_part(tmp_path: Path) -> None:
+    parts = paired(tmp_path).parts
+    for name, allowed in (("train", range(40)), ("valid", range(40, 50)), ("test", range(50, 60))):
+        for side in ("left", "right"):
+            assert {int(row[0]) for row in parts[name][side]} <= set(allowed)
+        assert len(parts[name]["label"]) == 4 * len(allowed)
+
+
+def test_half_of_all_pairs_are_the_same_and_their_label_says_so(tmp_path: Path) -> None:
+    for part in paired(tmp_path).parts.values():
+        same = part["left"][:, 0] % 3 == part["right"][:, 0] % 3
+        np.testing.assert_array_equal(part["label"], same.astype(np.int64))
+        assert part["label"].mean() == 0.5
+
+
+def test_every_example_is_paired_as_often_as_asked_and_the_same_seed_pairs_the_same(tmp_path: Path) -> None:
+    first, again, other = paired(tmp_path, seed=1), paired(tmp_path, seed=1), paired(tmp_path, seed=2)
+    assert np.unique(first.parts["train"]["left"][:, 0], return_counts=True)[1].tolist() == [4] * 40
+    assert first.digest == again.digest != other.digest
+
+
+def test_what_cannot_be_paired_is_named(tmp_path: Path) -> None:
+    assert problems(ConfigError, tmp_path, data={"pairs": {"field": "y"}}, network=TOWERS) == [
+        "data.pairs: no field 'y'; allowed: x, label"
+    ]
+    assert problems(ConfigError, tmp_path, data={"pairs": {"field": "x", "label": "labels"}}, network=TOWERS) == [
+        "data.pairs: no field 'labels'; did you mean 'label'? allowed: x, label"
+    ]
+    one = {**MARKED, "label": np.zeros(60, np.int64)}
+    assert problems(DataError, tmp_path, one, data={"pairs": {"field": "x"}}, network=TOWERS) == [
+        "data.pairs: needs at least two labels in 'label', got 1"
+    ]
+
+
+def test_fields_that_nothing_reads_are_left_out(tmp_path: Path) -> None:
+    data = dataset(tmp_path, {**MARKED, "spare": np.zeros(60)})
+    assert {tuple(part) for part in data.parts.values()} == {("x", "label")}
+    assert (data.size("train"), data.kind) == (40, "npz")
+
+
+def test_the_digest_changes_with_a_value_a_type_or_the_split(tmp_path: Path) -> None:
+    changed = MARKED["x"].copy()
+    changed[59, 3] += 1
+    digests = [
+        dataset(tmp_path).digest,
+        dataset(tmp_path, {**MARKED, "x": changed}).digest,
+        dataset(tmp_path, {**MARKED, "label": MARKED["label"].astype(np.int32)}).digest,
+        dataset(tmp_path, data={"split": {"train": [0, 41], "test": [41, 60]}}).digest,
+    ]
+    assert len(set(digests)) == 4
+    assert dataset(tmp_path).digest == digests[0]
+
+
+def test_fields_of_the_network_losses_and_scaling_are_checked_in_one_message(tmp_path: Path) -> None:
+    losses = {"main": {"kind": "sparse_softmax_cross_entropy", "labels": "labl"}}
+    metrics = {"top": {"kind": "top_k", "labels": "zzz"}}
+    arrays = {"xx": MARKED["x"], "label": MARKED["label"]}
+    asked = {"standardize": ["label", "x"]}
+    assert problems(ConfigError, tmp_path, arrays, asked, train={"losses": losses, "metrics": metrics}) == [
+        "network.inputs.x: the data has no field 'x'; did you mean 'xx'? fields: xx, label",
+        "train.losses.main.labels: the data has no field 'labl'; did you mean 'label'? fields: xx, label",
+        "train.metrics.top.labels: the data has no field 'zzz'; fields: xx, label",
+        "data.standardize: no input 'label'; allowed: x",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("x", "problem"),
+    [
+        (np.zeros((60, 5), np.float32), "the network wants shape [4] per example, the data has [5]"),
+        (np.zeros((60, 4, 1), np.float32), "the network wants shape [4] per example, the data has [4, 1]"),
+        (np.zeros((60, 4), "<U1"), "the network wants float32, the data is <U1"),
+        (np.zeros((60, 4), complex), "the network wants float32, the data is complex128"),
+    ],
+)
+def test_an_input_that_does_not_fit_the_network_says_both_sides(tmp_path: Path, x: np.ndarray, problem: str) -> None:
+    assert problems(ConfigError, tmp_path, {**MARKED, "x": x}) == [f"network.inputs.x: {problem}"]
+
+
+def test_sizes_that_the_network_leaves_open_take_any(tmp_path: Path) -> None:
+    network = {**MLP, "inputs": {"x": {"shape": [None, 4]}}}
+    with pytest.raises(DataError) as caught:
+        dataset(tmp_path, {**MARKED, "x": np.zeros((60, 9, 4), np.float32)}, network=network)
+    assert "class labels need an output of shape [batch, classes], got [batch, ?, 3] float32" in str(caught.value)
+
+
+def test_integers_are_taken_for_floats_and_cannot_be_standardized_as_integers(tmp_path: Path) -> None:
+    assert dataset(tmp_path, {**MARKED, "x": MARKED["x"].astype(np.uint8)}).size("train") == 40
+    network = {
+        "inputs": {"x": {"shape": [4], "dtype": "int32"}},
+        "layers": {
+            "words": {"kind": "embedding", "input_dim": 60, "output_dim": 2},
+            "flat": {"kind": "flatten"},
+            "logits": {"kind": "dense", "units": 3},
+        },
+        "outputs": {"logits": "logits"},
+    }
+    arrays = {**MARKED, "x": MARKED["x"].astype(np.int32)}
+    assert problems(ConfigError, tmp_path, arrays, {"standardize": ["x"]}, network=network) == [
+        "data.standardize: input 'x' is int32, needs float32"
+    ]
+
+
+def test_numbers_that_are_not_finite_and_labels_outside_the_classes_are_told_at_once(tmp_path: Path) -> None:
+    x, label = MARKED["x"].copy(), MARKED["label"].copy()
+    x[7, 2], x[9, 0], x[55, 1], label[45] = np.nan, np.inf, -np.inf, 3
+    assert problems(DataError, tmp_path, {"x": x, "label": label}) == [
+        "data.source: field 'x': 2 of 40 train examples hold NaN or infinity, the first is example 7; clean the data",
+        "data.source: field 'x': 1 of 10 test examples hold NaN or infinity, the first is example 5; clean the data",
+        "train.losses.main: field 'label' (valid): labels run from 0 to 3, but the output has 3 classes (allowed: 0 to "
+        "2); change the last layer's units or the data",
+    ]
+
+
+def test_labels_that_are_not_finite_are_told(tmp_path: Path) -> None:
+    target = np.zeros((60, 3), np.float32)
+    target[3, 1] = np.nan
+    losses = {"main": {"kind": "mean_squared_error"}}
+    arrays = {"x": MARKED["x"], "label": target}
+    assert problems(DataError, tmp_path, arrays, train={"losses": losses, "metrics": {}}) == [
+        "data.source: field 'label': 1 of 40 train examples hold NaN or infinity, the first is example 3; clean the "
+        "data"
+    ]
+
+
+def test_a_batch_larger_than_the_training_part_is_refused(tmp_path: Path) -> None:
+    assert problems(ConfigError, tmp_path, train={"batch_size": 41}) == [
+        "train.batch_size: 41 is more than the 40 training examples"
+    ]

@@ -1,0 +1,380 @@
+"""An experiment from configuration to frozen graph, against plain TensorFlow and NumPy."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments import (
+    CNN,
+    MLP,
+    Unseen,
+    Values,
+    assert_same,
+    checkpoint_values,
+    config_of,
+    examples,
+    numpy_cross_entropy,
+    numpy_mlp,
+    run,
+)
+from expkit import experiment
+from expkit import tf1 as tf
+from expkit.config.load import load
+from expkit.config.schema import Config
+from expkit.errors import CheckpointError, ConfigError, ExportError, RunError
+from expkit.experiment import Result, evaluate_run, freeze_run, run_experiment
+from expkit.export.freeze import freeze, read_frozen
+from expkit.rundir import RunFolder, config_digest
+
+SHADOW = "/ExponentialMovingAverage"
+DATA = examples()
+TEST = {name: array[50:60] for name, array in DATA.items()}
+CLOCK = {"steps": 8, "log_every_steps": 3, "evaluate_every_steps": 2, "save_every_steps": 4}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Result]:
+    """Return a finished run of two dense layers, and its configuration."""
+    folder = tmp_path_factory.mktemp("done")
+    best = {"best_metric": "valid/loss/ema", "best_mode": "min"}
+    config = config_of(folder, DATA, optimizer={"kind": "sgd", "learning_rate": 0.5}, train={**CLOCK, **best})
+    return config, run(config, folder / "run")
+
+
+def numpy_metrics(values: Mapping[str, np.ndarray], part: str, rows: Values) -> dict[str, float]:
+    """Return a part's metrics, raw and averaged, computed by NumPy from a checkpoint."""
+    metrics = {}
+    for end, suffix in (("", ""), (SHADOW, "/ema")):
+        logits = numpy_mlp(rows["x"], values, end)
+        metrics[f"{part}/loss{suffix}"] = float(numpy_cross_entropy(logits, rows["label"]).mean())
+        metrics[f"{part}/accuracy{suffix}"] = float((logits.argmax(axis=1) == rows["label"]).mean())
+    return metrics
+
+
+def test_test_metrics_raw_and_averaged_are_numpys_from_the_checkpoint(done: tuple[Config, Result]) -> None:
+    _, result = done
+    wanted = numpy_metrics(checkpoint_values(result.checkpoint), "test", TEST)
+    assert dict(result.test) == pytest.approx(wanted, rel=1e-5)
+    assert result.test["test/loss"] != pytest.approx(result.test["test/loss/ema"], rel=1e-3)
+
+
+def test_a_run_leaves_its_records(done: tuple[Config, Result]) -> None:
+    config, result = done
+    folder = RunFolder(result.folder)
+    assert folder.config() == config
+    steps = [
+        (int(line["step"]), sorted({key.partition("/")[0] for key in line} - {"step"})) for line in folder.metrics()
+    ]
+    both = ["train", "valid"]
+    assert steps == [(2, ["valid"]), (3, ["train"]), (4, ["valid"]), (6, both), (8, both), (8, ["test"])]
+    assert result.last == {k: v for line in folder.metrics() for k, v in line.items() if k != "step"}
+    assert result.checkpoint == folder.checkpoints / "step-00000008/model"
+    assert result.checkpoint.with_name("model.meta").is_file()
+    assert result.tracking is None
+    assert result.steps_per_second > 0
+
+
+def test_evaluating_a_run_again_gives_the_same_metrics(done: tuple[Config, Result]) -> None:
+    _, result = done
+    step, metrics = evaluate_run(RunFolder(result.folder))
+    assert step == 8
+    assert {name: value for name, value in metrics.items() if name.startswith("test/")} == dict(result.test)
+    recorded = RunFolder(result.folder).metrics()[-2]
+    assert {k: v for k, v in metrics.items() if k.startswith("valid/")} == {
+        k: v for k, v in recorded.items() if k.startswith("valid/")
+    }
+
+
+def test_the_frozen_graph_holds_the_averages_and_its_proof(done: tuple[Config, Result]) -> None:
+    config, result = done
+    assert result.frozen is not None
+    values = checkpoint_values(result.checkpoint)
+    logits = read_frozen(result.frozen.path).predict({"x": TEST["x"]})["logits"]
+    np.testing.assert_allclose(logits, numpy_mlp(TEST["x"], values, SHADOW), rtol=1e-4, atol=1e-5)
+    assert np.abs(logits - numpy_mlp(TEST["x"], values)).max() > 1e-3
+    *proofs, control = result.frozen.parity
+    assert [item.name for item in proofs] == [
+        "restored graph",
+        "inference meta graph (raw)",
+        "frozen file",
+        "frozen file in an ordinary session",
+    ]
+    assert max(item.maximum for item in proofs) <= config.export.tolerance < control.maximum
+    assert control.name == "control: raw weights"
+    kept = json.loads((result.folder / "frozen.parity.json").read_text())
+    assert kept == [item.as_dict() for item in result.frozen.parity]
+
+
+def test_the_frozen_graph_says_where_it_comes_from(done: tuple[Config, Result]) -> None:
+    config, result = done
+    metadata = read_frozen(result.folder / "frozen.pb").metadata
+    assert (metadata["name"], metadata["weights"], metadata["step"]) == ("small", "ema", 8)
+    assert metadata["config_sha256"] == config_digest(config)
+    assert metadata["versions"]["tensorflow"] == tf.tensorflow_version()
+    assert {"git_commit", "mlflow_run_id"} <= set(metadata)
+
+
+def test_raw_weights_are_frozen_on_demand(done: tuple[Config, Result], tmp_path: Path) -> None:
+    _, result = done
+    frozen = freeze_run(RunFolder(result.folder), weights="raw", path=tmp_path / "deep/raw.pb")
+    logits = read_frozen(frozen.path).predict({"x": TEST["x"]})["logits"]
+    np.testing.assert_allclose(logits, numpy_mlp(TEST["x"], checkpoint_values(result.checkpoint)), rtol=1e-4, atol=1e-5)
+    assert "control: raw weights" not in {item.name for item in frozen.parity}
+
+
+def test_the_best_checkpoint_is_frozen_and_evaluated_on_demand(done: tuple[Config, Result], tmp_path: Path) -> None:
+    _, result = done
+    folder = RunFolder(result.folder)
+    saved = {int(line["step"]): line["valid/loss/ema"] for line in folder.metrics() if "valid/loss/ema" in line}
+    best = min((step for step in saved if step % 4 == 0), key=lambda step: saved[step])
+    assert freeze_run(folder, checkpoint="best", path=tmp_path / "x.pb").step == best
+    assert evaluate_run(folder, "best")[0] == best
+
+
+def test_freezing_averages_that_a_run_does_not_keep_is_refused(tmp_path: Path) -> None:
+    config = config_of(tmp_path, DATA, train={"steps": 1}, ema={"enabled": False}, export={"enabled": False})
+    result = run(config, tmp_path / "run")
+    assert result.frozen is None
+    with pytest.raises(ConfigError) as caught:
+        freeze_run(RunFolder(result.folder), weights="ema")
+    assert str(caught.value) == "weights: this run keeps no averages (ema.enabled is false); allowed: raw"
+    frozen = freeze_run(RunFolder(result.folder))
+    assert frozen.weights == "raw"
+    with pytest.raises(RunError) as missing:
+        freeze_run(RunFolder(result.folder), checkpoint="best")
+    assert str(missing.value) == (f"{result.folder}: no best checkpoint in it; train.best_metric names what is best")
+
+
+@pytest.fixture
+def frozen_before(done: tuple[Config, Result], tmp_path: Path) -> Path:
+    path = tmp_path / "out/frozen.pb"
+    path.parent.mkdir()
+    path.write_bytes(b"what was there before")
+    return path
+
+
+def test_a_frozen_graph_that_computes_other_numbers_is_not_written(
+    done: tuple[Config, Result], frozen_before: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*given: Any) -> bytes:
+        graph_def = tf.GraphDef.FromString(freeze(*given))
+        node = next(node for node in graph_def.node if node.name == "logits/bias")
+        values = tf.make_ndarray(node.attr["value"].tensor) + np.float32(0.01)
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(values))
+        return bytes(graph_def.SerializeToString())
+
+    monkeypatch.setattr(experiment, "freeze", damaged)
+    with pytest.raises(ExportError) as caught:
+        freeze_run(RunFolder(done[1].folder), path=frozen_before)
+    problems = [str(problem) for problem in caught.value.problems]
+    assert problems[0] == (
+        "export: frozen file differs from the evaluation graph by 0.01, allowed by export.tolerance: 1e-05; "
+        "nothing was written"
+    )
+    assert problems[1].startswith(
+        "export: frozen file in an ordinary session differs from the evaluation graph by 0.01"
+    )
+    assert [(path.name, path.read_bytes()) for path in frozen_before.parent.iterdir()] == [
+        ("frozen.pb", b"what was there before")
+    ]
+
+
+def test_raw_values_in_the_place_of_averages_are_caught_by_the_control(
+    done: tuple[Config, Result], frozen_before: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = checkpoint_values(done[1].checkpoint)
+
+    def raw_evaluation(config: Config, spec: Any, prefix: Path) -> Values:
+        return {name + end: values[name] for name in spec.variables for end in ("", SHADOW)}
+
+    def raw_freeze(built: Any, predictor: Any, metadata: Any) -> bytes:
+        predictor.load({name: values[name] for name in built.variables})
+        return freeze(built, predictor, metadata)
+
+    monkeypatch.setattr(experiment, "_evaluation_values", raw_evaluation)
+    monkeypatch.setattr(experiment, "freeze", raw_freeze)
+    with pytest.raises(ExportError) as caught:
+        freeze_run(RunFolder(done[1].folder), path=frozen_before)
+    assert str(caught.value.problems[-1]) == (
+        "export: the control failed: raw weights give the same numbers as the averages; nothing was written"
+    )
+    assert [(path.name, path.read_bytes()) for path in frozen_before.parent.iterdir()] == [
+        ("frozen.pb", b"what was there before")
+    ]
+
+
+def test_a_frozen_graph_that_cannot_be_written_says_why(done: tuple[Config, Result], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ExportError) as caught:
+        freeze_run(RunFolder(done[1].folder), path=tmp_path / "file/frozen.pb")
+    assert str(caught.value) == f"{tmp_path}/file/frozen.pb: cannot be written: File exists"
+
+
+def test_a_run_continued_in_its_folder_equals_the_unbroken_one(tmp_path: Path) -> None:
+    adam = {"kind": "adam", "learning_rate": 0.02}
+    config = config_of(tmp_path, network=CNN, optimizer=adam, train=CLOCK)
+    unbroken = run(config, tmp_path / "unbroken")
+    half = config.model_copy(update={"train": config.train.model_copy(update={"steps": 4})})
+    run(half, tmp_path / "broken")
+    continued = run(config, tmp_path / "broken")
+    assert_same(checkpoint_values(unbroken.checkpoint), checkpoint_values(continued.checkpoint))
+    assert dict(unbroken.test) == dict(continued.test)
+    steps = [int(line["step"]) for line in RunFolder(tmp_path / "broken").metrics()]
+    assert steps == sorted(steps), "no metric is recorded twice"
+
+
+def test_a_runs_own_checkpoint_wins_over_restore_and_restore_over_initial_values(
+    done: tuple[Config, Result], tmp_path: Path
+) -> None:
+    source = checkpoint_values(done[1].checkpoint)
+    config = config_of(tmp_path, DATA, train={"steps": 0}, restore={"from": str(done[1].folder)})
+    begun = checkpoint_values(run(config, tmp_path / "run").checkpoint)
+    for name in ("hidden/kernel", "logits/bias", f"logits/kernel{SHADOW}"):
+        np.testing.assert_array_equal(begun[name], source[name])
+    assert begun["global_step"] == 0
+    longer = config.model_copy(update={"train": config.train.model_copy(update={"steps": 3})})
+    trained = checkpoint_values(run(longer, tmp_path / "run").checkpoint)
+    assert_same(trained, checkpoint_values(run(longer, tmp_path / "run").checkpoint))
+    assert (trained["hidden/kernel"] != source["hidden/kernel"]).any()
+
+
+def test_fine_tuning_from_a_run_begins_at_its_metrics(done: tuple[Config, Result], tmp_path: Path) -> None:
+    _, result = done
+    config = config_of(tmp_path, DATA, train={"steps": 0}, restore={"from": str(result.checkpoint), "weights": "ema"})
+    tuned = run(config, tmp_path / "run")
+    for name in ("loss", "accuracy"):
+        assert tuned.test[f"test/{name}"] == pytest.approx(result.test[f"test/{name}/ema"], rel=1e-6)
+        assert tuned.test[f"test/{name}/ema"] == pytest.approx(result.test[f"test/{name}/ema"], rel=1e-6)
+
+
+def test_a_restore_that_does_not_fit_ends_the_run_with_words(done: tuple[Config, Result], tmp_path: Path) -> None:
+    layers = {**MLP["layers"], "hidden": {"kind": "dense", "units": 6}}
+    config = config_of(tmp_path, DATA, network={**MLP, "layers": layers}, restore={"from": str(done[1].folder)})
+    with pytest.raises(CheckpointError) as caught:
+        run(config, tmp_path / "run")
+    assert [str(problem) for problem in caught.value.problems] == [
+        f"restore: variable '{name}{end}' has shape {wanted}, '{name}{end}' in the checkpoint has {got}; make the "
+        f"network fit, or add '{name}' to keep_initial"
+        for name, wanted, got in (
+            ("hidden/kernel", [4, 6], [4, 5]),
+            ("hidden/bias", [6], [5]),
+            ("logits/kernel", [6, 3], [5, 3]),
+        )
+        for end in ("", SHADOW)
+    ]
+
+
+class Recorder:
+    """A tracker that remembers."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+        self.link = "somewhere"
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        self.seen.append((step, dict(values)))
+
+    def artifacts(self, paths: Any) -> None:
+        self.seen.append([path.name for path in paths])
+
+    def dataset(self, dataset: Any) -> None:
+        self.seen.append(dataset.digest)
+
+
+def test_a_tracker_is_told_the_data_every_metric_and_the_files(tmp_path: Path) -> None:
+    config = config_of(tmp_path, DATA, train={**CLOCK, "steps": 4})
+    folder = RunFolder.create(tmp_path / "run", config, ["a=1"])
+    recorder = Recorder()
+    result = run_experiment(config, folder, recorder, Unseen())
+    digest, *metrics, files = recorder.seen
+    assert len(digest) == 64
+    assert [{"step": step, **values} for step, values in metrics] == folder.metrics()
+    assert files == ["config.yaml", "overrides.yaml", "metrics.jsonl", "frozen.pb", "frozen.parity.json"]
+    assert result.tracking == "somewhere"
+
+
+def mnist_folder() -> Path | None:
+    """Return where the IDX files of MNIST are: in $EXPKIT_DATA, or beside the checkout."""
+    places = [os.environ.get("EXPKIT_DATA"), Path(__file__).resolve().parents[2] / "shared/data"]
+    found = [Path(place) for place in places if place and (Path(place) / "mnist/t10k-images-idx3-ubyte.gz").is_file()]
+    return found[0] if found else None
+
+
+def plain_mnist(folder: Path, steps: int) -> dict[str, np.ndarray]:
+    """Train the classic program of TensorFlow 1; return its logits on the last 2,000 images, raw and averaged."""
+    data = mnist_folder()
+    assert data is not None
+    with gzip.open(data / "mnist/t10k-images-idx3-ubyte.gz") as file:
+        images = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 784).astype(np.float32) / np.float32(255)
+    with gzip.open(data / "mnist/t10k-labels-idx1-ubyte.gz") as file:
+        labels = np.frombuffer(file.read(), np.uint8, offset=8).astype(np.int64)
+
+    def inference(x: Any, average: Any) -> Any:
+        read = average.average if average is not None else lambda variable: variable
+        for scope, units, activation in (("layer1", 500, tf.nn.relu), ("layer2", 10, tf.identity)):
+            with tf.variable_scope(scope, reuse=tf.AUTO_REUSE):
+                shape = (x.shape[1], units)
+                start = tf.truncated_normal_initializer(stddev=0.1, seed=units)
+                weights = tf.get_variable("weights", shape, initializer=start)
+                biases = tf.get_variable("biases", (units,), initializer=tf.zeros_initializer())
+                x = activation(tf.matmul(x, read(weights)) + read(biases))
+        return x
+
+    with tf.Graph().as_default(), tf.Session() as session:
+        x, y = tf.placeholder(tf.float32, (None, 784)), tf.placeholder(tf.int64, (None,))
+        raw = inference(x, None)
+        step = tf.train.get_or_create_global_step()
+        average = tf.train.ExponentialMovingAverage(0.99, step)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=raw)
+        loss = tf.reduce_mean(losses)
+        train = tf.train.GradientDescentOptimizer(0.5).minimize(loss, global_step=step)
+        with tf.control_dependencies([train]):
+            train = average.apply(tf.trainable_variables())
+        averaged = inference(x, average)
+        session.run(tf.global_variables_initializer())
+        for batch in range(steps):
+            rows = slice(100 * batch % 8000, 100 * batch % 8000 + 100)
+            session.run(train, {x: images[rows], y: labels[rows]})
+        tf.train.Saver().save(session, str(folder / "model.ckpt"), global_step=step)
+        logits = session.run({"raw": raw, "ema": averaged}, {x: images[8000:]})
+    return {**logits, "labels": labels[8000:]}
+
+
+@pytest.mark.skipif(
+    mnist_folder() is None, reason="the IDX files of MNIST are neither in $EXPKIT_DATA/mnist nor beside the checkout"
+)
+def test_a_plain_programs_mnist_checkpoint_restores_with_no_rename_and_gives_its_logits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPKIT_DATA", str(mnist_folder()))
+    (tmp_path / "plain").mkdir()
+    plain = plain_mnist(tmp_path / "plain", steps=100)
+    asked = ["experiment=mnist_mlp", "train.steps=0", f"restore.from={tmp_path}/plain", "tracking=none"]
+    config = load(asked)
+    folder = RunFolder.create(tmp_path / "run", config, asked)
+    evaluated: dict[str, Any] = {}
+
+    class Spy(experiment.Evaluator):
+        def outputs(self, arrays: Any) -> Any:
+            evaluated.update(super().outputs(arrays))
+            return evaluated
+
+    monkeypatch.setattr(experiment, "Evaluator", Spy)
+    monkeypatch.setattr(experiment, "PARITY_EXAMPLES", 2000)
+    result = run_experiment(config, folder, None, Unseen())
+    for weights, end in (("raw", ""), ("ema", "/ema")):
+        accuracy = (plain[weights].argmax(axis=1) == plain["labels"]).mean()
+        assert result.test[f"test/accuracy{end}"] == pytest.approx(accuracy, abs=1e-9)
+        np.testing.assert_allclose(evaluated[weights]["logits"], plain[weights], rtol=1e-6, atol=1e-6)
+    assert np.abs(plain["raw"] - plain["ema"]).max() > 0.1
+    frozen = read_frozen(folder.frozen)
+    images = config.data.source.load()["image"][8000:]
+    np.testing.assert_allclose(frozen.predict({"image": images})["logits"], plain["ema"], rtol=0, atol=1e-5)
