@@ -19,7 +19,11 @@ def check(config: Config) -> NetworkSpec:
         ConfigError: with every mistake found.
     """
     spec = network_spec(config.network)
-    problems = [*_unknown_outputs(config, spec), *_unknown_best(config, spec)]
+    problems = [*_unknown_outputs(config, spec)]
+    try:
+        problems += _unknown_best(config, bool(averaged_names(config.ema, spec)))
+    except ConfigError as error:
+        problems += error.problems
     if problems:
         raise ConfigError(*problems)
     return spec
@@ -36,7 +40,7 @@ def _unknown_outputs(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
             yield Problem(f"{at}.output", f"no output '{output}'{near} allowed: {listed(spec.outputs)}")
 
 
-def _unknown_best(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
+def _unknown_best(config: Config, averages: bool) -> Iterator[Problem]:
     best = config.train.best_metric
     if best is None:
         return
@@ -47,7 +51,7 @@ def _unknown_best(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
         )
         return
     losses = [f"loss/{name}" for name in config.train.losses] if len(config.train.losses) > 1 else []
-    ends = ("", "/ema") if averaged_names(config.ema, spec) else ("",)
+    ends = ("", "/ema") if averages else ("",)
     known = [f"valid/{name}{end}" for name in ("loss", *losses, *config.train.metrics) for end in ends]
     if best not in known:
         yield Problem(

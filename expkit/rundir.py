@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from expkit.config.load import plain_yaml, read
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, RunError, listed
@@ -38,7 +40,7 @@ class RunFolder:
             if folder.config_file.is_file():
                 _check_same(folder, config)
             _write(folder.config_file, plain_yaml(config))
-            _write(path / "overrides.yaml", "".join(f"- {json.dumps(word)}\n" for word in overrides) or "[]\n")
+            _write(path / "overrides.yaml", yaml.safe_dump(list(overrides), width=1000))
             folder.update(digest=config_digest(config), name=config.run.name)
         except OSError as error:
             raise RunError.at(

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from absl import logging as absl_logging
 
 from expkit.cli.main import main
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+
+# Hydra closes the logging handlers that it replaces, and TensorFlow's would close the stream that pytest captures.
+absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 SHORT = [
     "train.steps=60",

@@ -1,0 +1,124 @@
+"""The verbs on frozen graphs: ``predict`` and ``info``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from command_line import call
+from conftest import Finished
+from expkit.export.freeze import read_frozen
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    draw = np.random.default_rng(0)
+    image = draw.integers(0, 17, size=(5, 64)).astype(np.float32)
+    np.savez(folder / "good.npz", image=image)
+    np.savez(folder / "missing.npz", picture=image)
+    np.savez(folder / "extra.npz", image=image, label=np.arange(5))
+    np.savez(folder / "shape.npz", image=image.reshape(5, 8, 8))
+    np.savez(folder / "dtype.npz", image=image.astype(np.complex64))
+    np.savez(folder / "objects.npz", image=np.array([{}, {}], dtype=object))
+    (folder / "text.npz").write_text("no archive")
+    (folder / "cut.npz").write_bytes((folder / "good.npz").read_bytes()[:200])
+    (folder / "empty.pb").write_bytes(b"")
+    return folder
+
+
+def test_predict_computes_what_the_frozen_graph_gives(digits_run: Finished, images: Path, tmp_path: Path) -> None:
+    done = call("predict", digits_run.folder, images / "good.npz", "--output", "out.npz", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    with np.load(images / "good.npz") as inputs:
+        expected = read_frozen(digits_run.folder / "frozen.pb").predict(dict(inputs))
+    with np.load(tmp_path / "out.npz") as written:
+        assert written.files == ["logits"]
+        np.testing.assert_array_equal(written["logits"], expected["logits"])
+    lines = done.out.splitlines()
+    assert lines[0] == "logits float32 [5, 10]"
+    assert lines[-2:] == [f"logits largest at {expected['logits'].argmax(axis=1)}", "written to out.npz"]
+
+
+def test_predict_reads_a_file_as_it_reads_its_run(digits_run: Finished, images: Path, tmp_path: Path) -> None:
+    of_run = call("predict", digits_run.folder, images / "good.npz", cwd=tmp_path)
+    of_file = call("predict", digits_run.folder / "frozen.pb", images / "good.npz", cwd=tmp_path)
+    assert of_run == of_file
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("nosuch.npz", ["{}: no such file; give a .npz file with one array per input"]),
+        ("text.npz", ["{}: not a readable .npz file: "]),
+        ("cut.npz", ["{}: not a readable .npz file: "]),
+        ("objects.npz", ["{}: not a readable .npz file: Object arrays cannot be loaded"]),
+        (
+            "missing.npz",
+            ["input image: missing; arrays given: picture", "input picture: unknown; the graph reads: image"],
+        ),
+        ("extra.npz", ["input label: unknown; the graph reads: image"]),
+        ("shape.npz", ["input image: the graph reads shape [?, 64], got [5, 8, 8]"]),
+        ("dtype.npz", ["input image: the graph reads float32, got complex64"]),
+    ],
+)
+def test_arrays_that_do_not_fit(file: str, said: list[str], digits_run: Finished, images: Path, tmp_path: Path) -> None:
+    done = call("predict", digits_run.folder, images / file, cwd=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert len(done.errors) == len(said)
+    for line, words in zip(done.errors, said, strict=True):
+        assert line.startswith(f"error: {words.replace('{}', str(images / file))}")
+
+
+@pytest.mark.parametrize("verb", ["predict", "info"])
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("nosuch.pb", "no such file; `expkit freeze RUN` writes the frozen graph of a run"),
+        ("good.npz", "not a frozen graph ("),
+        ("empty.pb", "not a frozen graph: it has no operations"),
+    ],
+)
+def test_files_that_are_no_frozen_graph(verb: str, file: str, said: str, images: Path, tmp_path: Path) -> None:
+    inputs = [images / "good.npz"] if verb == "predict" else []
+    done = call(verb, images / file, *inputs, cwd=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    (line,) = done.errors
+    assert line.startswith(f"error: {images / file}: {said}")
+
+
+def test_a_run_without_a_frozen_graph_says_how_to_make_one(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    done = call("predict", "run", images / "good.npz", cwd=tmp_path)
+    assert done.code == 2
+    assert done.errors == ["error: run/frozen.pb: no such file; `expkit freeze RUN` writes the frozen graph of a run"]
+
+
+def test_outputs_that_cannot_be_written_are_named(digits_run: Finished, images: Path, tmp_path: Path) -> None:
+    done = call("predict", digits_run.folder, images / "good.npz", "--output", "no/out.npz", cwd=tmp_path)
+    assert (done.code, done.errors) == (2, ["error: --output: cannot write no/out.npz: No such file or directory"])
+
+
+def test_info_says_what_a_frozen_graph_is(digits_run: Finished, tmp_path: Path) -> None:
+    done = call("info", digits_run.folder / "frozen.pb", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    state = json.loads((digits_run.folder / "run.json").read_text())
+    assert lines[:4] == ["name: digits_mlp", "weights: ema", "step: 60", f"config_sha256: {state['digest']}"]
+    assert f"mlflow_run_id: {state['mlflow_run_id']}" in lines
+    assert lines[lines.index("inputs:") + 1] == "  image: image:0 float32 [batch, 64]"
+    assert lines[lines.index("outputs:") + 1] == "  logits: logits:0 float32 [batch, 10]"
+    assert lines[-1] == f"bytes: {(digits_run.folder / 'frozen.pb').stat().st_size}"
+
+
+def test_info_as_json_says_the_same(digits_run: Finished, tmp_path: Path) -> None:
+    done = call("info", "--json", digits_run.folder / "frozen.pb", cwd=tmp_path)
+    content = json.loads(done.out)
+    assert (content["name"], content["weights"], content["step"]) == ("digits_mlp", "ema", 60)
+    assert content["inputs"] == {"image": {"tensor": "image:0", "dtype": "float32", "shape": [None, 64]}}
+    assert content["operations"] == len(read_frozen(digits_run.folder / "frozen.pb").graph_def.node)
+    assert {"python", "tensorflow", "numpy"} <= set(content["versions"])

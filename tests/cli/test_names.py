@@ -1,0 +1,110 @@
+"""The verb ``names``: what a network's variables are called, before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from command_line import call
+from conftest import Finished
+from expkit import tf1 as tf
+from expkit.cli.names import table
+from expkit.config.load import load
+from networks import spec_of
+
+EXPERIMENTS = ["digits_mlp", "digits_cnn", "mnist_mlp", "siamese"]
+
+SIAMESE = """\
+variable           shape          numbers  trained  used by
+tower/conv/kernel  [3, 3, 1, 32]      288  yes      left_tower/conv, right_tower/conv
+tower/conv/bias    [32]                32  yes      left_tower/conv, right_tower/conv
+tower/code/kernel  [512, 64]       32,768  yes      left_tower/code, right_tower/code
+tower/code/bias    [64]                64  yes      left_tower/code, right_tower/code
+joined/kernel      [64, 64]         4,096  yes      joined
+joined/bias        [64]                64  yes      joined
+logits/kernel      [64, 2]            128  yes      logits
+logits/bias        [2]                  2  yes      logits
+
+8 variables, 37,442 numbers, 37,442 trained
+
+averages:
+  tower/conv/kernel/ExponentialMovingAverage
+"""
+
+
+def listed_names(lines: list[str]) -> set[str]:
+    """Return the names of all variables that a listing promises to be in a checkpoint."""
+    end = next(i for i, line in enumerate(lines) if line.startswith("inputs:"))
+    rows = [line for line in lines[1:end] if (line and not line.endswith((":", " trained"))) or line.startswith("  ")]
+    return {row.split()[0] for row in rows}
+
+
+def test_shared_variables_are_listed_once_with_all_that_use_them(tmp_path: Path) -> None:
+    done = call("names", "experiment=siamese", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(SIAMESE)
+
+
+def test_inputs_and_outputs_close_the_listing(tmp_path: Path) -> None:
+    lines = call("names", cwd=tmp_path).out.splitlines()
+    assert lines[-5:] == [
+        "inputs:",
+        "  image:0  [batch, 64] float32",
+        "",
+        "outputs:",
+        "  logits:0  [batch, 10] float32",
+    ]
+
+
+def test_statistics_of_a_normalization_are_listed_but_not_trained(tmp_path: Path) -> None:
+    lines = call("names", "experiment=digits_cnn", cwd=tmp_path).out.splitlines()
+    rows = {line.split()[0]: line.split() for line in lines if line.startswith("features/norm1/")}
+    assert {name: row[-2] for name, row in rows.items()} == {
+        "features/norm1/gamma": "yes",
+        "features/norm1/beta": "yes",
+        "features/norm1/moving_mean": "no",
+        "features/norm1/moving_variance": "no",
+    }
+    assert "  features/norm1/moving_mean/ExponentialMovingAverage" not in lines
+
+
+def test_without_averages_none_are_listed(tmp_path: Path) -> None:
+    out = call("names", "ema=none", "optimizer=sgd", cwd=tmp_path).out
+    assert "averages:" not in out
+    assert "optimizer (" not in out
+    assert "\nother:\n  global_step\n" in out
+
+
+@pytest.mark.parametrize("optimizer", ["adagrad", "adam", "adamw", "momentum", "rmsprop", "sgd"])
+def test_the_listing_is_what_a_checkpoint_holds(optimizer: str, tmp_path: Path) -> None:
+    overrides = [f"optimizer={optimizer}", "train.steps=1", "tracking=none", "export=none"]
+    listing = call("names", *overrides, cwd=tmp_path).out.splitlines()
+    assert call("train", *overrides, "hydra.run.dir=run", cwd=tmp_path).code == 0
+    reader = tf.train.load_checkpoint(str(tmp_path / "run" / "checkpoints" / "step-00000001" / "model"))
+    assert listed_names(listing) == set(reader.get_variable_to_shape_map())
+
+
+def test_the_listing_is_what_a_trained_run_holds(digits_run: Finished) -> None:
+    listing = call("names", cwd=digits_run.cwd).out.splitlines()
+    reader = tf.train.load_checkpoint(str(digits_run.folder / "checkpoints" / "step-00000060" / "model"))
+    assert listed_names(listing) == set(reader.get_variable_to_shape_map())
+
+
+def test_a_folder_of_ones_own_is_read(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "network").mkdir(parents=True)
+    (tmp_path / "mine" / "network" / "tiny.yaml").write_text(
+        "inputs: {image: {shape: [64]}}\nlayers: {logits: {kind: dense, units: 10}}\noutputs: {logits: logits}\n"
+    )
+    done = call("names", "--config-dir", "mine", "network=tiny", cwd=tmp_path)
+    assert done.code == 0
+    assert done.out.splitlines()[1].split() == ["logits/kernel", "[64,", "10]", "640", "yes", "logits"]
+    assert call("names", "--config-dir", "nosuch", cwd=tmp_path).errors == ["error: --config-dir: no folder nosuch"]
+
+
+@pytest.mark.usefixtures("empty_folder")
+def test_a_network_without_variables_is_listed_too() -> None:
+    spec = spec_of("layers: {drop: {kind: dropout, rate: 0.5}}")
+    lines = table(load(["ema=none", "optimizer=sgd"]), spec)
+    assert lines[0].split() == ["variable", "shape", "numbers", "trained", "used", "by"]
+    assert "0 variables, 0 numbers, 0 trained" in lines

@@ -1,0 +1,90 @@
+"""What is checked of a configuration before there is data or TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import MLP, config_of
+from expkit.errors import ConfigError
+from expkit.preflight import check
+
+
+def problems(folder: Path, **sections: Any) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        check(config_of(folder, **sections))
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_a_sound_configuration_gives_its_network(tmp_path: Path) -> None:
+    best = {"best_metric": "valid/accuracy/ema"}
+    assert list(check(config_of(tmp_path, train=best)).variables) == [
+        "hidden/kernel",
+        "hidden/bias",
+        "logits/kernel",
+        "logits/bias",
+    ]
+
+
+def test_outputs_that_losses_and_metrics_ask_for_and_the_best_metric_are_checked_in_one_message(
+    tmp_path: Path,
+) -> None:
+    train = {
+        "losses": {"main": {"kind": "sparse_softmax_cross_entropy", "output": "logit"}},
+        "metrics": {"accuracy": {"kind": "accuracy", "output": "zzz"}},
+        "best_metric": "valid/acuracy",
+    }
+    assert problems(tmp_path, train=train) == [
+        "train.losses.main.output: no output 'logit'; did you mean 'logits'? allowed: logits",
+        "train.metrics.accuracy.output: no output 'zzz'; allowed: logits",
+        "train.best_metric: no metric 'valid/acuracy'; did you mean 'valid/accuracy'? allowed: valid/loss, "
+        "valid/loss/ema, valid/accuracy, valid/accuracy/ema",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("best", "sections", "known"),
+    [
+        ("valid/accuracy/ema", {"ema": {"enabled": False}}, "valid/loss, valid/accuracy"),
+        (
+            "valid/main",
+            {"losses": {"one": {"kind": "sparse_softmax_cross_entropy"}, "two": {"kind": "mean_squared_error"}}},
+            "valid/loss, valid/loss/ema, valid/loss/one, valid/loss/one/ema, valid/loss/two, valid/loss/two/ema, "
+            "valid/accuracy, valid/accuracy/ema",
+        ),
+    ],
+    ids=["no averages", "several losses"],
+)
+def test_the_metrics_that_can_be_best_are_those_that_evaluation_reports(
+    tmp_path: Path, best: str, sections: dict[str, Any], known: str
+) -> None:
+    losses = {"losses": sections["losses"]} if "losses" in sections else {}
+    train = {"best_metric": best, **losses}
+    (problem,) = problems(tmp_path, train=train, ema=sections.get("ema", {}))
+    assert problem.endswith(f"allowed: {known}")
+
+
+def test_a_best_metric_needs_a_validation_part(tmp_path: Path) -> None:
+    split = {"train": [0, 40], "valid": None, "test": [40, 60]}
+    source = {"kind": "npz", "path": str(tmp_path / "data.npz")}
+    train = {"best_metric": "valid/loss"}
+    assert problems(tmp_path, train=train, data={"source": source, "split": split}) == [
+        "train.best_metric: 'valid/loss' cannot be known: there is no validation part; give data.split.valid, or "
+        "train.best_metric=null"
+    ]
+
+
+def test_a_network_that_is_wrong_is_told_first(tmp_path: Path) -> None:
+    network = {**MLP, "layers": {"logits": {"kind": "dense", "units": 3, "input": "nowhere"}}}
+    assert problems(tmp_path, network=network, train={"best_metric": "valid/nothing"}) == [
+        "network.layers.logits.input: no layer or input 'nowhere'; allowed: x, logits"
+    ]
+
+
+def test_averages_of_no_variable_are_told_before_anything_is_built(tmp_path: Path) -> None:
+    assert problems(tmp_path, ema={"variables": "nothing/.*"}) == [
+        "ema.variables: 'nothing/.*' matches no trained variable; variables: hidden/kernel, hidden/bias, "
+        "logits/kernel, logits/bias; use ema=none for no averages"
+    ]

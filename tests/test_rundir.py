@@ -1,0 +1,218 @@
+"""The run folder: made, recorded in, found again, continued only as what it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from experiments import CNN, config_of
+from expkit.config.schema import Config
+from expkit.errors import ConfigError, RunError
+from expkit.rundir import RunFolder, config_digest, find_run, flat, resumable
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return config_of(tmp_path, optimizer={"kind": "adam", "learning_rate": 1e-05, "epsilon": 1e-08})
+
+
+def changed(config: Config, **sections: dict[str, Any]) -> Config:
+    """Return a configuration with some fields of sections changed."""
+    updates = {name: getattr(config, name).model_copy(update=fields) for name, fields in sections.items()}
+    return config.model_copy(update=updates)
+
+
+def test_a_new_folder_holds_the_configuration_as_it_was_composed(tmp_path: Path, config: Config) -> None:
+    folder = RunFolder.create(tmp_path / "a/b", config, [])
+    assert folder.config() == config
+    assert folder.state() == {"digest": config_digest(config), "name": "small"}
+    assert sorted(path.name for path in folder.path.iterdir()) == ["config.yaml", "overrides.yaml", "run.json"]
+
+
+def test_a_configuration_with_text_that_looks_like_something_else_comes_back(tmp_path: Path) -> None:
+    network = {**CNN, "rules": {"r": {"variables": r"conv/(kernel|bias)", "regularizer": {"l2": 1e-10}}}}
+    restore = {"from": "null", "rename": [{"pattern": r"a/(\d+)", "to": r"b/\1"}, {"name": "1e-5", "to": "on"}]}
+    config = config_of(tmp_path, network=network, restore=restore)
+    assert RunFolder.create(tmp_path / "run", config, []).config() == config
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["train.steps=5", "a='b: c # d'", 'x="y"', "- z", "l={a: [1, 2]}", r"p='(.*)\1'", "é=ü", "emoji=\U0001f600"],
+        ["two\nlines", "tab\there", "\x7f", " space "],
+    ],
+)
+def test_overrides_are_kept_as_yaml(tmp_path: Path, config: Config, words: list[str]) -> None:
+    RunFolder.create(tmp_path / "run", config, words)
+    assert yaml.safe_load((tmp_path / "run/overrides.yaml").read_text()) == words
+
+
+def test_a_folder_of_the_same_configuration_is_opened_again(tmp_path: Path, config: Config) -> None:
+    RunFolder.create(tmp_path / "run", config, []).update(mlflow_run_id="abc")
+    longer = changed(config, train={"steps": 99}, run={"resume": "auto"}, export={"enabled": False})
+    again = RunFolder.create(tmp_path / "run", longer, ["x=1"])
+    assert again.state()["mlflow_run_id"] == "abc"
+    assert again.config() == longer
+
+
+def test_a_folder_of_another_configuration_is_refused_with_every_key_that_differs(
+    tmp_path: Path, config: Config
+) -> None:
+    RunFolder.create(tmp_path / "run", config, [])
+    other = config_of(tmp_path, optimizer={"kind": "sgd", "learning_rate": 0.5}, train={"batch_size": 4, "steps": 1})
+    with pytest.raises(ConfigError) as caught:
+        RunFolder.create(tmp_path / "run", other, [])
+    way_out = "leave it, or start a new run"
+    assert [str(problem) for problem in caught.value.problems] == [
+        f"optimizer.kind: is 'sgd', but the run to resume has 'adam'; {way_out}",
+        f"optimizer.learning_rate.value: is 0.5, but the run to resume has 1e-05; {way_out}",
+        f"optimizer.beta_1: is None, but the run to resume has 0.9; {way_out}",
+        f"optimizer.beta_2: is None, but the run to resume has 0.999; {way_out}",
+        f"optimizer.epsilon: is None, but the run to resume has 1e-08; {way_out}",
+        f"train.batch_size: is 4, but the run to resume has 8; {way_out}",
+    ]
+    assert RunFolder(tmp_path / "run").config() == config
+
+
+def test_a_folder_that_cannot_be_made_says_why(tmp_path: Path, config: Config) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError) as caught:
+        RunFolder.create(tmp_path / "file/run", config, [])
+    assert str(caught.value) == (
+        f"run.folder: cannot write {tmp_path}/file/run (Not a directory); give a folder that is writable with "
+        "run.folder=PATH"
+    )
+
+
+def test_the_state_is_changed_key_by_key_and_survives_damage(tmp_path: Path, config: Config) -> None:
+    folder = RunFolder.create(tmp_path / "run", config, [])
+    folder.update(status="RUNNING")
+    folder.update(status="FINISHED")
+    assert folder.state() == {"digest": config_digest(config), "name": "small", "status": "FINISHED"}
+    (folder.path / "run.json").write_text('{"status": ')
+    assert folder.state() == {}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, config: Config) -> RunFolder:
+    made = RunFolder.create(tmp_path / "run", config, [])
+    for step in (1, 2, 3):
+        made.log_metrics(step, {"train/loss": step / 10})
+    return made
+
+
+def test_metrics_come_back_in_order(folder: RunFolder) -> None:
+    assert folder.metrics() == [{"step": step, "train/loss": step / 10} for step in (1, 2, 3)]
+    assert RunFolder(folder.path / "absent").metrics() == []
+
+
+def test_metrics_after_a_step_are_dropped(folder: RunFolder) -> None:
+    folder.drop_metrics_after(2)
+    assert [line["step"] for line in folder.metrics()] == [1, 2]
+    folder.log_metrics(3, {"train/loss": 0.0})
+    assert [line["step"] for line in folder.metrics()] == [1, 2, 3]
+    RunFolder(folder.path / "absent").drop_metrics_after(0)
+
+
+@pytest.mark.parametrize("torn", ['{"step": 4, "train/lo', '{"step": 4, "train/loss": 0.4}', "{"])
+def test_a_last_line_that_was_cut_off_is_left_out_and_cleaned_up(folder: RunFolder, torn: str) -> None:
+    with folder.metrics_file.open("a") as file:
+        file.write(torn)
+    assert [line["step"] for line in folder.metrics()] == [1, 2, 3]
+    folder.drop_metrics_after(3)
+    folder.log_metrics(4, {"train/loss": 0.5})
+    assert folder.metrics()[3:] == [{"step": 4, "train/loss": 0.5}]
+
+
+FREE: list[dict[str, dict[str, Any]]] = [
+    {"run": {"resume": "auto"}},
+    {"run": {"folder": "elsewhere"}},
+    {"tracking": {"experiment": "other"}},
+    {"export": {"tolerance": 0.5}},
+]
+BOUND: list[dict[str, dict[str, Any]]] = [
+    {"run": {"seed": 1}},
+    {"run": {"name": "other"}},
+    {"train": {"steps": 7}},
+    {"train": {"batch_size": 9}},
+    {"ema": {"decay": 0.5}},
+    {"restore": {"weights": "ema"}},
+]
+
+
+@pytest.mark.parametrize("fields", FREE, ids=str)
+def test_what_changes_no_number_does_not_change_the_digest(config: Config, fields: dict[str, Any]) -> None:
+    assert config_digest(changed(config, **fields)) == config_digest(config)
+
+
+@pytest.mark.parametrize("fields", BOUND, ids=str)
+def test_what_changes_numbers_or_length_changes_the_digest(config: Config, fields: dict[str, Any]) -> None:
+    assert config_digest(changed(config, **fields)) != config_digest(config)
+
+
+def made(config: Config, name: str, status: str | None) -> RunFolder:
+    folder = RunFolder.create(Path(config.run.folder) / name, config, [])
+    if status is not None:
+        folder.update(status=status)
+    return folder
+
+
+def test_without_resume_nothing_is_continued(config: Config) -> None:
+    made(config, "2026-01-01/00-00-00_small", "FAILED")
+    assert resumable(config) is None
+
+
+def test_auto_continues_the_newest_unfinished_run_of_the_same_configuration(config: Config) -> None:
+    auto = changed(config, run={"resume": "auto"})
+    assert resumable(auto) is None
+    made(config, "2026-01-01/23-00-00_small", "FAILED")
+    wanted = made(config, "2026-01-02/10-00-00_small", None)
+    made(config, "2026-01-02/11-00-00_small", "FINISHED")
+    made(changed(config, ema={"decay": 0.5}), "2026-01-02/12-00-00_small", "FAILED")
+    made(config, "2026-01-02/09-00-00_small", "KILLED")
+    found = resumable(auto)
+    assert found is not None
+    assert found.path == wanted.path
+
+
+def test_a_path_continues_that_run_even_when_finished(config: Config) -> None:
+    run = made(config, "2026-01-01/00-00-00_small", "FINISHED")
+    found = resumable(changed(config, run={"resume": str(run.path)}, train={"steps": 1000}))
+    assert found is not None
+    assert found.path == run.path
+
+
+def test_a_run_of_another_configuration_cannot_be_continued(config: Config) -> None:
+    run = made(config, "2026-01-01/00-00-00_small", None)
+    with pytest.raises(ConfigError) as caught:
+        resumable(changed(config, run={"resume": str(run.path), "seed": 4}))
+    assert str(caught.value) == ("run.seed: is 4, but the run to resume has 0; leave it, or start a new run")
+
+
+def test_a_run_is_found_by_its_folder(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = made(config, "2026-01-01/00-00-00_small", None)
+    assert find_run(str(run.path)).path == run.path
+    monkeypatch.setenv("HOME", str(run.path.parent))
+    assert find_run("~/00-00-00_small").path == run.path
+
+
+def test_what_is_no_run_is_told_which_there_are(config: Config) -> None:
+    day = Path(config.run.folder) / "2026-01-01"
+    runs = [made(config, f"2026-01-01/0{hour}-00-00_small", None).path for hour in (1, 2)]
+    for asked, what in (
+        (day / "03-00-00_small", "does not exist"),
+        (day, "is no run folder (config.yaml and run.json are not in it)"),
+    ):
+        with pytest.raises(RunError) as caught:
+            find_run(str(asked))
+        assert str(caught.value) == f"{asked}: {what}; runs: {runs[1]}, {runs[0]}"
+
+
+def test_flat_joins_keys_by_dots_and_keeps_empty_mappings_and_lists() -> None:
+    values = {"a": {"b": 1, "c": {"d": None}}, "e": {}, "f": [1, {"g": 2}]}
+    assert flat(values) == {"a.b": 1, "a.c.d": None, "e": {}, "f": [1, {"g": 2}]}
