@@ -272,6 +272,21 @@ def test_a_restore_that_does_not_fit_ends_the_run_with_words(done: tuple[Config,
     ]
 
 
+def test_a_standardized_run_keeps_its_scaling_and_freezes_it(tmp_path: Path) -> None:
+    data = {**DATA, "x": DATA["x"] * 5 + 2}
+    config = config_of(tmp_path, data, train={"steps": 2})
+    config = config.model_copy(update={"data": config.data.model_copy(update={"standardize": ("x",)})})
+    result = run(config, tmp_path / "run")
+    with np.load(tmp_path / "run/scaling.npz") as scaling:
+        mean, spread = scaling["x/mean"], scaling["x/spread"]
+    np.testing.assert_allclose(mean, data["x"][:40].mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(spread, data["x"][:40].std(axis=0), rtol=1e-5)
+    rows = data["x"][50:60]
+    wanted = numpy_mlp((rows - mean) / spread, checkpoint_values(result.checkpoint), SHADOW)
+    frozen = read_frozen(tmp_path / "run/frozen.pb").predict({"x": rows})["logits"]
+    np.testing.assert_allclose(frozen, wanted, rtol=1e-4, atol=1e-5)
+
+
 class Recorder:
     """A tracker that remembers."""
 

@@ -91,6 +91,7 @@ def meta_graph_outputs(prefix: Path, outputs: Mapping[str, Any], inputs: Mapping
 
 
 def _largest(first: Outputs, second: Outputs) -> float:
-    differences = [np.abs(first[name].astype(np.float64) - second[name].astype(np.float64)) for name in first]
+    with np.errstate(invalid="ignore"):  # Infinity less infinity is no number, and no agreement.
+        differences = [np.abs(first[name].astype(np.float64) - second[name].astype(np.float64)) for name in first]
     largest = float(np.max([np.max(difference, initial=0.0) for difference in differences]))
     return largest if np.isfinite(largest) else float("inf")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
 from expkit import tf1 as tf
 from expkit.registry import Kind, KindsOf, register
@@ -45,6 +45,10 @@ class Constant(Schedule):
     kind: Literal["constant"] = "constant"
     value: Rate
     """The learning rate."""
+
+    @model_serializer
+    def _as_number(self) -> float:
+        return self.value  # So that a run's configuration and params say what the user wrote.
 
     def at(self, step: Any) -> Any:
         """Return the value."""

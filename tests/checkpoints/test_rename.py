@@ -171,6 +171,13 @@ def test_ema_works_on_a_file_of_averages_alone() -> None:
     assert sources(plan) == {"a/w": f"a/w{SHADOW}", "b/w": f"old{SHADOW}"}
 
 
+def test_raw_values_are_missing_from_a_file_of_averages_alone() -> None:
+    assert problems({"a/w": (2, 3)}, names(f"a/w{SHADOW}")) == [
+        f"restore: variable 'a/w' gets no value from the checkpoint; names: a/w{SHADOW}; add a rename rule, or add the "
+        "variable to keep_initial"
+    ]
+
+
 def test_rules_carry_the_average_with_the_variable() -> None:
     available = names("old/a", f"old/a{SHADOW}", "b/w", f"b/w{SHADOW}")
     rules = [exact("old/a", "a/w")]

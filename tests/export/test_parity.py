@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import CNN, Values, config_of, loaded
+from experiments import CNN, Values, checkpoint_values, config_of, loaded
 from expkit.errors import ExportError
-from expkit.experiment import _evaluation_values
 from expkit.export.parity import Difference, check_parity, meta_graph_outputs
 from expkit.training.executor import Evaluator, Executor
 from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
@@ -85,7 +84,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Values, Any]:
     Path(f"{prefix}.meta").write_bytes(infer_graph(spec, dataset.scaling).meta_graph)
     batch = dataset.parts["test"]
     with Evaluator(evaluate_graph(config, spec, dataset), config) as evaluator:
-        evaluator.load(_evaluation_values(config, spec, prefix))
+        values = checkpoint_values(prefix)
+        evaluator.load({name: values[name] for name in evaluator.names})
         outputs = evaluator.outputs(batch)
     return prefix, {"x": batch["x"]}, outputs
 
