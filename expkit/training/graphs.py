@@ -106,7 +106,7 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
                 step = first + tf.cast(done_steps, tf.int64)
                 done, sums = _step(config, spec, variables, batch, dataset.scaling, step)
                 with tf.control_dependencies([done]):
-                    return done_steps + 1, tf.nest.map_structure(tf.add, totals, sums)
+                    return done_steps + 1, tf.nest.map_structure(_add, totals, sums)
 
             return tf.while_loop(
                 lambda done_steps, totals: done_steps < count,
@@ -211,12 +211,17 @@ def _judged(
     return total, sums
 
 
+def _add(total: Any, more: Any) -> Any:
+    """Add float32 to float64, which loses nothing: the sum does not depend on how steps fall into calls."""
+    return total + tf.cast(more, tf.float64)
+
+
 def _no_sums(config: Config) -> Sums:
-    """Return zeros in the shape of ``_judged``'s statistics."""
+    """Return float64 zeros in the shape of ``_judged``'s statistics."""
     names = [f"loss/{name}" for name in config.train.losses] if len(config.train.losses) > 1 else []
     shapes: dict[str, Mapping[str, tuple[int, ...]]] = {name: {"sum": (), "count": ()} for name in (*names, "loss")}
     shapes |= {name: metric.statistic_shapes for name, metric in config.train.metrics.items()}
-    return {name: {key: tf.zeros(shape) for key, shape in parts.items()} for name, parts in shapes.items()}
+    return {name: {key: tf.zeros(shape, tf.float64) for key, shape in parts.items()} for name, parts in shapes.items()}
 
 
 def _gradients(optimizer: Optimizer, loss: Any, trained: Mapping[str, Any]) -> list[tuple[Any, Any]]:
