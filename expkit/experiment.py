@@ -26,6 +26,7 @@ from expkit.preflight import check
 from expkit.provenance import git_commit, versions
 from expkit.rundir import RunFolder, config_digest
 from expkit.training import loop
+from expkit.training.autotune import Choice, choose, recorded
 from expkit.training.ema import averaged_names
 from expkit.training.executor import Evaluator, Executor, Predictor
 from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
@@ -50,6 +51,9 @@ class Tracker(Protocol):
     def dataset(self, dataset: Dataset) -> None:
         """Record which data was used."""
 
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Record facts about the run."""
+
     @property
     def link(self) -> str:
         """Where to look at the run."""
@@ -72,6 +76,7 @@ class Result:
     folder: Path
     test: Mapping[str, float]
     steps_per_second: float
+    choice: Choice
     checkpoint: Path
     frozen: Frozen | None
     tracking: str | None
@@ -99,7 +104,10 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
             tracker.metrics(step, values)
 
     store = _store(config, folder)
-    with Executor(train_graph(config, spec, dataset)) as executor:
+    choice = _execution(config, spec, dataset, folder)
+    if tracker is not None:
+        tracker.tags({"execution": str(choice.execution), "execution.reason": choice.reason})
+    with Executor(train_graph(config, spec, dataset, choice.execution)) as executor:
         with Evaluator(evaluate_graph(config, spec, dataset), config) as evaluator:
             own = store.latest()
             if own is not None:
@@ -131,7 +139,7 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
     latest = store.latest()
     assert latest is not None, "training ends with a checkpoint"
     link = tracker.link if tracker is not None else None
-    return Result(folder.path, test, steps_per_second, latest.prefix, frozen, link, last)
+    return Result(folder.path, test, steps_per_second, choice, latest.prefix, frozen, link, last)
 
 
 def evaluate_run(folder: RunFolder, checkpoint: Literal["latest", "best"] = "latest") -> tuple[int, dict[str, float]]:
@@ -225,6 +233,15 @@ def freeze_run(
         with suppress(OSError):  # Where it could not be written there is nothing to remove.
             partial.unlink()
     return Frozen(path, chosen_weights, chosen.step, table)
+
+
+def _execution(config: Config, spec: NetworkSpec, dataset: Dataset, folder: RunFolder) -> Choice:
+    """Return how steps are run; a run that goes on keeps what it chose, because XLA rounds otherwise."""
+    before = folder.state().get("execution")
+    choice = recorded(before) if before is not None else choose(config, spec, dataset)
+    folder.update(execution=choice.as_dict())
+    _log.info("%s: %s", choice.execution, choice.reason)
+    return choice
 
 
 def _store(config: Config, folder: RunFolder) -> CheckpointStore:

@@ -300,6 +300,9 @@ class Recorder:
     def artifacts(self, paths: Any) -> None:
         self.seen.append([path.name for path in paths])
 
+    def tags(self, values: Any) -> None:
+        self.seen.append(dict(values))
+
     def dataset(self, dataset: Any) -> None:
         self.seen.append(dataset.digest)
 
@@ -309,8 +312,9 @@ def test_a_tracker_is_told_the_data_every_metric_and_the_files(tmp_path: Path) -
     folder = RunFolder.create(tmp_path / "run", config, ["a=1"])
     recorder = Recorder()
     result = run_experiment(config, folder, recorder, Unseen())
-    digest, *metrics, files = recorder.seen
+    digest, tags, *metrics, files = recorder.seen
     assert len(digest) == 64
+    assert tags == {"execution": "100 steps per execution", "execution.reason": "a short run"}
     assert [{"step": step, **values} for step, values in metrics] == folder.metrics()
     assert files == ["config.yaml", "overrides.yaml", "metrics.jsonl", "frozen.pb", "frozen.parity.json"]
     assert result.tracking == "somewhere"

@@ -83,7 +83,9 @@ def summary(console: Console, result: Result) -> None:
             also = f"   averaged {averaged:.4f}" if averaged is not None else ""
             lines.append((name.replace("/", " ", 1), f"{value:.4f}{also}"))
     if result.steps_per_second:
-        lines.append(("speed", f"{result.steps_per_second:,.0f} steps/s"))
+        lines.append(
+            ("speed", f"{result.steps_per_second:,.0f} steps/s  ({result.choice.execution}: {result.choice.reason})")
+        )
     lines.append(("checkpoint", _short(result.checkpoint)))
     if result.frozen is not None:
         worst = max(item.maximum for item in result.frozen.parity if item.allowed is not None)

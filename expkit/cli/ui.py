@@ -39,7 +39,7 @@ def _ui(given: argparse.Namespace) -> int:
             probe.bind(("127.0.0.1", given.port))
         except OSError as error:
             raise RunError.at("--port", f"{given.port} cannot be used ({error.strerror}); give another port") from None
-    print(f"http://127.0.0.1:{given.port}/?workflowType=machine_learning  (Ctrl-C stops it)", flush=True)
+    print(f"http://127.0.0.1:{given.port}/#/experiments?workflowType=machine_learning  (Ctrl-C stops it)", flush=True)
     command = [
         sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{store}",
         "--default-artifact-root", (store.parent / "mlartifacts").as_uri(),

@@ -147,6 +147,10 @@ class TrainConfig(Section):
     """Steps to train; 0 to evaluate and freeze what was restored."""
     batch_size: Positive
     """Examples per step."""
+    steps_per_execution: Literal["auto"] | Positive = "auto"
+    """Most steps in one call of TensorFlow; no number depends on it."""
+    jit_compile: Literal["auto"] | bool = "auto"
+    """Whether XLA compiles the step; ``auto`` measures at the start of a long run and keeps the faster way."""
     log_every_steps: Positive = 100
     """Steps between two points of training metrics."""
     evaluate_every_steps: Positive = 500

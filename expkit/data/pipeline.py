@@ -13,25 +13,28 @@ from expkit.data.dataset import Scaling
 __all__ = ["batch_indices", "resident", "standardized"]
 
 
-def batch_indices(step: Any, batch_size: int, examples: int, seed: int) -> Any:
-    """Return the int64 indices, shape [batch_size], of the examples of a step.
+def batch_indices(step: Any, steps: int, batch_size: int, examples: int, seed: int) -> Any:
+    """Return the int64 indices, shape [steps, batch_size], of the examples of a step and those after it.
 
     Examples come in one endless stream: every epoch is another permutation (``RandomIndexShuffle``, seeded by the run
     and the epoch), and a batch that begins in one epoch may end in the next, so that none is dropped or seen twice.
 
     Args:
         step: int64 scalar tensor, counted from 0.
+        steps: for how many steps.
         batch_size: examples per step.
         examples: size of the data.
         seed: seed of the run.
     """
-    places = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+    total = steps * batch_size
+    places = step * batch_size + tf.range(total, dtype=tf.int64)
     epochs = tf.cast(places // examples, tf.int32)
-    seeds = tf.stack([tf.fill([batch_size], tf.constant(seed, tf.int32)), epochs, tf.zeros_like(epochs)], axis=1)
+    seeds = tf.stack([tf.fill([total], tf.constant(seed, tf.int32)), epochs, tf.zeros_like(epochs)], axis=1)
     # With TensorFlow's default of 4 rounds the orders of two epochs agree in a tenth of their places.
-    return tf.raw_ops.RandomIndexShuffle(
+    shuffled = tf.raw_ops.RandomIndexShuffle(
         index=places % examples, seed=seeds, max_index=tf.constant(examples - 1, tf.int64), rounds=8
     )
+    return tf.reshape(shuffled, (steps, batch_size))
 
 
 def resident(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], dict[Any, np.ndarray], Any]:

@@ -101,7 +101,7 @@ def connect(
     Args:
         spec: the network.
         variables: by full name; averages in the variables' place give the averaged network.
-        inputs: by name, [batch, ...].
+        inputs: by name, [batch, ...]; in training the size of the batch is static.
         training: whether dropout drops and batch statistics are used.
         seed: seed of the run, for dropout.
         step: int64 scalar, for dropout; needed in training.
@@ -112,7 +112,7 @@ def connect(
     updates: list[Update] = []
     for layer in spec.layers:
         with tf.name_scope(f"{prefix}{layer.path}/"):
-            call = Call(training, _step_seed(seed, layer.path, step) if training else None)
+            call = Call(training, (seed * 1000003 + name_seed(layer.path)) % 2**32, step)
             bound = {local: variables[full] for local, full in layer.bindings.items()}
             result = layer.layer.apply(bound, [tensors[path] for path in layer.inputs], call)
         tensors[layer.path] = tf.identity(result, name=f"{prefix}{layer.path}/")
@@ -122,10 +122,6 @@ def connect(
         for name, path in spec.outputs.items()
     }
     return Connection(tensors, outputs, tuple(updates))
-
-
-def _step_seed(seed: int, path: str, step: Any) -> Any:
-    return tf.stack([tf.constant((seed * 1000003 + name_seed(path)) % 2**31, tf.int32), tf.cast(step, tf.int32)])
 
 
 def penalty(spec: NetworkSpec, variables: Mapping[str, Any]) -> Any:

@@ -82,11 +82,13 @@ class Update:
 
 @dataclass
 class Call:
-    """What a layer may know when it is connected: the mode, a stateless seed, and where its updates go."""
+    """What a layer may know when it is connected: the mode, what its random numbers depend on, where updates go."""
 
     training: bool
-    seed: Any = None
-    """int32 tensor of shape [2], a function of run seed, layer name and global step; ``None`` outside training."""
+    key: int = 0
+    """A function of run seed and layer path."""
+    step: Any = None
+    """int64 scalar, the global step; ``None`` outside training."""
     updates: list[Update] = field(default_factory=list)
 
 
@@ -96,6 +98,8 @@ class Layer(Kind):
     family: ClassVar[str] = "layer"
     arity: ClassVar[tuple[int, int | None]] = (1, 1)
     """Least and most inputs; ``None`` for no limit."""
+    xla_is_faster: ClassVar[bool] = True
+    """Whether XLA may make training faster on a CPU; it does not for windows over images."""
 
     input: str | tuple[str, ...] | None = None
     """Layer or network input to read, or a list of them; the layer before when not given."""

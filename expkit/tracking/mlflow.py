@@ -156,6 +156,11 @@ class MlflowTracker:
         for path in paths:
             self._store.attempt("artifact", self._client.log_artifact, self.run_id, str(path))
 
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Record facts about the run."""
+        for key, value in values.items():
+            self._store.attempt("tag", self._client.set_tag, self.run_id, key, value)
+
     def dataset(self, dataset: Dataset) -> None:
         """Record which data was used, by a digest of its bytes."""
         from mlflow.entities import Dataset as Entity

@@ -37,10 +37,8 @@ def averaged_names(ema: EmaConfig, spec: NetworkSpec) -> tuple[str, ...]:
     return names
 
 
-def moving_averages(
-    ema: EmaConfig, variables: Mapping[str, Any], names: Sequence[str], step: Any
-) -> tuple[Any, dict[str, Any]]:
-    """Return the operation that moves the averages after a training step, and the averages by variable name.
+def moving_averages(ema: EmaConfig, variables: Mapping[str, Any], names: Sequence[str], step: Any) -> Any:
+    """Return the operation that moves the averages after a training step.
 
     Args:
         ema: decay, and how early averages move.
@@ -52,5 +50,4 @@ def moving_averages(
     if ema.start_step:
         decay = tf.where(step < ema.start_step, 0.0, decay)
     average = tf.train.ExponentialMovingAverage(decay, num_updates=step + 1 if ema.num_updates else None)
-    apply = average.apply([variables[name] for name in names])
-    return apply, {name: average.average(variables[name]) for name in names}
+    return average.apply([variables[name] for name in names])

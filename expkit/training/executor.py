@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,9 @@ from expkit.errors import CheckpointError
 from expkit.training.graphs import GLOBAL_STEP, EvaluateGraph, InferGraph, TrainGraph
 
 __all__ = ["Evaluator", "Executor", "Predictor", "add_sums", "results"]
+
+LONGEST_CALL_SECONDS = 0.5
+"""How long a call of the session may take before fewer steps go into it, so that Ctrl-C is answered."""
 
 Values = Mapping[str, np.ndarray]
 """Values of variables, by name."""
@@ -65,8 +69,9 @@ class Executor(_Session):
     def __init__(self, built: TrainGraph) -> None:
         super().__init__(built.graph)
         self._built = built
+        self._most = min(built.execution.steps_per_execution, 2)  # how slow steps are is not known yet
         self._session.run(built.load_data, dict(built.data_feed))
-        self._step = self._session.make_callable([built.step, dict(built.sums)])
+        self._run = self._session.make_callable([built.run, dict(built.sums)], feed_list=[built.count])
 
     def initialize(self) -> None:
         """Give every variable its initial value."""
@@ -114,8 +119,15 @@ class Executor(_Session):
     def run(self, steps: int) -> SumArrays:
         """Do steps; return the statistics summed over their batches."""
         total: SumArrays = {}
-        for _ in range(steps):
-            add_sums(total, self._step()[1])
+        while steps > 0:
+            count = min(self._most, steps)
+            begun = time.perf_counter()
+            add_sums(total, self._run(count)[1])
+            took = time.perf_counter() - begun
+            self._most = max(
+                1, min(self._built.execution.steps_per_execution, int(count * LONGEST_CALL_SECONDS / took))
+            )
+            steps -= count
         return total
 
 

@@ -12,8 +12,10 @@ from expkit.data.dataset import Dataset, Scaling
 from expkit.data.pipeline import batch_indices, resident, standardized
 from expkit.errors import ConfigError, Problem, listed
 from expkit.network.build import Connection, connect, create_shadows, create_variables, penalty, placeholders
+from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
 from expkit.training.ema import averaged_names, moving_averages
+from expkit.training.execution import PLAIN, Execution
 from expkit.training.optimizers import Optimizer
 
 __all__ = [
@@ -34,15 +36,18 @@ Sums = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class TrainGraph:
-    """The graph that trains: one step per run of ``step``, a pure function of the variables, (seed, global_step)."""
+    """The graph that trains: a step is a pure function of the variables and (seed, global_step)."""
 
     graph: Any
+    execution: Execution
     variables: Mapping[str, Any]
     """All that a checkpoint holds, by name: the network's, averages, slots, ``global_step``."""
-    step: Any
-    """Operation that does one step."""
+    count: Any
+    """Placeholder, int32: how many steps ``run`` does, at most ``steps_per_execution``."""
+    run: Any
+    """Operation that does steps."""
     sums: Sums
-    """Statistics of the step's batch."""
+    """Statistics summed over the steps."""
     learning_rate: Any
     saver: Any
     data_feed: Mapping[Any, Any]
@@ -77,42 +82,73 @@ class InferGraph:
     """Serialized ``MetaGraphDef``, placeholders and a saver for the variables; ``import_meta_graph`` needs no more."""
 
 
-def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset) -> TrainGraph:
+def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: Execution = PLAIN) -> TrainGraph:
     """Build the graph that trains; it holds the training examples in its session.
 
-    The order within a step: gradients, clipping, weight decay, optimizer, moving statistics, averages, global step.
+    The order within a step: gradients, clipping, weight decay, optimizer, moving statistics, averages. The steps of one
+    execution are the iterations of a loop in the graph, which XLA may compile; batches are drawn outside of it.
     """
-    seed = config.run.seed
+    most = execution.steps_per_execution
     graph = tf.Graph()
     with graph.as_default():
-        variables = create_variables(spec, seed)
+        variables = create_variables(spec, config.run.seed)
         global_step = tf.train.get_or_create_global_step()
         data, data_feed, load_data = resident(dataset.parts["train"])
-        step = tf.identity(global_step.read_value(), name="step")
-        with tf.name_scope("batch"):
-            indices = batch_indices(step, config.train.batch_size, dataset.size("train"), seed)
-            batch = {name: tf.gather(array, indices) for name, array in data.items()}
-        inputs = _network_inputs(spec, batch, dataset.scaling)
-        connection = connect(spec, variables, inputs, training=True, seed=seed, step=step)
-        loss, sums = _judged(config, connection.outputs, batch, penalty(spec, variables))
-        rate = config.optimizer.rate(step)
-        gradients = _gradients(config.optimizer, loss, {name: variables[name] for name in spec.trainable})
-        done = _apply(config.optimizer, rate, gradients)
-        with tf.control_dependencies([done]):
-            done = _move_statistics(connection)
-        averages: dict[str, Any] = {}
-        if names := averaged_names(config.ema, spec):
-            with tf.control_dependencies([done]):
-                done, averages = moving_averages(config.ema, variables, names, step)
-        with tf.control_dependencies([done]):
-            done = global_step.assign_add(1, read_value=False)
+        count = tf.placeholder(tf.int32, (), name="count")
+        first = tf.identity(global_step.read_value(), name="step")
+        with tf.name_scope("batches"):
+            batches = batch_indices(first, most, config.train.batch_size, dataset.size("train"), config.run.seed)
+
+        def steps(first: Any, batches: Any, count: Any) -> Any:
+            def body(done_steps: Any, totals: Any) -> Any:
+                indices = tf.gather(batches, done_steps)
+                batch = {name: tf.gather(array, indices) for name, array in data.items()}
+                step = first + tf.cast(done_steps, tf.int64)
+                done, sums = _step(config, spec, variables, batch, dataset.scaling, step)
+                with tf.control_dependencies([done]):
+                    return done_steps + 1, tf.nest.map_structure(_add, totals, sums)
+
+            return tf.while_loop(
+                lambda done_steps, totals: done_steps < count,
+                body,
+                (tf.constant(0), _no_sums(config)),
+                parallel_iterations=1,
+            )[1]
+
+        run = tf.function(steps, jit_compile=True, autograph=False) if execution.jit_compile else steps
+        sums = run(first, batches, count)
+        with tf.control_dependencies(tf.nest.flatten(sums)):
+            done = global_step.assign_add(tf.cast(count, tf.int64), read_value=False)
         saved = {variable.op.name: variable for variable in tf.global_variables()}
         assert set(variables) <= set(saved), "every variable of the network is saved"
-        assert all(average.op.name in saved for average in averages.values())
+        assert {shadow_name(name) for name in averaged_names(config.ema, spec)} <= set(saved)
         saver = tf.train.Saver(saved, max_to_keep=None)
         tf.group([variable.initializer for variable in saved.values()], name="initialize")
+        rate = config.optimizer.rate(first)
     graph.finalize()
-    return TrainGraph(graph, saved, done, sums, rate, saver, data_feed, load_data)
+    return TrainGraph(graph, execution, saved, count, done, sums, rate, saver, data_feed, load_data)
+
+
+def _step(
+    config: Config,
+    spec: NetworkSpec,
+    variables: Mapping[str, Any],
+    batch: Mapping[str, Any],
+    scaling: Mapping[str, Scaling],
+    step: Any,
+) -> tuple[Any, Sums]:
+    """Return the operation that does one step, and the statistics of its batch."""
+    inputs = _network_inputs(spec, batch, scaling)
+    connection = connect(spec, variables, inputs, training=True, seed=config.run.seed, step=step)
+    loss, sums = _judged(config, connection.outputs, batch, penalty(spec, variables))
+    gradients = _gradients(config.optimizer, loss, {name: variables[name] for name in spec.trainable})
+    done = _apply(config.optimizer, config.optimizer.rate(step), gradients)
+    with tf.control_dependencies([done]):
+        done = _move_statistics(connection)
+    if names := averaged_names(config.ema, spec):
+        with tf.control_dependencies([done]):
+            done = moving_averages(config.ema, variables, names, step)
+    return done, sums
 
 
 def evaluate_graph(config: Config, spec: NetworkSpec, dataset: Dataset) -> EvaluateGraph:
@@ -173,6 +209,19 @@ def _judged(
         for name, metric in config.train.metrics.items():
             sums[name] = metric.statistics(outputs[metric.output], fields[metric.labels])
     return total, sums
+
+
+def _add(total: Any, more: Any) -> Any:
+    """Add float32 to float64, which loses nothing: the sum does not depend on how steps fall into calls."""
+    return total + tf.cast(more, tf.float64)
+
+
+def _no_sums(config: Config) -> Sums:
+    """Return float64 zeros in the shape of ``_judged``'s statistics."""
+    names = [f"loss/{name}" for name in config.train.losses] if len(config.train.losses) > 1 else []
+    shapes: dict[str, Mapping[str, tuple[int, ...]]] = {name: {"sum": (), "count": ()} for name in (*names, "loss")}
+    shapes |= {name: metric.statistic_shapes for name, metric in config.train.metrics.items()}
+    return {name: {key: tf.zeros(shape, tf.float64) for key, shape in parts.items()} for name, parts in shapes.items()}
 
 
 def _gradients(optimizer: Optimizer, loss: Any, trained: Mapping[str, Any]) -> list[tuple[Any, Any]]:

@@ -24,6 +24,9 @@ class Metric(Kind):
 
     family: ClassVar[str] = "metric"
 
+    statistic_shapes: ClassVar[Mapping[str, tuple[int, ...]]] = {"sum": (), "count": ()}
+    """Shapes of the statistics, by name."""
+
     output: str = "logits"
     """Output of the network to judge."""
     labels: str = "label"
@@ -111,6 +114,7 @@ class AUC(Metric):
 
     kind: Literal["auc"] = "auc"
     buckets: ClassVar[int] = 2000
+    statistic_shapes = {"positive": (2000,), "negative": (2000,)}
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return why the labels are not two classes."""

@@ -43,7 +43,7 @@ def offered(line: str, cwd: Path, monkeypatch: pytest.MonkeyPatch, shell: str = 
         ("expkit train network=si", ["network=siamese"]),
         ("expkit train optimizer=adam", ["optimizer=adam", "optimizer=adamw"]),
         ("expkit train network.layers.layer1.un", ["network.layers.layer1.units="]),
-        ("expkit train optimizer=sgd train.st", ["train.steps="]),
+        ("expkit train optimizer=sgd train.st", ["train.steps=", "train.steps_per_execution="]),
         ("expkit train -m netw", ["network.", "network="]),
         ("expkit names opt", ["optimizer.", "optimizer="]),
         ("expkit evaluate opt", []),

@@ -11,6 +11,10 @@ from rich.console import Console
 from expkit.cli.show import Bar, metrics_table, parity_table, summary
 from expkit.experiment import Frozen, Result
 from expkit.export.parity import Difference
+from expkit.training.autotune import Choice
+from expkit.training.execution import Execution
+
+CHOICE = Choice(Execution(7), "as configured")
 
 
 def console(*, terminal: bool) -> tuple[Console, io.StringIO]:
@@ -68,7 +72,7 @@ def test_the_summary_leaves_out_what_a_run_did_not_do(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     screen, text = console(terminal=False)
     run = tmp_path / "runs" / "[x] run"
-    summary(screen, Result(run, {"test/loss": 0.5}, 0.0, run / "checkpoints" / "step-1" / "model", None, None))
+    summary(screen, Result(run, {"test/loss": 0.5}, 0.0, CHOICE, run / "checkpoints" / "step-1" / "model", None, None))
     assert text.getvalue().splitlines() == [
         "test loss   0.5000",
         "checkpoint  runs/[x] run/checkpoints/step-1/model",
@@ -85,9 +89,9 @@ def test_the_summary_names_the_worst_difference_but_not_the_control(tmp_path: Pa
     ]
     frozen = Frozen(tmp_path / "frozen.pb", "ema", 7, differences)
     test = {"test/accuracy": 0.9, "test/accuracy/ema": 0.95}
-    summary(screen, Result(tmp_path, test, 1234.0, tmp_path / "model", frozen, "abc (expkit ui)"))
+    summary(screen, Result(tmp_path, test, 1234.0, CHOICE, tmp_path / "model", frozen, "abc (expkit ui)"))
     rows = [line.split(maxsplit=1) for line in text.getvalue().splitlines()]
     assert rows[0] == ["test", "accuracy  0.9000   averaged 0.9500"]
-    assert rows[1] == ["speed", "1,234 steps/s"]
+    assert rows[1] == ["speed", "1,234 steps/s  (7 steps per execution: as configured)"]
     assert rows[3] == ["frozen", f"{tmp_path}/frozen.pb  (ema weights, within 2e-07 of the evaluation graph)"]
     assert rows[4] == ["MLflow", "run     abc (expkit ui)"]

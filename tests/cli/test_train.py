@@ -226,7 +226,7 @@ def test_the_terminal_ends_with_a_small_table(digits_run: Finished) -> None:
     )
     assert [row[0] for row in rows] == ["test", "test", "speed", "checkpoint", "frozen", "MLflow", "next"]
     assert [rows[0][1], rows[1][1]] == [f"loss      {loss}", f"accuracy  {accuracy}"]
-    assert rows[2][1].endswith(" steps/s")
+    assert rows[2][1].endswith(" steps/s  (100 steps per execution: a short run)")
     assert rows[3][1] == f"{folder}/checkpoints/step-00000060/model"
     assert rows[4][1].startswith(f"{folder}/frozen.pb  (ema weights, within ")
     assert rows[5][1] == f"run     {state(digits_run.folder)['mlflow_run_id']} (expkit ui)"

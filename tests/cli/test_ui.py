@@ -59,7 +59,7 @@ def test_the_pages_are_served_to_this_machine_until_interrupted(workspace: Path,
     try:
         assert process.stdout is not None
         url = process.stdout.readline().split()[0]
-        assert url == f"http://127.0.0.1:{port}/?workflowType=machine_learning"
+        assert url == f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning"
         assert _status(url, until=time.monotonic() + 60) == 200
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)

@@ -16,9 +16,9 @@ def stream(steps: list[int], batch_size: int, examples: int, seed: int) -> np.nd
     """Return the indices of the steps' batches, [steps, batch_size]."""
     with tf.Graph().as_default(), tf.Session() as session:
         step = tf.placeholder(tf.int64, ())
-        indices = batch_indices(step, batch_size, examples, seed)
+        indices = batch_indices(step, 1, batch_size, examples, seed)
         assert indices.dtype == tf.int64
-        return np.array([session.run(indices, {step: at}) for at in steps])
+        return np.array([session.run(indices, {step: at})[0] for at in steps])
 
 
 @pytest.mark.parametrize(("batch_size", "examples"), [(5, 20), (7, 20), (20, 20), (1, 3), (3, 1), (16, 23), (4, 1000)])
@@ -78,3 +78,9 @@ def test_only_scaled_fields_are_standardized() -> None:
         got = session.run(standardized(inputs, scaling))
     np.testing.assert_array_equal(got["x"], [[-2, 0], [2, 0]])
     np.testing.assert_array_equal(got["y"], x)
+
+
+def test_the_batches_of_several_steps_are_those_of_each() -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        several = session.run(batch_indices(tf.constant(3, tf.int64), 5, 7, 20, seed=1))
+    np.testing.assert_array_equal(several, stream([3, 4, 5, 6, 7], 7, 20, seed=1))

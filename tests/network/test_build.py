@@ -76,7 +76,7 @@ def test_every_graph_has_the_variables_of_the_description(built: Any, mode: str)
         assert set(made) == set(spec.variables)
 
 
-@pytest.mark.parametrize(("mode", "prefix"), [("train", ""), ("evaluate", "raw/"), ("evaluate", "ema/"), ("infer", "")])
+@pytest.mark.parametrize(("mode", "prefix"), [("evaluate", "raw/"), ("evaluate", "ema/"), ("infer", "")])
 def test_output_tensors_are_named_by_the_paths_of_layers(built: Any, mode: str, prefix: str) -> None:
     _, _, spec, graphs = built
     for layer in spec.layers:

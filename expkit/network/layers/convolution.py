@@ -25,6 +25,7 @@ class Conv2D(Layer):
     """Two-dimensional convolution of [batch, height, width, channels]; owns ``kernel`` and ``bias``."""
 
     kind: Literal["conv2d"] = "conv2d"
+    xla_is_faster = False
     filters: Positive
     """Channels of the output."""
     kernel_size: PositivePair

@@ -10,6 +10,7 @@ from pydantic import Field
 from expkit import tf1 as tf
 from expkit.network.layer import Call, Layer, ShapeError, TensorSpec
 from expkit.network.layers.activations import ActivationName, activate
+from expkit.network.random import uniform
 from expkit.registry import register
 
 __all__ = ["Activation", "Dropout"]
@@ -48,7 +49,7 @@ class Dropout(Layer):
         """Drop in training, pass through otherwise."""
         if not call.training or self.rate == 0:
             return inputs[0]
-        noise = tf.random.stateless_uniform(tf.shape(inputs[0]), call.seed, alg="philox")
+        noise = uniform(inputs[0].shape.as_list(), call.key, call.step)
         kept = tf.cast(noise >= self.rate, inputs[0].dtype)
         return inputs[0] * kept * (1 / (1 - self.rate))
 

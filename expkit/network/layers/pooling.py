@@ -17,6 +17,7 @@ __all__ = ["AveragePool", "MaxPool"]
 class Pool(Layer):
     """Base of the poolings: one value per window and channel."""
 
+    xla_is_faster = False
     pool_size: PositivePair = 2
     """Height and width of the window."""
     strides: PositivePair | None = None

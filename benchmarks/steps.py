@@ -1,0 +1,311 @@
+"""Steps per second of expkit beside what its users could pick instead, in one run.
+
+Usage: python benchmarks/steps.py [--workloads mlp_500,mlp_32,cnn] [--rounds 5] [--seconds 2]
+
+Every program is a process of its own that stops after each chunk of steps and waits; the rounds go around, so that
+one program runs at a time and all meet the same machine. expkit runs its whole path (``run_experiment`` with MLflow,
+metrics every 100 steps and averages) and is timed between two points of progress; Keras is timed between batch
+callbacks. The table gives medians and the ratio to the best setting of each kind of peer. 20,000 random images, SGD,
+averages.
+
+Peers: Keras 3 ``fit`` with ``steps_per_execution=100``; a hand-written ``tf.function`` loop over ``tf.data``; a
+``tf.compat.v1`` session with a ``tf.data`` iterator and ``make_callable``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).parent
+EXAMPLES, CHUNK, EMA_DECAY, RATE = 20_000, 100, 0.99, 0.01
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A network and its batch."""
+
+    batch_size: int
+    hidden: int
+    convolutions: bool
+
+
+WORKLOADS = {"mlp_500": Workload(100, 500, False), "mlp_32": Workload(100, 32, False), "cnn": Workload(64, 512, True)}
+PEERS = ("expkit", "keras", "keras_jit", "function", "function_jit", "session")
+
+
+def images() -> tuple[np.ndarray, np.ndarray]:
+    """Return random images and labels, the same for every program."""
+    draw = np.random.default_rng(0)
+    return draw.random((EXAMPLES + 100, 784), np.float32), draw.integers(0, 10, EXAMPLES + 100)
+
+
+class Pacer:
+    """Times chunks between two points of a running program, and makes it wait for its turn."""
+
+    def __init__(self) -> None:
+        self._begun = 0.0
+        self._steps = 0
+        self._wanted = 0.0
+        self._warm = False
+
+    def reached(self, steps: int) -> None:
+        """Say that so many steps were done since the last call."""
+        if self._warm:
+            self._steps += steps
+            took = time.perf_counter() - self._begun
+            if took < self._wanted:
+                return
+            print(self._steps / took, flush=True)
+        else:
+            self._warm = True
+            print("ready", flush=True)
+        word = sys.stdin.readline().strip()
+        if not word:
+            os._exit(0)
+        self._wanted, self._steps, self._begun = float(word), 0, time.perf_counter()
+
+
+def run_expkit(work: Workload) -> None:
+    """Run ``run_experiment`` with everything on."""
+    from expkit.config.load import load
+    from expkit.experiment import run_experiment
+    from expkit.rundir import RunFolder
+    from expkit.tracking.mlflow import MlflowTracker
+
+    folder = Path(tempfile.mkdtemp())
+    x, y = images()
+    np.savez(folder / "data.npz", image=x, label=y)
+    network = "bench_cnn" if work.convolutions else "bench_mlp"
+    overrides = [
+        f"run.folder={folder}", f"network={network}", f"network.layers.hidden.units={work.hidden}",
+        "data=npz", f"data.source.path={folder}/data.npz", f"data.split.train=[0,{EXAMPLES}]", "data.split.valid=null",
+        f"data.split.test=[{EXAMPLES},{EXAMPLES + 100}]", "optimizer=sgd", f"optimizer.learning_rate={RATE}",
+        f"ema.decay={EMA_DECAY}", "train.steps=10000000", f"train.batch_size={work.batch_size}",
+        "train.best_metric=null", "train.save_every_steps=1000000", "train.evaluate_every_steps=1000000",
+    ]  # fmt: skip
+    config = load(overrides, [str(HERE / "conf")])
+    run = RunFolder.create(folder / "run", config, overrides)
+    pacer, last, warm = Pacer(), [0], [0]
+
+    class Paced:
+        """Progress that waits for its turn."""
+
+        def advance(self, step: int, shown: Any) -> None:
+            done, last[0], warm[0] = step - last[0], step, warm[0] + 1
+            if warm[0] > 2:
+                pacer.reached(done)
+
+    run_experiment(config, run, MlflowTracker(config, run), Paced())
+
+
+def run_keras(work: Workload, jit: bool) -> None:
+    """Run Keras' ``fit``."""
+    import keras
+
+    layers: list[Any] = [keras.Input((784,))]
+    if work.convolutions:
+        layers.append(keras.layers.Reshape((28, 28, 1)))
+        for filters in (32, 64):
+            layers += [keras.layers.Conv2D(filters, 5, padding="same", activation="relu"), keras.layers.MaxPooling2D()]
+        layers.append(keras.layers.Flatten())
+    model = keras.Sequential([*layers, keras.layers.Dense(work.hidden, activation="relu"), keras.layers.Dense(10)])
+    model.compile(
+        keras.optimizers.SGD(RATE, use_ema=True, ema_momentum=EMA_DECAY),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=jit,
+        steps_per_execution=CHUNK,
+    )
+    pacer, seen = Pacer(), [0]
+
+    class Paced(keras.callbacks.Callback):
+        """Callback that waits for its turn."""
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            seen[0] += 1
+            if seen[0] > 2:
+                pacer.reached(CHUNK)
+
+    x, y = images()
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices((x[:EXAMPLES], y[:EXAMPLES])).shuffle(EXAMPLES)
+    data = data.repeat().batch(work.batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    model.fit(data, epochs=1, steps_per_epoch=10_000_000, verbose=0, callbacks=[Paced()])
+
+
+def network(tf: Any, work: Workload) -> tuple[list[Any], Callable[[Any, Any], Any]]:
+    """Return a hand-written network's variables, and its loss of a batch."""
+    draw = np.random.default_rng(1)
+
+    def variable(*shape: int) -> Any:
+        fan = np.prod(shape[:-1]) if len(shape) > 1 else 1
+        value = draw.normal(0, np.sqrt(2 / fan), shape) if len(shape) > 1 else np.zeros(shape)
+        return tf.Variable(value.astype(np.float32))
+
+    convolutions = [(variable(5, 5, i, o), variable(o)) for i, o in ((1, 32), (32, 64))] if work.convolutions else []
+    features = 7 * 7 * 64 if work.convolutions else 784
+    dense = [(variable(features, work.hidden), variable(work.hidden)), (variable(work.hidden, 10), variable(10))]
+
+    def loss(x: Any, y: Any) -> Any:
+        if convolutions:
+            x = tf.reshape(x, (-1, 28, 28, 1))
+            for kernel, bias in convolutions:
+                x = tf.nn.max_pool2d(tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "SAME") + bias), 2, 2, "VALID")
+            x = tf.reshape(x, (-1, features))
+        hidden = tf.nn.relu(x @ dense[0][0] + dense[0][1])
+        logits = hidden @ dense[1][0] + dense[1][1]
+        return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits))
+
+    return [part for pair in convolutions + dense for part in pair], loss
+
+
+def run_function(work: Workload, jit: bool) -> None:
+    """Run a ``tf.function`` loop over ``tf.data``, 100 steps a call; the step is what XLA compiles."""
+    import tensorflow as tf
+
+    variables, loss = network(tf, work)
+    shadows = [tf.Variable(variable) for variable in variables]
+
+    @tf.function(jit_compile=jit)
+    def step(x: Any, y: Any) -> Any:
+        with tf.GradientTape() as tape:
+            value = loss(x, y)
+        for variable, gradient in zip(variables, tape.gradient(value, variables), strict=True):
+            variable.assign_sub(RATE * gradient)
+        for variable, shadow in zip(variables, shadows, strict=True):
+            shadow.assign_sub((shadow - variable) * (1 - EMA_DECAY))
+        return value
+
+    @tf.function
+    def steps(batches: Any) -> Any:
+        total = tf.constant(0.0)
+        for _ in tf.range(CHUNK):
+            x, y = next(batches)
+            total += step(x, y)
+        return total
+
+    x, y = images()
+    data = tf.data.Dataset.from_tensor_slices((x[:EXAMPLES], y[:EXAMPLES])).shuffle(EXAMPLES).repeat()
+    batches = iter(data.batch(work.batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE))
+    steps(batches)
+    pacer = Pacer()
+    while True:
+        float(steps(batches))
+        pacer.reached(CHUNK)
+
+
+def run_session(work: Workload) -> None:
+    """Run a ``tf.compat.v1`` session over a ``tf.data`` iterator."""
+    import tensorflow.compat.v1 as tf
+
+    x, y = images()
+    with tf.Graph().as_default():
+        holders = tf.placeholder(tf.float32, (EXAMPLES, 784)), tf.placeholder(tf.int64, (EXAMPLES,))
+        data = tf.data.Dataset.from_tensor_slices(holders).shuffle(EXAMPLES).repeat()
+        iterator = tf.data.make_initializable_iterator(
+            data.batch(work.batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+        )
+        variables, loss = network(tf, work)
+        value = loss(*iterator.get_next())
+        average = tf.train.ExponentialMovingAverage(EMA_DECAY)
+        with tf.control_dependencies([tf.train.GradientDescentOptimizer(RATE).minimize(value, var_list=variables)]):
+            done = average.apply(variables)
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            session.run(iterator.initializer, {holders[0]: x[:EXAMPLES], holders[1]: y[:EXAMPLES]})
+            call = session.make_callable([value, done])
+            pacer = Pacer()
+            while True:
+                for _ in range(CHUNK):
+                    call()
+                pacer.reached(CHUNK)
+
+
+def work_as(peer: str, work: Workload) -> None:
+    """Be one of the programs."""
+    runners: dict[str, Callable[[], None]] = {
+        "expkit": lambda: run_expkit(work),
+        "keras": lambda: run_keras(work, False),
+        "keras_jit": lambda: run_keras(work, True),
+        "function": lambda: run_function(work, False),
+        "function_jit": lambda: run_function(work, True),
+        "session": lambda: run_session(work),
+    }
+    runners[peer]()
+
+
+def measure(name: str, rounds: int, seconds: float) -> dict[str, float]:
+    """Return the median steps per second of every program on a workload."""
+    processes = {}
+    for peer in PEERS:
+        command = [sys.executable, __file__, "--worker", peer, "--workloads", name]
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
+        assert process.stdout is not None
+        if process.stdout.readline().strip() != "ready":
+            raise SystemExit(f"{peer} on {name} ended: {' '.join(command)}")
+        processes[peer] = process
+    speeds: dict[str, list[float]] = {peer: [] for peer in processes}
+    for _ in range(rounds):
+        for peer, process in processes.items():
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(f"{seconds}\n")
+            process.stdin.flush()
+            speeds[peer].append(float(process.stdout.readline()))
+    for process in processes.values():
+        process.kill()
+        process.wait()
+    return {peer: statistics.median(values) for peer, values in speeds.items()}
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workloads", default=",".join(WORKLOADS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--worker", choices=PEERS, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.worker:
+        work_as(given.worker, WORKLOADS[given.workloads])
+        return
+    print(
+        f"{'workload':10}"
+        + "".join(f"{peer:>14}" for peer in PEERS)
+        + f"{'/ Keras':>10}{'/ function':>12}{'/ session':>11}"
+    )
+    for name in given.workloads.split(","):
+        medians = measure(name, given.rounds, given.seconds)
+        own = medians["expkit"]
+        ratios = (
+            own / max(medians["keras"], medians["keras_jit"]),
+            own / max(medians["function"], medians["function_jit"]),
+            own / medians["session"],
+        )
+        cells = "".join(f"{medians[peer]:14,.0f}" for peer in PEERS)
+        print(f"{name:10}{cells}{ratios[0]:10.2f}{ratios[1]:12.2f}{ratios[2]:11.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

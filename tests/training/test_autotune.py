@@ -1,0 +1,127 @@
+"""How steps are run: none of it changes a batch or a mask, and what is chosen is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from expkit import tf1 as tf
+from expkit.config.load import load
+from expkit.config.schema import Config
+from expkit.data.dataset import Dataset, load_dataset
+from expkit.experiment import run_experiment
+from expkit.network.random import uniform
+from expkit.network.spec import NetworkSpec, network_spec
+from expkit.rundir import RunFolder
+from expkit.training import autotune
+from expkit.training.autotune import Choice, choose, recorded
+from expkit.training.execution import Execution
+from expkit.training.executor import Executor
+from expkit.training.graphs import train_graph
+
+WAYS = [Execution(1), Execution(7), Execution(100), Execution(30, jit_compile=True)]
+OVERRIDES = ["network.layers.layer1.units=16", "optimizer.learning_rate=0.01", "optimizer.warmup_steps=20"]
+
+
+def parts(overrides: list[str]) -> tuple[Config, NetworkSpec, Dataset]:
+    config = load(overrides)
+    spec = network_spec(config.network)
+    return config, spec, load_dataset(config, spec)
+
+
+def trained(overrides: list[str], execution: Execution, calls: list[int]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the mean loss of every call, and all variables after them."""
+    built = train_graph(*parts(overrides), execution)
+    with Executor(built) as executor:
+        executor.initialize()
+        sums = [executor.run(steps)["loss"] for steps in calls]
+        assert executor.step == sum(calls)
+        return np.array([float(item["sum"] / item["count"]) for item in sums]), executor.values(built.variables)
+
+
+@pytest.fixture(scope="module")
+def by_single_steps() -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    return trained(OVERRIDES, Execution(1), [20] * 10)
+
+
+@pytest.mark.parametrize("execution", WAYS[1:3], ids=str)
+def test_how_many_steps_a_call_does_changes_no_bit(execution: Execution, by_single_steps: Any) -> None:
+    losses, values = trained(OVERRIDES, execution, [20] * 10)
+    np.testing.assert_allclose(losses, by_single_steps[0], rtol=1e-6)
+    for name, value in by_single_steps[1].items():
+        np.testing.assert_array_equal(values[name], value, err_msg=name)
+
+
+def test_compiled_steps_have_the_same_loss_curve_over_200_steps(by_single_steps: Any) -> None:
+    losses, _ = trained(OVERRIDES, Execution(30, jit_compile=True), [20] * 10)
+    np.testing.assert_allclose(losses, by_single_steps[0], rtol=1e-3)
+
+
+@pytest.mark.parametrize("execution", WAYS, ids=str)
+def test_every_way_repeats_bit_for_bit_and_hits_every_step(execution: Execution) -> None:
+    one, again = (trained(OVERRIDES, execution, calls)[1] for calls in ([3, 1, 46], [50]))
+    for name, value in one.items():
+        np.testing.assert_array_equal(again[name], value, err_msg=name)
+
+
+def test_random_numbers_are_the_same_when_compiled() -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        step = tf.placeholder(tf.int64, ())
+        written = uniform([40, 50], 7, step)
+        compiled = tf.function(lambda at: uniform([40, 50], 7, at), jit_compile=True, autograph=False)(step)
+        other = uniform([40, 50], 8, step)
+        first, same, changed = session.run([written, compiled, other], {step: 5})
+        following = session.run(written, {step: 6})
+    np.testing.assert_array_equal(first, same)
+    assert first.min() >= 0
+    assert first.max() < 1
+    assert abs(first.mean() - 0.5) < 0.02
+    assert abs(first.var() - 1 / 12) < 0.005
+    for less_alike in (changed, following):
+        assert abs(np.corrcoef(first.ravel(), less_alike.ravel())[0, 1]) < 0.08
+
+
+@pytest.mark.parametrize(
+    ("overrides", "execution", "reason"),
+    [
+        (["train.jit_compile=true"], Execution(100, jit_compile=True), "as configured"),
+        (["train.jit_compile=false", "train.steps_per_execution=7"], Execution(7), "as configured"),
+        (["train.steps=50"], Execution(100), "a short run"),
+        (["train.steps=200"], Execution(100), "a short run"),
+        (["experiment=digits_cnn"], Execution(100), "XLA on a CPU is slower for conv2d, max_pool"),
+    ],
+)
+def test_what_is_not_measured_says_why(overrides: list[str], execution: Execution, reason: str) -> None:
+    assert choose(*parts(overrides)) == Choice(execution, reason)
+
+
+def test_a_long_run_takes_the_way_that_measures_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    speeds = {False: 100.0, True: 150.0}
+    monkeypatch.setattr(
+        autotune, "_steps_per_second", lambda c, s, d, execution, seconds: speeds[execution.jit_compile]
+    )
+    choice = choose(*parts(["train.steps=100000"]))
+    assert choice == Choice(Execution(100, jit_compile=True), "measured 150 steps/s compiled by XLA, 100 not compiled")
+    speeds[True] = 50.0
+    assert choose(*parts(["train.steps=100000"])).execution == Execution(100)
+
+
+def test_measuring_is_real_and_leaves_nothing_behind() -> None:
+    speed = autotune._steps_per_second(*parts(OVERRIDES), Execution(10), seconds=0.05)
+    assert speed > 0
+
+
+def test_a_run_that_goes_on_keeps_its_way(tmp_path: Path) -> None:
+    config = load([*OVERRIDES, "train.steps=20", "train.save_every_steps=10", "export.enabled=false"])
+
+    class Silent:
+        def advance(self, step: int, shown: Any) -> None: ...
+
+    folder = RunFolder.create(tmp_path / "run", config, [])
+    chosen = Choice(Execution(5, jit_compile=True), "measured before")
+    folder.update(execution=chosen.as_dict())
+    assert run_experiment(config, folder, None, Silent()).choice == chosen
+    assert recorded(folder.state()["execution"]) == chosen
