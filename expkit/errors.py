@@ -12,6 +12,7 @@ ExpkitError
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ __all__ = [
     "TrainingError",
     "did_you_mean",
     "listed",
+    "reason",
 ]
 
 
@@ -89,3 +91,13 @@ def listed(words: Iterable[str], most: int = 20) -> str:
     names: Sequence[str] = list(words)
     shown = ", ".join(names[:most])
     return (f"{shown} and {len(names) - most} more" if len(names) > most else shown) or "none"
+
+
+def reason(error: BaseException) -> str:
+    """Return the sentence of a library's error that says what happened.
+
+    TensorFlow wraps it in where the failing operation was made: the line after ``Node: ...`` is the one.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    after_node = [after for line, after in itertools.pairwise(lines) if line.startswith("Node: ")]
+    return (after_node or lines or [type(error).__name__])[0]

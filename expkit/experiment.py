@@ -296,5 +296,13 @@ def _save_scaling(folder: RunFolder, scaling: Mapping[str, Scaling]) -> None:
 
 
 def _kept_files(folder: RunFolder) -> list[Path]:
-    names = ("config.yaml", "overrides.yaml", "metrics.jsonl", "scaling.npz", "frozen.pb", "frozen.parity.json")
+    names = (
+        "config.yaml",
+        "overrides.yaml",
+        "metrics.jsonl",
+        "run.log",
+        "scaling.npz",
+        "frozen.pb",
+        "frozen.parity.json",
+    )
     return [folder.path / name for name in names if (folder.path / name).is_file()]

@@ -14,7 +14,7 @@ from expkit import tf1 as tf
 from expkit.checkpoints.rename import Plan, restore_plan
 from expkit.checkpoints.store import find_prefix
 from expkit.config.schema import Config
-from expkit.errors import CheckpointError, Problem
+from expkit.errors import CheckpointError, Problem, reason
 from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
 from expkit.training.ema import averaged_names
@@ -87,8 +87,9 @@ def _reader(prefix: Path, at: str) -> Iterator[Any]:
     try:
         yield tf.train.load_checkpoint(str(prefix))
     except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:  # IndexError: TensorFlow's OutOfRange
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError.at(at, f"{prefix} is damaged or incomplete: {first}; use another checkpoint") from None
+        raise CheckpointError.at(
+            at, f"{prefix} is damaged or incomplete: {reason(error)}; use another checkpoint"
+        ) from None
 
 
 def _shapes(reader: Any) -> dict[str, tuple[int, ...]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from expkit.errors import CheckpointError
+from expkit.errors import CheckpointError, reason
 
 __all__ = ["Checkpoint", "CheckpointStore", "find_prefix"]
 
@@ -114,9 +114,8 @@ class CheckpointStore:
             shutil.rmtree(partial, ignore_errors=True)
             if not isinstance(error, OSError) and not type(error).__module__.startswith("tensorflow"):
                 raise
-            first = str(error).splitlines()[0]
             raise CheckpointError.at(
-                str(self._folder), f"step {step} could not be saved ({first}); earlier checkpoints are whole"
+                str(self._folder), f"step {step} could not be saved ({reason(error)}); earlier checkpoints are whole"
             ) from error
         self._prune()
         return Checkpoint(step, self._folder / name / "model", metrics, window)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from expkit import tf1 as tf
-from expkit.errors import ExportError, Problem, listed
+from expkit.errors import ExportError, Problem, listed, reason
 from expkit.training.executor import Predictor
 from expkit.training.graphs import InferGraph
 
@@ -133,9 +133,8 @@ def _whole(path: Path, graph_def: Any) -> Mapping[str, Any]:
         with tf.Graph().as_default():
             tf.import_graph_def(graph_def, name="")
     except (tf.errors.OpError, ValueError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ExportError.at(
-            str(path), f"not a frozen graph TensorFlow can read: {first}; it is cut off or from elsewhere"
+            str(path), f"not a frozen graph TensorFlow can read: {reason(error)}; it is cut off or from elsewhere"
         ) from None
     try:
         metadata = _metadata(graph_def)

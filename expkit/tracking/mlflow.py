@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
-from expkit.errors import ExpkitError
+from expkit.errors import ExpkitError, reason
 from expkit.provenance import git_commit, versions
 from expkit.rundir import RunFolder, flat
 
@@ -59,10 +59,9 @@ class _Store:
             self.client = MlflowClient(self.uri)
             self.experiment_id = self._experiment(config, MlflowException)
         except Exception as error:  # SQLAlchemy's, requests' and MLflow's own errors all end here
-            first = (str(error).splitlines() or [type(error).__name__])[0]
             raise TrackingError.at(
                 "tracking.uri",
-                f"the store {_without_secret(self.uri)} cannot be opened ({_without_secret(first)}); "
+                f"the store {_without_secret(self.uri)} cannot be opened ({_without_secret(reason(error))}); "
                 "mend it, give another with tracking.uri=URI, or use tracking=none",
             ) from None
 

@@ -11,7 +11,7 @@ import numpy as np
 from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.sources import Arrays
-from expkit.errors import CheckpointError
+from expkit.errors import CheckpointError, reason
 from expkit.training.graphs import GLOBAL_STEP, EvaluateGraph, InferGraph, TrainGraph
 
 __all__ = ["Evaluator", "Executor", "Predictor", "add_sums", "results"]
@@ -91,10 +91,9 @@ class Executor(_Session):
             with self._built.graph.as_default():
                 self._built.saver.restore(self._session, prefix)
         except (tf.errors.OpError, ValueError) as error:
-            first = (str(error).splitlines() or [type(error).__name__])[0]
             raise CheckpointError.at(
                 prefix,
-                f"damaged or incomplete: {first}; delete its folder to continue from the checkpoint before it",
+                f"damaged or incomplete: {reason(error)}; delete its folder to continue from the checkpoint before it",
             ) from None
 
     def save(self, prefix: str) -> None:

@@ -70,7 +70,15 @@ def test_metrics_are_those_of_the_run_with_their_steps(digits_run: Finished) -> 
 
 def test_artifacts_are_copies_of_what_the_run_keeps(digits_run: Finished, tmp_path: Path) -> None:
     client, run = recorded(digits_run)
-    names = ["config.yaml", "frozen.parity.json", "frozen.pb", "metrics.jsonl", "overrides.yaml", "scaling.npz"]
+    names = [
+        "config.yaml",
+        "frozen.parity.json",
+        "frozen.pb",
+        "metrics.jsonl",
+        "overrides.yaml",
+        "run.log",
+        "scaling.npz",
+    ]
     assert sorted(item.path for item in client.list_artifacts(run.info.run_id)) == names
     for name in names:
         copy = Path(client.download_artifacts(run.info.run_id, name, str(tmp_path)))
