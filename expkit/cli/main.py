@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exit codes: 0 done, 1 a failure of expkit itself or runs of a sweep that failed, 2 a mistake to mend, 130 and 143
     interrupted.
     """
+    gc.set_threshold(100_000)  # start-up makes many objects and hardly any garbage: a tenth of its time
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         sys.exit(_run(words))

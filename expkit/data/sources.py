@@ -9,17 +9,19 @@ import zipfile
 import zlib
 from abc import abstractmethod
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from expkit.errors import DataError, did_you_mean, listed
 from expkit.registry import Kind, register
 
+if TYPE_CHECKING:
+    import numpy as np
+
 __all__ = ["Arrays", "Source", "read_idx"]
 
-Arrays = dict[str, np.ndarray]
+Arrays = dict[str, "np.ndarray"]
 """Fields by name; every array has the same first dimension."""
 
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -63,6 +65,7 @@ class Digits(Source):
 
     def load(self) -> Arrays:
         """Return the embedded data set."""
+        import numpy as np
         from sklearn.datasets import load_digits
 
         digits = load_digits()
@@ -91,6 +94,8 @@ class Idx(Source):
 
     def load(self) -> Arrays:
         """Return both files' examples."""
+        import numpy as np
+
         images = read_idx(self.images, "images", dimensions=3)
         labels = read_idx(self.labels, "labels", dimensions=1)
         if len(images) != len(labels):
@@ -109,6 +114,8 @@ def read_idx(path: str, field: str, *, dimensions: int) -> np.ndarray:
         DataError: the file is missing, its magic number is not IDX's or names other dimensions, or its length is not
             what its header says.
     """
+    import numpy as np
+
     file = _existing(path, field)
     at = f"data.source.{field}"
     try:
@@ -146,6 +153,8 @@ class Npz(Source):
 
     def load(self) -> Arrays:
         """Return the arrays."""
+        import numpy as np
+
         file = _existing(self.path, "path")
         if not zipfile.is_zipfile(file):
             raise DataError.at("data.source.path", f"{file} is not a readable .npz file: it is no zip archive")
@@ -181,6 +190,8 @@ class Csv(Source):
 
     def load(self) -> Arrays:
         """Return ``features`` and ``label``."""
+        import numpy as np
+
         file = _existing(self.path, "path")
         try:
             with file.open(newline="", encoding="utf-8-sig") as text:
@@ -213,6 +224,8 @@ class Csv(Source):
 
 
 def _numbers(file: Path, rows: list[tuple[int, list[str]]], header: list[str], name: str) -> np.ndarray:
+    import numpy as np
+
     column = header.index(name)
     values = np.empty(len(rows), np.float64)
     for i, (line, row) in enumerate(rows):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from expkit import tf1 as tf
 from expkit.network.layer import TensorSpec
 from expkit.registry import Kind, register
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["Loss", "class_labels_problem", "same_shape_problem"]
 
@@ -38,6 +40,8 @@ class Loss(Kind):
 
 def class_labels_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
     """Return what keeps ``labels`` from being class numbers, [examples] integers in [0, classes), or ``None``."""
+    import numpy as np
+
     if len(output.shape) != 1 or not isinstance(output.shape[0], int):
         return f"class labels need an output of shape [batch, classes], got {output}"
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):

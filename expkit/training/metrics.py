@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from expkit import tf1 as tf
 from expkit.network.layer import TensorSpec
 from expkit.registry import Kind, register
 from expkit.training.losses import class_labels_problem, same_shape_problem
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["Metric"]
 
@@ -118,6 +120,8 @@ class AUC(Metric):
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return why the labels are not two classes."""
+        import numpy as np
+
         if output.shape not in ((1,), (2,)):
             return f"auc needs one logit or two per example, got {output}"
         if labels.size and not set(np.unique(labels)) <= {0, 1}:
@@ -134,6 +138,8 @@ class AUC(Metric):
 
     def result(self, sums: Statistics) -> float:
         """Return the trapezoid area; ``nan`` when a class is absent."""
+        import numpy as np
+
         positive = np.asarray(sums["positive"], np.float64)
         negative = np.asarray(sums["negative"], np.float64)
         pairs = positive.sum() * negative.sum()
