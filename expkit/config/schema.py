@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-import expkit.network.layers  # noqa: F401  # registers the kinds of layers
+import expkit.data.tfrecord
+import expkit.network.layers  # noqa: F401  # registers kinds, as the line before
 from expkit.data.sources import Source
 from expkit.network.layer import AnyInitializer, AnyLayer, DType, Regularizer
 from expkit.registry import KindsOf, Section
@@ -138,6 +139,12 @@ class DataConfig(Section):
     """Fields shifted and scaled to mean 0 and spread 1 per value, fitted on the training examples only."""
     pairs: PairsConfig | None = None
     """Whether to pair examples, after the split."""
+    placement: Literal["auto", "resident", "streamed"] = "auto"
+    """Whether the session holds the training examples (``resident``) or a thread prepares batches (``streamed``).
+
+    ``auto`` streams what is on disk (kinds ``arrays`` and ``tfrecord``) or takes more than a quarter of the machine's
+    memory; no number depends on it.
+    """
 
 
 class TrainConfig(Section):

@@ -1,4 +1,4 @@
-"""Sources of examples: named NumPy arrays whose first dimension counts examples."""
+"""Sources of examples: named arrays whose first dimension counts examples."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import math
 import zipfile
 import zlib
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -19,10 +20,12 @@ from expkit.registry import Kind, register
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Arrays", "Source", "read_idx"]
+    from expkit.data.stored import Array
 
-Arrays = dict[str, "np.ndarray"]
-"""Fields by name; every array has the same first dimension."""
+__all__ = ["Arrays", "Source", "existing", "read_idx"]
+
+Arrays = Mapping[str, "Array"]
+"""Fields by name, in memory or on disk; all have the same number of examples."""
 
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -34,14 +37,19 @@ class Source(Kind):
 
     @abstractmethod
     def load(self) -> Arrays:
-        """Return all examples.
+        """Return all examples: NumPy arrays, or fields that stay on disk (``expkit.data.stored``).
 
         Raises:
             DataError: a file is missing, damaged or not what it should be.
         """
 
 
-def _existing(path: str, field: str) -> Path:
+def existing(path: str, field: str) -> Path:
+    """Return the path of a file that exists.
+
+    Raises:
+        DataError: it does not exist.
+    """
     file = Path(path).expanduser()
     if not file.is_file():
         near = did_you_mean(file.name, (p.name for p in file.parent.iterdir())) if file.parent.is_dir() else ""
@@ -116,7 +124,7 @@ def read_idx(path: str, field: str, *, dimensions: int) -> np.ndarray:
     """
     import numpy as np
 
-    file = _existing(path, field)
+    file = existing(path, field)
     at = f"data.source.{field}"
     try:
         content = file.read_bytes()
@@ -155,7 +163,7 @@ class Npz(Source):
         """Return the arrays."""
         import numpy as np
 
-        file = _existing(self.path, "path")
+        file = existing(self.path, "path")
         if not zipfile.is_zipfile(file):
             raise DataError.at("data.source.path", f"{file} is not a readable .npz file: it is no zip archive")
         try:
@@ -168,10 +176,46 @@ class Npz(Source):
         arrays = {self.fields.get(name, name): array for name, array in arrays.items()}
         if not arrays or any(array.ndim == 0 for array in arrays.values()):
             raise DataError.at("data.source.path", f"{file} needs arrays with a first dimension that counts examples")
-        if len({len(array) for array in arrays.values()}) > 1:
-            sizes = listed(f"{name} {len(array)}" for name, array in arrays.items())
-            raise DataError.at("data.source.path", f"the arrays of {file} differ in their number of examples: {sizes}")
+        _check_sizes("data.source.path", f"the arrays of {file}", arrays)
         return arrays
+
+
+def _check_sizes(at: str, which: str, arrays: Mapping[str, np.ndarray]) -> None:
+    if len({len(array) for array in arrays.values()}) > 1:
+        sizes = listed(f"{name} {len(array)}" for name, array in arrays.items())
+        raise DataError.at(at, f"{which} differ in their number of examples: {sizes}")
+
+
+@register
+class StoredArrays(Source):
+    """NumPy ``.npy`` files, each a field; they are read by example from disk and may be larger than memory."""
+
+    kind: Literal["arrays"] = "arrays"
+    fields: dict[str, str] = Field(min_length=1)
+    """Files by field name."""
+
+    def load(self) -> Arrays:
+        """Return the fields, on disk."""
+        import numpy as np
+
+        from expkit.data.stored import Mapped
+
+        maps: dict[str, np.memmap] = {}
+        for name, path in self.fields.items():
+            file = existing(path, f"fields.{name}")
+            try:
+                maps[name] = np.load(file, mmap_mode="r", allow_pickle=False)
+            except (OSError, EOFError, ValueError) as error:
+                raise DataError.at(
+                    f"data.source.fields.{name}", f"{file} is not a readable .npy file: {error}"
+                ) from None
+            if not isinstance(maps[name], np.memmap) or maps[name].ndim == 0:
+                raise DataError.at(
+                    f"data.source.fields.{name}",
+                    f"{file} needs one array with a first dimension that counts examples (.npy, not .npz)",
+                )
+        _check_sizes("data.source.fields", "the files", maps)
+        return {name: Mapped(array) for name, array in maps.items()}
 
 
 @register
@@ -192,7 +236,7 @@ class Csv(Source):
         """Return ``features`` and ``label``."""
         import numpy as np
 
-        file = _existing(self.path, "path")
+        file = existing(self.path, "path")
         try:
             with file.open(newline="", encoding="utf-8-sig") as text:
                 reader = csv.reader(text, delimiter=self.delimiter)

@@ -1,0 +1,170 @@
+"""Fields that stay on disk: examples are read when they are asked for."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import final
+
+import numpy as np
+
+__all__ = ["Array", "Mapped", "Rows", "Stored", "aligned_empty", "examples_at", "release", "rows_of", "scan"]
+
+CHUNK_VALUES = 1 << 22
+"""How many values a pass over a field holds at once."""
+PIECE_EXAMPLES = 4096
+"""How many examples are read before their mapped pages are given back."""
+ALIGNMENT_BYTES = 64
+"""TensorFlow reads an array in place when it begins at a multiple of this; any other it copies first."""
+
+
+class Stored(ABC):
+    """A field on disk; a slice of it, or the examples at some indices, are a NumPy array."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape, examples first."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> np.dtype:
+        """Type of the values."""
+
+    @abstractmethod
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """Return the examples at indices counted from 0, in that order, whatever order they are read in."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all examples would take in memory."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, chosen: slice | np.ndarray) -> np.ndarray:
+        return self.take(np.arange(*chosen.indices(len(self))) if isinstance(chosen, slice) else np.asarray(chosen))
+
+
+Array = np.ndarray | Stored
+"""A field: examples in memory, or on disk."""
+
+
+@final
+class Rows(Stored):
+    """Some examples of a field on disk, in an order of their own; nothing is copied."""
+
+    def __init__(self, whole: Stored, chosen: range | np.ndarray) -> None:
+        self._whole = whole
+        self._chosen = chosen
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape, examples first."""
+        return (len(self._chosen), *self._whole.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the values."""
+        return self._whole.dtype
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """Return examples of this part."""
+        return self._whole.take(self.places(indices))
+
+    def part(self, chosen: range | np.ndarray) -> Rows:
+        """Return some of these examples."""
+        return Rows(self._whole, self.places(np.asarray(chosen)))
+
+    def places(self, indices: np.ndarray) -> np.ndarray:
+        """Return where examples of this part are in the whole field."""
+        return indices + self._chosen.start if isinstance(self._chosen, range) else self._chosen[indices]
+
+
+@final
+class Mapped(Stored):
+    """A memory-mapped array; its pages are given back after every piece, so that it takes no memory of the process."""
+
+    def __init__(self, array: np.memmap) -> None:
+        self._array = np.asarray(array)
+        self._map: mmap.mmap = array._mmap  # type: ignore[attr-defined]
+        self._start = array.offset % mmap.ALLOCATIONGRANULARITY
+        self._map.madvise(mmap.MADV_RANDOM)  # otherwise every example would bring 128 kB around it
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape, examples first."""
+        return self._array.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the values."""
+        return self._array.dtype
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """Return examples, read in the order of the file."""
+        values = aligned_empty((len(indices), *self.shape[1:]), self.dtype)
+        order = np.argsort(indices, kind="stable")
+        for start in range(0, len(order), PIECE_EXAMPLES):
+            piece = order[start : start + PIECE_EXAMPLES]
+            rows = indices[piece]
+            self._announce(int(rows[0]), int(rows[-1]) + 1, len(rows))
+            values[piece] = self._array[rows]
+            release(self._map)
+        return values
+
+    def _announce(self, first: int, after: int, count: int) -> None:
+        """Let the system read a span at once where most of it is wanted."""
+        if after - first <= 4 * count:
+            example = self._array.nbytes // len(self._array)
+            start = (self._start + first * example) // mmap.PAGESIZE * mmap.PAGESIZE
+            self._map.madvise(mmap.MADV_WILLNEED, start, self._start + after * example - start)
+
+
+def release(mapped: mmap.mmap) -> None:
+    """Give the pages of a file's map back; the system's own copy of the file stays as long as there is room."""
+    mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return an array of arbitrary values that TensorFlow reads without copying it."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + ALIGNMENT_BYTES, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT_BYTES
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def examples_at(array: Array, indices: np.ndarray) -> np.ndarray:
+    """Return the examples at indices in an aligned array."""
+    if isinstance(array, Stored):
+        return array.take(indices)
+    into = aligned_empty((len(indices), *array.shape[1:]), array.dtype)
+    return array.take(indices, axis=0, out=into, mode="clip")  # any other mode would copy once more
+
+
+def rows_of(array: Array, chosen: range | np.ndarray) -> Array:
+    """Return some examples: at once where they are in memory, by reference where they are on disk."""
+    if isinstance(array, Rows):
+        return array.part(chosen)
+    if isinstance(array, Stored):
+        return Rows(array, chosen)
+    return array[chosen.start : chosen.stop] if isinstance(chosen, range) else array[chosen]
+
+
+def scan(array: Array) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield all examples in chunks, in the order that is fastest to read: their indices, and their values."""
+    order = np.arange(len(array))
+    if isinstance(array, Rows):
+        order = np.argsort(array.places(order), kind="stable")
+    step = max(1, CHUNK_VALUES // max(1, math.prod(array.shape[1:])))
+    for start in range(0, len(array), step):
+        indices = order[start : start + step]
+        yield indices, array.take(indices) if isinstance(array, Stored) else array[start : start + step]
