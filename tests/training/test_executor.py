@@ -9,11 +9,13 @@ import pytest
 
 from experiments import CNN, assert_same, checkpoint_values, config_of, loaded
 from expkit import tf1 as tf
+from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
 from expkit.errors import CheckpointError
 from expkit.network.spec import NetworkSpec
 from expkit.training import loop
+from expkit.training.execution import Execution
 from expkit.training.executor import Evaluator, Executor, SumArrays, add_sums, results
 from expkit.training.graphs import evaluate_graph, train_graph
 
@@ -148,3 +150,28 @@ def test_an_evaluation_in_batches_weighs_every_example_the_same(small: Small) ->
 def test_results_of_statistics_are_means_and_metrics(small: Small) -> None:
     sums = {"loss": {"sum": np.float64(6), "count": np.float64(4)}, "accuracy": {"sum": 3.0, "count": 4.0}}
     assert results(small[0], sums) == {"loss": 1.5, "accuracy": 0.75}
+
+
+def test_accumulated_gradients_are_those_of_the_joined_batch_and_repeat_bit_for_bit() -> None:
+    config = load(["network.layers.dropout.rate=0", "train.batch_size=32", "optimizer.global_clipnorm=1.0"])
+    parts = load(
+        [
+            "network.layers.dropout.rate=0",
+            "train.batch_size=8",
+            "train.gradient_accumulation_steps=4",
+            "optimizer.global_clipnorm=1.0",
+        ]
+    )
+    results = []
+    for each in (config, parts, parts):
+        built = train_graph(each, *loaded(each), Execution(7))
+        with Executor(built) as executor:
+            executor.initialize()
+            sums = executor.run(10)
+            results.append((sums, executor.values(built.variables)))
+    (joined, whole), (summed, accumulated), (_, again) = results
+    assert summed["loss"]["count"] == joined["loss"]["count"] == 320
+    np.testing.assert_allclose(summed["loss"]["sum"], joined["loss"]["sum"], rtol=1e-5)
+    for name, value in whole.items():
+        np.testing.assert_allclose(accumulated[name], value, rtol=1e-3, atol=2e-4, err_msg=name)
+        np.testing.assert_array_equal(accumulated[name], again[name], err_msg=name)
