@@ -91,6 +91,7 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
     """
     spec = check(config)
     dataset = load_dataset(config, spec)
+    _log.info("%d training examples, %s", dataset.size("train"), dataset.placement)
     _save_scaling(folder, dataset.scaling)
     if tracker is not None:
         tracker.dataset(dataset)

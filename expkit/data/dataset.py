@@ -218,7 +218,8 @@ def _fit(data: DataConfig, train: Arrays) -> dict[str, Scaling]:
 
 def _scaling(array: Array) -> Scaling:
     """Return mean and spread in one pass, chunk by chunk (Chan, Golub and LeVeque 1979), in float64."""
-    count, mean, squares = 0, np.float64(0), np.float64(0)
+    count = 0
+    mean = squares = np.zeros(array.shape[1:])
     for _, values in scan(array):
         chunk_mean = values.mean(axis=0, dtype=np.float64)
         chunk_squares = values.var(axis=0, dtype=np.float64) * len(values)
@@ -229,7 +230,7 @@ def _scaling(array: Array) -> Scaling:
         count = total
     spread = np.sqrt(squares / count)
     spread = np.where(spread == 0, 1, spread)  # A value that never changes carries nothing: it becomes 0.
-    return Scaling(mean.astype(np.float32), spread.astype(np.float32))
+    return Scaling(np.asarray(mean, np.float32), np.asarray(spread, np.float32))
 
 
 def _digest(parts: Mapping[str, Arrays]) -> str:

@@ -2,15 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from expkit import tf1 as tf
 from expkit.data.dataset import Scaling
+from expkit.data.sources import Arrays
 
-__all__ = ["batch_indices", "resident", "standardized"]
+__all__ = ["Supply", "batch_indices", "resident", "standardized", "supply_resident", "supply_streamed"]
+
+
+@dataclass(frozen=True)
+class Supply:
+    """How the steps of one call come to their examples."""
+
+    tensors: Any
+    """What the loop over steps is handed."""
+    batch: Callable[[Any, Any], dict[str, Any]]
+    """Takes those and a step's place in the call; returns the step's examples by field."""
+    load: Any
+    """Operation to run once, with ``load_feed``."""
+    load_feed: Mapping[Any, np.ndarray] = field(default_factory=dict)
+    feeds: tuple[Any, ...] = ()
+    """Placeholders of every call: the place of its first step in the block, the block's fields; none if resident."""
+
+
+def supply_resident(arrays: Arrays, first: Any, steps: int, batch_size: int, seed: int) -> Supply:
+    """Return batches gathered from examples that the session holds."""
+    data, feed, load = resident(arrays)
+    with tf.name_scope("batches"):
+        drawn = batch_indices(first, steps, batch_size, len(next(iter(arrays.values()))), seed)
+
+    def batch(drawn: Any, place: Any) -> dict[str, Any]:
+        indices = tf.gather(drawn, place)
+        return {name: tf.gather(array, indices) for name, array in data.items()}
+
+    return Supply(drawn, batch, load, feed)
+
+
+def supply_streamed(arrays: Arrays, steps: int, batch_size: int) -> Supply:
+    """Return batches of a block of ``steps`` steps that every call is fed, as ``expkit.data.stream`` prepares it."""
+    with tf.name_scope("batches"):
+        begin = tf.placeholder(tf.int32, (), name="begin")
+        block = {
+            name: tf.placeholder(array.dtype, (steps, batch_size, *array.shape[1:]), name=name)
+            for name, array in arrays.items()
+        }
+
+    def batch(tensors: Any, place: Any) -> dict[str, Any]:
+        begin, block = tensors
+        return {name: tf.gather(array, begin + place) for name, array in block.items()}
+
+    return Supply((begin, block), batch, tf.no_op(), feeds=(begin, *block.values()))
 
 
 def batch_indices(step: Any, steps: int, batch_size: int, examples: int, seed: int) -> Any:
@@ -37,7 +83,7 @@ def batch_indices(step: Any, steps: int, batch_size: int, examples: int, seed: i
     return tf.reshape(shuffled, (steps, batch_size))
 
 
-def resident(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], dict[Any, np.ndarray], Any]:
+def resident(arrays: Arrays) -> tuple[dict[str, Any], dict[Any, np.ndarray], Any]:
     """Return variables that hold arrays in the graph's session; they are in no checkpoint.
 
     Returns:
@@ -49,7 +95,7 @@ def resident(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], dict[Any
         variables[name] = tf.Variable(
             value, trainable=False, collections=[tf.GraphKeys.LOCAL_VARIABLES], name=f"data/{name}", use_resource=True
         )
-        feed[value] = array
+        feed[value] = array[:]
     return variables, feed, tf.group([variable.initializer for variable in variables.values()])
 
 

@@ -124,18 +124,16 @@ class RecordField(Stored):
             )
         found = features[self._name]
         size = math.prod(self.shape[1:])
-        if isinstance(found, np.ndarray):
-            got, wanted, unit = len(found), size, "values"
-        else:
-            found = b"".join(found)
-            got, wanted, unit = len(found), size * self.dtype.itemsize, "bytes"
+        content = None if isinstance(found, np.ndarray) else b"".join(found)
+        got, wanted = (len(found), size) if content is None else (len(content), size * self.dtype.itemsize)
         if got != wanted:
             raise DataError.at(
                 at,
-                f"{self._records.where(index)} has {got} {unit}, but shape {list(self.shape[1:])} of {self.dtype} needs "
-                f"{wanted}; give its shape and dtype (encoded images are not decoded)",
+                f"{self._records.where(index)} has {got} {'values' if content is None else 'bytes'}, but shape "
+                f"{list(self.shape[1:])} of {self.dtype} needs {wanted}; give the shape and dtype that were written "
+                "(encoded images are not decoded)",
             )
-        values = np.frombuffer(found, self.dtype) if isinstance(found, bytes) else found
+        values = np.asarray(found) if content is None else np.frombuffer(content, self.dtype)
         return values.reshape(self.shape[1:])
 
 

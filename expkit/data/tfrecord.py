@@ -34,7 +34,7 @@ class TFRecord(Source):
 
     kind: Literal["tfrecord"] = "tfrecord"
     files: str | tuple[str, ...]
-    """File, or pattern such as ``data/train-*.tfrecord``, or a list of those; a pattern's files come in sorted order."""
+    """File, pattern such as ``data/train-*.tfrecord``, or a list of those; the files of a pattern are sorted."""
     features: dict[str, Feature] = Field(min_length=1)
     """Features to read, by name; each becomes a field."""
 
@@ -58,5 +58,7 @@ def _matching(pattern: str) -> list[Path]:
         return [existing(pattern, "files")]
     found = sorted(glob.glob(expanded, recursive=True))
     if not found:
-        raise DataError.at("data.source.files", f"no file matches {pattern}; give the path or pattern of existing files")
+        raise DataError.at(
+            "data.source.files", f"no file matches {pattern}; give the path or pattern of existing files"
+        )
     return [Path(file) for file in found]

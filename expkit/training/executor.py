@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -55,12 +56,14 @@ class _Session:
 
     def __init__(self, graph: Any, *, plain: bool = False) -> None:
         self._session = tf.plain_session(graph) if plain else tf.Session(graph=graph)
+        self._released = ExitStack()
+        self._released.callback(self._session.close)
 
     def __enter__(self) -> Any:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._session.close()
+        self._released.close()
 
 
 class Executor(_Session):
@@ -70,8 +73,12 @@ class Executor(_Session):
         super().__init__(built.graph)
         self._built = built
         self._most = min(built.execution.steps_per_execution, 2)  # how slow steps are is not known yet
-        self._session.run(built.load_data, dict(built.data_feed))
-        self._run = self._session.make_callable([built.run, dict(built.sums)], feed_list=[built.count])
+        self._session.run(built.supply.load, dict(built.supply.load_feed))
+        feeds = [built.count, *built.supply.feeds]
+        self._run = self._session.make_callable([built.run, dict(built.sums)], feed_list=feeds)
+        self._stream = built.open_stream() if built.open_stream is not None else None
+        if self._stream is not None:
+            self._released.callback(self._stream.close)
 
     def initialize(self) -> None:
         """Give every variable its initial value."""
@@ -116,18 +123,31 @@ class Executor(_Session):
         return float(self._session.run(self._built.learning_rate))
 
     def run(self, steps: int) -> SumArrays:
-        """Do steps; return the statistics summed over their batches."""
+        """Do steps; return the statistics summed over their batches.
+
+        Raises:
+            DataError: training examples on disk cannot be read.
+        """
         total: SumArrays = {}
+        after = (self.step if self._stream is not None else 0) + steps
         while steps > 0:
-            count = min(self._most, steps)
+            fed, ready = self._block(after - steps)
+            count = min(self._most, steps, ready)
             begun = time.perf_counter()
-            add_sums(total, self._run(count)[1])
+            add_sums(total, self._run(count, *fed)[1])
             took = time.perf_counter() - begun
             self._most = max(
                 1, min(self._built.execution.steps_per_execution, int(count * LONGEST_CALL_SECONDS / took))
             )
             steps -= count
         return total
+
+    def _block(self, step: int) -> tuple[list[Any], int]:
+        """Return what the call that begins at a step is fed besides its count, and how many steps that is good for."""
+        if self._stream is None:
+            return [], self._built.execution.steps_per_execution
+        number, place = divmod(step, self._stream.steps)
+        return [place, *self._stream.block(number).values()], self._stream.steps - place
 
 
 class Evaluator(_Session):

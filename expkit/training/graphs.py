@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, Scaling
-from expkit.data.pipeline import batch_indices, resident, standardized
+from expkit.data.pipeline import Supply, standardized, supply_resident, supply_streamed
+from expkit.data.stream import Stream, block_steps
 from expkit.errors import ConfigError, Problem, listed
 from expkit.network.build import Connection, connect, create_shadows, create_variables, penalty, placeholders
 from expkit.network.names import shadow_name
@@ -40,6 +42,7 @@ class TrainGraph:
 
     graph: Any
     execution: Execution
+    """How steps are run; a streamed block may hold fewer of them than were asked for."""
     variables: Mapping[str, Any]
     """All that a checkpoint holds, by name: the network's, averages, slots, ``global_step``."""
     count: Any
@@ -50,9 +53,9 @@ class TrainGraph:
     """Statistics summed over the steps."""
     learning_rate: Any
     saver: Any
-    data_feed: Mapping[Any, Any]
-    """What ``load_data`` is to be fed: the training examples."""
-    load_data: Any
+    supply: Supply
+    open_stream: Callable[[], Stream] | None
+    """Opens what prepares the blocks that a call is fed; ``None`` where the session holds the training examples."""
 
 
 @dataclass(frozen=True)
@@ -83,28 +86,29 @@ class InferGraph:
 
 
 def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: Execution = PLAIN) -> TrainGraph:
-    """Build the graph that trains; it holds the training examples in its session.
+    """Build the graph that trains; its session holds the training examples, or is fed blocks of them.
 
     The order within a step: gradients, clipping, weight decay, optimizer, moving statistics, averages. The steps of one
     execution are the iterations of a loop in the graph, which XLA may compile; batches are drawn outside of it.
     """
+    train, seed = dataset.parts["train"], config.run.seed
+    rows = config.train.batch_size * config.train.gradient_accumulation_steps
+    streamed = dataset.placement == "streamed"
+    if streamed:
+        execution = replace(execution, steps_per_execution=block_steps(train, execution.steps_per_execution, rows))
     most = execution.steps_per_execution
     graph = tf.Graph()
     with graph.as_default():
         variables = create_variables(spec, config.run.seed)
         global_step = tf.train.get_or_create_global_step()
-        data, data_feed, load_data = resident(dataset.parts["train"])
         count = tf.placeholder(tf.int32, (), name="count")
         first = tf.identity(global_step.read_value(), name="step")
-        with tf.name_scope("batches"):
-            rows = config.train.batch_size * config.train.gradient_accumulation_steps
-            batches = batch_indices(first, most, rows, dataset.size("train"), config.run.seed)
+        supply = supply_streamed(train, most, rows) if streamed else supply_resident(train, first, most, rows, seed)
 
         def steps(first: Any, batches: Any, count: Any) -> Any:
             def body(done_steps: Any, totals: Any) -> Any:
-                indices = tf.gather(batches, done_steps)
-                batch = {name: tf.gather(array, indices) for name, array in data.items()}
                 step = first + tf.cast(done_steps, tf.int64)
+                batch = supply.batch(batches, done_steps)
                 done, sums = _step(config, spec, variables, batch, dataset.scaling, step)
                 with tf.control_dependencies([done]):
                     return done_steps + 1, tf.nest.map_structure(_add, totals, sums)
@@ -117,7 +121,7 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
             )[1]
 
         run = tf.function(steps, jit_compile=True, autograph=False) if execution.jit_compile else steps
-        sums = run(first, batches, count)
+        sums = run(first, supply.tensors, count)
         with tf.control_dependencies(tf.nest.flatten(sums)):
             done = global_step.assign_add(tf.cast(count, tf.int64), read_value=False)
         saved = {variable.op.name: variable for variable in tf.global_variables()}
@@ -127,7 +131,8 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
         tf.group([variable.initializer for variable in saved.values()], name="initialize")
         rate = config.optimizer.rate(first)
     graph.finalize()
-    return TrainGraph(graph, execution, saved, count, done, sums, rate, saver, data_feed, load_data)
+    opened = partial(Stream, train, most, rows, seed) if streamed else None
+    return TrainGraph(graph, execution, saved, count, done, sums, rate, saver, supply, opened)
 
 
 def _step(
