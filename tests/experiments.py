@@ -85,6 +85,14 @@ def loaded(config: Config) -> tuple[NetworkSpec, Dataset]:
     return spec, load_dataset(config, spec)
 
 
+def write_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Write a .npy file for every array; return the source that reads them from disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    return {"kind": "arrays", "fields": {name: str(folder / f"{name}.npy") for name in arrays}}
+
+
 class Unseen:
     """A progress that nobody watches."""
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from expkit.data.sources import Csv, Digits, Idx, Npz, read_idx
+from expkit.data.sources import Csv, Digits, Idx, Npz, StoredArrays, read_idx
+from expkit.data.stored import Stored
 from expkit.errors import DataError
 
 
@@ -226,4 +227,50 @@ def test_csv_that_is_not_text_says_so(table: Callable[..., Csv]) -> None:
     assert problem_of(source.load) == (
         f"data.source.path: {source.path} is not a readable CSV file: 'utf-8' codec can't decode byte 0xff in "
         "position 0: invalid start byte"
+    )
+
+
+def test_arrays_stay_on_disk_and_are_read_by_index(tmp_path: Path) -> None:
+    values = np.arange(24, dtype=np.float32).reshape(6, 4)
+    np.save(tmp_path / "x.npy", values)
+    np.save(tmp_path / "y.npy", np.arange(6))
+    fields = StoredArrays(fields={"image": str(tmp_path / "x.npy"), "label": str(tmp_path / "y.npy")}).load()
+    assert all(isinstance(field, Stored) for field in fields.values())
+    image = fields["image"]
+    assert (image.shape, image.dtype, image.ndim, len(image), image.nbytes) == ((6, 4), np.float32, 2, 6, 96)
+    np.testing.assert_array_equal(image[np.array([4, 0, 4, 5])], values[[4, 0, 4, 5]])
+    np.testing.assert_array_equal(image[1:3], values[1:3])
+    np.testing.assert_array_equal(fields["label"][:], np.arange(6))
+
+
+def _truncated(path: Path) -> None:
+    np.save(path, np.zeros(1000))
+    path.write_bytes(path.read_bytes()[:-8])
+
+
+@pytest.mark.parametrize(
+    ("write", "problem"),
+    [
+        (lambda path: path.write_bytes(b"not numpy"), "is not a readable .npy file: "),
+        (lambda path: path.write_bytes(b""), "is not a readable .npy file: "),
+        (_truncated, "is not a readable .npy file: mmap length is greater than file size"),
+        (lambda path: np.save(path, np.array([{}])), "is not a readable .npy file: "),
+        (lambda path: np.save(path, np.float32(1)), "needs one array with a first dimension that counts examples"),
+        (lambda path: np.savez(path.open("wb"), x=np.zeros(3)), "needs one array with a first dimension that counts"),
+    ],
+)
+def test_arrays_say_what_is_wrong_with_a_file(tmp_path: Path, write: Callable[[Path], Any], problem: str) -> None:
+    file = tmp_path / "x.npy"
+    write(file)
+    assert problem_of(StoredArrays(fields={"x": str(file)}).load).startswith(f"data.source.fields.x: {file} {problem}")
+
+
+def test_arrays_of_different_sizes_and_missing_files_are_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((3, 2)))
+    np.save(tmp_path / "y.npy", np.zeros(4))
+    both = StoredArrays(fields={"x": str(tmp_path / "x.npy"), "y": str(tmp_path / "y.npy")})
+    assert problem_of(both.load) == "data.source.fields: the files differ in their number of examples: x 3, y 4"
+    assert problem_of(StoredArrays(fields={"x": str(tmp_path / "xx.npy")}).load) == (
+        f"data.source.fields.x: no file {tmp_path}/xx.npy; did you mean 'x.npy'? give the path of an existing file "
+        "with data.source.fields.x=PATH"
     )
