@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-import expkit.data.tfrecord
-import expkit.network.layers  # noqa: F401  # registers kinds, as the line before
+import expkit.network.layers  # noqa: F401  # registers the kinds of layers
 from expkit.data.sources import Source
+from expkit.data.tfrecord import Feature
 from expkit.network.layer import AnyInitializer, AnyLayer, DType, Regularizer
 from expkit.registry import KindsOf, Section
 from expkit.training.losses import Loss
@@ -279,6 +279,7 @@ def models() -> tuple[type[BaseModel], ...]:
         DataConfig,
         SplitConfig,
         PairsConfig,
+        Feature,
         TrainConfig,
         EmaConfig,
         RestoreConfig,

@@ -14,8 +14,8 @@ __all__ = ["Array", "Mapped", "Rows", "Stored", "aligned_empty", "examples_at", 
 
 CHUNK_VALUES = 1 << 22
 """How many values a pass over a field holds at once."""
-PIECE_EXAMPLES = 4096
-"""How many examples are read before their mapped pages are given back."""
+PIECE_EXAMPLES = 1024
+"""How many examples are read before their mapped pages are given back; each may map 64 kB around it."""
 ALIGNMENT_BYTES = 64
 """TensorFlow reads an array in place when it begins at a multiple of this; any other it copies first."""
 

@@ -16,7 +16,7 @@ __all__ = ["Feature", "TFRecord"]
 
 
 class Feature(Section):
-    """A feature of a ``tf.train.Example`` as a field of the data."""
+    """A feature of a ``tf.train.Example`` as a field of the data, for the source ``tfrecord``."""
 
     shape: tuple[Annotated[int, Field(gt=0)], ...] = ()
     """Sizes per example; none for a single value."""

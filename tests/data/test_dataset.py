@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import MLP, Values, config_of, examples
+from experiments import MLP, Values, config_of, examples, write_arrays
+from expkit.data import dataset as datasets
+from expkit.data import stored
 from expkit.data.dataset import Dataset, load_dataset
+from expkit.data.stored import Stored
 from expkit.errors import ConfigError, DataError
 from expkit.preflight import check
 
@@ -240,3 +243,95 @@ def test_a_batch_larger_than_the_training_part_is_refused(tmp_path: Path) -> Non
     assert problems(ConfigError, tmp_path, train={"batch_size": 41}) == [
         "train.batch_size: 41 is more than the 40 training examples"
     ]
+
+
+def on_disk(folder: Path, arrays: Values = MARKED, data: dict[str, Any] | None = None, **sections: Any) -> Dataset:
+    """Return the data set of the same arrays in .npy files."""
+    return dataset(folder, arrays, {"source": write_arrays(folder / "files", arrays), **(data or {})}, **sections)
+
+
+SPLITS = [{"train": [10, 40], "valid": None, "test": [50, 60]}, {"train": 0.5, "valid": 0.25, "test": 0.25}]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_fields_on_disk_are_split_and_scaled_as_those_in_memory(
+    tmp_path: Path, split: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = dataset(tmp_path, data={"split": split, "standardize": ["x"]})
+    monkeypatch.setattr(stored, "CHUNK_VALUES", 28)
+    disk = on_disk(tmp_path, data={"split": split, "standardize": ["x"]})
+    for part, arrays in memory.parts.items():
+        for name, array in arrays.items():
+            assert isinstance(disk.parts[part][name], Stored)
+            np.testing.assert_array_equal(disk.parts[part][name][:], array)
+    for name in ("mean", "spread"):
+        expected = getattr(memory.scaling["x"], name)
+        np.testing.assert_allclose(getattr(disk.scaling["x"], name), expected, rtol=1e-6)
+
+
+def test_fields_on_disk_are_paired_as_those_in_memory(tmp_path: Path) -> None:
+    asked = {"pairs": {"field": "x", "per_example": 4}}
+    memory, disk = (make(tmp_path, MARKED, asked, network=TOWERS) for make in (dataset, on_disk))
+    for part, arrays in memory.parts.items():
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(disk.parts[part][name][:], array)
+    assert disk.placement == "streamed"
+
+
+@pytest.mark.parametrize(
+    "split", [{"train": [0, 40], "valid": [40, 50], "test": [50, 60]}, {"train": 0.8, "test": 0.2}]
+)
+def test_mistakes_in_fields_on_disk_are_told_as_those_in_memory(
+    tmp_path: Path, split: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = MARKED["x"].copy()
+    x[[7, 9, 33, 35], 2] = np.nan
+    told = problems(DataError, tmp_path, {**MARKED, "x": x}, {"split": split})
+    monkeypatch.setattr(stored, "CHUNK_VALUES", 28)
+    source = write_arrays(tmp_path / "files", {**MARKED, "x": x})
+    assert problems(DataError, tmp_path, data={"split": split, "source": source}) == told
+    label = MARKED["label"].copy()
+    label[45] = 3
+    source = write_arrays(tmp_path / "files", {**MARKED, "label": label})
+    assert "labels run from 0 to 3, but the output has 3 classes" in str(
+        problems(DataError, tmp_path, data={"source": source})
+    )
+
+
+def test_the_digest_of_fields_on_disk_changes_with_a_sampled_value_and_the_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = MARKED["x"].copy()
+    changed[59, 3] += 1
+    split = {"split": {"train": 0.6, "test": 0.4, "seed": 1}}
+    first = on_disk(tmp_path).digest
+    assert len({first, on_disk(tmp_path, {**MARKED, "x": changed}).digest, on_disk(tmp_path, data=split).digest}) == 3
+    assert on_disk(tmp_path).digest == first
+    read: list[int] = []
+    take = stored.Mapped.take
+    monkeypatch.setattr(stored.Mapped, "take", lambda self, at: (read.append(len(at)), take(self, at))[1])
+    monkeypatch.setattr(datasets, "SAMPLED_RUNS", 3)
+    monkeypatch.setattr(datasets, "SAMPLED_BYTES", 32)
+    datasets._digest({"train": {"x": on_disk(tmp_path).parts["train"]["x"]}})
+    assert read[-3:] == [2, 2, 2]
+
+
+def test_auto_streams_what_is_on_disk_or_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert dataset(tmp_path).placement == "resident"
+    assert on_disk(tmp_path).placement == "streamed"
+    for placement in ("resident", "streamed"):
+        assert dataset(tmp_path, data={"placement": placement}).placement == placement
+        assert on_disk(tmp_path, data={"placement": placement}).placement == placement
+    monkeypatch.setattr(datasets, "RESIDENT_SHARE", 0.0)
+    assert dataset(tmp_path).placement == "streamed"
+
+
+def test_a_plain_memory_map_of_a_source_of_ones_own_stays_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_arrays(tmp_path, MARKED)
+    maps = {name: np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in MARKED}
+    monkeypatch.setattr("expkit.data.sources.Npz.load", lambda self: maps)
+    loaded = dataset(tmp_path)
+    assert isinstance(loaded.parts["train"]["x"], Stored)
+    assert loaded.placement == "streamed"
