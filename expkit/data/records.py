@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import mmap
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import final
 
 import numpy as np
 
 from expkit.data.example import parse_example
-from expkit.data.stored import PIECE_EXAMPLES, Stored, aligned_empty, release
+from expkit.data.stored import Stored, advise, aligned_empty, pieces
 from expkit.errors import DataError, did_you_mean, listed
 
 __all__ = ["RecordField", "Records"]
@@ -43,6 +43,7 @@ class Records:
             content.madvise(mmap.MADV_RANDOM)
         self._offsets = np.concatenate([offsets for offsets, _ in indices])
         self._lengths = np.concatenate([lengths for _, lengths in indices])
+        self._ends = np.cumsum(self._lengths)
         self._firsts = np.cumsum([0, *(len(offsets) for offsets, _ in indices)])
         self._last: tuple[np.ndarray, list[Features]] = (np.empty(0, np.int64), [])
 
@@ -58,15 +59,27 @@ class Records:
         before, features = self._last  # one assignment, one reading: threads may share it
         if not np.array_equal(before, indices):
             features = [self._example(index) for index in indices.tolist()]
-            for content in self._maps:
-                release(content)
+            self._release(indices)
             self._last = (indices, features)
         return features
+
+    def pieces(self, indices: np.ndarray) -> Iterator[slice]:
+        """Yield which of these ascending records to read before their pages are given back."""
+        return pieces(self._ends[indices])
 
     def where(self, index: int) -> str:
         """Return which record of which file this is, in words."""
         file = self._file(index)
         return f"record {index - int(self._firsts[file])} of {self.files[file]}"
+
+    def _release(self, indices: np.ndarray) -> None:
+        """Give mapped pages back, from the first to the last of these ascending records."""
+        for file in range(self._file(int(indices[0])), self._file(int(indices[-1])) + 1):
+            inside = indices[(indices >= self._firsts[file]) & (indices < self._firsts[file + 1])]
+            if len(inside):
+                start, last = int(self._offsets[inside[0]]), int(inside[-1])
+                end = int(self._offsets[last] + self._lengths[last])
+                advise(self._maps[file], mmap.MADV_DONTNEED, start, end)
 
     def _file(self, index: int) -> int:
         return int(np.searchsorted(self._firsts, index, side="right")) - 1
@@ -107,12 +120,11 @@ class RecordField(Stored):
         """
         values = aligned_empty((len(indices), *self.shape[1:]), self.dtype)
         order = np.argsort(indices, kind="stable")
-        for start in range(0, len(order), PIECE_EXAMPLES):
-            piece = order[start : start + PIECE_EXAMPLES]
-            for place, index, features in zip(
-                piece, indices[piece], self._records.examples(indices[piece]), strict=True
-            ):
-                values[place] = self._values(features, int(index))
+        for piece in self._records.pieces(indices[order]):
+            places = order[piece]
+            rows = indices[places]
+            for place, row, features in zip(places, rows, self._records.examples(rows), strict=True):
+                values[place] = self._values(features, int(row))
         return values
 
     def _values(self, features: Features, index: int) -> np.ndarray:
@@ -158,9 +170,9 @@ def _index(file: Path, content: mmap.mmap) -> tuple[np.ndarray, np.ndarray]:
         sums.append(checksum)
         at += HEADER + length + FOOTER
         if at - released > SCANNED_BYTES:
+            advise(content, mmap.MADV_DONTNEED, released, min(at, end))
             released = at
-            release(content)
-    release(content)
+    advise(content, mmap.MADV_DONTNEED, 0, end)
     wrong = np.flatnonzero(_masked_crc32c(np.array(lengths, "<u8")) != np.array(sums, np.uint32))
     if len(wrong):
         place = int(wrong[0])

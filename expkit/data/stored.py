@@ -10,12 +10,15 @@ from typing import final
 
 import numpy as np
 
-__all__ = ["Array", "Mapped", "Rows", "Stored", "aligned_empty", "examples_at", "release", "rows_of", "scan"]
+__all__ = ["Array", "Mapped", "Rows", "Stored", "advise", "aligned_empty", "examples_at", "pieces", "rows_of", "scan"]
 
 CHUNK_VALUES = 1 << 22
 """How many values a pass over a field holds at once."""
-PIECE_EXAMPLES = 1024
-"""How many examples are read before their mapped pages are given back; each may map 64 kB around it."""
+PIECE_EXAMPLES = 64
+PIECE_BYTES = 1 << 25
+"""How much of a file is mapped before its pages are given back: so many examples, or a span of so many bytes.
+
+One example may map 2 MB around it, where the system keeps the file in large pages."""
 ALIGNMENT_BYTES = 64
 """TensorFlow reads an array in place when it begins at a multiple of this; any other it copies first."""
 
@@ -113,25 +116,35 @@ class Mapped(Stored):
         """Return examples, read in the order of the file."""
         values = aligned_empty((len(indices), *self.shape[1:]), self.dtype)
         order = np.argsort(indices, kind="stable")
-        for start in range(0, len(order), PIECE_EXAMPLES):
-            piece = order[start : start + PIECE_EXAMPLES]
-            rows = indices[piece]
-            self._announce(int(rows[0]), int(rows[-1]) + 1, len(rows))
-            values[piece] = self._array[rows]
-            release(self._map)
+        example = self._array.nbytes // max(1, len(self))
+        for piece in pieces(indices[order] * example):
+            places = order[piece]
+            rows = indices[places]
+            start, end = self._start + int(rows[0]) * example, self._start + (int(rows[-1]) + 1) * example
+            if end - start <= 4 * len(rows) * example:  # most of it is wanted
+                advise(self._map, mmap.MADV_WILLNEED, start, end)
+            values[places] = self._array[rows]
+            advise(self._map, mmap.MADV_DONTNEED, start, end)
         return values
 
-    def _announce(self, first: int, after: int, count: int) -> None:
-        """Let the system read a span at once where most of it is wanted."""
-        if after - first <= 4 * count:
-            example = self._array.nbytes // len(self._array)
-            start = (self._start + first * example) // mmap.PAGESIZE * mmap.PAGESIZE
-            self._map.madvise(mmap.MADV_WILLNEED, start, self._start + after * example - start)
+
+def pieces(starts: np.ndarray) -> Iterator[slice]:
+    """Yield which examples to read before their pages are given back; ``starts`` are their ascending places in bytes."""
+    first = 0
+    while first < len(starts):
+        near = int(np.searchsorted(starts, starts[first] + PIECE_BYTES, side="right"))
+        after = max(first + PIECE_EXAMPLES, near)
+        yield slice(first, after)
+        first = after
 
 
-def release(mapped: mmap.mmap) -> None:
-    """Give the pages of a file's map back; the system's own copy of the file stays as long as there is room."""
-    mapped.madvise(mmap.MADV_DONTNEED)
+def advise(mapped: mmap.mmap, advice: int, start: int, end: int) -> None:
+    """Tell the system what comes of the pages that hold a span of a mapped file.
+
+    ``MADV_DONTNEED`` gives them back: the process holds them no longer, the system as long as there is room.
+    """
+    start = start // mmap.PAGESIZE * mmap.PAGESIZE
+    mapped.madvise(advice, start, max(end, start + 1) - start)
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from expkit.data import stored
-from expkit.data.stored import ALIGNMENT_BYTES, Array, Mapped, Rows, examples_at, rows_of, scan
+from expkit.data.stored import ALIGNMENT_BYTES, Array, Mapped, Rows, examples_at, pieces, rows_of, scan
 
 VALUES = np.arange(600, dtype=np.float32).reshape(100, 3, 2)
 ORDER = np.random.default_rng(0).permutation(100)[:70]
@@ -17,7 +17,8 @@ ORDER = np.random.default_rng(0).permutation(100)[:70]
 @pytest.fixture
 def field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapped:
     """Return a mapped array that is read in several pieces and passed over in several chunks."""
-    monkeypatch.setattr(stored, "PIECE_EXAMPLES", 16)
+    monkeypatch.setattr(stored, "PIECE_EXAMPLES", 3)
+    monkeypatch.setattr(stored, "PIECE_BYTES", 200)
     monkeypatch.setattr(stored, "CHUNK_VALUES", 60)
     np.save(tmp_path / "x.npy", VALUES)
     return Mapped(np.load(tmp_path / "x.npy", mmap_mode="r"))
@@ -28,6 +29,16 @@ def test_indices_come_back_in_their_order(field: Mapped) -> None:
     np.testing.assert_array_equal(field[indices], VALUES[indices])
     np.testing.assert_array_equal(field[90:200], VALUES[90:])
     assert field[:0].shape == (0, 3, 2)
+
+
+def test_pieces_span_few_bytes_or_hold_few_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored, "PIECE_EXAMPLES", 2)
+    monkeypatch.setattr(stored, "PIECE_BYTES", 10)
+    starts = np.array([0, 1, 2, 10, 11, 50, 90, 95, 99, 101, 200])
+    assert [starts[piece].tolist() for piece in pieces(starts)] == [
+        [0, 1, 2, 10], [11, 50], [90, 95, 99], [101, 200]
+    ]  # fmt: skip
+    assert list(pieces(starts[:0])) == []
 
 
 def test_parts_of_parts_are_views_of_the_file(field: Mapped) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.config.load import validate
-from expkit.data import records
+from expkit.data import records, stored
 from expkit.data.example import parse_example
 from expkit.data.stored import Stored
 from expkit.data.tfrecord import Feature, TFRecord
@@ -71,7 +71,8 @@ def problem_of(act: Callable[[], Any]) -> str:
 
 
 def test_every_feature_is_read_by_index_across_files(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "PIECE_EXAMPLES", 3)
+    monkeypatch.setattr(stored, "PIECE_EXAMPLES", 3)
+    monkeypatch.setattr(stored, "PIECE_BYTES", 100)
     monkeypatch.setattr(records, "SCANNED_BYTES", 100)
     fields = source(str(files / "part-*.tfrecord")).load()
     order = np.array([8, 0, 3, 4, 4, 7, 1])
