@@ -121,7 +121,7 @@ class Mapped(Stored):
             places = order[piece]
             rows = indices[places]
             start, end = self._start + int(rows[0]) * example, self._start + (int(rows[-1]) + 1) * example
-            if end - start <= 4 * len(rows) * example:  # most of it is wanted
+            if 2 * (end - start) <= 3 * len(rows) * example:  # most of it is wanted, so ask for it at once
                 advise(self._map, mmap.MADV_WILLNEED, start, end)
             values[places] = self._array[rows]
             advise(self._map, mmap.MADV_DONTNEED, start, end)
@@ -129,7 +129,7 @@ class Mapped(Stored):
 
 
 def pieces(starts: np.ndarray) -> Iterator[slice]:
-    """Yield which examples to read before their pages are given back; ``starts`` are their ascending places in bytes."""
+    """Yield which examples to read before their pages are given back, from their ascending places in bytes."""
     first = 0
     while first < len(starts):
         near = int(np.searchsorted(starts, starts[first] + PIECE_BYTES, side="right"))
