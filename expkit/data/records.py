@@ -21,6 +21,8 @@ HEADER, FOOTER = 12, 4
 """Bytes before a record, its length and the checksum of that; and after it, the checksum of its bytes."""
 SCANNED_BYTES = 1 << 28
 """How far the index is built before mapped pages are given back."""
+REMEMBERED_BYTES = 1 << 26
+"""How large records may be together to be remembered for the next field."""
 AT = "data.source.files"
 
 Features = dict[str, list[bytes] | np.ndarray]
@@ -50,22 +52,29 @@ class Records:
     def __len__(self) -> int:
         return len(self._offsets)
 
-    def examples(self, indices: np.ndarray) -> list[Features]:
-        """Return the features of records; those asked for last are remembered, so that fields share one reading.
+    def examples(self, indices: np.ndarray) -> Iterator[Features]:
+        """Yield the features of ascending records.
+
+        Those of the last call are remembered when they are few, so that several fields share one reading.
 
         Raises:
             DataError: a record is not a ``tf.train.Example``.
         """
         before, features = self._last  # one assignment, one reading: threads may share it
-        if not np.array_equal(before, indices):
-            features = [self._example(index) for index in indices.tolist()]
-            self._release(indices)
-            self._last = (indices, features)
-        return features
-
-    def pieces(self, indices: np.ndarray) -> Iterator[slice]:
-        """Yield which of these ascending records to read before their pages are given back."""
-        return pieces(self._ends[indices])
+        if np.array_equal(before, indices):
+            yield from features
+            return
+        few = int(self._lengths[indices].sum()) <= REMEMBERED_BYTES
+        kept: list[Features] = []
+        for piece in pieces(self._ends[indices]):
+            for index in indices[piece].tolist():
+                example = self._example(index)
+                if few:
+                    kept.append(example)
+                yield example
+            self._release(indices[piece])
+        if few:
+            self._last = (indices, kept)
 
     def where(self, index: int) -> str:
         """Return which record of which file this is, in words."""
@@ -120,11 +129,9 @@ class RecordField(Stored):
         """
         values = aligned_empty((len(indices), *self.shape[1:]), self.dtype)
         order = np.argsort(indices, kind="stable")
-        for piece in self._records.pieces(indices[order]):
-            places = order[piece]
-            rows = indices[places]
-            for place, row, features in zip(places, rows, self._records.examples(rows), strict=True):
-                values[place] = self._values(features, int(row))
+        ascending = indices[order]
+        for place, index, features in zip(order, ascending, self._records.examples(ascending), strict=True):
+            values[place] = self._values(features, int(index))
         return values
 
     def _values(self, features: Features, index: int) -> np.ndarray:

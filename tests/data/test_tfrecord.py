@@ -84,6 +84,21 @@ def test_every_feature_is_read_by_index_across_files(files: Path, monkeypatch: p
         np.testing.assert_array_equal(fields[name][2:6], values[2:6])
 
 
+def test_fields_share_one_reading_of_records_unless_they_are_large(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bytes] = []
+    monkeypatch.setattr(records, "parse_example", lambda record: (read.append(record), parse_example(record))[1])
+    fields = source(str(files / "part-*")).load()
+    for remembered, times in ((1 << 20, 1), (0, 2)):
+        monkeypatch.setattr(records, "REMEMBERED_BYTES", remembered)
+        read.clear()
+        order = np.array([5, 2, 7]) - (remembered == 0)
+        np.testing.assert_array_equal(fields["image"][order], IMAGES[order])
+        np.testing.assert_array_equal(fields["label"][order], order)
+        assert len(read) == 3 * times
+
+
 def test_files_are_one_or_a_list_of_names_and_patterns(files: Path) -> None:
     one, other = str(files / "part-1.tfrecord"), str(files / "part-0*")
     np.testing.assert_array_equal(source(one).load()["label"][:], np.arange(4, 9))
