@@ -13,6 +13,7 @@ import pytest
 
 from experiments import CNN, assert_same, checkpoint_values, config_of, examples, loaded, run, write_arrays
 from expkit import experiment
+from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data import stream
 from expkit.data.sources import Npz
@@ -77,6 +78,23 @@ def test_streamed_steps_accumulate_and_compile_as_resident_ones(tmp_path: Path) 
     assert_same(seen[0][1], seen[1][1])
     for name, value in seen[2][1].items():
         np.testing.assert_allclose(seen[3][1][name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_records_are_streamed_as_the_same_arrays_are(tmp_path: Path) -> None:
+    arrays = examples((6, 6, 1))
+    with tf.io.TFRecordWriter(str(tmp_path / "x.tfrecord")) as writer:
+        for x, label in zip(arrays["x"], arrays["label"], strict=True):
+            feature = {
+                "x": tf.train.Feature(float_list=tf.train.FloatList(value=x.ravel())),
+                "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    features = {"x": {"shape": [6, 6, 1]}, "label": {"dtype": "int64"}}
+    source = {"kind": "tfrecord", "files": str(tmp_path / "*.tfrecord"), "features": features}
+    data = {"source": source, "split": SPLITS["fractions"]}
+    recorded = stepped(config_of(tmp_path / "a", network=CNN, data=data), [12], Execution(5))
+    mapped = stored(tmp_path / "b", "streamed", data={"split": SPLITS["fractions"]})
+    assert_same(recorded[1], stepped(mapped, [12], Execution(5))[1])
 
 
 def test_data_in_memory_may_be_streamed_too(tmp_path: Path) -> None:
