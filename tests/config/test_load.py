@@ -18,7 +18,12 @@ EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 GROUP_FILES = sorted(
     (file.parent.name, file.stem) for file in CONF.glob("*/*.yaml") if file.parent.name not in ("experiment", "hydra")
 )
-NEEDED = {"csv": ["data.source.path=x.csv", "data.source.label=y"], "npz": ["data.source.path=x.npz"]}
+NEEDED = {
+    "arrays": ["data.source.fields={image: x.npy}"],
+    "csv": ["data.source.path=x.csv", "data.source.label=y"],
+    "npz": ["data.source.path=x.npz"],
+    "tfrecord": ["data.source.files=x*.tfrecord", "data.source.features={image: {shape: [64]}}"],
+}
 SECTIONS = "run, network, data, optimizer, train, ema, restore, export, tracking"
 OPTIMIZERS = "adagrad, adam, adamw, momentum, rmsprop, sgd, sgd_exponential"
 
