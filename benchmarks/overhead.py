@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--script", nargs=2, type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.script:
-        run_script(*given.script, given.steps)
+        run_script(given.script[0], given.script[1], given.steps)
         return
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     lean = environment if given.keras else {**environment, "TF_USE_LEGACY_KERAS": "1"}

@@ -42,6 +42,9 @@ PARITY_EXAMPLES = 256
 class Tracker(Protocol):
     """Where a run is recorded."""
 
+    def begin(self) -> None:
+        """Wait until records can be taken; raise where they cannot."""
+
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Record metrics of a step."""
 
@@ -92,8 +95,6 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
     spec = check(config)
     dataset = load_dataset(config, spec)
     _save_scaling(folder, dataset.scaling)
-    if tracker is not None:
-        tracker.dataset(dataset)
     last: dict[str, float] = {}
 
     def record(step: int, values: Mapping[str, float]) -> None:
@@ -105,8 +106,6 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
 
     store = _store(config, folder)
     choice = _execution(config, spec, dataset, folder)
-    if tracker is not None:
-        tracker.tags({"execution": str(choice.execution), "execution.reason": choice.reason})
     with Executor(train_graph(config, spec, dataset, choice.execution)) as executor:
         with Evaluator(evaluate_graph(config, spec, dataset), config) as evaluator:
             own = store.latest()
@@ -119,6 +118,11 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
                     restored = restore_from(config, spec)
                     executor.load(restored.values)
                     _log.info("restored %d values from %s", len(restored.values), restored.prefix)
+            meta_graph = infer_graph(spec, dataset.scaling).meta_graph
+            if tracker is not None:
+                tracker.begin()
+                tracker.dataset(dataset)
+                tracker.tags({"execution": str(choice.execution), "execution.reason": choice.reason})
             folder.drop_metrics_after(executor.step)
             steps_per_second = loop.train(
                 config,
@@ -126,7 +130,7 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
                 executor,
                 evaluator,
                 store,
-                infer_graph(spec, dataset.scaling).meta_graph,
+                meta_graph,
                 record,
                 progress,
                 _window(own),

@@ -9,6 +9,7 @@ import pytest
 
 from experiments import CNN, assert_same, checkpoint_values, config_of, loaded
 from expkit import tf1 as tf
+from expkit.checkpoints.writer import write_values
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
 from expkit.errors import CheckpointError
@@ -33,7 +34,7 @@ def test_restore_gives_every_saved_value_back_without_running_initializers(small
         executor.initialize()
         executor.run(3)
         saved = executor.values(built.variables)
-        executor.save(str(tmp_path / "model"))
+        write_values(str(tmp_path / "model"), executor.values(executor.names))
     with Executor(train_graph(*small)) as fresh:
         with pytest.raises(tf.errors.FailedPreconditionError):
             fresh.values(["conv/kernel"])
@@ -47,7 +48,7 @@ def test_a_plain_saver_reads_what_the_executor_saved(small: Small, tmp_path: Pat
     with Executor(train_graph(*small)) as executor:
         executor.initialize()
         saved = executor.values(["conv/kernel", "logits/bias"])
-        executor.save(str(tmp_path / "model"))
+        write_values(str(tmp_path / "model"), executor.values(executor.names))
     with tf.Graph().as_default(), tf.Session() as session:
         kernel = tf.get_variable("conv/kernel", (3, 3, 1, 4))
         bias = tf.get_variable("logits/bias", (3,))
@@ -58,7 +59,7 @@ def test_a_plain_saver_reads_what_the_executor_saved(small: Small, tmp_path: Pat
 def test_restoring_a_damaged_checkpoint_is_an_error_with_words(small: Small, tmp_path: Path) -> None:
     with Executor(train_graph(*small)) as executor:
         executor.initialize()
-        executor.save(str(tmp_path / "model"))
+        write_values(str(tmp_path / "model"), executor.values(executor.names))
         data = tmp_path / "model.data-00000-of-00001"
         data.write_bytes(data.read_bytes()[:-200])
         with pytest.raises(CheckpointError) as caught:
