@@ -15,6 +15,7 @@ from expkit.data.dataset import Dataset
 from expkit.errors import CheckpointError
 from expkit.network.spec import NetworkSpec
 from expkit.training import loop
+from expkit.training.execution import Execution
 from expkit.training.executor import Evaluator, Executor, SumArrays, add_sums, results
 from expkit.training.graphs import evaluate_graph, train_graph
 
@@ -149,3 +150,16 @@ def test_an_evaluation_in_batches_weighs_every_example_the_same(small: Small) ->
 def test_results_of_statistics_are_means_and_metrics(small: Small) -> None:
     sums = {"loss": {"sum": np.float64(6), "count": np.float64(4)}, "accuracy": {"sum": 3.0, "count": 4.0}}
     assert results(small[0], sums) == {"loss": 1.5, "accuracy": 0.75}
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_values_that_were_read_stay_as_they_were_while_training_goes_on(small: Small, jit_compile: bool) -> None:
+    with Executor(train_graph(*small, Execution(5, jit_compile=jit_compile))) as executor:
+        executor.initialize()
+        executor.run(5)
+        read = executor.values(executor.names)
+        before = {name: value.copy() for name, value in read.items()}
+        executor.run(20)
+        after = executor.values(executor.names)
+    assert_same(before, read)
+    assert [name for name in read if np.array_equal(read[name], after[name])] == []
