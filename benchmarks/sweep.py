@@ -11,6 +11,7 @@ which has to be little when sessions and graphs are released.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -68,7 +69,7 @@ def main() -> None:
         if process.returncode != 0 or len(rows) != 9:
             raise SystemExit(f"{' '.join(command)}\nended with {process.returncode} after {len(rows)} runs")
     besides = statistics.median(seconds - steps for seconds, steps, _ in rows[1:])
-    growth = [after[2] - before[2] for before, after in zip(rows[2:-1], rows[3:], strict=True) if after[2]]
+    growth = [after[2] - before[2] for before, after in itertools.pairwise(rows[2:]) if after[2]]
     print(f"besides the steps: {besides:.2f} s a run, goal at most {GOAL}")
     print(f"memory: {statistics.mean(growth):+.1f} MB a run from the third on")
 

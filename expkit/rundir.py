@@ -176,7 +176,8 @@ def flat(values: Any, prefix: str = "") -> dict[str, Any]:
 def _runs_near(path: Path) -> list[str]:
     places = [place for place in (path, path.parent, Path("runs")) if place.is_dir()]
     found = [file.parent for place in places for file in [*place.glob("*/run.json"), *place.glob("*/*/run.json")]]
-    return sorted({folder.as_posix() for folder in found}, reverse=True)
+    shown = {folder.resolve(): folder.as_posix() for folder in reversed(found)}
+    return sorted(shown.values(), reverse=True)
 
 
 def _write(path: Path, text: str) -> None:

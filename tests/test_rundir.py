@@ -201,7 +201,10 @@ def test_a_run_is_found_by_its_folder(config: Config, monkeypatch: pytest.Monkey
     assert find_run("~/00-00-00_small").path == run.path
 
 
-def test_what_is_no_run_is_told_which_there_are(config: Config) -> None:
+def test_what_is_no_run_is_told_which_there_are(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the runs where one works are told too
     day = Path(config.run.folder) / "2026-01-01"
     runs = [made(config, f"2026-01-01/0{hour}-00-00_small", None).path for hour in (1, 2)]
     for asked, what in (

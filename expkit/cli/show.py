@@ -22,7 +22,7 @@ class Bar:
     def __init__(self, console: Console, name: str, steps: int) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=8),  # so that all fits into 80 columns
             MofNCompleteColumn(),
             TextColumn("{task.fields[shown]}"),
             TimeRemainingColumn(),
@@ -45,10 +45,9 @@ class Bar:
         names = {
             "train/loss": "loss {:.4f}",
             "train/accuracy": "accuracy {:.4f}",
-            "valid/accuracy": "valid {:.4f}",
             "train/steps_per_second": "{:,.0f} steps/s",
         }
-        text = "  ".join(form.format(self._shown[name]) for name, form in names.items() if name in self._shown)
+        text = " ".join(form.format(self._shown[name]) for name, form in names.items() if name in self._shown)
         self._progress.update(self._task, completed=step, shown=text)
 
 

@@ -147,6 +147,8 @@ class TrainConfig(Section):
     """Steps to train; 0 to evaluate and freeze what was restored."""
     batch_size: Positive
     """Examples per step."""
+    gradient_accumulation_steps: Positive = 1
+    """Batches per step: their gradients are averaged before the optimizer moves."""
     steps_per_execution: Literal["auto"] | Positive = "auto"
     """Most steps in one call of TensorFlow; no number depends on it."""
     jit_compile: Literal["auto"] | bool = "auto"

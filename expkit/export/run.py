@@ -1,4 +1,4 @@
-"""Freezing a run: its checkpoint is read once, and the file is written only when it is proven."""
+"""Freezing a run: the file is written only when it is proven to compute what the evaluation graph does."""
 
 from __future__ import annotations
 
@@ -79,8 +79,7 @@ def freeze_run(
     judging, built = graphs or (evaluate_graph(config, spec, dataset), infer_graph(spec, dataset.scaling))
     stored = evaluation_values(config, spec, chosen.prefix)
     raw = {name: stored[name] for name in spec.variables}
-    values = {name: stored[shadow_name(name)] if name in averaged else raw[name] for name in raw}
-    values = values if chosen_weights == "ema" else raw
+    values = read_values(chosen.prefix, spec, weights=chosen_weights, averaged=averaged)  # not by way of the judge
     with Evaluator(judging, config, plain=True) as evaluator:
         evaluator.load(stored)
         batch = {name: array[:PARITY_EXAMPLES] for name, array in dataset.parts["test"].items()}

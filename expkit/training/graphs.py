@@ -97,7 +97,8 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
         count = tf.placeholder(tf.int32, (), name="count")
         first = tf.identity(global_step.read_value(), name="step")
         with tf.name_scope("batches"):
-            batches = batch_indices(first, most, config.train.batch_size, dataset.size("train"), config.run.seed)
+            rows = config.train.batch_size * config.train.gradient_accumulation_steps
+            batches = batch_indices(first, most, rows, dataset.size("train"), config.run.seed)
 
         def steps(first: Any, batches: Any, count: Any) -> Any:
             def body(done_steps: Any, totals: Any) -> Any:
@@ -137,14 +138,39 @@ def _step(
     scaling: Mapping[str, Scaling],
     step: Any,
 ) -> tuple[Any, Sums]:
-    """Return the operation that does one step, and the statistics of its batch."""
-    inputs = _network_inputs(spec, batch, scaling)
-    connection = connect(spec, variables, inputs, training=True, seed=config.run.seed, step=step)
-    loss, sums = _judged(config, connection.outputs, batch, penalty(spec, variables))
-    gradients = _gradients(config.optimizer, loss, {name: variables[name] for name in spec.trainable})
-    done = _apply(config.optimizer, config.optimizer.rate(step), gradients)
-    with tf.control_dependencies([done]):
-        done = _move_statistics(connection)
+    """Return the operation that does one step, and the statistics of its batches."""
+    trained = [variables[name] for name in spec.trainable]
+    count = config.train.gradient_accumulation_steps
+
+    def gradients_of(part: Mapping[str, Any], draw: Any) -> tuple[list[Any], Sums]:
+        inputs = _network_inputs(spec, part, scaling)
+        connection = connect(spec, variables, inputs, training=True, seed=config.run.seed, step=draw)
+        loss, sums = _judged(config, connection.outputs, part, penalty(spec, variables))
+        gradients = _gradients(loss, {name: variables[name] for name in spec.trainable})
+        with tf.control_dependencies(gradients), tf.control_dependencies([_move_statistics(connection)]):
+            return [tf.identity(gradient) for gradient in gradients], sums
+
+    if count == 1:
+        gradients, sums = gradients_of(batch, step)
+    else:
+        parts = {name: tf.reshape(rows, (count, -1, *rows.shape[1:])) for name, rows in batch.items()}
+
+        def accumulate(place: Any, gradients: list[Any], sums: Sums) -> Any:
+            part = {name: rows[place] for name, rows in parts.items()}
+            more, counted = gradients_of(part, step * count + tf.cast(place, tf.int64))
+            added = [total + tf.convert_to_tensor(one) / count for total, one in zip(gradients, more, strict=True)]
+            return place + 1, added, tf.nest.map_structure(_add, sums, counted)
+
+        zeros = [tf.zeros(variable.shape, variable.dtype.base_dtype) for variable in trained]
+        _, gradients, sums = tf.while_loop(
+            lambda place, *_: place < count,
+            accumulate,
+            (tf.constant(0), zeros, _no_sums(config)),
+            parallel_iterations=1,
+        )
+    if config.optimizer.global_clipnorm is not None:
+        gradients, _ = tf.clip_by_global_norm(gradients, config.optimizer.global_clipnorm)
+    done = _apply(config.optimizer, config.optimizer.rate(step), list(zip(gradients, trained, strict=True)))
     if names := averaged_names(config.ema, spec):
         with tf.control_dependencies([done]):
             done = moving_averages(config.ema, variables, names, step)
@@ -212,7 +238,7 @@ def _judged(
 
 
 def _add(total: Any, more: Any) -> Any:
-    """Add float32 to float64, which loses nothing: the sum does not depend on how steps fall into calls."""
+    """Add float32 to a float64 total, which loses nothing: the sum does not depend on how steps fall into calls."""
     return total + tf.cast(more, tf.float64)
 
 
@@ -224,8 +250,8 @@ def _no_sums(config: Config) -> Sums:
     return {name: {key: tf.zeros(shape, tf.float64) for key, shape in parts.items()} for name, parts in shapes.items()}
 
 
-def _gradients(optimizer: Optimizer, loss: Any, trained: Mapping[str, Any]) -> list[tuple[Any, Any]]:
-    """Return (gradient, variable) pairs, clipped."""
+def _gradients(loss: Any, trained: Mapping[str, Any]) -> list[Any]:
+    """Return the gradient of every trained variable."""
     if not trained:
         raise ConfigError(
             Problem("network.layers", "no variable is trainable; train.steps=0 evaluates without training")
@@ -238,9 +264,7 @@ def _gradients(optimizer: Optimizer, loss: Any, trained: Mapping[str, Any]) -> l
                 f"no loss depends on {listed(unreached)}; set trainable: false on the layers or remove them",
             )
         )
-    if optimizer.global_clipnorm is not None:
-        gradients, _ = tf.clip_by_global_norm(gradients, optimizer.global_clipnorm)
-    return list(zip(gradients, trained.values(), strict=True))
+    return list(gradients)
 
 
 def _apply(optimizer: Optimizer, rate: Any, gradients: Sequence[tuple[Any, Any]]) -> Any:

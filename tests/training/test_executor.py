@@ -10,6 +10,7 @@ import pytest
 from experiments import CNN, assert_same, checkpoint_values, config_of, loaded
 from expkit import tf1 as tf
 from expkit.checkpoints.writer import write_values
+from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
 from expkit.errors import CheckpointError
@@ -163,3 +164,28 @@ def test_values_that_were_read_stay_as_they_were_while_training_goes_on(small: S
         after = executor.values(executor.names)
     assert_same(before, read)
     assert [name for name in read if np.array_equal(read[name], after[name])] == []
+
+
+def test_accumulated_gradients_are_those_of_the_joined_batch_and_repeat_bit_for_bit() -> None:
+    config = load(["network.layers.dropout.rate=0", "train.batch_size=32", "optimizer.global_clipnorm=1.0"])
+    parts = load(
+        [
+            "network.layers.dropout.rate=0",
+            "train.batch_size=8",
+            "train.gradient_accumulation_steps=4",
+            "optimizer.global_clipnorm=1.0",
+        ]
+    )
+    results = []
+    for each in (config, parts, parts):
+        built = train_graph(each, *loaded(each), Execution(7))
+        with Executor(built) as executor:
+            executor.initialize()
+            sums = executor.run(10)
+            results.append((sums, executor.values(built.variables)))
+    (joined, whole), (summed, accumulated), (_, again) = results
+    assert summed["loss"]["count"] == joined["loss"]["count"] == 320
+    np.testing.assert_allclose(summed["loss"]["sum"], joined["loss"]["sum"], rtol=1e-5)
+    for name, value in whole.items():
+        np.testing.assert_allclose(accumulated[name], value, rtol=1e-3, atol=2e-4, err_msg=name)
+        np.testing.assert_array_equal(accumulated[name], again[name], err_msg=name)
