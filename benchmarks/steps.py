@@ -83,6 +83,7 @@ def run_expkit(work: Workload) -> None:
     from expkit.experiment import run_experiment
     from expkit.rundir import RunFolder
     from expkit.tracking.mlflow import MlflowTracker
+    from expkit.tracking.recorder import Recorder
 
     folder = Path(tempfile.mkdtemp())
     x, y = images()
@@ -107,7 +108,7 @@ def run_expkit(work: Workload) -> None:
             if warm[0] > 2:
                 pacer.reached(done)
 
-    run_experiment(config, run, MlflowTracker(config, run), Paced())
+    run_experiment(config, run, MlflowTracker(Recorder(), config, run), Paced())
 
 
 def run_keras(work: Workload, jit: bool) -> None:

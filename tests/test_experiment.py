@@ -25,12 +25,12 @@ from experiments import (
     numpy_mlp,
     run,
 )
-from expkit import experiment
 from expkit import tf1 as tf
 from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.errors import CheckpointError, ConfigError, ExportError, RunError
 from expkit.experiment import Result, evaluate_run, freeze_run, run_experiment
+from expkit.export import run as freezing
 from expkit.export.freeze import freeze, read_frozen
 from expkit.rundir import RunFolder, config_digest
 
@@ -171,7 +171,7 @@ def test_a_frozen_graph_that_computes_other_numbers_is_not_written(
         node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(values))
         return bytes(graph_def.SerializeToString())
 
-    monkeypatch.setattr(experiment, "freeze", damaged)
+    monkeypatch.setattr(freezing, "freeze", damaged)
     with pytest.raises(ExportError) as caught:
         freeze_run(RunFolder(done[1].folder), path=frozen_before)
     problems = [str(problem) for problem in caught.value.problems]
@@ -199,8 +199,8 @@ def test_raw_values_in_the_place_of_averages_are_caught_by_the_control(
         predictor.load({name: values[name] for name in built.variables})
         return freeze(built, predictor, metadata)
 
-    monkeypatch.setattr(experiment, "_evaluation_values", raw_evaluation)
-    monkeypatch.setattr(experiment, "freeze", raw_freeze)
+    monkeypatch.setattr(freezing, "evaluation_values", raw_evaluation)
+    monkeypatch.setattr(freezing, "freeze", raw_freeze)
     with pytest.raises(ExportError) as caught:
         freeze_run(RunFolder(done[1].folder), path=frozen_before)
     assert str(caught.value.problems[-1]) == (
@@ -294,6 +294,9 @@ class Recorder:
         self.seen: list[Any] = []
         self.link = "somewhere"
 
+    def begin(self) -> None:
+        assert self.seen == []
+
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         self.seen.append((step, dict(values)))
 
@@ -381,13 +384,13 @@ def test_a_plain_programs_mnist_checkpoint_restores_with_no_rename_and_gives_its
     folder = RunFolder.create(tmp_path / "run", config, asked)
     evaluated: dict[str, Any] = {}
 
-    class Spy(experiment.Evaluator):
+    class Spy(freezing.Evaluator):
         def outputs(self, arrays: Any) -> Any:
             evaluated.update(super().outputs(arrays))
             return evaluated
 
-    monkeypatch.setattr(experiment, "Evaluator", Spy)
-    monkeypatch.setattr(experiment, "PARITY_EXAMPLES", 2000)
+    monkeypatch.setattr(freezing, "Evaluator", Spy)
+    monkeypatch.setattr(freezing, "PARITY_EXAMPLES", 2000)
     result = run_experiment(config, folder, None, Unseen())
     for weights, end in (("raw", ""), ("ema", "/ema")):
         accuracy = (plain[weights].argmax(axis=1) == plain["labels"]).mean()

@@ -89,7 +89,7 @@ class CheckpointStore:
         """Write a checkpoint, then delete those that are no longer to be kept.
 
         Args:
-            write: writes the variables to a prefix, as ``tf.compat.v1.train.Saver.save``.
+            write: writes the variables to a prefix.
             meta_graph: serialized inference ``MetaGraphDef``, kept beside the variables.
             step: global step.
             metrics: of this step.

@@ -21,6 +21,7 @@ from expkit.rundir import RunFolder
 
 if TYPE_CHECKING:
     from expkit.tracking.mlflow import MlflowTracker, Status
+    from expkit.tracking.recorder import Recorder
 
 __all__ = ["Job", "Outcome", "run_job"]
 
@@ -38,6 +39,8 @@ class Job:
     """What tells the job from its siblings in a sweep."""
     parent: str | None
     """MLflow run of the sweep."""
+    recorder: Recorder | None
+    """The process that has MLflow; ``None`` where nothing is tracked."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +98,11 @@ def run_job(job: Job) -> Outcome:
 
 
 def _tracker(job: Job, folder: RunFolder) -> MlflowTracker | None:
-    if not job.config.tracking.enabled:
+    if job.recorder is None or not job.config.tracking.enabled:
         return None
     from expkit.tracking.mlflow import MlflowTracker
 
-    return MlflowTracker(job.config, folder, name=job.label, parent=job.parent)
+    return MlflowTracker(job.recorder, job.config, folder, name=job.label, parent=job.parent)
 
 
 @contextmanager

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from expkit.rundir import resumable
 
 if TYPE_CHECKING:
     from expkit.cli.job import Job, Outcome
+    from expkit.tracking.recorder import Recorder
 
 __all__ = ["complete", "run"]
 
@@ -52,13 +54,18 @@ def run(words: list[str]) -> int:
     configs = _check_all(jobs, folders)
     _check_writable(configs[0])
     if given.multirun:
-        return _sweep(flags, overrides, folders, jobs, configs)
-    from expkit.cli.job import run_job
-
+        with _recorder(configs) as recorder:
+            return _sweep(flags, overrides, folders, jobs, configs, recorder)
     resumed = resumable(configs[0])
     place = [f"hydra.run.dir={_quoted(resumed.path.resolve())}"] if resumed else []
     outcomes: list[Outcome] = []
-    _hydra(flags, [*overrides, *place], folders, lambda config: outcomes.append(run_job(_job(config, overrides))))
+    with _recorder(configs) as recorder:
+        from expkit.cli.job import run_job
+
+        def task(config: DictConfig) -> None:
+            outcomes.append(run_job(_job(config, overrides, recorder)))
+
+        _hydra(flags, [*overrides, *place], folders, task)
     return outcomes[0].exit_code
 
 
@@ -179,8 +186,25 @@ def _check_writable(config: Config) -> None:
         ) from None
 
 
+@contextmanager
+def _recorder(configs: list[Config]) -> Iterator[Recorder | None]:
+    """Start the process that has MLflow, early, so that it is ready when the first run is."""
+    if not any(config.tracking.enabled for config in configs):
+        yield None
+        return
+    from expkit.tracking.recorder import Recorder
+
+    with Recorder() as recorder:
+        yield recorder
+
+
 def _sweep(
-    flags: list[str], overrides: list[str], folders: Sequence[str], jobs: list[list[str]], configs: list[Config]
+    flags: list[str],
+    overrides: list[str],
+    folders: Sequence[str],
+    jobs: list[list[str]],
+    configs: list[Config],
+    recorder: Recorder | None,
 ) -> int:
     """Run all jobs under one MLflow parent; return 1 if any failed."""
     if any(config.run.resume is not None for config in configs):
@@ -193,16 +217,16 @@ def _sweep(
     varied = [word.split("=")[0].lstrip("+") for word in overrides if _varies(word)]
     passed = [f"+hydra.job.env_set.{VARIED}={_quoted(';'.join(varied))}"]
     parent = None
-    if configs[0].tracking.enabled:
+    if recorder is not None and configs[0].tracking.enabled:
         from expkit.tracking.mlflow import SweepRun
 
         over = f" over {', '.join(_short_names(varied).values())}" if varied else ""
-        parent = SweepRun(configs[0], f"{configs[0].run.name} sweep{over}")
+        parent = SweepRun(recorder, configs[0], f"{configs[0].run.name} sweep{over}")
         passed.append(f"+hydra.job.env_set.{PARENT_RUN}={parent.run_id}")
     outcomes: list[Outcome] = []
 
     def task(config: DictConfig) -> None:
-        job = _job(config, list(HydraConfig.get().overrides.task))
+        job = _job(config, list(HydraConfig.get().overrides.task), recorder)
         console.print(f"[bold]{job.label or job.config.run.name}[/] ({len(outcomes) + 1} of {len(jobs)})")
         outcomes.append(run_job(job))
 
@@ -220,7 +244,7 @@ def _sweep(
     return 1 if failed else 0
 
 
-def _job(config: DictConfig, overrides: list[str]) -> Job:
+def _job(config: DictConfig, overrides: list[str], recorder: Recorder | None) -> Job:
     varied = [key for key in os.environ.get(VARIED, "").split(";") if key]
     names = _short_names(varied)
     given = dict(word.lstrip("+").split("=", 1) for word in overrides if "=" in word)
@@ -235,6 +259,7 @@ def _job(config: DictConfig, overrides: list[str]) -> Job:
         overrides=tuple(overrides),
         label=label or None,
         parent=os.environ.get(PARENT_RUN),
+        recorder=recorder,
     )
 
 

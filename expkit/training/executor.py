@@ -103,13 +103,13 @@ class Executor(_Session):
                 f"damaged or incomplete: {reason(error)}; delete its folder to continue from the checkpoint before it",
             ) from None
 
-    def save(self, prefix: str) -> None:
-        """Write every variable to a checkpoint."""
-        with self._built.graph.as_default():
-            self._built.saver.save(self._session, prefix, write_meta_graph=False, write_state=False)
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all that a checkpoint holds."""
+        return tuple(self._built.variables)
 
     def values(self, names: Iterable[str]) -> dict[str, np.ndarray]:
-        """Return the values of variables."""
+        """Return the values of variables as they are now; later steps do not change them."""
         return dict(self._session.run({name: self._built.variables[name] for name in names}))
 
     @property

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from expkit.checkpoints.store import CheckpointStore
+from expkit.checkpoints.writer import CheckpointWriter
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
 from expkit.errors import TrainingError
@@ -41,6 +42,8 @@ def train(
 ) -> float:
     """Train from the executor's step to ``train.steps``; the last step is saved.
 
+    Checkpoints are written while training goes on; whichever way this ends, the one under way is complete.
+
     Args:
         config: the experiment.
         dataset: its data.
@@ -57,7 +60,24 @@ def train(
 
     Raises:
         TrainingError: the loss is no longer finite.
+        CheckpointError: a checkpoint could not be written; it is raised at the next boundary, or at the end.
     """
+    with CheckpointWriter(store) as writer:
+        return _train(config, dataset, executor, evaluator, store, writer, meta_graph, record, progress, window)
+
+
+def _train(
+    config: Config,
+    dataset: Dataset,
+    executor: Executor,
+    evaluator: Evaluator,
+    store: CheckpointStore,
+    writer: CheckpointWriter,
+    meta_graph: bytes,
+    record: Record,
+    progress: Progress,
+    window: SumArrays,
+) -> float:
     clock = config.train
     step = first = executor.step
     spent = since_log = 0.0
@@ -70,6 +90,7 @@ def train(
         took = time.perf_counter() - begun
         spent, since_log = spent + took, since_log + took
         _check_finite(window, step, target)
+        writer.check()
         step, last = target, target == clock.steps
         metrics: dict[str, float] = {}
         if last or step % clock.log_every_steps == 0:
@@ -87,9 +108,9 @@ def train(
             record(step, metrics)
             progress.advance(step, metrics)
         if last or step % clock.save_every_steps == 0:
-            store.save(executor.save, meta_graph, step, metrics, _plain(window))
-    if store.latest() is None:
-        store.save(executor.save, meta_graph, step, {}, {})
+            writer.save(executor.values(executor.names), meta_graph, step, metrics, _plain(window))
+    if step == first and store.latest() is None:
+        writer.save(executor.values(executor.names), meta_graph, step, {}, {})
     return (step - first) / spent if spent else 0.0
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from experiments import MLP, Values, assert_same, checkpoint_values, config_of, loaded, write_checkpoint
 from expkit.checkpoints.restore import Restored, read_values, restore_from
+from expkit.checkpoints.writer import write_values
 from expkit.errors import CheckpointError
 from expkit.preflight import check
 from expkit.training.executor import Executor
@@ -160,7 +161,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Values]:
     with Executor(train_graph(config, *loaded(config))) as executor:
         executor.initialize()
         executor.run(5)
-        executor.save(str(folder / "model"))
+        write_values(str(folder / "model"), executor.values(executor.names))
     return folder / "model", checkpoint_values(folder / "model")
 
 

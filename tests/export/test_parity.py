@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import CNN, Values, checkpoint_values, config_of, loaded
+from expkit.checkpoints.writer import write_values
 from expkit.errors import ExportError
 from expkit.export.parity import Difference, check_parity, meta_graph_outputs
 from expkit.training.executor import Evaluator, Executor
@@ -80,7 +81,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Values, Any]:
     with Executor(train_graph(config, spec, dataset)) as executor:
         executor.initialize()
         executor.run(10)
-        executor.save(str(prefix))
+        write_values(str(prefix), executor.values(executor.names))
     Path(f"{prefix}.meta").write_bytes(infer_graph(spec, dataset.scaling).meta_graph)
     batch = dataset.parts["test"]
     with Evaluator(evaluate_graph(config, spec, dataset), config) as evaluator:

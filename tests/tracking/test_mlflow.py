@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,13 @@ from expkit.preflight import check
 from expkit.provenance import git_commit, versions
 from expkit.rundir import RunFolder
 from expkit.tracking.mlflow import MlflowTracker, SweepRun, TrackingError, store_uri
+from expkit.tracking.recorder import Recorder
+
+
+@pytest.fixture(scope="module")
+def recorder() -> Iterator[Recorder]:
+    with Recorder() as recorder:
+        yield recorder
 
 
 def client_of(cwd: Path) -> Any:
@@ -103,12 +111,14 @@ def test_tags_say_versions_and_where_the_run_lies(digits_run: Finished) -> None:
     assert found == versions()
 
 
-def test_the_commit_is_a_tag_in_a_checkout(workspace: Path, digits_run: Finished, monkeypatch: Any) -> None:
+def test_the_commit_is_a_tag_in_a_checkout(
+    recorder: Recorder, workspace: Path, digits_run: Finished, monkeypatch: Any
+) -> None:
     monkeypatch.chdir(REPOSITORY)
     commit = git_commit()
     if commit is None:
         pytest.skip("the tests do not lie in a git checkout")
-    tracker = MlflowTracker(config_in(workspace), folder_in(workspace, "commit"))
+    tracker = MlflowTracker(recorder, config_in(workspace), folder_in(workspace, "commit"))
     tags = client_of(workspace).get_run(tracker.run_id).data.tags
     tracker.finish("FINISHED")
     assert (tags["git_commit"], tags["mlflow.source.git.commit"]) == (commit, commit.removesuffix("-dirty"))
@@ -202,10 +212,13 @@ def test_a_continued_run_is_the_same_run_and_logs_nothing_twice(digits_run: Fini
         assert steps == ([60] if name.startswith("test/") else [20, 40, 60])
 
 
-def test_a_run_that_the_store_forgot_is_recorded_anew(workspace: Path, digits_run: Finished) -> None:
+def test_a_run_that_the_store_forgot_is_recorded_anew(
+    recorder: Recorder, workspace: Path, digits_run: Finished
+) -> None:
     folder = folder_in(workspace, "forgotten")
     folder.update(mlflow_run_id="0" * 32)
-    tracker = MlflowTracker(config_in(workspace), folder)
+    tracker = MlflowTracker(recorder, config_in(workspace), folder)
+    tracker.begin()
     tracker.finish("KILLED")
     assert folder.state()["mlflow_run_id"] == tracker.run_id != "0" * 32
     assert client_of(workspace).get_run(tracker.run_id).info.status == "KILLED"
@@ -226,11 +239,11 @@ def test_a_server_that_is_down_is_named_without_its_password(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("damage", ["no folder", "no database"])
-def test_a_file_that_is_no_store_is_named_at_once(damage: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_store_is_named_at_once(recorder: Recorder, damage: str, tmp_path: Path) -> None:
     (tmp_path / "store.db").write_text("not a database, but long enough to be read as one" * 20)
     path = tmp_path / ("no/store.db" if damage == "no folder" else "store.db")
     with pytest.raises(TrackingError) as caught:
-        SweepRun(config_in(tmp_path, f"tracking.uri='sqlite:///{path}'"), "sweep")
+        str(SweepRun(recorder, config_in(tmp_path, f"tracking.uri='sqlite:///{path}'"), "sweep").run_id)
     reason = "unable to open database file" if damage == "no folder" else "file is not a database"
     assert str(caught.value) == (
         f"tracking.uri: the store sqlite:///{path} cannot be opened ({reason}); mend it, give another with "
@@ -238,19 +251,20 @@ def test_a_file_that_is_no_store_is_named_at_once(damage: str, tmp_path: Path) -
     )
 
 
-def test_a_store_of_an_unknown_kind_is_named(tmp_path: Path) -> None:
+def test_a_store_of_an_unknown_kind_is_named(recorder: Recorder, tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match="the store nosuch://\\*\\*\\*@host/x cannot be opened") as caught:
-        SweepRun(config_in(tmp_path, "tracking.uri='nosuch://user:secret@host/x'"), "sweep")
+        str(SweepRun(recorder, config_in(tmp_path, "tracking.uri='nosuch://user:secret@host/x'"), "sweep").run_id)
     assert "secret" not in str(caught.value)
 
 
 def test_a_store_that_fails_later_stops_nothing_and_is_logged(
-    workspace: Path, digits_run: Finished, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    recorder: Recorder, workspace: Path, digits_run: Finished, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "runs").mkdir()
     shutil.copy(workspace / "runs" / "mlflow.db", tmp_path / "runs" / "mlflow.db")
     config, folder = config_in(tmp_path), folder_in(tmp_path, "broken")
-    tracker = MlflowTracker(config, folder)
+    tracker = MlflowTracker(recorder, config, folder)
+    tracker.begin()
     with sqlite3.connect(tmp_path / "runs" / "mlflow.db") as store:
         store.execute("drop table metrics")
         store.execute("drop table latest_metrics")
@@ -258,13 +272,13 @@ def test_a_store_that_fails_later_stops_nothing_and_is_logged(
         tracker.metrics(1, {"train/loss": 0.5})
         tracker.artifacts([tmp_path / "nosuch"])
         tracker.finish("FINISHED")
-    said = [record.getMessage() for record in caplog.records if record.name == "expkit.tracking.mlflow"]
+    said = [record.getMessage() for record in caplog.records if record.name == "expkit.tracking.recorder"]
     assert any(line.startswith("MLflow did not take metrics: ") for line in said)
     assert any(line.startswith("MLflow did not take artifact: ") for line in said)
 
 
-def test_not_a_number_is_a_value_like_others(workspace: Path, digits_run: Finished) -> None:
-    tracker = MlflowTracker(config_in(workspace), folder_in(workspace, "nan"))
+def test_not_a_number_is_a_value_like_others(recorder: Recorder, workspace: Path, digits_run: Finished) -> None:
+    tracker = MlflowTracker(recorder, config_in(workspace), folder_in(workspace, "nan"))
     tracker.metrics(1, {"valid/auc": float("nan")})
     tracker.finish("FINISHED")
     assert np.isnan(client_of(workspace).get_run(tracker.run_id).data.metrics["valid/auc"])

@@ -10,6 +10,7 @@ import pytest
 
 from experiments import MLP, Values, checkpoint_values, config_of, loaded
 from expkit import tf1 as tf
+from expkit.checkpoints.writer import write_values
 from expkit.config.schema import EmaConfig
 from expkit.errors import ConfigError
 from expkit.training.ema import averaged_names
@@ -32,7 +33,7 @@ def trajectory(folder: Path, ema: dict[str, Any]) -> list[Values]:
         for _ in range(STEPS):
             executor.run(1)
             values.append(executor.values(built.variables))
-        executor.save(str(folder / "model"))
+        write_values(str(folder / "model"), executor.values(executor.names))
     return values
 
 

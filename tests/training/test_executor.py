@@ -9,6 +9,7 @@ import pytest
 
 from experiments import CNN, assert_same, checkpoint_values, config_of, loaded
 from expkit import tf1 as tf
+from expkit.checkpoints.writer import write_values
 from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
@@ -35,7 +36,7 @@ def test_restore_gives_every_saved_value_back_without_running_initializers(small
         executor.initialize()
         executor.run(3)
         saved = executor.values(built.variables)
-        executor.save(str(tmp_path / "model"))
+        write_values(str(tmp_path / "model"), executor.values(executor.names))
     with Executor(train_graph(*small)) as fresh:
         with pytest.raises(tf.errors.FailedPreconditionError):
             fresh.values(["conv/kernel"])
@@ -49,7 +50,7 @@ def test_a_plain_saver_reads_what_the_executor_saved(small: Small, tmp_path: Pat
     with Executor(train_graph(*small)) as executor:
         executor.initialize()
         saved = executor.values(["conv/kernel", "logits/bias"])
-        executor.save(str(tmp_path / "model"))
+        write_values(str(tmp_path / "model"), executor.values(executor.names))
     with tf.Graph().as_default(), tf.Session() as session:
         kernel = tf.get_variable("conv/kernel", (3, 3, 1, 4))
         bias = tf.get_variable("logits/bias", (3,))
@@ -60,7 +61,7 @@ def test_a_plain_saver_reads_what_the_executor_saved(small: Small, tmp_path: Pat
 def test_restoring_a_damaged_checkpoint_is_an_error_with_words(small: Small, tmp_path: Path) -> None:
     with Executor(train_graph(*small)) as executor:
         executor.initialize()
-        executor.save(str(tmp_path / "model"))
+        write_values(str(tmp_path / "model"), executor.values(executor.names))
         data = tmp_path / "model.data-00000-of-00001"
         data.write_bytes(data.read_bytes()[:-200])
         with pytest.raises(CheckpointError) as caught:
@@ -150,6 +151,19 @@ def test_an_evaluation_in_batches_weighs_every_example_the_same(small: Small) ->
 def test_results_of_statistics_are_means_and_metrics(small: Small) -> None:
     sums = {"loss": {"sum": np.float64(6), "count": np.float64(4)}, "accuracy": {"sum": 3.0, "count": 4.0}}
     assert results(small[0], sums) == {"loss": 1.5, "accuracy": 0.75}
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_values_that_were_read_stay_as_they_were_while_training_goes_on(small: Small, jit_compile: bool) -> None:
+    with Executor(train_graph(*small, Execution(5, jit_compile=jit_compile))) as executor:
+        executor.initialize()
+        executor.run(5)
+        read = executor.values(executor.names)
+        before = {name: value.copy() for name, value in read.items()}
+        executor.run(20)
+        after = executor.values(executor.names)
+    assert_same(before, read)
+    assert [name for name in read if np.array_equal(read[name], after[name])] == []
 
 
 def test_accumulated_gradients_are_those_of_the_joined_batch_and_repeat_bit_for_bit() -> None:

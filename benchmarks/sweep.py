@@ -1,0 +1,78 @@
+"""What a run of a sweep costs besides its steps: nine short runs by ``expkit train -m`` in one process.
+
+Usage: python benchmarks/sweep.py [--steps 200]
+
+Prints, for every run of nine (units x learning rate, digits), the seconds from the end of the run before it to its own
+end, those of them that were steps, and the memory of the process at its end; then the median of what is not steps,
+without the first run, which also imports TensorFlow (goal at most 1.5 s), and how memory grows from the third run on,
+which has to be little when sessions and graphs are released.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+GOAL = 1.5
+WORDS = ("network.layers.layer1.units=16,32,64", "optimizer.learning_rate=0.1,0.01,0.001")
+_TRAINING = re.compile(r"expkit\S*: training took ([\d.]+) s$", re.MULTILINE)
+
+
+def resident_megabytes(process: int) -> float:
+    """Return the memory of a process; 0 when it has ended."""
+    try:
+        pages = Path(f"/proc/{process}/statm").read_text().split()[1]
+    except (OSError, IndexError):
+        return 0.0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def finished(folder: Path) -> list[Path]:
+    """Return the runs that are finished, in their order."""
+    states = sorted(folder.glob("sweep/*/run.json"), key=lambda file: int(file.parent.name.split("_")[0]))
+    return [file.parent for file in states if json.loads(file.read_text()).get("status") == "FINISHED"]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=200)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        command = [
+            *(sys.executable, "-m", "expkit", "train", "-m", *WORDS, f"train.steps={given.steps}"),
+            *(f"run.folder={folder}", f"hydra.sweep.dir={folder}/sweep"),
+        ]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=folder)
+        last = time.perf_counter()
+        rows: list[tuple[float, float, float]] = []
+        print(f"{'run':>3}{'seconds':>10}{'training':>10}{'besides':>10}{'MB':>8}")
+        while process.poll() is None or len(finished(folder)) > len(rows):
+            for run in finished(folder)[len(rows) :]:
+                now = time.perf_counter()
+                (training,) = _TRAINING.findall((run / "run.log").read_text())
+                rows.append((now - last, float(training), resident_megabytes(process.pid)))
+                seconds, steps, megabytes = rows[-1]
+                print(f"{len(rows):3}{seconds:10.2f}{steps:10.2f}{seconds - steps:10.2f}{megabytes:8.0f}", flush=True)
+                last = now
+            time.sleep(0.02)
+        if process.returncode != 0 or len(rows) != 9:
+            raise SystemExit(f"{' '.join(command)}\nended with {process.returncode} after {len(rows)} runs")
+    besides = statistics.median(seconds - steps for seconds, steps, _ in rows[1:])
+    growth = [after[2] - before[2] for before, after in itertools.pairwise(rows[2:]) if after[2]]
+    print(f"besides the steps: {besides:.2f} s a run, goal at most {GOAL}")
+    print(f"memory: {statistics.mean(growth):+.1f} MB a run from the third on")
+
+
+if __name__ == "__main__":
+    main()
