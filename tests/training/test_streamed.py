@@ -20,6 +20,7 @@ from expkit.data.sources import Npz
 from expkit.data.stored import Mapped
 from expkit.data.stream import Stream, block_steps
 from expkit.errors import DataError
+from expkit.export.run import freeze_run
 from expkit.rundir import RunFolder
 from expkit.training import executor as executors
 from expkit.training.execution import Execution
@@ -209,12 +210,12 @@ def test_evaluation_reads_only_the_batch_it_works_on(tmp_path: Path, monkeypatch
 
 def test_freezing_reads_only_the_examples_it_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = stored(tmp_path, "streamed")
-    monkeypatch.setattr(experiment, "PARITY_EXAMPLES", 4)
+    monkeypatch.setattr("expkit.export.run.PARITY_EXAMPLES", 4)
     done = run(config, tmp_path / "run")
     assert done.frozen is not None
     data = loaded(config)[1]
     sizes: list[int] = []
     take = Mapped.take
     monkeypatch.setattr(Mapped, "take", lambda self, indices: (sizes.append(len(indices)), take(self, indices))[1])
-    experiment.freeze_run(RunFolder.create(tmp_path / "run", config, []), dataset=data)
+    freeze_run(RunFolder.create(tmp_path / "run", config, []), dataset=data)
     assert set(sizes) == {4}
