@@ -88,7 +88,7 @@ class InferGraph:
 def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: Execution = PLAIN) -> TrainGraph:
     """Build the graph that trains; its session holds the training examples, or is fed blocks of them.
 
-    The order within a step: gradients, clipping, weight decay, optimizer, moving statistics, averages. The steps of one
+    The order within a step: gradients, moving statistics, clipping, weight decay, optimizer, averages. The steps of one
     execution are the iterations of a loop in the graph, which XLA may compile; batches are drawn outside of it.
     """
     train, seed = dataset.parts["train"], config.run.seed
