@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from expkit.config.load import plain_yaml, read
+from expkit.config.load import plain, plain_yaml, read
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, RunError, listed
 
@@ -110,7 +110,7 @@ class RunFolder:
 
 def config_digest(config: Config) -> str:
     """Return a SHA-256 over all of a configuration that changes its numbers or its length."""
-    values = flat(config.model_dump(mode="json", by_alias=True, serialize_as_any=True))
+    values = flat(plain(config))
     kept = {key: value for key, value in values.items() if not key.startswith(_FREE) or key == "train.steps"}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
@@ -151,8 +151,8 @@ def resumable(config: Config) -> RunFolder | None:
 
 
 def _check_same(folder: RunFolder, config: Config) -> None:
-    before = flat(folder.config().model_dump(mode="json", by_alias=True, serialize_as_any=True))
-    now = flat(config.model_dump(mode="json", by_alias=True, serialize_as_any=True))
+    before = flat(plain(folder.config()))
+    now = flat(plain(config))
     problems = [
         Problem(
             key, f"is {now.get(key)!r}, but the run to resume has {before.get(key)!r}; leave it, or start a new run"

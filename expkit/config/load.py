@@ -30,6 +30,7 @@ __all__ = [
     "builtin_conf_behind",
     "compose_plain",
     "load",
+    "plain",
     "plain_yaml",
     "primary_conf",
     "read",
@@ -140,9 +141,14 @@ def read(path: Path) -> Config:
         raise ConfigError(Problem(str(path), f"not a readable configuration: {said(error)}")) from None
 
 
+def plain(config: Config, *, exclude_unset: bool = False) -> Plain:
+    """Return a configuration as plain data; ``exclude_unset`` leaves out the fields that nobody wrote."""
+    return config.model_dump(mode="json", by_alias=True, serialize_as_any=True, exclude_unset=exclude_unset)
+
+
 def plain_yaml(config: Config) -> str:
     """Return a configuration as YAML: every field, also those left at their defaults."""
-    return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json", by_alias=True, serialize_as_any=True)))
+    return OmegaConf.to_yaml(OmegaConf.create(plain(config)))
 
 
 def _compose(overrides: Sequence[str], config_dirs: Sequence[str], *, with_hydra: bool = False) -> DictConfig:

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from expkit.config.load import plain
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
 from expkit.provenance import git_commit, versions
@@ -141,7 +142,7 @@ def _warn(what: str) -> Any:
 
 
 def _params(config: Config) -> dict[str, str]:
-    values = flat(config.model_dump(mode="json", by_alias=True, serialize_as_any=True, exclude_unset=True))
+    values = flat(plain(config, exclude_unset=True))
     return {
         key: value if isinstance(value, str) else json.dumps(value)
         for key, value in values.items()

@@ -99,7 +99,7 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
     most = execution.steps_per_execution
     graph = tf.Graph()
     with graph.as_default():
-        variables = create_variables(spec, config.run.seed)
+        variables = create_variables(spec, seed)
         global_step = tf.train.get_or_create_global_step()
         count = tf.placeholder(tf.int32, (), name="count")
         first = tf.identity(global_step.read_value(), name="step")
@@ -144,14 +144,14 @@ def _step(
     step: Any,
 ) -> tuple[Any, Sums]:
     """Return the operation that does one step, and the statistics of its batches."""
-    trained = [variables[name] for name in spec.trainable]
+    trained = {name: variables[name] for name in spec.trainable}
     count = config.train.gradient_accumulation_steps
 
     def gradients_of(part: Mapping[str, Any], draw: Any) -> tuple[list[Any], Sums]:
         inputs = _network_inputs(spec, part, scaling)
         connection = connect(spec, variables, inputs, training=True, seed=config.run.seed, step=draw)
         loss, sums = _judged(config, connection.outputs, part, penalty(spec, variables))
-        gradients = _gradients(loss, {name: variables[name] for name in spec.trainable})
+        gradients = _gradients(loss, trained)
         with tf.control_dependencies(gradients), tf.control_dependencies([_move_statistics(connection)]):
             return [tf.identity(gradient) for gradient in gradients], sums
 
@@ -166,7 +166,7 @@ def _step(
             added = [total + tf.convert_to_tensor(one) / count for total, one in zip(gradients, more, strict=True)]
             return place + 1, added, tf.nest.map_structure(_add, sums, counted)
 
-        zeros = [tf.zeros(variable.shape, variable.dtype.base_dtype) for variable in trained]
+        zeros = [tf.zeros(variable.shape, variable.dtype.base_dtype) for variable in trained.values()]
         _, gradients, sums = tf.while_loop(
             lambda place, *_: place < count,
             accumulate,
@@ -175,7 +175,7 @@ def _step(
         )
     if config.optimizer.global_clipnorm is not None:
         gradients, _ = tf.clip_by_global_norm(gradients, config.optimizer.global_clipnorm)
-    done = _apply(config.optimizer, config.optimizer.rate(step), list(zip(gradients, trained, strict=True)))
+    done = _apply(config.optimizer, config.optimizer.rate(step), list(zip(gradients, trained.values(), strict=True)))
     if names := averaged_names(config.ema, spec):
         with tf.control_dependencies([done]):
             done = moving_averages(config.ema, variables, names, step)
