@@ -10,7 +10,7 @@ import sys
 import tempfile
 from typing import Any
 
-__all__ = ["is_loaded", "plain_session", "tensorflow_version"]
+__all__ = ["plain_session", "tensorflow_version"]
 
 _tensorflow: Any = None
 
@@ -41,11 +41,6 @@ def _import_quietly(name: str) -> Any:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-
-
-def is_loaded() -> bool:
-    """Return whether TensorFlow has been imported through this module."""
-    return _tensorflow is not None
 
 
 def plain_session(graph: Any) -> Any:
