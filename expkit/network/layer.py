@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ __all__ = [
     "Call",
     "DType",
     "Declaration",
+    "Inputs",
     "Layer",
     "Regularizer",
     "Shape",
@@ -42,6 +43,21 @@ class TensorSpec:
     def __str__(self) -> str:
         sizes = ", ".join("?" if size is None else str(size) for size in ("batch", *self.shape))
         return f"[{sizes}] {self.dtype}"
+
+
+Item = TypeVar("Item")
+
+
+class Inputs(tuple[Item, ...]):
+    """What a layer reads: its inputs in order and, by field, what it names besides (a mask, lengths)."""
+
+    named: Mapping[str, Item]
+
+    def __new__(cls, inputs: Iterable[Item], named: Mapping[str, Item] | None = None) -> Self:
+        """Join inputs and what is read by name."""
+        made = super().__new__(cls, inputs)
+        made.named = dict(named or {})
+        return made
 
 
 class ShapeError(ValueError):
@@ -98,6 +114,8 @@ class Layer(Kind):
     family: ClassVar[str] = "layer"
     arity: ClassVar[tuple[int, int | None]] = (1, 1)
     """Least and most inputs; ``None`` for no limit."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Fields that name a further layer or network input to read, each ``str | None``: found in ``Inputs.named``."""
     xla_is_faster: ClassVar[bool] = True
     """Whether XLA may make training faster on a CPU; it does not for windows over images."""
 
@@ -116,21 +134,26 @@ class Layer(Kind):
     trainable: bool = True
     """Whether training changes the layer's variables."""
 
-    def declare(self, inputs: Sequence[TensorSpec]) -> tuple[Declaration, ...]:
+    def declare(self, inputs: Inputs[TensorSpec]) -> tuple[Declaration, ...]:
         """Return the variables the layer owns, in the order in which they are made."""
         return ()
 
     @abstractmethod
-    def output_spec(self, inputs: Sequence[TensorSpec]) -> TensorSpec:
-        """Return the output's shape and dtype.
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec | Mapping[str, TensorSpec]:
+        """Return the output's shape and dtype; of several outputs each by its name.
+
+        An output is read as ``layer/name``; one named ``""`` is what the layer's own name stands for.
 
         Raises:
             ShapeError: the inputs do not fit.
         """
 
     @abstractmethod
-    def apply(self, variables: Mapping[str, Any], inputs: Sequence[Any], call: Call) -> Any:
-        """Connect the layer: tensors in, given variables (by what the layer calls them), one tensor out."""
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Connect the layer: tensors in, given variables (by what the layer calls them), one tensor out.
+
+        A layer with several outputs returns them by the names of ``output_spec``.
+        """
 
 
 AnyLayer = Annotated[Layer, KindsOf("layer")]
