@@ -45,7 +45,7 @@ ROOMS = (
     ("network.initializers", "network.random", "network.layer", "network.layers", "data.sources", "data.tfrecord"),
     ("training.schedules", "training.optimizers", "training.losses", "training.metrics", "training.execution"),
     ("config",),
-    ("network.unfold", "network.variables", "network.spec"),
+    ("network.unfold", "network.order", "network.variables", "network.spec"),
     ("training.ema", "preflight", "rundir", "network.build", "checkpoints", "data.dataset"),
     ("data.pipeline", "data.stream"),
     ("training.graphs",),

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from expkit.config.schema import NetworkConfig
 from expkit.errors import ConfigError, Problem, did_you_mean, listed
-from expkit.network.layer import Declaration, Layer, ShapeError, TensorSpec
+from expkit.network.layer import Declaration, Inputs, Layer, ShapeError, TensorSpec
 from expkit.network.layers.scope import Scope
-from expkit.network.names import Reuse
-from expkit.network.unfold import Node, unfold
+from expkit.network.names import Reuse, join
+from expkit.network.order import in_order
+from expkit.network.unfold import Node, Source, unfold
 from expkit.network.variables import VariableSpec, VariableTable
 
 __all__ = ["LayerSpec", "NetworkSpec", "network_spec"]
@@ -22,18 +22,25 @@ class LayerSpec:
     """A layer in its place: what it reads, where its variables are, what comes out."""
 
     path: str
-    """Names of the enclosing scopes and the layer, joined by ``/``; also the name of its output tensor."""
+    """Names of the enclosing scopes and the layer, joined by ``/``."""
     layer: Layer
     """As described; not ``trainable`` where an enclosing scope is not."""
     inputs: tuple[str, ...]
-    """Paths of layers, or names of network inputs."""
+    """Paths of the tensors it reads."""
+    named: Mapping[str, str]
+    """Paths of the tensors it reads besides, by the field that names them."""
     scope: str
     """Full name of the variable scope."""
     reuse: Reuse
     """Reuse in force, inherited from enclosing scopes."""
     bindings: Mapping[str, str]
     """Full variable names, by what the layer calls them, in the order in which they are made."""
-    output: TensorSpec
+    outputs: Mapping[str, TensorSpec]
+    """By name; ``""`` is what the layer's own name stands for."""
+
+    def tensor(self, output: str) -> str:
+        """Return the path of an output, which is also the name of its tensor: ``layer`` or ``layer/output``."""
+        return join(self.path, output)
 
 
 @dataclass(frozen=True)
@@ -45,18 +52,14 @@ class NetworkSpec:
     """In an order in which every layer comes after what it reads."""
     variables: Mapping[str, VariableSpec]
     """By full name, in the order in which they are made."""
+    tensors: Mapping[str, TensorSpec]
+    """Network inputs and all outputs of layers, by path."""
     outputs: Mapping[str, str]
-    """Paths of layers, by the output's name."""
+    """Paths of tensors, by the output's name."""
 
     def output_spec(self, name: str) -> TensorSpec:
         """Return the shape and dtype of an output."""
-        return self.tensor(self.outputs[name])
-
-    def tensor(self, path: str) -> TensorSpec:
-        """Return the shape and dtype of a layer's output or a network input."""
-        if path in self.inputs:
-            return self.inputs[path]
-        return next(layer.output for layer in self.layers if layer.path == path)
+        return self.tensors[self.outputs[name]]
 
     @property
     def trainable(self) -> tuple[str, ...]:
@@ -74,65 +77,68 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
     inputs = {name: TensorSpec(item.shape, item.dtype) for name, item in network.inputs.items()}
     table = VariableTable(network.rules)
     tensors: dict[str, TensorSpec] = dict(inputs)
-    layers = []
-    for node in _in_order(nodes, inputs, problems):
-        specs = [tensors[path] for path in node.inputs if path in tensors]
-        if len(specs) < len(node.inputs) or not _arity_fits(node, problems):
+    layers: dict[str, LayerSpec] = {}
+    for node in in_order(nodes, problems):
+        if not (_are_there(node.at, node.reads, layers, tensors, problems) and _arity_fits(node, problems)):
             continue
+        specs = Inputs(
+            (tensors[source.path] for source in node.inputs),
+            {field: tensors[source.path] for field, source in node.named.items()},
+        )
         try:
             output = node.layer.output_spec(specs)
             declared = node.layer.declare(specs)
         except ShapeError as error:
-            sources = ", ".join(f"'{path}' {tensors[path]}" for path in node.inputs)
-            problems.append(Problem(node.at, f"{error}; '{node.path}' reads {sources}"))
+            told = [f"'{source.path}' {tensors[source.path]}" for source in node.inputs]
+            told += [f"{field} '{source.path}' {tensors[source.path]}" for field, source in node.named.items()]
+            problems.append(Problem(node.at, f"{error}; '{node.path}' reads {', '.join(told)}"))
             continue
-        bindings = _bind(node, declared, table, problems)
-        tensors[node.path] = output
-        layer = node.layer.model_copy(update={"trainable": node.trainable})
-        layers.append(LayerSpec(node.path, layer, node.inputs, node.scope, node.reuse, bindings, output))
+        made = LayerSpec(
+            node.path,
+            node.layer.model_copy(update={"trainable": node.trainable}),
+            tuple(source.path for source in node.inputs),
+            {field: source.path for field, source in node.named.items()},
+            node.scope,
+            node.reuse,
+            _bind(node, declared, table, problems),
+            {"": output} if isinstance(output, TensorSpec) else dict(output),
+        )
+        layers[node.path] = made
+        tensors |= {made.tensor(name): item for name, item in made.outputs.items()}
+    _are_there("network.outputs", outputs.items(), layers, tensors, problems)
     problems += table.bad_rules()
+    paths = {name: source.path for name, source in outputs.items()}
+    spec = NetworkSpec(inputs, tuple(layers.values()), table.variables, tensors, paths)
     if not problems:  # What is unused can be told only of a network that is whole.
         problems += table.unused_rules()
-        problems += _unused_names(network, layers)
-        problems += _name_clashes(network, nodes, table, outputs)
+        problems += _unused_names(network, spec)
+        problems += _name_clashes(nodes, layers, spec)
     if problems:
         raise ConfigError(*problems)
-    return NetworkSpec(inputs, tuple(layers), table.variables, outputs)
+    return spec
 
 
-def _in_order(nodes: list[Node], inputs: Mapping[str, TensorSpec], problems: list[Problem]) -> Iterator[Node]:
-    """Yield nodes so that each comes after what it reads, otherwise as written; a cycle becomes a problem."""
-    place = {node.path: i for i, node in enumerate(nodes)}
-    waiting = {node.path: sum(path in place for path in set(node.inputs)) for node in nodes}
-    readers: dict[str, list[str]] = {}
-    for node in nodes:
-        for path in set(node.inputs):
-            readers.setdefault(path, []).append(node.path)
-    ready = [place[path] for path, count in waiting.items() if count == 0]
-    heapq.heapify(ready)
-    while ready:
-        node = nodes[heapq.heappop(ready)]
-        yield node
-        del waiting[node.path]
-        for path in readers.get(node.path, ()):
-            waiting[path] -= 1
-            if waiting[path] == 0:
-                heapq.heappush(ready, place[path])
-    if waiting:
-        cycle = _cycle(next(iter(waiting)), {node.path: node.inputs for node in nodes}, waiting)
-        node = nodes[place[cycle[0]]]
-        problems.append(
-            Problem(f"{node.at}.input", f"these layers read each other in a cycle: {' <- '.join([*cycle, cycle[0]])}")
-        )
-
-
-def _cycle(start: str, reads: Mapping[str, tuple[str, ...]], waiting: Mapping[str, int]) -> list[str]:
-    walked = [start]
-    while True:
-        following = next(path for path in reads[walked[-1]] if path in waiting)
-        if following in walked:
-            return walked[walked.index(following) :]
-        walked.append(following)
+def _are_there(
+    at: str,
+    reads: Iterable[tuple[str, Source]],
+    layers: Mapping[str, LayerSpec],
+    tensors: Mapping[str, TensorSpec],
+    problems: list[Problem],
+) -> bool:
+    """Return whether all that is read is known; what a layer that is sound does not have becomes a problem."""
+    missing = [(field, source) for field, source in reads if source.path not in tensors]
+    for field, source in missing:
+        if source.layer not in layers:
+            continue
+        made = layers[source.layer]
+        allowed = [made.tensor(output) for output in made.outputs]
+        if source.output:
+            near = did_you_mean(source.output, made.outputs) or ";"
+            message = f"layer '{made.path}' has no output '{source.output}'{near} allowed: {listed(allowed)}"
+        else:
+            message = f"layer '{made.path}' has several outputs and none of its own name; name one: {listed(allowed)}"
+        problems.append(Problem(f"{at}.{field}", message))
+    return not missing
 
 
 def _arity_fits(node: Node, problems: list[Problem]) -> bool:
@@ -142,7 +148,10 @@ def _arity_fits(node: Node, problems: list[Problem]) -> bool:
         return True
     wanted = f"{least} input" + ("s" if least > 1 else "") + (" or more" if most is None else "")
     problems.append(
-        Problem(f"{node.at}.input", f"kind '{node.layer.kind}' needs {wanted}, got {count} ({listed(node.inputs)})")
+        Problem(
+            f"{node.at}.input",
+            f"kind '{node.layer.kind}' needs {wanted}, got {count} ({listed(source.path for source in node.inputs)})",
+        )
     )
     return False
 
@@ -180,10 +189,10 @@ def _bind(
     return bindings
 
 
-def _unused_names(network: NetworkConfig, layers: list[LayerSpec]) -> Iterator[Problem]:
+def _unused_names(network: NetworkConfig, spec: NetworkSpec) -> Iterator[Problem]:
     """Yield a problem for every name under ``variables`` of the network or a scope that no layer there declares."""
     for at, path, naming in (("network", "", network.variables), *_scope_names(network.layers, "network.layers", "")):
-        known = sorted({name for layer in layers if layer.path.startswith(path) for name in layer.bindings})
+        known = sorted({name for layer in spec.layers if layer.path.startswith(path) for name in layer.bindings})
         for name in naming:
             if name not in known:
                 near = did_you_mean(name, known) or ";"
@@ -199,22 +208,20 @@ def _scope_names(layers: Mapping[str, Layer], at: str, path: str) -> Iterator[tu
             yield from _scope_names(layer.layers, f"{at}.{name}.layers", f"{path}{name}/")
 
 
-def _name_clashes(
-    network: NetworkConfig, nodes: list[Node], table: VariableTable, outputs: Mapping[str, str]
-) -> Iterator[Problem]:
-    paths = {node.path for node in nodes}
-    for name in network.inputs:
-        if name in table.variables:
+def _name_clashes(nodes: list[Node], layers: Mapping[str, LayerSpec], spec: NetworkSpec) -> Iterator[Problem]:
+    for name in spec.inputs:
+        if name in spec.variables:
             yield Problem(
                 f"network.inputs.{name}", f"the input and a variable would both be named '{name}'; rename one"
             )
     for node in nodes:
-        if node.path in table.variables:
-            yield Problem(
-                node.at, f"the layer's output tensor and a variable would both be named '{node.path}'; rename one"
-            )
-    for name, path in outputs.items():
-        if name in table.variables or name in network.inputs or (name in paths and name != path):
+        for path in map(layers[node.path].tensor, layers[node.path].outputs):
+            if path in spec.variables:
+                yield Problem(
+                    node.at, f"the layer's output tensor and a variable would both be named '{path}'; rename one"
+                )
+    for name, path in spec.outputs.items():
+        if name in spec.variables or (name in spec.tensors and name != path) or name in spec.inputs:
             yield Problem(
                 f"network.outputs.{name}",
                 f"'{name}' already names an input, a layer or a variable; call the output otherwise",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from expkit.config.schema import NetworkConfig
 from expkit.errors import Problem, did_you_mean, listed
@@ -11,7 +12,19 @@ from expkit.network.layer import Layer
 from expkit.network.layers.scope import Scope
 from expkit.network.names import NAME_RULE, Reuse, absolute, inherit, is_name, is_path, join
 
-__all__ = ["Node", "unfold"]
+__all__ = ["Node", "Source", "unfold"]
+
+
+class Source(NamedTuple):
+    """What is read: a layer or a network input by its path, and which of its outputs."""
+
+    layer: str
+    output: str = ""
+
+    @property
+    def path(self) -> str:
+        """The path of the tensor."""
+        return join(self.layer, self.output)
 
 
 @dataclass(frozen=True)
@@ -22,7 +35,9 @@ class Node:
     """Path in the configuration."""
     path: str
     layer: Layer
-    inputs: tuple[str, ...]
+    inputs: tuple[Source, ...]
+    named: Mapping[str, Source]
+    """What it reads besides, by the field that names it."""
     scope: str
     reuse: Reuse
     naming: Mapping[str, str]
@@ -32,6 +47,11 @@ class Node:
     def variable_name(self, name: str) -> str:
         """Return the full name of the variable that the layer calls ``name``."""
         return join(self.scope, self.naming.get(name, name))
+
+    @property
+    def reads(self) -> tuple[tuple[str, Source], ...]:
+        """All it reads, each with the field that says so."""
+        return (*(("input", source) for source in self.inputs), *self.named.items())
 
 
 @dataclass(frozen=True)
@@ -44,29 +64,30 @@ class _Place:
     reuse: Reuse
     naming: Mapping[str, str]
     trainable: bool
-    inputs: tuple[str, ...] | None
+    inputs: tuple[Source, ...] | None
     """What the first layer reads: layers or network inputs; ``None`` where it has to say."""
 
 
-def unfold(network: NetworkConfig) -> tuple[list[Node], dict[str, str], list[Problem]]:
-    """Return all layers but scopes in the order written, the outputs' layers, and every mistake in names."""
+def unfold(network: NetworkConfig) -> tuple[list[Node], dict[str, Source], list[Problem]]:
+    """Return all layers but scopes in the order written, what the outputs are, and every mistake in names."""
     problems = list(_bad_names(network))
-    inputs = tuple(network.inputs) if len(network.inputs) == 1 else None
+    inputs = tuple(map(Source, network.inputs)) if len(network.inputs) == 1 else None
     root = _Place("network.layers", "", "", "false", network.variables, True, inputs)
     known: dict[str, Layer] = {}
     _collect(network.layers, "", known)
     for name in network.inputs:
         if name in known:
             problems.append(Problem(f"network.inputs.{name}", f"a layer is called '{name}' too; rename one"))
-    nodes = list(_walk(network.layers, root, _Names(known, tuple(network.inputs), problems), problems))
+    names = _Names(known, tuple(network.inputs), problems)
+    nodes = list(_walk(network.layers, root, names, problems))
     outputs = {}
     for name, layer in network.outputs.items():
-        path = _output_of(layer, known)
-        if layer not in known:
+        found, source = names.inside("", layer)
+        if not found:
             near = did_you_mean(layer, known) or ";"
             problems.append(Problem(f"network.outputs.{name}", f"no layer '{layer}'{near} allowed: {listed(known)}"))
-        elif path is not None:
-            outputs[name] = path
+        elif source is not None:
+            outputs[name] = source
     return nodes, outputs, problems
 
 
@@ -77,15 +98,6 @@ def _collect(layers: Mapping[str, Layer], prefix: str, known: dict[str, Layer]) 
             _collect(layer.layers, join(prefix, name), known)
 
 
-def _output_of(path: str, known: Mapping[str, Layer]) -> str | None:
-    """Return the layer behind a path, going into scopes; ``None`` when there is none."""
-    layer = known.get(path)
-    while isinstance(layer, Scope):
-        path = join(path, layer.output or next(reversed(layer.layers)))
-        layer = known.get(path)
-    return path if layer is not None else None
-
-
 @dataclass(frozen=True)
 class _Names:
     """All layers and inputs, to resolve what a layer says it reads."""
@@ -94,20 +106,41 @@ class _Names:
     inputs: tuple[str, ...]
     problems: list[Problem]
 
-    def resolve(self, name: str, inside: str, at: str) -> str | None:
-        """Return what ``name`` means within the scope ``inside``: the nearest enclosing one that knows it wins."""
-        scope = inside
+    def inside(self, scope: str, name: str) -> tuple[bool, Source | None]:
+        """Return whether a scope holds a layer, or a layer's output, of that name; and what it comes down to.
+
+        It comes down to nothing where a scope names an output that it does not have, which is told there.
+        """
+        path = join(scope, name)
+        if path in self.known:
+            return True, self.output_of(path)
+        layer, _, output = path.rpartition("/")
+        if layer in self.known and not isinstance(self.known[layer], Scope) and len(layer) > len(scope):
+            return True, Source(layer, output)
+        return False, None
+
+    def output_of(self, path: str) -> Source | None:
+        """Return what a layer's own name stands for: of a scope, the layer inside that is its output."""
+        layer = self.known[path]
+        if not isinstance(layer, Scope):
+            return Source(path)
+        return self.inside(path, layer.output or next(reversed(layer.layers)))[1]
+
+    def resolve(self, name: str, scope: str, at: str) -> Source | None:
+        """Return what ``name`` means within ``scope``: the nearest enclosing scope that knows it wins."""
+        inside = scope
         while True:
-            if (path := join(scope, name)) in self.known:
-                return _output_of(path, self.known)
-            if not scope:
+            found, source = self.inside(inside, name)
+            if found:
+                return source
+            if not inside:
                 break
-            scope = scope.rpartition("/")[0]
+            inside = inside.rpartition("/")[0]
         if name in self.inputs:
-            return name
+            return Source(name)
         allowed = [*self.inputs, *self.known]
         near = did_you_mean(name, allowed) or ";"
-        self.problems.append(Problem(f"{at}.input", f"no layer or input '{name}'{near} allowed: {listed(allowed, 40)}"))
+        self.problems.append(Problem(at, f"no layer or input '{name}'{near} allowed: {listed(allowed, 40)}"))
         return None
 
 
@@ -122,7 +155,7 @@ def _walk(layers: Mapping[str, Layer], place: _Place, names: _Names, problems: l
         reuse = inherit(place.reuse, own, from_root=from_root)
         naming = {**place.naming, **layer.variables}
         trainable = place.trainable and layer.trainable
-        output = _output_of(path, names.known)
+        output = names.output_of(path)
         if isinstance(layer, Scope):
             for field in ("initializer", "regularizer"):
                 if getattr(layer, field):
@@ -136,14 +169,16 @@ def _walk(layers: Mapping[str, Layer], place: _Place, names: _Names, problems: l
                 )
             inner = _Place(f"{at}.layers", path, scope, reuse, naming, trainable, inputs)
             yield from _walk(layer.layers, inner, names, problems)
-        elif inputs is not None:
-            yield Node(at, path, layer, inputs, scope, reuse, naming, trainable)
+        else:
+            named = _named(layer, at, place, names)
+            if inputs is not None and named is not None:
+                yield Node(at, path, layer, inputs, named, scope, reuse, naming, trainable)
         before = (output,) if output is not None else None
 
 
 def _inputs(
-    layer: Layer, at: str, place: _Place, before: tuple[str, ...] | None, names: _Names
-) -> tuple[str, ...] | None:
+    layer: Layer, at: str, place: _Place, before: tuple[Source, ...] | None, names: _Names
+) -> tuple[Source, ...] | None:
     """Return what a layer reads; ``None`` when that is not known, for which there is a problem already."""
     if layer.input is None:
         if before is None and place.inputs is None and not isinstance(layer, Scope):
@@ -154,8 +189,15 @@ def _inputs(
             )
         return before
     asked = (layer.input,) if isinstance(layer.input, str) else layer.input
-    found = [names.resolve(name, place.path, at) for name in asked]
-    return None if None in found else tuple(path for path in found if path is not None)
+    found = [names.resolve(name, place.path, f"{at}.input") for name in asked]
+    return None if None in found else tuple(source for source in found if source is not None)
+
+
+def _named(layer: Layer, at: str, place: _Place, names: _Names) -> dict[str, Source] | None:
+    """Return what a layer reads by name; ``None`` when that is not known, for which there is a problem already."""
+    asked = {field: getattr(layer, field) for field in layer.reads if getattr(layer, field) is not None}
+    found = {field: names.resolve(name, place.path, f"{at}.{field}") for field, name in asked.items()}
+    return None if None in found.values() else {field: source for field, source in found.items() if source is not None}
 
 
 def _bad_names(network: NetworkConfig) -> Iterator[Problem]:
