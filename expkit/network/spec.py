@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 from expkit.config.schema import NetworkConfig
 from expkit.errors import ConfigError, Problem, did_you_mean, listed
+from expkit.network.expand import Part
 from expkit.network.layer import Declaration, Inputs, Layer, ShapeError, TensorSpec
-from expkit.network.layers.scope import Scope
+from expkit.network.lookup import Source
 from expkit.network.names import Reuse, join
 from expkit.network.order import in_order
-from expkit.network.unfold import Node, Source, unfold
+from expkit.network.unfold import Node, unfold
 from expkit.network.variables import VariableSpec, VariableTable
 
 __all__ = ["LayerSpec", "NetworkSpec", "network_spec"]
@@ -73,13 +74,15 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
     Raises:
         ConfigError: with every mistake found.
     """
-    nodes, outputs, problems = unfold(network)
+    problems: list[Problem] = []
+    unfolded = unfold(network, problems)
     inputs = {name: TensorSpec(item.shape, item.dtype) for name, item in network.inputs.items()}
     table = VariableTable(network.rules)
     tensors: dict[str, TensorSpec] = dict(inputs)
     layers: dict[str, LayerSpec] = {}
-    for node in in_order(nodes, problems):
-        if not (_are_there(node.at, node.reads, layers, tensors, problems) and _arity_fits(node, problems)):
+    for node in in_order(unfolded.nodes, problems):
+        reads = [(f"{node.at}.{field}", source) for field, source in node.reads]
+        if not (_are_there(reads, layers, tensors, problems) and _arity_fits(node, problems)):
             continue
         specs = Inputs(
             (tensors[source.path] for source in node.inputs),
@@ -105,29 +108,29 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
         )
         layers[node.path] = made
         tensors |= {made.tensor(name): item for name, item in made.outputs.items()}
-    _are_there("network.outputs", outputs.items(), layers, tensors, problems)
+    outputs = [(f"network.outputs.{name}", source) for name, source in unfolded.outputs.items()]
+    _are_there([*unfolded.promised, *outputs], layers, tensors, problems)
     problems += table.bad_rules()
-    paths = {name: source.path for name, source in outputs.items()}
+    paths = {name: source.path for name, source in unfolded.outputs.items()}
     spec = NetworkSpec(inputs, tuple(layers.values()), table.variables, tensors, paths)
     if not problems:  # What is unused can be told only of a network that is whole.
         problems += table.unused_rules()
-        problems += _unused_names(network, spec)
-        problems += _name_clashes(nodes, layers, spec)
+        problems += _unused_names(network, unfolded.scopes, spec)
+        problems += _name_clashes(unfolded.nodes, layers, spec)
     if problems:
-        raise ConfigError(*problems)
+        raise ConfigError(*_summed_up(problems))
     return spec
 
 
 def _are_there(
-    at: str,
     reads: Iterable[tuple[str, Source]],
     layers: Mapping[str, LayerSpec],
     tensors: Mapping[str, TensorSpec],
     problems: list[Problem],
 ) -> bool:
     """Return whether all that is read is known; what a layer that is sound does not have becomes a problem."""
-    missing = [(field, source) for field, source in reads if source.path not in tensors]
-    for field, source in missing:
+    missing = [(at, source) for at, source in reads if source.path not in tensors]
+    for at, source in missing:
         if source.layer not in layers:
             continue
         made = layers[source.layer]
@@ -137,7 +140,7 @@ def _are_there(
             message = f"layer '{made.path}' has no output '{source.output}'{near} allowed: {listed(allowed)}"
         else:
             message = f"layer '{made.path}' has several outputs and none of its own name; name one: {listed(allowed)}"
-        problems.append(Problem(f"{at}.{field}", message))
+        problems.append(Problem(at, message))
     return not missing
 
 
@@ -189,9 +192,13 @@ def _bind(
     return bindings
 
 
-def _unused_names(network: NetworkConfig, spec: NetworkSpec) -> Iterator[Problem]:
+def _unused_names(network: NetworkConfig, scopes: Mapping[str, Part], spec: NetworkSpec) -> Iterator[Problem]:
     """Yield a problem for every name under ``variables`` of the network or a scope that no layer there declares."""
-    for at, path, naming in (("network", "", network.variables), *_scope_names(network.layers, "network.layers", "")):
+    namings = [("network", "", network.variables)]
+    namings += [(part.at, f"{path}/", part.layer.variables) for path, part in scopes.items()]
+    for at, path, naming in namings:
+        if not naming:
+            continue
         known = sorted({name for layer in spec.layers if layer.path.startswith(path) for name in layer.bindings})
         for name in naming:
             if name not in known:
@@ -201,14 +208,22 @@ def _unused_names(network: NetworkConfig, spec: NetworkSpec) -> Iterator[Problem
                 )
 
 
-def _scope_names(layers: Mapping[str, Layer], at: str, path: str) -> Iterator[tuple[str, str, Mapping[str, str]]]:
-    for name, layer in layers.items():
-        if isinstance(layer, Scope):
-            yield f"{at}.{name}", f"{path}{name}/", layer.variables
-            yield from _scope_names(layer.layers, f"{at}.{name}.layers", f"{path}{name}/")
+def _summed_up(problems: list[Problem]) -> list[Problem]:
+    """Return the problems, of many at one place the first: repetitions and uses of a block repeat their mistakes."""
+    by_place: dict[str, list[str]] = {}
+    for problem in problems:
+        messages = by_place.setdefault(problem.path, [])
+        if problem.message not in messages:
+            messages.append(problem.message)
+    told = []
+    for at, messages in by_place.items():
+        if len(messages) > 2:
+            messages = [f"{messages[0]} (and {len(messages) - 1} more here)"]
+        told += [Problem(at, message) for message in messages]
+    return told
 
 
-def _name_clashes(nodes: list[Node], layers: Mapping[str, LayerSpec], spec: NetworkSpec) -> Iterator[Problem]:
+def _name_clashes(nodes: Iterable[Node], layers: Mapping[str, LayerSpec], spec: NetworkSpec) -> Iterator[Problem]:
     for name in spec.inputs:
         if name in spec.variables:
             yield Problem(

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from expkit.config.schema import NetworkConfig
 from expkit.errors import Problem, did_you_mean, listed
+from expkit.network.expand import Inside, Part, expand
 from expkit.network.layer import Layer
-from expkit.network.layers.scope import Scope
-from expkit.network.names import NAME_RULE, Reuse, absolute, inherit, is_name, is_path, join
+from expkit.network.layers.scope import Nest, Scope
+from expkit.network.lookup import Names, Source
+from expkit.network.names import Reuse, absolute, inherit, join
+from expkit.network.wellformed import bad_names
 
-__all__ = ["Node", "Source", "unfold"]
-
-
-class Source(NamedTuple):
-    """What is read: a layer or a network input by its path, and which of its outputs."""
-
-    layer: str
-    output: str = ""
-
-    @property
-    def path(self) -> str:
-        """The path of the tensor."""
-        return join(self.layer, self.output)
+__all__ = ["Node", "Unfolded", "unfold"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +23,8 @@ class Node:
 
     at: str
     """Path in the configuration."""
+    connected: str
+    """Path of the layer that connects the outermost block around it; ``at`` where there is none."""
     path: str
     layer: Layer
     inputs: tuple[Source, ...]
@@ -55,175 +47,130 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Unfolded:
+    """A network with its names resolved."""
+
+    nodes: tuple[Node, ...]
+    """All layers but scopes, in the order written."""
+    scopes: Mapping[str, Part]
+    """Scopes and blocks, by path."""
+    promised: tuple[tuple[str, Source], ...]
+    """What scopes call their outputs, each with its path in the configuration."""
+    outputs: Mapping[str, Source]
+
+
+@dataclass(frozen=True)
 class _Place:
     """What a layer inherits from where it stands."""
 
-    at: str
     path: str
     scope: str
     reuse: Reuse
     naming: Mapping[str, str]
     trainable: bool
     inputs: tuple[Source, ...] | None
-    """What the first layer reads: layers or network inputs; ``None`` where it has to say."""
+    """What the first layer reads: layers or network inputs; ``None`` where that is not known."""
+    must_say: bool
+    """Whether it is not known because there are several network inputs."""
 
 
-def unfold(network: NetworkConfig) -> tuple[list[Node], dict[str, Source], list[Problem]]:
-    """Return all layers but scopes in the order written, what the outputs are, and every mistake in names."""
-    problems = list(_bad_names(network))
+def unfold(network: NetworkConfig, problems: list[Problem]) -> Unfolded:
+    """Return all layers with their names resolved; every mistake in names becomes a problem."""
+    layers = expand(network, problems)
+    problems += bad_names(network, layers)
     inputs = tuple(map(Source, network.inputs)) if len(network.inputs) == 1 else None
-    root = _Place("network.layers", "", "", "false", network.variables, True, inputs)
-    known: dict[str, Layer] = {}
-    _collect(network.layers, "", known)
-    for name in network.inputs:
-        if name in known:
-            problems.append(Problem(f"network.inputs.{name}", f"a layer is called '{name}' too; rename one"))
-    names = _Names(known, tuple(network.inputs), problems)
-    nodes = list(_walk(network.layers, root, names, problems))
+    root = _Place("", "", "false", network.variables, True, inputs, inputs is None)
+    names = Names(layers, tuple(network.inputs), problems)
+    nodes = tuple(_walk(layers, root, names, problems))
+    scopes = {path: part for path, part in names.layers.items() if part.inside is not None}
+    promised = [found for path, part in scopes.items() for found in _promised(path, part, names, problems)]
     outputs = {}
     for name, layer in network.outputs.items():
         found, source = names.inside("", layer)
         if not found:
-            near = did_you_mean(layer, known) or ";"
-            problems.append(Problem(f"network.outputs.{name}", f"no layer '{layer}'{near} allowed: {listed(known)}"))
+            near = did_you_mean(layer, names.layers) or ";"
+            problems.append(
+                Problem(f"network.outputs.{name}", f"no layer '{layer}'{near} allowed: {listed(names.layers)}")
+            )
         elif source is not None:
             outputs[name] = source
-    return nodes, outputs, problems
+    return Unfolded(nodes, scopes, tuple(promised), outputs)
 
 
-def _collect(layers: Mapping[str, Layer], prefix: str, known: dict[str, Layer]) -> None:
-    for name, layer in layers.items():
-        known[join(prefix, name)] = layer
-        if isinstance(layer, Scope):
-            _collect(layer.layers, join(prefix, name), known)
+def _promised(path: str, part: Part, names: Names, problems: list[Problem]) -> Iterator[tuple[str, Source]]:
+    """Yield what a scope calls its outputs; a name of no layer inside becomes a problem."""
+    assert part.inside is not None
+    inside = part.inside
+    own = {f"{inside.at}.output": inside.output} if inside.output is not None else {}
+    for at, name in {**own, **{f"{inside.at}.outputs.{key}": name for key, name in inside.outputs.items()}}.items():
+        found, source = names.inside(path, name)
+        if not found:
+            near = did_you_mean(name, inside.parts) or ";"
+            problems.append(Problem(at, f"no layer '{name}' inside{near} allowed: {listed(inside.parts)}"))
+        elif source is not None:
+            yield at, source
 
 
-@dataclass(frozen=True)
-class _Names:
-    """All layers and inputs, to resolve what a layer says it reads."""
-
-    known: Mapping[str, Layer]
-    inputs: tuple[str, ...]
-    problems: list[Problem]
-
-    def inside(self, scope: str, name: str) -> tuple[bool, Source | None]:
-        """Return whether a scope holds a layer, or a layer's output, of that name; and what it comes down to.
-
-        It comes down to nothing where a scope names an output that it does not have, which is told there.
-        """
-        path = join(scope, name)
-        if path in self.known:
-            return True, self.output_of(path)
-        layer, _, output = path.rpartition("/")
-        if layer in self.known and not isinstance(self.known[layer], Scope) and len(layer) > len(scope):
-            return True, Source(layer, output)
-        return False, None
-
-    def output_of(self, path: str) -> Source | None:
-        """Return what a layer's own name stands for: of a scope, the layer inside that is its output."""
-        layer = self.known[path]
-        if not isinstance(layer, Scope):
-            return Source(path)
-        return self.inside(path, layer.output or next(reversed(layer.layers)))[1]
-
-    def resolve(self, name: str, scope: str, at: str) -> Source | None:
-        """Return what ``name`` means within ``scope``: the nearest enclosing scope that knows it wins."""
-        inside = scope
-        while True:
-            found, source = self.inside(inside, name)
-            if found:
-                return source
-            if not inside:
-                break
-            inside = inside.rpartition("/")[0]
-        if name in self.inputs:
-            return Source(name)
-        allowed = [*self.inputs, *self.known]
-        near = did_you_mean(name, allowed) or ";"
-        self.problems.append(Problem(at, f"no layer or input '{name}'{near} allowed: {listed(allowed, 40)}"))
-        return None
-
-
-def _walk(layers: Mapping[str, Layer], place: _Place, names: _Names, problems: list[Problem]) -> Iterator[Node]:
-    before = place.inputs
-    for key, layer in layers.items():
-        at, path = f"{place.at}.{key}", join(place.path, key)
-        inputs = _inputs(layer, at, place, before, names)
+def _walk(layers: Inside, place: _Place, names: Names, problems: list[Problem]) -> Iterator[Node]:
+    before, must_say = place.inputs, place.must_say
+    for key, part in layers.parts.items():
+        layer, path = part.layer, join(place.path, key)
+        given = layer if isinstance(layer, Nest) and layer.inputs else None
+        must_say = must_say and layer.input is None and given is None and layer.arity[1] != 0
+        if must_say and not isinstance(layer, Scope):
+            allowed = listed(names.inputs)
+            message = f"missing: there are several inputs; say which one to read: {allowed}"
+            problems.append(Problem(f"{part.at}.input", message))
+            must_say = False
+        inputs = _given(part, given, path, place, names) if given else _inputs(part, place, before, names)
         scope = absolute(place.scope, key if layer.scope is None else layer.scope)
         own: Reuse = "auto" if layer.reuse == "auto" else "true" if layer.reuse else "false"
         from_root = layer.scope is not None and layer.scope.startswith("/")
         reuse = inherit(place.reuse, own, from_root=from_root)
         naming = {**place.naming, **layer.variables}
         trainable = place.trainable and layer.trainable
-        output = names.output_of(path)
-        if isinstance(layer, Scope):
-            for field in ("initializer", "regularizer"):
-                if getattr(layer, field):
-                    problems.append(
-                        Problem(f"{at}.{field}", "a scope owns no variables; give it to a layer, or to network.rules")
-                    )
-            if output is None:
-                near = did_you_mean(str(layer.output), layer.layers) or ";"
-                problems.append(
-                    Problem(f"{at}.output", f"no layer '{layer.output}' inside{near} allowed: {listed(layer.layers)}")
-                )
-            inner = _Place(f"{at}.layers", path, scope, reuse, naming, trainable, inputs)
-            yield from _walk(layer.layers, inner, names, problems)
+        if part.inside is not None:
+            problems += _owned_by_scope(part)
+            inner = _Place(path, scope, reuse, naming, trainable, inputs, must_say)
+            yield from _walk(part.inside, inner, names, problems)
         else:
-            named = _named(layer, at, place, names)
+            named = _named(part, place, names)
             if inputs is not None and named is not None:
-                yield Node(at, path, layer, inputs, named, scope, reuse, naming, trainable)
-        before = (output,) if output is not None else None
+                yield Node(part.at, part.connected, path, layer, inputs, named, scope, reuse, naming, trainable)
+        output = names.output_of(path)
+        before, must_say = (output,) if output is not None else None, False
 
 
-def _inputs(
-    layer: Layer, at: str, place: _Place, before: tuple[Source, ...] | None, names: _Names
-) -> tuple[Source, ...] | None:
+def _owned_by_scope(part: Part) -> Iterator[Problem]:
+    for field in ("initializer", "regularizer"):
+        if getattr(part.layer, field):
+            yield Problem(f"{part.at}.{field}", "a scope owns no variables; give it to a layer, or to network.rules")
+
+
+def _inputs(part: Part, place: _Place, before: tuple[Source, ...] | None, names: Names) -> tuple[Source, ...] | None:
     """Return what a layer reads; ``None`` when that is not known, for which there is a problem already."""
+    layer = part.layer
     if layer.input is None:
-        if before is None and place.inputs is None and not isinstance(layer, Scope):
-            names.problems.append(
-                Problem(
-                    f"{at}.input", f"missing: there are several inputs; say which one to read: {listed(names.inputs)}"
-                )
-            )
-        return before
+        return () if layer.arity[1] == 0 else before
     asked = (layer.input,) if isinstance(layer.input, str) else layer.input
-    found = [names.resolve(name, place.path, f"{at}.input") for name in asked]
+    found = [names.resolve(name, place.path, f"{part.at}.input") for name in asked]
     return None if None in found else tuple(source for source in found if source is not None)
 
 
-def _named(layer: Layer, at: str, place: _Place, names: _Names) -> dict[str, Source] | None:
+def _given(part: Part, layer: Nest, path: str, place: _Place, names: Names) -> tuple[Source, ...] | None:
+    """Let the layers inside a scope know its inputs by name; return what the first of them reads."""
+    given = {name: names.resolve(read, place.path, f"{part.at}.inputs.{name}") for name, read in layer.inputs.items()}
+    names.give(path, given)
+    first = next(iter(given.values()))
+    return None if first is None else (first,)
+
+
+def _named(part: Part, place: _Place, names: Names) -> dict[str, Source] | None:
     """Return what a layer reads by name; ``None`` when that is not known, for which there is a problem already."""
-    asked = {field: getattr(layer, field) for field in layer.reads if getattr(layer, field) is not None}
-    found = {field: names.resolve(name, place.path, f"{at}.{field}") for field, name in asked.items()}
+    fields = {field: getattr(part.layer, field) for field in part.layer.reads}
+    found = {
+        field: names.resolve(name, place.path, f"{part.at}.{field}")
+        for field, name in fields.items()
+        if name is not None
+    }
     return None if None in found.values() else {field: source for field, source in found.items() if source is not None}
-
-
-def _bad_names(network: NetworkConfig) -> Iterator[Problem]:
-    for name in network.inputs:
-        if not is_name(name):
-            yield Problem(f"network.inputs.{name}", f"'{name}' is no name; allowed: {NAME_RULE}")
-    for name in network.outputs:
-        if not is_name(name):
-            yield Problem(f"network.outputs.{name}", f"'{name}' is no name; allowed: {NAME_RULE}")
-    yield from _bad_variable_names(network.variables, "network")
-    yield from _bad_layer_names(network.layers, "network.layers")
-
-
-def _bad_layer_names(layers: Mapping[str, Layer], at: str) -> Iterator[Problem]:
-    for name, layer in layers.items():
-        if not is_name(name):
-            yield Problem(f"{at}.{name}", f"'{name}' is no name; allowed: {NAME_RULE}")
-        scope = (layer.scope or "").removeprefix("/")
-        if scope and not is_path(scope):
-            yield Problem(f"{at}.{name}.scope", f"'{layer.scope}' is no scope; allowed between slashes: {NAME_RULE}")
-        yield from _bad_variable_names(layer.variables, f"{at}.{name}")
-        if isinstance(layer, Scope):
-            yield from _bad_layer_names(layer.layers, f"{at}.{name}.layers")
-
-
-def _bad_variable_names(naming: Mapping[str, str], at: str) -> Iterator[Problem]:
-    for name, own in naming.items():
-        if not is_path(own):
-            yield Problem(f"{at}.variables.{name}", f"'{own}' is no name; allowed between slashes: {NAME_RULE}")

@@ -56,7 +56,7 @@ class VariableTable:
         existing = self.variables.get(name)
         if existing is None:
             if node.reuse == "true":
-                problems.append(Problem(f"{node.at}.reuse", self._no_variable(name)))
+                problems.append(Problem(f"{node.connected}.reuse", self._no_variable(name)))
             elif clash := self._clash(name):
                 problems.append(Problem(node.at, clash))
             self.variables[name] = self._ruled(
@@ -108,7 +108,7 @@ class VariableTable:
         maker = existing.layers[0]
         if node.reuse == "false":
             yield Problem(
-                f"{node.at}.reuse",
+                f"{node.connected}.reuse",
                 f"layer '{node.path}' would make variable '{existing.name}', which layer '{maker}' already made; "
                 "to share it set reuse: true, otherwise give the layer another scope",
             )
