@@ -16,8 +16,11 @@ from conftest import Finished
 
 LAYER_FIELDS = "kind, input, scope, reuse, variables, initializer, regularizer, trainable"
 KINDS = (
-    "conv2d, dense, embedding, concat, add, multiply, activation, dropout, batch_norm, max_pool, average_pool, scope, "
-    "flatten, reshape"
+    "attention, conv1d, conv2d, conv3d, dense, depthwise_conv2d, separable_conv2d, embedding, one_hot, "
+    "position_embedding, position_encoding, layer_norm, group_norm, rms_norm, local_response_norm, concat, stack, "
+    "add, subtract, multiply, average, maximum, minimum, activation, dropout, gaussian_noise, batch_norm, slice, "
+    "crop, split, gather, max_pool, average_pool, global_average_pool, global_max_pool, dot, matmul, lstm, gru, "
+    "scope, block, flatten, reshape, transpose, cast, pad, resize, reduce, conv2d_transpose"
 )
 
 # The overrides, and every line that is said of them.
@@ -44,7 +47,8 @@ CONFIGURATIONS = {
         ["network=digits_cnn", "network.layers.features.layers.conv1.filter=3"],
         [
             "network.layers.features.layers.conv1.filter: unknown field for kind 'conv2d'; did you mean 'filters'? "
-            f"allowed: {LAYER_FIELDS}, filters, kernel_size, strides, padding, activation, use_bias"
+            f"allowed: {LAYER_FIELDS}, filters, kernel_size, strides, padding, dilation_rate, groups, activation, "
+            "use_bias"
         ],
     ),
     "unknown key in a schedule": (
@@ -108,8 +112,8 @@ CONFIGURATIONS = {
     "shape that does not fit": (
         ["+network.layers.sum={kind: add, input: [layer1, logits]}"],
         [
-            "network.layers.sum: add needs inputs of one shape, got [batch, 256] float32 and [batch, 10] float32; "
-            "'sum' reads 'layer1' [batch, 256] float32, 'logits' [batch, 10] float32"
+            "network.layers.sum: add needs inputs of one shape, or of size 1 where they differ, got [batch, 256] "
+            "float32 and [batch, 10] float32; 'sum' reads 'layer1' [batch, 256] float32, 'logits' [batch, 10] float32"
         ],
     ),
     "output that is no layer": (
