@@ -23,6 +23,7 @@ __all__ = [
     "Regularizer",
     "Shape",
     "ShapeError",
+    "Shared",
     "TensorSpec",
     "Update",
 ]
@@ -71,6 +72,15 @@ class Regularizer(Section):
     """Weight of the sum of absolute values."""
     l2: float = Field(default=0.0, ge=0)
     """Weight of the sum of squares (TensorFlow 1's ``l2_regularizer(scale)`` is ``l2: scale / 2``)."""
+
+
+class Shared(Section):
+    """A variable of another layer, in the place of one of a layer's own."""
+
+    variable: str
+    """Full name of the variable; a layer before has made it."""
+    transpose: bool = False
+    """Whether its last two dimensions are swapped."""
 
 
 AnyInitializer = Annotated[Initializer, KindsOf("initializer")]
@@ -131,8 +141,15 @@ class Layer(Kind):
     """Initializers, by what the layer calls the variable: ``{kernel: {kind: he_normal}}``."""
     regularizer: dict[str, Regularizer] = {}
     """Regularizers, by what the layer calls the variable: ``{kernel: {l2: 0.0001}}``."""
+    share: dict[str, str | Shared] = {}
+    """Variables of layers before in place of its own, by what the layer calls them: ``{kernel: embeddings/table}``.
+
+    ``{kernel: {variable: encoder/kernel, transpose: true}}`` swaps the last two dimensions.
+    """
     trainable: bool = True
     """Whether training changes the layer's variables."""
+    learning_rate_multiplier: float = Field(default=1.0, gt=0)
+    """Times the learning rate, for the layer's variables; a scope's is multiplied with those inside."""
 
     def declare(self, inputs: Inputs[TensorSpec]) -> tuple[Declaration, ...]:
         """Return the variables the layer owns, in the order in which they are made."""

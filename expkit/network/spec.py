@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from expkit.config.schema import NetworkConfig
 from expkit.errors import ConfigError, Problem, did_you_mean, listed
 from expkit.network.expand import Part
-from expkit.network.layer import Declaration, Inputs, Layer, ShapeError, TensorSpec
+from expkit.network.layer import Declaration, Inputs, Layer, ShapeError, Shared, TensorSpec
 from expkit.network.lookup import Source
 from expkit.network.names import Reuse, join
 from expkit.network.order import in_order
@@ -36,6 +36,8 @@ class LayerSpec:
     """Reuse in force, inherited from enclosing scopes."""
     bindings: Mapping[str, str]
     """Full variable names, by what the layer calls them, in the order in which they are made."""
+    shared: Mapping[str, bool]
+    """Which of them are another layer's by ``share``, and whether transposed."""
     outputs: Mapping[str, TensorSpec]
     """By name; ``""`` is what the layer's own name stands for."""
 
@@ -66,6 +68,12 @@ class NetworkSpec:
     def trainable(self) -> tuple[str, ...]:
         """Names of the variables that training changes."""
         return tuple(name for name, variable in self.variables.items() if variable.trainable)
+
+    @property
+    def learning_rate_multipliers(self) -> dict[str, float]:
+        """What the learning rate is multiplied with, by variable, where that is not 1."""
+        times = {name: variable.learning_rate_multiplier for name, variable in self.variables.items()}
+        return {name: number for name, number in times.items() if number != 1}
 
 
 def network_spec(network: NetworkConfig) -> NetworkSpec:
@@ -104,6 +112,7 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
             node.scope,
             node.reuse,
             _bind(node, declared, table, problems),
+            {name: item.transpose for name, item in _shared(node.layer).items()},
             {"": output} if isinstance(output, TensorSpec) else dict(output),
         )
         layers[node.path] = made
@@ -169,6 +178,7 @@ def _bind(
         ("variables", layer.variables),
         ("initializer", layer.initializer),
         ("regularizer", layer.regularizer),
+        ("share", layer.share),
     ):
         for name in given:
             if name not in owned:
@@ -186,10 +196,17 @@ def _bind(
             initializer=layer.initializer.get(item.name, item.initializer),
             trainable=item.trainable and node.trainable,
         )
-        bindings[item.name] = table.get(node, changed, layer.regularizer.get(item.name), problems)
+        if (other := _shared(layer).get(item.name)) is not None:
+            bindings[item.name] = table.share(node, changed, other, problems)
+        else:
+            bindings[item.name] = table.get(node, changed, layer.regularizer.get(item.name), problems)
     if len(set(bindings.values())) < len(bindings):
         problems.append(Problem(f"{node.at}.variables", f"two variables of one layer get one name: {bindings}"))
     return bindings
+
+
+def _shared(layer: Layer) -> dict[str, Shared]:
+    return {name: Shared(variable=item) if isinstance(item, str) else item for name, item in layer.share.items()}
 
 
 def _unused_names(network: NetworkConfig, scopes: Mapping[str, Part], spec: NetworkSpec) -> Iterator[Problem]:
