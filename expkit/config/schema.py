@@ -70,6 +70,8 @@ class VariableRule(Section):
     """Penalty, in place of the layer's."""
     trainable: bool | None = None
     """Whether training changes the variables, in place of the layer's."""
+    learning_rate_multiplier: float | None = Field(default=None, gt=0)
+    """Times the learning rate, in place of the layer's and its scopes'."""
 
 
 class BlockConfig(Section):

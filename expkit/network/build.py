@@ -40,7 +40,9 @@ def create_variables(spec: NetworkSpec, seed: int) -> dict[str, Any]:
     for layer in spec.layers:
         scope = layer.scope or tf.get_variable_scope()
         with tf.variable_scope(scope, reuse=flags[layer.reuse], auxiliary_name_scope=False):
-            for full in layer.bindings.values():
+            for local, full in layer.bindings.items():
+                if local in layer.shared:
+                    continue
                 wanted = spec.variables[full]
                 variable = tf.get_variable(
                     full[len(layer.scope) + 1 :] if layer.scope else full,
@@ -113,7 +115,10 @@ def connect(
     for layer in spec.layers:
         with tf.name_scope(f"{prefix}{layer.path}/"):
             call = Call(training, (seed * 1000003 + name_seed(layer.path)) % 2**32, step)
-            bound = {local: variables[full] for local, full in layer.bindings.items()}
+            bound = {
+                local: tf.linalg.matrix_transpose(variables[full]) if layer.shared.get(local) else variables[full]
+                for local, full in layer.bindings.items()
+            }
             read = Inputs(
                 (tensors[path] for path in layer.inputs), {field: tensors[path] for field, path in layer.named.items()}
             )

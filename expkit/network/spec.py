@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from expkit.config.schema import NetworkConfig
 from expkit.errors import ConfigError, Problem, did_you_mean, listed
 from expkit.network.expand import Part
-from expkit.network.layer import Declaration, Inputs, Layer, ShapeError, TensorSpec
-from expkit.network.lookup import Source
+from expkit.network.layer import Declaration, Inputs, Layer, ShapeError, Shared, TensorSpec
 from expkit.network.names import Reuse, join
 from expkit.network.order import in_order
+from expkit.network.reading import are_there, arity_fits, batches_fit
 from expkit.network.unfold import Node, unfold
 from expkit.network.variables import VariableSpec, VariableTable
 
@@ -36,6 +36,8 @@ class LayerSpec:
     """Reuse in force, inherited from enclosing scopes."""
     bindings: Mapping[str, str]
     """Full variable names, by what the layer calls them, in the order in which they are made."""
+    shared: Mapping[str, bool]
+    """Which of them are another layer's by ``share``, and whether transposed."""
     outputs: Mapping[str, TensorSpec]
     """By name; ``""`` is what the layer's own name stands for."""
 
@@ -67,6 +69,12 @@ class NetworkSpec:
         """Names of the variables that training changes."""
         return tuple(name for name, variable in self.variables.items() if variable.trainable)
 
+    @property
+    def learning_rate_multipliers(self) -> dict[str, float]:
+        """What the learning rate is multiplied with, by variable, where that is not 1."""
+        times = {name: variable.learning_rate_multiplier for name, variable in self.variables.items()}
+        return {name: number for name, number in times.items() if number != 1}
+
 
 def network_spec(network: NetworkConfig) -> NetworkSpec:
     """Work out names, sharing and shapes.
@@ -80,14 +88,17 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
     table = VariableTable(network.rules)
     tensors: dict[str, TensorSpec] = dict(inputs)
     layers: dict[str, LayerSpec] = {}
+    made: dict[str, Sequence[str]] = {}
     for node in in_order(unfolded.nodes, problems):
         reads = [(f"{node.at}.{field}", source) for field, source in node.reads]
-        if not (_are_there(reads, layers, tensors, problems) and _arity_fits(node, problems)):
+        if not (are_there(reads, made, tensors, problems) and arity_fits(node, problems)):
             continue
         specs = Inputs(
             (tensors[source.path] for source in node.inputs),
             {field: tensors[source.path] for field, source in node.named.items()},
         )
+        if not batches_fit(node, specs, problems):
+            continue
         try:
             output = node.layer.output_spec(specs)
             declared = node.layer.declare(specs)
@@ -96,7 +107,7 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
             told += [f"{field} '{source.path}' {tensors[source.path]}" for field, source in node.named.items()]
             problems.append(Problem(node.at, f"{error}; '{node.path}' reads {', '.join(told)}"))
             continue
-        made = LayerSpec(
+        layer = LayerSpec(
             node.path,
             node.layer.model_copy(update={"trainable": node.trainable}),
             tuple(source.path for source in node.inputs),
@@ -104,12 +115,13 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
             node.scope,
             node.reuse,
             _bind(node, declared, table, problems),
-            {"": output} if isinstance(output, TensorSpec) else dict(output),
+            {name: item.transpose for name, item in _shared(node.layer).items()},
+            _outputs(output, specs),
         )
-        layers[node.path] = made
-        tensors |= {made.tensor(name): item for name, item in made.outputs.items()}
+        layers[layer.path], made[layer.path] = layer, tuple(layer.outputs)
+        tensors |= {layer.tensor(name): item for name, item in layer.outputs.items()}
     outputs = [(f"network.outputs.{name}", source) for name, source in unfolded.outputs.items()]
-    _are_there([*unfolded.promised, *outputs], layers, tensors, problems)
+    are_there([*unfolded.promised, *outputs], made, tensors, problems)
     problems += table.bad_rules()
     paths = {name: source.path for name, source in unfolded.outputs.items()}
     spec = NetworkSpec(inputs, tuple(layers.values()), table.variables, tensors, paths)
@@ -122,41 +134,14 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
     return spec
 
 
-def _are_there(
-    reads: Iterable[tuple[str, Source]],
-    layers: Mapping[str, LayerSpec],
-    tensors: Mapping[str, TensorSpec],
-    problems: list[Problem],
-) -> bool:
-    """Return whether all that is read is known; what a layer that is sound does not have becomes a problem."""
-    missing = [(at, source) for at, source in reads if source.path not in tensors]
-    for at, source in missing:
-        if source.layer not in layers:
-            continue
-        made = layers[source.layer]
-        allowed = [made.tensor(output) for output in made.outputs]
-        if source.output:
-            near = did_you_mean(source.output, made.outputs) or ";"
-            message = f"layer '{made.path}' has no output '{source.output}'{near} allowed: {listed(allowed)}"
-        else:
-            message = f"layer '{made.path}' has several outputs and none of its own name; name one: {listed(allowed)}"
-        problems.append(Problem(at, message))
-    return not missing
-
-
-def _arity_fits(node: Node, problems: list[Problem]) -> bool:
-    least, most = node.layer.arity
-    count = len(node.inputs)
-    if least <= count and (most is None or count <= most):
-        return True
-    wanted = f"{least} input" + ("s" if least > 1 else "") + (" or more" if most is None else "")
-    problems.append(
-        Problem(
-            f"{node.at}.input",
-            f"kind '{node.layer.kind}' needs {wanted}, got {count} ({listed(source.path for source in node.inputs)})",
-        )
-    )
-    return False
+def _outputs(output: TensorSpec | Mapping[str, TensorSpec], specs: Inputs[TensorSpec]) -> dict[str, TensorSpec]:
+    """Return a layer's outputs, which depend on examples where one of its inputs does."""
+    outputs = {"": output} if isinstance(output, TensorSpec) else dict(output)
+    read = [*specs, *specs.named.values()]
+    if not read:
+        return outputs
+    batched = any(spec.batched for spec in read)
+    return {name: replace(item, batched=batched) for name, item in outputs.items()}
 
 
 def _bind(
@@ -169,6 +154,7 @@ def _bind(
         ("variables", layer.variables),
         ("initializer", layer.initializer),
         ("regularizer", layer.regularizer),
+        ("share", layer.share),
     ):
         for name in given:
             if name not in owned:
@@ -186,10 +172,17 @@ def _bind(
             initializer=layer.initializer.get(item.name, item.initializer),
             trainable=item.trainable and node.trainable,
         )
-        bindings[item.name] = table.get(node, changed, layer.regularizer.get(item.name), problems)
+        if (other := _shared(layer).get(item.name)) is not None:
+            bindings[item.name] = table.share(node, changed, other, problems)
+        else:
+            bindings[item.name] = table.get(node, changed, layer.regularizer.get(item.name), problems)
     if len(set(bindings.values())) < len(bindings):
         problems.append(Problem(f"{node.at}.variables", f"two variables of one layer get one name: {bindings}"))
     return bindings
+
+
+def _shared(layer: Layer) -> dict[str, Shared]:
+    return {name: Shared(variable=item) if isinstance(item, str) else item for name, item in layer.share.items()}
 
 
 def _unused_names(network: NetworkConfig, scopes: Mapping[str, Part], spec: NetworkSpec) -> Iterator[Problem]:
@@ -236,6 +229,9 @@ def _name_clashes(nodes: Iterable[Node], layers: Mapping[str, LayerSpec], spec: 
                     node.at, f"the layer's output tensor and a variable would both be named '{path}'; rename one"
                 )
     for name, path in spec.outputs.items():
+        if not spec.tensors[path].batched:
+            message = f"'{path}' is the same for every example; give its layer batch_of, or make another the output"
+            yield Problem(f"network.outputs.{name}", message)
         if name in spec.variables or (name in spec.tensors and name != path) or name in spec.inputs:
             yield Problem(
                 f"network.outputs.{name}",

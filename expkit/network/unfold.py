@@ -35,6 +35,7 @@ class Node:
     naming: Mapping[str, str]
     """Names for variables by what layers call them, from the network inwards."""
     trainable: bool
+    learning_rate_multiplier: float
 
     def variable_name(self, name: str) -> str:
         """Return the full name of the variable that the layer calls ``name``."""
@@ -68,6 +69,7 @@ class _Place:
     reuse: Reuse
     naming: Mapping[str, str]
     trainable: bool
+    learning_rate_multiplier: float
     inputs: tuple[Source, ...] | None
     """What the first layer reads: layers or network inputs; ``None`` where that is not known."""
     must_say: bool
@@ -79,7 +81,7 @@ def unfold(network: NetworkConfig, problems: list[Problem]) -> Unfolded:
     layers = expand(network, problems)
     problems += bad_names(network, layers)
     inputs = tuple(map(Source, network.inputs)) if len(network.inputs) == 1 else None
-    root = _Place("", "", "false", network.variables, True, inputs, inputs is None)
+    root = _Place("", "", "false", network.variables, True, 1.0, inputs, inputs is None)
     names = Names(layers, tuple(network.inputs), problems)
     nodes = tuple(_walk(layers, root, names, problems))
     scopes = {path: part for path, part in names.layers.items() if part.inside is not None}
@@ -129,20 +131,21 @@ def _walk(layers: Inside, place: _Place, names: Names, problems: list[Problem]) 
         reuse = inherit(place.reuse, own, from_root=from_root)
         naming = {**place.naming, **layer.variables}
         trainable = place.trainable and layer.trainable
+        times = place.learning_rate_multiplier * layer.learning_rate_multiplier
         if part.inside is not None:
             problems += _owned_by_scope(part)
-            inner = _Place(path, scope, reuse, naming, trainable, inputs, must_say)
+            inner = _Place(path, scope, reuse, naming, trainable, times, inputs, must_say)
             yield from _walk(part.inside, inner, names, problems)
         else:
             named = _named(part, place, names)
             if inputs is not None and named is not None:
-                yield Node(part.at, part.connected, path, layer, inputs, named, scope, reuse, naming, trainable)
+                yield Node(part.at, part.connected, path, layer, inputs, named, scope, reuse, naming, trainable, times)
         output = names.output_of(path)
         before, must_say = (output,) if output is not None else None, False
 
 
 def _owned_by_scope(part: Part) -> Iterator[Problem]:
-    for field in ("initializer", "regularizer"):
+    for field in ("initializer", "regularizer", "share"):
         if getattr(part.layer, field):
             yield Problem(f"{part.at}.{field}", "a scope owns no variables; give it to a layer, or to network.rules")
 

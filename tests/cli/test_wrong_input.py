@@ -13,15 +13,12 @@ import pytest
 
 from command_line import SHORT, call
 from conftest import Finished
+from expkit.registry import kinds
 
-LAYER_FIELDS = "kind, input, scope, reuse, variables, initializer, regularizer, trainable"
-KINDS = (
-    "attention, conv1d, conv2d, conv3d, dense, depthwise_conv2d, separable_conv2d, embedding, one_hot, "
-    "position_embedding, position_encoding, layer_norm, group_norm, rms_norm, local_response_norm, concat, stack, "
-    "add, subtract, multiply, average, maximum, minimum, activation, dropout, gaussian_noise, batch_norm, slice, "
-    "crop, split, gather, max_pool, average_pool, global_average_pool, global_max_pool, dot, matmul, lstm, gru, "
-    "scope, block, flatten, reshape, transpose, cast, pad, resize, reduce, conv2d_transpose"
+LAYER_FIELDS = (
+    "kind, input, scope, reuse, variables, initializer, regularizer, share, trainable, learning_rate_multiplier"
 )
+KINDS = ", ".join(kinds("layer"))
 
 # The overrides, and every line that is said of them.
 CONFIGURATIONS = {

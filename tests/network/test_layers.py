@@ -81,8 +81,36 @@ def test_it_does_where_a_size_is_not_known(case: Case) -> None:
         computed(case, unknown=2)
 
 
+@pytest.mark.parametrize("case", CASES, ids=map(titled, CASES))
+def test_a_layer_compiles_with_its_gradients_to_the_same_numbers(case: Case) -> None:
+    kind, fields, given, variables, _ = case
+    layer, arrays = layer_of(kind, fields), given if isinstance(given, Inputs) else Inputs(given)
+
+    def connected(inputs: Inputs[Any], named: dict[str, Any], variables: dict[str, Any]) -> tuple[list[Any], list[Any]]:
+        call = Call(training=True, key=3, step=tf.constant(5, tf.int64))
+        outputs = tf.nest.flatten(layer.apply(variables, Inputs(inputs, named), call))
+        loss = tf.add_n(
+            [tf.constant(0.0), *(tf.cast(tf.reduce_sum(tf.sin(y)), tf.float32) for y in outputs if floats(y))]
+        )
+        read = [x for x in (*inputs, *named.values(), *variables.values()) if floats(x)]
+        gradients = tf.gradients(loss, read) if read else []
+        return outputs, [tf.convert_to_tensor(gradient) for gradient in gradients if gradient is not None]
+
+    def floats(tensor: Any) -> bool:
+        return bool(tensor.dtype.is_floating)
+
+    with tf.Graph().as_default(), tf.Session() as session:
+        tensors = tf.nest.map_structure(tf.constant, (tuple(arrays), dict(arrays.named), variables))
+        compiled = tf.function(connected, jit_compile=True, autograph=False)(*tensors)
+        (got, slopes), (wanted, wanted_slopes) = session.run([compiled, connected(*tensors)])
+    statistics = 2 if kind == "batch_norm" else 0
+    assert len(slopes) == sum(map(floats, tf.nest.flatten(tensors))) - statistics
+    for one, other in zip([*got, *slopes], [*wanted, *wanted_slopes], strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5)
+
+
 def test_every_kind_is_in_the_table() -> None:
-    assert {case[0] for case in CASES} | {"scope", "block"} == set(kinds("layer"))
+    assert {case[0] for case in CASES} | {"scope", "block", "constant", "variable"} == set(kinds("layer"))
 
 
 def test_batch_norm_in_training_uses_the_batch_and_asks_to_move_its_statistics() -> None:

@@ -67,6 +67,11 @@ def test_variables_are_shared_in_the_order_in_which_layers_are_made() -> None:
             id="a shape is told once, not for every layer behind it",
         ),
         pytest.param(
+            "layers: {a: {kind: gather, input: [x, x, x]}}",
+            ["network.layers.a.input: kind 'gather' needs 1 to 2 inputs, got 3 (x, x, x)"],
+            id="too many inputs",
+        ),
+        pytest.param(
             "layers: {a: {kind: add}}",
             ["network.layers.a.input: kind 'add' needs 2 inputs or more, got 1 (x)"],
             id="too few inputs",

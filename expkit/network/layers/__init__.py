@@ -18,6 +18,7 @@ from expkit.network.layers import (
     shape,
     sizing,
     transposed,
+    values,
 )
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "shape",
     "sizing",
     "transposed",
+    "values",
 ]

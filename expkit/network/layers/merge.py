@@ -76,6 +76,7 @@ class Elementwise(Layer):
     """Base of the layers that join inputs value by value; along a dimension of size 1 an input is repeated."""
 
     arity: ClassVar[tuple[int, int | None]] = (2, None)
+    broadcasts = True
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
         """Return the inputs' common shape."""

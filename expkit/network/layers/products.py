@@ -19,6 +19,7 @@ class Dot(Layer):
 
     kind: Literal["dot"] = "dot"
     arity: ClassVar[tuple[int, int | None]] = (2, 2)
+    broadcasts = True
     normalize: bool = False
     """Whether both are divided by their lengths first, which gives the cosine of the angle between them."""
     keepdims: bool = False
@@ -44,6 +45,7 @@ class Matmul(Layer):
 
     kind: Literal["matmul"] = "matmul"
     arity: ClassVar[tuple[int, int | None]] = (2, 2)
+    broadcasts = True
     transpose_a: bool = False
     """Whether the first input's matrices are transposed."""
     transpose_b: bool = False

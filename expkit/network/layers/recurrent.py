@@ -10,7 +10,7 @@ from expkit import tf1 as tf
 from expkit.network.initializers import GlorotUniform, Ones, Zeros
 from expkit.network.layer import Call, Declaration, Inputs, Layer, ShapeError, TensorSpec
 from expkit.network.layers.activations import ActivationName, activate
-from expkit.network.layers.checks import last_size
+from expkit.network.layers.checks import fits, last_size
 from expkit.network.layers.sizes import sizes_of
 from expkit.network.layers.time import State, over_time
 from expkit.network.layers.windows import Positive
@@ -76,7 +76,8 @@ class Recurrent(Layer):
             raise ShapeError(f"{self.kind} needs lengths [batch] of int32 or int64, got {lengths}")
         states = {name: TensorSpec((size * times,), dtype) for name, size in self._states.items()}
         for name, wanted in states.items():
-            if (given := inputs.named.get(f"initial_{name}", wanted)) != wanted:
+            given = inputs.named.get(f"initial_{name}", wanted)
+            if not fits(given.shape, wanted.shape) or given.dtype != dtype:
                 raise ShapeError(f"{self.kind} needs initial_{name} {wanted}, got {given}")
         last = states["h"].shape
         output = TensorSpec((inputs[0].shape[0], *last) if self.return_sequences else last, dtype)
