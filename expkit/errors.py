@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 __all__ = [
+    "MOST_EXPLAINED",
     "CheckpointError",
     "ConfigError",
     "DataError",
@@ -28,7 +30,11 @@ __all__ = [
     "did_you_mean",
     "listed",
     "reason",
+    "said_at",
 ]
+
+MOST_EXPLAINED = 50
+"""How many mistakes of one kind are told with what was allowed: both may be as many as a network has layers."""
 
 
 @dataclass(frozen=True)
@@ -101,3 +107,13 @@ def reason(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     after_node = [after for line, after in itertools.pairwise(lines) if line.startswith("Node: ")]
     return (after_node or lines or [type(error).__name__])[0]
+
+
+def said_at(error: BaseException) -> str:
+    """Return an error's type, what it says, and the file and line where it came up."""
+    text = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    frames = traceback.extract_tb(error.__traceback__)
+    file, line = (frames[-1].filename, frames[-1].lineno) if frames else ("", None)
+    if isinstance(error, SyntaxError) and error.filename:
+        file, line = error.filename, error.lineno
+    return f"{type(error).__name__}: {text}" + (f" ({file}, line {line})" if line else "")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import yaml
 
+from expkit import tf1 as tf
 from expkit.config.schema import NetworkConfig
 from expkit.errors import ConfigError
 from expkit.network.spec import NetworkSpec, network_spec
@@ -24,6 +26,23 @@ def config_of(text: str | dict[str, Any]) -> NetworkConfig:
     raw = yaml.safe_load(text) if isinstance(text, str) else text
     raw = {**ONE_INPUT, "outputs": {"out": next(reversed(raw["layers"]))}, **raw}
     return NetworkConfig.model_validate_json(json.dumps(raw))
+
+
+def plain_and_compiled(function: Callable[..., Any], *arrays: Any) -> tuple[Any, Any]:
+    """Return what a function of tensors gives as it is written, and compiled by XLA.
+
+    The arrays are held in variables: what depends on no state TensorFlow does not compile in a session's graph.
+    """
+    with tf.Graph().as_default(), tf.Session() as session:
+        held = tf.nest.map_structure(lambda array: tf.Variable(array, use_resource=True), arrays)
+
+        def run() -> Any:
+            return function(*tf.nest.map_structure(tf.convert_to_tensor, held))
+
+        compiled = tf.function(run, jit_compile=True, autograph=False)()
+        session.run(tf.global_variables_initializer())
+        plain, fused = session.run([run(), compiled])
+    return plain, fused
 
 
 def problems_of(text: str | dict[str, Any]) -> list[str]:

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from expkit import tf1 as tf
-from expkit.network.layer import Call, Update
+from expkit.errors import ConfigError, Problem
+from expkit.network.layer import Call, Inputs, Update
 from expkit.network.names import Reuse, name_seed, shadow_name
-from expkit.network.spec import NetworkSpec
+from expkit.network.spec import LayerSpec, NetworkSpec
 
 __all__ = ["Connection", "connect", "create_shadows", "create_variables", "penalty", "placeholders"]
 
 
 @dataclass(frozen=True)
 class Connection:
-    """What connecting a network gives: tensors by layer path and by output name, and moving statistics to update."""
+    """What connecting a network gives: tensors by path and by output name, and moving statistics to update."""
 
     tensors: Mapping[str, Any]
     outputs: Mapping[str, Any]
@@ -40,7 +41,9 @@ def create_variables(spec: NetworkSpec, seed: int) -> dict[str, Any]:
     for layer in spec.layers:
         scope = layer.scope or tf.get_variable_scope()
         with tf.variable_scope(scope, reuse=flags[layer.reuse], auxiliary_name_scope=False):
-            for full in layer.bindings.values():
+            for local, full in layer.bindings.items():
+                if local in layer.shared:
+                    continue
                 wanted = spec.variables[full]
                 variable = tf.get_variable(
                     full[len(layer.scope) + 1 :] if layer.scope else full,
@@ -96,7 +99,7 @@ def connect(
     seed: int = 0,
     step: Any = None,
 ) -> Connection:
-    """Connect the network to inputs with given variables; a layer's output tensor is named by the layer's path.
+    """Connect the network to inputs with given variables; a layer's output tensor is named by its path.
 
     Args:
         spec: the network.
@@ -113,15 +116,42 @@ def connect(
     for layer in spec.layers:
         with tf.name_scope(f"{prefix}{layer.path}/"):
             call = Call(training, (seed * 1000003 + name_seed(layer.path)) % 2**32, step)
-            bound = {local: variables[full] for local, full in layer.bindings.items()}
-            result = layer.layer.apply(bound, [tensors[path] for path in layer.inputs], call)
-        tensors[layer.path] = tf.identity(result, name=f"{prefix}{layer.path}/")
+            bound = {
+                local: tf.linalg.matrix_transpose(variables[full]) if layer.shared.get(local) else variables[full]
+                for local, full in layer.bindings.items()
+            }
+            read = Inputs(
+                (tensors[path] for path in layer.inputs), {field: tensors[path] for field, path in layer.named.items()}
+            )
+            result = layer.layer.apply(bound, read, call)
+        results = result if isinstance(result, Mapping) else {"": result}
+        _check(layer, results)
+        for path, tensor in zip(map(layer.tensor, results), results.values(), strict=True):
+            tensors[path] = tf.identity(tensor, name=f"{prefix}{path}/")
         updates += call.updates
     outputs = {
         name: tensors[path] if name == path else tf.identity(tensors[path], name=f"{prefix}{name}/")
         for name, path in spec.outputs.items()
     }
     return Connection(tensors, outputs, tuple(updates))
+
+
+def _check(layer: LayerSpec, results: Mapping[str, Any]) -> None:
+    """Hold a layer to its word: what its kind said would come out has come out."""
+    for name in dict.fromkeys([*layer.outputs, *results]):
+        wanted, got = layer.outputs.get(name), results.get(name)
+        if wanted is not None and got is not None:
+            fits = tf.TensorShape([None if wanted.batched else 1, *wanted.shape]).is_compatible_with(got.shape)
+            if fits and got.dtype.base_dtype.name == wanted.dtype:
+                continue
+        made = None if got is None else f"{got.shape} {got.dtype.base_dtype.name}"
+        raise ConfigError(
+            Problem(
+                f"layer '{layer.path}'",
+                f"kind '{layer.layer.kind}' says that {layer.tensor(name)} is {wanted}, but makes {made}; "
+                "output_spec and apply must agree",
+            )
+        )
 
 
 def penalty(spec: NetworkSpec, variables: Mapping[str, Any]) -> Any:

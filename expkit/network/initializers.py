@@ -18,6 +18,10 @@ __all__ = ["Constant", "GlorotUniform", "Initializer", "Ones", "Zeros", "fans"]
 _TRUNCATED_STDDEV = 0.87962566103423978
 
 
+_WHOLE = {"bool": (0, 1), "uint8": (0, 255), "int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
+"""Least and largest values of dtypes without fractions."""
+
+
 def fans(shape: Sequence[int]) -> tuple[float, float]:
     """Return fan-in and fan-out of a kernel whose last two dimensions are input and output channels."""
     if len(shape) < 2:
@@ -36,6 +40,12 @@ class Initializer(Kind):
     def initial(self, shape: Sequence[int], dtype: str, seed: tuple[int, int]) -> Any:
         """Return a tensor of the shape and dtype; the same seed gives the same numbers on every machine."""
 
+    def misfit(self, dtype: str) -> str | None:
+        """Return why a variable of a dtype cannot start so; ``None`` where it can."""
+        if "float" in dtype:
+            return None
+        return f"kind '{self.kind}' makes fractions, which {dtype} does not hold; allowed: zeros, ones, constant"
+
 
 @register
 class Zeros(Initializer):
@@ -46,6 +56,10 @@ class Zeros(Initializer):
     def initial(self, shape: Sequence[int], dtype: str, seed: tuple[int, int]) -> Any:
         """Return zeros."""
         return tf.zeros(shape, dtype)
+
+    def misfit(self, dtype: str) -> str | None:
+        """Return nothing: every dtype has a 0."""
+        return None
 
 
 @register
@@ -58,6 +72,10 @@ class Ones(Initializer):
         """Return ones."""
         return tf.ones(shape, dtype)
 
+    def misfit(self, dtype: str) -> str | None:
+        """Return nothing: every dtype has a 1."""
+        return None
+
 
 @register
 class Constant(Initializer):
@@ -69,7 +87,14 @@ class Constant(Initializer):
 
     def initial(self, shape: Sequence[int], dtype: str, seed: tuple[int, int]) -> Any:
         """Return the constant."""
-        return tf.fill(shape, tf.constant(self.value, dtype))
+        value = tf.constant(self.value, dtype if "float" in dtype else tf.float64)
+        return tf.fill(shape, tf.cast(value, dtype))
+
+    def misfit(self, dtype: str) -> str | None:
+        """Return why the value is none of the dtype."""
+        least, most = _WHOLE.get(dtype, (-math.inf, math.inf))
+        held = "float" in dtype or (self.value.is_integer() and least <= self.value <= most)
+        return None if held else f"{self.value:g} is no {dtype}"
 
 
 @register

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field
 
@@ -18,10 +18,12 @@ __all__ = [
     "Call",
     "DType",
     "Declaration",
+    "Inputs",
     "Layer",
     "Regularizer",
     "Shape",
     "ShapeError",
+    "Shared",
     "TensorSpec",
     "Update",
 ]
@@ -29,7 +31,7 @@ __all__ = [
 Shape = tuple[int | None, ...]
 """Sizes of all dimensions but the first, which is the batch; ``None`` where a size is not known."""
 
-DType = Literal["float32", "float64", "int32", "int64", "uint8", "bool"]
+DType = Literal["float32", "float64", "float16", "bfloat16", "int32", "int64", "uint8", "bool"]
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,27 @@ class TensorSpec:
 
     shape: Shape
     dtype: str = "float32"
+    batched: bool = True
+    """Whether the first dimension is the batch; it is 1 where a tensor depends on no example."""
 
     def __str__(self) -> str:
-        sizes = ", ".join("?" if size is None else str(size) for size in ("batch", *self.shape))
+        sizes = ", ".join("?" if size is None else str(size) for size in ("batch" if self.batched else 1, *self.shape))
         return f"[{sizes}] {self.dtype}"
+
+
+Item = TypeVar("Item")
+
+
+class Inputs(tuple[Item, ...]):
+    """What a layer reads: its inputs in order and, by field, what it names besides (a mask, lengths)."""
+
+    named: Mapping[str, Item]
+
+    def __new__(cls, inputs: Iterable[Item], named: Mapping[str, Item] | None = None) -> Self:
+        """Join inputs and what is read by name."""
+        made = super().__new__(cls, inputs)
+        made.named = dict(named or {})
+        return made
 
 
 class ShapeError(ValueError):
@@ -55,6 +74,15 @@ class Regularizer(Section):
     """Weight of the sum of absolute values."""
     l2: float = Field(default=0.0, ge=0)
     """Weight of the sum of squares (TensorFlow 1's ``l2_regularizer(scale)`` is ``l2: scale / 2``)."""
+
+
+class Shared(Section):
+    """A variable of another layer, in the place of one of a layer's own."""
+
+    variable: str
+    """Full name of the variable; a layer before has made it."""
+    transpose: bool = False
+    """Whether its last two dimensions are swapped."""
 
 
 AnyInitializer = Annotated[Initializer, KindsOf("initializer")]
@@ -98,6 +126,10 @@ class Layer(Kind):
     family: ClassVar[str] = "layer"
     arity: ClassVar[tuple[int, int | None]] = (1, 1)
     """Least and most inputs; ``None`` for no limit."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Fields that name a further layer or network input to read, each ``str | None``: found in ``Inputs.named``."""
+    broadcasts: ClassVar[bool] = False
+    """Whether it may read tensors that depend on no example beside others: their first dimension is 1."""
     xla_is_faster: ClassVar[bool] = True
     """Whether XLA may make training faster on a CPU; it does not for windows over images."""
 
@@ -113,24 +145,36 @@ class Layer(Kind):
     """Initializers, by what the layer calls the variable: ``{kernel: {kind: he_normal}}``."""
     regularizer: dict[str, Regularizer] = {}
     """Regularizers, by what the layer calls the variable: ``{kernel: {l2: 0.0001}}``."""
+    share: dict[str, str | Shared] = {}
+    """Variables of layers before in place of its own, by what the layer calls them: ``{kernel: embeddings/table}``.
+
+    ``{kernel: {variable: encoder/kernel, transpose: true}}`` swaps the last two dimensions.
+    """
     trainable: bool = True
     """Whether training changes the layer's variables."""
+    learning_rate_multiplier: float = Field(default=1.0, gt=0)
+    """Times the learning rate, for the layer's variables; a scope's is multiplied with those inside."""
 
-    def declare(self, inputs: Sequence[TensorSpec]) -> tuple[Declaration, ...]:
+    def declare(self, inputs: Inputs[TensorSpec]) -> tuple[Declaration, ...]:
         """Return the variables the layer owns, in the order in which they are made."""
         return ()
 
     @abstractmethod
-    def output_spec(self, inputs: Sequence[TensorSpec]) -> TensorSpec:
-        """Return the output's shape and dtype.
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec | Mapping[str, TensorSpec]:
+        """Return the output's shape and dtype; of several outputs each by its name.
+
+        An output is read as ``layer/name``; one named ``""`` is what the layer's own name stands for.
 
         Raises:
             ShapeError: the inputs do not fit.
         """
 
     @abstractmethod
-    def apply(self, variables: Mapping[str, Any], inputs: Sequence[Any], call: Call) -> Any:
-        """Connect the layer: tensors in, given variables (by what the layer calls them), one tensor out."""
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Connect the layer: tensors in, given variables (by what the layer calls them), one tensor out.
+
+        A layer with several outputs returns them by the names of ``output_spec``.
+        """
 
 
 AnyLayer = Annotated[Layer, KindsOf("layer")]

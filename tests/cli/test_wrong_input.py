@@ -13,20 +13,20 @@ import pytest
 
 from command_line import SHORT, call
 from conftest import Finished
+from expkit.registry import kinds
 
-LAYER_FIELDS = "kind, input, scope, reuse, variables, initializer, regularizer, trainable"
-KINDS = (
-    "conv2d, dense, embedding, concat, add, multiply, activation, dropout, batch_norm, max_pool, average_pool, scope, "
-    "flatten, reshape"
+LAYER_FIELDS = (
+    "kind, input, scope, reuse, variables, initializer, regularizer, share, trainable, learning_rate_multiplier"
 )
+KINDS = ", ".join(kinds("layer"))
 
 # The overrides, and every line that is said of them.
 CONFIGURATIONS = {
     "unknown section": (
         ["trian.steps=3"],
         [
-            "trian: unknown field; did you mean 'train'? allowed: run, network, data, optimizer, train, ema, restore, "
-            "export, tracking"
+            "trian: unknown field; did you mean 'train'? allowed: plugins, run, network, data, optimizer, train, ema, "
+            "restore, export, tracking"
         ],
     ),
     "unknown key in a section": (
@@ -44,7 +44,8 @@ CONFIGURATIONS = {
         ["network=digits_cnn", "network.layers.features.layers.conv1.filter=3"],
         [
             "network.layers.features.layers.conv1.filter: unknown field for kind 'conv2d'; did you mean 'filters'? "
-            f"allowed: {LAYER_FIELDS}, filters, kernel_size, strides, padding, activation, use_bias"
+            f"allowed: {LAYER_FIELDS}, filters, kernel_size, strides, padding, dilation_rate, groups, activation, "
+            "use_bias"
         ],
     ),
     "unknown key in a schedule": (
@@ -108,8 +109,8 @@ CONFIGURATIONS = {
     "shape that does not fit": (
         ["+network.layers.sum={kind: add, input: [layer1, logits]}"],
         [
-            "network.layers.sum: add needs inputs of one shape, got [batch, 256] float32 and [batch, 10] float32; "
-            "'sum' reads 'layer1' [batch, 256] float32, 'logits' [batch, 10] float32"
+            "network.layers.sum: add needs inputs of one shape, or of size 1 where they differ, got [batch, 256] "
+            "float32 and [batch, 10] float32; 'sum' reads 'layer1' [batch, 256] float32, 'logits' [batch, 10] float32"
         ],
     ),
     "output that is no layer": (

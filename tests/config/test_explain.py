@@ -13,7 +13,7 @@ from expkit.config.load import builtin_conf, load, plain_yaml, validate
 from expkit.errors import ConfigError
 from expkit.registry import kinds
 
-COMMON = "kind, input, scope, reuse, variables, initializer, regularizer, trainable"
+COMMON = "kind, input, scope, reuse, variables, initializer, regularizer, share, trainable, learning_rate_multiplier"
 LAYERS = ", ".join(kinds("layer"))
 
 
@@ -46,7 +46,7 @@ ONE_PROBLEM = [
     # Unknown keys, at any depth.
     (
         "nosuch=3",
-        "nosuch: unknown field; allowed: run, network, data, optimizer, train, ema, restore, export, tracking",
+        "nosuch: unknown field; allowed: plugins, run, network, data, optimizer, train, ema, restore, export, tracking",
     ),
     (
         "ema.dekay=3",
@@ -155,7 +155,7 @@ ONE_PROBLEM = [
     # One of several words.
     (
         CONV % "padding: sam",
-        "network.layers.x.padding: unknown value 'sam' (text); did you mean 'same'? allowed: same, valid",
+        "network.layers.x.padding: needs 'same' or 'valid' or a list, got 'sam' (text); did you mean 'same'?",
     ),
     ("train.best_mode=biggest", "train.best_mode: unknown value 'biggest' (text); allowed: max, min"),
     ("export.weights=3", "export.weights: unknown value 3; allowed: auto, raw, ema"),
