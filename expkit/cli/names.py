@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
-from expkit.preflight import check
+from expkit.preflight import load_checked
 from expkit.training.ema import averaged_names
 
 __all__ = ["add_verbs", "table"]
@@ -28,8 +27,7 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _names(given: argparse.Namespace) -> int:
-    config = load(given.overrides, given.config_dir)
-    print("\n".join(table(config, check(config))))
+    print("\n".join(table(*load_checked(given.overrides, given.config_dir))))
     return 0
 
 

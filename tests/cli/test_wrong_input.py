@@ -13,7 +13,9 @@ import pytest
 
 from command_line import SHORT, call
 from conftest import Finished
+from expkit.config.load import builtin_conf
 
+CONF = builtin_conf()
 LAYER_FIELDS = "kind, input, scope, reuse, variables, initializer, regularizer, trainable"
 KINDS = (
     "conv2d, dense, embedding, concat, add, multiply, activation, dropout, batch_norm, max_pool, average_pool, scope, "
@@ -81,7 +83,7 @@ CONFIGURATIONS = {
     ),
     "missing path of the data": (
         ["data=npz"],
-        ["data.source.path: missing: give it with data.source.path=VALUE"],
+        [f"{CONF}/data/npz.yaml:4: data.source.path: missing: give it with data.source.path=VALUE"],
     ),
     "text in place of a number": (
         ["network.layers.layer1.units=many"],
