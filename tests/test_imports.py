@@ -46,7 +46,7 @@ ROOMS = (
     ("training.schedules", "training.optimizers", "training.losses", "training.metrics", "training.execution"),
     ("config",),
     ("network.unfold", "network.variables", "network.spec"),
-    ("training.ema", "preflight", "rundir", "network.build", "checkpoints", "data.dataset"),
+    ("training.ema", "preflight", "rundir", "network.build", "network.drawing", "checkpoints", "data.dataset"),
     ("data.pipeline", "data.stream"),
     ("training.graphs",),
     ("training.executor", "checkpoints.restore"),

@@ -16,6 +16,7 @@ __all__ = ["VERBS", "main"]
 
 VERBS = {
     "names": "expkit.cli.names",
+    "check": "expkit.cli.lock",
     "evaluate": "expkit.cli.runs",
     "freeze": "expkit.cli.runs",
     "predict": "expkit.cli.frozen",
@@ -28,7 +29,8 @@ _DESCRIPTION = """\
 Declarative experiments for TensorFlow graphs with named variables.
 
   expkit train [OVERRIDES] [-m]     train, evaluate, freeze, record; -m for a sweep
-  expkit names [OVERRIDES]          list every variable's name and shape, without TensorFlow
+  expkit names [OVERRIDES]          list every variable's name and shape, without TensorFlow; draw, lock them
+  expkit check [OVERRIDES]          fail where an edit would orphan checkpoints
   expkit evaluate RUN               judge a run's checkpoint, raw and averaged
   expkit freeze RUN                 write a run's frozen graph, proven equal
   expkit predict FILE_OR_RUN NPZ    compute outputs with a frozen graph
@@ -42,8 +44,8 @@ Every verb has --help. Tab completion: eval "$(expkit -sc install=bash)"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line.
 
-    Exit codes: 0 done, 1 a failure of expkit itself or runs of a sweep that failed, 2 a mistake to mend, 130 and 143
-    interrupted.
+    Exit codes: 0 done, 1 a failure of expkit itself, runs of a sweep that failed or checkpoints that would be orphaned,
+    2 a mistake to mend, 130 and 143 interrupted.
     """
     gc.set_threshold(100_000)  # start-up makes many objects and hardly any garbage: a tenth of its time
     words = list(sys.argv[1:] if arguments is None else arguments)

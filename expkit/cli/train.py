@@ -87,7 +87,7 @@ def complete(words: list[str]) -> int:
 
             print("\n".join(word for word in ("train", *VERBS) if word.startswith(verb)))
             return 0
-        if verb not in ("train", "names"):
+        if verb not in ("train", "names", "check"):
             return 0
         at = line.index(verb)
         os.environ["COMP_LINE"] = line[:at] + line[at + len(verb) + 1 :]
