@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from xml.sax.saxutils import escape, quoteattr
+from html import escape
 
 from expkit.network.drawing.layout import STACK, Layout, Line, Rect, layout
 from expkit.network.drawing.picture import Box, Item, picture
@@ -163,7 +163,8 @@ def _line(line: Line) -> str:
     else:
         path += f"C{line.x:g} {middle:g} {line.to:g} {middle:g} {line.to:g} {line.reach:g}"
     path += f"V{line.end:g}" if line.end != line.reach else ""
-    return f'<path class="l" d="{path}"{" marker-end=" + quoteattr("url(#a)") if line.arrow else ""}/>'
+    arrow = ' marker-end="url(#a)"' if line.arrow else ""
+    return f'<path class="l" d="{path}"{arrow}/>'
 
 
 def _tie(points: Points) -> str:
