@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-__all__ = ["Kind", "KindsOf", "Section", "field_docs", "kinds", "register"]
+__all__ = ["FAMILY", "Kind", "KindsOf", "Section", "field_docs", "kinds", "register"]
+
+FAMILY = "x-family"
+"""Key by which JSON Schema tells a choice of kinds from other choices."""
 
 _FAMILIES: dict[str, dict[str, type[Kind]]] = {}
 
@@ -70,6 +73,9 @@ class KindsOf:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         choices = {name: handler.generate_schema(cls) for name, cls in kinds(self.family).items()}
         return core_schema.tagged_union_schema(choices, discriminator="kind")
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), FAMILY: self.family}
 
 
 def field_docs(model: type[BaseModel]) -> dict[str, str]:

@@ -17,6 +17,7 @@ __all__ = ["VERBS", "main"]
 VERBS = {
     "names": "expkit.cli.names",
     "check": "expkit.cli.lock",
+    "schema": "expkit.cli.schema",
     "evaluate": "expkit.cli.runs",
     "freeze": "expkit.cli.runs",
     "predict": "expkit.cli.frozen",
@@ -31,6 +32,7 @@ Declarative experiments for TensorFlow graphs with named variables.
   expkit train [OVERRIDES] [-m]     train, evaluate, freeze, record; -m for a sweep
   expkit names [OVERRIDES]          list every variable's name and shape, without TensorFlow; draw, lock them
   expkit check [OVERRIDES]          fail where an edit would orphan checkpoints
+  expkit schema [FILE]              write JSON Schema of the configuration, for editors
   expkit evaluate RUN               judge a run's checkpoint, raw and averaged
   expkit freeze RUN                 write a run's frozen graph, proven equal
   expkit predict FILE_OR_RUN NPZ    compute outputs with a frozen graph

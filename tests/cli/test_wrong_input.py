@@ -83,7 +83,7 @@ CONFIGURATIONS = {
     ),
     "missing path of the data": (
         ["data=npz"],
-        [f"{CONF}/data/npz.yaml:4: data.source.path: missing: give it with data.source.path=VALUE"],
+        [f"{CONF}/data/npz.yaml:5: data.source.path: missing: give it with data.source.path=VALUE"],
     ),
     "text in place of a number": (
         ["network.layers.layer1.units=many"],
