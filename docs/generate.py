@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from expkit.config import schema
 from expkit.config.json_schema import FILES, file_schema, schema_text
+from expkit.network import layer
 from expkit.registry import KindsOf, field_docs, kinds
 
 HERE = Path(__file__).parent
@@ -36,8 +37,8 @@ TITLES = {
 def main() -> None:
     """Write or check the files."""
     pages = {
-        "network.md": families("layer", "initializer"),
-        "configuration.md": sections() + families("source", "optimizer", "schedule", "loss", "metric"),
+        "network.md": families("layer", "initializer") + sections(layer.Regularizer, layer.Shared),
+        "configuration.md": sections(*schema.models()) + families("source", "optimizer", "schedule", "loss", "metric"),
     }
     written = {HERE / name: (HERE / name).read_text().partition(MARK)[0] + MARK + text for name, text in pages.items()}
     schemas = HERE.parent / "schema"
@@ -52,10 +53,10 @@ def main() -> None:
         sys.exit(f"not up to date: {', '.join(stale)}; run python docs/generate.py")
 
 
-def sections() -> str:
-    """Return the reference of all sections that are not kinds."""
+def sections(*models: type[BaseModel]) -> str:
+    """Return the reference of sections that are not kinds."""
     parts = []
-    for model in schema.models():
+    for model in models:
         title = model.__name__.removesuffix("Config")
         parts.append(f"\n## {title}\n\n{summary(model)}\n\n{fields(model)}")
     return "".join(parts)

@@ -17,6 +17,7 @@ from expkit.training.metrics import Metric
 from expkit.training.optimizers import Optimizer
 
 __all__ = [
+    "BlockConfig",
     "Config",
     "DataConfig",
     "EmaConfig",
@@ -69,6 +70,22 @@ class VariableRule(Section):
     """Penalty, in place of the layer's."""
     trainable: bool | None = None
     """Whether training changes the variables, in place of the layer's."""
+    learning_rate_multiplier: float | None = Field(default=None, gt=0)
+    """Times the learning rate, in place of the layer's and its scopes'."""
+
+
+class BlockConfig(Section):
+    """Layers described once, to be connected by layers of kind ``block``, as often as wanted.
+
+    They read each other and what they are given, and nothing else.
+    """
+
+    layers: dict[str, AnyLayer] = Field(min_length=1)
+    """The layers, by name, in order."""
+    output: str | None = None
+    """Layer inside that is the block's output; the last one when not given."""
+    outputs: dict[str, str] = {}
+    """Further outputs, read from outside as ``layer/name``: layers inside, or outputs of theirs, by name."""
 
 
 class NetworkConfig(Section):
@@ -80,10 +97,12 @@ class NetworkConfig(Section):
     """Names for variables, by what layers call them, for the whole network."""
     rules: dict[str, VariableRule] = {}
     """Settings by regular expression over variable names; each rule has a name to reach it by."""
+    blocks: dict[str, BlockConfig] = {}
+    """Groups of layers by name, for layers of kind ``block`` to connect."""
     layers: dict[str, AnyLayer] = Field(min_length=1)
     """Layers by name, in order."""
     outputs: dict[str, str] = Field(min_length=1)
-    """Layers that are outputs, by the output's name."""
+    """Layers that are outputs, or outputs of layers, by the output's name."""
 
 
 class SplitConfig(Section):
@@ -276,6 +295,7 @@ def models() -> tuple[type[BaseModel], ...]:
         NetworkConfig,
         InputConfig,
         VariableRule,
+        BlockConfig,
         DataConfig,
         SplitConfig,
         PairsConfig,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from expkit import tf1 as tf
-from expkit.network.layer import Call, Update
+from expkit.network.layer import Call, Inputs, Update
 from expkit.network.names import Reuse, name_seed, shadow_name
 from expkit.network.spec import NetworkSpec
 
@@ -16,7 +16,7 @@ __all__ = ["Connection", "connect", "create_shadows", "create_variables", "penal
 
 @dataclass(frozen=True)
 class Connection:
-    """What connecting a network gives: tensors by layer path and by output name, and moving statistics to update."""
+    """What connecting a network gives: tensors by path and by output name, and moving statistics to update."""
 
     tensors: Mapping[str, Any]
     outputs: Mapping[str, Any]
@@ -40,7 +40,9 @@ def create_variables(spec: NetworkSpec, seed: int) -> dict[str, Any]:
     for layer in spec.layers:
         scope = layer.scope or tf.get_variable_scope()
         with tf.variable_scope(scope, reuse=flags[layer.reuse], auxiliary_name_scope=False):
-            for full in layer.bindings.values():
+            for local, full in layer.bindings.items():
+                if local in layer.shared:
+                    continue
                 wanted = spec.variables[full]
                 variable = tf.get_variable(
                     full[len(layer.scope) + 1 :] if layer.scope else full,
@@ -96,7 +98,7 @@ def connect(
     seed: int = 0,
     step: Any = None,
 ) -> Connection:
-    """Connect the network to inputs with given variables; a layer's output tensor is named by the layer's path.
+    """Connect the network to inputs with given variables; a layer's output tensor is named by its path.
 
     Args:
         spec: the network.
@@ -113,9 +115,18 @@ def connect(
     for layer in spec.layers:
         with tf.name_scope(f"{prefix}{layer.path}/"):
             call = Call(training, (seed * 1000003 + name_seed(layer.path)) % 2**32, step)
-            bound = {local: variables[full] for local, full in layer.bindings.items()}
-            result = layer.layer.apply(bound, [tensors[path] for path in layer.inputs], call)
-        tensors[layer.path] = tf.identity(result, name=f"{prefix}{layer.path}/")
+            bound = {
+                local: tf.linalg.matrix_transpose(variables[full]) if layer.shared.get(local) else variables[full]
+                for local, full in layer.bindings.items()
+            }
+            read = Inputs(
+                (tensors[path] for path in layer.inputs), {field: tensors[path] for field, path in layer.named.items()}
+            )
+            result = layer.layer.apply(bound, read, call)
+        results = result if isinstance(result, Mapping) else {"": result}
+        assert set(results) == set(layer.outputs), f"{layer.path}: {list(results)} is not {list(layer.outputs)}"
+        for path, tensor in zip(map(layer.tensor, results), results.values(), strict=True):
+            tensors[path] = tf.identity(tensor, name=f"{prefix}{path}/")
         updates += call.updates
     outputs = {
         name: tensors[path] if name == path else tf.identity(tensors[path], name=f"{prefix}{name}/")

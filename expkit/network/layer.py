@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
@@ -23,6 +23,7 @@ __all__ = [
     "Regularizer",
     "Shape",
     "ShapeError",
+    "Shared",
     "TensorSpec",
     "Update",
 ]
@@ -30,7 +31,7 @@ __all__ = [
 Shape = tuple[int | None, ...]
 """Sizes of all dimensions but the first, which is the batch; ``None`` where a size is not known."""
 
-DType = Literal["float32", "float64", "int32", "int64", "uint8", "bool"]
+DType = Literal["float32", "float64", "float16", "bfloat16", "int32", "int64", "uint8", "bool"]
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,11 @@ class TensorSpec:
 
     shape: Shape
     dtype: str = "float32"
+    batched: bool = True
+    """Whether the first dimension is the batch; it is 1 where a tensor depends on no example."""
 
     def __str__(self) -> str:
-        sizes = ", ".join("?" if size is None else str(size) for size in ("batch", *self.shape))
+        sizes = ", ".join("?" if size is None else str(size) for size in ("batch" if self.batched else 1, *self.shape))
         return f"[{sizes}] {self.dtype}"
 
 
@@ -71,6 +74,15 @@ class Regularizer(Section):
     """Weight of the sum of absolute values."""
     l2: float = Field(default=0.0, ge=0)
     """Weight of the sum of squares (TensorFlow 1's ``l2_regularizer(scale)`` is ``l2: scale / 2``)."""
+
+
+class Shared(Section):
+    """A variable of another layer, in the place of one of a layer's own."""
+
+    variable: str
+    """Full name of the variable; a layer before has made it."""
+    transpose: bool = False
+    """Whether its last two dimensions are swapped."""
 
 
 AnyInitializer = Annotated[Initializer, KindsOf("initializer")]
@@ -116,6 +128,8 @@ class Layer(Kind):
     """Least and most inputs; ``None`` for no limit."""
     reads: ClassVar[tuple[str, ...]] = ()
     """Fields that name a further layer or network input to read, each ``str | None``: found in ``Inputs.named``."""
+    broadcasts: ClassVar[bool] = False
+    """Whether it may read tensors that depend on no example beside others: their first dimension is 1."""
     xla_is_faster: ClassVar[bool] = True
     """Whether XLA may make training faster on a CPU; it does not for windows over images."""
 
@@ -131,8 +145,15 @@ class Layer(Kind):
     """Initializers, by what the layer calls the variable: ``{kernel: {kind: he_normal}}``."""
     regularizer: dict[str, Regularizer] = {}
     """Regularizers, by what the layer calls the variable: ``{kernel: {l2: 0.0001}}``."""
+    share: dict[str, str | Shared] = {}
+    """Variables of layers before in place of its own, by what the layer calls them: ``{kernel: embeddings/table}``.
+
+    ``{kernel: {variable: encoder/kernel, transpose: true}}`` swaps the last two dimensions.
+    """
     trainable: bool = True
     """Whether training changes the layer's variables."""
+    learning_rate_multiplier: float = Field(default=1.0, gt=0)
+    """Times the learning rate, for the layer's variables; a scope's is multiplied with those inside."""
 
     def declare(self, inputs: Inputs[TensorSpec]) -> tuple[Declaration, ...]:
         """Return the variables the layer owns, in the order in which they are made."""

@@ -6,10 +6,24 @@ import re
 import zlib
 from typing import Literal
 
-__all__ = ["NAME_RULE", "Reuse", "absolute", "inherit", "is_name", "is_path", "join", "name_seed", "shadow_name"]
+__all__ = [
+    "INDEX",
+    "NAME_RULE",
+    "Reuse",
+    "absolute",
+    "inherit",
+    "is_name",
+    "is_path",
+    "join",
+    "name_seed",
+    "shadow_name",
+]
 
 Reuse = Literal["false", "true", "auto"]
 """``false``: a variable that exists is an error; ``true``: one that does not exist is; ``auto``: neither."""
+
+INDEX = "{index}"
+"""What a repetition of a scope writes its number in place of."""
 
 NAME_RULE = "letters, digits, '_', '-' and '.', starting with a letter, a digit or '.'"
 _NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\-]*\Z")

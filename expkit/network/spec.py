@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from expkit.config.schema import NetworkConfig
 from expkit.errors import ConfigError, Problem, did_you_mean, listed
-from expkit.network.layer import Declaration, Layer, ShapeError, TensorSpec
-from expkit.network.layers.scope import Scope
-from expkit.network.names import Reuse
+from expkit.network.expand import Part
+from expkit.network.layer import Declaration, Inputs, Layer, ShapeError, Shared, TensorSpec
+from expkit.network.names import Reuse, join
+from expkit.network.order import in_order
+from expkit.network.reading import are_there, arity_fits, batches_fit
 from expkit.network.unfold import Node, unfold
 from expkit.network.variables import VariableSpec, VariableTable
 
@@ -22,18 +23,27 @@ class LayerSpec:
     """A layer in its place: what it reads, where its variables are, what comes out."""
 
     path: str
-    """Names of the enclosing scopes and the layer, joined by ``/``; also the name of its output tensor."""
+    """Names of the enclosing scopes and the layer, joined by ``/``."""
     layer: Layer
     """As described; not ``trainable`` where an enclosing scope is not."""
     inputs: tuple[str, ...]
-    """Paths of layers, or names of network inputs."""
+    """Paths of the tensors it reads."""
+    named: Mapping[str, str]
+    """Paths of the tensors it reads besides, by the field that names them."""
     scope: str
     """Full name of the variable scope."""
     reuse: Reuse
     """Reuse in force, inherited from enclosing scopes."""
     bindings: Mapping[str, str]
     """Full variable names, by what the layer calls them, in the order in which they are made."""
-    output: TensorSpec
+    shared: Mapping[str, bool]
+    """Which of them are another layer's by ``share``, and whether transposed."""
+    outputs: Mapping[str, TensorSpec]
+    """By name; ``""`` is what the layer's own name stands for."""
+
+    def tensor(self, output: str) -> str:
+        """Return the path of an output, which is also the name of its tensor: ``layer`` or ``layer/output``."""
+        return join(self.path, output)
 
 
 @dataclass(frozen=True)
@@ -45,23 +55,25 @@ class NetworkSpec:
     """In an order in which every layer comes after what it reads."""
     variables: Mapping[str, VariableSpec]
     """By full name, in the order in which they are made."""
+    tensors: Mapping[str, TensorSpec]
+    """Network inputs and all outputs of layers, by path."""
     outputs: Mapping[str, str]
-    """Paths of layers, by the output's name."""
+    """Paths of tensors, by the output's name."""
 
     def output_spec(self, name: str) -> TensorSpec:
         """Return the shape and dtype of an output."""
-        return self.tensor(self.outputs[name])
-
-    def tensor(self, path: str) -> TensorSpec:
-        """Return the shape and dtype of a layer's output or a network input."""
-        if path in self.inputs:
-            return self.inputs[path]
-        return next(layer.output for layer in self.layers if layer.path == path)
+        return self.tensors[self.outputs[name]]
 
     @property
     def trainable(self) -> tuple[str, ...]:
         """Names of the variables that training changes."""
         return tuple(name for name, variable in self.variables.items() if variable.trainable)
+
+    @property
+    def learning_rate_multipliers(self) -> dict[str, float]:
+        """What the learning rate is multiplied with, by variable, where that is not 1."""
+        times = {name: variable.learning_rate_multiplier for name, variable in self.variables.items()}
+        return {name: number for name, number in times.items() if number != 1}
 
 
 def network_spec(network: NetworkConfig) -> NetworkSpec:
@@ -70,81 +82,66 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
     Raises:
         ConfigError: with every mistake found.
     """
-    nodes, outputs, problems = unfold(network)
+    problems: list[Problem] = []
+    unfolded = unfold(network, problems)
     inputs = {name: TensorSpec(item.shape, item.dtype) for name, item in network.inputs.items()}
     table = VariableTable(network.rules)
     tensors: dict[str, TensorSpec] = dict(inputs)
-    layers = []
-    for node in _in_order(nodes, inputs, problems):
-        specs = [tensors[path] for path in node.inputs if path in tensors]
-        if len(specs) < len(node.inputs) or not _arity_fits(node, problems):
+    layers: dict[str, LayerSpec] = {}
+    made: dict[str, Sequence[str]] = {}
+    for node in in_order(unfolded.nodes, problems):
+        reads = [(f"{node.at}.{field}", source) for field, source in node.reads]
+        if not (are_there(reads, made, tensors, problems) and arity_fits(node, problems)):
+            continue
+        specs = Inputs(
+            (tensors[source.path] for source in node.inputs),
+            {field: tensors[source.path] for field, source in node.named.items()},
+        )
+        if not batches_fit(node, specs, problems):
             continue
         try:
             output = node.layer.output_spec(specs)
             declared = node.layer.declare(specs)
         except ShapeError as error:
-            sources = ", ".join(f"'{path}' {tensors[path]}" for path in node.inputs)
-            problems.append(Problem(node.at, f"{error}; '{node.path}' reads {sources}"))
+            told = [f"'{source.path}' {tensors[source.path]}" for source in node.inputs]
+            told += [f"{field} '{source.path}' {tensors[source.path]}" for field, source in node.named.items()]
+            problems.append(Problem(node.at, f"{error}; '{node.path}' reads {', '.join(told)}"))
             continue
-        bindings = _bind(node, declared, table, problems)
-        tensors[node.path] = output
-        layer = node.layer.model_copy(update={"trainable": node.trainable})
-        layers.append(LayerSpec(node.path, layer, node.inputs, node.scope, node.reuse, bindings, output))
+        layer = LayerSpec(
+            node.path,
+            node.layer.model_copy(update={"trainable": node.trainable}),
+            tuple(source.path for source in node.inputs),
+            {field: source.path for field, source in node.named.items()},
+            node.scope,
+            node.reuse,
+            _bind(node, declared, table, problems),
+            {name: item.transpose for name, item in _shared(node.layer).items()},
+            _outputs(output, specs),
+        )
+        layers[layer.path], made[layer.path] = layer, tuple(layer.outputs)
+        tensors |= {layer.tensor(name): item for name, item in layer.outputs.items()}
+    outputs = [(f"network.outputs.{name}", source) for name, source in unfolded.outputs.items()]
+    are_there([*unfolded.promised, *outputs], made, tensors, problems)
     problems += table.bad_rules()
+    paths = {name: source.path for name, source in unfolded.outputs.items()}
+    spec = NetworkSpec(inputs, tuple(layers.values()), table.variables, tensors, paths)
     if not problems:  # What is unused can be told only of a network that is whole.
         problems += table.unused_rules()
-        problems += _unused_names(network, layers)
-        problems += _name_clashes(network, nodes, table, outputs)
+        problems += _unused_names(network, unfolded.scopes, spec)
+        problems += _name_clashes(unfolded.nodes, layers, spec)
     if problems:
-        raise ConfigError(*problems)
-    return NetworkSpec(inputs, tuple(layers), table.variables, outputs)
+        raise ConfigError(*_summed_up(problems))
+    return spec
 
 
-def _in_order(nodes: list[Node], inputs: Mapping[str, TensorSpec], problems: list[Problem]) -> Iterator[Node]:
-    """Yield nodes so that each comes after what it reads, otherwise as written; a cycle becomes a problem."""
-    place = {node.path: i for i, node in enumerate(nodes)}
-    waiting = {node.path: sum(path in place for path in set(node.inputs)) for node in nodes}
-    readers: dict[str, list[str]] = {}
-    for node in nodes:
-        for path in set(node.inputs):
-            readers.setdefault(path, []).append(node.path)
-    ready = [place[path] for path, count in waiting.items() if count == 0]
-    heapq.heapify(ready)
-    while ready:
-        node = nodes[heapq.heappop(ready)]
-        yield node
-        del waiting[node.path]
-        for path in readers.get(node.path, ()):
-            waiting[path] -= 1
-            if waiting[path] == 0:
-                heapq.heappush(ready, place[path])
-    if waiting:
-        cycle = _cycle(next(iter(waiting)), {node.path: node.inputs for node in nodes}, waiting)
-        node = nodes[place[cycle[0]]]
-        problems.append(
-            Problem(f"{node.at}.input", f"these layers read each other in a cycle: {' <- '.join([*cycle, cycle[0]])}")
-        )
-
-
-def _cycle(start: str, reads: Mapping[str, tuple[str, ...]], waiting: Mapping[str, int]) -> list[str]:
-    walked = [start]
-    while True:
-        following = next(path for path in reads[walked[-1]] if path in waiting)
-        if following in walked:
-            return walked[walked.index(following) :]
-        walked.append(following)
-
-
-def _arity_fits(node: Node, problems: list[Problem]) -> bool:
-    least, most = node.layer.arity
-    count = len(node.inputs)
-    if least <= count and (most is None or count <= most):
-        return True
-    wanted = f"{least} input" + ("s" if least > 1 else "") + (" or more" if most is None else "")
-    problems.append(
-        Problem(f"{node.at}.input", f"kind '{node.layer.kind}' needs {wanted}, got {count} ({listed(node.inputs)})")
-    )
-    return False
+def _outputs(output: TensorSpec | Mapping[str, TensorSpec], specs: Inputs[TensorSpec]) -> dict[str, TensorSpec]:
+    """Return a layer's outputs, which depend on examples where one of its inputs does."""
+    outputs = {"": output} if isinstance(output, TensorSpec) else dict(output)
+    read = [*specs, *specs.named.values()]
+    if not read:
+        return outputs
+    batched = any(spec.batched for spec in read)
+    return {name: replace(item, batched=batched) for name, item in outputs.items()}
 
 
 def _bind(
@@ -157,6 +154,7 @@ def _bind(
         ("variables", layer.variables),
         ("initializer", layer.initializer),
         ("regularizer", layer.regularizer),
+        ("share", layer.share),
     ):
         for name in given:
             if name not in owned:
@@ -174,16 +172,27 @@ def _bind(
             initializer=layer.initializer.get(item.name, item.initializer),
             trainable=item.trainable and node.trainable,
         )
-        bindings[item.name] = table.get(node, changed, layer.regularizer.get(item.name), problems)
+        if (other := _shared(layer).get(item.name)) is not None:
+            bindings[item.name] = table.share(node, changed, other, problems)
+        else:
+            bindings[item.name] = table.get(node, changed, layer.regularizer.get(item.name), problems)
     if len(set(bindings.values())) < len(bindings):
         problems.append(Problem(f"{node.at}.variables", f"two variables of one layer get one name: {bindings}"))
     return bindings
 
 
-def _unused_names(network: NetworkConfig, layers: list[LayerSpec]) -> Iterator[Problem]:
+def _shared(layer: Layer) -> dict[str, Shared]:
+    return {name: Shared(variable=item) if isinstance(item, str) else item for name, item in layer.share.items()}
+
+
+def _unused_names(network: NetworkConfig, scopes: Mapping[str, Part], spec: NetworkSpec) -> Iterator[Problem]:
     """Yield a problem for every name under ``variables`` of the network or a scope that no layer there declares."""
-    for at, path, naming in (("network", "", network.variables), *_scope_names(network.layers, "network.layers", "")):
-        known = sorted({name for layer in layers if layer.path.startswith(path) for name in layer.bindings})
+    namings = [("network", "", network.variables)]
+    namings += [(part.at, f"{path}/", part.layer.variables) for path, part in scopes.items()]
+    for at, path, naming in namings:
+        if not naming:
+            continue
+        known = sorted({name for layer in spec.layers if layer.path.startswith(path) for name in layer.bindings})
         for name in naming:
             if name not in known:
                 near = did_you_mean(name, known) or ";"
@@ -192,29 +201,38 @@ def _unused_names(network: NetworkConfig, layers: list[LayerSpec]) -> Iterator[P
                 )
 
 
-def _scope_names(layers: Mapping[str, Layer], at: str, path: str) -> Iterator[tuple[str, str, Mapping[str, str]]]:
-    for name, layer in layers.items():
-        if isinstance(layer, Scope):
-            yield f"{at}.{name}", f"{path}{name}/", layer.variables
-            yield from _scope_names(layer.layers, f"{at}.{name}.layers", f"{path}{name}/")
+def _summed_up(problems: list[Problem]) -> list[Problem]:
+    """Return the problems, of many at one place the first: repetitions and uses of a block repeat their mistakes."""
+    by_place: dict[str, list[str]] = {}
+    for problem in problems:
+        messages = by_place.setdefault(problem.path, [])
+        if problem.message not in messages:
+            messages.append(problem.message)
+    told = []
+    for at, messages in by_place.items():
+        if len(messages) > 2:
+            messages = [f"{messages[0]} (and {len(messages) - 1} more here)"]
+        told += [Problem(at, message) for message in messages]
+    return told
 
 
-def _name_clashes(
-    network: NetworkConfig, nodes: list[Node], table: VariableTable, outputs: Mapping[str, str]
-) -> Iterator[Problem]:
-    paths = {node.path for node in nodes}
-    for name in network.inputs:
-        if name in table.variables:
+def _name_clashes(nodes: Iterable[Node], layers: Mapping[str, LayerSpec], spec: NetworkSpec) -> Iterator[Problem]:
+    for name in spec.inputs:
+        if name in spec.variables:
             yield Problem(
                 f"network.inputs.{name}", f"the input and a variable would both be named '{name}'; rename one"
             )
     for node in nodes:
-        if node.path in table.variables:
-            yield Problem(
-                node.at, f"the layer's output tensor and a variable would both be named '{node.path}'; rename one"
-            )
-    for name, path in outputs.items():
-        if name in table.variables or name in network.inputs or (name in paths and name != path):
+        for path in map(layers[node.path].tensor, layers[node.path].outputs):
+            if path in spec.variables:
+                yield Problem(
+                    node.at, f"the layer's output tensor and a variable would both be named '{path}'; rename one"
+                )
+    for name, path in spec.outputs.items():
+        if not spec.tensors[path].batched:
+            message = f"'{path}' is the same for every example; give its layer batch_of, or make another the output"
+            yield Problem(f"network.outputs.{name}", message)
+        if name in spec.variables or (name in spec.tensors and name != path) or name in spec.inputs:
             yield Problem(
                 f"network.outputs.{name}",
                 f"'{name}' already names an input, a layer or a variable; call the output otherwise",

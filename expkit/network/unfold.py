@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 from expkit.config.schema import NetworkConfig
 from expkit.errors import Problem, did_you_mean, listed
+from expkit.network.expand import Inside, Part, expand
 from expkit.network.layer import Layer
-from expkit.network.layers.scope import Scope
-from expkit.network.names import NAME_RULE, Reuse, absolute, inherit, is_name, is_path, join
+from expkit.network.layers.scope import Nest, Scope
+from expkit.network.lookup import Names, Source
+from expkit.network.names import Reuse, absolute, inherit, join
+from expkit.network.wellformed import bad_names
 
-__all__ = ["Node", "unfold"]
+__all__ = ["Node", "Unfolded", "unfold"]
 
 
 @dataclass(frozen=True)
@@ -20,168 +23,157 @@ class Node:
 
     at: str
     """Path in the configuration."""
+    connected: str
+    """Path of the layer that connects the outermost block around it; ``at`` where there is none."""
     path: str
     layer: Layer
-    inputs: tuple[str, ...]
+    inputs: tuple[Source, ...]
+    named: Mapping[str, Source]
+    """What it reads besides, by the field that names it."""
     scope: str
     reuse: Reuse
     naming: Mapping[str, str]
     """Names for variables by what layers call them, from the network inwards."""
     trainable: bool
+    learning_rate_multiplier: float
 
     def variable_name(self, name: str) -> str:
         """Return the full name of the variable that the layer calls ``name``."""
         return join(self.scope, self.naming.get(name, name))
+
+    @property
+    def reads(self) -> tuple[tuple[str, Source], ...]:
+        """All it reads, each with the field that says so."""
+        return (*(("input", source) for source in self.inputs), *self.named.items())
+
+
+@dataclass(frozen=True)
+class Unfolded:
+    """A network with its names resolved."""
+
+    nodes: tuple[Node, ...]
+    """All layers but scopes, in the order written."""
+    scopes: Mapping[str, Part]
+    """Scopes and blocks, by path."""
+    promised: tuple[tuple[str, Source], ...]
+    """What scopes call their outputs, each with its path in the configuration."""
+    outputs: Mapping[str, Source]
 
 
 @dataclass(frozen=True)
 class _Place:
     """What a layer inherits from where it stands."""
 
-    at: str
     path: str
     scope: str
     reuse: Reuse
     naming: Mapping[str, str]
     trainable: bool
-    inputs: tuple[str, ...] | None
-    """What the first layer reads: layers or network inputs; ``None`` where it has to say."""
+    learning_rate_multiplier: float
+    inputs: tuple[Source, ...] | None
+    """What the first layer reads: layers or network inputs; ``None`` where that is not known."""
+    must_say: bool
+    """Whether it is not known because there are several network inputs."""
 
 
-def unfold(network: NetworkConfig) -> tuple[list[Node], dict[str, str], list[Problem]]:
-    """Return all layers but scopes in the order written, the outputs' layers, and every mistake in names."""
-    problems = list(_bad_names(network))
-    inputs = tuple(network.inputs) if len(network.inputs) == 1 else None
-    root = _Place("network.layers", "", "", "false", network.variables, True, inputs)
-    known: dict[str, Layer] = {}
-    _collect(network.layers, "", known)
-    for name in network.inputs:
-        if name in known:
-            problems.append(Problem(f"network.inputs.{name}", f"a layer is called '{name}' too; rename one"))
-    nodes = list(_walk(network.layers, root, _Names(known, tuple(network.inputs), problems), problems))
+def unfold(network: NetworkConfig, problems: list[Problem]) -> Unfolded:
+    """Return all layers with their names resolved; every mistake in names becomes a problem."""
+    layers = expand(network, problems)
+    problems += bad_names(network, layers)
+    inputs = tuple(map(Source, network.inputs)) if len(network.inputs) == 1 else None
+    root = _Place("", "", "false", network.variables, True, 1.0, inputs, inputs is None)
+    names = Names(layers, tuple(network.inputs), problems)
+    nodes = tuple(_walk(layers, root, names, problems))
+    scopes = {path: part for path, part in names.layers.items() if part.inside is not None}
+    promised = [found for path, part in scopes.items() for found in _promised(path, part, names, problems)]
     outputs = {}
     for name, layer in network.outputs.items():
-        path = _output_of(layer, known)
-        if layer not in known:
-            near = did_you_mean(layer, known) or ";"
-            problems.append(Problem(f"network.outputs.{name}", f"no layer '{layer}'{near} allowed: {listed(known)}"))
-        elif path is not None:
-            outputs[name] = path
-    return nodes, outputs, problems
+        found, source = names.inside("", layer)
+        if not found:
+            near = did_you_mean(layer, names.layers) or ";"
+            problems.append(
+                Problem(f"network.outputs.{name}", f"no layer '{layer}'{near} allowed: {listed(names.layers)}")
+            )
+        elif source is not None:
+            outputs[name] = source
+    return Unfolded(nodes, scopes, tuple(promised), outputs)
 
 
-def _collect(layers: Mapping[str, Layer], prefix: str, known: dict[str, Layer]) -> None:
-    for name, layer in layers.items():
-        known[join(prefix, name)] = layer
-        if isinstance(layer, Scope):
-            _collect(layer.layers, join(prefix, name), known)
+def _promised(path: str, part: Part, names: Names, problems: list[Problem]) -> Iterator[tuple[str, Source]]:
+    """Yield what a scope calls its outputs; a name of no layer inside becomes a problem."""
+    assert part.inside is not None
+    inside = part.inside
+    own = {f"{inside.at}.output": inside.output} if inside.output is not None else {}
+    for at, name in {**own, **{f"{inside.at}.outputs.{key}": name for key, name in inside.outputs.items()}}.items():
+        found, source = names.inside(path, name)
+        if not found:
+            near = did_you_mean(name, inside.parts) or ";"
+            problems.append(Problem(at, f"no layer '{name}' inside{near} allowed: {listed(inside.parts)}"))
+        elif source is not None:
+            yield at, source
 
 
-def _output_of(path: str, known: Mapping[str, Layer]) -> str | None:
-    """Return the layer behind a path, going into scopes; ``None`` when there is none."""
-    layer = known.get(path)
-    while isinstance(layer, Scope):
-        path = join(path, layer.output or next(reversed(layer.layers)))
-        layer = known.get(path)
-    return path if layer is not None else None
-
-
-@dataclass(frozen=True)
-class _Names:
-    """All layers and inputs, to resolve what a layer says it reads."""
-
-    known: Mapping[str, Layer]
-    inputs: tuple[str, ...]
-    problems: list[Problem]
-
-    def resolve(self, name: str, inside: str, at: str) -> str | None:
-        """Return what ``name`` means within the scope ``inside``: the nearest enclosing one that knows it wins."""
-        scope = inside
-        while True:
-            if (path := join(scope, name)) in self.known:
-                return _output_of(path, self.known)
-            if not scope:
-                break
-            scope = scope.rpartition("/")[0]
-        if name in self.inputs:
-            return name
-        allowed = [*self.inputs, *self.known]
-        near = did_you_mean(name, allowed) or ";"
-        self.problems.append(Problem(f"{at}.input", f"no layer or input '{name}'{near} allowed: {listed(allowed, 40)}"))
-        return None
-
-
-def _walk(layers: Mapping[str, Layer], place: _Place, names: _Names, problems: list[Problem]) -> Iterator[Node]:
-    before = place.inputs
-    for key, layer in layers.items():
-        at, path = f"{place.at}.{key}", join(place.path, key)
-        inputs = _inputs(layer, at, place, before, names)
+def _walk(layers: Inside, place: _Place, names: Names, problems: list[Problem]) -> Iterator[Node]:
+    before, must_say = place.inputs, place.must_say
+    for key, part in layers.parts.items():
+        layer, path = part.layer, join(place.path, key)
+        given = layer if isinstance(layer, Nest) and layer.inputs else None
+        must_say = must_say and layer.input is None and given is None and layer.arity[1] != 0
+        if must_say and not isinstance(layer, Scope):
+            allowed = listed(names.inputs)
+            message = f"missing: there are several inputs; say which one to read: {allowed}"
+            problems.append(Problem(f"{part.at}.input", message))
+            must_say = False
+        inputs = _given(part, given, path, place, names) if given else _inputs(part, place, before, names)
         scope = absolute(place.scope, key if layer.scope is None else layer.scope)
         own: Reuse = "auto" if layer.reuse == "auto" else "true" if layer.reuse else "false"
         from_root = layer.scope is not None and layer.scope.startswith("/")
         reuse = inherit(place.reuse, own, from_root=from_root)
         naming = {**place.naming, **layer.variables}
         trainable = place.trainable and layer.trainable
-        output = _output_of(path, names.known)
-        if isinstance(layer, Scope):
-            for field in ("initializer", "regularizer"):
-                if getattr(layer, field):
-                    problems.append(
-                        Problem(f"{at}.{field}", "a scope owns no variables; give it to a layer, or to network.rules")
-                    )
-            if output is None:
-                near = did_you_mean(str(layer.output), layer.layers) or ";"
-                problems.append(
-                    Problem(f"{at}.output", f"no layer '{layer.output}' inside{near} allowed: {listed(layer.layers)}")
-                )
-            inner = _Place(f"{at}.layers", path, scope, reuse, naming, trainable, inputs)
-            yield from _walk(layer.layers, inner, names, problems)
-        elif inputs is not None:
-            yield Node(at, path, layer, inputs, scope, reuse, naming, trainable)
-        before = (output,) if output is not None else None
+        times = place.learning_rate_multiplier * layer.learning_rate_multiplier
+        if part.inside is not None:
+            problems += _owned_by_scope(part)
+            inner = _Place(path, scope, reuse, naming, trainable, times, inputs, must_say)
+            yield from _walk(part.inside, inner, names, problems)
+        else:
+            named = _named(part, place, names)
+            if inputs is not None and named is not None:
+                yield Node(part.at, part.connected, path, layer, inputs, named, scope, reuse, naming, trainable, times)
+        output = names.output_of(path)
+        before, must_say = (output,) if output is not None else None, False
 
 
-def _inputs(
-    layer: Layer, at: str, place: _Place, before: tuple[str, ...] | None, names: _Names
-) -> tuple[str, ...] | None:
+def _owned_by_scope(part: Part) -> Iterator[Problem]:
+    for field in ("initializer", "regularizer", "share"):
+        if getattr(part.layer, field):
+            yield Problem(f"{part.at}.{field}", "a scope owns no variables; give it to a layer, or to network.rules")
+
+
+def _inputs(part: Part, place: _Place, before: tuple[Source, ...] | None, names: Names) -> tuple[Source, ...] | None:
     """Return what a layer reads; ``None`` when that is not known, for which there is a problem already."""
+    layer = part.layer
     if layer.input is None:
-        if before is None and place.inputs is None and not isinstance(layer, Scope):
-            names.problems.append(
-                Problem(
-                    f"{at}.input", f"missing: there are several inputs; say which one to read: {listed(names.inputs)}"
-                )
-            )
-        return before
+        return () if layer.arity[1] == 0 else before
     asked = (layer.input,) if isinstance(layer.input, str) else layer.input
-    found = [names.resolve(name, place.path, at) for name in asked]
-    return None if None in found else tuple(path for path in found if path is not None)
+    found = [names.resolve(name, place.path, f"{part.at}.input") for name in asked]
+    return None if None in found else tuple(source for source in found if source is not None)
 
 
-def _bad_names(network: NetworkConfig) -> Iterator[Problem]:
-    for name in network.inputs:
-        if not is_name(name):
-            yield Problem(f"network.inputs.{name}", f"'{name}' is no name; allowed: {NAME_RULE}")
-    for name in network.outputs:
-        if not is_name(name):
-            yield Problem(f"network.outputs.{name}", f"'{name}' is no name; allowed: {NAME_RULE}")
-    yield from _bad_variable_names(network.variables, "network")
-    yield from _bad_layer_names(network.layers, "network.layers")
+def _given(part: Part, layer: Nest, path: str, place: _Place, names: Names) -> tuple[Source, ...] | None:
+    """Let the layers inside a scope know its inputs by name; return what the first of them reads."""
+    given = {name: names.resolve(read, place.path, f"{part.at}.inputs.{name}") for name, read in layer.inputs.items()}
+    names.give(path, given)
+    first = next(iter(given.values()))
+    return None if first is None else (first,)
 
 
-def _bad_layer_names(layers: Mapping[str, Layer], at: str) -> Iterator[Problem]:
-    for name, layer in layers.items():
-        if not is_name(name):
-            yield Problem(f"{at}.{name}", f"'{name}' is no name; allowed: {NAME_RULE}")
-        scope = (layer.scope or "").removeprefix("/")
-        if scope and not is_path(scope):
-            yield Problem(f"{at}.{name}.scope", f"'{layer.scope}' is no scope; allowed between slashes: {NAME_RULE}")
-        yield from _bad_variable_names(layer.variables, f"{at}.{name}")
-        if isinstance(layer, Scope):
-            yield from _bad_layer_names(layer.layers, f"{at}.{name}.layers")
-
-
-def _bad_variable_names(naming: Mapping[str, str], at: str) -> Iterator[Problem]:
-    for name, own in naming.items():
-        if not is_path(own):
-            yield Problem(f"{at}.variables.{name}", f"'{own}' is no name; allowed between slashes: {NAME_RULE}")
+def _named(part: Part, place: _Place, names: Names) -> dict[str, Source] | None:
+    """Return what a layer reads by name; ``None`` when that is not known, for which there is a problem already."""
+    fields = {field: getattr(part.layer, field) for field in part.layer.reads}
+    found = {
+        field: names.resolve(name, place.path, f"{part.at}.{field}")
+        for field, name in fields.items()
+        if name is not None
+    }
+    return None if None in found.values() else {field: source for field, source in found.items() if source is not None}

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from expkit.config.schema import VariableRule
-from expkit.errors import Problem, listed
+from expkit.errors import Problem, did_you_mean, listed
 from expkit.network.initializers import Initializer
-from expkit.network.layer import Declaration, Regularizer
+from expkit.network.layer import Declaration, Regularizer, Shared
 from expkit.network.unfold import Node
 
 __all__ = ["VariableSpec", "VariableTable"]
@@ -25,6 +25,7 @@ class VariableSpec:
     dtype: str
     initializer: Initializer
     trainable: bool
+    learning_rate_multiplier: float
     regularizer: Regularizer | None
     layers: tuple[str, ...]
     """Paths of the layers that use it; the first made it, the others share it."""
@@ -45,6 +46,10 @@ class VariableTable:
         self.variables: dict[str, VariableSpec] = {}
         self._rules = rules
         self._matched: set[str] = set()
+        self._folded: dict[str, str] = {}
+        """Names by themselves in lower case."""
+        self._multipliers: dict[str, float] = {}
+        """Multipliers that makers ask for, before rules."""
 
     def get(self, node: Node, declared: Declaration, regularizer: Regularizer | None, problems: list[Problem]) -> str:
         """Make or share the variable a layer declares, by the rules of ``tf.compat.v1.get_variable``.
@@ -56,9 +61,12 @@ class VariableTable:
         existing = self.variables.get(name)
         if existing is None:
             if node.reuse == "true":
-                problems.append(Problem(f"{node.at}.reuse", self._no_variable(name)))
-            elif clash := self._clash(name):
-                problems.append(Problem(node.at, clash))
+                problems.append(Problem(f"{node.connected}.reuse", self._no_variable(name)))
+            elif (other := self._folded.get(name.lower())) is not None:
+                message = f"variable '{name}' differs from '{other}' only in upper and lower case"
+                problems.append(Problem(node.at, message))
+            self._folded[name.lower()] = name
+            self._multipliers[name] = node.learning_rate_multiplier
             self.variables[name] = self._ruled(
                 VariableSpec(
                     name,
@@ -66,10 +74,14 @@ class VariableTable:
                     declared.dtype,
                     declared.initializer,
                     declared.trainable,
+                    node.learning_rate_multiplier,
                     regularizer,
                     (node.path,),
                 )
             )
+            if misfit := self.variables[name].initializer.misfit(declared.dtype):
+                at = f"{node.at}.initializer.{declared.name}"
+                problems.append(Problem(at, f"variable '{name}' cannot start so: {misfit}"))
         else:
             problems.extend(self._sharing_problems(node, declared, existing))
             self.variables[name] = replace(existing, layers=(*existing.layers, node.path))
@@ -101,23 +113,63 @@ class VariableTable:
                     initializer=rule.initializer or variable.initializer,
                     regularizer=rule.regularizer or variable.regularizer,
                     trainable=variable.trainable if rule.trainable is None else rule.trainable,
+                    learning_rate_multiplier=rule.learning_rate_multiplier or variable.learning_rate_multiplier,
                 )
         return variable
+
+    def share(self, node: Node, declared: Declaration, shared: Shared, problems: list[Problem]) -> str:
+        """Let a layer use a variable by its full name, in the place of the one it declares.
+
+        Returns:
+            The full name.
+        """
+        name, at = shared.variable, f"{node.at}.share.{declared.name}"
+        existing = self.variables.get(name)
+        if existing is None:
+            near = did_you_mean(name, self.variables) or ";"
+            message = f"no layer before makes variable '{name}'{near} variables: {listed(self.variables)}"
+            problems.append(Problem(at, message))
+            return name
+        shape, way = existing.shape, ""
+        if shared.transpose:
+            shape, way = (*shape[:-2], *reversed(shape[-2:])), "transposed "
+            if len(shape) < 2:
+                message = f"variable '{name}' of shape {list(shape)} has no two dimensions to swap; leave out transpose"
+                problems.append(Problem(at, message))
+        if (shape, existing.dtype) != (declared.shape, declared.dtype):
+            problems.append(
+                Problem(
+                    at,
+                    f"variable '{name}' is {way}{list(shape)} {existing.dtype}, made by layer '{existing.layers[0]}'; "
+                    f"'{node.path}' needs a {declared.name} of {list(declared.shape)} {declared.dtype}",
+                )
+            )
+        if declared.name in node.layer.variables:
+            message = f"'{declared.name}' is '{name}', which another layer names; leave out one of variables and share"
+            problems.append(Problem(f"{node.at}.variables.{declared.name}", message))
+        problems.extend(self._maker_decides(node, declared, existing))
+        self.variables[name] = replace(existing, layers=(*existing.layers, node.path))
+        return name
 
     def _sharing_problems(self, node: Node, declared: Declaration, existing: VariableSpec) -> Iterator[Problem]:
         maker = existing.layers[0]
         if node.reuse == "false":
             yield Problem(
-                f"{node.at}.reuse",
+                f"{node.connected}.reuse",
                 f"layer '{node.path}' would make variable '{existing.name}', which layer '{maker}' already made; "
                 "to share it set reuse: true, otherwise give the layer another scope",
             )
-        elif declared.shape != existing.shape:
+        elif (declared.shape, declared.dtype) != (existing.shape, existing.dtype):
             yield Problem(
                 node.at,
-                f"shares variable '{existing.name}' but needs shape {list(declared.shape)}; "
-                f"layer '{maker}' made it with {list(existing.shape)}",
+                f"shares variable '{existing.name}' but needs {list(declared.shape)} {declared.dtype}; "
+                f"layer '{maker}' made it with {list(existing.shape)} {existing.dtype}",
             )
+        yield from self._maker_decides(node, declared, existing)
+
+    def _maker_decides(self, node: Node, declared: Declaration, existing: VariableSpec) -> Iterator[Problem]:
+        """Yield a problem for everything that a layer says of a variable, but only its maker can say."""
+        maker = existing.layers[0]
         if existing.trainable and not node.trainable:
             yield Problem(
                 f"{node.at}.trainable",
@@ -129,6 +181,13 @@ class VariableTable:
                     f"{node.at}.{field}.{declared.name}",
                     f"variable '{existing.name}' is made by layer '{maker}'; set its {field} there",
                 )
+        made_with = self._multipliers[existing.name]
+        if node.learning_rate_multiplier not in (1.0, made_with):
+            yield Problem(
+                f"{node.at}.learning_rate_multiplier",
+                f"variable '{existing.name}' is made by layer '{maker}' with {made_with:g}, "
+                f"not {node.learning_rate_multiplier:g}; set it there",
+            )
 
     def _no_variable(self, name: str) -> str:
         scopes = dict.fromkeys(other.rpartition("/")[0] for other in self.variables)
@@ -138,11 +197,6 @@ class VariableTable:
             f"reuse is true, but no layer before makes variable '{name}'; nearest existing scopes: {shown}; "
             "set the scope to one of them, or reuse: auto to make what does not exist"
         )
-
-    def _clash(self, name: str) -> str | None:
-        folded = {other.lower(): other for other in self.variables}
-        other = folded.get(name.lower())
-        return f"variable '{name}' differs from '{other}' only in upper and lower case" if other else None
 
 
 def _is_pattern(pattern: str) -> bool:

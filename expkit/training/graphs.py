@@ -18,6 +18,7 @@ from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
 from expkit.training.ema import averaged_names, moving_averages
 from expkit.training.execution import PLAIN, Execution
+from expkit.training.multipliers import with_multipliers
 from expkit.training.optimizers import Optimizer
 
 __all__ = [
@@ -175,7 +176,8 @@ def _step(
         )
     if config.optimizer.global_clipnorm is not None:
         gradients, _ = tf.clip_by_global_norm(gradients, config.optimizer.global_clipnorm)
-    done = _apply(config.optimizer, config.optimizer.rate(step), list(zip(gradients, trained.values(), strict=True)))
+    rate, times = config.optimizer.rate(step), spec.learning_rate_multipliers
+    done = _apply(config.optimizer, rate, list(zip(gradients, trained.values(), strict=True)), times)
     if names := averaged_names(config.ema, spec):
         with tf.control_dependencies([done]):
             done = moving_averages(config.ema, variables, names, step)
@@ -272,14 +274,16 @@ def _gradients(loss: Any, trained: Mapping[str, Any]) -> list[Any]:
     return list(gradients)
 
 
-def _apply(optimizer: Optimizer, rate: Any, gradients: Sequence[tuple[Any, Any]]) -> Any:
+def _apply(optimizer: Optimizer, rate: Any, gradients: Sequence[tuple[Any, Any]], times: Mapping[str, float]) -> Any:
     with tf.control_dependencies([gradient for gradient, _ in gradients]):
         share = optimizer.decay_share()
         decay = [
-            variable.assign_sub(rate * share * variable, read_value=False) for _, variable in gradients if share > 0
+            variable.assign_sub(rate * times.get(variable.op.name, 1.0) * share * variable, read_value=False)
+            for _, variable in gradients
+            if share > 0
         ]
     with tf.control_dependencies(decay):
-        return optimizer.make(rate).apply_gradients(gradients)
+        return with_multipliers(optimizer.make(rate), times).apply_gradients(gradients)
 
 
 def _move_statistics(connection: Connection) -> Any:

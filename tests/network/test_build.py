@@ -81,9 +81,10 @@ def test_every_graph_has_the_variables_of_the_description(built: Any, mode: str)
 def test_output_tensors_are_named_by_the_paths_of_layers(built: Any, mode: str, prefix: str) -> None:
     _, _, spec, graphs = built
     for layer in spec.layers:
-        tensor = graphs[mode].get_tensor_by_name(f"{prefix}{layer.path}:0")
-        assert tuple(tensor.shape.as_list()[1:]) == layer.output.shape
-        assert tensor.dtype.name == layer.output.dtype
+        for output, wanted in layer.outputs.items():
+            tensor = graphs[mode].get_tensor_by_name(f"{prefix}{layer.tensor(output)}:0")
+            assert tuple(tensor.shape.as_list()[1:]) == wanted.shape
+            assert tensor.dtype.name == wanted.dtype
     for name in spec.outputs:
         assert graphs[mode].get_tensor_by_name(f"{prefix}{name}:0").shape[1:] == spec.output_spec(name).shape
 

@@ -116,7 +116,7 @@ def test_an_output_that_is_a_scope_is_the_scopes_last_layer() -> None:
     """)
     assert spec.outputs == {"out": "s/b", "inner": "s/a"}
     assert spec.output_spec("out").shape == (3,)
-    assert spec.tensor("x").shape == (4,)
+    assert spec.tensors["x"].shape == (4,)
 
 
 def test_trainable_false_on_a_scope_holds_for_every_layer_inside() -> None:

@@ -75,9 +75,10 @@ def test_reuse_with_nothing_before_says_so() -> None:
             "units: 4",
             "units: 5, reuse: true",
             [
-                "network.layers.second: shares variable 'a/kernel' but needs shape [4, 5]; layer 'first' made it "
-                "with [4, 4]",
-                "network.layers.second: shares variable 'a/bias' but needs shape [5]; layer 'first' made it with [4]",
+                "network.layers.second: shares variable 'a/kernel' but needs [4, 5] float32; layer 'first' made it "
+                "with [4, 4] float32",
+                "network.layers.second: shares variable 'a/bias' but needs [5] float32; layer 'first' made it "
+                "with [4] float32",
             ],
             id="another shape",
         ),
@@ -134,7 +135,7 @@ def test_a_frozen_variable_is_shared_by_layers_that_agree_and_by_those_that_say_
         pytest.param(
             "layers: {a: {kind: dense, units: 1, input: x, variables: {kernel: v, bias: v}, reuse: auto}}",
             [
-                "network.layers.a: shares variable 'a/v' but needs shape [1]; layer 'a' made it with [4, 1]",
+                "network.layers.a: shares variable 'a/v' but needs [1] float32; layer 'a' made it with [4, 1] float32",
                 "network.layers.a.variables: two variables of one layer get one name: {'kernel': 'a/v', 'bias': 'a/v'}",
             ],
             id="two variables of one layer",

@@ -73,6 +73,36 @@ def test_several_losses_are_weighted_into_one_and_reported_each(tmp_path: Path) 
     assert means["loss"] == pytest.approx(0.5 * means["loss/entropy"] + 2 * means["loss/square"], rel=1e-6)
 
 
+def test_several_heads_have_each_its_losses_and_weights(tmp_path: Path) -> None:
+    network = {
+        "inputs": {"x": {"shape": [4]}},
+        "layers": {
+            "body": {"kind": "dense", "units": 5},
+            "classes": {"kind": "dense", "input": "body", "units": 3},
+            "size": {"kind": "dense", "input": "body", "units": 1},
+        },
+        "outputs": {"which": "classes", "how_much": "size"},
+    }
+    data = {**examples(), "size": examples()["x"][:, :1]}
+
+    def losses(which: float, how_much: float) -> dict[str, Any]:
+        return {
+            "which": {"kind": "sparse_softmax_cross_entropy", "output": "which", "weight": which},
+            "how_much": {"kind": "mean_squared_error", "output": "how_much", "labels": "size", "weight": how_much},
+        }
+
+    train = {"metrics": {"accuracy": {"kind": "accuracy", "output": "which"}}}
+    moved = {}
+    for weights in ((1.0, 1e-20), (1e-20, 1.0), (2.0, 3.0)):
+        sections = {"arrays": data, "network": network, "train": {**train, "losses": losses(*weights)}}
+        before, after, _ = stepped(tmp_path / str(weights), **sections)
+        moved[weights] = {name: after[name] - before[name] for name in ("body/kernel", "classes/kernel", "size/kernel")}
+    first, second, both = moved.values()
+    for name, change in both.items():
+        np.testing.assert_allclose(change, 2 * first[name] + 3 * second[name], rtol=1e-3, atol=1e-6, err_msg=name)
+    assert np.abs(first["body/kernel"]).max() > 1e-3 < np.abs(second["body/kernel"]).max()
+
+
 def test_moving_statistics_move_once_a_step_by_their_momentum(tmp_path: Path) -> None:
     norm = {
         "inputs": {"x": {"shape": [4]}},

@@ -94,16 +94,18 @@ def _make(scope: tuple[str, _Tree], before: str, first: str, spec: NetworkSpec) 
     path, tree = scope
     made, reads_before = [], not before
     for layer in tree.layers:
-        inputs = [_relative(source, path, before) for source in layer.inputs]
+        inputs = [_relative(source, path, before) for source in (*layer.inputs, *layer.named.values())]
         reads_before |= any(where == "before" for where, _ in inputs)
         variables = []
         for local, full in layer.bindings.items():
             variable = spec.variables[full]
             maker = variable.layers[0]
             made_by = _relative(maker, path, first)[1] if maker.startswith((f"{path}/", f"{first}/")) else maker
-            variables.append((local, variable.shape, variable.dtype, variable.trainable, made_by))
+            transposed = layer.shared.get(local)
+            variables.append((local, variable.shape, variable.dtype, variable.trainable, made_by, transposed))
         fields = own_fields(layer)
-        made.append((layer.path[len(path) :], layer.layer.kind, fields, str(layer.output), inputs, variables))
+        kind = (layer.layer.kind, tuple(layer.named), fields)
+        made.append((layer.path[len(path) :], kind, dict(layer.outputs), inputs, variables))
     return made if reads_before else None
 
 
@@ -118,9 +120,10 @@ def _begins(first: list[Any], following: list[Any]) -> bool:
     if len(first) != len(following):
         return False
     for one, other in zip(first, following, strict=True):
-        if one[:4] != other[:4] or one[5] != other[5] or len(one[4]) != len(other[4]):
+        (*what, reads, variables), (*same, its_reads, its_variables) = one, other
+        if what != same or variables != its_variables or len(reads) != len(its_reads):
             return False
-        if any(a != b and (a[0], b[0]) != ("outside", "before") for a, b in zip(one[4], other[4], strict=True)):
+        if any(a != b and (a[0], b[0]) != ("outside", "before") for a, b in zip(reads, its_reads, strict=True)):
             return False
     return True
 

@@ -84,7 +84,11 @@ class _Repeated:
 def picture(spec: NetworkSpec) -> Picture:
     """Return what is to be drawn of a network; scopes that repeat are drawn once."""
     known = {layer.path for layer in spec.layers} | set(spec.inputs)
-    reads = [(_owner(source, known), layer.path) for layer in spec.layers for source in layer.inputs]
+    reads = [
+        (_owner(source, known), layer.path)
+        for layer in spec.layers
+        for source in (*layer.inputs, *layer.named.values())
+    ]
     reads += [(_owner(path, known), f"outputs:{name}") for name, path in spec.outputs.items()]
     readers: dict[str, list[str]] = {}
     for source, reader in reads:
@@ -141,17 +145,19 @@ def _box_of(path: str, boxes: dict[str, Box], repeated: _Repeated) -> Box:
 
 def _item(layer: LayerSpec, spec: NetworkSpec) -> Item:
     rows = []
-    hint = [f"{layer.path}: {layer.layer.kind}, {layer.output}"]
+    hint = [f"{layer.path}: {layer.layer.kind}"]
+    hint += [f"{layer.tensor(name)}:0 {item}" for name, item in layer.outputs.items()]
     for local, full in layer.bindings.items():
         variable = spec.variables[full]
         users = dict.fromkeys(variable.layers)
-        rows.append(Row(local, _sizes(variable.shape), len(users) > 1, variable.trainable))
+        name = f"{local} (transposed)" if layer.shared.get(local) else local
+        rows.append(Row(name, _sizes(variable.shape), len(users) > 1, variable.trainable))
         frozen = "" if variable.trainable else ", not trained"
         shared = f", shared by {', '.join(users)}" if len(users) > 1 else ""
         hint.append(f"{full} {list(variable.shape)} {variable.dtype}, {variable.size:,}{frozen}{shared}")
     title = layer.path.rpartition("/")[2]
     family = type(layer.layer).__module__.rpartition(".")[2]
-    return Item(layer.path, title, _note(layer), _shape(layer.output), tuple(rows), family, "\n".join(hint))
+    return Item(layer.path, title, _note(layer), _shapes(layer.outputs), tuple(rows), family, "\n".join(hint))
 
 
 def _note(layer: LayerSpec) -> str:
@@ -170,9 +176,11 @@ def _end(path: str, item: TensorSpec, family: str, title: str) -> Item:
     return Item(path, title, family, _shape(item), (), family, f"{family} {title}: {title}:0 {item}")
 
 
-def _shape(item: TensorSpec | Mapping[str, TensorSpec]) -> str:
-    if isinstance(item, Mapping):
-        return ", ".join(_shape(part) for part in item.values())
+def _shapes(outputs: Mapping[str, TensorSpec]) -> str:
+    return ", ".join(f"{name} {_shape(item)}" if name else _shape(item) for name, item in outputs.items())
+
+
+def _shape(item: TensorSpec) -> str:
     return _sizes(item.shape) + ("" if item.dtype == "float32" else f" {item.dtype}")
 
 

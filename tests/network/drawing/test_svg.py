@@ -89,7 +89,7 @@ def test_a_layer_shows_kind_settings_shape_and_variables() -> None:
     assert texts(drawn)[1:] == [
         "x", "4", "one", "7", "dense · units 7 · relu · no bias", "kernel", "4 × 7", "out", "7",
     ]  # fmt: skip
-    assert "<title>one: dense, [batch, 7] float32\none/kernel [4, 7] float32, 28, not trained</title>" in drawn
+    assert "<title>one: dense\none:0 [batch, 7] float32\none/kernel [4, 7] float32, 28, not trained</title>" in drawn
     assert "1 variables, 28 parameters" in drawn
 
 
