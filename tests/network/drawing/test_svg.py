@@ -19,6 +19,7 @@ from expkit.network.drawing.svg import _size, _title_width, svg, text_width
 from expkit.network.drawing.ties import ties
 from expkit.network.spec import NetworkSpec, network_spec
 from networks import spec_of
+from random_networks import random_networks
 
 NETWORKS = sorted(file.stem for file in (builtin_conf() / "network").glob("*.yaml"))
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -51,12 +52,17 @@ def texts(drawn: str) -> list[str]:
     return [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
+NOTHING = 0.01
+"""Less than anyone sees, and more than rounding."""
+
+
 def overlap(a: Rect, b: Rect) -> bool:
-    return a.x < b.right and b.x < a.right and a.y < b.bottom and b.y < a.bottom
+    return min(a.right, b.right) - max(a.x, b.x) > NOTHING and min(a.bottom, b.bottom) - max(a.y, b.y) > NOTHING
 
 
 def within(inner: Rect, outer: Rect) -> bool:
-    return outer.x <= inner.x and inner.right <= outer.right and outer.y <= inner.y and inner.bottom <= outer.bottom
+    wide = outer.x - NOTHING <= inner.x and inner.right <= outer.right + NOTHING
+    return wide and outer.y - NOTHING <= inner.y and inner.bottom <= outer.bottom + NOTHING
 
 
 def assert_tidy(spec: NetworkSpec) -> None:
@@ -81,6 +87,16 @@ def test_every_layer_of_a_built_in_network_is_drawn_and_nothing_overlaps(name: s
     names = [layer.path.rpartition("/")[2] for layer in spec.layers]
     assert [part for part in (name, *names, *spec.inputs, *spec.outputs) if part not in drawn] == []
     assert_tidy(spec)
+
+
+def test_random_networks_are_drawn_without_overlaps() -> None:
+    for seed, raw in random_networks(100):
+        spec = spec_of(raw)
+        assert_tidy(spec)
+        drawn = ElementTree.fromstring(svg(spec, f"random {seed}"))
+        titles = {element.text for element in drawn.iter("{http://www.w3.org/2000/svg}title")}
+        told = {title.partition("\n")[0].partition(":")[0] for title in titles if title}
+        assert {layer.path for layer in spec.layers} <= told
 
 
 def test_a_layer_shows_kind_settings_shape_and_variables() -> None:
