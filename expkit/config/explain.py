@@ -143,7 +143,9 @@ def _group_problems(path: tuple[str | int, ...], errors: list[tuple[_Place, Erro
     if len(branches) > 1:
         place = branches[0][0]
         wanted = dict.fromkeys(_WANTED.get(error["type"]) or str(error["ctx"]["expected"]) for _, error in branches)
-        return [Problem(dotted(path), f"needs {' or '.join(wanted)}, got {_shown(place.value)}")]
+        words = [word for _, error in branches if error["type"] == "literal_error" for word in _words(error)]
+        near = did_you_mean(place.value, words) if isinstance(place.value, str) else ""
+        return [Problem(dotted(path), f"needs {' or '.join(wanted)}, got {_shown(place.value)}{near}")]
     return [_problem(path, place, error) for place, error in errors]
 
 
@@ -177,7 +179,7 @@ def _problem(path: tuple[str | int, ...], place: _Place, error: Error) -> Proble
             f"missing: it says which {family or 'kind'} this is{near or ';'} allowed: {listed(_known(family), 60)}",
         )
     if kind == "literal_error":
-        allowed = [word.strip("'") for word in str(error["ctx"]["expected"]).replace(" or ", ", ").split(", ")]
+        allowed = _words(error)
         near = did_you_mean(str(place.value), allowed) or ";"
         return Problem(at, f"unknown value {_shown(place.value)}{near} allowed: {listed(allowed, 40)}")
     if kind == "string_pattern_mismatch":
@@ -197,6 +199,10 @@ def _kind(model: type[BaseModel] | None) -> str | None:
         default = model.__pydantic_fields__["kind"].default
         return default if isinstance(default, str) else None
     return None
+
+
+def _words(error: Error) -> list[str]:
+    return [word.strip("'") for word in str(error["ctx"]["expected"]).replace(" or ", ", ").split(", ")]
 
 
 def _tags(error: Error) -> list[str]:

@@ -90,7 +90,7 @@ def freeze(built: InferGraph, predictor: Predictor, metadata: Mapping[str, Any])
     """
     names = [tensor.op.name for tensor in built.outputs.values()]
     graph_def = tf.graph_util.convert_variables_to_constants(predictor.session, built.graph.as_graph_def(), names)
-    graph_def.library.Clear()
+    _drop_unreached_functions(graph_def)
     left = sorted({node.op for node in graph_def.node if "Variable" in node.op or node.op == "VarHandleOp"})
     assert not left, f"variables are left after freezing: {left}"
     content = {
@@ -101,6 +101,23 @@ def freeze(built: InferGraph, predictor: Predictor, metadata: Mapping[str, Any])
     carrier = next(node for node in graph_def.node if node.op == "Placeholder")
     carrier.attr[METADATA].s = json.dumps(content).encode()
     return bytes(graph_def.SerializeToString(deterministic=True))
+
+
+def _drop_unreached_functions(graph_def: Any) -> None:
+    """Keep only the functions that the graph's own operations call, as a loop over steps does."""
+    functions = {function.signature.name: function for function in graph_def.library.function}
+    reached: set[str] = set()
+    waiting = list(graph_def.node)
+    while waiting:
+        for value in waiting.pop().attr.values():
+            for called in (value.func, *value.list.func):
+                if called.name in functions and called.name not in reached:
+                    reached.add(called.name)
+                    waiting += functions[called.name].node_def
+    kept = [functions[name] for name in sorted(reached)]
+    graph_def.ClearField("library")
+    if kept:
+        graph_def.library.function.extend(kept)
 
 
 def read_frozen(path: Path) -> FrozenGraph:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from expkit import tf1 as tf
 
-__all__ = ["uniform"]
+__all__ = ["normal", "uniform"]
 
 
-def uniform(shape: Sequence[int], key: int, step: Any) -> Any:
+def uniform(shape: Sequence[Any], key: int, step: Any) -> Any:
     """Return float32 numbers in [0, 1), a pure function of (key, step, place).
 
     TensorFlow's stateless operations give other bits when XLA compiles them. These come from whole-number operations
@@ -18,17 +19,36 @@ def uniform(shape: Sequence[int], key: int, step: Any) -> Any:
     "lowbias32" of Wellons, https://nullprogram.com/blog/2018/07/31/), and 24 bits become the fraction.
 
     Args:
-        shape: static sizes.
+        shape: sizes, numbers or scalar tensors.
         key: in [0, 2**32): what tells this use from others.
         step: int64 scalar tensor.
     """
-    size = 1
-    for part in shape:
-        size *= part
+    fraction = tf.cast(tf.bitwise.right_shift(_bits(shape, key, step), _u32(8)), tf.float32)
+    return fraction * 2.0**-24
+
+
+def normal(shape: Sequence[Any], key: int, step: Any) -> Any:
+    """Return float32 numbers with mean 0 and standard deviation 1, a pure function of (key, step, place).
+
+    Each is the sum of twelve uniform whole numbers of 16 bits, shifted and scaled (Irwin and Hall): logarithms and
+    sines, which others are made of, round otherwise when XLA compiles them. It lies within 6, and its distribution
+    function differs from the normal one by less than 0.003.
+
+    Args:
+        shape: sizes, numbers or scalar tensors.
+        key: in [0, 2**32): what tells this use from others.
+        step: int64 scalar tensor.
+    """
+    bits = _bits([6, *shape], key, step)
+    halves = tf.bitwise.right_shift(bits, _u32(16)) + tf.bitwise.bitwise_and(bits, _u32(0xFFFF))
+    total = tf.reduce_sum(tf.cast(halves, tf.int32), axis=0)
+    return tf.cast(total - 6 * 0xFFFF, tf.float32) * 2.0**-16
+
+
+def _bits(shape: Sequence[Any], key: int, step: Any) -> Any:
+    size = math.prod(shape) if all(isinstance(part, int) for part in shape) else tf.reduce_prod(tf.stack(shape))
     mixed = _mix(tf.cast(step, tf.uint32) * _u32(0x9E3779B9) + _u32(key))
-    bits = _mix(tf.cast(tf.range(size), tf.uint32) + mixed)
-    fraction = tf.cast(tf.bitwise.right_shift(bits, _u32(8)), tf.float32)
-    return tf.reshape(fraction * 2.0**-24, shape)
+    return tf.reshape(_mix(tf.cast(tf.range(size), tf.uint32) + mixed), shape)
 
 
 def _mix(x: Any) -> Any:

@@ -50,7 +50,8 @@ def arity_fits(node: Node, problems: list[Problem]) -> bool:
     count = len(node.inputs)
     if least <= count and (most is None or count <= most):
         return True
-    wanted = f"{least or 'no'} input" + ("s" if least > 1 else "") + (" or more" if most is None else "")
+    span = f"{least or 'no'}" if most in (least, None) else f"{least} to {most}"
+    wanted = f"{span} input" + ("s" if (most or least) > 1 else "") + (" or more" if most is None else "")
     problems.append(
         Problem(
             f"{node.at}.input",

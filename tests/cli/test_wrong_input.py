@@ -46,7 +46,8 @@ CONFIGURATIONS = {
         ["network=digits_cnn", "network.layers.features.layers.conv1.filter=3"],
         [
             "network.layers.features.layers.conv1.filter: unknown field for kind 'conv2d'; did you mean 'filters'? "
-            f"allowed: {LAYER_FIELDS}, filters, kernel_size, strides, padding, activation, use_bias"
+            f"allowed: {LAYER_FIELDS}, filters, kernel_size, strides, padding, dilation_rate, groups, activation, "
+            "use_bias"
         ],
     ),
     "unknown key in a schedule": (
@@ -110,8 +111,8 @@ CONFIGURATIONS = {
     "shape that does not fit": (
         ["+network.layers.sum={kind: add, input: [layer1, logits]}"],
         [
-            "network.layers.sum: add needs inputs of one shape, got [batch, 256] float32 and [batch, 10] float32; "
-            "'sum' reads 'layer1' [batch, 256] float32, 'logits' [batch, 10] float32"
+            "network.layers.sum: add needs inputs of one shape, or of size 1 where they differ, got [batch, 256] "
+            "float32 and [batch, 10] float32; 'sum' reads 'layer1' [batch, 256] float32, 'logits' [batch, 10] float32"
         ],
     ),
     "output that is no layer": (

@@ -155,7 +155,7 @@ ONE_PROBLEM = [
     # One of several words.
     (
         CONV % "padding: sam",
-        "network.layers.x.padding: unknown value 'sam' (text); did you mean 'same'? allowed: same, valid",
+        "network.layers.x.padding: needs 'same' or 'valid' or a list, got 'sam' (text); did you mean 'same'?",
     ),
     ("train.best_mode=biggest", "train.best_mode: unknown value 'biggest' (text); allowed: max, min"),
     ("export.weights=3", "export.weights: unknown value 3; allowed: auto, raw, ema"),

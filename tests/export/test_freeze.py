@@ -15,6 +15,7 @@ from expkit.errors import ExportError
 from expkit.export.freeze import freeze, read_frozen
 from expkit.training.executor import Executor, Predictor
 from expkit.training.graphs import infer_graph, train_graph
+from networks import spec_of
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,31 @@ def test_a_frozen_graph_has_constants_for_variables_and_an_empty_library(frozen:
     assert len(graph_def.library.function) == 0
     constants = {node.name for node in graph_def.node if node.op == "Const"}
     assert {"conv/kernel", "norm/gamma", "norm/moving_mean", "logits/kernel", "logits/bias"} <= constants
+
+
+LOOP = """
+inputs: {x: {shape: [null, 4]}, count: {shape: [], dtype: int32}}
+layers:
+  rnn: {kind: gru, input: x, units: 3, lengths: count, direction: both, return_sequences: true}
+  parts: {kind: split, parts: 2}
+  out: {kind: add, input: [parts/0, parts/1]}
+"""
+
+
+def test_a_frozen_loop_keeps_the_functions_it_calls_and_no_others(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    built = infer_graph(spec_of(LOOP), {})
+    batch = {"x": draw.normal(size=(2, 6, 4)).astype(np.float32), "count": np.array([6, 2], np.int32)}
+    with Predictor(built) as predictor:
+        shapes = {name: variable.shape.as_list() for name, variable in built.variables.items()}
+        predictor.load({name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()})
+        wanted = predictor.predict(batch)
+        (tmp_path / "frozen.pb").write_bytes(freeze(built, predictor, {}))
+    graph_def = graph_of(tmp_path / "frozen.pb")
+    called = {item.func.name for node in graph_def.node for item in node.attr.values() if item.func.name}
+    assert len(called) == 4, "a condition and a body for each direction"
+    assert {function.signature.name for function in graph_def.library.function} == called
+    np.testing.assert_array_equal(read_frozen(tmp_path / "frozen.pb").predict(batch)["out"], wanted["out"])
 
 
 def test_a_frozen_graph_has_only_nodes_that_its_outputs_need_and_placeholders_for_inputs(frozen: Any) -> None:

@@ -1,9 +1,9 @@
-"""NumPy as the oracle of layers: one line a case; and what differs between training and inference."""
+"""NumPy as the oracle of layers, a line a case in ``layer_tables``; and what differs between training and inference."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,169 +11,14 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.network.build import connect, create_variables
-from expkit.network.layer import Call, Layer, TensorSpec
+from expkit.network.layer import Call, Inputs, Layer, TensorSpec
 from expkit.registry import kinds
+from layer_tables import Array, Case, basic, norms, sequences, shapes, some, windows
+from layer_tables.basic import CUBES, ROWS
+from layer_tables.norms import IMAGES, STATISTICS, without
 from networks import spec_of
 
-Array = np.ndarray
-DRAW = np.random.default_rng(0)
-
-
-def some(*shape: int) -> Array:
-    return DRAW.normal(size=shape).astype(np.float32)
-
-
-def windows(x: Array, size: tuple[int, int], strides: tuple[int, int], padding: str, fill: float) -> Array:
-    """Return [batch, rows, columns, height, width, channels]: what each place of a window sees."""
-    places = []
-    for axis in (0, 1):
-        length = x.shape[1 + axis]
-        if padding == "valid":
-            places.append((-(-(length - size[axis] + 1) // strides[axis]), 0, 0))
-        else:
-            count = -(-length // strides[axis])
-            missing = max((count - 1) * strides[axis] + size[axis] - length, 0)
-            places.append((count, missing // 2, missing - missing // 2))
-    (rows, top, bottom), (columns, left, right) = places
-    padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=fill)
-    return np.stack(
-        [
-            np.stack(
-                [
-                    padded[:, r * strides[0] : r * strides[0] + size[0], c * strides[1] : c * strides[1] + size[1]]
-                    for c in range(columns)
-                ],
-                axis=1,
-            )
-            for r in range(rows)
-        ],
-        axis=1,
-    )
-
-
-def convolved(x: Array, kernel: Array, strides: tuple[int, int], padding: str) -> Array:
-    return np.einsum("brcijk,ijkf->brcf", windows(x, kernel.shape[:2], strides, padding, 0.0), kernel)
-
-
-def mean_of_window(x: Array, size: tuple[int, int], strides: tuple[int, int], padding: str) -> Array:
-    return np.nanmean(windows(x, size, strides, padding, np.nan), axis=(3, 4))
-
-
-def max_of_window(x: Array, size: tuple[int, int], strides: tuple[int, int], padding: str) -> Array:
-    return windows(x, size, strides, padding, -np.inf).max(axis=(3, 4))
-
-
-def relu(x: Array) -> Array:
-    return np.maximum(x, 0)
-
-
-def softmax(x: Array) -> Array:
-    shifted = np.exp(x - x.max(axis=-1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
-
-
-def gelu(x: Array) -> Array:
-    return 0.5 * x * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
-
-
-def exponential(scale: float, alpha: float) -> Callable[[Array], Array]:
-    return lambda x: scale * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
-
-
-IMAGES, ROWS, CUBES = some(2, 5, 6, 3), some(4, 3), some(2, 4, 3)
-KERNEL, BIAS = some(3, 2), some(2)
-FILTER = some(3, 2, 3, 4)
-TABLE = some(5, 2)
-STATISTICS = {"gamma": some(3), "beta": some(3), "moving_mean": some(3), "moving_variance": np.abs(some(3)) + 0.5}
-
-
-def normalized(x: Array, gamma: bool = True, beta: bool = True, epsilon: float = 0.001) -> Array:
-    result = (x - STATISTICS["moving_mean"]) / np.sqrt(STATISTICS["moving_variance"] + epsilon)
-    return result * (STATISTICS["gamma"] if gamma else 1) + (STATISTICS["beta"] if beta else 0)
-
-
-def without(*names: str) -> dict[str, Array]:
-    return {name: value for name, value in STATISTICS.items() if name not in names}
-
-
-DENSE = {"kernel": KERNEL, "bias": BIAS}
-CASES: list[tuple[str, dict[str, Any], list[Array], dict[str, Array], Array]] = [
-    ("dense", {"units": 2}, [ROWS], DENSE, ROWS @ KERNEL + BIAS),
-    ("dense", {"units": 2, "activation": "relu"}, [ROWS], DENSE, relu(ROWS @ KERNEL + BIAS)),
-    ("dense", {"units": 2, "use_bias": False}, [ROWS], {"kernel": KERNEL}, ROWS @ KERNEL),
-    ("dense", {"units": 2}, [CUBES], DENSE, CUBES @ KERNEL + BIAS),
-    ("dense", {"units": 2}, [IMAGES], DENSE, IMAGES @ KERNEL + BIAS),
-    (
-        "conv2d",
-        {"filters": 4, "kernel_size": (3, 2), "activation": "tanh"},
-        [IMAGES],
-        {"kernel": FILTER, "bias": np.arange(4, dtype=np.float32)},
-        np.tanh(convolved(IMAGES, FILTER, (1, 1), "same") + np.arange(4)),
-    ),
-    (
-        "conv2d",
-        {"filters": 4, "kernel_size": (3, 2), "strides": (2, 3), "padding": "valid", "use_bias": False},
-        [IMAGES],
-        {"kernel": FILTER},
-        convolved(IMAGES, FILTER, (2, 3), "valid"),
-    ),
-    (
-        "conv2d",
-        {"filters": 4, "kernel_size": (3, 2), "strides": 2, "use_bias": False},
-        [IMAGES],
-        {"kernel": FILTER},
-        convolved(IMAGES, FILTER, (2, 2), "same"),
-    ),
-    ("max_pool", {}, [IMAGES], {}, max_of_window(IMAGES, (2, 2), (2, 2), "valid")),
-    (
-        "max_pool",
-        {"pool_size": (3, 2), "strides": (2, 1), "padding": "same"},
-        [IMAGES],
-        {},
-        max_of_window(IMAGES, (3, 2), (2, 1), "same"),
-    ),
-    ("average_pool", {}, [IMAGES], {}, mean_of_window(IMAGES, (2, 2), (2, 2), "valid")),
-    (
-        "average_pool",
-        {"pool_size": 3, "strides": 2, "padding": "same"},
-        [IMAGES],
-        {},
-        mean_of_window(IMAGES, (3, 3), (2, 2), "same"),
-    ),
-    ("batch_norm", {}, [IMAGES], STATISTICS, normalized(IMAGES)),
-    ("batch_norm", {"epsilon": 0.1}, [ROWS], STATISTICS, normalized(ROWS, epsilon=0.1)),
-    ("batch_norm", {"scale": False}, [ROWS], without("gamma"), normalized(ROWS, gamma=False)),
-    ("batch_norm", {"center": False}, [ROWS], without("beta"), normalized(ROWS, beta=False)),
-    ("dropout", {"rate": 0.5}, [ROWS], {}, ROWS),
-    (
-        "embedding",
-        {"input_dim": 5, "output_dim": 2},
-        [np.array([[4, 0], [1, 1]], np.int32)],
-        {"embeddings": TABLE},
-        TABLE[[[4, 0], [1, 1]]],
-    ),
-    ("concat", {}, [CUBES, CUBES + 1], {}, np.concatenate([CUBES, CUBES + 1], axis=-1)),
-    ("concat", {"axis": 1}, [CUBES, CUBES[:, :1]], {}, np.concatenate([CUBES, CUBES[:, :1]], axis=1)),
-    ("add", {}, [ROWS, 2 * ROWS, ROWS * ROWS], {}, 3 * ROWS + ROWS * ROWS),
-    ("multiply", {}, [ROWS, 2 * ROWS, ROWS], {}, 2 * ROWS**3),
-    ("reshape", {"shape": (3, -1)}, [CUBES], {}, CUBES.reshape(2, 3, 4)),
-    ("reshape", {"shape": ()}, [ROWS[:, :1]], {}, ROWS[:, 0]),
-    ("flatten", {}, [IMAGES], {}, IMAGES.reshape(2, -1)),
-    ("activation", {"function": "linear"}, [ROWS], {}, ROWS),
-    ("activation", {"function": "relu"}, [ROWS], {}, relu(ROWS)),
-    ("activation", {"function": "relu6"}, [9 * ROWS], {}, np.clip(9 * ROWS, 0, 6)),
-    ("activation", {"function": "leaky_relu"}, [ROWS], {}, np.where(ROWS > 0, ROWS, 0.2 * ROWS)),
-    ("activation", {"function": "elu"}, [ROWS], {}, exponential(1.0, 1.0)(ROWS)),
-    ("activation", {"function": "selu"}, [ROWS], {}, exponential(1.05070098735548, 1.67326324235438)(ROWS)),
-    ("activation", {"function": "gelu"}, [ROWS], {}, gelu(ROWS)),
-    ("activation", {"function": "silu"}, [ROWS], {}, ROWS / (1 + np.exp(-ROWS))),
-    ("activation", {"function": "sigmoid"}, [ROWS], {}, 1 / (1 + np.exp(-ROWS))),
-    ("activation", {"function": "tanh"}, [ROWS], {}, np.tanh(ROWS)),
-    ("activation", {"function": "softplus"}, [ROWS], {}, np.log1p(np.exp(ROWS))),
-    ("activation", {"function": "softsign"}, [ROWS], {}, ROWS / (1 + np.abs(ROWS))),
-    ("activation", {"function": "softmax"}, [ROWS], {}, softmax(ROWS)),
-    ("activation", {"function": "log_softmax"}, [ROWS], {}, np.log(softmax(ROWS))),
-]
+CASES = [case for family in (basic, windows, norms, shapes, sequences) for case in family.CASES]
 
 
 def layer_of(kind: str, fields: dict[str, Any]) -> Layer:
@@ -182,20 +27,86 @@ def layer_of(kind: str, fields: dict[str, Any]) -> Layer:
     return made
 
 
-@pytest.mark.parametrize(("kind", "fields", "inputs", "variables", "wanted"), CASES)
-def test_a_layer_computes_what_numpy_does(
-    kind: str, fields: dict[str, Any], inputs: list[Array], variables: dict[str, Array], wanted: Array
-) -> None:
-    layer = layer_of(kind, fields)
-    specs = [TensorSpec(array.shape[1:], array.dtype.name) for array in inputs]
-    assert {item.name: item.shape for item in layer.declare(specs)} == {n: v.shape for n, v in variables.items()}
+def titled(case: Case) -> str:
+    return " ".join([case[0], *(f"{name}={value}" for name, value in case[1].items())])
+
+
+def computed(case: Case, unknown: int) -> None:
+    """Compare a layer with NumPy; sizes of the first ``unknown`` dimensions are not known (the batch, and one more)."""
+    kind, fields, given, variables, wanted = case
+    layer, arrays = layer_of(kind, fields), given if isinstance(given, Inputs) else Inputs(given)
+
+    def shape_of(array: Array) -> tuple[int | None, ...]:
+        free = unknown if array.ndim > 2 else 1
+        return (*(None,) * free, *array.shape[free:])
+
+    specs, places = (
+        Inputs(map(make, arrays), {name: make(array) for name, array in arrays.named.items()})
+        for make in (
+            lambda array: TensorSpec(shape_of(array)[1:], array.dtype.name),
+            lambda array: tf.placeholder(array.dtype, shape_of(array)),
+        )
+    )
+    assert {item.name: (item.shape, item.dtype) for item in layer.declare(specs)} == {
+        name: (value.shape, value.dtype.name) for name, value in variables.items()
+    }
+    outputs = layer.output_spec(specs)
+    result = layer.apply({name: tf.constant(value) for name, value in variables.items()}, places, Call(training=False))
+    feed = dict(zip((*places, *places.named.values()), (*arrays, *arrays.named.values()), strict=True))
+    with tf.Session() as session:
+        got = session.run(result, feed)
+    assert isinstance(got, Mapping) == isinstance(wanted, Mapping) == isinstance(outputs, Mapping)
+    for name, array in (wanted if isinstance(wanted, Mapping) else {"": wanted}).items():
+        value = got[name] if isinstance(got, Mapping) else got
+        np.testing.assert_allclose(value, array, rtol=2e-5, atol=2e-5)
+        spec = outputs[name] if isinstance(outputs, Mapping) else outputs
+        assert value.dtype.name == spec.dtype
+        assert len(spec.shape) == value.ndim - 1
+        assert all(size in (None, real) for size, real in zip(spec.shape, value.shape[1:], strict=True))
+        assert unknown > 1 or None not in spec.shape
+
+
+@pytest.mark.parametrize("case", CASES, ids=map(titled, CASES))
+def test_a_layer_computes_what_numpy_does(case: Case) -> None:
+    with tf.Graph().as_default():
+        computed(case, unknown=1)
+
+
+UNKNOWN = [case for case in CASES if case[0] != "flatten" and any(array.ndim > 2 for array in case[2])]
+
+
+@pytest.mark.parametrize("case", UNKNOWN, ids=map(titled, UNKNOWN))
+def test_it_does_where_a_size_is_not_known(case: Case) -> None:
+    with tf.Graph().as_default():
+        computed(case, unknown=2)
+
+
+@pytest.mark.parametrize("case", CASES, ids=map(titled, CASES))
+def test_a_layer_compiles_with_its_gradients_to_the_same_numbers(case: Case) -> None:
+    kind, fields, given, variables, _ = case
+    layer, arrays = layer_of(kind, fields), given if isinstance(given, Inputs) else Inputs(given)
+
+    def connected(inputs: Inputs[Any], named: dict[str, Any], variables: dict[str, Any]) -> tuple[list[Any], list[Any]]:
+        call = Call(training=True, key=3, step=tf.constant(5, tf.int64))
+        outputs = tf.nest.flatten(layer.apply(variables, Inputs(inputs, named), call))
+        loss = tf.add_n(
+            [tf.constant(0.0), *(tf.cast(tf.reduce_sum(tf.sin(y)), tf.float32) for y in outputs if floats(y))]
+        )
+        read = [x for x in (*inputs, *named.values(), *variables.values()) if floats(x)]
+        gradients = tf.gradients(loss, read) if read else []
+        return outputs, [tf.convert_to_tensor(gradient) for gradient in gradients if gradient is not None]
+
+    def floats(tensor: Any) -> bool:
+        return bool(tensor.dtype.is_floating)
+
     with tf.Graph().as_default(), tf.Session() as session:
-        places = [tf.placeholder(array.dtype, (None, *array.shape[1:])) for array in inputs]
-        result = layer.apply({name: tf.constant(v) for name, v in variables.items()}, places, Call(training=False))
-        got = session.run(result, dict(zip(places, inputs, strict=True)))
-    np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=2e-5)
-    assert got.shape[1:] == layer.output_spec(specs).shape
-    assert got.dtype.name == layer.output_spec(specs).dtype
+        tensors = tf.nest.map_structure(tf.constant, (tuple(arrays), dict(arrays.named), variables))
+        compiled = tf.function(connected, jit_compile=True, autograph=False)(*tensors)
+        (got, slopes), (wanted, wanted_slopes) = session.run([compiled, connected(*tensors)])
+    statistics = 2 if kind == "batch_norm" else 0
+    assert len(slopes) == sum(map(floats, tf.nest.flatten(tensors))) - statistics
+    for one, other in zip([*got, *slopes], [*wanted, *wanted_slopes], strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5)
 
 
 def test_every_kind_is_in_the_table() -> None:
@@ -215,6 +126,32 @@ def test_batch_norm_in_training_uses_the_batch_and_asks_to_move_its_statistics()
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(moved[id(variables["moving_mean"])], mean, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(moved[id(variables["moving_variance"])], variance, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("x", [IMAGES, IMAGES[:, :, 0], IMAGES[:, 0, 0]], ids=["images", "sequences", "rows"])
+def test_batch_norm_can_gather_the_unbiased_variance_as_fused_batch_norm_does(x: Array) -> None:
+    axes, count = tuple(range(x.ndim - 1)), x.size // 3
+    with tf.Graph().as_default(), tf.Session() as session:
+        moved = {}
+        for unbiased in (False, True):
+            layer, call = layer_of("batch_norm", {"unbiased_variance": unbiased, "scale": False}), Call(training=True)
+            result = layer.apply(without("gamma"), Inputs([tf.placeholder_with_default(x, (2, *x.shape[1:]))]), call)
+            got, moved[unbiased] = session.run([result, call.updates[1].value])
+            wanted = (x - x.mean(axes)) / np.sqrt(x.var(axes) + 0.001) + STATISTICS["beta"]
+            np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(moved[False], x.var(axes), rtol=1e-5)
+    np.testing.assert_allclose(moved[True], x.var(axes) * count / (count - 1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("unbiased", [False, True])
+def test_batch_norm_of_one_value_has_no_spread(unbiased: bool) -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        for x in (IMAGES[:1, :1, :1], ROWS[:1]):
+            call = Call(training=True)
+            layer = layer_of("batch_norm", {"unbiased_variance": unbiased})
+            got = session.run(layer.apply(STATISTICS, Inputs([tf.constant(x)]), call))
+            np.testing.assert_allclose(got, np.broadcast_to(STATISTICS["beta"], x.shape), rtol=1e-5)
+            np.testing.assert_array_equal(session.run(call.updates[1].value), np.zeros(3))
 
 
 FROZEN_NORMS = {
@@ -271,3 +208,80 @@ def test_dropout_outside_training_and_at_rate_0_changes_nothing() -> None:
         outside = layer_of("dropout", {"rate": 0.9}).apply({}, [rows], Call(False))
         for tensor in (in_training, outside):
             np.testing.assert_array_equal(session.run(tensor), ROWS)
+
+
+NOISES = "layers: {first: {kind: gaussian_noise, stddev: 2.0}, second: {kind: gaussian_noise, input: x, stddev: 2.0}}"
+
+
+def noises(seed: int, step: int, jit_compile: bool = False) -> Array:
+    spec = spec_of(NOISES)
+
+    def connected() -> Any:
+        zeros = {"x": tf.zeros((5000, 4))}
+        tensors = connect(spec, {}, zeros, training=True, seed=seed, step=tf.constant(step, tf.int64)).tensors
+        return tensors["first"], tensors["second"]
+
+    with tf.Graph().as_default(), tf.Session() as session:
+        run = tf.function(connected, jit_compile=True, autograph=False) if jit_compile else connected
+        first, _second = session.run(run())
+    return np.asarray(first)
+
+
+def test_gaussian_noise_is_normal() -> None:
+    drawn = np.sort(noises(0, 0).ravel()) / 2
+    wanted = [0.5 * (1 + math.erf(value / math.sqrt(2))) for value in drawn]
+    assert np.abs(np.arange(len(drawn)) / len(drawn) - wanted).max() < 0.015
+    assert (drawn.mean(), drawn.std()) == (pytest.approx(0, abs=0.02), pytest.approx(1, abs=0.02))
+
+
+def test_gaussian_noise_depends_on_seed_and_step_alone_whatever_compiles_it() -> None:
+    drawn = noises(3, 7)
+    np.testing.assert_array_equal(drawn, noises(3, 7))
+    np.testing.assert_array_equal(drawn, noises(3, 7, jit_compile=True))
+    for other in (noises(3, 8), noises(4, 7)):
+        assert abs(np.corrcoef(drawn.ravel(), other.ravel())[0, 1]) < 0.03
+
+
+def test_gaussian_noise_outside_training_and_without_spread_changes_nothing() -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        rows = tf.constant(ROWS)
+        in_training = layer_of("gaussian_noise", {"stddev": 0.0}).apply({}, Inputs([rows]), Call(True, 1))
+        np.testing.assert_array_equal(session.run(in_training), ROWS)
+
+
+def test_attention_in_training_drops_weights_and_scales_the_rest() -> None:
+    fields = {"num_heads": 1, "key_dim": 6, "dropout": 0.25}
+    with tf.Graph().as_default(), tf.Session() as session:
+        variables = {name: np.zeros_like(value) for name, value in sequences.SELF.items()}
+        variables["value/bias"] = np.ones(6, np.float32)
+        ones = tf.constant(np.ones((50, 40, 4), np.float32))
+        step = tf.constant(3, tf.int64)
+        got, again, later = session.run(
+            [
+                layer_of("attention", fields).apply(variables, Inputs([ones]), Call(True, 5, at))
+                for at in (step, step, step + 1)
+            ]
+        )
+    # Every query weighs 40 equal values; what is left of them is a mean of 40 draws of 0 and 1 / 0.75.
+    assert np.unique(np.round(got * 40 * 0.75, 3)).size > 5
+    assert got.mean() == pytest.approx(1, abs=0.01)
+    np.testing.assert_array_equal(got, again)
+    assert (got != later).mean() > 0.5
+
+
+def test_grouped_convolution_has_the_gradients_of_its_parts() -> None:
+    kernel = some(3, 2, 2, 4)
+    images = some(2, 5, 6, 4)
+    with tf.Graph().as_default(), tf.Session() as session:
+        x, variables = tf.constant(images), {"kernel": tf.constant(kernel)}
+        fields = {"filters": 4, "kernel_size": (3, 2), "groups": 2, "use_bias": False}
+        whole = layer_of("conv2d", fields).apply(variables, Inputs([x]), Call(True))
+        parts = [
+            layer_of("conv2d", {**fields, "filters": 2, "groups": 1}).apply({"kernel": own}, Inputs([part]), Call(True))
+            for part, own in zip(tf.split(x, 2, -1), tf.split(variables["kernel"], 2, -1), strict=True)
+        ]
+        got, wanted = session.run(
+            [tf.gradients(tf.reduce_sum(y**2), [x, variables["kernel"]]) for y in (whole, tf.concat(parts, -1))]
+        )
+    for one, other in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)

@@ -53,18 +53,23 @@ def test_variables_are_shared_in_the_order_in_which_layers_are_made() -> None:
         pytest.param(
             "layers: {a: {kind: dense, units: 3}, b: {kind: dense, units: 2, input: x}, c: {kind: add, input: [a, b]}}",
             [
-                "network.layers.c: add needs inputs of one shape, got [batch, 3] float32 and [batch, 2] float32; "
-                "'c' reads 'a' [batch, 3] float32, 'b' [batch, 2] float32"
+                "network.layers.c: add needs inputs of one shape, or of size 1 where they differ, got [batch, 3] "
+                "float32 and [batch, 2] float32; 'c' reads 'a' [batch, 3] float32, 'b' [batch, 2] float32"
             ],
             id="shapes that do not fit name both layers and both shapes",
         ),
         pytest.param(
             "layers: {a: {kind: conv2d, filters: 1, kernel_size: 1}, b: {kind: flatten}}",
             [
-                "network.layers.a: conv2d needs [batch, height, width, channels] float32, got [batch, 4] float32; "
+                "network.layers.a: conv2d needs [batch, height, width, channels] of floats, got [batch, 4] float32; "
                 "'a' reads 'x' [batch, 4] float32"
             ],
             id="a shape is told once, not for every layer behind it",
+        ),
+        pytest.param(
+            "layers: {a: {kind: gather, input: [x, x, x]}}",
+            ["network.layers.a.input: kind 'gather' needs 1 to 2 inputs, got 3 (x, x, x)"],
+            id="too many inputs",
         ),
         pytest.param(
             "layers: {a: {kind: add}}",

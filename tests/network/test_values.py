@@ -119,8 +119,8 @@ def test_a_variable_is_named_by_scope_and_layer_and_trains_where_it_is_float32()
             "layers: {c: {kind: constant, value: [1, 2]}, v: {kind: variable, shape: [2], batch_of: c}, "
             "d: {kind: add, input: [v, x]}}",
             [
-                "network.layers.d: add needs inputs of one shape, got [1, 2] float32 and [batch, 4] float32; "
-                "'d' reads 'v' [1, 2] float32, 'x' [batch, 4] float32"
+                "network.layers.d: add needs inputs of one shape, or of size 1 where they differ, got [1, 2] float32 "
+                "and [batch, 4] float32; 'd' reads 'v' [1, 2] float32, 'x' [batch, 4] float32"
             ],
             id="the batch of a batch of one, told by shapes",
         ),

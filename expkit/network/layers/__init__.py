@@ -1,27 +1,43 @@
 """The kinds of layers, one file per family; importing this package registers them all."""
 
 from expkit.network.layers import (
+    attention,
     convolution,
     dense,
+    depthwise,
     embedding,
+    example_norms,
     merge,
     noise,
     normalization,
+    parts,
     pooling,
+    products,
+    recurrent,
     scope,
     shape,
+    sizing,
+    transposed,
     values,
 )
 
 __all__ = [
+    "attention",
     "convolution",
     "dense",
+    "depthwise",
     "embedding",
+    "example_norms",
     "merge",
     "noise",
     "normalization",
+    "parts",
     "pooling",
+    "products",
+    "recurrent",
     "scope",
     "shape",
+    "sizing",
+    "transposed",
     "values",
 ]

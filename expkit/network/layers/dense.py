@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 
 from expkit import tf1 as tf
 from expkit.network.initializers import GlorotUniform, Zeros
-from expkit.network.layer import Call, Declaration, Layer, ShapeError, TensorSpec
-from expkit.network.layers.activations import ActivationName, activate
+from expkit.network.layer import Call, Declaration, Inputs, Layer, TensorSpec
+from expkit.network.layers.activations import ActivationName, activate, activated
+from expkit.network.layers.checks import last_size
 from expkit.registry import register
 
 __all__ = ["Dense"]
@@ -28,17 +29,18 @@ class Dense(Layer):
     use_bias: bool = True
     """Whether a ``bias`` is added."""
 
-    def declare(self, inputs: Sequence[TensorSpec]) -> tuple[Declaration, ...]:
+    def declare(self, inputs: Inputs[TensorSpec]) -> tuple[Declaration, ...]:
         """Return ``kernel`` [features, units] and ``bias`` [units]."""
-        kernel = Declaration("kernel", (_features(inputs[0]), self.units), GlorotUniform())
-        return (kernel, Declaration("bias", (self.units,), Zeros())) if self.use_bias else (kernel,)
+        features, dtype = last_size(inputs[0], self.kind), inputs[0].dtype
+        kernel = Declaration("kernel", (features, self.units), GlorotUniform(), dtype=dtype)
+        return (kernel, Declaration("bias", (self.units,), Zeros(), dtype=dtype)) if self.use_bias else (kernel,)
 
-    def output_spec(self, inputs: Sequence[TensorSpec]) -> TensorSpec:
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
         """Return the input's shape with ``units`` as its last dimension."""
-        _features(inputs[0])
-        return TensorSpec((*inputs[0].shape[:-1], self.units))
+        last_size(inputs[0], self.kind)
+        return activated(self.activation, TensorSpec((*inputs[0].shape[:-1], self.units), inputs[0].dtype))
 
-    def apply(self, variables: Mapping[str, Any], inputs: Sequence[Any], call: Call) -> Any:
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Multiply, add, activate."""
         rank = inputs[0].shape.rank
         kernel = variables["kernel"]
@@ -46,11 +48,3 @@ class Dense(Layer):
         if self.use_bias:
             result = tf.nn.bias_add(result, variables["bias"])
         return activate(self.activation, result)
-
-
-def _features(spec: TensorSpec) -> int:
-    if spec.dtype != "float32":
-        raise ShapeError(f"dense needs float32 input, got {spec}")
-    if not spec.shape or spec.shape[-1] is None:
-        raise ShapeError(f"dense needs an input whose last dimension is known, got {spec}")
-    return spec.shape[-1]

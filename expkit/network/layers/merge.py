@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import reduce
 from typing import Any, ClassVar, Literal
 
 from expkit import tf1 as tf
-from expkit.network.layer import Call, Layer, ShapeError, TensorSpec
+from expkit.network.layer import Call, Inputs, Layer, ShapeError, TensorSpec
+from expkit.network.layers.checks import inner_axis, listed_specs, need_floats, same_dtype
 from expkit.registry import register
 
-__all__ = ["Add", "Concat", "Multiply"]
-
-
-def _same_dtype(inputs: Sequence[TensorSpec], kind: str) -> str:
-    if len({spec.dtype for spec in inputs}) > 1:
-        raise ShapeError(f"{kind} needs inputs of one dtype, got {_listed(inputs)}")
-    return inputs[0].dtype
-
-
-def _listed(inputs: Sequence[TensorSpec]) -> str:
-    return " and ".join(str(spec) for spec in inputs)
+__all__ = [
+    "Add",
+    "Average",
+    "Concat",
+    "Maximum",
+    "Minimum",
+    "Multiply",
+    "Stack",
+    "Subtract",
+]
 
 
 @register
@@ -32,46 +32,74 @@ class Concat(Layer):
     axis: int = -1
     """Dimension to join; 0 is the batch and cannot be joined."""
 
-    def _axis(self, inputs: Sequence[TensorSpec]) -> int:
-        rank = len(inputs[0].shape) + 1
-        axis = self.axis + rank if self.axis < 0 else self.axis
-        if not 1 <= axis < rank:
-            raise ShapeError(f"concat along axis {self.axis}: inputs of rank {rank} have axes 1 to {rank - 1} to join")
-        return axis - 1
-
-    def output_spec(self, inputs: Sequence[TensorSpec]) -> TensorSpec:
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
         """Return the inputs' shape, the joined dimension added up."""
-        dtype = _same_dtype(inputs, "concat")
-        axis = self._axis(inputs)
+        dtype = same_dtype(inputs, "concat")
+        axis = inner_axis(self.axis, len(inputs[0].shape) + 1, "concat") - 1
         others = {(*spec.shape[:axis], *spec.shape[axis + 1 :]) for spec in inputs}
         if len({len(spec.shape) for spec in inputs}) > 1 or len(others) > 1:
-            raise ShapeError(f"concat along axis {axis + 1} needs the other sizes equal, got {_listed(inputs)}")
+            raise ShapeError(f"concat along axis {axis + 1} needs the other sizes equal, got {listed_specs(inputs)}")
         sizes = [spec.shape[axis] for spec in inputs]
         joined = None if None in sizes else sum(size for size in sizes if size is not None)
         shape = inputs[0].shape
         return TensorSpec((*shape[:axis], joined, *shape[axis + 1 :]), dtype)
 
-    def apply(self, variables: Mapping[str, Any], inputs: Sequence[Any], call: Call) -> Any:
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Join."""
-        return tf.concat(inputs, axis=self.axis)
+        return tf.concat(list(inputs), axis=self.axis)
+
+
+@register
+class Stack(Layer):
+    """Inputs of one shape side by side along a new dimension."""
+
+    kind: Literal["stack"] = "stack"
+    arity: ClassVar[tuple[int, int | None]] = (2, None)
+    axis: int = 1
+    """Place of the new dimension, the batch counted as 0."""
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return the inputs' shape with their number as a new dimension."""
+        dtype = same_dtype(inputs, "stack")
+        if len({spec.shape for spec in inputs}) > 1:
+            raise ShapeError(f"stack needs inputs of one shape, got {listed_specs(inputs)}")
+        shape = inputs[0].shape
+        axis = inner_axis(self.axis, len(shape) + 2, "stack") - 1
+        return TensorSpec((*shape[:axis], len(inputs), *shape[axis:]), dtype)
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Stack."""
+        return tf.stack(list(inputs), axis=self.axis)
 
 
 class Elementwise(Layer):
-    """Base of the layers that join inputs of one shape value by value."""
+    """Base of the layers that join inputs value by value; along a dimension of size 1 an input is repeated."""
 
     arity: ClassVar[tuple[int, int | None]] = (2, None)
     broadcasts = True
 
-    def output_spec(self, inputs: Sequence[TensorSpec]) -> TensorSpec:
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
         """Return the inputs' common shape."""
-        dtype = _same_dtype(inputs, self.kind)
-        if len({spec.shape for spec in inputs}) > 1:
-            raise ShapeError(f"{self.kind} needs inputs of one shape, got {_listed(inputs)}")
-        return TensorSpec(inputs[0].shape, dtype)
+        dtype = same_dtype(inputs, self.kind)
+        if dtype == "bool":
+            raise ShapeError(
+                f"{self.kind} needs numbers, got {listed_specs(inputs)}; kind 'cast' makes numbers of them"
+            )
+        if self.kind == "average":
+            need_floats(inputs[0], self.kind)
+        ranks = {len(spec.shape) for spec in inputs}
+        sizes = [set(along) - {1} for along in zip(*(spec.shape for spec in inputs), strict=False)]
+        if len(ranks) > 1 or any(len(different) > 1 for different in sizes):
+            raise ShapeError(
+                f"{self.kind} needs inputs of one shape, or of size 1 where they differ, got {listed_specs(inputs)}"
+            )
+        return TensorSpec(tuple(next(iter(different), 1) for different in sizes), dtype)
 
-    def apply(self, variables: Mapping[str, Any], inputs: Sequence[Any], call: Call) -> Any:
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Join from left to right."""
-        return reduce(tf.add if self.kind == "add" else tf.multiply, inputs)
+        if self.kind == "average":
+            return reduce(tf.add, inputs) / len(inputs)
+        return reduce(getattr(tf, self.kind), inputs)
 
 
 @register
@@ -82,7 +110,36 @@ class Add(Elementwise):
 
 
 @register
+class Subtract(Elementwise):
+    """The first input minus the second."""
+
+    kind: Literal["subtract"] = "subtract"
+    arity: ClassVar[tuple[int, int | None]] = (2, 2)
+
+
+@register
 class Multiply(Elementwise):
     """Product of the inputs."""
 
     kind: Literal["multiply"] = "multiply"
+
+
+@register
+class Average(Elementwise):
+    """Mean of the inputs."""
+
+    kind: Literal["average"] = "average"
+
+
+@register
+class Maximum(Elementwise):
+    """Largest of the inputs."""
+
+    kind: Literal["maximum"] = "maximum"
+
+
+@register
+class Minimum(Elementwise):
+    """Smallest of the inputs."""
+
+    kind: Literal["minimum"] = "minimum"

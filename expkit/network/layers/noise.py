@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from expkit import tf1 as tf
-from expkit.network.layer import Call, Layer, ShapeError, TensorSpec
-from expkit.network.layers.activations import ActivationName, activate
-from expkit.network.random import uniform
+from expkit.network.layer import Call, Inputs, Layer, TensorSpec
+from expkit.network.layers.activations import ActivationName, activate, activated
+from expkit.network.layers.checks import need_floats
+from expkit.network.layers.sizes import sizes_of
+from expkit.network.random import normal, uniform
 from expkit.registry import register
 
-__all__ = ["Activation", "Dropout"]
+__all__ = ["Activation", "Dropout", "GaussianNoise"]
 
 
 @register
 class Activation(Layer):
-    """A function of ``tf.nn``, value by value (softmax: over the last dimension)."""
+    """A function of ``tf.nn``, value by value (crelu, softmax, log_softmax: over the last dimension)."""
 
     kind: Literal["activation"] = "activation"
     function: ActivationName
     """Name of the function."""
+    alpha: float | None = Field(default=None, ge=0)
+    """Slope of ``leaky_relu`` below 0; 0.2 when not given."""
 
-    def output_spec(self, inputs: Sequence[TensorSpec]) -> TensorSpec:
-        """Return the input's shape."""
-        return _floats(inputs[0], self.kind)
+    @model_validator(mode="after")
+    def _leaks(self) -> Activation:
+        if self.alpha is not None and self.function != "leaky_relu":
+            raise ValueError(f"alpha is the slope of leaky_relu, but function is '{self.function}'; leave alpha out")
+        return self
 
-    def apply(self, variables: Mapping[str, Any], inputs: Sequence[Any], call: Call) -> Any:
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return the input's shape; crelu doubles the last dimension."""
+        return activated(self.function, need_floats(inputs[0], self.kind))
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Activate."""
+        if self.alpha is not None:
+            return tf.nn.leaky_relu(inputs[0], self.alpha)
         return activate(self.function, inputs[0])
 
 
@@ -41,20 +53,34 @@ class Dropout(Layer):
     rate: float = Field(ge=0, lt=1)
     """Share of the values that are dropped, in [0, 1)."""
 
-    def output_spec(self, inputs: Sequence[TensorSpec]) -> TensorSpec:
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
         """Return the input's shape."""
-        return _floats(inputs[0], self.kind)
+        return need_floats(inputs[0], self.kind)
 
-    def apply(self, variables: Mapping[str, Any], inputs: Sequence[Any], call: Call) -> Any:
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Drop in training, pass through otherwise."""
         if not call.training or self.rate == 0:
             return inputs[0]
-        noise = uniform(inputs[0].shape.as_list(), call.key, call.step)
+        noise = uniform(sizes_of(inputs[0]), call.key, call.step)
         kept = tf.cast(noise >= self.rate, inputs[0].dtype)
         return inputs[0] * kept * (1 / (1 - self.rate))
 
 
-def _floats(spec: TensorSpec, kind: str) -> TensorSpec:
-    if spec.dtype != "float32":
-        raise ShapeError(f"{kind} needs float32 input, got {spec}")
-    return spec
+@register
+class GaussianNoise(Layer):
+    """In training, normal noise added to the values; it depends on (seed, global_step)."""
+
+    kind: Literal["gaussian_noise"] = "gaussian_noise"
+    stddev: float = Field(ge=0)
+    """Standard deviation of the noise."""
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return the input's shape."""
+        return need_floats(inputs[0], self.kind)
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Add in training, pass through otherwise."""
+        if not call.training or self.stddev == 0:
+            return inputs[0]
+        noise = normal(sizes_of(inputs[0]), call.key, call.step)
+        return inputs[0] + tf.cast(noise * self.stddev, inputs[0].dtype)

@@ -11,7 +11,7 @@ from pydantic import model_validator
 from expkit import tf1 as tf
 from expkit.network.initializers import GlorotUniform, Zeros
 from expkit.network.layer import Call, Declaration, DType, Inputs, Layer, TensorSpec
-from expkit.network.layers.convolution import Positive
+from expkit.network.layers.windows import Positive
 from expkit.registry import register
 
 __all__ = ["Constant", "Value", "Variable"]

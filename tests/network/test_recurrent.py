@@ -1,0 +1,72 @@
+"""The loop over steps: written out, in the graph, or compiled, it gives the same numbers and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from expkit import tf1 as tf
+from expkit.network.layer import Call, Inputs
+from expkit.network.layers import time
+from expkit.registry import kinds
+from layer_tables import Array
+from layer_tables.sequences import BOTH, CUDNN, GRU, LENGTHS, LSTM, PEEPHOLES, PROJECTED, X
+
+CELLS: dict[str, tuple[str, dict[str, Any], dict[str, Array]]] = {
+    "lstm": ("lstm", {}, LSTM),
+    "lstm, peepholes": ("lstm", {"use_peepholes": True}, PEEPHOLES),
+    "lstm, projection": ("lstm", {"projection": 3}, PROJECTED),
+    "lstm, both": ("lstm", {"direction": "both"}, BOTH),
+    "gru": ("gru", {}, GRU),
+    "gru, backward": ("gru", {"direction": "backward"}, GRU),
+    "gru, cudnn": ("gru", {"reset_after": True}, CUDNN),
+}
+
+
+def trained(
+    cell: tuple[str, dict[str, Any], dict[str, Array]], fields: Mapping[str, Any], lengths: bool, jit_compile: bool
+) -> list[Array]:
+    """Return the output, the last state, and the gradients of input and variables."""
+    kind, own, values = cell
+    layer: Any = kinds("layer")[kind](units=2, **own, **fields)
+
+    def connected(x: Any, counts: Any, *variables: Any) -> Any:
+        bound = dict(zip(values, variables, strict=True))
+        named = {"lengths": counts} if lengths else {}
+        outputs = layer.apply(bound, Inputs([x], named), Call(training=True))
+        loss = tf.reduce_sum(outputs[""] ** 2) + tf.reduce_sum(outputs["state_h"])
+        return [outputs[""], outputs["state_h"], *tf.gradients(loss, [x, *variables])]
+
+    run: Any = tf.function(connected, jit_compile=True, autograph=False) if jit_compile else connected
+    with tf.Graph().as_default(), tf.Session() as session:
+        arrays = [tf.constant(value) for value in (X, LENGTHS, *values.values())]
+        return list(session.run(run(*arrays)))
+
+
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["plain", "compiled"])
+@pytest.mark.parametrize("sequence", [False, True], ids=["last", "sequence"])
+def test_a_loop_in_the_graph_trains_as_steps_that_are_written_out(
+    cell: tuple[str, dict[str, Any], dict[str, Array]],
+    jit_compile: bool,
+    sequence: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fields = {"return_sequences": sequence}
+    wanted = trained(cell, fields, sequence, False)
+    monkeypatch.setattr(time, "_WRITTEN_OUT", 0)
+    got = trained(cell, fields, sequence, jit_compile)
+    for one, other in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_what_lies_beyond_a_length_changes_nothing_and_gets_no_gradient() -> None:
+    values = trained(CELLS["lstm, both"], {"return_sequences": True}, True, False)
+    output, gradient = values[0], values[2]
+    for example, length in enumerate(LENGTHS):
+        assert not output[example, length:].any()
+        assert not gradient[example, length:].any()
+        assert length == 0 or np.abs(gradient[example, :length]).min() > 0
