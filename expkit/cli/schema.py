@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from expkit.config.json_schema import FILES, file_schema, schema_text, whole_schema
+from expkit.config.load import primary_conf
 from expkit.errors import ExpkitError
+from expkit.plugins import load_plugins
 
 __all__ = ["add_verbs"]
 
@@ -22,11 +24,15 @@ def add_verbs(verbs: Any) -> None:
         "`# yaml-language-server: $schema=PATH`.",
     )
     parser.add_argument("file", nargs="?", metavar="FILE", help="write to a file instead")
+    parser.add_argument(
+        "--plugin", action="append", default=[], metavar="NAME", help="with the kinds of a plugin: a file or a module"
+    )
     parser.add_argument("--section", choices=FILES, help="of the files of a section: conf/SECTION/*.yaml")
     parser.set_defaults(run=_schema)
 
 
 def _schema(given: argparse.Namespace) -> int:
+    load_plugins(given.plugin, [Path.cwd(), primary_conf()])
     text = schema_text(file_schema(given.section) if given.section else whole_schema())
     if given.file is None:
         print(text, end="")

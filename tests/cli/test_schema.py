@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from command_line import call
+from command_line import call, run
 from expkit.config.json_schema import FILES, file_schema, whole_schema
+from expkit.config.load import builtin_conf
 
 
 def test_the_schema_of_a_whole_configuration_is_printed(tmp_path: Path) -> None:
@@ -34,3 +35,20 @@ def test_a_section_that_is_none_is_answered_with_those_that_are(tmp_path: Path) 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     done = call("schema", "no/such.json", cwd=tmp_path)
     assert (done.code, done.errors) == (2, ["error: no/such.json: cannot be written (No such file or directory)"])
+
+
+def test_the_kinds_of_a_plugin_are_in_the_schema() -> None:
+    examples = builtin_conf().parent / "docs" / "examples"
+    done = run("schema", "--section", "network", "--plugin", "my_layers.py", cwd=examples)
+    assert (done.code, done.err) == (0, "")
+    schema = json.loads(done.out)
+    assert "gate" in schema["$defs"]["layer"]["properties"]["kind"]["anyOf"][0]["enum"]
+    openness = schema["$defs"]["Gate"]["properties"]["openness"]
+    assert openness["description"].startswith("Added to what the sigmoid reads")
+    assert openness["anyOf"][0] == {"maximum": 10, "minimum": -10, "type": "number"}
+
+
+def test_a_plugin_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = call("schema", "--plugin", "nosuch.py", cwd=tmp_path)
+    assert done.code == 2
+    assert "nosuch.py" in done.errors[0]

@@ -162,12 +162,12 @@ def test_the_schema_of_the_whole_refuses_what_is_refused(path: str) -> None:
 
 
 def test_every_kind_is_known_and_described() -> None:
+    definitions = WHOLE.schema["$defs"]
     for family in ("layer", "initializer", "source", "optimizer", "schedule", "loss", "metric"):
-        choice = whole_schema()["$defs"][family]
+        choice = definitions[family]
         assert choice["properties"]["kind"]["enum"] == list(kinds(family))
         for rule in choice["allOf"]:
-            definition = whole_schema()["$defs"][rule["then"]["$ref"].rpartition("/")[2]]
-            assert definition["description"]
-    dense = whole_schema()["$defs"]["Dense"]["properties"]
+            assert definitions[rule["then"]["$ref"].rpartition("/")[2]]["description"]
+    dense = definitions["Dense"]["properties"]
     assert dense["units"]["description"] == "Size of the output's last dimension."
     assert [name for name, field in dense.items() if "description" not in field] == ["kind"]
