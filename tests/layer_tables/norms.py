@@ -131,12 +131,12 @@ REFUSED: list[Refused] = [
         "local_response_norm",
         {},
         specs((4, 3)),
-        "local_response_norm needs [batch, height, width, channels] of floats, got [batch, 4, 3] float32",
+        "local_response_norm needs [batch, height, width, channels] of floats up to 32 bits, got [batch, 4, 3] float32",
     ),
     (
         "local_response_norm",
         {},
-        specs(TensorSpec((4, 4, 3), "float64")),
-        "local_response_norm needs floats of 32 bits at most, got [batch, 4, 4, 3] float64",
+        specs(TensorSpec((4, 4, 3), "bfloat16")),
+        "local_response_norm needs float32 or float16, got [batch, 4, 4, 3] bfloat16",
     ),
 ]

@@ -172,9 +172,9 @@ SPECS: list[Spec] = [
     (
         "resize",
         {"size": 4, "method": "nearest"},
-        specs(TensorSpec((6, 6, 2), "float64")),
+        specs(TensorSpec((6, 6, 2), "float16")),
         {},
-        TensorSpec((4, 4, 2), "float64"),
+        TensorSpec((4, 4, 2), "float16"),
     ),
     ("reduce", {"function": "mean", "axis": 1}, specs((None, 6)), {}, TensorSpec((6,))),
     ("concat", {}, specs((2, 3), (2, 4)), {}, TensorSpec((2, 7))),
@@ -276,7 +276,7 @@ REFUSED: list[Refused] = [
         "resize",
         {"size": 3},
         specs((4,)),
-        "resize needs [batch, height, width, channels] of floats, got [batch, 4] float32",
+        "resize needs [batch, height, width, channels] of floats up to 32 bits, got [batch, 4] float32",
     ),
     (
         "reduce",

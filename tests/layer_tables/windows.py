@@ -312,9 +312,9 @@ SPECS: list[Spec] = [
     (
         "conv2d",
         {"filters": 2, "kernel_size": 3, "padding": ((1, 1), (0, 0)), "groups": 2, "use_bias": False},
-        specs(TensorSpec((None, 5, 4), "float64")),
+        specs(TensorSpec((None, 5, 4), "bfloat16")),
         {"kernel": (3, 3, 2, 2)},
-        TensorSpec((None, 3, 2), "float64"),
+        TensorSpec((None, 3, 2), "bfloat16"),
     ),
     (
         "conv1d",
@@ -363,37 +363,50 @@ REFUSED: list[Refused] = [
         "conv2d",
         {"filters": 1, "kernel_size": 1},
         specs((4,)),
-        "conv2d needs [batch, height, width, channels] of floats, got [batch, 4] float32",
+        "conv2d needs [batch, height, width, channels] of floats up to 32 bits, got [batch, 4] float32",
     ),
     (
         "conv1d",
         {"filters": 1, "kernel_size": 1},
         specs((4, 4, 1)),
-        "conv1d needs [batch, steps, channels] of floats, got [batch, 4, 4, 1] float32",
+        "conv1d needs [batch, steps, channels] of floats up to 32 bits, got [batch, 4, 4, 1] float32",
     ),
     (
         "conv3d",
         {"filters": 1, "kernel_size": 1},
         specs((4, 4, 1)),
-        "conv3d needs [batch, depth, height, width, channels] of floats, got [batch, 4, 4, 1] float32",
+        "conv3d needs [batch, depth, height, width, channels] of floats up to 32 bits, got [batch, 4, 4, 1] float32",
     ),
     (
         "depthwise_conv2d",
         {"kernel_size": 1},
         specs(integers(4, 4, 1)),
-        "depthwise_conv2d needs [batch, height, width, channels] of floats, got [batch, 4, 4, 1] int32",
+        "depthwise_conv2d needs [batch, height, width, channels] of floats up to 32 bits, got [batch, 4, 4, 1] int32",
     ),
     (
         "max_pool",
         {},
         specs(TensorSpec((2, 2, 1), "uint8")),
-        "max_pool needs [batch, one to three sizes, channels] of floats, got [batch, 2, 2, 1] uint8",
+        "max_pool needs [batch, one to three sizes, channels] of floats up to 32 bits, got [batch, 2, 2, 1] uint8",
     ),
     (
         "global_average_pool",
         {},
         specs((4,)),
-        "global_average_pool needs [batch, one to three sizes, channels] of floats, got [batch, 4] float32",
+        "global_average_pool needs [batch, one to three sizes, channels] of floats up to 32 bits, "
+        "got [batch, 4] float32",
+    ),
+    (
+        "max_pool",
+        {},
+        specs(TensorSpec((4, 4, 4, 1), "float16")),
+        "max_pool of volumes needs float32, got [batch, 4, 4, 4, 1] float16",
+    ),
+    (
+        "conv2d_transpose",
+        {"filters": 1, "kernel_size": 1},
+        specs(TensorSpec((4, 4, 1), "float64")),
+        "conv2d_transpose needs [batch, height, width, channels] of floats up to 32 bits, got [batch, 4, 4, 1] float64",
     ),
     (
         "max_pool",

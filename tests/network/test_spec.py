@@ -61,7 +61,8 @@ def test_variables_are_shared_in_the_order_in_which_layers_are_made() -> None:
         pytest.param(
             "layers: {a: {kind: conv2d, filters: 1, kernel_size: 1}, b: {kind: flatten}}",
             [
-                "network.layers.a: conv2d needs [batch, height, width, channels] of floats, got [batch, 4] float32; "
+                "network.layers.a: conv2d needs [batch, height, width, channels] of floats up to 32 bits, "
+                "got [batch, 4] float32; "
                 "'a' reads 'x' [batch, 4] float32"
             ],
             id="a shape is told once, not for every layer behind it",

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from expkit.network.layer import Shape, ShapeError, TensorSpec
 
-__all__ = ["fits", "inner_axis", "is_float", "last_size", "listed_specs", "need_floats", "same_dtype"]
+__all__ = ["fits", "inner_axis", "is_narrow_float", "last_size", "listed_specs", "need_floats", "same_dtype"]
 
-_FLOATS = ("float16", "bfloat16", "float32", "float64")
+_NARROW_FLOATS = ("float16", "bfloat16", "float32")
 
 
-def is_float(spec: TensorSpec) -> bool:
-    """Return whether a tensor holds floats, of whatever width."""
-    return spec.dtype in _FLOATS
+def is_narrow_float(spec: TensorSpec) -> bool:
+    """Return whether a tensor holds floats of at most 32 bits."""
+    return spec.dtype in _NARROW_FLOATS
 
 
 def need_floats(spec: TensorSpec, kind: str) -> TensorSpec:
@@ -22,7 +22,7 @@ def need_floats(spec: TensorSpec, kind: str) -> TensorSpec:
     Raises:
         ShapeError: it does not.
     """
-    if not is_float(spec):
+    if not (is_narrow_float(spec) or spec.dtype == "float64"):
         raise ShapeError(f"{kind} needs an input of floats, got {spec}; kind 'cast' makes floats of it")
     return spec
 

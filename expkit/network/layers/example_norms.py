@@ -140,8 +140,8 @@ class LocalResponseNorm(Layer):
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
         """Return the input's shape."""
         grid(inputs[0], self.kind, 2)
-        if inputs[0].dtype == "float64":
-            raise ShapeError(f"local_response_norm needs floats of 32 bits at most, got {inputs[0]}")
+        if inputs[0].dtype == "bfloat16":
+            raise ShapeError(f"local_response_norm needs float32 or float16, got {inputs[0]}")
         return inputs[0]
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from expkit import tf1 as tf
 from expkit.network.layer import Call, Inputs, Layer, ShapeError, TensorSpec
-from expkit.network.layers.checks import is_float
+from expkit.network.layers.checks import is_narrow_float
 from expkit.network.layers.windows import Padding, Positive, each, grid, window_output
 from expkit.registry import register
 
@@ -18,8 +18,8 @@ PoolSize = Positive | tuple[Positive, ...]
 
 def _dimensions(spec: TensorSpec, kind: str) -> int:
     count = len(spec.shape) - 1
-    if not 1 <= count <= 3 or not is_float(spec):
-        raise ShapeError(f"{kind} needs [batch, one to three sizes, channels] of floats, got {spec}")
+    if not 1 <= count <= 3 or not is_narrow_float(spec):
+        raise ShapeError(f"{kind} needs [batch, one to three sizes, channels] of floats up to 32 bits, got {spec}")
     return count
 
 
@@ -38,6 +38,8 @@ class Pool(Layer):
         """Return the places of the window, by dimension, and the channels."""
         count = _dimensions(inputs[0], self.kind)
         sizes, channels = grid(inputs[0], self.kind, count)
+        if count == 3 and inputs[0].dtype != "float32":
+            raise ShapeError(f"{self.kind} of volumes needs float32, got {inputs[0]}")
         for field, given in (("pool_size", self.pool_size), ("strides", self.strides)):
             if isinstance(given, tuple) and len(given) != count:
                 raise ShapeError(

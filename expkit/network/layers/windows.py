@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from expkit.network.layer import ShapeError, TensorSpec
-from expkit.network.layers.checks import is_float
+from expkit.network.layers.checks import is_narrow_float
 
 __all__ = [
     "Padding",
@@ -40,11 +40,13 @@ def grid(spec: TensorSpec, kind: str, dimensions: int) -> tuple[tuple[int | None
     """Return the sizes that windows slide over, and the channels.
 
     Raises:
-        ShapeError: the tensor is not [batch, ..., channels] with so many dimensions between, of floats, with known
-            channels.
+        ShapeError: the tensor is not [batch, ..., channels] with so many dimensions between, of floats for which
+            TensorFlow has windows, with known channels.
     """
-    if len(spec.shape) != dimensions + 1 or not is_float(spec):
-        raise ShapeError(f"{kind} needs [batch, {_DIMENSIONS[dimensions]}, channels] of floats, got {spec}")
+    if len(spec.shape) != dimensions + 1 or not is_narrow_float(spec):
+        raise ShapeError(
+            f"{kind} needs [batch, {_DIMENSIONS[dimensions]}, channels] of floats up to 32 bits, got {spec}"
+        )
     *sizes, channels = spec.shape
     if channels is None:
         raise ShapeError(f"{kind} needs a known number of channels, got {spec}")
