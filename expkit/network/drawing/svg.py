@@ -22,8 +22,11 @@ MOST_WIDTH = 250.0
 
 COLORS = {
     "convolution": ("#e4eefc", "#3d6fb4"),
+    "depthwise": ("#e4eefc", "#3d6fb4"),
+    "transposed": ("#e4eefc", "#3d6fb4"),
     "dense": ("#e0f3ec", "#2c8a6c"),
     "normalization": ("#fbf1dc", "#a97a1f"),
+    "example_norms": ("#fbf1dc", "#a97a1f"),
     "pooling": ("#ebe8f8", "#6657b3"),
     "embedding": ("#f7e6f2", "#a0468a"),
     "recurrent": ("#fdeae3", "#b9583a"),
@@ -42,7 +45,7 @@ STYLE = f"""\
 text{{font-family:Helvetica,Arial,'Liberation Sans',sans-serif;font-size:{TEXT:g}px;fill:{INK}}}
 .b{{font-size:{TITLE:g}px;font-weight:bold}}.m{{fill:{MUTED}}}.w{{fill:#fff}}.v{{fill:#c9d1da}}.e{{text-anchor:end}}
 .s{{fill:{SHARED}}}.l{{fill:none;stroke:#7d8894;stroke-width:1.4}}.d{{fill:none;stroke:{SHARED};stroke-width:5}}
-.c{{fill:none;stroke:#fff;stroke-width:2.2}}
+.c{{fill:none;stroke:#fff;stroke-width:2.2}}.h{{paint-order:stroke;stroke-width:4;stroke-linejoin:round}}
 """
 
 
@@ -53,7 +56,7 @@ def svg(spec: NetworkSpec, title: str) -> str:
     shared = ties(what, page)
     xs = [0.0, page.width, *(x for points in shared for x, _ in points)]
     total = sum(variable.size for variable in spec.variables.values())
-    said = f"{len(spec.variables)} variables, {total:,} parameters"
+    said = f"{len(spec.variables)} variable{'' if len(spec.variables) == 1 else 's'}, {total:,} parameters"
     header = 46.0
     left = min(xs) - MARGIN
     width = max(max(xs) - min(xs) + 2 * MARGIN, text_width(f"{title}  {said}", TITLE) + 3 * MARGIN)
@@ -71,6 +74,7 @@ def svg(spec: NetworkSpec, title: str) -> str:
         f'<tspan class="m" dx="10" font-weight="normal" font-size="{TEXT:g}">{said}</tspan></text>',
         *_boxes(page),
         *(_line(line) for line in page.lines),
+        *_titles(page),
         *(_tie(points) for points in shared),
         *(_item(item, rect) for item, rect in page.items),
         legend,
@@ -117,19 +121,25 @@ def _title_width(box: Box) -> float:
 
 def _boxes(page: Layout) -> Iterator[str]:
     for box, rect in page.boxes:
-        fill = BOX_FILLS[box.path.count("/") % 2]
-        shape = f'width="{rect.width:g}" height="{rect.height:g}" rx="9" stroke="#b9c2cc"'
-        yield f"<g><title>{escape(box.path)}</title>"
-        if box.times > 1:
-            for away in (STACK, STACK / 2):
-                yield f'<rect x="{rect.x + away:g}" y="{rect.y + away:g}" {shape} fill="{fill}"/>'
-        yield f'<rect x="{rect.x:g}" y="{rect.y:g}" {shape} fill="{fill}"/>'
-        yield f'<text class="b" x="{rect.x + PADDING:g}" y="{rect.y + 19:g}">{escape(box.title)}</text>'
+        shape = f'width="{rect.width:g}" height="{rect.height:g}" rx="9" stroke="#b9c2cc" fill="{_fill(box)}"'
+        for away in (STACK, STACK / 2, 0.0) if box.times > 1 else (0.0,):
+            hint = "" if away else f"<title>{escape(box.path)}</title>"
+            yield f'<rect x="{rect.x + away:g}" y="{rect.y + away:g}" {shape}>{hint}</rect>'
+
+
+def _titles(page: Layout) -> Iterator[str]:
+    """Draw the titles of boxes, with room around the letters where lines pass behind them."""
+    for box, rect in page.boxes:
+        room = f'y="{rect.y + 19:g}" stroke="{_fill(box)}"'
+        yield f'<text class="b h" x="{rect.x + PADDING:g}" {room}>{escape(box.title)}</text>'
         if box.times > 1:
             said = f"× {box.times}" + (", one set of variables" if box.shared else "")
             kind = "s" if box.shared else "m"
-            yield f'<text class="b e {kind}" x="{rect.right - PADDING:g}" y="{rect.y + 19:g}">{said}</text>'
-        yield "</g>"
+            yield f'<text class="b h e {kind}" x="{rect.right - PADDING:g}" {room}>{said}</text>'
+
+
+def _fill(box: Box) -> str:
+    return BOX_FILLS[box.path.count("/") % len(BOX_FILLS)]
 
 
 def _item(item: Item, rect: Rect) -> str:

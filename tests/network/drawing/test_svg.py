@@ -108,7 +108,7 @@ def test_a_layer_shows_kind_settings_shape_and_variables() -> None:
         "x", "4", "one", "7", "dense · units 7 · relu · no bias", "kernel", "4 × 7", "out", "7",
     ]  # fmt: skip
     assert "<title>one: dense\none:0 [batch, 7] float32\none/kernel [4, 7] float32, 28, not trained</title>" in drawn
-    assert "1 variables, 28 parameters" in drawn
+    assert "1 variable, 28 parameters" in drawn
 
 
 def test_the_networks_edges_are_lines_from_top_to_bottom() -> None:
@@ -250,6 +250,17 @@ def test_the_drawing_is_the_same_every_time() -> None:
         for seed in "12"
     }
     assert len(drawn) == 1
+
+
+def test_twelve_blocks_with_a_mask_are_drawn_once_with_all_they_read() -> None:
+    folder = builtin_conf().parent / "benchmarks" / "conf"
+    spec = network_spec(load(["~experiment", "network=bench_names"], [str(folder)]).network)
+    assert len(spec.variables) == 199
+    what = picture(spec)
+    assert ("mask", "layer_0/attention") in what.edges
+    assert [edge for edge in what.edges if edge[0] == "mask"] == [("mask", "layer_0/attention")]
+    assert "× 12" in texts(svg(spec, "names"))
+    assert_tidy(spec)
 
 
 def test_a_network_of_thousands_of_layers_is_drawn_in_seconds() -> None:
