@@ -13,12 +13,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 LIMIT_SECONDS = 1.0
+OF_199 = ("--config-dir", str(Path(__file__).parent / "conf"), "network=bench_names")
 COMMANDS: dict[str, tuple[tuple[str, ...], int]] = {
     "expkit --help": (("--help",), 0),
     "expkit names": (("names",), 0),
     "expkit names network=siamese": (("names", "experiment=siamese"), 0),
+    "expkit names, 199 variables": (("names", *OF_199), 0),
+    "expkit names --graph, 199 variables": (("names", *OF_199, "--graph", "network.svg"), 0),
+    "expkit schema": (("schema",), 0),
     "expkit train --help (Hydra's)": (("train", "--help"), 0),
     "unknown field": (("train", "network.layers.layer1.unit=5"), 2),
     "unknown kind": (("train", "network.layers.layer1.kind=dens"), 2),
@@ -57,7 +62,7 @@ def main() -> None:
     failed = False
     with tempfile.TemporaryDirectory() as folder:
         bare = best_of_three(("-c", "pass"), 0, folder)
-        print(f"{'command':32}  seconds  x bare Python ({bare:.3f} s)")
+        print(f"{'command':36}  seconds  x bare Python ({bare:.3f} s)")
         for name, (words, expected) in COMMANDS.items():
             words = ("-m", "expkit", *words)
             seconds = best_of_three(words, expected, folder)
@@ -65,7 +70,7 @@ def main() -> None:
             slow = seconds >= LIMIT_SECONDS and name not in UNLIMITED
             failed |= slow or bool(heavy)
             note = f"  imports {', '.join(heavy)}" if heavy else "  too slow" if slow else ""
-            print(f"{name:32}  {seconds:7.3f}  {seconds / bare:5.1f}{note}")
+            print(f"{name:36}  {seconds:7.3f}  {seconds / bare:5.1f}{note}")
     sys.exit(failed)
 
 

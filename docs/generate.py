@@ -1,4 +1,4 @@
-"""Write the generated parts of docs/network.md and docs/configuration.md from the registered kinds and the models.
+"""Write what is generated from the registered kinds and the models: parts of docs/*.md, and schema/*.json.
 
 Usage: python docs/generate.py [--check]
 
@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from expkit.config import schema
+from expkit.config.json_schema import FILES, file_schema, schema_text
 from expkit.network import layer
 from expkit.registry import KindsOf, field_docs, kinds
 
@@ -39,13 +40,13 @@ def main() -> None:
         "network.md": families("layer", "initializer") + sections(layer.Regularizer, layer.Shared),
         "configuration.md": sections(*schema.models()) + families("source", "optimizer", "schedule", "loss", "metric"),
     }
+    written = {HERE / name: (HERE / name).read_text().partition(MARK)[0] + MARK + text for name, text in pages.items()}
+    schemas = HERE.parent / "schema"
+    written |= {schemas / f"{name}.json": schema_text(file_schema(name)) for name in FILES}
     stale = []
-    for name, generated in pages.items():
-        path = HERE / name
-        text = path.read_text()
-        wanted = text.partition(MARK)[0] + MARK + generated
-        if wanted != text:
-            stale.append(name)
+    for path, wanted in written.items():
+        if not path.is_file() or path.read_text() != wanted:
+            stale.append(path.relative_to(HERE.parent).as_posix())
             if "--check" not in sys.argv:
                 path.write_text(wanted)
     if stale and "--check" in sys.argv:

@@ -43,9 +43,11 @@ class Problem:
 
     path: str
     message: str
+    place: str = ""
+    """File and line of the key, ``conf/network/mine.yaml:12``, where a file has it."""
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
+        return ": ".join(part for part in (self.place, self.path, self.message) if part)
 
 
 class ExpkitError(Exception):

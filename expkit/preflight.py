@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from expkit.config.lines import told_by_line
+from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, did_you_mean, listed
 from expkit.network.spec import NetworkSpec, network_spec
 from expkit.training.ema import averaged_names
 
-__all__ = ["check"]
+__all__ = ["check", "load_checked"]
+
+
+def load_checked(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> tuple[Config, NetworkSpec]:
+    """Return the configuration of a list of overrides, and its network.
+
+    Raises:
+        ConfigError: with every mistake found, each with its file and line where it comes from a file.
+    """
+    with told_by_line(overrides, config_dirs):
+        config = load(overrides, config_dirs)
+        return config, check(config)
 
 
 def check(config: Config) -> NetworkSpec:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import ast
 import inspect
-import textwrap
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from types import MappingProxyType
+from itertools import pairwise
+from types import MappingProxyType, ModuleType
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-__all__ = ["Kind", "KindsOf", "Section", "all_or_nothing", "field_docs", "kinds", "register", "renew"]
+__all__ = ["FAMILY", "Kind", "KindsOf", "Section", "all_or_nothing", "field_docs", "kinds", "register", "renew"]
+
+FAMILY = "x-family"
+"""Key by which JSON Schema tells a choice of kinds from other choices."""
 
 _FAMILIES: dict[str, dict[str, type[Kind]]] = {}
 
@@ -107,6 +111,9 @@ class KindsOf:
         choices = {name: handler.generate_schema(cls) for name, cls in kinds(self.family).items()}
         return core_schema.tagged_union_schema(choices, discriminator="kind")
 
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), FAMILY: self.family}
+
 
 @cache
 def field_docs(model: type[BaseModel]) -> dict[str, str]:
@@ -116,13 +123,37 @@ def field_docs(model: type[BaseModel]) -> dict[str, str]:
     """
     docs: dict[str, str] = {}
     for cls in reversed(model.__mro__):
-        if not issubclass(cls, BaseModel) or cls is BaseModel:
-            continue
-        body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
-        assert isinstance(body, ast.ClassDef)
-        for field, after in zip(body.body, body.body[1:], strict=False):
-            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
-                continue
-            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                docs[field.target.id] = inspect.cleandoc(str(after.value.value))
+        if issubclass(cls, BaseModel) and cls is not BaseModel:
+            docs |= _own_docs(cls)
     return docs
+
+
+def _own_docs(cls: type[BaseModel]) -> dict[str, str]:
+    """Return the docstrings under the fields that a class itself declares."""
+    docs: dict[str, str] = {}
+    for field, after in pairwise(_bodies(sys.modules[cls.__module__])[cls.__qualname__]):
+        if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+            continue
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            docs[field.target.id] = inspect.cleandoc(str(after.value.value))
+    return docs
+
+
+@cache
+def _bodies(module: ModuleType) -> dict[str, list[ast.stmt]]:
+    """Return the statements of all classes of a module, by qualified name."""
+    bodies: dict[str, list[ast.stmt]] = {}
+
+    def visit(node: ast.AST, prefix: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            name = f"{prefix}{getattr(child, 'name', '')}"
+            if isinstance(child, ast.ClassDef):
+                bodies[name] = child.body
+                visit(child, f"{name}.")
+            elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                visit(child, f"{name}.<locals>.")
+            else:
+                visit(child, prefix)
+
+    visit(ast.parse(inspect.getsource(module)), "")
+    return bodies

@@ -49,7 +49,7 @@ ROOMS = (
     ("config",),
     ("network.expand", "network.lookup", "network.wellformed", "network.unfold", "network.order"),
     ("network.reading", "network.variables", "network.spec"),
-    ("training.ema", "preflight", "rundir", "network.build", "checkpoints", "data.dataset"),
+    ("training.ema", "preflight", "rundir", "network.build", "network.drawing", "checkpoints", "data.dataset"),
     ("data.pipeline", "data.stream"),
     ("training.graphs",),
     ("training.executor", "checkpoints.restore"),

@@ -89,7 +89,7 @@ def test_a_kind_of_a_plugin_is_a_kind_like_any_other() -> None:
 @pytest.mark.usefixtures("folder")
 def test_without_the_plugin_the_kind_is_unknown() -> None:
     (problem,) = problems_of(*GATED[1:])
-    assert problem.startswith("network.layers.gate.kind: unknown kind 'gate'; allowed: ")
+    assert problem.startswith("network.layers.gate.kind: unknown kind 'gate'; ")
 
 
 def test_names_of_a_plugins_variables_need_no_tensorflow(folder: Path) -> None:

@@ -31,8 +31,10 @@ def test_the_wheel_carries_the_package_and_its_configuration_and_nothing_else(wh
         names = set(content.namelist())
     modules = {file.relative_to(REPOSITORY).as_posix() for file in (REPOSITORY / "expkit").rglob("*.py")}
     conf = {f"expkit/conf/{file.relative_to(REPOSITORY / 'conf')}" for file in (REPOSITORY / "conf").rglob("*.yaml")}
+    schemas = {f"expkit/schema/{file.name}" for file in (REPOSITORY / "schema").glob("*.json")}
     assert "expkit/conf/config.yaml" in conf
-    assert {name for name in names if ".dist-info/" not in name} == modules | conf
+    assert "expkit/schema/network.json" in schemas
+    assert {name for name in names if ".dist-info/" not in name} == modules | conf | schemas
 
 
 def test_the_wheel_names_the_program(wheel: Path) -> None:

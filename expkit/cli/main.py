@@ -16,6 +16,8 @@ __all__ = ["VERBS", "main"]
 
 VERBS = {
     "names": "expkit.cli.names",
+    "check": "expkit.cli.lock",
+    "schema": "expkit.cli.schema",
     "evaluate": "expkit.cli.runs",
     "freeze": "expkit.cli.runs",
     "predict": "expkit.cli.frozen",
@@ -28,7 +30,9 @@ _DESCRIPTION = """\
 Declarative experiments for TensorFlow graphs with named variables.
 
   expkit train [OVERRIDES] [-m]     train, evaluate, freeze, record; -m for a sweep
-  expkit names [OVERRIDES]          list every variable's name and shape, without TensorFlow
+  expkit names [OVERRIDES]          list every variable's name and shape, without TensorFlow; draw, lock them
+  expkit check [OVERRIDES]          fail where an edit would orphan checkpoints
+  expkit schema [FILE]              write JSON Schema of the configuration, for editors
   expkit evaluate RUN               judge a run's checkpoint, raw and averaged
   expkit freeze RUN                 write a run's frozen graph, proven equal
   expkit predict FILE_OR_RUN NPZ    compute outputs with a frozen graph
@@ -42,8 +46,8 @@ Every verb has --help. Tab completion: eval "$(expkit -sc install=bash)"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line.
 
-    Exit codes: 0 done, 1 a failure of expkit itself or runs of a sweep that failed, 2 a mistake to mend, 130 and 143
-    interrupted.
+    Exit codes: 0 done, 1 a failure of expkit itself, runs of a sweep that failed or checkpoints that would be orphaned,
+    2 a mistake to mend, 130 and 143 interrupted.
     """
     sys.setrecursionlimit(10_000)  # scopes in scopes take the libraries that read YAML more than 1,000 calls
     gc.set_threshold(100_000)  # start-up makes many objects and hardly any garbage: a tenth of its time

@@ -1,18 +1,25 @@
-"""The verb ``names``: what a network's variables will be called."""
+"""The verb ``names``: what a network's variables will be called, as a table, as JSON, drawn, or locked."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from expkit.config.load import load
+from expkit.checkpoints.lock import LOCK_FILE, locked
 from expkit.config.schema import Config
+from expkit.errors import ExpkitError
+from expkit.network.drawing.svg import svg
+from expkit.network.layer import TensorSpec
 from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
-from expkit.preflight import check
+from expkit.preflight import load_checked
 from expkit.training.ema import averaged_names
 
-__all__ = ["add_verbs", "table"]
+__all__ = ["add_verbs", "as_json", "table"]
 
 
 def add_verbs(verbs: Any) -> None:
@@ -23,27 +30,90 @@ def add_verbs(verbs: Any) -> None:
         description="List variables, averages, optimizer slots, inputs and outputs by name, without TensorFlow.",
     )
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for `expkit train`: network=siamese")
+    parser.add_argument("--json", action="store_true", help="print one JSON object (docs/names.md) in place of tables")
+    parser.add_argument("--graph", metavar="FILE.svg", help="draw the network into a file")
+    parser.add_argument(
+        "--lock",
+        metavar="FILE",
+        nargs="?",
+        const=LOCK_FILE,
+        help=f"write names, shapes and dtypes for `expkit check`; {LOCK_FILE} when no file is given",
+    )
     parser.add_argument("--config-dir", action="append", default=[], help="folder with more configuration files")
     parser.set_defaults(run=_names)
 
 
 def _names(given: argparse.Namespace) -> int:
-    config = load(given.overrides, given.config_dir)
-    print("\n".join(table(config, check(config))))
+    overrides, lock = list(given.overrides), given.lock
+    if lock is not None and (lock.startswith("~") or "=" in lock):  # No file, but the first override.
+        overrides, lock = [lock, *overrides], LOCK_FILE
+    config, spec = load_checked(overrides, given.config_dir)
+    if given.graph is not None:
+        _write(given.graph, svg(spec, config.run.name), "--graph")
+    if lock is not None:
+        _write(lock, locked(spec, shlex.join(["expkit", "names", *overrides, "--lock", lock])), "--lock")
+    if given.json:
+        print(json.dumps(as_json(config, spec), indent=2))
+    elif given.graph is None and lock is None:
+        print("\n".join(table(config, spec)))
+    else:
+        print("\n".join(f"wrote {name}" for name in (given.graph, lock) if name is not None))
     return 0
+
+
+def _write(name: str, text: str, option: str) -> None:
+    try:
+        Path(name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ExpkitError.at(option, f"cannot write {name} ({error.strerror})") from None
+
+
+def as_json(config: Config, spec: NetworkSpec) -> dict[str, Any]:
+    """Return everything that ``expkit names`` tells as plain data."""
+    averaged = set(averaged_names(config.ema, spec))
+    variables = [
+        {
+            "name": name,
+            "shape": list(variable.shape),
+            "dtype": variable.dtype,
+            "parameters": variable.size,
+            "trainable": variable.trainable,
+            "layers": list(dict.fromkeys(variable.layers)),
+            "average": shadow_name(name) if name in averaged else None,
+            "slots": list(config.optimizer.slot_names(name)) if variable.trainable else [],
+        }
+        for name, variable in spec.variables.items()
+    ]
+    return {
+        "variables": variables,
+        "optimizer": {"kind": config.optimizer.kind, "variables": list(config.optimizer.scalars)},
+        "other": ["global_step"],
+        "inputs": [_tensor(name, item) for name, item in spec.inputs.items()],
+        "outputs": [_tensor(name, spec.output_spec(name)) for name in spec.outputs],
+        "totals": {
+            "variables": len(spec.variables),
+            "parameters": sum(variable.size for variable in spec.variables.values()),
+            "trainable_parameters": sum(spec.variables[name].size for name in spec.trainable),
+        },
+    }
+
+
+def _tensor(name: str, item: TensorSpec) -> dict[str, Any]:
+    return {"name": name, "tensor": f"{name}:0", "shape": [None, *item.shape], "dtype": item.dtype}
 
 
 def table(config: Config, spec: NetworkSpec) -> list[str]:
     """Return the lines that ``expkit names`` prints."""
     averaged = averaged_names(config.ema, spec)
-    rows: list[tuple[str, ...]] = [("variable", "shape", "numbers", "trained", "used by")]
+    rows: list[tuple[str, ...]] = [("variable", "shape", "dtype", "parameters", "trained", "used by")]
     for name, variable in spec.variables.items():
         trained = "yes" if variable.trainable else "no"
-        rows.append((name, _shape(variable.shape), f"{variable.size:,}", trained, ", ".join(variable.layers)))
+        users = ", ".join(dict.fromkeys(variable.layers))
+        rows.append((name, _shape(variable.shape), variable.dtype, f"{variable.size:,}", trained, users))
     lines = _columns(rows)
     total = sum(variable.size for variable in spec.variables.values())
     trained_total = sum(spec.variables[name].size for name in spec.trainable)
-    lines += ["", f"{len(spec.variables)} variables, {total:,} numbers, {trained_total:,} trained", ""]
+    lines += ["", f"{len(spec.variables)} variables, {total:,} parameters, {trained_total:,} trained", ""]
     if averaged:
         lines += ["averages:", *(f"  {shadow_name(name)}" for name in averaged), ""]
     slots = [slot for name in spec.trainable for slot in config.optimizer.slot_names(name)]
@@ -56,13 +126,13 @@ def table(config: Config, spec: NetworkSpec) -> list[str]:
     return lines
 
 
-def _shape(shape: tuple[int, ...]) -> str:
+def _shape(shape: Sequence[int]) -> str:
     return f"[{', '.join(map(str, shape))}]"
 
 
 def _columns(rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    numbers = rows[0].index("numbers")
+    numbers = rows[0].index("parameters")
     return [
         "  ".join(
             cell.rjust(width) if i == numbers else cell.ljust(width)

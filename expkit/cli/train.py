@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,10 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from expkit.config.load import builtin_conf_behind, compose_plain, load, primary_conf, said, search_path, validate
+from expkit.config.load import builtin_conf_behind, compose_plain, primary_conf, said, search_path, validate
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, RunError
-from expkit.preflight import check
+from expkit.preflight import load_checked
 from expkit.rundir import resumable
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def complete(words: list[str]) -> int:
 
             print("\n".join(word for word in ("train", *VERBS) if word.startswith(verb)))
             return 0
-        if verb not in ("train", "names"):
+        if verb not in ("train", "names", "check"):
             return 0
         at = line.index(verb)
         os.environ["COMP_LINE"] = line[:at] + line[at + len(verb) + 1 :]
@@ -162,12 +163,11 @@ def _check_all(jobs: list[list[str]], folders: Sequence[str]) -> list[Config]:
     problems: dict[str, Problem] = {}
     for place, job in enumerate(jobs):
         try:
-            configs.append(load(job, folders))
-            check(configs[-1])
+            configs.append(load_checked(job, folders)[0])
         except ConfigError as error:
             where = f" (job {place} of {len(jobs)}: {' '.join(job)})" if len(jobs) > 1 else ""
             for problem in error.problems:
-                problems.setdefault(str(problem), Problem(problem.path, f"{problem.message}{where}"))
+                problems.setdefault(str(problem), replace(problem, message=f"{problem.message}{where}"))
     if problems:
         raise ConfigError(*problems.values())
     return configs

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_serializer, model_validator
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_serializer, model_validator
+from pydantic_core import CoreSchema
 
 from expkit import tf1 as tf
 from expkit.registry import Kind, KindsOf, register
@@ -34,7 +35,14 @@ def _number(value: Any) -> Any:
     return value
 
 
-AnySchedule = Annotated[Schedule, KindsOf("schedule"), BeforeValidator(_number)]
+class _OrNumber:
+    """Annotation that tells JSON Schema of the plain number."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"type": "number", "minimum": 0}, handler(schema)]}
+
+
+AnySchedule = Annotated[Schedule, KindsOf("schedule"), BeforeValidator(_number), _OrNumber()]
 """A schedule, or a number that stands for ``{kind: constant, value: NUMBER}``."""
 
 

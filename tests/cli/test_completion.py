@@ -46,6 +46,7 @@ def offered(line: str, cwd: Path, monkeypatch: pytest.MonkeyPatch, shell: str = 
         ("expkit train optimizer=sgd train.st", ["train.steps=", "train.steps_per_execution="]),
         ("expkit train -m netw", ["network.", "network="]),
         ("expkit names opt", ["optimizer.", "optimizer="]),
+        ("expkit check network=si", ["network=siamese"]),
         ("expkit evaluate opt", []),
         ("expkit train nosuch", []),
     ],

@@ -34,7 +34,9 @@ def test_help_lists_every_verb(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("verb", "said"),
     [
-        ("names", ["usage: expkit names [-h]", "OVERRIDE", "--config-dir"]),
+        ("names", ["usage: expkit names [-h]", "OVERRIDE", "--config-dir", "--json", "--graph FILE.svg", "--lock"]),
+        ("check", ["usage: expkit check [-h]", "OVERRIDE", "--config-dir", "--lock FILE", "orphan"]),
+        ("schema", ["usage: expkit schema [-h]", "--section {run,network,", "FILE", "yaml-language-server"]),
         ("evaluate", ["usage: expkit evaluate [-h]", "--checkpoint {latest,best}", "RUN"]),
         ("freeze", ["usage: expkit freeze [-h]", "--weights {raw,ema}", "--output FILE"]),
         ("predict", ["usage: expkit predict [-h]", "FILE_OR_RUN", "INPUT.npz", "--output FILE.npz"]),

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from command_line import call
 from conftest import Finished
 from expkit import tf1 as tf
-from expkit.cli.names import table
+from expkit.checkpoints.lock import read_lock
+from expkit.cli.names import as_json, table
 from expkit.config.load import load
+from expkit.preflight import check
 from networks import spec_of
 
 EXPERIMENTS = ["digits_mlp", "digits_cnn", "mnist_mlp", "siamese"]
 
 SIAMESE = """\
-variable           shape          numbers  trained  used by
-tower/conv/kernel  [3, 3, 1, 32]      288  yes      left_tower/conv, right_tower/conv
-tower/conv/bias    [32]                32  yes      left_tower/conv, right_tower/conv
-tower/code/kernel  [512, 64]       32,768  yes      left_tower/code, right_tower/code
-tower/code/bias    [64]                64  yes      left_tower/code, right_tower/code
-joined/kernel      [64, 64]         4,096  yes      joined
-joined/bias        [64]                64  yes      joined
-logits/kernel      [64, 2]            128  yes      logits
-logits/bias        [2]                  2  yes      logits
+variable           shape          dtype    parameters  trained  used by
+tower/conv/kernel  [3, 3, 1, 32]  float32         288  yes      left_tower/conv, right_tower/conv
+tower/conv/bias    [32]           float32          32  yes      left_tower/conv, right_tower/conv
+tower/code/kernel  [512, 64]      float32      32,768  yes      left_tower/code, right_tower/code
+tower/code/bias    [64]           float32          64  yes      left_tower/code, right_tower/code
+joined/kernel      [64, 64]       float32       4,096  yes      joined
+joined/bias        [64]           float32          64  yes      joined
+logits/kernel      [64, 2]        float32         128  yes      logits
+logits/bias        [2]            float32           2  yes      logits
 
-8 variables, 37,442 numbers, 37,442 trained
+8 variables, 37,442 parameters, 37,442 trained
 
 averages:
   tower/conv/kernel/ExponentialMovingAverage
@@ -98,7 +103,7 @@ def test_a_folder_of_ones_own_is_read(tmp_path: Path) -> None:
     )
     done = call("names", "--config-dir", "mine", "network=tiny", cwd=tmp_path)
     assert done.code == 0
-    assert done.out.splitlines()[1].split() == ["logits/kernel", "[64,", "10]", "640", "yes", "logits"]
+    assert done.out.splitlines()[1].split() == ["logits/kernel", "[64,", "10]", "float32", "640", "yes", "logits"]
     assert call("names", "--config-dir", "nosuch", cwd=tmp_path).errors == ["error: --config-dir: no folder nosuch"]
 
 
@@ -106,5 +111,76 @@ def test_a_folder_of_ones_own_is_read(tmp_path: Path) -> None:
 def test_a_network_without_variables_is_listed_too() -> None:
     spec = spec_of("layers: {drop: {kind: dropout, rate: 0.5}}")
     lines = table(load(["ema=none", "optimizer=sgd"]), spec)
-    assert lines[0].split() == ["variable", "shape", "numbers", "trained", "used", "by"]
-    assert "0 variables, 0 numbers, 0 trained" in lines
+    assert lines[0].split() == ["variable", "shape", "dtype", "parameters", "trained", "used", "by"]
+    assert "0 variables, 0 parameters, 0 trained" in lines
+
+
+def names_in(described: dict[str, Any]) -> set[str]:
+    """Return the names of all variables that the JSON promises to be in a checkpoint."""
+    names = {*described["optimizer"]["variables"], *described["other"]}
+    for variable in described["variables"]:
+        names |= {variable["name"], *variable["slots"], *filter(None, [variable["average"]])}
+    return names
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.usefixtures("empty_folder")
+def test_json_and_tables_name_the_same(experiment: str) -> None:
+    config = load([f"experiment={experiment}"])
+    spec = check(config)
+    assert names_in(as_json(config, spec)) == listed_names(table(config, spec))
+
+
+def test_json_is_one_object_with_everything(tmp_path: Path) -> None:
+    done = call("names", "experiment=siamese", "--json", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    told = json.loads(done.out)
+    assert list(told) == ["variables", "optimizer", "other", "inputs", "outputs", "totals"]
+    assert told["variables"][0] == {
+        "name": "tower/conv/kernel",
+        "shape": [3, 3, 1, 32],
+        "dtype": "float32",
+        "parameters": 288,
+        "trainable": True,
+        "layers": ["left_tower/conv", "right_tower/conv"],
+        "average": "tower/conv/kernel/ExponentialMovingAverage",
+        "slots": ["tower/conv/kernel/Adam", "tower/conv/kernel/Adam_1"],
+    }
+    assert told["optimizer"] == {"kind": "adam", "variables": ["beta1_power", "beta2_power"]}
+    assert told["inputs"][0] == {"name": "left", "tensor": "left:0", "shape": [None, 8, 8, 1], "dtype": "float32"}
+    assert told["outputs"] == [{"name": "logits", "tensor": "logits:0", "shape": [None, 2], "dtype": "float32"}]
+    assert told["totals"] == {"variables": 8, "parameters": 37442, "trainable_parameters": 37442}
+
+
+def test_what_is_not_trained_has_no_average_and_no_slots(tmp_path: Path) -> None:
+    told = json.loads(call("names", "experiment=digits_cnn", "--json", cwd=tmp_path).out)
+    (mean,) = [item for item in told["variables"] if item["name"] == "features/norm1/moving_mean"]
+    assert (mean["trainable"], mean["average"], mean["slots"]) == (False, None, [])
+
+
+def test_a_network_is_drawn_into_a_file(tmp_path: Path) -> None:
+    done = call("names", "experiment=siamese", "--graph", "siamese.svg", cwd=tmp_path)
+    assert (done.code, done.out, done.err) == (0, "wrote siamese.svg\n", "")
+    assert ElementTree.parse(tmp_path / "siamese.svg").getroot().tag.endswith("svg")
+
+
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [
+        (["experiment=siamese", "--lock"], "network.lock.yaml"),
+        (["--lock", "experiment=siamese"], "network.lock.yaml"),
+        (["experiment=siamese", "--lock", "mine.yaml"], "mine.yaml"),
+        (["--lock", "mine.yaml", "experiment=siamese"], "mine.yaml"),
+    ],
+)
+def test_a_lock_is_written_wherever_its_option_stands(words: list[str], file: str, tmp_path: Path) -> None:
+    done = call("names", *words, cwd=tmp_path)
+    assert (done.code, done.out, done.err) == (0, f"wrote {file}\n", "")
+    assert next(iter(read_lock(tmp_path / file))) == "tower/conv/kernel"
+    assert f"# Written by: expkit names experiment=siamese --lock {file}\n" in (tmp_path / file).read_text()
+
+
+@pytest.mark.parametrize("option", ["--lock", "--graph"])
+def test_a_file_that_cannot_be_written_is_named(option: str, tmp_path: Path) -> None:
+    done = call("names", option, "no/such/file", cwd=tmp_path)
+    assert (done.code, done.errors) == (2, [f"error: {option}: cannot write no/such/file (No such file or directory)"])

@@ -13,8 +13,10 @@ import pytest
 
 from command_line import SHORT, call
 from conftest import Finished
+from expkit.config.load import builtin_conf
 from expkit.registry import kinds
 
+CONF = builtin_conf()
 LAYER_FIELDS = (
     "kind, input, scope, reuse, variables, initializer, regularizer, share, trainable, learning_rate_multiplier"
 )
@@ -82,7 +84,7 @@ CONFIGURATIONS = {
     ),
     "missing path of the data": (
         ["data=npz"],
-        ["data.source.path: missing: give it with data.source.path=VALUE"],
+        [f"{CONF}/data/npz.yaml:5: data.source.path: missing: give it with data.source.path=VALUE"],
     ),
     "text in place of a number": (
         ["network.layers.layer1.units=many"],

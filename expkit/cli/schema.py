@@ -1,0 +1,45 @@
+"""The verb ``schema``: what may stand in the configuration, for editors and other programs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from expkit.config.json_schema import FILES, file_schema, schema_text, whole_schema
+from expkit.config.load import primary_conf
+from expkit.errors import ExpkitError
+from expkit.plugins import load_plugins
+
+__all__ = ["add_verbs"]
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "schema",
+        help="write JSON Schema of the configuration",
+        description="Print JSON Schema (draft 2020-12) of a whole configuration, as a run keeps it, or of the files of "
+        "one section. A file says which schema it follows by a comment: "
+        "`# yaml-language-server: $schema=PATH`.",
+    )
+    parser.add_argument("file", nargs="?", metavar="FILE", help="write to a file instead")
+    parser.add_argument(
+        "--plugin", action="append", default=[], metavar="NAME", help="with the kinds of a plugin: a file or a module"
+    )
+    parser.add_argument("--section", choices=FILES, help="of the files of a section: conf/SECTION/*.yaml")
+    parser.set_defaults(run=_schema)
+
+
+def _schema(given: argparse.Namespace) -> int:
+    load_plugins(given.plugin, [Path.cwd(), primary_conf()])
+    text = schema_text(file_schema(given.section) if given.section else whole_schema())
+    if given.file is None:
+        print(text, end="")
+        return 0
+    try:
+        Path(given.file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ExpkitError.at(given.file, f"cannot be written ({error.strerror})") from None
+    print(f"wrote {given.file}")
+    return 0

@@ -1,0 +1,150 @@
+"""Where the keys of a composed configuration stand: file and line, looked up only once something is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf.errors import OmegaConfBaseException
+
+from expkit.config.load import builtin_conf, builtin_conf_behind, primary_conf, search_path
+from expkit.errors import ConfigError
+
+__all__ = ["told_by_line"]
+
+_PART = re.compile(r"\.?[^.\[]+|\[\d+\]")
+
+
+@contextmanager
+def told_by_line(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Iterator[None]:
+    """Give the problems of a ``ConfigError`` raised inside the block the file and line that they come from.
+
+    Args:
+        overrides: what the configuration inside is composed with.
+        config_dirs: further folders of configuration files.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        composition = _composition(overrides, config_dirs)
+        raise ConfigError(*(replace(item, place=composition.place(item.path)) for item in error.problems)) from None
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    package: str
+    """Dotted path that the file's content stands under."""
+    content: yaml.Node
+
+
+@dataclass(frozen=True)
+class _Composition:
+    """What a configuration is made of, earlier parts first."""
+
+    files: tuple[_File, ...]
+    overridden: tuple[str, ...]
+    """Keys given on the command line."""
+
+    def place(self, path: str) -> str:
+        """Return ``file:line`` of the key at a path or, where it is not there, of what it is missing in.
+
+        The last file that has the key has set it; what is missing belongs to the first that has the part around it.
+        An empty string where the command line had the last word, or no file knows of it.
+        """
+        if any(path == key or _inside(path, key) or _inside(key, path) for key in self.overridden):
+            return ""
+        depth, place = 0, ""
+        for file in self.files:
+            reached, line = _find(file, path)
+            if reached > depth or reached == depth == len(path) > 0:
+                depth, place = reached, f"{_shown(file.path)}:{line}"
+        return place if all(_common(path, key) <= depth for key in self.overridden) else ""
+
+
+def _composition(overrides: Sequence[str], config_dirs: Sequence[str]) -> _Composition:
+    GlobalHydra.instance().clear()
+    try:
+        with builtin_conf_behind(), initialize_config_dir(str(primary_conf()), version_base="1.3"):
+            words = [*search_path([folder for folder in config_dirs if Path(folder).is_dir()]), *overrides]
+            loader = GlobalHydra.instance().config_loader()
+            composed = loader.compute_defaults_list("config", words, RunMode.RUN)
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError):
+        return _Composition((), ())  # The error itself says then which file cannot be read.
+    folders = (primary_conf(), builtin_conf(), *(Path(folder) for folder in config_dirs))
+    return _Composition(
+        tuple(_files(composed.defaults, folders)), tuple(item.key_or_group for item in composed.config_overrides)
+    )
+
+
+def _files(defaults: Sequence[Any], folders: Sequence[Path]) -> Iterator[_File]:
+    for item in defaults:
+        places = (folder / f"{item.config_path}.yaml" for folder in folders)
+        path = next((place for place in places if item.config_path and place.is_file()), None)
+        content = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader) if path else None
+        if path is not None and content is not None:
+            yield _File(path, item.package or "", content)
+
+
+def _find(file: _File, path: str) -> tuple[int, int]:
+    """Return how many characters of a path lead to a key of the file, and the key's line; 0 where none do."""
+    if file.package and path != file.package and not _inside(path, file.package):
+        return 0, 0
+    reached, line, node = len(file.package), file.content.start_mark.line + 1, file.content
+    while reached < len(path):
+        found = max(
+            ((len(key), mark, value) for key, mark, value in _items(node) if _leads(key, path, reached)),
+            key=lambda item: item[0],
+            default=None,
+        )
+        if found is None:
+            break
+        reached += found[0] + (path[reached] == ".")
+        line, node = found[1], found[2]
+    return reached, line
+
+
+def _items(node: yaml.Node) -> Iterator[tuple[str, int, yaml.Node]]:
+    """Yield a node's keys, or the places of a list as ``[0]``, each with its line and what stands there."""
+    if isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield f"[{index}]", value.start_mark.line + 1, value
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == "<<":
+                yield from _items(value)
+            else:
+                yield str(key.value), key.start_mark.line + 1, value
+
+
+def _leads(key: str, path: str, reached: int) -> bool:
+    begin = reached + (path[reached] == ".")
+    return path.startswith(key, begin) and (path[begin + len(key) :] or ".")[0] in ".["
+
+
+def _inside(path: str, outer: str) -> bool:
+    return path.startswith((f"{outer}.", f"{outer}["))
+
+
+def _common(path: str, other: str) -> int:
+    """Return how many characters of two paths lead through the same keys."""
+    pairs = zip(_PART.findall(path), _PART.findall(other), strict=False)
+    return sum(len(part) for part, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _shown(path: Path) -> str:
+    """Return a path relative to the working folder where it lies inside."""
+    try:
+        return path.resolve().relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return str(path)
