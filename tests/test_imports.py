@@ -40,14 +40,26 @@ def test_a_module_imports_only_the_libraries_of_its_room(file: Path) -> None:
 
 # Rooms, lowest first: a module imports from its own room and from those before it.
 ROOMS = (
-    ("expkit", "errors", "registry", "provenance", "timing", "tf1", "network", "network.names", "data", "training"),
+    (
+        "expkit",
+        "dtypes",
+        "errors",
+        "registry",
+        "provenance",
+        "timing",
+        "tf1",
+        "network",
+        "network.names",
+        "data",
+        "training",
+    ),
     ("data.stored", "data.example", "data.records"),
     ("network.initializers", "network.random", "network.layer", "network.layers", "data.sources", "data.tfrecord"),
     ("training.schedules", "training.optimizers", "training.losses", "training.metrics"),
     ("training.execution", "training.multipliers"),
     ("config",),
     ("network.expand", "network.lookup", "network.wellformed", "network.unfold", "network.order"),
-    ("network.variables", "network.spec"),
+    ("network.reading", "network.variables", "network.spec"),
     ("training.ema", "preflight", "rundir", "network.build", "checkpoints", "data.dataset"),
     ("data.pipeline", "data.stream"),
     ("training.graphs",),

@@ -13,6 +13,7 @@ import numpy as np
 from expkit.config.schema import Config, DataConfig, PairsConfig, SplitConfig
 from expkit.data.sources import Arrays
 from expkit.data.stored import Array, Mapped, Stored, rows_of, scan
+from expkit.dtypes import takes
 from expkit.errors import ConfigError, DataError, Problem, did_you_mean, listed
 from expkit.network.layer import TensorSpec
 from expkit.network.spec import NetworkSpec
@@ -167,7 +168,7 @@ def _misfit(wanted: TensorSpec, array: Array) -> str | None:
     fits = len(got) == len(wanted.shape) and all(w in (None, g) for w, g in zip(wanted.shape, got, strict=True))
     if not fits:
         return f"the network wants shape {_shape(wanted.shape)} per example, the data has {list(got)}"
-    if not np.can_cast(array.dtype, wanted.dtype, casting="same_kind"):
+    if not takes(wanted.dtype, array.dtype):
         return f"the network wants {wanted.dtype}, the data is {array.dtype}"
     return None
 

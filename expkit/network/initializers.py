@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
 from expkit import tf1 as tf
@@ -36,6 +37,12 @@ class Initializer(Kind):
     def initial(self, shape: Sequence[int], dtype: str, seed: tuple[int, int]) -> Any:
         """Return a tensor of the shape and dtype; the same seed gives the same numbers on every machine."""
 
+    def misfit(self, dtype: str) -> str | None:
+        """Return why a variable of a dtype cannot start so; ``None`` where it can."""
+        if "float" in dtype:
+            return None
+        return f"kind '{self.kind}' makes fractions, which {dtype} does not hold; allowed: zeros, ones, constant"
+
 
 @register
 class Zeros(Initializer):
@@ -46,6 +53,10 @@ class Zeros(Initializer):
     def initial(self, shape: Sequence[int], dtype: str, seed: tuple[int, int]) -> Any:
         """Return zeros."""
         return tf.zeros(shape, dtype)
+
+    def misfit(self, dtype: str) -> str | None:
+        """Return nothing: every dtype has a 0."""
+        return None
 
 
 @register
@@ -58,6 +69,10 @@ class Ones(Initializer):
         """Return ones."""
         return tf.ones(shape, dtype)
 
+    def misfit(self, dtype: str) -> str | None:
+        """Return nothing: every dtype has a 1."""
+        return None
+
 
 @register
 class Constant(Initializer):
@@ -69,7 +84,14 @@ class Constant(Initializer):
 
     def initial(self, shape: Sequence[int], dtype: str, seed: tuple[int, int]) -> Any:
         """Return the constant."""
-        return tf.fill(shape, tf.constant(self.value, dtype))
+        value = tf.constant(self.value, dtype if "float" in dtype else tf.float64)
+        return tf.fill(shape, tf.cast(value, dtype))
+
+    def misfit(self, dtype: str) -> str | None:
+        """Return why the value is none of the dtype."""
+        with np.errstate(invalid="ignore"):
+            held = "float" in dtype or np.array(self.value).astype(dtype) == self.value
+        return None if held else f"{self.value:g} is no {dtype}"
 
 
 @register

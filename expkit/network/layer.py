@@ -31,7 +31,7 @@ __all__ = [
 Shape = tuple[int | None, ...]
 """Sizes of all dimensions but the first, which is the batch; ``None`` where a size is not known."""
 
-DType = Literal["float32", "float64", "int32", "int64", "uint8", "bool"]
+DType = Literal["float32", "float64", "float16", "bfloat16", "int32", "int64", "uint8", "bool"]
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,11 @@ class TensorSpec:
 
     shape: Shape
     dtype: str = "float32"
+    batched: bool = True
+    """Whether the first dimension is the batch; it is 1 where a tensor depends on no example."""
 
     def __str__(self) -> str:
-        sizes = ", ".join("?" if size is None else str(size) for size in ("batch", *self.shape))
+        sizes = ", ".join("?" if size is None else str(size) for size in ("batch" if self.batched else 1, *self.shape))
         return f"[{sizes}] {self.dtype}"
 
 
@@ -126,6 +128,8 @@ class Layer(Kind):
     """Least and most inputs; ``None`` for no limit."""
     reads: ClassVar[tuple[str, ...]] = ()
     """Fields that name a further layer or network input to read, each ``str | None``: found in ``Inputs.named``."""
+    broadcasts: ClassVar[bool] = False
+    """Whether it may read tensors that depend on no example beside others: their first dimension is 1."""
     xla_is_faster: ClassVar[bool] = True
     """Whether XLA may make training faster on a CPU; it does not for windows over images."""
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from expkit.config.schema import NetworkConfig
 from expkit.errors import ConfigError, Problem, did_you_mean, listed
 from expkit.network.expand import Part
 from expkit.network.layer import Declaration, Inputs, Layer, ShapeError, Shared, TensorSpec
-from expkit.network.lookup import Source
 from expkit.network.names import Reuse, join
 from expkit.network.order import in_order
+from expkit.network.reading import are_there, arity_fits, batches_fit
 from expkit.network.unfold import Node, unfold
 from expkit.network.variables import VariableSpec, VariableTable
 
@@ -88,14 +88,17 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
     table = VariableTable(network.rules)
     tensors: dict[str, TensorSpec] = dict(inputs)
     layers: dict[str, LayerSpec] = {}
+    made: dict[str, Sequence[str]] = {}
     for node in in_order(unfolded.nodes, problems):
         reads = [(f"{node.at}.{field}", source) for field, source in node.reads]
-        if not (_are_there(reads, layers, tensors, problems) and _arity_fits(node, problems)):
+        if not (are_there(reads, made, tensors, problems) and arity_fits(node, problems)):
             continue
         specs = Inputs(
             (tensors[source.path] for source in node.inputs),
             {field: tensors[source.path] for field, source in node.named.items()},
         )
+        if not batches_fit(node, specs, problems):
+            continue
         try:
             output = node.layer.output_spec(specs)
             declared = node.layer.declare(specs)
@@ -104,7 +107,7 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
             told += [f"{field} '{source.path}' {tensors[source.path]}" for field, source in node.named.items()]
             problems.append(Problem(node.at, f"{error}; '{node.path}' reads {', '.join(told)}"))
             continue
-        made = LayerSpec(
+        layer = LayerSpec(
             node.path,
             node.layer.model_copy(update={"trainable": node.trainable}),
             tuple(source.path for source in node.inputs),
@@ -113,12 +116,12 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
             node.reuse,
             _bind(node, declared, table, problems),
             {name: item.transpose for name, item in _shared(node.layer).items()},
-            {"": output} if isinstance(output, TensorSpec) else dict(output),
+            _outputs(output, specs),
         )
-        layers[node.path] = made
-        tensors |= {made.tensor(name): item for name, item in made.outputs.items()}
+        layers[layer.path], made[layer.path] = layer, tuple(layer.outputs)
+        tensors |= {layer.tensor(name): item for name, item in layer.outputs.items()}
     outputs = [(f"network.outputs.{name}", source) for name, source in unfolded.outputs.items()]
-    _are_there([*unfolded.promised, *outputs], layers, tensors, problems)
+    are_there([*unfolded.promised, *outputs], made, tensors, problems)
     problems += table.bad_rules()
     paths = {name: source.path for name, source in unfolded.outputs.items()}
     spec = NetworkSpec(inputs, tuple(layers.values()), table.variables, tensors, paths)
@@ -131,41 +134,14 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
     return spec
 
 
-def _are_there(
-    reads: Iterable[tuple[str, Source]],
-    layers: Mapping[str, LayerSpec],
-    tensors: Mapping[str, TensorSpec],
-    problems: list[Problem],
-) -> bool:
-    """Return whether all that is read is known; what a layer that is sound does not have becomes a problem."""
-    missing = [(at, source) for at, source in reads if source.path not in tensors]
-    for at, source in missing:
-        if source.layer not in layers:
-            continue
-        made = layers[source.layer]
-        allowed = [made.tensor(output) for output in made.outputs]
-        if source.output:
-            near = did_you_mean(source.output, made.outputs) or ";"
-            message = f"layer '{made.path}' has no output '{source.output}'{near} allowed: {listed(allowed)}"
-        else:
-            message = f"layer '{made.path}' has several outputs and none of its own name; name one: {listed(allowed)}"
-        problems.append(Problem(at, message))
-    return not missing
-
-
-def _arity_fits(node: Node, problems: list[Problem]) -> bool:
-    least, most = node.layer.arity
-    count = len(node.inputs)
-    if least <= count and (most is None or count <= most):
-        return True
-    wanted = f"{least} input" + ("s" if least > 1 else "") + (" or more" if most is None else "")
-    problems.append(
-        Problem(
-            f"{node.at}.input",
-            f"kind '{node.layer.kind}' needs {wanted}, got {count} ({listed(source.path for source in node.inputs)})",
-        )
-    )
-    return False
+def _outputs(output: TensorSpec | Mapping[str, TensorSpec], specs: Inputs[TensorSpec]) -> dict[str, TensorSpec]:
+    """Return a layer's outputs, which depend on examples where one of its inputs does."""
+    outputs = {"": output} if isinstance(output, TensorSpec) else dict(output)
+    read = [*specs, *specs.named.values()]
+    if not read:
+        return outputs
+    batched = any(spec.batched for spec in read)
+    return {name: replace(item, batched=batched) for name, item in outputs.items()}
 
 
 def _bind(
@@ -253,6 +229,9 @@ def _name_clashes(nodes: Iterable[Node], layers: Mapping[str, LayerSpec], spec: 
                     node.at, f"the layer's output tensor and a variable would both be named '{path}'; rename one"
                 )
     for name, path in spec.outputs.items():
+        if not spec.tensors[path].batched:
+            message = f"'{path}' is the same for every example; give its layer batch_of, or make another the output"
+            yield Problem(f"network.outputs.{name}", message)
         if name in spec.variables or (name in spec.tensors and name != path) or name in spec.inputs:
             yield Problem(
                 f"network.outputs.{name}",

@@ -79,6 +79,9 @@ class VariableTable:
                     (node.path,),
                 )
             )
+            if misfit := self.variables[name].initializer.misfit(declared.dtype):
+                at = f"{node.at}.initializer.{declared.name}"
+                problems.append(Problem(at, f"variable '{name}' cannot start so: {misfit}"))
         else:
             problems.extend(self._sharing_problems(node, declared, existing))
             self.variables[name] = replace(existing, layers=(*existing.layers, node.path))

@@ -13,12 +13,12 @@ import pytest
 
 from command_line import SHORT, call
 from conftest import Finished
+from expkit.registry import kinds
 
-LAYER_FIELDS = "kind, input, scope, reuse, variables, initializer, regularizer, trainable"
-KINDS = (
-    "conv2d, dense, embedding, concat, add, multiply, activation, dropout, batch_norm, max_pool, average_pool, scope, "
-    "flatten, reshape"
+LAYER_FIELDS = (
+    "kind, input, scope, reuse, variables, initializer, regularizer, share, trainable, learning_rate_multiplier"
 )
+KINDS = ", ".join(kinds("layer"))
 
 # The overrides, and every line that is said of them.
 CONFIGURATIONS = {

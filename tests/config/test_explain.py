@@ -13,7 +13,7 @@ from expkit.config.load import builtin_conf, load, plain_yaml, validate
 from expkit.errors import ConfigError
 from expkit.registry import kinds
 
-COMMON = "kind, input, scope, reuse, variables, initializer, regularizer, trainable"
+COMMON = "kind, input, scope, reuse, variables, initializer, regularizer, share, trainable, learning_rate_multiplier"
 LAYERS = ", ".join(kinds("layer"))
 
 

@@ -116,7 +116,7 @@ def test_only_moving_statistics_are_not_trained(kind: str, fields: dict[str, Any
 
 
 def test_every_kind_is_in_the_table() -> None:
-    assert {row[0] for row in SPECS} | {"scope", "block"} == set(kinds("layer"))
+    assert {row[0] for row in SPECS} | {"scope", "block", "constant", "variable"} == set(kinds("layer"))
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ def test_a_layer_computes_what_numpy_does(
 
 
 def test_every_kind_is_in_the_table() -> None:
-    assert {case[0] for case in CASES} | {"scope", "block"} == set(kinds("layer"))
+    assert {case[0] for case in CASES} | {"scope", "block", "constant", "variable"} == set(kinds("layer"))
 
 
 def test_batch_norm_in_training_uses_the_batch_and_asks_to_move_its_statistics() -> None:

@@ -76,8 +76,9 @@ def test_reuse_with_nothing_before_says_so() -> None:
             "units: 5, reuse: true",
             [
                 "network.layers.second: shares variable 'a/kernel' but needs [4, 5] float32; layer 'first' made it "
-                "with [4, 4]",
-                "network.layers.second: shares variable 'a/bias' but needs shape [5]; layer 'first' made it with [4]",
+                "with [4, 4] float32",
+                "network.layers.second: shares variable 'a/bias' but needs [5] float32; layer 'first' made it "
+                "with [4] float32",
             ],
             id="another shape",
         ),

@@ -60,6 +60,7 @@ class Elementwise(Layer):
     """Base of the layers that join inputs of one shape value by value."""
 
     arity: ClassVar[tuple[int, int | None]] = (2, None)
+    broadcasts = True
 
     def output_spec(self, inputs: Sequence[TensorSpec]) -> TensorSpec:
         """Return the inputs' common shape."""
