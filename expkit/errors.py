@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ __all__ = [
     "did_you_mean",
     "listed",
     "reason",
+    "said_at",
 ]
 
 
@@ -101,3 +103,13 @@ def reason(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     after_node = [after for line, after in itertools.pairwise(lines) if line.startswith("Node: ")]
     return (after_node or lines or [type(error).__name__])[0]
+
+
+def said_at(error: BaseException) -> str:
+    """Return an error's type, what it says, and the file and line where it came up."""
+    text = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    frames = traceback.extract_tb(error.__traceback__)
+    file, line = (frames[-1].filename, frames[-1].lineno) if frames else ("", None)
+    if isinstance(error, SyntaxError) and error.filename:
+        file, line = error.filename, error.lineno
+    return f"{type(error).__name__}: {text}" + (f" ({file}, line {line})" if line else "")

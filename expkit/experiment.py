@@ -194,4 +194,5 @@ def _kept_files(folder: RunFolder) -> list[Path]:
         "frozen.pb",
         "frozen.parity.json",
     )
-    return [folder.path / name for name in names if (folder.path / name).is_file()]
+    kept = [folder.path / name for name in names if (folder.path / name).is_file()]
+    return [*kept, *sorted(folder.plugins.glob("*.py"))]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-__all__ = ["Kind", "KindsOf", "Section", "field_docs", "kinds", "register"]
+__all__ = ["Kind", "KindsOf", "Section", "all_or_nothing", "field_docs", "kinds", "register", "renew"]
 
 _FAMILIES: dict[str, dict[str, type[Kind]]] = {}
 
@@ -44,16 +45,50 @@ def register(cls: KindType) -> KindType:
     """Add a kind to its family, under the default of its ``kind`` field.
 
     Raises:
-        ValueError: the family already has this kind.
+        ValueError: the family already has this kind, or the kind lacks what every kind of the family does.
     """
     family = _FAMILIES.setdefault(cls.family, {})
     name = cls.__pydantic_fields__["kind"].default
     if not isinstance(name, str):
         raise ValueError(f"{cls.__name__}: the field 'kind' needs its name as a default")
+    if lacking := sorted(getattr(cls, "__abstractmethods__", ())):
+        raise ValueError(f"{cls.family} '{name}' lacks {' and '.join(lacking)}; give {cls.__qualname__} these methods")
     if name in family:
-        raise ValueError(f"{cls.family} '{name}' is registered twice: {family[name].__qualname__}, {cls.__qualname__}")
+        both = " and ".join(f"{known.__qualname__} ({known.__module__})" for known in (family[name], cls))
+        raise ValueError(f"{cls.family} '{name}' is registered twice: {both}; give one another kind")
     family[name] = cls
     return cls
+
+
+@contextmanager
+def all_or_nothing() -> Iterator[None]:
+    """Forget the kinds that are registered inside the block if it fails; let all sections take them if it does not."""
+    before = {family: dict(members) for family, members in _FAMILIES.items()}
+    try:
+        yield
+    except BaseException:
+        _FAMILIES.clear()
+        _FAMILIES.update(before)
+        raise
+    if before != _FAMILIES:
+        renew()
+
+
+def renew() -> None:
+    """Make sections that have been used already take the kinds that are registered now."""
+    used = [section for section in _sections(Section) if section.__pydantic_complete__]
+    for section in used:
+        for part in ("__pydantic_core_schema__", "__pydantic_validator__", "__pydantic_serializer__"):
+            if part in vars(section):
+                delattr(section, part)
+    for section in used:
+        section.model_rebuild(force=True)
+
+
+def _sections(base: type[Section]) -> Iterator[type[Section]]:
+    for section in base.__subclasses__():
+        yield section
+        yield from _sections(section)
 
 
 def kinds(family: str) -> Mapping[str, type[Kind]]:

@@ -11,9 +11,10 @@ from typing import Any
 
 import yaml
 
-from expkit.config.load import plain, plain_yaml, read
+from expkit.config.load import kept_plugins, plain, plain_yaml, read
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, RunError, listed
+from expkit.plugins import keep_plugins
 
 __all__ = ["RunFolder", "config_digest", "find_run", "flat", "resumable"]
 
@@ -40,6 +41,7 @@ class RunFolder:
             if folder.config_file.is_file():
                 _check_same(folder, config)
             _write(folder.config_file, plain_yaml(config))
+            keep_plugins(config.plugins, folder.plugins)
             _write(path / "overrides.yaml", yaml.safe_dump(list(overrides), width=1000))
             folder.update(digest=config_digest(config), name=config.run.name)
         except OSError as error:
@@ -58,6 +60,11 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"
+
+    @property
+    def plugins(self) -> Path:
+        """Copies of the plugins that are files."""
+        return kept_plugins(self.path)
 
     @property
     def frozen(self) -> Path:

@@ -63,7 +63,7 @@ def run(words: list[str]) -> int:
         from expkit.cli.job import run_job
 
         def task(config: DictConfig) -> None:
-            outcomes.append(run_job(_job(config, overrides, recorder)))
+            outcomes.append(run_job(_job(config, overrides, folders, recorder)))
 
         _hydra(flags, [*overrides, *place], folders, task)
     return outcomes[0].exit_code
@@ -226,7 +226,7 @@ def _sweep(
     outcomes: list[Outcome] = []
 
     def task(config: DictConfig) -> None:
-        job = _job(config, list(HydraConfig.get().overrides.task), recorder)
+        job = _job(config, list(HydraConfig.get().overrides.task), folders, recorder)
         console.print(f"[bold]{job.label or job.config.run.name}[/] ({len(outcomes) + 1} of {len(jobs)})")
         outcomes.append(run_job(job))
 
@@ -244,7 +244,7 @@ def _sweep(
     return 1 if failed else 0
 
 
-def _job(config: DictConfig, overrides: list[str], recorder: Recorder | None) -> Job:
+def _job(config: DictConfig, overrides: list[str], folders: Sequence[str], recorder: Recorder | None) -> Job:
     varied = [key for key in os.environ.get(VARIED, "").split(";") if key]
     names = _short_names(varied)
     given = dict(word.lstrip("+").split("=", 1) for word in overrides if "=" in word)
@@ -254,7 +254,7 @@ def _job(config: DictConfig, overrides: list[str], recorder: Recorder | None) ->
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     return Job(
-        config=validate({str(key): value for key, value in plain.items()}),
+        config=validate({str(key): value for key, value in plain.items()}, folders),
         folder=Path(HydraConfig.get().runtime.output_dir),
         overrides=tuple(overrides),
         label=label or None,

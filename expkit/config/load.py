@@ -24,11 +24,13 @@ import expkit
 from expkit.config.explain import explain
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, did_you_mean, listed
+from expkit.plugins import load_plugins
 
 __all__ = [
     "builtin_conf",
     "builtin_conf_behind",
     "compose_plain",
+    "kept_plugins",
     "load",
     "plain",
     "plain_yaml",
@@ -94,7 +96,7 @@ def load(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Config:
         ConfigError: with every mistake found.
     """
     try:
-        return validate(_plain(_compose(overrides, config_dirs)))
+        return validate(_plain(_compose(overrides, config_dirs)), config_dirs)
     except ConfigCompositionException as error:
         raise _composition_error(error, overrides, config_dirs) from None
 
@@ -111,12 +113,20 @@ def compose_plain(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> 
         raise _composition_error(error, overrides, config_dirs) from None
 
 
-def validate(raw: Plain) -> Config:
-    """Return the validated configuration of plain data.
+def validate(raw: Plain, config_dirs: Sequence[str] = (), kept_plugins: Path | None = None) -> Config:
+    """Return the validated configuration of plain data, its plugins loaded.
+
+    Args:
+        raw: the data.
+        config_dirs: folders in which plugins are looked for before the working folder and its ``conf``.
+        kept_plugins: folder into which a run has put its plugins.
 
     Raises:
         ConfigError: with every mistake found.
     """
+    plugins = raw.get("plugins")
+    if isinstance(plugins, list) and all(isinstance(name, str) for name in plugins):
+        load_plugins(plugins, [*map(Path, config_dirs), Path.cwd(), primary_conf()], kept_plugins)
     try:
         text = json.dumps(raw)
         return Config.model_validate_json(text)
@@ -136,9 +146,15 @@ def read(path: Path) -> Config:
     """
     try:
         content = OmegaConf.load(path)
-        return validate(OmegaConf.to_container(content, resolve=True))  # type: ignore[arg-type]
+        raw = OmegaConf.to_container(content, resolve=True)
+        return validate(raw, kept_plugins=kept_plugins(path.parent))  # type: ignore[arg-type]
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(Problem(str(path), f"not a readable configuration: {said(error)}")) from None
+
+
+def kept_plugins(run: Path) -> Path:
+    """Return the folder into which a run puts its plugins."""
+    return run / "plugins"
 
 
 def plain(config: Config, *, exclude_unset: bool = False) -> Plain:
@@ -207,7 +223,7 @@ def _composition_error(
     if forced == list(overrides):
         return ConfigError(Problem(key, said(error)))
     try:
-        validate(_plain(_compose(forced, config_dirs)))
+        validate(_plain(_compose(forced, config_dirs)), config_dirs)
     except ConfigError as explained:
         return explained
     except ConfigCompositionException as another:

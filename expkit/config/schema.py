@@ -271,6 +271,8 @@ class TrackingConfig(Section):
 class Config(Section):
     """An experiment."""
 
+    plugins: tuple[str, ...] = ()
+    """Python files (``my_layers.py``) and modules that register kinds of the user's own."""
     run: RunConfig
     network: NetworkConfig
     data: DataConfig

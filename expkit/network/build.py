@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from expkit import tf1 as tf
+from expkit.errors import ConfigError, Problem
 from expkit.network.layer import Call, Inputs, Update
 from expkit.network.names import Reuse, name_seed, shadow_name
-from expkit.network.spec import NetworkSpec
+from expkit.network.spec import LayerSpec, NetworkSpec
 
 __all__ = ["Connection", "connect", "create_shadows", "create_variables", "penalty", "placeholders"]
 
@@ -124,7 +125,7 @@ def connect(
             )
             result = layer.layer.apply(bound, read, call)
         results = result if isinstance(result, Mapping) else {"": result}
-        assert set(results) == set(layer.outputs), f"{layer.path}: {list(results)} is not {list(layer.outputs)}"
+        _check(layer, results)
         for path, tensor in zip(map(layer.tensor, results), results.values(), strict=True):
             tensors[path] = tf.identity(tensor, name=f"{prefix}{path}/")
         updates += call.updates
@@ -133,6 +134,24 @@ def connect(
         for name, path in spec.outputs.items()
     }
     return Connection(tensors, outputs, tuple(updates))
+
+
+def _check(layer: LayerSpec, results: Mapping[str, Any]) -> None:
+    """Hold a layer to its word: what its kind said would come out has come out."""
+    for name in dict.fromkeys([*layer.outputs, *results]):
+        wanted, got = layer.outputs.get(name), results.get(name)
+        if wanted is not None and got is not None:
+            fits = tf.TensorShape([None if wanted.batched else 1, *wanted.shape]).is_compatible_with(got.shape)
+            if fits and got.dtype.base_dtype.name == wanted.dtype:
+                continue
+        made = None if got is None else f"{got.shape} {got.dtype.base_dtype.name}"
+        raise ConfigError(
+            Problem(
+                f"layer '{layer.path}'",
+                f"kind '{layer.layer.kind}' says that {layer.tensor(name)} is {wanted}, but makes {made}; "
+                "output_spec and apply must agree",
+            )
+        )
 
 
 def penalty(spec: NetworkSpec, variables: Mapping[str, Any]) -> Any:

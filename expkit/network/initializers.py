@@ -7,7 +7,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from expkit import tf1 as tf
@@ -17,6 +16,10 @@ __all__ = ["Constant", "GlorotUniform", "Initializer", "Ones", "Zeros", "fans"]
 
 # The standard deviation of a normal distribution cut off at two of its standard deviations.
 _TRUNCATED_STDDEV = 0.87962566103423978
+
+
+_WHOLE = {"bool": (0, 1), "uint8": (0, 255), "int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
+"""Least and largest values of dtypes without fractions."""
 
 
 def fans(shape: Sequence[int]) -> tuple[float, float]:
@@ -89,8 +92,8 @@ class Constant(Initializer):
 
     def misfit(self, dtype: str) -> str | None:
         """Return why the value is none of the dtype."""
-        with np.errstate(invalid="ignore"):
-            held = "float" in dtype or np.array(self.value).astype(dtype) == self.value
+        least, most = _WHOLE.get(dtype, (-math.inf, math.inf))
+        held = "float" in dtype or (self.value.is_integer() and least <= self.value <= most)
         return None if held else f"{self.value:g} is no {dtype}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from expkit.config.schema import NetworkConfig
-from expkit.errors import ConfigError, Problem, did_you_mean, listed
+from expkit.errors import ConfigError, Problem, did_you_mean, listed, said_at
 from expkit.network.expand import Part
 from expkit.network.layer import Declaration, Inputs, Layer, ShapeError, Shared, TensorSpec
 from expkit.network.names import Reuse, join
@@ -106,6 +106,11 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
             told = [f"'{source.path}' {tensors[source.path]}" for source in node.inputs]
             told += [f"{field} '{source.path}' {tensors[source.path]}" for field, source in node.named.items()]
             problems.append(Problem(node.at, f"{error}; '{node.path}' reads {', '.join(told)}"))
+            continue
+        except Exception as error:
+            if type(node.layer).__module__.startswith("expkit."):
+                raise
+            problems.append(Problem(node.at, f"kind '{node.layer.kind}' fails: {said_at(error)}"))
             continue
         layer = LayerSpec(
             node.path,

@@ -25,8 +25,8 @@ CONFIGURATIONS = {
     "unknown section": (
         ["trian.steps=3"],
         [
-            "trian: unknown field; did you mean 'train'? allowed: run, network, data, optimizer, train, ema, restore, "
-            "export, tracking"
+            "trian: unknown field; did you mean 'train'? allowed: plugins, run, network, data, optimizer, train, ema, "
+            "restore, export, tracking"
         ],
     ),
     "unknown key in a section": (

@@ -46,7 +46,7 @@ ONE_PROBLEM = [
     # Unknown keys, at any depth.
     (
         "nosuch=3",
-        "nosuch: unknown field; allowed: run, network, data, optimizer, train, ema, restore, export, tracking",
+        "nosuch: unknown field; allowed: plugins, run, network, data, optimizer, train, ema, restore, export, tracking",
     ),
     (
         "ema.dekay=3",

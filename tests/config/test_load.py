@@ -24,7 +24,7 @@ NEEDED = {
     "npz": ["data.source.path=x.npz"],
     "tfrecord": ["data.source.files=x*.tfrecord", "data.source.features={image: {shape: [64]}}"],
 }
-SECTIONS = "run, network, data, optimizer, train, ema, restore, export, tracking"
+SECTIONS = "plugins, run, network, data, optimizer, train, ema, restore, export, tracking"
 OPTIMIZERS = "adagrad, adam, adamw, momentum, rmsprop, sgd, sgd_exponential"
 
 

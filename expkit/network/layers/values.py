@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import model_validator
 
 from expkit import tf1 as tf
@@ -13,6 +12,9 @@ from expkit.network.initializers import GlorotUniform, Zeros
 from expkit.network.layer import Call, Declaration, DType, Inputs, Layer, TensorSpec
 from expkit.network.layers.convolution import Positive
 from expkit.registry import register
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["Constant", "Value", "Variable"]
 
@@ -65,6 +67,8 @@ class Constant(Value):
         Raises:
             ValueError: the lists are of different lengths, or the dtype does not hold a number of them.
         """
+        import numpy as np
+
         try:
             given = np.array(self.value)
         except ValueError:

@@ -1,0 +1,63 @@
+"""Kinds of our own: a layer that gates its input, and a loss that forgives large mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from expkit import tf1 as tf
+from expkit.network.initializers import GlorotUniform, Zeros
+from expkit.network.layer import Call, Declaration, Inputs, Layer, ShapeError, TensorSpec
+from expkit.registry import register
+from expkit.training.losses import Loss
+
+
+@register
+class Gate(Layer):
+    """``input * sigmoid(input @ kernel + bias)``; owns ``kernel`` and ``bias``."""
+
+    kind: Literal["gate"] = "gate"
+    openness: float = Field(default=0.0, ge=-10, le=10)
+    """Added to what the sigmoid reads: the gate is the more open the larger it is."""
+
+    def declare(self, inputs: Inputs[TensorSpec]) -> tuple[Declaration, ...]:
+        """Return ``kernel`` [features, features] and ``bias`` [features]."""
+        size = inputs[0].shape[-1]
+        assert size is not None
+        return Declaration("kernel", (size, size), GlorotUniform()), Declaration("bias", (size,), Zeros())
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return the input's shape."""
+        if len(inputs[0].shape) != 1 or inputs[0].shape[0] is None or inputs[0].dtype != "float32":
+            raise ShapeError(f"gate needs [batch, features] float32, got {inputs[0]}")
+        return inputs[0]
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Multiply by the gate."""
+        gate = tf.matmul(inputs[0], variables["kernel"]) + variables["bias"] + self.openness
+        return inputs[0] * tf.sigmoid(gate)
+
+
+@register
+class Huber(Loss):
+    """Squared difference from the labels up to ``delta``, and a line beyond (Huber 1964)."""
+
+    kind: Literal["huber"] = "huber"
+    delta: float = Field(default=1.0, gt=0)
+    """Where the line begins."""
+
+    def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
+        """Return what is wrong with the labels."""
+        if output.shape != labels.shape[1:]:
+            return f"needs labels of shape {list(output.shape)}, got {list(labels.shape[1:])}"
+        return None
+
+    def per_example(self, output: Any, labels: Any) -> Any:
+        """Return the mean over an example's values."""
+        apart = tf.abs(output - tf.cast(labels, output.dtype))
+        near = tf.minimum(apart, self.delta)
+        loss = 0.5 * tf.square(near) + self.delta * (apart - near)
+        return tf.reduce_mean(tf.reshape(loss, (tf.shape(loss)[0], -1)), axis=1)
