@@ -7,6 +7,7 @@ import inspect
 import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
@@ -107,6 +108,7 @@ class KindsOf:
         return core_schema.tagged_union_schema(choices, discriminator="kind")
 
 
+@cache
 def field_docs(model: type[BaseModel]) -> dict[str, str]:
     """Return the docstrings under a model's fields, by field name, those of its bases among them.
 
