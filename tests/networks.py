@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -50,3 +51,14 @@ def problems_of(text: str | dict[str, Any]) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         spec_of(text)
     return [str(problem) for problem in caught.value.problems]
+
+
+def open_scope(scopes: ExitStack, root: Any, scope: str, reuse: bool | str) -> None:
+    """Open a scope in TensorFlow as it is written in YAML, from the root where it begins with a slash."""
+    flag = {False: None, True: True, "auto": tf.AUTO_REUSE}[reuse]
+    if scope.startswith("/"):
+        scopes.enter_context(tf.variable_scope(root, reuse=flag))
+        if scope != "/":
+            scopes.enter_context(tf.variable_scope(scope[1:]))
+    else:
+        scopes.enter_context(tf.variable_scope(scope or tf.get_variable_scope(), reuse=flag))
