@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 __all__ = [
+    "MOST_EXPLAINED",
     "CheckpointError",
     "ConfigError",
     "DataError",
@@ -31,6 +32,9 @@ __all__ = [
     "reason",
     "said_at",
 ]
+
+MOST_EXPLAINED = 50
+"""How many mistakes of one kind are told with what was allowed: both may be as many as a network has layers."""
 
 
 @dataclass(frozen=True)

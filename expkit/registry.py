@@ -115,6 +115,7 @@ class KindsOf:
         return {**handler(schema), FAMILY: self.family}
 
 
+@cache
 def field_docs(model: type[BaseModel]) -> dict[str, str]:
     """Return the docstrings under a model's fields, by field name, those of its bases among them.
 

@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exit codes: 0 done, 1 a failure of expkit itself, runs of a sweep that failed or checkpoints that would be orphaned,
     2 a mistake to mend, 130 and 143 interrupted.
     """
+    sys.setrecursionlimit(10_000)  # scopes in scopes take the libraries that read YAML more than 1,000 calls
     gc.set_threshold(100_000)  # start-up makes many objects and hardly any garbage: a tenth of its time
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:

@@ -22,6 +22,7 @@ from yaml import YAMLError
 
 import expkit
 from expkit.config.explain import explain
+from expkit.config.files import files_within_limits, read_yaml
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, did_you_mean, listed
 from expkit.plugins import load_plugins
@@ -78,10 +79,11 @@ class _BuiltinConf(SearchPathPlugin):  # type: ignore[misc]
 
 @contextmanager
 def builtin_conf_behind() -> Iterator[None]:
-    """Let Hydra find the built-in files behind the user's, for what is composed inside the block."""
+    """Let Hydra find the built-in files behind the user's, and refuse those beyond limits, inside the block."""
     _BuiltinConf.active = True
     try:
-        yield
+        with files_within_limits():
+            yield
     finally:
         _BuiltinConf.active = False
 
@@ -145,7 +147,7 @@ def read(path: Path) -> Config:
         ConfigError: the file is not a configuration.
     """
     try:
-        content = OmegaConf.load(path)
+        content = OmegaConf.create(read_yaml(path))
         raw = OmegaConf.to_container(content, resolve=True)
         return validate(raw, kept_plugins=kept_plugins(path.parent))  # type: ignore[arg-type]
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:

@@ -39,7 +39,7 @@ def in_order(nodes: Sequence[Node], problems: list[Problem]) -> Iterator[Node]:
         problems.append(
             Problem(
                 f"{nodes[place[cycle[0]]].at}.{field}",
-                f"these layers read each other in a cycle: {' <- '.join([*cycle, cycle[0]])}",
+                f"these layers read each other in a cycle: {' <- '.join(_shortened([*cycle, cycle[0]]))}",
             )
         )
 
@@ -52,3 +52,8 @@ def _cycle(start: str, reads: Mapping[str, Iterable[str]], waiting: Mapping[str,
         if last in walked:
             return list(walked)[walked[last] :]
         walked[last] = len(walked)
+
+
+def _shortened(cycle: list[str]) -> list[str]:
+    """Return a cycle whose middle is counted where it is long."""
+    return cycle if len(cycle) <= 20 else [*cycle[:10], f"({len(cycle) - 12} more)", *cycle[-2:]]

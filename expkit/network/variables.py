@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from expkit.config.schema import VariableRule
-from expkit.errors import Problem, did_you_mean, listed
+from expkit.errors import MOST_EXPLAINED, Problem, did_you_mean, listed
 from expkit.network.initializers import Initializer
 from expkit.network.layer import Declaration, Regularizer, Shared
 from expkit.network.unfold import Node
@@ -61,7 +61,7 @@ class VariableTable:
         existing = self.variables.get(name)
         if existing is None:
             if node.reuse == "true":
-                problems.append(Problem(f"{node.connected}.reuse", self._no_variable(name)))
+                problems.append(Problem(f"{node.connected}.reuse", self._no_variable(name, len(problems))))
             elif (other := self._folded.get(name.lower())) is not None:
                 message = f"variable '{name}' differs from '{other}' only in upper and lower case"
                 problems.append(Problem(node.at, message))
@@ -126,8 +126,10 @@ class VariableTable:
         name, at = shared.variable, f"{node.at}.share.{declared.name}"
         existing = self.variables.get(name)
         if existing is None:
-            near = did_you_mean(name, self.variables) or ";"
-            message = f"no layer before makes variable '{name}'{near} variables: {listed(self.variables)}"
+            message = f"no layer before makes variable '{name}'"
+            if len(problems) < MOST_EXPLAINED:
+                near = did_you_mean(name, self.variables) or ";"
+                message += f"{near} variables: {listed(self.variables)}"
             problems.append(Problem(at, message))
             return name
         shape, way = existing.shape, ""
@@ -189,7 +191,9 @@ class VariableTable:
                 f"not {node.learning_rate_multiplier:g}; set it there",
             )
 
-    def _no_variable(self, name: str) -> str:
+    def _no_variable(self, name: str, told: int) -> str:
+        if told >= MOST_EXPLAINED:
+            return f"reuse is true, but no layer before makes variable '{name}'"
         scopes = dict.fromkeys(other.rpartition("/")[0] for other in self.variables)
         near = difflib.get_close_matches(name.rpartition("/")[0], scopes, n=3, cutoff=0.0)
         shown = ", ".join(f"'{scope}'" for scope in near) or "none"
