@@ -47,7 +47,7 @@ def expkit_command(data: Path, folder: Path, steps: int) -> list[str]:
     ends = EXAMPLES, EXAMPLES + HELD_OUT, EXAMPLES + 2 * HELD_OUT
     return [
         *(sys.executable, "-m", "expkit", "train", "--config-dir", str(HERE / "conf")),
-        *("network=bench_mlp", "data=npz", f"data.source.path={data}", "optimizer=sgd"),
+        *("network=bench_mlp1", "data=npz", f"data.source.path={data}", "optimizer=sgd"),
         *(f"data.split.train=[0,{ends[0]}]", f"data.split.valid=[{ends[0]},{ends[1]}]"),
         *(f"data.split.test=[{ends[1]},{ends[2]}]", f"optimizer.learning_rate={RATE}", f"ema.decay={EMA_DECAY}"),
         *(f"train.steps={steps}", f"train.batch_size={BATCH}", f"run.folder={folder}", f"hydra.run.dir={folder}/run"),

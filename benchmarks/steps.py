@@ -1,6 +1,6 @@
 """Steps per second of expkit beside what its users could pick instead, in one run.
 
-Usage: python benchmarks/steps.py [--workloads mlp_500,mlp_32,cnn] [--rounds 5] [--seconds 2]
+Usage: python benchmarks/steps.py [--workloads mlp_500,mlp_32,...] [--rounds 5] [--seconds 2]
 
 Every program is a process of its own that stops after each chunk of steps and waits; the rounds go around, so that
 one program runs at a time and all meet the same machine. expkit runs its whole path (``run_experiment`` with MLflow,
@@ -9,19 +9,22 @@ callbacks. The table gives medians and the ratio to the best setting of each kin
 averages.
 
 Peers: Keras 3 ``fit`` with ``steps_per_execution=100``; a hand-written ``tf.function`` loop over ``tf.data``; a
-``tf.compat.v1`` session with a ``tf.data`` iterator and ``make_callable``.
+``tf.compat.v1`` session with a ``tf.data`` iterator and ``make_callable``. The bfloat16 workloads set Keras'
+``mixed_bfloat16`` policy; the hand-written ones cast weights and activations. ``products`` are the two large matrix
+products of ``mlp_500`` alone, in NumPy: the bound that ``mlp_500`` is compared with.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,14 +37,26 @@ EXAMPLES, CHUNK, EMA_DECAY, RATE = 20_000, 100, 0.99, 0.01
 
 @dataclass(frozen=True)
 class Workload:
-    """A network and its batch."""
+    """A network, its batch, and what it computes in."""
 
     batch_size: int
-    hidden: int
-    convolutions: bool
+    network: str
+    """``mlp``, ``cnn`` or ``lstm``."""
+    hidden: tuple[int, ...]
+    """Units of the dense layers before the last, or of the LSTM."""
+    bfloat16: bool = False
+    goals: tuple[float, float] = (1.0, 1.0)
+    """Least ratios wanted to the best of Keras and to the best ``tf.function`` loop."""
 
 
-WORKLOADS = {"mlp_500": Workload(100, 500, False), "mlp_32": Workload(100, 32, False), "cnn": Workload(64, 512, True)}
+WORKLOADS = {
+    "mlp_500": Workload(100, "mlp", (500,), goals=(1.8, 1.8)),
+    "mlp_32": Workload(100, "mlp", (32,), goals=(2.5, 2.0)),
+    "mlp_2048_bf16": Workload(256, "mlp", (2048, 2048), bfloat16=True, goals=(1.5, 1.2)),
+    "cnn": Workload(64, "cnn", (512,), goals=(1.1, 1.05)),
+    "cnn_bf16": Workload(64, "cnn", (512,), bfloat16=True, goals=(1.3, 1.2)),
+    "lstm": Workload(64, "lstm", (128,), goals=(1.5, 1.1)),
+}
 PEERS = ("expkit", "keras", "keras_jit", "function", "function_jit", "session")
 
 
@@ -88,9 +103,10 @@ def run_expkit(work: Workload) -> None:
     folder = Path(tempfile.mkdtemp())
     x, y = images()
     np.savez(folder / "data.npz", image=x, label=y)
-    network = "bench_cnn" if work.convolutions else "bench_mlp"
+    units = [f"network.layers.hidden{number}.units={units}" for number, units in enumerate(work.hidden, 1)]
     overrides = [
-        f"run.folder={folder}", f"network={network}", f"network.layers.hidden.units={work.hidden}",
+        f"run.folder={folder}", f"network=bench_{work.network}{len(work.hidden)}", *units,
+        f"train.precision={'bfloat16' if work.bfloat16 else 'float32'}",
         "data=npz", f"data.source.path={folder}/data.npz", f"data.split.train=[0,{EXAMPLES}]", "data.split.valid=null",
         f"data.split.test=[{EXAMPLES},{EXAMPLES + 100}]", "optimizer=sgd", f"optimizer.learning_rate={RATE}",
         f"ema.decay={EMA_DECAY}", "train.steps=10000000", f"train.batch_size={work.batch_size}",
@@ -115,13 +131,19 @@ def run_keras(work: Workload, jit: bool) -> None:
     """Run Keras' ``fit``."""
     import keras
 
+    if work.bfloat16:
+        keras.config.set_dtype_policy("mixed_bfloat16")
     layers: list[Any] = [keras.Input((784,))]
-    if work.convolutions:
+    if work.network == "lstm":
+        layers += [keras.layers.Reshape((28, 28)), keras.layers.LSTM(work.hidden[0])]
+    if work.network == "cnn":
         layers.append(keras.layers.Reshape((28, 28, 1)))
         for filters in (32, 64):
             layers += [keras.layers.Conv2D(filters, 5, padding="same", activation="relu"), keras.layers.MaxPooling2D()]
         layers.append(keras.layers.Flatten())
-    model = keras.Sequential([*layers, keras.layers.Dense(work.hidden, activation="relu"), keras.layers.Dense(10)])
+    if work.network != "lstm":
+        layers += [keras.layers.Dense(units, activation="relu") for units in work.hidden]
+    model = keras.Sequential([*layers, keras.layers.Dense(10), keras.layers.Activation("linear", dtype="float32")])
     model.compile(
         keras.optimizers.SGD(RATE, use_ema=True, ema_momentum=EMA_DECAY),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -156,18 +178,46 @@ def network(tf: Any, work: Workload) -> tuple[list[Any], Callable[[Any, Any], An
         value = draw.normal(0, np.sqrt(2 / fan), shape) if len(shape) > 1 else np.zeros(shape)
         return tf.Variable(value.astype(np.float32))
 
-    convolutions = [(variable(5, 5, i, o), variable(o)) for i, o in ((1, 32), (32, 64))] if work.convolutions else []
-    features = 7 * 7 * 64 if work.convolutions else 784
-    dense = [(variable(features, work.hidden), variable(work.hidden)), (variable(work.hidden, 10), variable(10))]
+    def used(value: Any) -> Any:
+        return tf.cast(value, tf.bfloat16) if work.bfloat16 else value
+
+    convolutions = (
+        [(variable(5, 5, i, o), variable(o)) for i, o in ((1, 32), (32, 64))] if work.network == "cnn" else []
+    )
+    sizes = {"mlp": 784, "cnn": 7 * 7 * 64, "lstm": 28 + work.hidden[0]}
+    widths = [sizes[work.network], *work.hidden, 10]
+    if work.network == "lstm":
+        dense = [(variable(widths[0], 4 * widths[1]), variable(4 * widths[1])), (variable(widths[1], 10), variable(10))]
+    else:
+        dense = [(variable(i, o), variable(o)) for i, o in itertools.pairwise(widths)]
+
+    def recurrent(x: Any) -> Any:
+        """Return the last output: the inputs' products in one go, then a step per row."""
+        kernel, bias = dense[0]
+        units = work.hidden[0]
+        rows = tf.reshape(x, (-1, 28, 28))
+        projected = tf.transpose(tf.tensordot(rows, kernel[:28], 1) + bias, (1, 0, 2))
+        hidden = cell = tf.zeros((work.batch_size, units))
+        for row in tf.unstack(projected, 28):
+            i, j, f, o = tf.split(row + hidden @ kernel[28:], 4, axis=1)
+            cell = cell * tf.sigmoid(f + 1.0) + tf.sigmoid(i) * tf.tanh(j)
+            hidden = tf.tanh(cell) * tf.sigmoid(o)
+        return hidden
 
     def loss(x: Any, y: Any) -> Any:
-        if convolutions:
+        x = used(x)
+        if work.network == "cnn":
             x = tf.reshape(x, (-1, 28, 28, 1))
             for kernel, bias in convolutions:
-                x = tf.nn.max_pool2d(tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "SAME") + bias), 2, 2, "VALID")
-            x = tf.reshape(x, (-1, features))
-        hidden = tf.nn.relu(x @ dense[0][0] + dense[0][1])
-        logits = hidden @ dense[1][0] + dense[1][1]
+                x = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, used(kernel), 1, "SAME"), used(bias)))
+                x = tf.nn.max_pool2d(x, 2, 2, "VALID")
+            x = tf.reshape(x, (-1, widths[0]))
+        if work.network == "lstm":
+            x = recurrent(x)
+        else:
+            for kernel, bias in dense[:-1]:
+                x = tf.nn.relu(tf.nn.bias_add(x @ used(kernel), used(bias)))
+        logits = tf.cast(tf.nn.bias_add(x @ used(dense[-1][0]), used(dense[-1][1])), tf.float32)
         return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits))
 
     return [part for pair in convolutions + dense for part in pair], loss
@@ -235,6 +285,19 @@ def run_session(work: Workload) -> None:
                 pacer.reached(CHUNK)
 
 
+def run_products(work: Workload) -> None:
+    """Multiply as one step of the first layer does, forwards and backwards, with NumPy."""
+    draw = np.random.default_rng(0)
+    sizes = ((work.batch_size, 784), (784, work.hidden[0]), (work.batch_size, work.hidden[0]))
+    x, kernel, gradient = (draw.random(size, np.float32) for size in sizes)
+    pacer = Pacer()
+    while True:
+        for _ in range(CHUNK):
+            x @ kernel
+            x.T @ gradient
+        pacer.reached(CHUNK)
+
+
 def work_as(peer: str, work: Workload) -> None:
     """Be one of the programs."""
     runners: dict[str, Callable[[], None]] = {
@@ -244,14 +307,15 @@ def work_as(peer: str, work: Workload) -> None:
         "function": lambda: run_function(work, False),
         "function_jit": lambda: run_function(work, True),
         "session": lambda: run_session(work),
+        "products": lambda: run_products(work),
     }
     runners[peer]()
 
 
-def measure(name: str, rounds: int, seconds: float) -> dict[str, float]:
+def measure(name: str, peers: Sequence[str], rounds: int, seconds: float) -> dict[str, float]:
     """Return the median steps per second of every program on a workload."""
     processes = {}
-    for peer in PEERS:
+    for peer in peers:
         command = [sys.executable, __file__, "--worker", peer, "--workloads", name]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
         process = subprocess.Popen(
@@ -286,26 +350,28 @@ def main() -> None:
     parser.add_argument("--workloads", default=",".join(WORKLOADS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--worker", choices=PEERS, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=(*PEERS, "products"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
         work_as(given.worker, WORKLOADS[given.workloads])
         return
-    print(
-        f"{'workload':10}"
-        + "".join(f"{peer:>14}" for peer in PEERS)
-        + f"{'/ Keras':>10}{'/ function':>12}{'/ session':>11}"
-    )
+    print(f"{'workload':14}" + "".join(f"{peer:>13}" for peer in PEERS) + f"{'/ Keras':>9}{'goal':>6}", end="")
+    print(f"{'/ function':>12}{'goal':>6}{'/ session':>11}")
     for name in given.workloads.split(","):
-        medians = measure(name, given.rounds, given.seconds)
+        work = WORKLOADS[name]
+        peers = (*PEERS, "products") if name == "mlp_500" else PEERS
+        medians = measure(name, peers, given.rounds, given.seconds)
         own = medians["expkit"]
-        ratios = (
-            own / max(medians["keras"], medians["keras_jit"]),
-            own / max(medians["function"], medians["function_jit"]),
-            own / medians["session"],
-        )
-        cells = "".join(f"{medians[peer]:14,.0f}" for peer in PEERS)
-        print(f"{name:10}{cells}{ratios[0]:10.2f}{ratios[1]:12.2f}{ratios[2]:11.2f}", flush=True)
+        keras = own / max(medians["keras"], medians["keras_jit"])
+        function = own / max(medians["function"], medians["function_jit"])
+        cells = "".join(f"{medians[peer]:13,.0f}" for peer in PEERS)
+        print(f"{name:14}{cells}{keras:9.2f}{work.goals[0]:6.2f}{function:12.2f}{work.goals[1]:6.2f}", end="")
+        print(f"{own / medians['session']:11.2f}", flush=True)
+        if "products" in medians:
+            bound = medians["products"]
+            print(
+                f"  of the {bound:,.0f} steps/s that its two large matrix products allow: {own / bound:.2f} (goal 0.80)"
+            )
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def train(asked: dict[str, Any]) -> None:
 
     folder, count = asked["folder"], asked["count"]
     overrides = [
-        f"run.folder={folder}/runs", "network=bench_mlp", f"network.layers.hidden.units={asked['hidden']}",
+        f"run.folder={folder}/runs", "network=bench_mlp1", f"network.layers.hidden1.units={asked['hidden']}",
         "data=arrays", f"data.source.fields={{image: {folder}/image.npy, label: {folder}/label.npy}}",
         f"data.placement={asked['placement']}", f"data.split.train=[0,{count - SCORED}]", "data.split.valid=null",
         f"data.split.test=[{count - SCORED},{count}]", "optimizer=sgd", "optimizer.learning_rate=0.01",

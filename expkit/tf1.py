@@ -10,7 +10,7 @@ import sys
 import tempfile
 from typing import Any
 
-__all__ = ["plain_session", "tensorflow_version"]
+__all__ = ["bfloat16_session", "has_bfloat16", "plain_session", "tensorflow_version"]
 
 _tensorflow: Any = None
 
@@ -53,6 +53,30 @@ def plain_session(graph: Any) -> Any:
     config = tensorflow.ConfigProto()
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     return tensorflow.Session(graph=graph, config=config)
+
+
+def bfloat16_session(graph: Any) -> Any:
+    """Return a session whose float32 products and convolutions oneDNN computes in bfloat16."""
+    tensorflow = _load()
+    config = tensorflow.ConfigProto()
+    config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = 1  # RewriterConfig.ON
+    return tensorflow.Session(graph=graph, config=config)
+
+
+def has_bfloat16() -> bool:
+    """Return whether ``bfloat16_session`` does what it says: where it cannot, TensorFlow leaves float32 in silence."""
+    tensorflow = _load()
+    options = tensorflow.RunOptions(output_partition_graphs=True)
+    told = tensorflow.RunMetadata()
+    with tensorflow.Graph().as_default() as graph:
+        rows = tensorflow.placeholder(tensorflow.float32, (64, 64))
+        product = rows
+        for _ in range(4):  # Smaller graphs are not rewritten at all.
+            product = tensorflow.matmul(product, rows)
+    with bfloat16_session(graph) as session:
+        session.run(product, {rows: [[0.0] * 64] * 64}, options=options, run_metadata=told)
+    bfloat16 = tensorflow.bfloat16.as_datatype_enum
+    return any(node.attr["T"].type == bfloat16 for part in told.partition_graphs for node in part.node)
 
 
 def tensorflow_version() -> str:

@@ -73,13 +73,13 @@ class _Described(GenerateJsonSchema):
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         made = super().model_schema(schema)
-        cls: type[BaseModel] = schema["cls"]
-        docs = field_docs(cls)
-        for name, field in cls.__pydantic_fields__.items():
+        model: type[BaseModel] = schema["cls"]
+        docs = field_docs(model)
+        for name, field in model.__pydantic_fields__.items():
             if name in docs:
                 told = " ".join(docs[name].replace("``", "`").split())
                 made["properties"][field.alias or name] |= {"description": told}
-        made["description"] = " ".join((cls.__doc__ or "").replace("``", "`").split())
+        made["description"] = " ".join((model.__doc__ or "").replace("``", "`").split())
         return made
 
 

@@ -12,6 +12,7 @@ from expkit.data.sources import Source
 from expkit.data.tfrecord import Feature
 from expkit.network.layer import AnyInitializer, AnyLayer, DType, Regularizer
 from expkit.registry import KindsOf, Section
+from expkit.training.execution import Compiled, Precision
 from expkit.training.losses import Loss
 from expkit.training.metrics import Metric
 from expkit.training.optimizers import Optimizer
@@ -177,8 +178,17 @@ class TrainConfig(Section):
     """Batches per step: their gradients are averaged before the optimizer moves."""
     steps_per_execution: Literal["auto"] | Positive = "auto"
     """Most steps in one call of TensorFlow; no number depends on it."""
-    jit_compile: Literal["auto"] | bool = "auto"
-    """Whether XLA compiles the step; ``auto`` measures at the start of a long run and keeps the faster way."""
+    jit_compile: Literal["auto"] | Compiled = "auto"
+    """Whether XLA compiles the step, or only its ``update``: what follows the gradients, averages included.
+
+    ``auto`` measures at the start of a long run and keeps the fastest way.
+    """
+    precision: Precision = "float32"
+    """What products and convolutions of training are computed in, by oneDNN's rewrite of the graph.
+
+    With ``bfloat16`` variables, updates, averages, evaluation and the frozen graph stay float32; it needs a processor
+    with AVX-512 or AVX-NE-CONVERT, pays with AMX, and leaves ``jit_compile: true`` out, which XLA makes slower.
+    """
     log_every_steps: Positive = 100
     """Steps between two points of training metrics."""
     evaluate_every_steps: Positive = 500
@@ -197,6 +207,15 @@ class TrainConfig(Section):
     """Losses by name."""
     metrics: dict[str, Annotated[Metric, KindsOf("metric")]] = {}
     """Metrics by name."""
+
+    @model_validator(mode="after")
+    def _runs(self) -> TrainConfig:
+        if self.precision == "bfloat16" and self.jit_compile is True:
+            raise ValueError(
+                "precision is 'bfloat16', which XLA does not speed up on a CPU, but jit_compile is true; "
+                "allowed then: auto, update, false"
+            )
+        return self
 
 
 class EmaConfig(Section):

@@ -15,18 +15,10 @@ from expkit.data.sources import Arrays
 from expkit.data.stored import examples_at
 from expkit.errors import DataError, reason
 
-__all__ = ["BLOCK_BYTES", "PREFETCH", "Stream", "block_steps"]
+__all__ = ["PREFETCH", "Stream"]
 
-BLOCK_BYTES = 1 << 26
-"""Most bytes of a block, unless one batch has more."""
 PREFETCH = 2
 """How many blocks are prepared ahead of the one in use."""
-
-
-def block_steps(arrays: Arrays, steps: int, batch_size: int) -> int:
-    """Return how many steps a block holds: ``steps``, or as many as fit into 64 MiB, but one at least."""
-    batch_bytes = batch_size * sum(array.nbytes // len(array) for array in arrays.values())
-    return max(1, min(steps, BLOCK_BYTES // max(1, batch_bytes)))
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
+from expkit.errors import ConfigError, Problem
 from expkit.network.spec import NetworkSpec
-from expkit.training.execution import Execution
+from expkit.training.execution import Compiled, Execution
 from expkit.training.executor import Executor
 from expkit.training.graphs import train_graph
 
@@ -22,6 +24,8 @@ LONGEST_SECONDS = 5.0
 LARGEST_SHARE = 0.05
 LEAST_SECONDS = 2.0
 """What compiling and timing takes at the least; a run that cannot afford it is not measured."""
+LARGEST_COMPILED = 2000
+"""Operations in a step; XLA would take longer over more than measuring may."""
 
 
 @dataclass(frozen=True)
@@ -42,29 +46,54 @@ def recorded(plain: Mapping[str, Any]) -> Choice:
 
 
 def choose(config: Config, spec: NetworkSpec, dataset: Dataset) -> Choice:
-    """Return the way to run steps that ``train.steps_per_execution`` and ``train.jit_compile`` ask for.
+    """Return the way to run steps that the configuration asks for.
 
-    With ``jit_compile: auto`` both ways are timed, in sessions of their own, for at most 5 s or 5 % of the run. A run
-    too short for that is not compiled, nor is a network with layers that XLA makes slower on a CPU.
+    With ``jit_compile: auto`` every way is timed, in a session of its own, for at most 5 s or 5 % of the run together.
+    A run too short for that is not compiled. Whole steps are not compiled where that cannot pay on a CPU.
+
+    Raises:
+        ConfigError: ``precision: bfloat16`` on a processor that has none.
     """
     asked = config.train
+    if asked.precision == "bfloat16" and not tf.has_bfloat16():
+        raise ConfigError(
+            Problem(
+                "train.precision",
+                "bfloat16 needs a processor with AVX-512 or AVX-NE-CONVERT and oneDNN turned on "
+                "(TF_ENABLE_ONEDNN_OPTS); set float32",
+            )
+        )
     most = MOST_STEPS if asked.steps_per_execution == "auto" else asked.steps_per_execution
-    plain = Execution(most, jit_compile=False)
+    plain = Execution(most, precision=asked.precision)
     if asked.jit_compile != "auto":
-        return Choice(Execution(most, jit_compile=asked.jit_compile), "as configured")
-    if slower := sorted({layer.layer.kind for layer in spec.layers if not layer.layer.xla_is_faster}):
-        return Choice(plain, f"XLA on a CPU is slower for {', '.join(slower)}")
+        return Choice(replace(plain, jit_compile=asked.jit_compile), "as configured")
     if asked.steps < MOST_STEPS or not spec.trainable:
         return Choice(plain, "a short run")
+    whole, why_not = _whole_step_may_pay(config, spec, dataset)
     before = _steps_per_second(config, spec, dataset, plain, seconds=0.1)
     budget = min(LONGEST_SECONDS, LARGEST_SHARE * asked.steps / before)
     if budget < LEAST_SECONDS:
         return Choice(plain, "a short run")
-    compiled = Execution(most, jit_compile=True)
-    before = _steps_per_second(config, spec, dataset, plain, seconds=budget / 4)
-    after = _steps_per_second(config, spec, dataset, compiled, seconds=budget / 4)
-    reason = f"measured {after:,.0f} steps/s compiled by XLA, {before:,.0f} not compiled"
-    return Choice(compiled if after > before else plain, reason)
+    ways: tuple[Compiled, ...] = (False, "update", True) if whole else (False, "update")
+    speeds = {
+        way: _steps_per_second(config, spec, dataset, replace(plain, jit_compile=way), seconds=budget / (2 * len(ways)))
+        for way in ways
+    }
+    names = {False: "not compiled", "update": "with updates compiled by XLA", True: "compiled by XLA"}
+    measured = ", ".join(f"{speed:,.0f} {names[way]}" for way, speed in speeds.items())
+    best = max(speeds, key=lambda way: speeds[way])
+    return Choice(replace(plain, jit_compile=best), f"measured steps/s: {measured}{why_not}")
+
+
+def _whole_step_may_pay(config: Config, spec: NetworkSpec, dataset: Dataset) -> tuple[bool, str]:
+    """Return whether to time XLA on whole steps, and why not."""
+    if config.train.precision == "bfloat16":
+        return False, "; XLA on a CPU does not speed up bfloat16"
+    if slower := sorted({layer.layer.kind for layer in spec.layers if not layer.layer.xla_is_faster}):
+        return False, f"; XLA on a CPU is slower for {', '.join(slower)}"
+    graph = train_graph(config, spec, dataset).graph.as_graph_def()
+    size = len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
+    return size <= LARGEST_COMPILED, f"; XLA takes too long over {size:,} operations" if size > LARGEST_COMPILED else ""
 
 
 def _steps_per_second(

@@ -1,10 +1,16 @@
-"""How steps are run: how many in one call, and whether XLA compiles them."""
+"""How steps are run: how many in one call, what XLA compiles of them, and what products are computed in."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-__all__ = ["PLAIN", "Execution"]
+__all__ = ["PLAIN", "Compiled", "Execution", "Precision"]
+
+Compiled = Literal["update"] | bool
+"""What XLA compiles of a step: all of it, only what follows the gradients, or nothing."""
+Precision = Literal["float32", "bfloat16"]
+"""What products and convolutions of training are computed in."""
 
 
 @dataclass(frozen=True)
@@ -13,12 +19,15 @@ class Execution:
 
     steps_per_execution: int = 1
     """Most steps in one call of the session."""
-    jit_compile: bool = False
-    """Whether XLA compiles the step."""
+    jit_compile: Compiled = False
+    """What XLA compiles of a step."""
+    precision: Precision = "float32"
+    """What products and convolutions are computed in; variables and their updates are always float32."""
 
     def __str__(self) -> str:
-        compiled = ", compiled by XLA" if self.jit_compile else ""
-        return f"{self.steps_per_execution} steps per execution{compiled}"
+        compiled = {"update": ", updates compiled by XLA", True: ", compiled by XLA", False: ""}[self.jit_compile]
+        products = ", products in bfloat16" if self.precision == "bfloat16" else ""
+        return f"{self.steps_per_execution} steps per execution{compiled}{products}"
 
 
 PLAIN = Execution()

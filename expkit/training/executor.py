@@ -11,6 +11,7 @@ import numpy as np
 
 from expkit import tf1 as tf
 from expkit.config.schema import Config
+from expkit.data.pipeline import block_steps
 from expkit.data.sources import Arrays
 from expkit.errors import CheckpointError, reason
 from expkit.training.graphs import GLOBAL_STEP, EvaluateGraph, InferGraph, TrainGraph
@@ -54,8 +55,8 @@ def results(config: Config, sums: Mapping[str, Mapping[str, Any]]) -> dict[str, 
 class _Session:
     """A session on a finalized graph, released when the ``with`` block ends."""
 
-    def __init__(self, graph: Any, *, plain: bool = False) -> None:
-        self._session = tf.plain_session(graph) if plain else tf.Session(graph=graph)
+    def __init__(self, session: Any) -> None:
+        self._session = session
         self._released = ExitStack()
         self._released.callback(self._session.close)
 
@@ -70,7 +71,8 @@ class Executor(_Session):
     """Runs training steps."""
 
     def __init__(self, built: TrainGraph) -> None:
-        super().__init__(built.graph)
+        bfloat16 = built.execution.precision == "bfloat16"
+        super().__init__(tf.bfloat16_session(built.graph) if bfloat16 else tf.Session(graph=built.graph))
         self._built = built
         self._most = min(built.execution.steps_per_execution, 2)  # how slow steps are is not known yet
         self._session.run(built.supply.load, dict(built.supply.load_feed))
@@ -155,7 +157,7 @@ class Evaluator(_Session):
 
     def __init__(self, built: EvaluateGraph, config: Config, *, plain: bool = False) -> None:
         """Open a session; a ``plain`` one runs the graph as it is written."""
-        super().__init__(built.graph, plain=plain)
+        super().__init__(tf.plain_session(built.graph) if plain else tf.Session(graph=built.graph))
         self._built = built
         self._config = config
         feeds = list(built.fields.values())
@@ -172,10 +174,16 @@ class Evaluator(_Session):
         assign(self._session, self._built.variables, values)
 
     def evaluate(self, arrays: Arrays) -> dict[str, float]:
-        """Return losses and metrics over all examples; averaged ones end in ``/ema``."""
+        """Return losses and metrics over all examples; averaged ones end in ``/ema``.
+
+        It is one call of the session, which goes from batch to batch itself, for every 64 MiB of examples.
+        """
         totals: dict[str, SumArrays] = {weights: {} for weights in self._built.sums}
-        for batch in _batches(arrays, list(self._built.fields), self._config.train.evaluation_batch_size):
-            for weights, sums in self._sums(*batch).items():
+        fields = {name: arrays[name] for name in self._built.fields}
+        size = self._config.train.evaluation_batch_size
+        total = len(next(iter(fields.values())))
+        for part in _parts(fields, size * block_steps(fields, total, size)):
+            for weights, sums in self._sums(*part).items():
                 add_sums(totals[weights], sums)
         named = {"raw": "", "ema": "/ema"}
         return {
@@ -186,10 +194,8 @@ class Evaluator(_Session):
 
     def outputs(self, arrays: Arrays) -> dict[str, dict[str, np.ndarray]]:
         """Return the network's outputs on all examples, by weights and output name."""
-        batches = [
-            self._outputs(*batch)
-            for batch in _batches(arrays, list(self._built.fields), self._config.train.evaluation_batch_size)
-        ]
+        fields = {name: arrays[name] for name in self._built.fields}
+        batches = [self._outputs(*part) for part in _parts(fields, self._config.train.evaluation_batch_size)]
         return {
             weights: {name: np.concatenate([batch[weights][name] for batch in batches]) for name in outputs}
             for weights, outputs in self._built.outputs.items()
@@ -200,7 +206,7 @@ class Predictor(_Session):
     """Runs the inference graph, as it is written."""
 
     def __init__(self, built: InferGraph) -> None:
-        super().__init__(built.graph, plain=True)
+        super().__init__(tf.plain_session(built.graph))
         self._built = built
 
     @property
@@ -218,7 +224,6 @@ class Predictor(_Session):
         return dict(self._session.run(dict(self._built.outputs), feed))
 
 
-def _batches(arrays: Arrays, names: list[str], size: int) -> Iterable[list[np.ndarray]]:
-    total = len(arrays[names[0]])
-    for start in range(0, total, size):
-        yield [arrays[name][start : start + size] for name in names]
+def _parts(fields: Arrays, size: int) -> Iterable[list[np.ndarray]]:
+    for start in range(0, len(next(iter(fields.values()))), size):
+        yield [array[start : start + size] for array in fields.values()]

@@ -10,14 +10,14 @@ from typing import Any
 from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, Scaling
-from expkit.data.pipeline import Supply, standardized, supply_resident, supply_streamed
-from expkit.data.stream import Stream, block_steps
+from expkit.data.pipeline import Supply, block_steps, standardized, supply_resident, supply_streamed
+from expkit.data.stream import Stream
 from expkit.errors import ConfigError, Problem, listed
 from expkit.network.build import Connection, connect, create_shadows, create_variables, penalty, placeholders
 from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
 from expkit.training.ema import averaged_names, moving_averages
-from expkit.training.execution import PLAIN, Execution
+from expkit.training.execution import PLAIN, Compiled, Execution
 from expkit.training.multipliers import with_multipliers
 from expkit.training.optimizers import Optimizer
 
@@ -43,7 +43,7 @@ class TrainGraph:
 
     graph: Any
     execution: Execution
-    """How steps are run; a streamed block may hold fewer of them than were asked for."""
+    """How steps are run; a block of batches may hold fewer of them than were asked for."""
     variables: Mapping[str, Any]
     """All that a checkpoint holds, by name: the network's, averages, slots, ``global_step``."""
     count: Any
@@ -69,9 +69,9 @@ class EvaluateGraph:
     fields: Mapping[str, Any]
     """Placeholders by field of the data: inputs and labels."""
     outputs: Mapping[str, Mapping[str, Any]]
-    """Output tensors by weights (``raw``, ``ema`` where averages are kept) and output name."""
+    """Output tensors of all examples fed, by weights (``raw``, ``ema`` where averages are kept) and output name."""
     sums: Mapping[str, Sums]
-    """Statistics of a batch by weights."""
+    """Statistics by weights, of all examples fed: a loop goes from batch to batch."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,12 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
     """Build the graph that trains; its session holds the training examples, or is fed blocks of them.
 
     The order within a step: gradients, moving statistics, clipping, weight decay, optimizer, averages. The steps of one
-    execution are the iterations of a loop in the graph, which XLA may compile; batches are drawn outside of it.
+    execution are the iterations of a loop in the graph, which XLA may compile; their batches are gathered before it.
     """
     train, seed = dataset.parts["train"], config.run.seed
     rows = config.train.batch_size * config.train.gradient_accumulation_steps
+    most = block_steps(train, execution.steps_per_execution, rows)
     streamed = dataset.placement == "streamed"
-    if streamed:
-        execution = replace(execution, steps_per_execution=block_steps(train, execution.steps_per_execution, rows))
-    most = execution.steps_per_execution
     graph = tf.Graph()
     with graph.as_default():
         variables = create_variables(spec, seed)
@@ -106,11 +104,11 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
         first = tf.identity(global_step.read_value(), name="step")
         supply = supply_streamed(train, most, rows) if streamed else supply_resident(train, first, most, rows, seed)
 
-        def steps(first: Any, batches: Any, count: Any) -> Any:
+        def steps(first: Any, begin: Any, block: Any, count: Any) -> Any:
             def body(done_steps: Any, totals: Any) -> Any:
                 step = first + tf.cast(done_steps, tf.int64)
-                batch = supply.batch(batches, done_steps)
-                done, sums = _step(config, spec, variables, batch, dataset.scaling, step)
+                batch = {name: batches[begin + done_steps] for name, batches in block.items()}
+                done, sums = _step(config, spec, variables, batch, dataset.scaling, step, execution.jit_compile)
                 with tf.control_dependencies([done]):
                     return done_steps + 1, tf.nest.map_structure(_add, totals, sums)
 
@@ -121,8 +119,7 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
                 parallel_iterations=1,
             )[1]
 
-        run = tf.function(steps, jit_compile=True, autograph=False) if execution.jit_compile else steps
-        sums = run(first, supply.tensors, count)
+        sums = (_compiled(steps) if execution.jit_compile is True else steps)(first, supply.begin, supply.block, count)
         with tf.control_dependencies(tf.nest.flatten(sums)):
             done = global_step.assign_add(tf.cast(count, tf.int64), read_value=False)
         saved = {variable.op.name: variable for variable in tf.global_variables()}
@@ -133,6 +130,7 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
         rate = config.optimizer.rate(first)
     graph.finalize()
     opened = partial(Stream, train, most, rows, seed) if streamed else None
+    execution = replace(execution, steps_per_execution=most)
     return TrainGraph(graph, execution, saved, count, done, sums, rate, saver, supply, opened)
 
 
@@ -143,8 +141,13 @@ def _step(
     batch: Mapping[str, Any],
     scaling: Mapping[str, Scaling],
     step: Any,
+    compiled: Compiled,
 ) -> tuple[Any, Sums]:
-    """Return the operation that does one step, and the statistics of its batches."""
+    """Return the operation that does one step, and the statistics of its batches.
+
+    XLA compiles what follows the gradients where ``compiled`` is ``update``: it makes fewer passes over the variables
+    than TensorFlow's operations do one by one.
+    """
     trained = {name: variables[name] for name in spec.trainable}
     count = config.train.gradient_accumulation_steps
 
@@ -174,14 +177,23 @@ def _step(
             (tf.constant(0), zeros, _no_sums(config)),
             parallel_iterations=1,
         )
-    if config.optimizer.global_clipnorm is not None:
-        gradients, _ = tf.clip_by_global_norm(gradients, config.optimizer.global_clipnorm)
-    rate, times = config.optimizer.rate(step), spec.learning_rate_multipliers
-    done = _apply(config.optimizer, rate, list(zip(gradients, trained.values(), strict=True)), times)
-    if names := averaged_names(config.ema, spec):
+
+    def update(gradients: list[Any], step: Any) -> Any:
+        if config.optimizer.global_clipnorm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, config.optimizer.global_clipnorm)
+        rate, times = config.optimizer.rate(step), spec.learning_rate_multipliers
+        done = _apply(config.optimizer, rate, list(zip(gradients, trained.values(), strict=True)), times)
+        if names := averaged_names(config.ema, spec):
+            with tf.control_dependencies([done]):
+                done = moving_averages(config.ema, variables, names, step)
         with tf.control_dependencies([done]):
-            done = moving_averages(config.ema, variables, names, step)
-    return done, sums
+            return tf.identity(step)
+
+    return (_compiled(update) if compiled == "update" else update)(gradients, step), sums
+
+
+def _compiled(function: Callable[..., Any]) -> Any:
+    return tf.function(function, jit_compile=True, autograph=False)
 
 
 def evaluate_graph(config: Config, spec: NetworkSpec, dataset: Dataset) -> EvaluateGraph:
@@ -195,12 +207,29 @@ def evaluate_graph(config: Config, spec: NetworkSpec, dataset: Dataset) -> Evalu
         for name, array in dataset.parts["train"].items():
             if name not in fields:
                 fields[name] = tf.placeholder(array.dtype, (None, *array.shape[1:]), name=f"labels/{name}")
-        inputs = _network_inputs(spec, fields, dataset.scaling)
-        outputs, sums = {}, {}
-        for weights, values in (("raw", variables), *((("ema", shadows),) if averaged else ())):
+        every = {"raw": variables, "ema": shadows} if averaged else {"raw": variables}
+
+        def connected(batch: Mapping[str, Any], weights: str) -> Mapping[str, Any]:
             with tf.name_scope(weights):
-                outputs[weights] = connect(spec, values, inputs).outputs
-                _, sums[weights] = _judged(config, outputs[weights], fields, penalty(spec, values))
+                return connect(spec, every[weights], _network_inputs(spec, batch, dataset.scaling)).outputs
+
+        outputs = {weights: connected(fields, weights) for weights in every}
+        size, total = config.train.evaluation_batch_size, tf.shape(next(iter(fields.values())))[0]
+
+        def body(start: Any, totals: Mapping[str, Sums]) -> Any:
+            batch = {name: field[start : start + size] for name, field in fields.items()}
+            more = {
+                weights: _judged(config, connected(batch, weights), batch, penalty(spec, values))[1]
+                for weights, values in every.items()
+            }
+            return start + size, tf.nest.map_structure(_add, totals, more)
+
+        sums = tf.while_loop(
+            lambda start, totals: start < total,
+            body,
+            (tf.constant(0), {weights: _no_sums(config) for weights in every}),
+            parallel_iterations=1,
+        )[1]
         saved = {variable.op.name: variable for variable in tf.global_variables()}
     graph.finalize()
     return EvaluateGraph(graph, saved, fields, outputs, sums)

@@ -22,18 +22,6 @@ def linear(x: Array, places: Array, axis: int) -> Array:
     return np.take(x, below, axis) * (1 - share) + np.take(x, above, axis) * share
 
 
-def cubic(x: Array, places: Array, axis: int) -> Array:
-    """Return values by Keys' kernel with a = -0.75, the border repeated."""
-    a, result = -0.75, 0.0
-    for shift in range(-1, 3):
-        near = np.floor(places).astype(int) + shift
-        d = np.abs(places - near)
-        inside, outside = (a + 2) * d**3 - (a + 3) * d**2 + 1, a * (d**3 - 5 * d**2 + 8 * d - 4)
-        weight = np.where(d <= 1, inside, outside).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
-        result = result + np.take(x, np.clip(near, 0, x.shape[axis] - 1), axis) * weight
-    return np.asarray(result)
-
-
 CORNERS = (np.arange(9) * 4 / 8, np.arange(4) * 5 / 3)
 LEFT = (np.arange(9) * 5 / 9, np.arange(4) * 6 / 4)
 CENTERS = ((np.arange(9) + 0.5) * 5 / 9 - 0.5, (np.arange(4) + 0.5) * 6 / 4 - 0.5)
@@ -111,7 +99,6 @@ CASES: list[Case] = [
         {},
         at(CENTERS[0] + 0.5, CENTERS[1] + 0.5),
     ),
-    ("resize", {"scale": 2, "method": "bicubic"}, [IMAGES], {}, both(cubic, (np.arange(10) / 2, np.arange(12) / 2))),
     ("reduce", {"function": "mean"}, [IMAGES], {}, IMAGES.mean(axis=(1, 2, 3))),
     ("reduce", {"function": "sum", "axis": 1}, [CUBES], {}, CUBES.sum(axis=1)),
     (

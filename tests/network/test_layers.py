@@ -16,7 +16,7 @@ from expkit.registry import kinds
 from layer_tables import Array, Case, basic, norms, sequences, shapes, some, windows
 from layer_tables.basic import CUBES, ROWS
 from layer_tables.norms import IMAGES, STATISTICS, without
-from networks import spec_of
+from networks import plain_and_compiled, spec_of
 
 CASES = [case for family in (basic, windows, norms, shapes, sequences) for case in family.CASES]
 
@@ -99,12 +99,10 @@ def test_a_layer_compiles_with_its_gradients_to_the_same_numbers(case: Case) -> 
     def floats(tensor: Any) -> bool:
         return bool(tensor.dtype.is_floating)
 
-    with tf.Graph().as_default(), tf.Session() as session:
-        tensors = tf.nest.map_structure(tf.constant, (tuple(arrays), dict(arrays.named), variables))
-        compiled = tf.function(connected, jit_compile=True, autograph=False)(*tensors)
-        (got, slopes), (wanted, wanted_slopes) = session.run([compiled, connected(*tensors)])
+    held = (tuple(arrays), dict(arrays.named), variables)
+    (wanted, wanted_slopes), (got, slopes) = plain_and_compiled(connected, *held)
     statistics = 2 if kind == "batch_norm" else 0
-    assert len(slopes) == sum(map(floats, tf.nest.flatten(tensors))) - statistics
+    assert len(slopes) == sum(array.dtype.kind == "f" for array in tf.nest.flatten(held)) - statistics
     for one, other in zip([*got, *slopes], [*wanted, *wanted_slopes], strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5)
 
@@ -213,17 +211,16 @@ def test_dropout_outside_training_and_at_rate_0_changes_nothing() -> None:
 NOISES = "layers: {first: {kind: gaussian_noise, stddev: 2.0}, second: {kind: gaussian_noise, input: x, stddev: 2.0}}"
 
 
-def noises(seed: int, step: int, jit_compile: bool = False) -> Array:
+def noises(seed: int, step: int) -> Array:
     spec = spec_of(NOISES)
 
-    def connected() -> Any:
-        zeros = {"x": tf.zeros((5000, 4))}
-        tensors = connect(spec, {}, zeros, training=True, seed=seed, step=tf.constant(step, tf.int64)).tensors
+    def connected(x: Any, step: Any) -> Any:
+        tensors = connect(spec, {}, {"x": x}, training=True, seed=seed, step=step).tensors
         return tensors["first"], tensors["second"]
 
-    with tf.Graph().as_default(), tf.Session() as session:
-        run = tf.function(connected, jit_compile=True, autograph=False) if jit_compile else connected
-        first, _second = session.run(run())
+    (first, second), compiled = plain_and_compiled(connected, np.zeros((5000, 4), np.float32), np.int64(step))
+    np.testing.assert_array_equal((first, second), compiled)
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.03, "each layer draws its own"
     return np.asarray(first)
 
 
@@ -237,7 +234,6 @@ def test_gaussian_noise_is_normal() -> None:
 def test_gaussian_noise_depends_on_seed_and_step_alone_whatever_compiles_it() -> None:
     drawn = noises(3, 7)
     np.testing.assert_array_equal(drawn, noises(3, 7))
-    np.testing.assert_array_equal(drawn, noises(3, 7, jit_compile=True))
     for other in (noises(3, 8), noises(4, 7)):
         assert abs(np.corrcoef(drawn.ravel(), other.ravel())[0, 1]) < 0.03
 

@@ -14,7 +14,7 @@ from expkit.errors import ConfigError
 from expkit.network.layer import TensorSpec
 from expkit.network.layers.scope import Scope
 from expkit.network.names import inherit
-from networks import config_of, spec_of
+from networks import config_of, open_scope, spec_of
 
 SCOPES = (None, None, "a", "b", "a/b", "", "/a", "/a/b", "/")
 REUSE = (False, False, True, "auto", "auto", "auto")
@@ -41,16 +41,6 @@ def random_layers(rng: random.Random, depth: int) -> dict[str, Any]:
 
 Calls = list[tuple[str, str, tuple[int, ...], bool]]
 """Layer, full name, shape, and whether the variable is new, in the order of the calls of ``get_variable``."""
-
-
-def open_scope(scopes: ExitStack, root: Any, scope: str, reuse: bool | str) -> None:
-    flag = {False: None, True: True, "auto": tf.AUTO_REUSE}[reuse]
-    if scope.startswith("/"):
-        scopes.enter_context(tf.variable_scope(root, reuse=flag))
-        if scope != "/":
-            scopes.enter_context(tf.variable_scope(scope[1:]))
-    else:
-        scopes.enter_context(tf.variable_scope(scope or tf.get_variable_scope(), reuse=flag))
 
 
 def tensorflow_calls(layers: Mapping[str, Any], naming: Mapping[str, str]) -> tuple[Calls, str | None]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +23,12 @@ from expkit.network.spec import NetworkSpec, network_spec
 from expkit.rundir import RunFolder
 from expkit.training import autotune
 from expkit.training.autotune import Choice, choose, recorded
-from expkit.training.execution import Execution
+from expkit.training.execution import Compiled, Execution
 from expkit.training.executor import Executor
 from expkit.training.graphs import train_graph
 
 WAYS = [Execution(1), Execution(7), Execution(100), Execution(30, jit_compile=True)]
+WAYS += [Execution(30, jit_compile="update"), Execution(30, "update", "bfloat16")]
 OVERRIDES = ["network.layers.layer1.units=16", "optimizer.learning_rate=0.01", "optimizer.warmup_steps=20"]
 
 
@@ -55,9 +61,30 @@ def test_how_many_steps_a_call_does_changes_no_bit(execution: Execution, by_sing
         np.testing.assert_array_equal(values[name], value, err_msg=name)
 
 
-def test_compiled_steps_have_the_same_loss_curve_over_200_steps(by_single_steps: Any) -> None:
-    losses, _ = trained(OVERRIDES, Execution(30, jit_compile=True), [20] * 10)
+@pytest.mark.parametrize("compiled", [True, "update"])
+def test_compiled_steps_have_the_same_loss_curve_over_200_steps(compiled: Compiled, by_single_steps: Any) -> None:
+    losses, values = trained(OVERRIDES, Execution(30, compiled), [20] * 10)
     np.testing.assert_allclose(losses, by_single_steps[0], rtol=1e-3)
+    assert set(values) == set(by_single_steps[1])
+
+
+def test_bfloat16_computes_products_otherwise_and_learns_the_same(by_single_steps: Any) -> None:
+    losses, values = trained(OVERRIDES, Execution(30, precision="bfloat16"), [20] * 10)
+    assert {value.dtype for value in values.values()} == {np.dtype(np.float32), np.dtype(np.int64)}
+    difference = np.abs(losses - by_single_steps[0]) / by_single_steps[0]
+    assert 1e-5 < difference.max() < 0.1
+
+
+def test_bfloat16_that_the_machine_has_not_is_an_error_and_no_silent_float32() -> None:
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}
+    command = [sys.executable, "-m", "expkit", "train", "train.precision=bfloat16", "tracking=none"]
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: train.precision: bfloat16 needs a processor with AVX-512 or AVX-NE-CONVERT and oneDNN turned on "
+        "(TF_ENABLE_ONEDNN_OPTS); set float32\n"
+    )
 
 
 @pytest.mark.parametrize("execution", WAYS, ids=str)
@@ -91,7 +118,8 @@ def test_random_numbers_are_the_same_when_compiled() -> None:
         (["train.jit_compile=false", "train.steps_per_execution=7"], Execution(7), "as configured"),
         (["train.steps=50"], Execution(100), "a short run"),
         (["train.steps=200"], Execution(100), "a short run"),
-        (["experiment=digits_cnn"], Execution(100), "XLA on a CPU is slower for conv2d, max_pool"),
+        (["train.jit_compile=update"], Execution(100, jit_compile="update"), "as configured"),
+        (["train.precision=bfloat16", "train.steps=50"], Execution(100, precision="bfloat16"), "a short run"),
     ],
 )
 def test_what_is_not_measured_says_why(overrides: list[str], execution: Execution, reason: str) -> None:
@@ -99,13 +127,23 @@ def test_what_is_not_measured_says_why(overrides: list[str], execution: Executio
 
 
 def test_a_long_run_takes_the_way_that_measures_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    speeds = {False: 100.0, True: 150.0}
+    speeds: dict[Compiled, float] = {False: 100.0, "update": 120.0, True: 150.0}
     monkeypatch.setattr(
         autotune, "_steps_per_second", lambda c, s, d, execution, seconds: speeds[execution.jit_compile]
     )
+    measured = "measured steps/s: 100 not compiled, 120 with updates compiled by XLA"
     choice = choose(*parts(["train.steps=100000"]))
-    assert choice == Choice(Execution(100, jit_compile=True), "measured 150 steps/s compiled by XLA, 100 not compiled")
-    speeds[True] = 50.0
+    assert choice == Choice(Execution(100, jit_compile=True), f"{measured}, 150 compiled by XLA")
+    for overrides, why in (
+        (["experiment=digits_cnn"], "XLA on a CPU is slower for conv2d, max_pool"),
+        (["train.precision=bfloat16"], "XLA on a CPU does not speed up bfloat16"),
+    ):
+        choice = choose(*parts([*overrides, "train.steps=100000"]))
+        assert (choice.execution.jit_compile, choice.reason) == ("update", f"{measured}; {why}")
+    monkeypatch.setattr(autotune, "LARGEST_COMPILED", 100)
+    choice = choose(*parts(["train.steps=100000"]))
+    assert re.fullmatch(re.escape(measured) + r"; XLA takes too long over [\d,]+ operations", choice.reason)
+    speeds["update"] = 50.0
     assert choose(*parts(["train.steps=100000"])).execution == Execution(100)
 
 

@@ -15,10 +15,11 @@ from experiments import CNN, assert_same, checkpoint_values, config_of, examples
 from expkit import experiment
 from expkit import tf1 as tf
 from expkit.config.schema import Config
-from expkit.data import stream
+from expkit.data import pipeline
+from expkit.data.pipeline import block_steps
 from expkit.data.sources import Npz
 from expkit.data.stored import Mapped
-from expkit.data.stream import Stream, block_steps
+from expkit.data.stream import Stream
 from expkit.errors import DataError
 from expkit.export.run import freeze_run
 from expkit.rundir import RunFolder
@@ -187,24 +188,25 @@ def test_a_stream_prepares_two_blocks_ahead_and_no_more() -> None:
 
 def test_a_block_holds_as_many_steps_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     arrays = {"x": np.zeros((10, 1000), np.float32), "label": np.zeros(10, np.int64)}
-    monkeypatch.setattr(stream, "BLOCK_BYTES", 10 * 4008 * 5 + 1)
+    monkeypatch.setattr(pipeline, "BLOCK_BYTES", 10 * 4008 * 5 + 1)
     assert [block_steps(arrays, steps, 10) for steps in (1, 4, 100)] == [1, 4, 5]
     assert block_steps(arrays, 100, 1000) == 1
 
 
-def test_evaluation_reads_only_the_batch_it_works_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluation_reads_only_what_one_call_works_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = stored(tmp_path, "streamed", train={"evaluation_batch_size": 3})
     spec, data = loaded(config)
     sizes: list[int] = []
     take = Mapped.take
     monkeypatch.setattr(Mapped, "take", lambda self, indices: (sizes.append(len(indices)), take(self, indices))[1])
+    monkeypatch.setattr(pipeline, "BLOCK_BYTES", 7 * (144 + 8))  # two batches of 3: 36 numbers and a label
     built = train_graph(config, spec, data)
     with Executor(built) as executor, Evaluator(evaluate_graph(config, spec, data), config) as evaluator:
         executor.initialize()
         evaluator.load(executor.values(evaluator.names))
         streamed = evaluator.evaluate(data.parts["valid"])
         memory = {name: array[:] for name, array in data.parts["valid"].items()}
-        assert max(sizes[:-2]) == 3
+        assert sizes == [6, 6, 4, 4, 10, 10]
         assert streamed == evaluator.evaluate(memory)
 
 

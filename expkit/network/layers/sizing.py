@@ -59,7 +59,7 @@ class Pad(Layer):
 
 @register
 class Resize(Layer):
-    """Images in another size, as ``tf.compat.v1.image.resize_*`` computes them."""
+    """Images in another size, as ``tf.compat.v1.image`` resizes them."""
 
     kind: Literal["resize"] = "resize"
     xla_is_faster = False
@@ -67,7 +67,7 @@ class Resize(Layer):
     """Height and width of the output; or give ``scale``."""
     scale: Size2D | None = None
     """How many times larger height and width become; or give ``size``."""
-    method: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    method: Literal["nearest", "bilinear"] = "bilinear"
     """How values between the pixels come about."""
     align_corners: bool = False
     """Whether the centers of the corner pixels stay in the corners."""
@@ -83,25 +83,42 @@ class Resize(Layer):
         return self
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
-        """Return [height, width, channels]; all methods but ``nearest`` give float32."""
+        """Return [height, width, channels]."""
         sizes, channels = grid(inputs[0], self.kind, 2)
-        dtype = inputs[0].dtype if self.method == "nearest" else "float32"
         if self.size is not None:
-            return TensorSpec((*each(self.size, 2), channels), dtype)
+            return TensorSpec((*each(self.size, 2), channels), inputs[0].dtype)
         scales = zip(sizes, each(self.scale or 1, 2), strict=True)
-        return TensorSpec((*(None if size is None else size * scale for size, scale in scales), channels), dtype)
+        wanted = (None if size is None else size * scale for size, scale in scales)
+        return TensorSpec((*wanted, channels), inputs[0].dtype)
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
-        """Resize."""
-        _, *sizes, _ = sizes_of(inputs[0])
-        wanted = self.size or [size * scale for size, scale in zip(sizes, each(self.scale or 1, 2), strict=True)]
-        name = {"nearest": "resize_nearest_neighbor", "bilinear": "resize_bilinear", "bicubic": "resize_bicubic"}
-        return getattr(tf.image, name[self.method])(
-            inputs[0],
-            each(wanted, 2) if isinstance(wanted, int) else wanted,
-            align_corners=self.align_corners,
-            half_pixel_centers=self.half_pixel_centers,
-        )
+        """Multiply rows and columns by the matrices of their weights.
+
+        TensorFlow's own operations are slower, and XLA has no gradient of one and computes another border of the other.
+        """
+        x = inputs[0]
+        batch, height, width, channels = sizes_of(x)
+        rows, columns = each(self.size or self.scale or 1, 2)
+        if self.size is None:
+            rows, columns = rows * height, columns * width
+        x = tf.matmul(tf.cast(self._weights(height, rows), x.dtype), tf.reshape(x, [batch, height, width * channels]))
+        x = tf.reshape(x, [batch * rows, width, channels])
+        x = tf.matmul(tf.cast(self._weights(width, columns), x.dtype), x)
+        return tf.reshape(x, [batch, rows, columns, channels])
+
+    def _weights(self, size: Any, wanted: Any) -> Any:
+        """Return [wanted, size]: how much of each place along a dimension is in each place of the output."""
+        size_, wanted_ = tf.cast(size, tf.float32), tf.cast(wanted, tf.float32)
+        places = tf.range(wanted_)
+        if self.align_corners:
+            places *= (size_ - 1) / tf.maximum(wanted_ - 1, 1)
+        else:
+            places = (places + 0.5 * self.half_pixel_centers) * (size_ / wanted_)
+        if self.method == "nearest":
+            nearest = tf.floor(places + 0.5 * self.align_corners)
+            return tf.one_hot(tf.cast(tf.minimum(nearest, size_ - 1), tf.int32), size)
+        places = tf.clip_by_value(places - 0.5 * self.half_pixel_centers, 0, size_ - 1)
+        return tf.maximum(1 - tf.abs(places[:, None] - tf.range(size_)), 0)
 
 
 @register
