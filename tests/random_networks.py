@@ -55,7 +55,7 @@ class _Growth:
     def raw(self) -> dict[str, Any]:
         """Return the network as plain data."""
         tensors = {name: TensorSpec(tuple(i["shape"]), i.get("dtype", "float32")) for name, i in INPUTS.items()}
-        layers = self.layers(tensors, "", self.rng.randint(2, 9), depth=2)
+        layers = self.layers(tensors, "", self.rng.randint(2, 7), depth=2)
         raw: dict[str, Any] = {"inputs": INPUTS, "layers": layers}
         batched = [name for name in layers if name in tensors and tensors[name].batched]
         raw["outputs"] = {"the_output": self.rng.choice(batched)} if batched else {}
