@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,14 @@ class _File:
     package: str
     """Dotted path that the file's content stands under."""
     content: yaml.Node
+    tables: dict[int, dict[str, tuple[int, yaml.Node]]] = field(default_factory=dict)
+    """What nodes hold, by their identity; kept, for a large mapping may be asked for many mistakes."""
+
+    def table(self, node: yaml.Node) -> dict[str, tuple[int, yaml.Node]]:
+        """Return the line and the content of each of a node's keys, or of the places of a list as ``[0]``."""
+        if id(node) not in self.tables:
+            self.tables[id(node)] = {key: (line, value) for key, line, value in _items(node)}
+        return self.tables[id(node)]
 
 
 @dataclass(frozen=True)
@@ -102,15 +110,12 @@ def _find(file: _File, path: str) -> tuple[int, int]:
         return 0, 0
     reached, line, node = len(file.package), file.content.start_mark.line + 1, file.content
     while reached < len(path):
-        found = max(
-            ((len(key), mark, value) for key, mark, value in _items(node) if _leads(key, path, reached)),
-            key=lambda item: item[0],
-            default=None,
-        )
-        if found is None:
+        begin, table = reached + (path[reached] == "."), file.table(node)
+        ends = (end for end in range(len(path), begin, -1) if path[end : end + 1] in ("", ".", "["))
+        end = next((end for end in ends if path[begin:end] in table), None)
+        if end is None:
             break
-        reached += found[0] + (path[reached] == ".")
-        line, node = found[1], found[2]
+        reached, (line, node) = end, table[path[begin:end]]
     return reached, line
 
 
@@ -125,11 +130,6 @@ def _items(node: yaml.Node) -> Iterator[tuple[str, int, yaml.Node]]:
                 yield from _items(value)
             else:
                 yield str(key.value), key.start_mark.line + 1, value
-
-
-def _leads(key: str, path: str, reached: int) -> bool:
-    begin = reached + (path[reached] == ".")
-    return path.startswith(key, begin) and (path[begin + len(key) :] or ".")[0] in ".["
 
 
 def _inside(path: str, outer: str) -> bool:
