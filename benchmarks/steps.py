@@ -92,6 +92,21 @@ class Pacer:
         self._wanted, self._steps, self._begun = float(word), 0, time.perf_counter()
 
 
+def experiment(work: Workload, folder: Path) -> list[str]:
+    """Write the images into a folder; return the overrides of a long run of expkit on them."""
+    x, y = images()
+    np.savez(folder / "data.npz", image=x, label=y)
+    units = [f"network.layers.hidden{number}.units={units}" for number, units in enumerate(work.hidden, 1)]
+    return [
+        f"run.folder={folder}", f"network=bench_{work.network}{len(work.hidden)}", *units,
+        f"train.precision={'bfloat16' if work.bfloat16 else 'float32'}",
+        "data=npz", f"data.source.path={folder}/data.npz", f"data.split.train=[0,{EXAMPLES}]", "data.split.valid=null",
+        f"data.split.test=[{EXAMPLES},{EXAMPLES + 100}]", "optimizer=sgd", f"optimizer.learning_rate={RATE}",
+        f"ema.decay={EMA_DECAY}", "train.steps=10000000", f"train.batch_size={work.batch_size}",
+        "train.best_metric=null", "train.save_every_steps=1000000", "train.evaluate_every_steps=1000000",
+    ]  # fmt: skip
+
+
 def run_expkit(work: Workload) -> None:
     """Run ``run_experiment`` with everything on."""
     from expkit.config.load import load
@@ -101,17 +116,7 @@ def run_expkit(work: Workload) -> None:
     from expkit.tracking.recorder import Recorder
 
     folder = Path(tempfile.mkdtemp())
-    x, y = images()
-    np.savez(folder / "data.npz", image=x, label=y)
-    units = [f"network.layers.hidden{number}.units={units}" for number, units in enumerate(work.hidden, 1)]
-    overrides = [
-        f"run.folder={folder}", f"network=bench_{work.network}{len(work.hidden)}", *units,
-        f"train.precision={'bfloat16' if work.bfloat16 else 'float32'}",
-        "data=npz", f"data.source.path={folder}/data.npz", f"data.split.train=[0,{EXAMPLES}]", "data.split.valid=null",
-        f"data.split.test=[{EXAMPLES},{EXAMPLES + 100}]", "optimizer=sgd", f"optimizer.learning_rate={RATE}",
-        f"ema.decay={EMA_DECAY}", "train.steps=10000000", f"train.batch_size={work.batch_size}",
-        "train.best_metric=null", "train.save_every_steps=1000000", "train.evaluate_every_steps=1000000",
-    ]  # fmt: skip
+    overrides = experiment(work, folder)
     config = load(overrides, [str(HERE / "conf")])
     run = RunFolder.create(folder / "run", config, overrides)
     pacer, last, warm = Pacer(), [0], [0]

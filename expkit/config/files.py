@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,16 @@ from omegaconf._utils import get_yaml_loader
 
 from expkit.errors import ConfigError, Problem
 
-__all__ = ["files_within_limits", "read_yaml"]
+__all__ = ["build", "files_within_limits", "read_node", "read_yaml", "reading_files_by", "shown_path"]
 
 MOST_BYTES = 2_000_000
 MOST_VALUES = 200_000
 """How many keys and values a file may hold, those that an alias stands for counted each time."""
 MOST_DEPTH = 150
 """How many mappings and lists may lie in each other; a scope takes two."""
+
+_NODES: dict[Path, tuple[int, int, yaml.Node | None]] = {}
+"""Files as they were read, by time of change and size: a sweep composes them once for each of its jobs."""
 
 _Native = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -48,12 +51,17 @@ class _Source(FileConfigSource):  # type: ignore[misc]
         return ConfigResult(provider=self.provider, path=f"file://{self.path}", config=config, header=header)
 
 
-@contextmanager
-def files_within_limits() -> Iterator[None]:
+def files_within_limits() -> AbstractContextManager[None]:
     """Let Hydra read the files of what is composed inside the block by ``read_yaml``."""
+    return reading_files_by(_Source)
+
+
+@contextmanager
+def reading_files_by(source: type[FileConfigSource]) -> Iterator[None]:
+    """Let Hydra read files by another class inside the block."""
     types = SourcesRegistry.instance().types
     before = types["file"]
-    types["file"] = _Source
+    types["file"] = source
     try:
         yield
     finally:
@@ -68,21 +76,43 @@ def read_yaml(path: Path) -> Any:
         YAMLError: it is no YAML.
         OSError: it cannot be read.
     """
-    size = path.stat().st_size
+    root = read_node(path)
+    with _slowly_if_wrong(path):
+        return None if root is None else build(root)
+
+
+def read_node(path: Path) -> yaml.Node | None:
+    """Return a YAML file as its parser sees it, with the line of everything; raises as ``read_yaml`` does."""
+    state = path.stat()
+    known = _NODES.get(path)
+    if known is not None and known[:2] == (state.st_mtime_ns, state.st_size):
+        return known[2]
+    size = state.st_size
     if size > MOST_BYTES:
         most = f"a configuration file may have {MOST_BYTES / 1e6:g} MB"
-        raise ConfigError(Problem(_shown(path), f"{size / 1e6:,.1f} MB; {most}: keep data in files of their own"))
+        raise ConfigError(Problem(shown_path(path), f"{size / 1e6:,.1f} MB; {most}: keep data in files of their own"))
     text = path.read_text(encoding="utf-8")
-    try:
+    with _slowly_if_wrong(path):
         _check_depth(text, path)
-        loader = _Loader(text)
-        root = loader.get_single_node()
-        if root is None:
-            return None
+        root: yaml.Node | None = _Loader(text).get_single_node()
+    if root is not None:
         _check_nodes(root, path)
-        return loader.construct_document(root)
+    _NODES[path] = (state.st_mtime_ns, state.st_size, root)
+    return root
+
+
+def build(node: yaml.Node) -> Any:
+    """Return what a node holds."""
+    return _Loader("").construct_document(node)
+
+
+@contextmanager
+def _slowly_if_wrong(path: Path) -> Iterator[None]:
+    """Read what is no YAML once more with the slow parser, which says more, the file's name among it."""
+    try:
+        yield
     except yaml.YAMLError:
-        with path.open(encoding="utf-8") as file:  # The slow parser says more, the file's name among it.
+        with path.open(encoding="utf-8") as file:
             yaml.load(file, Loader=yaml.SafeLoader)
         raise
 
@@ -95,7 +125,7 @@ def _check_depth(text: str, path: Path) -> None:
             depth += 1
             if depth > MOST_DEPTH:
                 mark = event.start_mark
-                place = f"{_shown(path)}:{mark.line + 1}" if mark is not None else _shown(path)
+                place = f"{shown_path(path)}:{mark.line + 1}" if mark is not None else shown_path(path)
                 raise ConfigError(Problem(place, f"more than {MOST_DEPTH} mappings and lists in each other; nest less"))
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
@@ -117,13 +147,13 @@ def _check_nodes(root: yaml.Node, path: Path) -> None:
             counted[key] = 1 + sum(map(count, inside))
         values = counted[key]
         if values is None:
-            place = f"{_shown(path)}:{node.start_mark.line + 1}"
+            place = f"{shown_path(path)}:{node.start_mark.line + 1}"
             raise ConfigError(Problem(place, "what this anchor names holds an alias of itself; write it out"))
         return values
 
     if count(root) > MOST_VALUES:
         most = f"more than {MOST_VALUES:,} keys and values, what aliases stand for counted each time"
-        raise ConfigError(Problem(_shown(path), f"{most}; write fewer"))
+        raise ConfigError(Problem(shown_path(path), f"{most}; write fewer"))
     if problems:
         raise ConfigError(*problems)
 
@@ -138,12 +168,12 @@ def _twice(mapping: yaml.MappingNode, path: Path) -> Iterator[Problem]:
         line = key.start_mark.line + 1
         if isinstance(key, yaml.ScalarNode) and key.value in first:
             message = f"key '{key.value}' is given twice, first in line {first[key.value]}; keep one"
-            yield Problem(f"{_shown(path)}:{line}", message)
+            yield Problem(f"{shown_path(path)}:{line}", message)
         elif isinstance(key, yaml.ScalarNode):
             first[key.value] = line
 
 
-def _shown(path: Path) -> str:
+def shown_path(path: Path) -> str:
     """Return a path relative to the working folder where it lies inside."""
     try:
         return path.resolve().relative_to(Path.cwd()).as_posix()

@@ -12,11 +12,15 @@ from typing import Any
 
 import yaml
 from hydra import initialize_config_dir
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from expkit.config.files import build, read_node, reading_files_by, shown_path
 from expkit.config.load import builtin_conf, builtin_conf_behind, primary_conf, search_path
 from expkit.errors import ConfigError
 
@@ -42,18 +46,17 @@ def told_by_line(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> I
 
 @dataclass(frozen=True)
 class _File:
-    path: Path
+    name: str
     package: str
     """Dotted path that the file's content stands under."""
     content: yaml.Node
-    tables: dict[int, dict[str, tuple[int, yaml.Node]]] = field(default_factory=dict)
-    """What nodes hold, by their identity; kept, for a large mapping may be asked for many mistakes."""
+    _known: dict[int, dict[str, tuple[int, yaml.Node]]] = field(default_factory=dict)
 
-    def table(self, node: yaml.Node) -> dict[str, tuple[int, yaml.Node]]:
-        """Return the line and the content of each of a node's keys, or of the places of a list as ``[0]``."""
-        if id(node) not in self.tables:
-            self.tables[id(node)] = {key: (line, value) for key, line, value in _items(node)}
-        return self.tables[id(node)]
+    def keys(self, node: yaml.Node) -> dict[str, tuple[int, yaml.Node]]:
+        """Return line and content of a node's keys, by name."""
+        if id(node) not in self._known:
+            self._known[id(node)] = {name: (line, value) for name, line, value in _items(node)}
+        return self._known[id(node)]
 
 
 @dataclass(frozen=True)
@@ -76,32 +79,49 @@ class _Composition:
         for file in self.files:
             reached, line = _find(file, path)
             if reached > depth or reached == depth == len(path) > 0:
-                depth, place = reached, f"{_shown(file.path)}:{line}"
+                depth, place = reached, f"{file.name}:{line}"
         return place if all(_common(path, key) <= depth for key in self.overridden) else ""
 
 
+class _Outline(FileConfigSource):  # type: ignore[misc]
+    """Hydra's reader of files that takes no more of them than says which others belong to them."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        path = Path(self.path) / self._normalize_file_name(config_path)
+        root = read_node(path)
+        kept: dict[str, Any] = {}
+        if isinstance(root, yaml.MappingNode):
+            kept = {key.value: build(value) for key, value in root.value if key.value in ("defaults", "hydra")}
+        with path.open(encoding="utf-8") as file:
+            header = ConfigSource._get_header_dict(file.read(512))
+        return ConfigResult(self.provider, f"file://{self.path}", OmegaConf.create(kept), header)
+
+
 def _composition(overrides: Sequence[str], config_dirs: Sequence[str]) -> _Composition:
+    folders = [Path(folder).resolve() for folder in config_dirs if Path(folder).is_dir()]
     GlobalHydra.instance().clear()
     try:
-        with builtin_conf_behind(), initialize_config_dir(str(primary_conf()), version_base="1.3"):
-            words = [*search_path([folder for folder in config_dirs if Path(folder).is_dir()]), *overrides]
+        with (
+            builtin_conf_behind(),
+            reading_files_by(_Outline),
+            initialize_config_dir(str(primary_conf()), version_base="1.3"),
+        ):
+            words = [*search_path([str(folder) for folder in folders]), *overrides]
             loader = GlobalHydra.instance().config_loader()
             composed = loader.compute_defaults_list("config", words, RunMode.RUN)
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError):
+        files = tuple(_files(composed.defaults, (primary_conf(), builtin_conf(), *folders)))
+    except (ConfigError, HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError):
         return _Composition((), ())  # The error itself says then which file cannot be read.
-    folders = (primary_conf(), builtin_conf(), *(Path(folder) for folder in config_dirs))
-    return _Composition(
-        tuple(_files(composed.defaults, folders)), tuple(item.key_or_group for item in composed.config_overrides)
-    )
+    return _Composition(files, tuple(item.key_or_group for item in composed.config_overrides))
 
 
 def _files(defaults: Sequence[Any], folders: Sequence[Path]) -> Iterator[_File]:
     for item in defaults:
         places = (folder / f"{item.config_path}.yaml" for folder in folders)
         path = next((place for place in places if item.config_path and place.is_file()), None)
-        content = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader) if path else None
+        content = read_node(path) if path is not None else None
         if path is not None and content is not None:
-            yield _File(path, item.package or "", content)
+            yield _File(shown_path(path), item.package or "", content)
 
 
 def _find(file: _File, path: str) -> tuple[int, int]:
@@ -110,25 +130,32 @@ def _find(file: _File, path: str) -> tuple[int, int]:
         return 0, 0
     reached, line, node = len(file.package), file.content.start_mark.line + 1, file.content
     while reached < len(path):
-        begin, table = reached + (path[reached] == "."), file.table(node)
-        ends = (end for end in range(len(path), begin, -1) if path[end : end + 1] in ("", ".", "["))
-        end = next((end for end in ends if path[begin:end] in table), None)
+        begin = reached + (path[reached] == ".")
+        keys = file.keys(node)
+        ends = [place.start() for place in re.finditer(r"[.\[]", path) if place.start() > begin] + [len(path)]
+        end = next((end for end in reversed(ends) if path[begin:end] in keys), None)
         if end is None:
             break
-        reached, (line, node) = end, table[path[begin:end]]
+        line, node = keys[path[begin:end]]
+        reached = end
     return reached, line
 
 
 def _items(node: yaml.Node) -> Iterator[tuple[str, int, yaml.Node]]:
-    """Yield a node's keys, or the places of a list as ``[0]``, each with its line and what stands there."""
+    """Yield a node's keys, or the places of a list as ``[0]``, each with its line and what stands there.
+
+    What is merged in by ``<<`` comes first, so that the node's own keys win.
+    """
     if isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             yield f"[{index}]", value.start_mark.line + 1, value
     elif isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if key.value == "<<":
-                yield from _items(value)
-            else:
+                for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                    yield from _items(merged)
+        for key, value in node.value:
+            if key.value != "<<":
                 yield str(key.value), key.start_mark.line + 1, value
 
 
@@ -140,11 +167,3 @@ def _common(path: str, other: str) -> int:
     """Return how many characters of two paths lead through the same keys."""
     pairs = zip(_PART.findall(path), _PART.findall(other), strict=False)
     return sum(len(part) for part, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-
-
-def _shown(path: Path) -> str:
-    """Return a path relative to the working folder where it lies inside."""
-    try:
-        return path.resolve().relative_to(Path.cwd()).as_posix()
-    except ValueError:
-        return str(path)

@@ -52,8 +52,8 @@ class Recurrent(Layer):
         """Return the variables of one cell."""
 
     @abstractmethod
-    def _steps(self, variables: Mapping[str, Any], features: int) -> tuple[Any, Any, Any]:
-        """Return kernel and bias of what depends on the inputs alone, and the cell's step."""
+    def _steps(self, variables: Mapping[str, Any], features: int) -> tuple[Any, Any, Any, Any]:
+        """Return kernel and bias of what depends on the inputs alone, the cell's step, and its ``recurrent`` kernel."""
 
     @property
     def _prefixes(self) -> tuple[str, ...]:
@@ -91,12 +91,15 @@ class Recurrent(Layer):
         outputs, states = [], []
         for prefix, first in zip(prefixes, zip(*self._first(inputs, batch), strict=True), strict=True):
             cell = {name.removeprefix(prefix): v for name, v in variables.items() if name.startswith(prefix)}
-            kernel, bias, step = self._steps({name: tf.convert_to_tensor(v) for name, v in cell.items()}, features)
+            kernel, bias, step, recurrent = self._steps(
+                {name: tf.convert_to_tensor(v) for name, v in cell.items()}, features
+            )
             steps = tf.reshape(tf.nn.bias_add(tf.matmul(turned, kernel), bias), [time, batch, kernel.shape[1]])
             output, state = over_time(
                 step,
                 steps,
                 first,
+                recurrent=recurrent,
                 lengths=inputs.named.get("lengths"),
                 backward=self.direction == "backward" or prefix == "bw/",
                 sequence=self.return_sequences,
@@ -158,14 +161,14 @@ class Lstm(Recurrent):
             *((projection,) if self.projection else ()),
         )
 
-    def _steps(self, variables: Mapping[str, Any], features: int) -> tuple[Any, Any, Any]:
+    def _steps(self, variables: Mapping[str, Any], features: int) -> tuple[Any, Any, Any, Any]:
         kernel = variables["kernel"]
-        recurrent = kernel[features:]
+        kernel, recurrent = tf.split(kernel, [features, kernel.shape[0] - features])
         forget = [0.0] * (2 * self.units) + [self.forget_bias] * self.units + [0.0] * self.units
 
         def step(read: Any, state: State) -> State:
-            h, c = state
-            i, j, f, o = tf.split(read + tf.matmul(h, recurrent), 4, axis=-1)
+            _, c = state
+            i, j, f, o = tf.split(read, 4, axis=-1)
             if self.use_peepholes:
                 i, f = i + variables["w_i_diag"] * c, f + variables["w_f_diag"] * c
             c = tf.sigmoid(f) * c + tf.sigmoid(i) * activate(self.activation, j)
@@ -174,7 +177,7 @@ class Lstm(Recurrent):
             h = tf.sigmoid(o) * activate(self.activation, c)
             return (tf.matmul(h, variables["projection/kernel"]) if self.projection else h), c
 
-        return kernel[:features], variables["bias"] + tf.constant(forget, kernel.dtype), step
+        return kernel, variables["bias"] + tf.constant(forget, kernel.dtype), step, recurrent
 
 
 @register
@@ -208,7 +211,7 @@ class Gru(Recurrent):
             ),
         )
 
-    def _steps(self, variables: Mapping[str, Any], features: int) -> tuple[Any, Any, Any]:
+    def _steps(self, variables: Mapping[str, Any], features: int) -> tuple[Any, Any, Any, Any]:
         gates, units = variables["gates/kernel"], self.units
         name = "candidate/input_projection" if self.reset_after else "candidate"
         candidate = variables[f"{name}/kernel"]
@@ -227,7 +230,7 @@ class Gru(Recurrent):
             return (update * h + (1 - update) * new,)
 
         kernel = tf.concat([gates[:features], candidate[:features]], axis=-1)
-        return kernel, tf.concat([variables["gates/bias"], variables[f"{name}/bias"]], axis=-1), step
+        return kernel, tf.concat([variables["gates/bias"], variables[f"{name}/bias"]], axis=-1), step, None
 
 
 def _joined(parts: Any) -> Any:

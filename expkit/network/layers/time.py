@@ -22,6 +22,7 @@ def over_time(
     steps: Any,
     state: State,
     *,
+    recurrent: Any = None,
     lengths: Any = None,
     backward: bool = False,
     sequence: bool = True,
@@ -32,6 +33,7 @@ def over_time(
         step: from what the cell reads at one step, [batch, ...], and its state to the next state, the output first.
         steps: what it reads, [time, batch, ...].
         state: first state, each [batch, ...].
+        recurrent: kernel whose product with the output of the step before is added to what the cell reads.
         lengths: whole numbers, [batch]; ``None`` where all steps count.
         backward: whether to go from the last step to the first.
         sequence: whether the outputs of all steps are wanted.
@@ -40,8 +42,8 @@ def over_time(
         Outputs [batch, time, ...] (``None`` when not wanted), and the last state.
     """
 
-    def masked(place: Any, read: Any, state: State) -> tuple[Any, State]:
-        after = step(read, state)
+    def masked(place: Any, read: Any, state: State, kernel: Any) -> tuple[Any, State]:
+        after = step(read if kernel is None else read + tf.matmul(state[0], kernel), state)
         if lengths is None:
             return after[0], after
         counts = (tf.cast(place, lengths.dtype) < lengths)[:, None]
@@ -50,10 +52,13 @@ def over_time(
 
     static = steps.shape[0]
     if static is not None and static <= _WRITTEN_OUT:
-        parts = tf.unstack(steps)
+        before: list[Any] = [None] * static
+        kernel = None if recurrent is None else tf.stop_gradient(recurrent)
+        parts = tf.unstack(steps if recurrent is None else _with_gradient_of(recurrent, steps, before))
         outputs: list[Any] = [None] * static
         for place in reversed(range(static)) if backward else range(static):
-            outputs[place], state = masked(place, parts[place], state)
+            before[place] = state[0]
+            outputs[place], state = masked(place, parts[place], state, kernel)
         return tf.stack(outputs, axis=1) if sequence else None, state
 
     count = sizes_of(steps)[0]
@@ -62,7 +67,7 @@ def over_time(
 
     def body(done: Any, written: Any, state: State) -> tuple[Any, Any, State]:
         place = count - 1 - done if backward else done
-        output, state = masked(place, reads.read(place), state)
+        output, state = masked(place, reads.read(place), state, recurrent)
         return done + 1, written.write(place, output) if sequence else written, state
 
     _, written, state = tf.while_loop(
@@ -72,3 +77,21 @@ def over_time(
         return None, state
     stacked = written.stack()
     return tf.transpose(stacked, (1, 0, *range(2, stacked.shape.rank))), state
+
+
+def _with_gradient_of(kernel: Any, steps: Any, before: list[Any]) -> Any:
+    """Return the steps, through which the kernel gets its gradient: one product for the outputs before all steps.
+
+    The gradient of what a step reads is that of the product added to it. Step by step, the kernel's would be a small
+    product and a sum of the kernel's size each. ``before`` is filled by the time gradients are asked for.
+    """
+
+    @tf.custom_gradient
+    def same(steps: Any, kernel: Any) -> Any:
+        def gradient(upstream: Any) -> tuple[Any, Any]:
+            rows = tf.concat(before, axis=0)
+            return upstream, tf.matmul(rows, tf.reshape(upstream, [-1, kernel.shape[1]]), transpose_a=True)
+
+        return tf.identity(steps), gradient
+
+    return same(steps, kernel)
