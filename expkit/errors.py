@@ -28,6 +28,7 @@ __all__ = [
     "RunError",
     "TrainingError",
     "did_you_mean",
+    "first_of",
     "listed",
     "reason",
     "said_at",
@@ -35,6 +36,8 @@ __all__ = [
 
 MOST_EXPLAINED = 50
 """How many mistakes of one kind are told with what was allowed: both may be as many as a network has layers."""
+MOST_TOLD = 100
+"""How many mistakes are told at once."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,13 @@ class RunError(ExpkitError):
 
 class TrainingError(ExpkitError):
     """Raised when training cannot go on."""
+
+
+def first_of(problems: Sequence[Problem]) -> list[Problem]:
+    """Return problems, of very many the first and how many there are besides."""
+    if len(problems) <= MOST_TOLD:
+        return list(problems)
+    return [*problems[:MOST_TOLD], Problem("", f"and {len(problems) - MOST_TOLD:,} more; mend these first")]
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from expkit import tf1 as tf
-from expkit.config.schema import NetworkConfig
+from expkit.config.network import NetworkConfig
 from expkit.errors import ConfigError
 from expkit.network.spec import NetworkSpec, network_spec
 

@@ -24,7 +24,7 @@ import expkit
 from expkit.config.explain import explain
 from expkit.config.files import files_within_limits, read_yaml
 from expkit.config.schema import Config
-from expkit.errors import ConfigError, Problem, did_you_mean, listed
+from expkit.errors import ConfigError, Problem, did_you_mean, first_of, listed
 from expkit.plugins import load_plugins
 
 __all__ = [
@@ -137,7 +137,7 @@ def validate(raw: Plain, config_dirs: Sequence[str] = (), kept_plugins: Path | N
             Problem("configuration", f"{error}; allowed: text, numbers, true, false, null, lists, mappings")
         ) from None
     except ValidationError as error:
-        raise ConfigError(*explain(error, json.loads(text), Config)) from None
+        raise ConfigError(*first_of(explain(error, json.loads(text), Config))) from None
 
 
 def read(path: Path) -> Config:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from expkit.config.schema import BlockConfig, NetworkConfig
+from expkit.config.network import BlockConfig, NetworkConfig
 from expkit.errors import ConfigError, Problem, did_you_mean, listed
 from expkit.network.layer import Layer
 from expkit.network.layers.scope import Block, Nest, Scope

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from expkit.config.schema import NetworkConfig
-from expkit.errors import ConfigError, Problem, did_you_mean, listed, said_at
+from expkit.config.network import NetworkConfig
+from expkit.errors import ConfigError, Problem, did_you_mean, first_of, listed, said_at
 from expkit.network.expand import Part
 from expkit.network.layer import Declaration, Inputs, Layer, ShapeError, Shared, TensorSpec
 from expkit.network.names import Reuse, join
@@ -135,7 +135,7 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
         problems += _unused_names(network, unfolded.scopes, spec)
         problems += _name_clashes(unfolded.nodes, layers, spec)
     if problems:
-        raise ConfigError(*_summed_up(problems))
+        raise ConfigError(*first_of(_summed_up(problems)))
     return spec
 
 

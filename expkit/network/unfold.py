@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from expkit.config.schema import NetworkConfig
+from expkit.config.network import NetworkConfig
 from expkit.errors import Problem, did_you_mean, listed
 from expkit.network.expand import Inside, Part, expand
 from expkit.network.layer import Layer

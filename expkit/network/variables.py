@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from expkit.config.schema import VariableRule
+from expkit.config.network import VariableRule
 from expkit.errors import MOST_EXPLAINED, Problem, did_you_mean, listed
 from expkit.network.initializers import Initializer
 from expkit.network.layer import Declaration, Regularizer, Shared

@@ -53,29 +53,35 @@ def test_a_network_of_five_thousand_layers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layer", "first", "count"),
+    ("layer", "first", "more"),
     [
         (
             "  l{i}: {{kind: dense, units: 8, reuse: true}}\n",
             "network.layers.l0.reuse: reuse is true, but no layer before makes variable 'l0/kernel'; nearest existing",
-            10_000,
+            "9,900",
+        ),
+        (
+            "  l{i}: {{kind: dense, unitz: 8}}\n",
+            "network.layers.l0.units: missing: kind 'dense' needs it",
+            "9,900",
         ),
         (
             "  l{i}: {{kind: dense, units: 8, input: none{i}}}\n",
             "network.layers.l0.input: no layer or input 'none0'; allowed: image, l0, l1, ",
-            5000,
+            "4,900",
         ),
         (
             "  l{i}: {{kind: dense, units: 8, share: {{kernel: none{i}}}}}\n",
             "network.layers.l0.share.kernel: no layer before makes variable 'none0'; variables: none",
-            5000,
+            "4,900",
         ),
     ],
 )
-def test_as_many_mistakes_as_layers(tmp_path: Path, layer: str, first: str, count: int) -> None:
+def test_as_many_mistakes_as_layers(tmp_path: Path, layer: str, first: str, more: str) -> None:
     done = names(tmp_path, "".join(layer.format(i=i) for i in range(5000)))
-    assert (done.code, len(done.errors)) == (2, count)
+    assert (done.code, len(done.errors)) == (2, 101)
     assert first in done.errors[0]
+    assert done.errors[-1] == f"error: and {more} more; mend these first"
 
 
 def test_a_cycle_of_five_thousand_layers_is_told_in_short(tmp_path: Path) -> None:

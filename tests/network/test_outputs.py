@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from expkit import tf1 as tf
-from expkit.config.schema import InputConfig, NetworkConfig
+from expkit.config.network import InputConfig, NetworkConfig
 from expkit.errors import ConfigError
 from expkit.network.build import connect, create_variables, placeholders
 from expkit.network.initializers import Ones

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from expkit import tf1 as tf
-from expkit.config.schema import NetworkConfig
+from expkit.config.network import NetworkConfig
 from expkit.errors import ConfigError
 from expkit.network.build import connect, create_variables
 from expkit.network.layer import Layer, Shared
