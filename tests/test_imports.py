@@ -51,6 +51,7 @@ ROOMS = (
     ("network.reading", "network.variables", "network.spec"),
     ("training.ema", "preflight", "rundir", "network.build", "network.drawing", "checkpoints", "data.dataset"),
     ("data.pipeline", "data.stream"),
+    ("training.step",),
     ("training.graphs",),
     ("training.executor", "checkpoints.restore"),
     ("training.loop", "training.autotune", "export"),

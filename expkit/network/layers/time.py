@@ -86,7 +86,6 @@ def _with_gradient_of(kernel: Any, steps: Any, before: list[Any]) -> Any:
     product and a sum of the kernel's size each. ``before`` is filled by the time gradients are asked for.
     """
 
-    @tf.custom_gradient
     def same(steps: Any, kernel: Any) -> Any:
         def gradient(upstream: Any) -> tuple[Any, Any]:
             rows = tf.concat(before, axis=0)
@@ -94,4 +93,4 @@ def _with_gradient_of(kernel: Any, steps: Any, before: list[Any]) -> Any:
 
         return tf.identity(steps), gradient
 
-    return same(steps, kernel)
+    return tf.custom_gradient(same)(steps, kernel)

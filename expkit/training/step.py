@@ -1,0 +1,164 @@
+"""One training step: gradients, moving statistics, the optimizer, averages, and the statistics that are reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from expkit import tf1 as tf
+from expkit.config.schema import Config
+from expkit.data.dataset import Scaling
+from expkit.data.pipeline import standardized
+from expkit.errors import ConfigError, Problem, listed
+from expkit.network.build import Connection, connect, penalty
+from expkit.network.spec import NetworkSpec
+from expkit.training.ema import averaged_names, moving_averages
+from expkit.training.execution import Compiled
+from expkit.training.multipliers import with_multipliers
+from expkit.training.optimizers import Optimizer
+
+__all__ = ["Sums", "add_wide", "compiled_by_xla", "judged", "network_inputs", "no_sums", "one_step"]
+
+Sums = Mapping[str, Mapping[str, Any]]
+"""Statistics by metric name (``loss`` among them): tensors in a graph, arrays outside."""
+
+
+def one_step(
+    config: Config,
+    spec: NetworkSpec,
+    variables: Mapping[str, Any],
+    batch: Mapping[str, Any],
+    scaling: Mapping[str, Scaling],
+    step: Any,
+    compiled: Compiled,
+) -> tuple[Any, Sums]:
+    """Return the operation that does one step, and the statistics of its batches.
+
+    XLA compiles what follows the gradients where ``compiled`` is ``update``: it makes fewer passes over the variables
+    than TensorFlow's operations do one by one.
+    """
+    trained = {name: variables[name] for name in spec.trainable}
+    count = config.train.gradient_accumulation_steps
+
+    def gradients_of(part: Mapping[str, Any], draw: Any) -> tuple[list[Any], Sums]:
+        inputs = network_inputs(spec, part, scaling)
+        connection = connect(spec, variables, inputs, training=True, seed=config.run.seed, step=draw)
+        loss, sums = judged(config, connection.outputs, part, penalty(spec, variables))
+        gradients = _gradients(loss, trained)
+        with tf.control_dependencies(gradients), tf.control_dependencies([_move_statistics(connection)]):
+            return [tf.identity(gradient) for gradient in gradients], sums
+
+    if count == 1:
+        gradients, sums = gradients_of(batch, step)
+    else:
+        parts = {name: tf.reshape(rows, (count, -1, *rows.shape[1:])) for name, rows in batch.items()}
+
+        def accumulate(place: Any, gradients: list[Any], sums: Sums) -> Any:
+            part = {name: rows[place] for name, rows in parts.items()}
+            more, counted = gradients_of(part, step * count + tf.cast(place, tf.int64))
+            added = [total + tf.convert_to_tensor(one) / count for total, one in zip(gradients, more, strict=True)]
+            return place + 1, added, tf.nest.map_structure(add_wide, sums, counted)
+
+        zeros = [tf.zeros(variable.shape, variable.dtype.base_dtype) for variable in trained.values()]
+        _, gradients, sums = tf.while_loop(
+            lambda place, *_: place < count,
+            accumulate,
+            (tf.constant(0), zeros, no_sums(config)),
+            parallel_iterations=1,
+        )
+
+    def update(gradients: list[Any], step: Any) -> Any:
+        if config.optimizer.global_clipnorm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, config.optimizer.global_clipnorm)
+        rate, times = config.optimizer.rate(step), spec.learning_rate_multipliers
+        done = _apply(config.optimizer, rate, list(zip(gradients, trained.values(), strict=True)), times)
+        if names := averaged_names(config.ema, spec):
+            with tf.control_dependencies([done]):
+                done = moving_averages(config.ema, variables, names, step)
+        with tf.control_dependencies([done]):
+            return tf.identity(step)
+
+    return (compiled_by_xla(update) if compiled == "update" else update)(gradients, step), sums
+
+
+def compiled_by_xla(function: Callable[..., Any]) -> Any:
+    """Return a function that XLA compiles where it is called."""
+    return tf.function(function, jit_compile=True, autograph=False)
+
+
+def network_inputs(spec: NetworkSpec, fields: Mapping[str, Any], scaling: Mapping[str, Scaling]) -> dict[str, Any]:
+    """Return what the network reads of the fields of the data: cast to its inputs' types, and standardized."""
+    inputs = {name: tf.cast(fields[name], item.dtype) for name, item in spec.inputs.items()}
+    return standardized(inputs, scaling) if scaling else inputs
+
+
+def judged(
+    config: Config, outputs: Mapping[str, Any], fields: Mapping[str, Any], regularization: Any
+) -> tuple[Any, Sums]:
+    """Return the loss to make small, and the statistics of ``loss``, of every loss if several, and of metrics."""
+    sums: dict[str, Mapping[str, Any]] = {}
+    total = regularization
+    with tf.name_scope("losses"):
+        for name, loss in config.train.losses.items():
+            per_example = loss.per_example(outputs[loss.output], fields[loss.labels])
+            count = tf.cast(tf.size(per_example), tf.float32)
+            total = total + loss.weight * tf.reduce_mean(per_example)
+            if len(config.train.losses) > 1:
+                sums[f"loss/{name}"] = {"sum": tf.reduce_sum(per_example), "count": count}
+        sums["loss"] = {"sum": total * count, "count": count}
+    with tf.name_scope("metrics"):
+        for name, metric in config.train.metrics.items():
+            sums[name] = metric.statistics(outputs[metric.output], fields[metric.labels])
+    return total, sums
+
+
+def add_wide(total: Any, more: Any) -> Any:
+    """Add float32 to a float64 total, which loses nothing: the sum does not depend on how steps fall into calls."""
+    return total + tf.cast(more, tf.float64)
+
+
+def no_sums(config: Config) -> Sums:
+    """Return float64 zeros in the shape of ``_judged``'s statistics."""
+    names = [f"loss/{name}" for name in config.train.losses] if len(config.train.losses) > 1 else []
+    shapes: dict[str, Mapping[str, tuple[int, ...]]] = {name: {"sum": (), "count": ()} for name in (*names, "loss")}
+    shapes |= {name: metric.statistic_shapes for name, metric in config.train.metrics.items()}
+    return {name: {key: tf.zeros(shape, tf.float64) for key, shape in parts.items()} for name, parts in shapes.items()}
+
+
+def _gradients(loss: Any, trained: Mapping[str, Any]) -> list[Any]:
+    """Return the gradient of every trained variable."""
+    if not trained:
+        raise ConfigError(
+            Problem("network.layers", "no variable is trainable; train.steps=0 evaluates without training")
+        )
+    gradients = tf.gradients(loss, list(trained.values()))
+    if unreached := [name for name, gradient in zip(trained, gradients, strict=True) if gradient is None]:
+        raise ConfigError(
+            Problem(
+                "train.losses",
+                f"no loss depends on {listed(unreached)}; set trainable: false on the layers or remove them",
+            )
+        )
+    return list(gradients)
+
+
+def _apply(optimizer: Optimizer, rate: Any, gradients: Sequence[tuple[Any, Any]], times: Mapping[str, float]) -> Any:
+    with tf.control_dependencies([gradient for gradient, _ in gradients]):
+        share = optimizer.decay_share()
+        decay = [
+            variable.assign_sub(rate * times.get(variable.op.name, 1.0) * share * variable, read_value=False)
+            for _, variable in gradients
+            if share > 0
+        ]
+    with tf.control_dependencies(decay):
+        return with_multipliers(optimizer.make(rate), times).apply_gradients(gradients)
+
+
+def _move_statistics(connection: Connection) -> Any:
+    """Return the operation that moves batch statistics, one after the other, so that shared ones move in order."""
+    done = tf.no_op()
+    for update in connection.updates:
+        with tf.control_dependencies([done]):
+            difference = (update.variable.read_value() - update.value) * (1 - update.momentum)
+            done = update.variable.assign_sub(difference, read_value=False)
+    return done
