@@ -25,7 +25,6 @@ REPOSITORY = Path(__file__).parents[2]
 GOLDEN = REPOSITORY / "tests/golden/variables"
 EXPERIMENTS = {file.stem for file in (CONF / "experiment").glob("*.yaml")}
 ZOO = {
-    # variables, numbers in those that train
     "alexnet_v2": (16, 50_303_912),
     "dcgan_discriminator": (20, 11_147_201),
     "dcgan_generator": (16, 3_572_867),
@@ -38,8 +37,9 @@ ZOO = {
     "vgg_16": (32, 138_357_544),
     "vgg_19": (38, 143_667_240),
 }
+"""How many variables, and how many numbers in those that train."""
+
 SMALLER = {
-    # What makes the images of a network smaller.
     "alexnet_v2": ["network.inputs.image.shape=[67,67,3]", "network.layers.alexnet_v2.layers.fc6.kernel_size=1"],
     "mobilenet_v1": ["network.inputs.image.shape=[64,64,3]"],
     "resnet_v1_50": ["network.inputs.image.shape=[64,64,3]"],
@@ -48,7 +48,10 @@ SMALLER = {
     "vgg_16": ["network.inputs.image.shape=[64,64,3]", "network.layers.vgg_16.layers.fc6.kernel_size=2"],
     "vgg_19": ["network.inputs.image.shape=[32,32,3]", "network.layers.vgg_19.layers.fc6.kernel_size=1"],
 }
-LENGTHS = {"unet": (4, 4, 2), "dcgan_generator": (32, 32, 3), "dcgan_discriminator": (1,), "lenet5": (10,)}
+"""Overrides that make the images of a network smaller."""
+
+ANSWERS = {"unet": (4, 4, 2), "dcgan_generator": (32, 32, 3), "dcgan_discriminator": (1,), "lenet5": (10,)}
+"""Shapes of one example's logits where they are not 1,000 classes (of the smaller images)."""
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -131,7 +134,7 @@ def test_a_network_answers_each_example_with_numbers_of_its_own(name: str) -> No
         outputs = connect(spec, create_variables(spec, 0), constants(drawn_inputs(spec))).outputs
         session.run(tf.global_variables_initializer())
         got = session.run(outputs["logits"])
-    assert got.shape == (2, *LENGTHS.get(name, (1000,)))
+    assert got.shape == (2, *ANSWERS.get(name, (1000,)))
     assert np.isfinite(got).all()
     assert np.abs(got[0] - got[1]).max() > 1e-3 * np.abs(got).max() > 0
 
@@ -171,4 +174,4 @@ def test_a_network_computes_what_a_plain_program_does_with_its_variables(name: s
     for output, array in wanted.items():
         size = np.abs(array).max()
         assert np.abs(got[output] - array).max() < 1e-5 * size, output
-        assert np.abs(array[0] - array[1]).max() > 1e-2 * size, output
+        assert np.abs(array[0] - array[1]).max() > 1e-3 * size, output
