@@ -24,7 +24,7 @@ from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
 from networks import spec_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-NETWORKS = sorted(file.stem for file in (builtin_conf() / "network").glob("*.yaml"))
+EXPERIMENTS = sorted(file.stem for file in (builtin_conf() / "experiment").glob("*.yaml"))
 OPTIMIZERS = sorted(kinds("optimizer"))
 
 
@@ -35,9 +35,9 @@ def zeros_for(config: Config, spec: NetworkSpec) -> Dataset:
     return Dataset({"train": {**fields, "label": np.zeros(size, np.int64)}}, {}, "", "zeros")
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=EXPERIMENTS)
 def built(request: pytest.FixtureRequest) -> tuple[str, Config, NetworkSpec, dict[str, Any]]:
-    """Return a built-in experiment and its graphs by mode; every network has the experiment of its name."""
+    """Return a built-in experiment and its graphs by mode."""
     config = load([f"experiment={request.param}"])
     spec = check(config)
     data = zeros_for(config, spec)
