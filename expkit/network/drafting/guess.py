@@ -6,10 +6,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
+import expkit.network.layers  # noqa: F401  # registers the kinds of layers
 from expkit.network.drafting.contents import Stored, Use
 from expkit.network.layer import Inputs, Layer, ShapeError, TensorSpec
 from expkit.network.names import join
@@ -79,15 +81,14 @@ def guesses(variables: Mapping[str, Stored], uses: Mapping[str, Use]) -> list[Gu
     """Return layers that own all variables, those of no known layer each as a ``variable``, in the variables' order."""
     found: list[Guess] = []
     left = dict(variables)
-    scopes = dict.fromkeys(scope for name in variables for scope in _scopes(name))
-    for scope in sorted(scopes, key=lambda scope: -scope.count("/")):
-        own = {name.rpartition("/")[2]: name for name in left if name.rpartition("/")[0] == scope}
-        for guess in (*_grouped(scope, left), *_of_scope(scope, own, variables, uses)):
-            shapes = {local: variables[name].shape for local, name in guess.names.items()}
-            guess = _told(guess, uses, shapes)
-            if not any(name not in left for name in guess.names.values()) and guess.output(guess.reads) is not None:
-                found.append(guess)
-                left = {name: stored for name, stored in left.items() if name not in guess.names.values()}
+    scopes = sorted({scope for name in variables for scope in _scopes(name)}, key=lambda scope: -scope.count("/"))
+    for whose in (_grouped, _of_scope):  # A layer of several scopes comes before those of each.
+        for scope in scopes:
+            for guess in map(partial(_told, uses=uses, variables=variables), whose(scope, left, uses)):
+                fits = all(name in left for name in guess.names.values()) and guess.output(guess.reads) is not None
+                if fits:
+                    found.append(guess)
+                    left = {name: stored for name, stored in left.items() if name not in guess.names.values()}
     found += (_variable(name, stored) for name, stored in left.items())
     places = {name: place for place, name in enumerate(variables)}
     return sorted(found, key=lambda guess: min(places[name] for name in guess.names.values()))
@@ -98,9 +99,10 @@ def _scopes(name: str) -> Iterator[str]:
     return ("/".join(parts[:end]) for end in range(len(parts)))
 
 
-def _told(guess: Guess, uses: Mapping[str, Use], shapes: Mapping[str, tuple[int, ...]]) -> Guess:
+def _told(guess: Guess, uses: Mapping[str, Use], variables: Mapping[str, Stored]) -> Guess:
     """Add what operations tell of a layer; mark as open what they do not."""
     use = next((uses[name] for name in guess.names.values() if name in uses and uses[name].kind == guess.kind), None)
+    shapes = {local: variables[name].shape for local, name in guess.names.items()}
     fields, note = dict(guess.fields), guess.note
     open_fields = (*_TOLD_BY_OPERATIONS.get(guess.kind, ()), *_NEVER_TOLD.get(guess.kind, ()))
     if use is not None:
@@ -110,9 +112,12 @@ def _told(guess: Guess, uses: Mapping[str, Use], shapes: Mapping[str, tuple[int,
     return Guess(guess.scope, guess.kind, fields, guess.names, guess.reads, open_fields, note, shapes)
 
 
-def _grouped(scope: str, left: Mapping[str, Stored]) -> Iterator[Guess]:
+def _grouped(scope: str, left: Mapping[str, Stored], uses: Mapping[str, Use]) -> Iterator[Guess]:
     """Yield layers whose variables are in scopes below theirs: attention, recurrent cells."""
-    inside = {name[len(scope) + 1 :] if scope else name: name for name in left if not scope or name.startswith(f"{scope}/")}
+    inside = {
+        name[len(scope) + 1 :] if scope else name: name for name in left if not scope or name.startswith(f"{scope}/")
+    }
+    yield from _lstm(scope, left)
     for kernel, bias in (("kernel", "bias"), ("weights", "biases")):
         parts = [f"{part}/{kernel}" for part in ("query", "key", "value")]
         if all(part in inside and len(left[inside[part]].shape) == 2 for part in parts):
@@ -122,8 +127,17 @@ def _grouped(scope: str, left: Mapping[str, Stored]) -> Iterator[Guess]:
             if joined != size:
                 fields["key_dim"] = joined // heads
             names = {f"{part}/kernel": inside[f"{part}/{kernel}"] for part in ("query", "key", "value")}
-            biases = {f"{part}/bias": inside[f"{part}/{bias}"] for part in ("query", "key", "value") if f"{part}/{bias}" in inside}
-            names = {key: name for part in ("query", "key", "value") for key, name in (names | biases).items() if key.startswith(part)}
+            biases = {
+                f"{part}/bias": inside[f"{part}/{bias}"]
+                for part in ("query", "key", "value")
+                if f"{part}/{bias}" in inside
+            }
+            names = {
+                key: name
+                for part in ("query", "key", "value")
+                for key, name in (names | biases).items()
+                if key.startswith(part)
+            }
             if not biases:
                 fields["use_bias"] = False
             yield Guess(scope, "attention", fields, names, TensorSpec((None, size)))
@@ -131,21 +145,26 @@ def _grouped(scope: str, left: Mapping[str, Stored]) -> Iterator[Guess]:
         rows, columns = (*left[inside["gates/kernel"]].shape, 0, 0)[:2]
         after = "candidate/input_projection/kernel" in inside
         names = {local: name for local, name in inside.items() if local.startswith(("gates/", "candidate/"))}
-        order = sorted(names, key=lambda local: (not local.startswith("gates"), "hidden" in local, local.endswith("bias")))
+        order = sorted(
+            names, key=lambda local: (not local.startswith("gates"), "hidden" in local, local.endswith("bias"))
+        )
         fields = {"units": max(columns // 2, 1), "return_sequences": True, **({"reset_after": True} if after else {})}
         reads = TensorSpec((None, max(rows - columns // 2, 1)))
         yield Guess(scope, "gru", fields | _way(scope), {local: names[local] for local in order}, reads)
 
 
-def _of_scope(scope: str, own: Mapping[str, str], variables: Mapping[str, Stored], uses: Mapping[str, Use]) -> Iterator[Guess]:
+def _of_scope(scope: str, left: Mapping[str, Stored], uses: Mapping[str, Use]) -> Iterator[Guess]:
     """Yield layers that own variables right in a scope."""
-    shapes = {last: variables[name].shape for last, name in own.items()}
-    norm = {last: own[last] for last in ("gamma", "beta", "moving_mean", "moving_variance") if last in own}
+    own = {name.rpartition("/")[2]: name for name in left if name.rpartition("/")[0] == scope}
+    shapes = {last: left[name].shape for last, name in own.items()}
+    guess: tuple[str, dict[str, Any], dict[str, str], TensorSpec]
+    norm: dict[str, str] = {
+        last: own[last] for last in ("gamma", "beta", "moving_mean", "moving_variance") if last in own
+    }
     if norm and len(shapes[next(iter(norm))]) == 1:
         kind = "batch_norm" if "moving_mean" in norm else "layer_norm"
-        fields = {key: False for key, last in (("scale", "gamma"), ("center", "beta")) if last not in norm}
-        yield Guess(scope, kind, fields, norm, TensorSpec(shapes[next(iter(norm))]))
-    yield from _lstm(scope, own, shapes, variables)
+        off: dict[str, Any] = {key: False for key, last in (("scale", "gamma"), ("center", "beta")) if last not in norm}
+        yield Guess(scope, kind, off, norm, TensorSpec(shapes[next(iter(norm))]))
     taken: set[str] = set()
     for last, shape in shapes.items():
         if last in taken or not 2 <= len(shape) <= 5 or last in norm:
@@ -164,7 +183,9 @@ def _of_scope(scope: str, own: Mapping[str, str], variables: Mapping[str, Stored
             guess = ("depthwise_conv2d", fields, {"depthwise_kernel": own[last]}, TensorSpec((None, None, shape[2])))
         else:
             turned = len(shape) == 4 and (
-                use.kind == "conv2d_transpose" if use is not None else bool(re.search("transpose|deconv", own[last].lower()))
+                use.kind == "conv2d_transpose"
+                if use is not None
+                else bool(re.search("transpose|deconv", own[last].lower()))
             )
             bias = _bias(last, (shape[-2 if turned else -1],), shapes, taken)
             guess = _kernel(last, own[last], shape, turned, bias is not None, use)
@@ -187,7 +208,11 @@ def _kernel(
     if len(shape) > 2:
         reads = TensorSpec((*[None] * (len(shape) - 2), shape[-2]))
         return _KERNELS[len(shape)], {"filters": shape[-1], "kernel_size": _size(shape[:-2])}, {"kernel": name}, reads
-    table = use.kind == "embedding" if use is not None else not has_bias and ("embed" in name.lower() or shape[0] > 20 * shape[1])
+    table = (
+        use.kind == "embedding"
+        if use is not None
+        else not has_bias and ("embed" in name.lower() or shape[0] > 20 * shape[1])
+    )
     if table and "position" in last.lower():
         return "position_embedding", {"max_length": shape[0]}, {"embeddings": name}, TensorSpec((None, shape[1]))
     if table:
@@ -196,13 +221,12 @@ def _kernel(
     return "dense", {"units": shape[1]}, {"kernel": name}, TensorSpec((shape[0],))
 
 
-def _lstm(
-    scope: str, own: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], variables: Mapping[str, Stored]
-) -> Iterator[Guess]:
+def _lstm(scope: str, left: Mapping[str, Stored]) -> Iterator[Guess]:
+    own = {name.rpartition("/")[2]: name for name in left if name.rpartition("/")[0] == scope}
     kernel, bias = ("kernel", "bias") if "kernel" in own else ("weights", "biases")
-    if "lstm" not in scope.lower() or kernel not in own or bias not in own or len(shapes[kernel]) != 2:
+    if "lstm" not in scope.lower() or kernel not in own or bias not in own or len(left[own[kernel]].shape) != 2:
         return
-    rows, columns = shapes[kernel]
+    rows, columns = left[own[kernel]].shape
     units = columns // 4
     fields: dict[str, Any] = {"units": units, "return_sequences": True, **_way(scope)}
     names = {"kernel": own[kernel], "bias": own[bias]}
@@ -210,8 +234,8 @@ def _lstm(
         fields["use_peepholes"] = True
         names |= {last: own[last] for last in ("w_i_diag", "w_f_diag", "w_o_diag") if last in own}
     projection = join(scope, "projection/kernel")
-    if projection in variables:
-        fields["projection"] = variables[projection].shape[-1]
+    if projection in left:
+        fields["projection"] = left[projection].shape[-1]
         names["projection/kernel"] = projection
     reads = rows - fields.get("projection", units)
     if reads > 0:
