@@ -152,7 +152,7 @@ class _Graph:
 
     def _use(self, node: Any, rank: int) -> Use | None:
         if node.op in _NORMS:
-            return Use("batch_norm", {"epsilon": _number(node.attr["epsilon"].f)}, self._then(node))
+            return Use("batch_norm", {"epsilon": _number(node.attr["epsilon"].f)}, _said(self._then(node)))
         if node.op in _LOOKUPS:
             return Use("embedding")
         if node.op not in _KERNELS or rank < 2:
@@ -173,7 +173,7 @@ class _Graph:
         then = self._then(node)
         if then in _ACTIVATIONS.values():
             return Use(kind, {**fields, "activation": then})
-        return Use(kind, fields, then)
+        return Use(kind, fields, _said(then))
 
     def _padding(self, node: Any, axes: slice) -> Any:
         padding = node.attr["padding"].s.decode().lower()
@@ -183,8 +183,10 @@ class _Graph:
         return [list(pair) for pair in list(zip(ends[::2], ends[1::2], strict=True))[axes]]
 
     def _then(self, node: Any) -> str:
-        """Return the activation that follows, or in words another operation that does."""
-        while True:
+        """Return the activation that follows, or another operation that does; nothing where there are several."""
+        seen = set()
+        while node.name not in seen:
+            seen.add(node.name)
             readers = [reader for reader in self._readers.get(node.name, ()) if reader.op != "Shape"]
             if len(readers) != 1:
                 return ""
@@ -192,15 +194,17 @@ class _Graph:
             if node.op in _ACTIVATIONS:
                 return _ACTIVATIONS[node.op]
             if node.op not in (*_ADDED, *_PASSED):
-                return f"then {node.op}"
+                return str(node.op)
+        return ""
 
     def _variable(self, name: str, variables: Mapping[str, Any]) -> str | None:
         """Return the variable that a tensor is, reached through operations that change no number."""
-        base = _base(name)
+        base, seen = _base(name), set()
         while base not in variables:
             node = self._nodes.get(base)
-            if node is None or node.op not in _PASSED or not node.input:
+            if node is None or node.op not in _PASSED or not node.input or base in seen:
                 return None
+            seen.add(base)
             base = _base(node.input[0])
         return base
 
@@ -216,15 +220,22 @@ class _Graph:
 
     def outputs(self) -> tuple[str, ...]:
         """Return the operations that nothing reads and that read something."""
-        left_out = ("NoOp", "Assert", "Const", "Placeholder", *_VARIABLES)
+        left_out = ("NoOp", "Assert", "Const", "Placeholder")
         return tuple(
             name
             for name, node in self._nodes.items()
             if name not in self._readers
             and node.op not in left_out
-            and "Var" not in node.op
-            and "Assign" not in node.op
+            and not any(word in node.op for word in ("Var", "Assign", "Apply"))
+            and not (node.op == "Identity" and self._reads_variable(node))
         )
+
+    def _reads_variable(self, node: Any) -> bool:
+        return any(self._nodes[read].op in _VARIABLES for read in map(_base, node.input) if read in self._nodes)
+
+
+def _said(then: str) -> str:
+    return f"then {then}" if then else ""
 
 
 def _of_training(name: str) -> bool:
@@ -249,4 +260,5 @@ def _number(value: float) -> float:
 
 
 def _one(sizes: list[int]) -> int | list[int]:
+    sizes = sizes or [1]
     return int(sizes[0]) if len(set(sizes)) == 1 else [int(size) for size in sizes]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from expkit.errors import listed
-from expkit.network.drafting.contents import Contents, Sorted, sort_out
+from expkit.network.drafting.contents import Contents, Sorted, Stored, sort_out
 from expkit.network.drafting.guess import Guess, guesses
 from expkit.network.layer import TensorSpec
 from expkit.network.names import is_name, is_path, join
@@ -28,7 +28,7 @@ def draft(contents: Contents, source: str) -> str:
         source: where, for the comment on top.
     """
     parts = sort_out(contents.variables)
-    named = {name: stored for name, stored in parts.variables.items() if is_path(name)}
+    named = {name: stored for name, stored in parts.variables.items() if _can_be_made(name, stored)}
     made = guesses(named, contents.uses)
     writer = _Writer(contents, named, _naming(made))
     layers = [*writer.scope(_tree([guess for guess in made if guess.kind != "variable"]), "", 1)]
@@ -47,6 +47,10 @@ def draft(contents: Contents, source: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _can_be_made(name: str, stored: Stored) -> bool:
+    return is_path(name) and all(size > 0 for size in stored.shape)
+
+
 def _head(contents: Contents, parts: Sorted, named: Mapping[str, Any], source: str) -> Iterator[str]:
     count = len(named)
     yield f"# Drafted by `expkit import-graph` from {source}: {count} variable{'s' * (count != 1)}."
@@ -59,7 +63,7 @@ def _head(contents: Contents, parts: Sorted, named: Mapping[str, Any], source: s
     if parts.others:
         yield f"# Left out, as training keeps them: {listed(parts.others)}"
     if unnamed := [name for name in parts.variables if name not in named]:
-        yield f"# Left out, as expkit cannot name them: {listed(unnamed)}"
+        yield f"# Left out, as expkit cannot make them, by name or size: {listed(unnamed)}"
     if contents.has_operations:
         yield f"# The graph's inputs: {listed(f'{name} {spec}' for name, spec in contents.inputs.items())}"
         yield f"# The graph's outputs: {listed(contents.outputs)}"

@@ -106,7 +106,8 @@ def test_the_drafts_of_random_networks_have_their_variables() -> None:
         ),
         (
             {"strange": (2, 3, 4, 5, 6, 7)},
-            'strange_1: {kind: variable, scope: "", shape: [2, 3, 4, 5, 6, 7], variables: {value: strange}, batch_of: x}',
+            'strange_1: {kind: variable, scope: "", shape: [2, 3, 4, 5, 6, 7], variables: {value: strange}, '
+            "batch_of: x}",
         ),
     ],
     ids=lambda item: None if isinstance(item, str) else next(iter(item)),
@@ -159,9 +160,9 @@ def test_what_training_keeps_is_told_and_left_out() -> None:
     assert "variables: {kernel: weights, bias: biases}" in told
 
 
-def test_names_that_cannot_be_written_are_told() -> None:
-    text = drafted({"a/kernel": Stored((4, 5)), "while/_x>y": Stored((5,))})
-    assert "# Left out, as expkit cannot name them: while/_x>y" in lines(text)
+def test_what_cannot_be_made_is_told() -> None:
+    text = drafted({"a/kernel": Stored((4, 5)), "while/_x>y": Stored((5,)), "a/open": Stored((-1, 4))})
+    assert "# Left out, as expkit cannot make them, by name or size: while/_x>y, a/open" in lines(text)
     assert list(spec_of(text).variables) == ["a/kernel"]
 
 
