@@ -176,7 +176,7 @@ class _Graph:
         return Use(kind, fields, _said(then))
 
     def _padding(self, node: Any, axes: slice) -> Any:
-        padding = node.attr["padding"].s.decode().lower()
+        padding = node.attr["padding"].s.decode(errors="replace").lower()
         if padding != "explicit":
             return padding
         ends = list(node.attr["explicit_paddings"].list.i)
@@ -252,7 +252,10 @@ def _sizes(shape: Any) -> tuple[int, ...]:
 
 
 def _dtype(node: Any) -> str:
-    return str(tf.as_dtype(node.attr["dtype"].type).base_dtype.name)
+    try:
+        return str(tf.as_dtype(node.attr["dtype"].type).base_dtype.name)
+    except TypeError:
+        return "unknown"
 
 
 def _number(value: float) -> float:

@@ -36,7 +36,7 @@ def draft(contents: Contents, source: str) -> str:
     trailing = [guess for guess in made if guess.kind == "variable"]
     if output is None:
         writer.inputs["x"] = (TensorSpec((1,)), "fill in: what the network reads")
-    lines = [*_head(contents, parts, named, source), "inputs:", *writer.input_lines()]
+    lines = [*map(_comment, _head(contents, parts, named, source)), "inputs:", *writer.input_lines()]
     if writer.naming:
         lines.append(f"variables: {_flow(writer.naming)}")
     lines += ["layers:", *layers]
@@ -67,6 +67,10 @@ def _head(contents: Contents, parts: Sorted, named: Mapping[str, Any], source: s
     if contents.has_operations:
         yield f"# The graph's inputs: {listed(f'{name} {spec}' for name, spec in contents.inputs.items())}"
         yield f"# The graph's outputs: {listed(contents.outputs)}"
+
+
+def _comment(line: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in line)  # Names of others may hold anything.
 
 
 def _naming(made: list[Guess]) -> dict[str, str]:
@@ -177,7 +181,7 @@ class _Writer:
             fields["variables"] = names
         told = [f"fill in: {', '.join(guess.open)}"] if guess.open else []
         told += [guess.note] if guess.note else []
-        comment = f"  # {'; '.join(told)}" if told else ""
+        comment = _comment(f"  # {'; '.join(told)}") if told else ""
         return f"{'  ' * depth}{_word(key)}: {_flow(fields)}{comment}"
 
     def _input(self, guess: Guess, path: str) -> str:

@@ -161,8 +161,10 @@ def test_what_training_keeps_is_told_and_left_out() -> None:
 
 
 def test_what_cannot_be_made_is_told() -> None:
-    text = drafted({"a/kernel": Stored((4, 5)), "while/_x>y": Stored((5,)), "a/open": Stored((-1, 4))})
-    assert "# Left out, as expkit cannot make them, by name or size: while/_x>y, a/open" in lines(text)
+    text = drafted(
+        {"a/kernel": Stored((4, 5)), "while/_x>y": Stored((5,)), "a/open": Stored((-1, 4)), "b\n\x01": Stored((2,))}
+    )
+    assert "# Left out, as expkit cannot make them, by name or size: while/_x>y, a/open, b??" in lines(text)
     assert list(spec_of(text).variables) == ["a/kernel"]
 
 
