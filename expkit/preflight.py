@@ -11,7 +11,7 @@ from expkit.errors import ConfigError, Problem, did_you_mean, listed
 from expkit.network.spec import NetworkSpec, network_spec
 from expkit.training.ema import averaged_names
 
-__all__ = ["check", "load_checked"]
+__all__ = ["check", "load_checked", "load_network"]
 
 
 def load_checked(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> tuple[Config, NetworkSpec]:
@@ -23,6 +23,17 @@ def load_checked(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> t
     with told_by_line(overrides, config_dirs):
         config = load(overrides, config_dirs)
         return config, check(config)
+
+
+def load_network(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> tuple[Config, NetworkSpec]:
+    """Return the configuration of a list of overrides, and its network, whatever is to be trained of it.
+
+    Raises:
+        ConfigError: with every mistake found, each with its file and line where it comes from a file.
+    """
+    with told_by_line(overrides, config_dirs):
+        config = load(overrides, config_dirs)
+        return config, network_spec(config.network)
 
 
 def check(config: Config) -> NetworkSpec:

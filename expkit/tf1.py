@@ -10,7 +10,7 @@ import sys
 import tempfile
 from typing import Any
 
-__all__ = ["bfloat16_session", "has_bfloat16", "plain_session", "tensorflow_version"]
+__all__ = ["bfloat16_session", "has_bfloat16", "plain_session", "saved_model_proto", "tensorflow_version"]
 
 _tensorflow: Any = None
 
@@ -77,6 +77,12 @@ def has_bfloat16() -> bool:
         session.run(product, {rows: [[0.0] * 64] * 64}, options=options, run_metadata=told)
     bfloat16 = tensorflow.bfloat16.as_datatype_enum
     return any(node.attr["T"].type == bfloat16 for part in told.partition_graphs for node in part.node)
+
+
+def saved_model_proto() -> Any:
+    """Return the message class of a ``saved_model.pb`` file."""
+    _load()
+    return importlib.import_module("tensorflow.core.protobuf.saved_model_pb2").SavedModel
 
 
 def tensorflow_version() -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any
 
@@ -28,10 +28,11 @@ class CheckpointWriter:
 
     def __init__(self, store: CheckpointStore) -> None:
         self._store = store
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint writer")
+        self._under_way: Future[Any] | None = None
 
     def __enter__(self) -> CheckpointWriter:
+        self._thread.submit(int).result()  # It runs from now on: Ctrl-C in the middle of its start would lose a save.
         return self
 
     def __exit__(
@@ -43,6 +44,8 @@ class CheckpointWriter:
             if error is None:
                 raise
             _log.warning("%s", failed)
+        finally:
+            self._thread.shutdown()
 
     def save(
         self,
@@ -58,15 +61,9 @@ class CheckpointWriter:
             CheckpointError: the save before could not be written.
         """
         self.wait()
-
-        def work() -> None:
-            try:
-                self._store.save(lambda prefix: write_values(prefix, values), meta_graph, step, metrics, window)
-            except BaseException as error:  # raised again where somebody waits for it
-                self._error = error
-
-        self._thread = threading.Thread(target=work, name="checkpoint writer")
-        self._thread.start()
+        self._under_way = self._thread.submit(
+            self._store.save, lambda prefix: write_values(prefix, values), meta_graph, step, metrics, window
+        )
 
     def check(self) -> None:
         """Raise the error of a save that has failed; wait for none.
@@ -74,9 +71,8 @@ class CheckpointWriter:
         Raises:
             CheckpointError: a save could not be written.
         """
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
+        if self._under_way is not None and self._under_way.done():
+            self.wait()
 
     def wait(self) -> None:
         """Wait until the save that is under way is done.
@@ -84,10 +80,11 @@ class CheckpointWriter:
         Raises:
             CheckpointError: it could not be written.
         """
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        self.check()
+        save = self._under_way
+        if save is not None:
+            wait([save])
+            self._under_way = None  # Only now: a wait that was interrupted is taken up again.
+            save.result()
 
 
 def write_values(prefix: str, values: Mapping[str, np.ndarray]) -> None:

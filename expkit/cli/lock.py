@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from expkit.checkpoints.lock import LOCK_FILE, Change, as_made, compare, mend, read_lock
-from expkit.preflight import load_checked
+from expkit.preflight import load_network
 
 __all__ = ["add_verbs"]
 
@@ -31,7 +31,7 @@ def add_verbs(verbs: Any) -> None:
 def _check(given: argparse.Namespace) -> int:
     path = Path(given.lock)
     lock = read_lock(path)
-    _, spec = load_checked(given.overrides, given.config_dir)
+    _, spec = load_network(given.overrides, given.config_dir)
     change = compare(lock, as_made(spec))
     print("\n".join(_told(change, path, len(spec.variables))))
     return int(change.orphans)

@@ -18,6 +18,7 @@ VERBS = {
     "names": "expkit.cli.names",
     "check": "expkit.cli.lock",
     "schema": "expkit.cli.schema",
+    "import-graph": "expkit.cli.import_graph",
     "evaluate": "expkit.cli.runs",
     "freeze": "expkit.cli.runs",
     "predict": "expkit.cli.frozen",
@@ -33,6 +34,7 @@ Declarative experiments for TensorFlow graphs with named variables.
   expkit names [OVERRIDES]          list every variable's name and shape, without TensorFlow; draw, lock them
   expkit check [OVERRIDES]          fail where an edit would orphan checkpoints
   expkit schema [FILE]              write JSON Schema of the configuration, for editors
+  expkit import-graph SOURCE        draft a network's YAML from a checkpoint, a .meta or a .pb file
   expkit evaluate RUN               judge a run's checkpoint, raw and averaged
   expkit freeze RUN                 write a run's frozen graph, proven equal
   expkit predict FILE_OR_RUN NPZ    compute outputs with a frozen graph

@@ -16,7 +16,7 @@ from expkit.network.drawing.svg import svg
 from expkit.network.layer import TensorSpec
 from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
-from expkit.preflight import load_checked
+from expkit.preflight import load_network
 from expkit.training.ema import averaged_names
 
 __all__ = ["add_verbs", "as_json", "table"]
@@ -47,7 +47,7 @@ def _names(given: argparse.Namespace) -> int:
     overrides, lock = list(given.overrides), given.lock
     if lock is not None and (lock.startswith("~") or "=" in lock):  # No file, but the first override.
         overrides, lock = [lock, *overrides], LOCK_FILE
-    config, spec = load_checked(overrides, given.config_dir)
+    config, spec = load_network(overrides, given.config_dir)
     if given.graph is not None:
         _write(given.graph, svg(spec, config.run.name), "--graph")
     if lock is not None:

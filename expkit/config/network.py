@@ -58,6 +58,8 @@ class NetworkConfig(Section):
 
     inputs: dict[str, InputConfig] = Field(min_length=1)
     """Inputs by name; each is a field of the data."""
+    settings: dict[str, bool | int | float | str | None] = {}
+    """Values for files to refer to by ``${network.settings.NAME}``, so that one override sets a size everywhere."""
     variables: dict[str, str] = {}
     """Names for variables, by what layers call them, for the whole network."""
     rules: dict[str, VariableRule] = {}

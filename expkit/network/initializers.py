@@ -107,7 +107,7 @@ class RandomUniform(Initializer):
 
     def initial(self, shape: Sequence[int], dtype: str, seed: tuple[int, int]) -> Any:
         """Return uniform numbers."""
-        return tf.random.stateless_uniform(shape, seed, self.minval, self.maxval, dtype, alg="philox")
+        return _uniform(shape, seed, self.minval, self.maxval, dtype)
 
 
 @register
@@ -120,7 +120,7 @@ class RandomNormal(Initializer):
 
     def initial(self, shape: Sequence[int], dtype: str, seed: tuple[int, int]) -> Any:
         """Return normal numbers."""
-        return tf.random.stateless_normal(shape, seed, self.mean, self.stddev, dtype, alg="philox")
+        return _scaled(tf.raw_ops.StatelessRandomNormal, shape, seed, self.mean, self.stddev, dtype)
 
 
 @register
@@ -133,7 +133,7 @@ class TruncatedNormal(Initializer):
 
     def initial(self, shape: Sequence[int], dtype: str, seed: tuple[int, int]) -> Any:
         """Return truncated normal numbers."""
-        return tf.random.stateless_truncated_normal(shape, seed, self.mean, self.stddev, dtype, alg="philox")
+        return _scaled(tf.raw_ops.StatelessTruncatedNormal, shape, seed, self.mean, self.stddev, dtype)
 
 
 class VarianceScaling(Initializer):
@@ -150,9 +150,9 @@ class VarianceScaling(Initializer):
         variance = self.scale / max(1.0, fan)
         if self.uniform:
             limit = math.sqrt(3 * variance)
-            return tf.random.stateless_uniform(shape, seed, -limit, limit, dtype, alg="philox")
+            return _uniform(shape, seed, -limit, limit, dtype)
         stddev = math.sqrt(variance) / _TRUNCATED_STDDEV
-        return tf.random.stateless_truncated_normal(shape, seed, 0.0, stddev, dtype, alg="philox")
+        return _scaled(tf.raw_ops.StatelessTruncatedNormal, shape, seed, 0.0, stddev, dtype)
 
 
 @register
@@ -193,3 +193,13 @@ class LecunNormal(VarianceScaling):
 
     kind: Literal["lecun_normal"] = "lecun_normal"
     scale, mode, uniform = 1.0, "fan_in", False
+
+
+# The numbers of tf.random.stateless_..., by one operation: those of its functions mix the seed by forty more.
+def _uniform(shape: Sequence[int], seed: tuple[int, int], minval: float, maxval: float, dtype: str) -> Any:
+    held = tf.as_dtype(dtype).as_numpy_dtype
+    return _scaled(tf.raw_ops.StatelessRandomUniform, shape, seed, minval, held(maxval) - held(minval), dtype)
+
+
+def _scaled(draw: Any, shape: Sequence[int], seed: tuple[int, int], shift: Any, scale: Any, dtype: str) -> Any:
+    return draw(shape=shape, seed=tf.constant(seed, tf.int64), dtype=dtype) * scale + shift

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from concurrent import futures
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -117,8 +118,8 @@ def test_an_error_of_a_save_is_raised_once_by_whatever_comes_next(
         with CheckpointWriter(store) as writer:
             save(writer, 1)
             if act == "check":
-                assert writer._thread is not None
-                writer._thread.join()
+                assert writer._under_way is not None
+                futures.wait([writer._under_way])
                 writer.check()
             elif act == "save":
                 save(writer, 2)
@@ -144,6 +145,39 @@ def test_an_error_of_training_is_the_one_raised_and_the_saves_is_logged(
         work()
     (line,) = [record.getMessage() for record in caplog.records]
     assert "step 1 could not be saved" in line
+
+
+@pytest.mark.parametrize("moment", ["it begins", "it is waited for"])
+def test_a_save_is_whole_though_training_is_stopped_as(
+    moment: str, store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit, waited = futures.ThreadPoolExecutor.submit, futures.wait
+    stops = [KeyboardInterrupt()]
+
+    def stopped_after(self: futures.ThreadPoolExecutor, work: Any, *given: Any) -> Any:
+        future = submit(self, work, *given)
+        if given:
+            raise stops.pop()
+        return future
+
+    def stopped_before(which: Any) -> Any:
+        if stops:
+            raise stops.pop()
+        return waited(which)
+
+    if moment == "it begins":
+        monkeypatch.setattr(futures.ThreadPoolExecutor, "submit", stopped_after)
+    else:
+        monkeypatch.setattr("expkit.checkpoints.writer.wait", stopped_before)
+
+    def work() -> None:
+        with CheckpointWriter(store) as writer:
+            save(writer, 1)
+            writer.wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert steps(store) == [1]
 
 
 def test_a_fault_of_the_program_is_raised_as_it_is(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:

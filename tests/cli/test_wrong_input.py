@@ -119,10 +119,6 @@ CONFIGURATIONS = {
         ["network.outputs.logits=logit"],
         ["network.outputs.logits: no layer 'logit'; did you mean 'logits'? allowed: layer1, dropout, logits"],
     ),
-    "loss of an output that is none": (
-        ["train.losses.main.output=logit"],
-        ["train.losses.main.output: no output 'logit'; did you mean 'logits'? allowed: logits"],
-    ),
     "decay of one": (
         ["ema.decay=1"],
         ["ema.decay: must be less than 1 (allowed: > 0 and < 1), got 1"],
@@ -154,6 +150,14 @@ def test_a_wrong_configuration_is_explained_and_leaves_nothing(verb: str, mistak
     done = call(verb, *overrides, cwd=tmp_path)
     assert (done.code, done.errors, done.out) == (2, [f"error: {line}" for line in said], "")
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
+
+
+def test_a_loss_of_an_output_that_is_none_is_told_where_it_is_to_be_trained(tmp_path: Path) -> None:
+    done = call("train", "train.losses.main.output=logit", cwd=tmp_path)
+    said = "error: train.losses.main.output: no output 'logit'; did you mean 'logits'? allowed: logits"
+    assert (done.code, done.errors, done.out) == (2, [said], "")
+    assert list(tmp_path.iterdir()) == []
+    assert call("names", "train.losses.main.output=logit", cwd=tmp_path).code == 0, "names asks nothing of losses"
 
 
 def test_a_run_to_continue_that_is_not_there_is_answered_with_those_that_are(

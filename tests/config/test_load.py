@@ -41,7 +41,7 @@ def write(folder: Path, files: dict[str, str]) -> None:
 
 
 def test_the_experiments_are_a_promise() -> None:
-    assert EXPERIMENTS == ["digits_cnn", "digits_mlp", "mnist_mlp", "siamese"]
+    assert EXPERIMENTS == ["autoencoder", "digits_cnn", "digits_mlp", "mnist_mlp", "multi_head", "siamese"]
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -145,10 +145,7 @@ def test_a_name_written_as_a_number_is_a_name() -> None:
         (["optimizer=zzz"], [f"optimizer: no file 'zzz' in this group; allowed: {OPTIMIZERS}"]),
         (
             ["experiment=mnist"],
-            [
-                "experiment: no file 'mnist' in this group; did you mean 'mnist_mlp'? allowed: "
-                "digits_cnn, digits_mlp, mnist_mlp, siamese"
-            ],
+            [f"experiment: no file 'mnist' in this group; did you mean 'mnist_mlp'? allowed: {', '.join(EXPERIMENTS)}"],
         ),
         # Words that are no overrides.
         (["a b c"], ["command line: cannot read the override 'a b c'; write path.to.key=VALUE"]),

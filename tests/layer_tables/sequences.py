@@ -112,6 +112,12 @@ SELF = {
 }
 CROSS = {"query/kernel": some(4, 6), "key/kernel": some(7, 6), "value/kernel": some(7, 6), "output/kernel": some(6, 3)}
 THREE = {**CROSS, "value/kernel": some(2, 6)}
+WIDE = some(3, 5, 6)
+SQUARE = {
+    f"{name}/{part}": some(*shape)
+    for name in ("query", "key", "value")
+    for part, shape in (("kernel", (6, 6)), ("bias", (6,)))
+}
 KEYS = np.array([[1, 1, 0, 1, 0], [1, 1, 1, 1, 1], [0, 0, 1, 0, 0]], np.int32)
 PAIRS = np.array(np.arange(3 * 5 * 6).reshape(3, 5, 6) % 3 > 0)
 CAUSAL = np.tril(np.ones((5, 5), bool))[None]
@@ -205,6 +211,7 @@ CASES: list[Case] = [
         THREE,
         attended(X, MEMORY, VALUES, THREE, 2),
     ),
+    ("attention", {"num_heads": 3}, [WIDE], SQUARE, attended(WIDE, WIDE, WIDE, SQUARE, 3)),
 ]
 
 STATES = {"state_h": TensorSpec((5,)), "state_c": TensorSpec((5,))}
@@ -291,6 +298,12 @@ REFUSED: list[Refused] = [
         {"num_heads": 2, "key_dim": 3},
         specs((4, 2), (5, 2), (6, 2)),
         "attention needs as many values as keys, got [batch, 5, 2] float32 and [batch, 6, 2] float32",
+    ),
+    (
+        "attention",
+        {"num_heads": 3},
+        specs((4, 10)),
+        "attention of 3 heads needs a multiple of it as size, got 10",
     ),
     (
         "attention",

@@ -42,6 +42,25 @@ def initial_values(text: str, seed: int = 0) -> dict[str, np.ndarray]:
         return dict(session.run(variables))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("seed", [(0, 1), (3, 2**32 - 1)])
+def test_random_numbers_are_those_of_tensorflows_stateless_functions(dtype: str, seed: tuple[int, int]) -> None:
+    shape, table, random = (7, 5), kinds("initializer"), tf.random
+    limit = (3 / 6) ** 0.5
+    pairs: list[tuple[Any, Any]] = [
+        (table["random_uniform"](minval=-0.3, maxval=1.7), (random.stateless_uniform, -0.3, 1.7)),
+        (table["random_normal"](mean=0.1, stddev=0.7), (random.stateless_normal, 0.1, 0.7)),
+        (table["truncated_normal"](mean=0.1, stddev=0.7), (random.stateless_truncated_normal, 0.1, 0.7)),
+        (table["glorot_uniform"](), (random.stateless_uniform, -limit, limit)),
+        (table["he_normal"](), (random.stateless_truncated_normal, 0.0, (2 / 7) ** 0.5 / 0.87962566103423978)),
+    ]
+    with tf.Graph().as_default(), tf.plain_session(tf.get_default_graph()) as session:
+        for initializer, (function, *numbers) in pairs:
+            wanted = function(shape, seed, *numbers, dtype, alg="philox")
+            got, oracle = session.run([initializer.initial(shape, dtype, seed), wanted])
+            np.testing.assert_array_equal(got, oracle)
+
+
 def test_every_kind_is_in_a_table() -> None:
     assert {*FIXED, *RANDOM} == set(kinds("initializer"))
 

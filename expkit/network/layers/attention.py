@@ -12,7 +12,7 @@ from expkit import tf1 as tf
 from expkit.network.initializers import GlorotUniform, Zeros
 from expkit.network.layer import Call, Declaration, Inputs, Layer, ShapeError, TensorSpec
 from expkit.network.layers.checks import fits, last_size, same_dtype
-from expkit.network.layers.sizes import sizes_of
+from expkit.network.layers.sizes import sizes_of, sizes_to_reshape, times
 from expkit.network.layers.windows import Positive
 from expkit.network.random import uniform
 from expkit.registry import register
@@ -35,8 +35,8 @@ class Attention(Layer):
     reads = ("mask",)
     num_heads: Positive
     """Heads that attend side by side."""
-    key_dim: Positive
-    """Size of queries, keys and values of each head."""
+    key_dim: Positive | None = None
+    """Size of queries, keys and values of each head; the first input's size divided by ``num_heads`` when not given."""
     output_dim: Positive | None = None
     """Size to which the joined heads are brought; ``num_heads * key_dim``, as they are, when not given."""
     mask: str | None = None
@@ -51,7 +51,7 @@ class Attention(Layer):
 
     def declare(self, inputs: Inputs[TensorSpec]) -> tuple[Declaration, ...]:
         """Return the kernels and biases of queries, keys, values and the output."""
-        joined, dtype = self.num_heads * self.key_dim, inputs[0].dtype
+        joined, dtype = self.num_heads * self._per_head(inputs[0].shape[-1]), inputs[0].dtype
         read = dict(zip(("query", "key", "value"), _sources(inputs), strict=True))
         shapes = {name: (last_size(spec, self.kind), joined) for name, spec in read.items()}
         if self.output_dim is not None:
@@ -83,14 +83,17 @@ class Attention(Layer):
             raise ShapeError(
                 f"attention of {query} to {key} needs a mask [batch, keys] or [batch, queries, keys], got {mask}"
             )
-        return TensorSpec((queries, self.output_dim or self.num_heads * self.key_dim), dtype)
+        per_head = self._per_head(query.shape[1])
+        return TensorSpec((queries, self.output_dim or self.num_heads * per_head), dtype)
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Compare queries with keys, weigh the values, join the heads."""
+        per_head = self._per_head(inputs[0].shape.as_list()[-1])
         query, key, value = (
-            self._heads(x, name, variables) for x, name in zip(_sources(inputs), ("query", "key", "value"), strict=True)
+            self._heads(x, name, per_head, variables)
+            for x, name in zip(_sources(inputs), ("query", "key", "value"), strict=True)
         )
-        scores = tf.matmul(query, key, transpose_b=True) * (1 / math.sqrt(self.key_dim))
+        scores = tf.matmul(query, key, transpose_b=True) * (1 / math.sqrt(per_head))
         if (mask := inputs.named.get("mask")) is not None:
             mask = mask[:, None, None, :] if mask.shape.rank == 2 else mask[:, None, :, :]
             scores += (tf.cast(mask, scores.dtype) - 1) * _NEVER
@@ -102,19 +105,26 @@ class Attention(Layer):
             kept = uniform(sizes_of(weights), call.key, call.step) >= self.dropout
             weights *= tf.cast(kept, weights.dtype) * (1 / (1 - self.dropout))
         result = tf.transpose(tf.matmul(weights, value), (0, 2, 1, 3))
-        batch, queries, _, _ = sizes_of(result)
-        result = tf.reshape(result, [batch, queries, self.num_heads * self.key_dim])
+        batch, queries, _, _ = sizes_to_reshape(result)
+        result = tf.reshape(result, [batch, queries, self.num_heads * per_head])
         return result if self.output_dim is None else self._times(result, "output", variables)
 
-    def _heads(self, x: Any, name: str, variables: Mapping[str, Any]) -> Any:
-        """Return [batch, heads, positions, key_dim]."""
-        batch, positions, _ = sizes_of(x)
-        result = tf.reshape(self._times(x, name, variables), [batch, positions, self.num_heads, self.key_dim])
+    def _per_head(self, size: Any) -> int:
+        """Return ``key_dim``, where it is not given that of a query of this size."""
+        if self.key_dim is not None:
+            return self.key_dim
+        if size % self.num_heads:
+            raise ShapeError(f"attention of {self.num_heads} heads needs a multiple of it as size, got {size}")
+        return int(size // self.num_heads)
+
+    def _heads(self, x: Any, name: str, per_head: int, variables: Mapping[str, Any]) -> Any:
+        """Return [batch, heads, positions, per_head]."""
+        batch, positions, _ = sizes_to_reshape(x)
+        result = tf.reshape(self._times(x, name, variables), [batch, positions, self.num_heads, per_head])
         return tf.transpose(result, (0, 2, 1, 3))
 
     def _times(self, x: Any, name: str, variables: Mapping[str, Any]) -> Any:
-        result = tf.tensordot(x, variables[f"{name}/kernel"], [[2], [0]])
-        return tf.nn.bias_add(result, variables[f"{name}/bias"]) if self.use_bias else result
+        return times(x, variables[f"{name}/kernel"], variables.get(f"{name}/bias"))
 
 
 # Taken from the scores of what is not attended to; its exponential is 0 in float32, and float16 can hold it.

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from expkit import tf1 as tf
 from expkit.network.initializers import GlorotUniform, Zeros
 from expkit.network.layer import Call, Declaration, Inputs, Layer, TensorSpec
 from expkit.network.layers.activations import ActivationName, activate, activated
 from expkit.network.layers.checks import last_size
+from expkit.network.layers.sizes import times
 from expkit.registry import register
 
 __all__ = ["Dense"]
@@ -42,9 +42,4 @@ class Dense(Layer):
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Multiply, add, activate."""
-        rank = inputs[0].shape.rank
-        kernel = variables["kernel"]
-        result = tf.matmul(inputs[0], kernel) if rank == 2 else tf.tensordot(inputs[0], kernel, [[rank - 1], [0]])
-        if self.use_bias:
-            result = tf.nn.bias_add(result, variables["bias"])
-        return activate(self.activation, result)
+        return activate(self.activation, times(inputs[0], variables["kernel"], variables.get("bias")))

@@ -1,0 +1,45 @@
+"""The verb ``import-graph``: a draft of the YAML of a network that another program made."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from expkit.errors import ExpkitError
+from expkit.export.foreign import read_contents
+from expkit.network.drafting.text import draft
+
+__all__ = ["add_verbs"]
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "import-graph",
+        help="draft a network's YAML from a checkpoint or a graph",
+        description="Draft the YAML of a network from what another program left: the variables of a checkpoint, or a "
+        "graph's variables and operations. The draft has every variable by name and shape; what the file does not tell "
+        "is marked: fill in.",
+    )
+    parser.add_argument(
+        "source", metavar="SOURCE", help=".meta or .pb file, checkpoint prefix, folder of checkpoints, or run folder"
+    )
+    parser.add_argument("file", nargs="?", metavar="FILE", help="write to a file instead: conf/network/mine.yaml")
+    parser.set_defaults(run=_import)
+
+
+def _import(given: argparse.Namespace) -> int:
+    contents = read_contents(given.source)
+    if not contents.variables:
+        raise ExpkitError.at(given.source, "holds no variables to draft a network from")
+    text = draft(contents, Path(given.source).name)
+    if given.file is None:
+        print(text, end="")
+        return 0
+    try:
+        Path(given.file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ExpkitError.at(given.file, f"cannot be written ({error.strerror})") from None
+    print(f"wrote {given.file}")
+    return 0
