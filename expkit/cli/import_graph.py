@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from expkit.cli.writing import print_or_write
 from expkit.errors import ExpkitError
 from expkit.export.foreign import read_contents
 from expkit.network.drafting.text import draft
@@ -33,13 +34,5 @@ def _import(given: argparse.Namespace) -> int:
     contents = read_contents(given.source)
     if not contents.variables:
         raise ExpkitError.at(given.source, "holds no variables to draft a network from")
-    text = draft(contents, Path(given.source).name)
-    if given.file is None:
-        print(text, end="")
-        return 0
-    try:
-        Path(given.file).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ExpkitError.at(given.file, f"cannot be written ({error.strerror})") from None
-    print(f"wrote {given.file}")
+    print_or_write(draft(contents, Path(given.source).name), given.file)
     return 0

@@ -6,12 +6,11 @@ import argparse
 import json
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from expkit.checkpoints.lock import LOCK_FILE, locked
+from expkit.cli.writing import write
 from expkit.config.schema import Config
-from expkit.errors import ExpkitError
 from expkit.network.drawing.svg import svg
 from expkit.network.layer import TensorSpec
 from expkit.network.names import shadow_name
@@ -49,9 +48,9 @@ def _names(given: argparse.Namespace) -> int:
         overrides, lock = [lock, *overrides], LOCK_FILE
     config, spec = load_network(overrides, given.config_dir)
     if given.graph is not None:
-        _write(given.graph, svg(spec, config.run.name), "--graph")
+        write(given.graph, svg(spec, config.run.name), "--graph")
     if lock is not None:
-        _write(lock, locked(spec, shlex.join(["expkit", "names", *overrides, "--lock", lock])), "--lock")
+        write(lock, locked(spec, shlex.join(["expkit", "names", *overrides, "--lock", lock])), "--lock")
     if given.json:
         print(json.dumps(as_json(config, spec), indent=2))
     elif given.graph is None and lock is None:
@@ -59,13 +58,6 @@ def _names(given: argparse.Namespace) -> int:
     else:
         print("\n".join(f"wrote {name}" for name in (given.graph, lock) if name is not None))
     return 0
-
-
-def _write(name: str, text: str, option: str) -> None:
-    try:
-        Path(name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ExpkitError.at(option, f"cannot write {name} ({error.strerror})") from None
 
 
 def as_json(config: Config, spec: NetworkSpec) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from expkit.cli.writing import print_or_write
 from expkit.config.json_schema import FILES, file_schema, schema_text, whole_schema
 from expkit.config.load import primary_conf
-from expkit.errors import ExpkitError
 from expkit.plugins import load_plugins
 
 __all__ = ["add_verbs"]
@@ -33,13 +33,5 @@ def add_verbs(verbs: Any) -> None:
 
 def _schema(given: argparse.Namespace) -> int:
     load_plugins(given.plugin, [Path.cwd(), primary_conf()])
-    text = schema_text(file_schema(given.section) if given.section else whole_schema())
-    if given.file is None:
-        print(text, end="")
-        return 0
-    try:
-        Path(given.file).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ExpkitError.at(given.file, f"cannot be written ({error.strerror})") from None
-    print(f"wrote {given.file}")
+    print_or_write(schema_text(file_schema(given.section) if given.section else whole_schema()), given.file)
     return 0

@@ -186,4 +186,4 @@ def test_an_object_based_checkpoint_is_told_from_others(tmp_path: Path) -> None:
 
 def test_a_draft_that_cannot_be_written_is_told(digits_run: Finished, tmp_path: Path) -> None:
     done = call("import-graph", digits_run.folder, "nosuch/mine.yaml", cwd=tmp_path)
-    assert (done.code, done.errors) == (2, ["error: nosuch/mine.yaml: cannot be written (No such file or directory)"])
+    assert (done.code, done.errors) == (2, ["error: FILE: cannot write nosuch/mine.yaml (No such file or directory)"])

@@ -14,7 +14,9 @@ from conftest import Finished
 from expkit import tf1 as tf
 from expkit.checkpoints.lock import read_lock
 from expkit.cli.names import as_json, table
+from expkit.cli.writing import write
 from expkit.config.load import load
+from expkit.errors import ExpkitError
 from expkit.preflight import check
 from networks import spec_of
 
@@ -184,3 +186,17 @@ def test_a_lock_is_written_wherever_its_option_stands(words: list[str], file: st
 def test_a_file_that_cannot_be_written_is_named(option: str, tmp_path: Path) -> None:
     done = call("names", option, "no/such/file", cwd=tmp_path)
     assert (done.code, done.errors) == (2, [f"error: {option}: cannot write no/such/file (No such file or directory)"])
+
+
+def test_a_file_that_cannot_be_written_keeps_what_it_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, *given: object, **named: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    file = tmp_path / "network.svg"
+    file.write_text("before")
+    with monkeypatch.context() as fault:
+        fault.setattr(Path, "write_text", full)
+        with pytest.raises(ExpkitError) as caught:
+            write(str(file), "after", "--graph")
+    assert str(caught.value) == f"--graph: cannot write {file} (No space left on device)"
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("network.svg", "before")]

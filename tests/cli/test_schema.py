@@ -34,7 +34,7 @@ def test_a_section_that_is_none_is_answered_with_those_that_are(tmp_path: Path) 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     done = call("schema", "no/such.json", cwd=tmp_path)
-    assert (done.code, done.errors) == (2, ["error: no/such.json: cannot be written (No such file or directory)"])
+    assert (done.code, done.errors) == (2, ["error: FILE: cannot write no/such.json (No such file or directory)"])
 
 
 def test_the_kinds_of_a_plugin_are_in_the_schema() -> None:
