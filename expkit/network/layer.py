@@ -117,6 +117,8 @@ class Call:
     """A function of run seed and layer path."""
     step: Any = None
     """int64 scalar, the global step; ``None`` outside training."""
+    compiled: bool = False
+    """Whether XLA compiles what is connected."""
     updates: list[Update] = field(default_factory=list)
 
 

@@ -91,7 +91,7 @@ def _whole_step_may_pay(config: Config, spec: NetworkSpec, dataset: Dataset) -> 
         return False, "; XLA on a CPU does not speed up bfloat16"
     if slower := sorted({layer.layer.kind for layer in spec.layers if not layer.layer.xla_is_faster}):
         return False, f"; XLA on a CPU is slower for {', '.join(slower)}"
-    graph = train_graph(config, spec, dataset).graph.as_graph_def()
+    graph = train_graph(config, spec, dataset, Execution(jit_compile=True)).graph.as_graph_def()
     size = len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
     return size <= LARGEST_COMPILED, f"; XLA takes too long over {size:,} operations" if size > LARGEST_COMPILED else ""
 

@@ -42,7 +42,8 @@ def one_step(
 
     def gradients_of(part: Mapping[str, Any], draw: Any) -> tuple[list[Any], Sums]:
         inputs = network_inputs(spec, part, scaling)
-        connection = connect(spec, variables, inputs, training=True, seed=config.run.seed, step=draw)
+        whole = compiled is True
+        connection = connect(spec, variables, inputs, training=True, seed=config.run.seed, step=draw, compiled=whole)
         loss, sums = judged(config, connection.outputs, part, penalty(spec, variables))
         gradients = _gradients(loss, trained)
         with tf.control_dependencies(gradients), tf.control_dependencies([_move_statistics(connection)]):

@@ -16,7 +16,7 @@ from expkit.data.dataset import Dataset
 from expkit.errors import CheckpointError
 from expkit.network.spec import NetworkSpec
 from expkit.training import loop
-from expkit.training.execution import Execution
+from expkit.training.execution import Compiled, Execution
 from expkit.training.executor import Evaluator, Executor, SumArrays, add_sums, results
 from expkit.training.graphs import evaluate_graph, train_graph
 
@@ -189,3 +189,32 @@ def test_accumulated_gradients_are_those_of_the_joined_batch_and_repeat_bit_for_
     for name, value in whole.items():
         np.testing.assert_allclose(accumulated[name], value, rtol=1e-3, atol=2e-4, err_msg=name)
         np.testing.assert_array_equal(accumulated[name], again[name], err_msg=name)
+
+
+TOKENS = {
+    "inputs": {"x": {"shape": [5], "dtype": "int64"}},
+    "layers": {
+        "words": {"kind": "embedding", "input_dim": 7, "output_dim": 3},
+        "cell": {"kind": "lstm", "units": 4},
+        "logits": {"kind": "dense", "units": 3},
+    },
+    "outputs": {"logits": "logits"},
+}
+
+
+@pytest.mark.parametrize("compiled", ["update", True])
+def test_rows_of_a_table_and_loops_over_time_compile_to_the_same_training(compiled: Compiled, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    arrays = {"x": draw.integers(0, 7, (60, 5)), "label": draw.integers(0, 3, 60)}
+    optimizer = {"kind": "adam", "learning_rate": 0.01, "global_clipnorm": 1.0}
+    config = config_of(tmp_path, arrays, network=TOKENS, optimizer=optimizer)
+    results = []
+    for way in (False, compiled):
+        with Executor(train_graph(config, *loaded(config), Execution(10, way))) as executor:
+            executor.initialize()
+            executor.run(20)
+            results.append(executor.values(executor.names))
+    plain, same = results
+    assert "words/embeddings/Adam" in plain
+    for name, value in plain.items():
+        np.testing.assert_allclose(same[name], value, rtol=1e-3, atol=1e-4, err_msg=name)

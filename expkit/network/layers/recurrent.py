@@ -27,7 +27,6 @@ class Recurrent(Layer):
     ``bw/``.
     """
 
-    xla_is_faster = False
     reads: ClassVar[tuple[str, ...]] = ("lengths", "initial_h")
     units: Positive
     """Size of the state."""
@@ -100,6 +99,7 @@ class Recurrent(Layer):
                 steps,
                 first,
                 recurrent=recurrent,
+                compiled=call.compiled,
                 lengths=inputs.named.get("lengths"),
                 backward=self.direction == "backward" or prefix == "bw/",
                 sequence=self.return_sequences,

@@ -11,7 +11,7 @@ from expkit.network.layers.sizes import sizes_of
 __all__ = ["State", "over_time"]
 
 # Written out step by step, 28 steps of an LSTM train in two thirds of the time that a loop in the graph takes; a long
-# sequence would make a large graph.
+# sequence would make a large graph. XLA is the other way round: it compiles a loop sooner, and runs it faster.
 _WRITTEN_OUT = 64
 
 State = tuple[Any, ...]
@@ -23,6 +23,7 @@ def over_time(
     state: State,
     *,
     recurrent: Any = None,
+    compiled: bool = False,
     lengths: Any = None,
     backward: bool = False,
     sequence: bool = True,
@@ -34,6 +35,7 @@ def over_time(
         steps: what it reads, [time, batch, ...].
         state: first state, each [batch, ...].
         recurrent: kernel whose product with the output of the step before is added to what the cell reads.
+        compiled: whether XLA compiles it.
         lengths: whole numbers, [batch]; ``None`` where all steps count.
         backward: whether to go from the last step to the first.
         sequence: whether the outputs of all steps are wanted.
@@ -51,7 +53,7 @@ def over_time(
         return output, tuple(tf.where_v2(counts, new, old) for new, old in zip(after, state, strict=True))
 
     static = steps.shape[0]
-    if static is not None and static <= _WRITTEN_OUT:
+    if static is not None and static <= _WRITTEN_OUT and not compiled:
         before: list[Any] = [None] * static
         kernel = None if recurrent is None else tf.stop_gradient(recurrent)
         parts = tf.unstack(steps if recurrent is None else _with_gradient_of(recurrent, steps, before))
