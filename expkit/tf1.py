@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 import tempfile
+from functools import cache
 from typing import Any
 
 __all__ = ["bfloat16_session", "has_bfloat16", "plain_session", "saved_model_proto", "tensorflow_version"]
@@ -63,6 +64,7 @@ def bfloat16_session(graph: Any) -> Any:
     return tensorflow.Session(graph=graph, config=config)
 
 
+@cache
 def has_bfloat16() -> bool:
     """Return whether ``bfloat16_session`` does what it says: where it cannot, TensorFlow leaves float32 in silence."""
     tensorflow = _load()

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
-from expkit.errors import ConfigError, Problem
 from expkit.network.spec import NetworkSpec
 from expkit.training.execution import Compiled, Execution
 from expkit.training.executor import Executor
@@ -50,30 +48,19 @@ def choose(config: Config, spec: NetworkSpec, dataset: Dataset) -> Choice:
 
     With ``jit_compile: auto`` every way is timed, in a session of its own, for at most 5 s or 5 % of the run together.
     A run too short for that is not compiled. Whole steps are not compiled where that cannot pay on a CPU.
-
-    Raises:
-        ConfigError: ``precision: bfloat16`` on a processor that has none.
     """
     asked = config.train
-    if asked.precision == "bfloat16" and not tf.has_bfloat16():
-        raise ConfigError(
-            Problem(
-                "train.precision",
-                "bfloat16 needs a processor with AVX-512 or AVX-NE-CONVERT and oneDNN turned on "
-                "(TF_ENABLE_ONEDNN_OPTS); set float32",
-            )
-        )
     most = MOST_STEPS if asked.steps_per_execution == "auto" else asked.steps_per_execution
     plain = Execution(most, precision=asked.precision)
     if asked.jit_compile != "auto":
         return Choice(replace(plain, jit_compile=asked.jit_compile), "as configured")
     if asked.steps < MOST_STEPS or not spec.trainable:
         return Choice(plain, "a short run")
-    whole, why_not = _whole_step_may_pay(config, spec, dataset)
     before = _steps_per_second(config, spec, dataset, plain, seconds=0.1)
     budget = min(LONGEST_SECONDS, LARGEST_SHARE * asked.steps / before)
     if budget < LEAST_SECONDS:
         return Choice(plain, "a short run")
+    whole, why_not = _whole_step_may_pay(config, spec, dataset)
     ways: tuple[Compiled, ...] = (False, "update", True) if whole else (False, "update")
     speeds = {
         way: _steps_per_second(config, spec, dataset, replace(plain, jit_compile=way), seconds=budget / (2 * len(ways)))

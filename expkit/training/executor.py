@@ -13,7 +13,7 @@ from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.pipeline import block_steps
 from expkit.data.sources import Arrays
-from expkit.errors import CheckpointError, reason
+from expkit.errors import CheckpointError, ConfigError, Problem, reason
 from expkit.training.graphs import GLOBAL_STEP, EvaluateGraph, InferGraph, TrainGraph
 
 __all__ = ["Evaluator", "Executor", "Predictor", "add_sums", "results"]
@@ -71,7 +71,20 @@ class Executor(_Session):
     """Runs training steps."""
 
     def __init__(self, built: TrainGraph) -> None:
+        """Open a session that holds the training examples, or prepares blocks of them.
+
+        Raises:
+            ConfigError: products are to be computed in bfloat16 on a processor that has none.
+        """
         bfloat16 = built.execution.precision == "bfloat16"
+        if bfloat16 and not tf.has_bfloat16():
+            raise ConfigError(
+                Problem(
+                    "train.precision",
+                    "bfloat16 needs a processor with AVX-512 or AVX-NE-CONVERT and oneDNN turned on "
+                    "(TF_ENABLE_ONEDNN_OPTS); set float32",
+                )
+            )
         super().__init__(tf.bfloat16_session(built.graph) if bfloat16 else tf.Session(graph=built.graph))
         self._built = built
         self._most = min(built.execution.steps_per_execution, 2)  # how slow steps are is not known yet

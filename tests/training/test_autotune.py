@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments import Unseen
 from expkit import tf1 as tf
 from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, load_dataset
+from expkit.errors import ConfigError
 from expkit.experiment import run_experiment
 from expkit.network.random import uniform
 from expkit.network.spec import NetworkSpec, network_spec
@@ -155,11 +157,20 @@ def test_measuring_is_real_and_leaves_nothing_behind() -> None:
 def test_a_run_that_goes_on_keeps_its_way(tmp_path: Path) -> None:
     config = load([*OVERRIDES, "train.steps=20", "train.save_every_steps=10", "export.enabled=false"])
 
-    class Silent:
-        def advance(self, step: int, shown: Any) -> None: ...
-
     folder = RunFolder.create(tmp_path / "run", config, [])
     chosen = Choice(Execution(5, jit_compile=True), "measured before")
     folder.update(execution=chosen.as_dict())
-    assert run_experiment(config, folder, None, Silent()).choice == chosen
+    assert run_experiment(config, folder, None, Unseen()).choice == chosen
     assert recorded(folder.state()["execution"]) == chosen
+
+
+def test_a_run_that_goes_on_where_there_is_no_bfloat16_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load([*OVERRIDES, "train.steps=20", "train.precision=bfloat16", "export.enabled=false"])
+
+    folder = RunFolder.create(tmp_path / "run", config, [])
+    folder.update(execution=Choice(Execution(5, precision="bfloat16"), "chosen elsewhere").as_dict())
+    monkeypatch.setattr(tf, "has_bfloat16", lambda: False)
+    with pytest.raises(ConfigError, match=r"^train\.precision: bfloat16 needs a processor with .*; set float32$"):
+        run_experiment(config, folder, None, Unseen())
