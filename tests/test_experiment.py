@@ -26,6 +26,8 @@ from experiments import (
     run,
 )
 from expkit import tf1 as tf
+from expkit.checkpoints.plan import Plan
+from expkit.checkpoints.restore import Restored
 from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.errors import CheckpointError, ConfigError, ExportError, RunError
@@ -192,8 +194,8 @@ def test_raw_values_in_the_place_of_averages_are_caught_by_the_control(
 ) -> None:
     values = checkpoint_values(done[1].checkpoint)
 
-    def raw_evaluation(config: Config, spec: Any, prefix: Path) -> Values:
-        return {name + end: values[name] for name in spec.variables for end in ("", SHADOW)}
+    def raw_evaluation(config: Config, spec: Any, prefix: Path) -> Restored:
+        return Restored(Plan(), {name + end: values[name] for name in spec.variables for end in ("", SHADOW)})
 
     def raw_freeze(built: Any, predictor: Any, metadata: Any) -> bytes:
         predictor.load({name: values[name] for name in built.variables})

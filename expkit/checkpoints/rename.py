@@ -154,8 +154,8 @@ class _Making:
         if shape != want.shape:
             made = " as the rule changes it" if steps or len(sources) > 1 else " in the checkpoint"
             said = (
-                f"variable '{name}' has shape {list(want.shape)}, {told}{made} has {list(shape)}; make the network fit, give "
-                f"its rule a transform or on_shape_mismatch, or add '{owner}' to keep_initial"
+                f"variable '{name}' has shape {list(want.shape)}, {told}{made} has {list(shape)}; make the network "
+                f"fit, give its rule a transform or on_shape_mismatch, or add '{owner}' to keep_initial"
             )
             self._gap("shape", name, offer.at, said)
         if dtype != want.dtype:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from expkit.checkpoints.plan import Offer, Pair, Plan, Wanted
+from expkit.checkpoints.plan import Pair, Plan, Wanted
 from expkit.checkpoints.rename import restore_plan
-from expkit.config.restore import RenameRule, SourceConfig
+from expkit.config.restore import RenameRule
 from expkit.errors import CheckpointError
+from plans import Shapes, offer, wanting
 
 SHADOW = "/ExponentialMovingAverage"
-Shapes = Mapping[str, tuple[int, ...]]
 WANTED = {"a/w": (2, 3), "b/w": (2, 3)}
 
 
@@ -27,28 +27,6 @@ def exact(name: str, to: str | None = None, **more: Any) -> RenameRule:
 
 def pattern(word: str, to: str | None = None, **more: Any) -> RenameRule:
     return RenameRule.model_validate({"pattern": word, "to": to, **more}, strict=False)
-
-
-def offer(shapes: Shapes, at: str = "restore", dtype: str = "float32", **asked: Any) -> Offer:
-    """Return a file whose values are all of one type."""
-    made = SourceConfig.model_validate({"from": f"{at}.ckpt", **asked}, strict=False)
-    return Offer(at, f"{at}.ckpt", shapes, dict.fromkeys(shapes, dtype), made)
-
-
-def wanting(
-    variables: Shapes,
-    averaged: Sequence[str] = (),
-    shadows: Sequence[str] = (),
-    slots: Sequence[str] = (),
-    counters: Sequence[str] = (),
-) -> dict[str, Wanted]:
-    """Return variables, those whose average is expected, averages wanted beside them, their slots, and counters."""
-    wanted = {name: Wanted(shape, "float32", averaged=name in averaged) for name, shape in variables.items()}
-    wanted |= {name + SHADOW: Wanted(variables[name], "float32", "average", name) for name in shadows}
-    wanted |= {
-        f"{name}/{slot}": Wanted(variables[name], "float32", "slot", name) for name in variables for slot in slots
-    }
-    return wanted | {name: Wanted((), "float32", "counter") for name in counters}
 
 
 def plan_of(wanted: Shapes, available: Shapes, keep_initial: Sequence[str] = (), **asked: Any) -> Plan:
