@@ -11,7 +11,7 @@ from expkit.config.restore import RenameRule
 from expkit.errors import Problem, did_you_mean, listed
 from expkit.network.names import shadow_name
 
-__all__ = ["Claim", "claims", "matching"]
+__all__ = ["Claim", "claims", "first_names", "matching"]
 
 _SHADOW = shadow_name("")
 
@@ -70,6 +70,11 @@ def matching(pattern: str, names: Collection[str]) -> list[str]:
     return [name for name in names if re.fullmatch(pattern, name)]
 
 
+def first_names(names: Collection[str]) -> list[str]:
+    """Return the names that are not of something kept beside another: what a person looks for."""
+    return [name for name in names if name.rpartition("/")[0] not in names]
+
+
 def _taken(offer: Offer, gaps: list[Gap]) -> dict[str, None]:
     """Return the names that are not left out by ``include`` and ``exclude``."""
     taken, asked = dict.fromkeys(offer.shapes), offer.asked
@@ -78,7 +83,7 @@ def _taken(offer: Offer, gaps: list[Gap]) -> dict[str, None]:
         matched[field] = {name for pattern in patterns for name in matching(pattern, offer.shapes)}
         for pattern in patterns:
             if not matching(pattern, offer.shapes):
-                said = f"'{pattern}' matches no name in the checkpoint; names: {listed(offer.shapes)}"
+                said = f"'{pattern}' matches no name in the checkpoint; names: {listed(first_names(offer.shapes))}"
                 gaps.append(Gap("pattern", pattern, Problem(f"{offer.at}.{field}", said)))
     if asked.include:
         taken = {name: None for name in taken if name in matched["include"]}
@@ -105,7 +110,8 @@ def _claim(
     targets = list(_targets(rule, bases, taken))
     for names, target in targets:
         if absent := [name for name in names if name not in bases]:
-            gap(f"{listed(absent)}, to be joined to '{names[0]}', is not in the checkpoint; names: {listed(taken)}")
+            names_told = listed(first_names(taken))
+            gap(f"{listed(absent)}, to be joined to '{names[0]}', is not in the checkpoint; names: {names_told}")
             reached = new = 1
             continue
         moved.update(names)
@@ -127,11 +133,12 @@ def _claim(
         return
     if not targets:
         near = did_you_mean(rule.word, taken) or ";"
-        gap(f"'{rule.word}' matches no name in the checkpoint{near} names: {listed(taken)}")
+        gap(f"'{rule.word}' matches no name in the checkpoint{near} names: {listed(first_names(taken))}")
     elif not reached:
         target = targets[0][1]
-        near = did_you_mean(target, wanted) or ";"
-        gap(f"'{target}' is no variable to restore{near} variables: {listed(wanted)}")
+        variables = [name for name, want in wanted.items() if want.of is None]
+        near = did_you_mean(target, variables) or ";"
+        gap(f"'{target}' is no variable to restore{near} variables: {listed(variables)}")
     elif not new:
         gap(f"does nothing: rules before it say all that '{rule.word}' does; put it before them, or leave it out")
 

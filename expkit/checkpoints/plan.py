@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from expkit.config.restore import SourceConfig, Transform
-from expkit.errors import CheckpointError, Problem
+from expkit.errors import CheckpointError, Problem, first_of
 
 __all__ = ["Gap", "GapKind", "Offer", "Pair", "Plan", "Role", "Shape", "Wanted"]
 
@@ -121,4 +121,4 @@ class Plan:
             CheckpointError: with every reason.
         """
         if self.gaps:
-            raise CheckpointError(*(gap.problem for gap in self.gaps))
+            raise CheckpointError(*first_of([gap.problem for gap in self.gaps]))

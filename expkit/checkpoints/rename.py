@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from expkit.checkpoints.claims import Claim, claims, matching
+from expkit.checkpoints.claims import Claim, claims, first_names, matching
 from expkit.checkpoints.plan import Gap, GapKind, Offer, Pair, Plan, Wanted
 from expkit.checkpoints.transforms import dtype_after, fitting, joined_shape, shape_after
-from expkit.errors import Problem, did_you_mean, listed
+from expkit.errors import MOST_EXPLAINED, Problem, did_you_mean, listed
 from expkit.network.names import shadow_name
 
 __all__ = ["restore_plan"]
@@ -60,7 +60,7 @@ class _Making:
         self.skipped: dict[str, str] = {}
         self.gaps: list[Gap] = []
         self.empty = self.skipped
-        self._names = list(dict.fromkeys(name for offer in offers for name in offer.shapes))
+        self._names = first_names({name: None for offer in offers for name in offer.shapes})
 
     def kept(self, wanted: Mapping[str, Wanted], patterns: Sequence[str], at: str) -> dict[str, None]:
         """Return what keeps its initial value, as asked."""
@@ -68,8 +68,9 @@ class _Making:
         for pattern in patterns:
             found = matching(pattern, wanted)
             if not found:
-                near = did_you_mean(pattern, wanted) or ";"
-                said = f"'{pattern}' matches no variable{near} variables: {listed(wanted)}"
+                variables = [name for name, want in wanted.items() if want.of is None]
+                near = did_you_mean(pattern, variables) or ";"
+                said = f"'{pattern}' matches no variable{near} variables: {listed(variables)}"
                 self._gap("pattern", pattern, f"{at}.keep_initial", said)
             kept |= dict.fromkeys(found)
         return kept
@@ -168,12 +169,12 @@ class _Making:
             )
 
     def _missing(self, name: str, at: str) -> None:
-        near = did_you_mean(name, (other for other in self._names if other != name)) or ";"
-        said = (
-            f"variable '{name}' gets no value from the checkpoint{near} names: {listed(self._names)}; "
-            "add a rename rule, or add the variable to keep_initial"
-        )
-        self._gap("missing", name, at, said)
+        before = sum(gap.kind == "missing" for gap in self.gaps)
+        others = (other for other in self._names if other != name)
+        near = (did_you_mean(name, others) if before < MOST_EXPLAINED else "") or ";"
+        names = f" names: {listed(self._names)};" if before == 0 else ""
+        said = f"variable '{name}' gets no value from the checkpoint{near}{names} add a rename rule, or add it to "
+        self._gap("missing", name, at, f"{said}keep_initial")
 
     def _gap(self, kind: GapKind, about: str, at: str, said: str) -> None:
         self.gaps.append(Gap(kind, about, Problem(at, said)))

@@ -89,7 +89,7 @@ def test_rename_there_and_back_is_the_identity() -> None:
 def test_a_name_sent_elsewhere_no_longer_stands_for_itself() -> None:
     assert problems(WANTED, names("a/w"), rename=[exact("a/w", "b/w")]) == [
         "restore: variable 'a/w' gets no value from the checkpoint; names: a/w; "
-        "add a rename rule, or add the variable to keep_initial"
+        "add a rename rule, or add it to keep_initial"
     ]
 
 
@@ -111,11 +111,10 @@ def test_every_mistake_is_told_in_one_message() -> None:
         "restore.rename[3]: 'nowhere/w' is no variable to restore; variables: a/w, b/w, c/w, d",
         "restore.rename[4]: 'x/.*' matches no name in the checkpoint; names: a/w, other, c/w, bb/w",
         "restore: variable 'b/w' gets no value from the checkpoint; did you mean 'bb/w'? names: a/w, other, c/w, bb/w; "
-        "add a rename rule, or add the variable to keep_initial",
+        "add a rename rule, or add it to keep_initial",
         "restore: variable 'c/w' has shape [2, 3], 'c/w' in the checkpoint has [3, 2]; make the network fit, "
         "give its rule a transform or on_shape_mismatch, or add 'c/w' to keep_initial",
-        "restore: variable 'd' gets no value from the checkpoint; names: a/w, other, c/w, bb/w; add a rename rule, or "
-        "add the variable to keep_initial",
+        "restore: variable 'd' gets no value from the checkpoint; add a rename rule, or add it to keep_initial",
     ]
 
 
@@ -181,8 +180,8 @@ def test_ema_works_on_a_file_of_averages_alone() -> None:
 
 def test_raw_values_are_missing_from_a_file_of_averages_alone() -> None:
     assert problems({"a/w": (2, 3)}, names(f"a/w{SHADOW}")) == [
-        f"restore: variable 'a/w' gets no value from the checkpoint; names: a/w{SHADOW}; add a rename rule, or add the "
-        "variable to keep_initial"
+        f"restore: variable 'a/w' gets no value from the checkpoint; names: a/w{SHADOW}; add a rename rule, or add it "
+        "to keep_initial"
     ]
 
 
