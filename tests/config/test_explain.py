@@ -54,8 +54,8 @@ ONE_PROBLEM = [
     ),
     (
         "restore.from_=x",
-        "restore.from_: unknown field; did you mean 'from'? allowed: from, weights, include, exclude, rename, optimizer, "
-        "keep_initial, sources",
+        "restore.from_: unknown field; did you mean 'from'? allowed: from, weights, include, exclude, rename, "
+        "optimizer, keep_initial, sources",
     ),
     (
         "network.layers.layer1.unitz=3",
