@@ -194,7 +194,7 @@ def _keep_evidence(
     if chosen.step == executor.step:
         values = executor.values(evaluator.names)
     else:
-        values = evaluation_values(config, spec, chosen.prefix)
+        values = evaluation_values(config, spec, chosen.prefix).values
         evaluator.load(values)
     with whole(folder.plots / "network.svg") as file:
         file.write_text(svg(spec, config.run.name), encoding="utf-8")
