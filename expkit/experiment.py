@@ -192,7 +192,7 @@ def _keep_evidence(
     """Keep the drawing of the network, and what pictures show of the checkpoint that is for export."""
     chosen = choose_checkpoint(config, folder, config.export.checkpoint)
     if chosen.step == executor.step:
-        values = executor.values(evaluator.names)
+        values: Mapping[str, np.ndarray] = executor.values(evaluator.names)
     else:
         values = evaluation_values(config, spec, chosen.prefix).values
         evaluator.load(values)
