@@ -67,8 +67,8 @@ class Launching:
             place = f"hydra.sweep.dir={quoted(sweep.path)}"
             if place not in self._settings.hydra.overrides.hydra:
                 self._settings.hydra.overrides.hydra.append(place)
-        # Outside of builtin_conf_behind: a launcher hands Hydra's registries on, which have to be as other processes know
-        # them; the loader has its search path, and the files were read once.
+        # Not within builtin_conf_behind: a launcher hands on the registries of Hydra, which other processes have to know;
+        # the loader has its search path, and the files were read once.
         configure_log(self._settings.hydra.hydra_logging, self._settings.hydra.verbose)
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=HydraContext(config_loader=self._loader, callbacks=Callbacks(self._settings)),
