@@ -94,12 +94,12 @@ def run_job(job: Job) -> Outcome:
         _say(job, f"error: {message}")
         return Outcome(1)
     finally:
-        if folder is not None:
-            folder.update(status=status, error=message)
-            if status != "KILLED" and job.config.tracking.plots:
-                _draw(folder, tracker)
+        if folder is not None and status != "KILLED" and job.config.tracking.plots:
+            _draw(folder, tracker)
         if tracker is not None:
             _finish(tracker, status, message)
+        if folder is not None:
+            folder.update(status=status, error=message)  # last: a run killed before this goes on, and finishes again
 
 
 class _Judged:

@@ -19,7 +19,7 @@ from rich.console import Console
 from expkit.cli.interruption import termination_raises
 from expkit.cli.recording import recorder_of_process
 from expkit.config.explain import explain
-from expkit.config.load import plain, said
+from expkit.config.load import compose_plain, plain, said
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, RunError, listed
 from expkit.registry import KindsOf, Section, kinds
@@ -149,12 +149,13 @@ def _asked(words: list[str], folders: Sequence[str]) -> _Asked:
     try:
         launching = Launching(words, folders)
     except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
-        check(Grid().checks(overrides))  # which tells it better where it is a run's configuration that is wrong
+        check(Grid().checks(overrides))  # which tells it better where a run's configuration is wrong
+        compose_plain([word for word in words if word.startswith("hydra")], folders)  # and this, where Hydra's own is
         raise ConfigError(Problem("command line", said(error))) from None
     sweeper = _sweeper(launching)
     jobs = check(sweeper.checks(overrides))
     if not jobs:
-        raise ConfigError(Problem("command line", "the sweep is empty: a key varies over no value; give it some"))
+        raise ConfigError(*(Problem(key, "varies over no value, so the sweep is empty; give it some") for key in keys))
     if any(job.config.run.resume is not None for job in jobs):
         raise ConfigError(Problem("run.resume", "a sweep goes on when its command is given again, without run.resume"))
     objective = objective_of(jobs[0].config, sweeper.objective, sweeper.mode)
@@ -187,7 +188,7 @@ def _folder(asked: _Asked, *, given: bool) -> SweepFolder:
     """
     runs = Path(asked.config.run.folder).resolve()
     same = None if given else find_sweep(runs, asked.key)
-    folder = same or SweepFolder(Path(asked.launching.settings.sweep.dir).resolve())
+    folder = same or SweepFolder(asked.launching.folder)
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.update()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.callbacks import Callbacks
@@ -18,10 +19,11 @@ from expkit.config.load import builtin_conf_behind, primary_conf, quoted, search
 from expkit.errors import ConfigError, Problem
 from expkit.sweeps.folder import Child, SweepFolder
 
-__all__ = ["Launching"]
+__all__ = ["Launching", "is_installed"]
 
-# The launchers that are packages of their own, by the module of their class, with expkit's extra.
-_EXTRAS = {"hydra_joblib_launcher": "joblib", "hydra_submitit_launcher": "submitit"}
+# The launchers that are packages of their own: by the names of their settings, here and there, the extra that has them.
+_EXTRAS = {"cores": "joblib", "joblib": "joblib", "slurm": "submitit", "slurm_local": "submitit"}
+_EXTRAS |= {"submitit_slurm": "submitit", "submitit_local": "submitit"}
 
 
 class Launching:
@@ -34,12 +36,17 @@ class Launching:
             HydraException: the words cannot be composed.
             ConfigError: the launcher is not installed.
         """
+        for word in words:
+            if word.startswith("hydra/launcher="):
+                _check_installed(word.partition("=")[2])  # before a file that is not there is missed
         setup_globals()
         with builtin_conf_behind():
             self._loader = ConfigLoaderImpl(create_config_search_path(str(primary_conf())))
             given = [*search_path(folders), *words]
             self._settings: DictConfig = self._loader.load_configuration("config", given, RunMode.MULTIRUN)
-        self._check_launcher()
+        self.folder = Path(self._settings.hydra.sweep.dir).resolve()
+        """Where Hydra's settings put the sweep."""
+        _check_installed(str(self.settings.runtime.choices["hydra/launcher"]))
 
     @property
     def settings(self) -> Any:
@@ -67,8 +74,7 @@ class Launching:
             place = f"hydra.sweep.dir={quoted(sweep.path)}"
             if place not in self._settings.hydra.overrides.hydra:
                 self._settings.hydra.overrides.hydra.append(place)
-        # Not within builtin_conf_behind: a launcher hands on the registries of Hydra, which other processes have to know;
-        # the loader has its search path, and the files were read once.
+        # Not within builtin_conf_behind: a launcher hands on Hydra's registries, which other processes have to know.
         configure_log(self._settings.hydra.hydra_logging, self._settings.hydra.verbose)
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=HydraContext(config_loader=self._loader, callbacks=Callbacks(self._settings)),
@@ -82,14 +88,21 @@ class Launching:
     def _target(self) -> str:
         return str(self._settings.hydra.launcher.get("_target_"))
 
-    def _check_launcher(self) -> None:
-        package = self._target.partition(".")[2].partition(".")[0]
-        if package in _EXTRAS and importlib.util.find_spec(f"hydra_plugins.{package}") is None:
-            extra = _EXTRAS[package]
-            raise ConfigError(
-                Problem(
-                    "hydra/launcher",
-                    f"needs {package.replace('_', '-')}, which is not installed; install it with "
-                    f"pip install 'expkit[{extra}]', or leave hydra/launcher out",
-                )
+
+def _check_installed(name: str) -> None:
+    package = f"hydra_{_EXTRAS.get(name)}_launcher"
+    if name in _EXTRAS and not is_installed(package):
+        raise ConfigError(
+            Problem(
+                "hydra/launcher",
+                f"'{name}' needs {package.replace('_', '-')}, which is not installed: "
+                f"pip install 'expkit[{_EXTRAS[name]}]'; without a launcher runs are made one after the other",
             )
+        )
+
+
+def is_installed(package: str) -> bool:
+    """Return whether a package of Hydra's plugins is there."""
+    return importlib.util.find_spec("hydra_plugins") is not None and (
+        importlib.util.find_spec(f"hydra_plugins.{package}") is not None
+    )
