@@ -171,8 +171,10 @@ def _sweeper(launching: Launching) -> Sweeper:
     """
     raw: Any = {"sweeper": OmegaConf.to_container(launching.settings.sweeper, resolve=True)}
     if "kind" not in raw["sweeper"]:
-        found = f"is none of expkit's; write hydra/sweeper=NAME; allowed: {listed(kinds('sweeper'))}"
-        raise ConfigError(Problem("hydra/sweeper", found))
+        allowed = listed(kinds("sweeper"))
+        raise ConfigError(
+            Problem("hydra/sweeper", f"is none of expkit's; write hydra/sweeper=NAME; allowed: {allowed}")
+        )
     try:
         return _HydraSettings.model_validate(raw).sweeper
     except ValidationError as error:
