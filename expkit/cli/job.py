@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from expkit.cli.show import Bar, summary
 from expkit.config.schema import Config
 from expkit.errors import ExpkitError
 from expkit.experiment import run_experiment
-from expkit.rundir import RunFolder
+from expkit.rundir import RunFolder, locked
 
 if TYPE_CHECKING:
     from expkit.tracking.mlflow import MlflowTracker, Status
@@ -65,8 +65,10 @@ def run_job(job: Job) -> Outcome:
     message: str | None = None
     folder: RunFolder | None = None
     tracker: MlflowTracker | None = None
+    held = ExitStack()
     try:
         with _termination_raises():
+            held.enter_context(locked(job.folder))
             folder = RunFolder.create(job.folder, job.config, job.overrides)
             folder.update(status="RUNNING")
             tracker = _tracker(job, folder)
@@ -95,6 +97,7 @@ def run_job(job: Job) -> Outcome:
             folder.update(status=status, error=message)
         if tracker is not None:
             tracker.finish(status, message)
+        held.close()
 
 
 def _tracker(job: Job, folder: RunFolder) -> MlflowTracker | None:
