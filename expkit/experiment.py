@@ -15,7 +15,10 @@ from expkit.checkpoints.restore import restore_from
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, Scaling, load_dataset
 from expkit.export.run import Frozen, choose_checkpoint, evaluation_values, freeze_run, open_store
+from expkit.network.drawing.svg import svg
 from expkit.network.spec import NetworkSpec
+from expkit.plots.evidence import evidence_of
+from expkit.plots.saving import whole
 from expkit.preflight import check
 from expkit.rundir import RunFolder
 from expkit.timing import timed
@@ -104,6 +107,7 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
     with timed("building the graphs"):
         training = train_graph(config, spec, dataset, choice.execution)
         judging, inference = evaluate_graph(config, spec, dataset), infer_graph(spec, dataset.scaling)
+    facts = {"execution": str(choice.execution), "execution.reason": choice.reason}
     with Executor(training) as executor, Evaluator(judging, config) as evaluator:
         with timed("giving variables their values"):
             own = loop.restore_newest(store, executor)
@@ -114,12 +118,15 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
                 if config.restore.from_ is not None:
                     restored = restore_from(config, spec)
                     executor.load(restored.values)
-                    _log.info("restored %d values from %s", len(restored.values), restored.prefix)
+                    folder.keep_receipt(restored.receipt)
+                    facts["restore.loaded"] = restored.plan.loaded
+                    files = ", ".join(restored.plan.files.values())
+                    _log.info("restored %s variables from %s", restored.plan.loaded, files)
         if tracker is not None:
             with timed("waiting for MLflow"):
                 tracker.begin()
             tracker.dataset(dataset)
-            tracker.tags({"execution": str(choice.execution), "execution.reason": choice.reason})
+            tracker.tags(facts)
         folder.drop_metrics_after(executor.step)
         with timed("training"):
             state = TrainingState.of(own.state if own is not None else {})
@@ -134,6 +141,9 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
         with timed("testing"):
             test = loop.evaluate(executor, evaluator, dataset, "test")
         record(executor.step, test)
+        if config.tracking.plots:
+            with timed("gathering what pictures show"):
+                _keep_evidence(config, spec, dataset, folder, executor, evaluator)
     frozen = None
     if config.export.enabled:
         with timed("freezing"):
@@ -158,13 +168,18 @@ def evaluate_run(folder: RunFolder, checkpoint: Literal["latest", "best"] = "lat
     dataset = load_dataset(config, spec)
     built = evaluate_graph(config, spec, dataset)
     with Evaluator(built, config) as evaluator:
-        evaluator.load(evaluation_values(config, spec, chosen.prefix))
+        restored = evaluation_values(config, spec, chosen.prefix)
+        evaluator.load(restored.values)
         metrics = {
             f"{part}/{name}": value
             for part in dataset.parts
             if part != "train"
             for name, value in evaluator.evaluate(dataset.parts[part]).items()
         }
+    try:
+        folder.keep_receipt(restored.receipt, of="evaluate")
+    except OSError as error:
+        _log.warning("no receipt is written into %s: %s", folder.path, error.strerror)
     return chosen.step, metrics
 
 
@@ -175,6 +190,21 @@ def _execution(config: Config, spec: NetworkSpec, dataset: Dataset, folder: RunF
     folder.update(execution=choice.as_dict())
     _log.info("%s: %s", choice.execution, choice.reason)
     return choice
+
+
+def _keep_evidence(
+    config: Config, spec: NetworkSpec, dataset: Dataset, folder: RunFolder, executor: Executor, evaluator: Evaluator
+) -> None:
+    """Keep the drawing of the network, and what pictures show of the checkpoint that is for export."""
+    chosen = choose_checkpoint(config, folder, config.export.checkpoint)
+    if chosen.step == executor.step:
+        values: Mapping[str, np.ndarray] = executor.values(evaluator.names)
+    else:
+        values = evaluation_values(config, spec, chosen.prefix).values
+        evaluator.load(values)
+    with whole(folder.plots / "network.svg") as file:
+        file.write_text(svg(spec, config.run.name), encoding="utf-8")
+    evidence_of(config, spec, dataset, evaluator.outputs, values, chosen.step).save(folder.evidence_file)
 
 
 def _save_scaling(folder: RunFolder, scaling: Mapping[str, Scaling]) -> None:
@@ -194,6 +224,8 @@ def _kept_files(folder: RunFolder) -> list[Path]:
         "scaling.npz",
         "frozen.pb",
         "frozen.parity.json",
+        "restore.json",
+        "frozen.restore.json",
     )
     kept = [folder.path / name for name in names if (folder.path / name).is_file()]
     return [*kept, *sorted(folder.plugins.glob("*.py"))]

@@ -76,6 +76,16 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def plots(self) -> Path:
+        """Folder of the pictures."""
+        return self.path / "plots"
+
+    @property
+    def evidence_file(self) -> Path:
+        """What the pictures show besides metrics."""
+        return self.plots / "evidence.npz"
+
+    @property
     def scaling_file(self) -> Path:
         """Means and spreads of standardized inputs."""
         return self.path / "scaling.npz"
@@ -90,6 +100,14 @@ class RunFolder:
     def update(self, **values: Any) -> None:
         """Change what ``run.json`` holds."""
         _write(self.path / "run.json", json.dumps({**self.state(), **values}, indent=2) + "\n")
+
+    def keep_receipt(self, receipt: str, of: str = "") -> None:
+        """Write what a restore gave to which variable: ``restore.json``, or a verb's own ``VERB.restore.json``.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        _write(self.path / (f"{of}.restore.json" if of else "restore.json"), receipt)
 
     def config(self) -> Config:
         """Return the configuration of the run."""

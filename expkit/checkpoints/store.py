@@ -15,13 +15,12 @@ from typing import Any, Literal
 from expkit.checkpoints.record import Damage, check_contents, read_record, write_record
 from expkit.errors import CheckpointError, Problem, reason
 
-__all__ = ["Checkpoint", "CheckpointStore", "find_prefix"]
+__all__ = ["Checkpoint", "CheckpointStore"]
 
 _log = logging.getLogger(__name__)
 
 _FOLDER = re.compile(r"step-(\d{8,})\Z")
 _POINTER = ".checkpoint.partial"
-_LATEST_LINE = re.compile(r'^model_checkpoint_path: "(.*)"', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -219,30 +218,3 @@ def _force_to_disk(path: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
-
-
-def find_prefix(source: str, at: str) -> Path:
-    """Return the checkpoint prefix that a user means: a prefix, a folder with a ``checkpoint`` file, or a run folder.
-
-    Raises:
-        CheckpointError: there is no checkpoint.
-    """
-    path = Path(source).expanduser()
-    if path.with_name(path.name + ".index").is_file():
-        return path
-    for folder in (path, path / "checkpoints"):
-        pointer = folder / "checkpoint"
-        if pointer.is_file() and (match := _LATEST_LINE.search(pointer.read_text(errors="replace"))):
-            prefix = folder / match[1]
-            if prefix.with_name(prefix.name + ".index").is_file():
-                return prefix
-            raise CheckpointError.at(at, f"{pointer} names {match[1]}, whose .index file is missing")
-        found = sorted(folder.glob("*.index"))
-        if len(found) == 1:
-            return found[0].with_suffix("")
-        if found:
-            names = ", ".join(file.stem for file in found)
-            raise CheckpointError.at(at, f"several checkpoints in {folder}; give one as a prefix: {names}")
-    raise CheckpointError.at(
-        at, f"no checkpoint at {source}; allowed: a prefix (FILE of FILE.index), a folder of checkpoints, a run folder"
-    )
