@@ -83,31 +83,36 @@ def end(child: int) -> None:
         sys.exit(f"a run ended with {code}")
 
 
-def partial(run: Path) -> set[str]:
-    """Return what there is of checkpoints that are being written."""
+def partial(run: Path) -> set[tuple[str, int]]:
+    """Return the checkpoints that are being written: name and number of their folders."""
     folder = run / "checkpoints"
-    return (
-        {name for name in os.listdir(folder) if name.startswith(".step-") and name.endswith(".partial")}
-        if folder.is_dir()
-        else set()
-    )
+    if not folder.is_dir():
+        return set()
+    with os.scandir(folder) as found:
+        return {
+            (item.name, item.inode())
+            for item in found
+            if item.name.startswith(".step-") and item.name.endswith(".partial")
+        }
 
 
-def kill(child: int, run: Path, draw: random.Random) -> bool:
-    """Kill a process at a random moment; return whether it was inside a save."""
+def kill(experiment: Config, run: Path, output: Path, draw: random.Random) -> bool:
+    """Start a process and kill it at a random moment; return whether it was inside a save of its own."""
+    left = partial(run)
+    child = begin(experiment, run, output)
     if draw.random() < 0.5:
         time.sleep(draw.uniform(0, 0.8))
     else:
-        seen: set[str] = partial(run)
-        known, wanted = len(seen), draw.randint(1, 3)
-        while len(seen) - known < wanted:
-            seen |= partial(run)
+        seen: set[tuple[str, int]] = set()
+        wanted = draw.randint(1, 2)
+        while len(seen) < wanted:
+            seen |= partial(run) - left
             time.sleep(0.001)
         time.sleep(draw.uniform(0, 0.02))
     os.kill(child, signal.SIGKILL)
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != -signal.SIGKILL:
         sys.exit("a run ended before it was killed")
-    return any(os.listdir(run / "checkpoints" / name) for name in partial(run))
+    return bool(partial(run) - left)
 
 
 def main() -> None:
@@ -118,7 +123,7 @@ def main() -> None:
     tf.tensorflow_version()
     gc.freeze()
     draw = random.Random(seed)
-    inside = sum(kill(begin(experiment, run, output), run, draw) for _ in range(kills))
+    inside = sum(kill(experiment, run, output, draw) for _ in range(kills))
     reached = max((int(item.name[5:]) for item in (run / "checkpoints").glob("step-*")), default=0)
     steps = reached + FEW_STEPS
     whole = begin(config(folder, steps=steps, save_every_steps=steps, keep_last=1), unbroken, output)
