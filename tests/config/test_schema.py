@@ -10,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from expkit.config.schema import Config, NetworkConfig, RenameRule, RestoreConfig, SplitConfig, TrackingConfig, models
 from expkit.data.tfrecord import Feature
-from expkit.training.state import NanConfig
 from expkit.registry import Section, field_docs
+from expkit.training.state import NanConfig
 
 
 def problem_of(model: type[BaseModel], raw: dict[str, Any]) -> str:
