@@ -19,6 +19,7 @@ VERBS = {
     "check": "expkit.cli.lock",
     "schema": "expkit.cli.schema",
     "import-graph": "expkit.cli.import_graph",
+    "checkpoint": "expkit.cli.checkpoint",
     "evaluate": "expkit.cli.runs",
     "freeze": "expkit.cli.runs",
     "predict": "expkit.cli.frozen",
@@ -35,6 +36,7 @@ Declarative experiments for TensorFlow graphs with named variables.
   expkit check [OVERRIDES]          fail where an edit would orphan checkpoints
   expkit schema [FILE]              write JSON Schema of the configuration, for editors
   expkit import-graph SOURCE        draft a network's YAML from a checkpoint, a .meta or a .pb file
+  expkit checkpoint ACT SOURCE      list, show, compare, rename, cut, average checkpoints
   expkit evaluate RUN               judge a run's checkpoint, raw and averaged
   expkit freeze RUN                 write a run's frozen graph, proven equal
   expkit predict FILE_OR_RUN NPZ    compute outputs with a frozen graph
