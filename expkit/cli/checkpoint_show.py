@@ -200,7 +200,7 @@ def _bar_chart(item: Stats, width: int = 50) -> list[str]:
     for start, count in zip(starts, pairs, strict=True):
         eighths = math.ceil(count / most * width * 8)
         bar = _BARS[8] * (eighths // 8) + (_BARS[eighths % 8] if eighths % 8 else "")
-        lines.append(f"{start.rjust(max(map(len, starts)))} {bar} {count:,}")
+        lines.append(" ".join(part for part in (start.rjust(max(map(len, starts))), bar, f"{count:,}") if part))
     return lines
 
 
