@@ -20,6 +20,7 @@ VERBS = {
     "restore-plan": "expkit.cli.restore_plan",
     "schema": "expkit.cli.schema",
     "import-graph": "expkit.cli.import_graph",
+    "checkpoint": "expkit.cli.checkpoint",
     "evaluate": "expkit.cli.runs",
     "freeze": "expkit.cli.runs",
     "predict": "expkit.cli.frozen",
@@ -38,6 +39,7 @@ Declarative experiments for TensorFlow graphs with named variables.
   expkit restore-plan [OVERRIDES]   show what a restore will do, before anything is loaded
   expkit schema [FILE]              write JSON Schema of the configuration, for editors
   expkit import-graph SOURCE        draft a network's YAML from a checkpoint, a .meta or a .pb file
+  expkit checkpoint ACT SOURCE      list, show, compare, rename, cut, average checkpoints
   expkit evaluate RUN               judge a run's checkpoint, raw and averaged
   expkit freeze RUN                 write a run's frozen graph, proven equal
   expkit predict FILE_OR_RUN NPZ    compute outputs with a frozen graph
