@@ -166,7 +166,7 @@ def test_the_verb_prints_the_table_and_says_where_the_page_is(sweep: Finished) -
     done = call("report", sweep.folder, cwd=sweep.cwd)
     assert (done.code, done.err) == (0, "")
     assert "units" in done.out
-    assert re.search(r"^failed units=16, learning_rate=1e30: train: the loss became", done.out, re.MULTILINE)
+    assert re.search(r"^failed units=16, learning_rate=1e\+?30: train: the loss became", done.out, re.MULTILINE)
     assert f"wrote {sweep.folder / 'report' / 'report.html'} and 5 files beside it" in done.out
     worst = call("report", sweep.folder, "--metric", "valid/loss", "--mode", "max", cwd=sweep.cwd)
     assert worst.code == 0
