@@ -60,7 +60,7 @@ ROOMS = (
         "checkpoints",
         "data.dataset",
     ),
-    ("data.pipeline", "data.stream", "plots"),
+    ("data.pipeline", "data.stream", "plots", "report"),
     ("training.step",),
     ("training.graphs",),
     ("training.executor", "checkpoints.restore"),
