@@ -62,6 +62,7 @@ class Sides:
     def __init__(self, old: Sequence[Layer], new: Sequence[Layer]) -> None:
         self._old, self._new = weights_of(old), weights_of(new)
         self._olds, self._news = _by_labels(old), _by_labels(new)
+        self._homeless = [layer for layer in old if layer.labels not in self._news]
         self._words: dict[str, Counter[str]] = defaultdict(Counter)
         self._scopes: dict[tuple[str, ...], Counter[tuple[str, ...]]] = defaultdict(Counter)
         self._origins: dict[tuple[str, ...], Counter[tuple[str, ...]]] = defaultdict(Counter)
@@ -73,9 +74,8 @@ class Sides:
         self._in_old, self._in_new = _by_scope(old), _by_scope(new)
         makes = {layer.signature: layer for layer in (*old, *new)}
         olds, news = ({layer.signature for layer in layers} for layers in (old, new))
-        fits = [(a, b) for a in olds for b in news if self.overlap(makes[a], makes[b])]
-        fitting = {make for pair in fits for make in pair}
-        self._fitting = {layer for layer in (*old, *new) if layer.signature in fitting}
+        self._best_old = {a: max((self.overlap(makes[a], makes[b]) for b in news), default=0.0) for a in olds}
+        self._best_new = {b: max((self.overlap(makes[a], makes[b]) for a in olds), default=0.0) for b in news}
 
     def overlap(self, one: Layer, other: Layer) -> float:
         """Return the share of variables that both layers have, of one make; 0 where one differs."""
@@ -85,6 +85,11 @@ class Sides:
             same = all(one.made[role] == other.made[role] for role in common)
             self._overlaps[key] = len(common) / len({*one.made, *other.made}) if same else 0.0
         return self._overlaps[key]
+
+    def better(self, one: Layer, other: Layer) -> bool:
+        """Return whether both layers have more in common with another."""
+        overlap = self.overlap(one, other)
+        return overlap < self._best_old[one.signature] and overlap < self._best_new[other.signature]
 
     def learn(self, pairs: Sequence[tuple[Layer, Layer]]) -> None:
         """Take pairs as certain: their words and scopes speak for others."""
@@ -106,11 +111,14 @@ class Sides:
         numbering = self._numbering(one.labels, other.labels)
         return numbering.offset is not None and not any(numbering.offset) and self.holds(one, other)
 
-    def holds(self, one: Layer, other: Layer) -> bool:
+    def holds(self, one: Layer, other: Layer, *, swapped: bool = False) -> bool:
         """Return whether the scopes that would become one hold the same, as far as their names tell.
 
-        Where words were replaced, put in or left out that no certain pair explains, at least two layers must agree.
+        Where words were replaced, put in or left out that no certain pair explains, at least two layers must agree. A
+        word that both sides have is not replaced by another, but where two are known to have been ``swapped``.
         """
+        if self.better(one, other):
+            return False
         alignment = self.align(one.labels, other.labels)
         agreed, above = 0, (-1, -1)
         pairs = [(i, j) for i, j in alignment.pairs if i < len(one.path) - 1 or j < len(other.path) - 1]
@@ -121,6 +129,8 @@ class Sides:
             if different > _DOUBT * (same + different) and not joined:
                 return False
             unlike = self._alike(one.labels[i], other.labels[j]) < _ALIKE
+            if unlike and not joined and not swapped and self._kept(one.labels[i], other.labels[j]):
+                return False
             if unlike or (i, j) != (above[0] + 1, above[1] + 1):
                 agreed = 0
             agreed = max(agreed, 2 if joined else same)
@@ -189,15 +199,22 @@ class Sides:
             *((len(one) - i, len(other) - i) for i in range(end, 0, -1)),
         ]
         matched = sum(
-            min(self._old[one[i]], self._new[other[j]]) * self._alike(one[i], other[j]) for i, j in places
+            (self._old[one[i]] + self._new[other[j]]) / 2 * self._alike(one[i], other[j]) for i, j in places
         )
         total = max(sum(self._old[label] for label in one), sum(self._new[label] for label in other))
         lost = sum(self._old[label] for label in one) + sum(self._new[label] for label in other) - 2 * matched
+        lost += sum(
+            self._kept(one[i], other[j]) for i, j in places if self._alike(one[i], other[j]) < _ALIKE
+        )
         return Alignment(matched - 0.25 * lost, matched / total if total else 0.0, matched, tuple(places))
 
     def _worth(self, one: str, other: str) -> float:
         alike, a, b = self._alike(one, other), self._old[one], self._new[other]
-        return alike * (min(a, b) + _STEP) - 0.5 * (1 - alike) * (a + b) + _STEP / 2
+        return alike * ((a + b) / 2 + _STEP) - 0.5 * (1 - alike) * (a + b) + _STEP / 2
+
+    def _kept(self, one: str, other: str) -> bool:
+        """Return whether a word that would be replaced, or take its place, is on both sides."""
+        return one in self._new or other in self._old
 
     def _numbering(self, one: tuple[str, ...], other: tuple[str, ...]) -> _Numbering:
         key = (one, other)
@@ -226,7 +243,8 @@ class Sides:
             return _Numbering(whole[0], kinds if len(here) > 1 else 0)
         clear = [offset for offset in hits if not clashes[offset]]
         others = max((hits[offset] - clashes[offset] for offset in hits if offset != none), default=0)
-        if min(here) == min(there) and hits[none] - clashes[none] >= max(others, 1):
+        same = min(here) == min(there) and hits[none] - clashes[none] >= max(others, 1)
+        if same and not any(self._claimed(layer) for number, layer in there.items() if number not in here):
             return _Numbering(none, 0)
         if len(clear) == 1 and hits[clear[0]] > 1 and hits[clear[0]] == max(hits.values()):
             reached = (layer for a, layer in here.items() if tuple(x + d for x, d in zip(a, clear[0], strict=True)) in there)
@@ -262,9 +280,9 @@ class Sides:
                 labels = tuple(bare(self._learned.get(label, label)) for label in layer.labels[len(before) :])
                 for its in there.get(labels, ()):
                     if self._at(layer, len(before), its, len(after)):
-                        fits = self.overlap(layer, its) > 0
-                        same += fits
-                        different += not fits and layer in self._fitting and its in self._fitting
+                        better = self.better(layer, its)
+                        same += not better and self.overlap(layer, its) > 0
+                        different += better
             self._agreements[key] = same, different
         return self._agreements[key]
 
@@ -277,6 +295,10 @@ class Sides:
         offset = self._numbering(one.labels, other.labels).offset
         offset = offset[-len(a) :] if offset and len(offset) >= len(a) else (0,) * len(a)
         return [x + d for x, d in zip(a, offset, strict=True)] == b
+
+    def _claimed(self, layer: Layer) -> bool:
+        """Return whether an old layer that none of the new ones is named like could be this one."""
+        return any(self.overlap(its, layer) > 0 for its in self._homeless)
 
     def _inside(self, one: Layer, other: Layer) -> int:
         says = {_says(self._scopes, one.path, other.path), _says(self._origins, other.path, one.path)}

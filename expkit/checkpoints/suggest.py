@@ -182,15 +182,18 @@ def _clear(olds: list[Layer], news: list[Layer], sides: Sides, owners: _Owners) 
         for one, other in fits
         if len(best[id(one)]) == len(best[id(other)]) == 1 and one.path != other.path
     }
-    return [
-        pair
-        for pair, fit in fits.items()
-        if _leads(pair, best)
-        and min(fit.numbers, fit.inside) >= 0
-        and (fit.known or (pair[1].path, pair[0].path) in sole)
-        and owners.agree(pair)
-        and sides.holds(*pair)
-    ]
+    found = []
+    for (one, other), fit in fits.items():
+        swapped = (other.path, one.path) in sole
+        if (
+            _leads((one, other), best)
+            and min(fit.numbers, fit.inside) >= 0
+            and (fit.known or swapped)
+            and owners.agree((one, other))
+            and sides.holds(one, other, swapped=swapped)
+        ):
+            found.append((one, other))
+    return found
 
 
 def _leads(pair: Pair, best: Mapping[int, Sequence[tuple[float, Layer]]]) -> bool:
