@@ -34,7 +34,7 @@ __all__ = [
     "said_at",
 ]
 
-MOST_EXPLAINED = 50
+MOST_EXPLAINED = 20
 """How many mistakes of one kind are told with what was allowed: both may be as many as a network has layers."""
 MOST_TOLD = 100
 """How many mistakes are told at once."""

@@ -16,7 +16,10 @@ from expkit.checkpoints.store import Checkpoint
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, Scaling, load_dataset
 from expkit.export.run import Frozen, choose_checkpoint, evaluation_values, freeze_run, open_store
+from expkit.network.drawing.svg import svg
 from expkit.network.spec import NetworkSpec
+from expkit.plots.evidence import evidence_of
+from expkit.plots.saving import whole
 from expkit.preflight import check
 from expkit.rundir import RunFolder
 from expkit.timing import timed
@@ -128,6 +131,9 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
         with timed("testing"):
             test = loop.evaluate(executor, evaluator, dataset, "test")
         record(executor.step, test)
+        if config.tracking.plots:
+            with timed("gathering what pictures show"):
+                _keep_evidence(config, spec, dataset, folder, executor, evaluator)
     frozen = None
     if config.export.enabled:
         with timed("freezing"):
@@ -169,6 +175,21 @@ def _execution(config: Config, spec: NetworkSpec, dataset: Dataset, folder: RunF
     folder.update(execution=choice.as_dict())
     _log.info("%s: %s", choice.execution, choice.reason)
     return choice
+
+
+def _keep_evidence(
+    config: Config, spec: NetworkSpec, dataset: Dataset, folder: RunFolder, executor: Executor, evaluator: Evaluator
+) -> None:
+    """Keep the drawing of the network, and what pictures show of the checkpoint that is for export."""
+    chosen = choose_checkpoint(config, folder, config.export.checkpoint)
+    if chosen.step == executor.step:
+        values = executor.values(evaluator.names)
+    else:
+        values = evaluation_values(config, spec, chosen.prefix)
+        evaluator.load(values)
+    with whole(folder.plots / "network.svg") as file:
+        file.write_text(svg(spec, config.run.name), encoding="utf-8")
+    evidence_of(config, spec, dataset, evaluator.outputs, values, chosen.step).save(folder.evidence_file)
 
 
 def _window(own: Checkpoint | None) -> dict[str, dict[str, np.ndarray]]:

@@ -77,6 +77,16 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def plots(self) -> Path:
+        """Folder of the pictures."""
+        return self.path / "plots"
+
+    @property
+    def evidence_file(self) -> Path:
+        """What the pictures show besides metrics."""
+        return self.plots / "evidence.npz"
+
+    @property
     def scaling_file(self) -> Path:
         """Means and spreads of standardized inputs."""
         return self.path / "scaling.npz"

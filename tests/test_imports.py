@@ -17,6 +17,7 @@ ALLOWED = {
     "mlflow": ("tracking/",),
     "hydra": ("config/", "cli/", "tracking/"),
     "omegaconf": ("config/", "cli/", "tracking/"),
+    "matplotlib": ("plots/",),
 }
 
 
@@ -59,7 +60,7 @@ ROOMS = (
         "checkpoints",
         "data.dataset",
     ),
-    ("data.pipeline", "data.stream"),
+    ("data.pipeline", "data.stream", "plots"),
     ("training.step",),
     ("training.graphs",),
     ("training.executor", "checkpoints.restore"),

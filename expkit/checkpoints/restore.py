@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from expkit import tf1 as tf
+from expkit.checkpoints.reader import Source, open_source
 from expkit.checkpoints.rename import Plan, restore_plan
-from expkit.checkpoints.store import find_prefix
 from expkit.config.schema import Config
-from expkit.errors import CheckpointError, Problem, reason
+from expkit.errors import CheckpointError, Problem
 from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
 from expkit.training.ema import averaged_names
@@ -42,23 +40,22 @@ def restore_from(config: Config, spec: NetworkSpec) -> Restored:
     """
     asked = config.restore
     assert asked.from_ is not None, "called only when there is something to restore"
-    prefix = find_prefix(asked.from_, "restore.from")
     averages = averaged_names(config.ema, spec)
-    with _reader(prefix, "restore.from") as reader:
-        plan = restore_plan(
-            {name: variable.shape for name, variable in spec.variables.items()},
-            _shapes(reader),
-            weights=asked.weights,
-            averaged=averages or spec.trainable,
-            shadows=averages if asked.weights == "raw" else (),
-            rename=asked.rename,
-            keep_initial=asked.keep_initial,
-        )
-        values = _read(reader, plan, spec, "restore")
+    source = open_source(asked.from_, "restore.from")
+    plan = restore_plan(
+        {name: variable.shape for name, variable in spec.variables.items()},
+        source.shapes,
+        weights=asked.weights,
+        averaged=averages or spec.trainable,
+        shadows=averages if asked.weights == "raw" else (),
+        rename=asked.rename,
+        keep_initial=asked.keep_initial,
+    )
+    values = _read(source, plan, spec, "restore")
     for name in averages:
         if name in values:
             values.setdefault(shadow_name(name), values[name])
-    return Restored(prefix, plan, values)
+    return Restored(source.path, plan, values)
 
 
 def read_values(
@@ -69,47 +66,30 @@ def read_values(
     Raises:
         CheckpointError: the checkpoint is missing, damaged or does not fit.
     """
-    with _reader(prefix, str(prefix)) as reader:
-        plan = restore_plan(
-            {name: variable.shape for name, variable in spec.variables.items()},
-            _shapes(reader),
-            weights=weights,
-            averaged=averaged,
-            at=str(prefix),
-        )
-        return _read(reader, plan, spec, str(prefix))
+    source = open_source(prefix, str(prefix))
+    plan = restore_plan(
+        {name: variable.shape for name, variable in spec.variables.items()},
+        source.shapes,
+        weights=weights,
+        averaged=averaged,
+        at=str(prefix),
+    )
+    return _read(source, plan, spec, str(prefix))
 
 
-@contextmanager
-def _reader(prefix: Path, at: str) -> Iterator[Any]:
-    if not prefix.with_name(prefix.name + ".index").is_file():
-        raise CheckpointError.at(at, f"no checkpoint {prefix} (its .index file is missing)")
-    try:
-        yield tf.train.load_checkpoint(str(prefix))
-    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:  # IndexError: TensorFlow's OutOfRange
-        raise CheckpointError.at(
-            at, f"{prefix} is damaged or incomplete: {reason(error)}; use another checkpoint"
-        ) from None
-
-
-def _shapes(reader: Any) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(shape) for name, shape in sorted(reader.get_variable_to_shape_map().items())}
-
-
-def _read(reader: Any, plan: Plan, spec: NetworkSpec, at: str) -> dict[str, np.ndarray]:
+def _read(source: Source, plan: Plan, spec: NetworkSpec, at: str) -> dict[str, np.ndarray]:
     dtypes = {name: variable.dtype for name, variable in spec.variables.items()}
     dtypes |= {shadow_name(name): dtype for name, dtype in dtypes.items()}
-    stored = {name: dtype.name for name, dtype in reader.get_variable_to_dtype_map().items()}
     problems = [
         Problem(
             at,
             f"variable '{pair.variable}' is {dtypes[pair.variable]}, '{pair.source}' in the checkpoint is "
-            f"{stored[pair.source]}; add '{pair.variable}' to keep_initial",
+            f"{source.dtypes[pair.source]}; add '{pair.variable}' to keep_initial",
         )
         for pair in plan.pairs
-        if stored[pair.source] != dtypes[pair.variable]
+        if source.dtypes[pair.source] != dtypes[pair.variable]
     ]
     if problems:
         raise CheckpointError(*problems)
-    tensors = {source: reader.get_tensor(source) for source in dict.fromkeys(pair.source for pair in plan.pairs)}
+    tensors = {name: source.read(name) for name in dict.fromkeys(pair.source for pair in plan.pairs)}
     return {pair.variable: tensors[pair.source] for pair in plan.pairs}

@@ -14,10 +14,9 @@ from typing import Any, Literal
 
 from expkit.errors import CheckpointError, reason
 
-__all__ = ["Checkpoint", "CheckpointStore", "find_prefix"]
+__all__ = ["Checkpoint", "CheckpointStore"]
 
 _FOLDER = re.compile(r"step-(\d{8,})\Z")
-_LATEST_LINE = re.compile(r'^model_checkpoint_path: "(.*)"', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -130,30 +129,3 @@ class CheckpointStore:
         for checkpoint in self.all():
             if checkpoint not in kept:
                 shutil.rmtree(checkpoint.prefix.parent, ignore_errors=True)
-
-
-def find_prefix(source: str, at: str) -> Path:
-    """Return the checkpoint prefix that a user means: a prefix, a folder with a ``checkpoint`` file, or a run folder.
-
-    Raises:
-        CheckpointError: there is no checkpoint.
-    """
-    path = Path(source).expanduser()
-    if path.with_name(path.name + ".index").is_file():
-        return path
-    for folder in (path, path / "checkpoints"):
-        pointer = folder / "checkpoint"
-        if pointer.is_file() and (match := _LATEST_LINE.search(pointer.read_text(errors="replace"))):
-            prefix = folder / match[1]
-            if prefix.with_name(prefix.name + ".index").is_file():
-                return prefix
-            raise CheckpointError.at(at, f"{pointer} names {match[1]}, whose .index file is missing")
-        found = sorted(folder.glob("*.index"))
-        if len(found) == 1:
-            return found[0].with_suffix("")
-        if found:
-            names = ", ".join(file.stem for file in found)
-            raise CheckpointError.at(at, f"several checkpoints in {folder}; give one as a prefix: {names}")
-    raise CheckpointError.at(
-        at, f"no checkpoint at {source}; allowed: a prefix (FILE of FILE.index), a folder of checkpoints, a run folder"
-    )

@@ -93,8 +93,23 @@ def run_job(job: Job) -> Outcome:
     finally:
         if folder is not None:
             folder.update(status=status, error=message)
+            if status != "KILLED" and job.config.tracking.plots:
+                _draw(folder, tracker)
         if tracker is not None:
             tracker.finish(status, message)
+
+
+def _draw(folder: RunFolder, tracker: MlflowTracker | None) -> None:
+    """Draw the run's pictures; what goes wrong there is no failure of the run."""
+    from expkit.plots.run import draw_run
+
+    try:
+        drawn = draw_run(folder.path)
+    except Exception:
+        _log.exception("the run's pictures could not be drawn")
+        return
+    if drawn and tracker is not None:
+        tracker.artifacts([folder.plots])
 
 
 def _tracker(job: Job, folder: RunFolder) -> MlflowTracker | None:

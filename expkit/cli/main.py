@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     2 a mistake to mend, 130 and 143 interrupted.
     """
     sys.setrecursionlimit(10_000)  # scopes in scopes take the libraries that read YAML more than 1,000 calls
-    gc.set_threshold(100_000)  # start-up makes many objects and hardly any garbage: a tenth of its time
+    gc.set_threshold(1_000_000)  # start-up makes many objects and hardly any garbage: a tenth of its time
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         sys.exit(_run(words))

@@ -229,6 +229,8 @@ class TrackingConfig(Section):
     """Tracking store; ``null`` for a SQLite store in the run folder's parent."""
     experiment: str = Field(default="expkit", min_length=1)
     """Name of the MLflow experiment."""
+    plots: bool = True
+    """Whether the run ends with pictures: curves, confusion matrix, worst mistakes, weights, network."""
 
 
 class Config(Section):

@@ -1,16 +1,17 @@
-"""Checkpoints on disk: complete or absent, the last and the best kept, found by every name a user may give."""
+"""Checkpoints on disk: complete or absent, the last and the best kept."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 
-from experiments import assert_same, checkpoint_values, write_checkpoint
+from experiments import checkpoint_values, write_checkpoint
 from expkit import tf1 as tf
-from expkit.checkpoints.store import Checkpoint, CheckpointStore, find_prefix
+from expkit.checkpoints.find import find
+from expkit.checkpoints.store import Checkpoint, CheckpointStore
 from expkit.errors import CheckpointError
 
 
@@ -133,7 +134,7 @@ def test_a_save_that_fails_leaves_the_earlier_whole_and_nothing_half(tmp_path: P
     )
     assert steps(kept) == [1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "step-00000001"]
-    assert checkpoint_values(find_prefix(str(tmp_path), "restore.from")) == {"v": 1.0}
+    assert checkpoint_values(find(str(tmp_path), "restore.from").path) == {"v": 1.0}
 
 
 def test_a_fault_of_the_program_is_not_dressed_as_a_full_disk(tmp_path: Path) -> None:
@@ -174,77 +175,3 @@ def test_a_damaged_record_of_a_checkpoint_is_named(tmp_path: Path, content: str)
     assert str(caught.value) == (
         f"{record}: damaged; delete the folder {record.parent} to go on from the checkpoint before it"
     )
-
-
-@pytest.fixture
-def saved(tmp_path: Path) -> Path:
-    """Return a run folder with two checkpoints."""
-    kept = store(tmp_path / "run/checkpoints")
-    save(kept, 1)
-    save(kept, 2)
-    return tmp_path / "run"
-
-
-@pytest.mark.parametrize(
-    ("source", "prefix"),
-    [
-        ("", "checkpoints/step-00000002/model"),
-        ("checkpoints", "checkpoints/step-00000002/model"),
-        ("checkpoints/step-00000001", "checkpoints/step-00000001/model"),
-        ("checkpoints/step-00000001/model", "checkpoints/step-00000001/model"),
-    ],
-    ids=["run folder", "folder with a pointer", "folder of one checkpoint", "prefix"],
-)
-def test_a_checkpoint_is_found_by(saved: Path, source: str, prefix: str) -> None:
-    assert find_prefix(str(saved / source), "restore.from") == saved / prefix
-
-
-def test_checkpoints_of_a_plain_saver_are_found(tmp_path: Path) -> None:
-    with tf.Graph().as_default(), tf.Session() as session:
-        tf.get_variable("v", initializer=3.0)
-        session.run(tf.global_variables_initializer())
-        for step in (10, 20):
-            tf.train.Saver().save(session, str(tmp_path / "model.ckpt"), global_step=step)
-    assert find_prefix(str(tmp_path), "restore.from") == tmp_path / "model.ckpt-20"
-    assert find_prefix(str(tmp_path / "model.ckpt-10"), "restore.from") == tmp_path / "model.ckpt-10"
-
-
-def test_a_home_folder_is_written_with_a_tilde(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(saved.parent))
-    assert find_prefix("~/run", "restore.from") == saved / "checkpoints/step-00000002/model"
-
-
-def said(source: Path) -> str:
-    with pytest.raises(CheckpointError) as caught:
-        find_prefix(str(source), "restore.from")
-    return str(caught.value)
-
-
-def test_what_is_no_checkpoint_is_told_what_would_be(tmp_path: Path) -> None:
-    for source in (tmp_path, tmp_path / "absent"):
-        assert said(source) == (
-            f"restore.from: no checkpoint at {source}; allowed: a prefix (FILE of FILE.index), a folder of "
-            "checkpoints, a run folder"
-        )
-
-
-def test_several_checkpoints_without_a_pointer_are_listed(tmp_path: Path) -> None:
-    for name in ("model-1", "model-2"):
-        write_checkpoint(tmp_path / name, {"v": 1.0})
-    assert said(tmp_path) == (
-        f"restore.from: several checkpoints in {tmp_path}; give one as a prefix: model-1, model-2"
-    )
-
-
-def test_a_pointer_to_nothing_names_what_is_missing(saved: Path) -> None:
-    (saved / "checkpoints/step-00000002/model.index").unlink()
-    assert said(saved) == (
-        f"restore.from: {saved}/checkpoints/checkpoint names step-00000002/model, whose .index file is missing"
-    )
-
-
-def test_a_copy_of_a_run_elsewhere_still_knows_its_latest_checkpoint(saved: Path) -> None:
-    moved = saved.rename(saved.with_name("moved"))
-    values: Any = checkpoint_values(find_prefix(str(moved), "restore.from"))
-    assert_same(values, {"v": values["v"]})
-    assert values == {"v": 2.0}
