@@ -59,6 +59,9 @@ class _Work:
             ("/".join(parts[n:]), self.network[name]) for name, parts in self.at.items() if tuple(parts[:n]) == scope
         )
 
+    def makes(self, scope: tuple[str, ...]) -> Counter[Made]:
+        return Counter(self.network[name] for name, parts in self.at.items() if tuple(parts[: len(scope)]) == scope)
+
     # What may be done.
 
     def add_prefix(self) -> None:
@@ -142,7 +145,7 @@ class _Work:
         ]
         self.rng.shuffle(pairs)
         for a, b in pairs[:10]:
-            if sorted(self.profile(a).items(), key=str) != sorted(self.profile(b).items(), key=str):
+            if self.makes(a) != self.makes(b):
                 other = {a: b, b: a}
                 n = len(a)
                 self.at = {

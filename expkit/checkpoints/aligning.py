@@ -121,8 +121,7 @@ class Sides:
             return False
         alignment = self.align(one.labels, other.labels)
         agreed, above = 0, (-1, -1)
-        pairs = [(i, j) for i, j in alignment.pairs if i < len(one.path) - 1 or j < len(other.path) - 1]
-        for i, j in pairs:
+        for i, j in alignment.pairs:
             before, after = one.path[: i + 1], other.path[: j + 1]
             same, different = self._agreement(before, after)
             joined = self._joined(before, after)
@@ -131,7 +130,7 @@ class Sides:
             unlike = self._alike(one.labels[i], other.labels[j]) < _ALIKE
             if unlike and not joined and not swapped and self._kept(one.labels[i], other.labels[j]):
                 return False
-            if unlike or (i, j) != (above[0] + 1, above[1] + 1):
+            if unlike or not same or (i, j) != (above[0] + 1, above[1] + 1):
                 agreed = 0
             agreed = max(agreed, 2 if joined else same)
             above = (i, j)
