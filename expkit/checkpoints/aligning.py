@@ -267,21 +267,38 @@ class Sides:
     def _agreement(self, before: tuple[str, ...], after: tuple[str, ...]) -> tuple[int, int]:
         """Return how many layers of two scopes have the same name there and the same shapes, and other shapes.
 
-        Other shapes count only where both layers fit another one: a layer that changed says nothing of the rest.
+        Other shapes count only where both layers fit another one: a layer that changed says nothing of the rest. Layers
+        that both scopes have alone, under words that the other side has elsewhere, count as different too.
         """
         key = (before, after)
         if key not in self._agreements:
             there: dict[tuple[str, ...], list[Layer]] = {}
             for layer in self._in_new.get(after, ()):
                 there.setdefault(tuple(map(bare, layer.labels[len(after) :])), []).append(layer)
-            same = different = 0
+            same = different = alone = 0
+            met: set[Layer] = set()
             for layer in self._in_old.get(before, ()):
-                labels = tuple(bare(self._learned.get(label, label)) for label in layer.labels[len(before) :])
-                for its in there.get(labels, ()):
-                    if self._at(layer, len(before), its, len(after)):
-                        better = self.better(layer, its)
-                        same += not better and self.overlap(layer, its) > 0
-                        different += better
+                words = [self._learned.get(label, label) for label in layer.labels[len(before) :]]
+                its = next(
+                    (
+                        its
+                        for its in there.get(tuple(map(bare, words)), ())
+                        if its not in met and self._at(layer, len(before), its, len(after))
+                    ),
+                    None,
+                )
+                if its is None:
+                    alone += all(word in self._new for word in words)
+                    continue
+                met.add(its)
+                better = self.better(layer, its)
+                same += not better and self.overlap(layer, its) > 0
+                different += better
+            others = sum(
+                layer not in met and all(label in self._old for label in layer.labels[len(after) :])
+                for layer in self._in_new.get(after, ())
+            )
+            different += min(alone, others)
             self._agreements[key] = same, different
         return self._agreements[key]
 
