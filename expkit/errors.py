@@ -25,6 +25,7 @@ __all__ = [
     "ExpkitError",
     "ExportError",
     "Problem",
+    "Pruned",
     "RunError",
     "TrainingError",
     "did_you_mean",
@@ -89,6 +90,10 @@ class RunError(ExpkitError):
 
 class TrainingError(ExpkitError):
     """Raised when training cannot go on."""
+
+
+class Pruned(Exception):
+    """Raised where a run is judged while it trains, to end it early; says at which step, and why."""
 
 
 def first_of(problems: Sequence[Problem]) -> list[Problem]:

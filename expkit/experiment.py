@@ -98,6 +98,7 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
     with timed("building the graphs"):
         training = train_graph(config, spec, dataset, choice.execution)
         judging, inference = evaluate_graph(config, spec, dataset), infer_graph(spec, dataset.scaling)
+    facts = {"execution": str(choice.execution), "execution.reason": choice.reason}
     with Executor(training) as executor, Evaluator(judging, config) as evaluator:
         with timed("giving variables their values"):
             own = store.latest()
@@ -109,12 +110,15 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
                 if config.restore.from_ is not None:
                     restored = restore_from(config, spec)
                     executor.load(restored.values)
-                    _log.info("restored %d values from %s", len(restored.values), restored.prefix)
+                    folder.keep_receipt(restored.receipt)
+                    facts["restore.loaded"] = restored.plan.loaded
+                    files = ", ".join(restored.plan.files.values())
+                    _log.info("restored %s variables from %s", restored.plan.loaded, files)
         if tracker is not None:
             with timed("waiting for MLflow"):
                 tracker.begin()
             tracker.dataset(dataset)
-            tracker.tags({"execution": str(choice.execution), "execution.reason": choice.reason})
+            tracker.tags(facts)
         folder.drop_metrics_after(executor.step)
         with timed("training"):
             steps_per_second = loop.train(
@@ -158,13 +162,18 @@ def evaluate_run(folder: RunFolder, checkpoint: Literal["latest", "best"] = "lat
     dataset = load_dataset(config, spec)
     built = evaluate_graph(config, spec, dataset)
     with Evaluator(built, config) as evaluator:
-        evaluator.load(evaluation_values(config, spec, chosen.prefix))
+        restored = evaluation_values(config, spec, chosen.prefix)
+        evaluator.load(restored.values)
         metrics = {
             f"{part}/{name}": value
             for part in dataset.parts
             if part != "train"
             for name, value in evaluator.evaluate(dataset.parts[part]).items()
         }
+    try:
+        folder.keep_receipt(restored.receipt, of="evaluate")
+    except OSError as error:
+        _log.warning("no receipt is written into %s: %s", folder.path, error.strerror)
     return chosen.step, metrics
 
 
@@ -183,9 +192,9 @@ def _keep_evidence(
     """Keep the drawing of the network, and what pictures show of the checkpoint that is for export."""
     chosen = choose_checkpoint(config, folder, config.export.checkpoint)
     if chosen.step == executor.step:
-        values = executor.values(evaluator.names)
+        values: Mapping[str, np.ndarray] = executor.values(evaluator.names)
     else:
-        values = evaluation_values(config, spec, chosen.prefix)
+        values = evaluation_values(config, spec, chosen.prefix).values
         evaluator.load(values)
     with whole(folder.plots / "network.svg") as file:
         file.write_text(svg(spec, config.run.name), encoding="utf-8")
@@ -214,6 +223,8 @@ def _kept_files(folder: RunFolder) -> list[Path]:
         "scaling.npz",
         "frozen.pb",
         "frozen.parity.json",
+        "restore.json",
+        "frozen.restore.json",
     )
     kept = [folder.path / name for name in names if (folder.path / name).is_file()]
     return [*kept, *sorted(folder.plugins.glob("*.py"))]

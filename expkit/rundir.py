@@ -102,6 +102,14 @@ class RunFolder:
         """Change what ``run.json`` holds."""
         _write(self.path / "run.json", json.dumps({**self.state(), **values}, indent=2) + "\n")
 
+    def keep_receipt(self, receipt: str, of: str = "") -> None:
+        """Write what a restore gave to which variable: ``restore.json``, or a verb's own ``VERB.restore.json``.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        _write(self.path / (f"{of}.restore.json" if of else "restore.json"), receipt)
+
     def config(self) -> Config:
         """Return the configuration of the run."""
         return read(self.config_file)

@@ -15,8 +15,8 @@ PACKAGE = Path(expkit.__file__).parent
 ALLOWED = {
     "tensorflow": ("tf1.py",),
     "mlflow": ("tracking/",),
-    "hydra": ("config/", "cli/", "tracking/"),
-    "omegaconf": ("config/", "cli/", "tracking/"),
+    "hydra": ("config/", "cli/", "sweeps/", "tracking/"),
+    "omegaconf": ("config/", "cli/", "sweeps/", "tracking/"),
     "matplotlib": ("plots/",),
 }
 
@@ -67,6 +67,7 @@ ROOMS = (
     ("training.loop", "training.autotune", "export"),
     ("experiment",),
     ("tracking",),
+    ("sweeps",),
     ("cli", "__main__"),
 )
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from expkit.config.network import BlockConfig, InputConfig, NetworkConfig, VariableRule
+from expkit.config.restore import RenameRule, RestoreConfig, SourceConfig, Transform
 from expkit.data.sources import Source
 from expkit.data.tfrecord import Feature
 from expkit.registry import KindsOf, Section
@@ -28,9 +29,11 @@ __all__ = [
     "RenameRule",
     "RestoreConfig",
     "RunConfig",
+    "SourceConfig",
     "SplitConfig",
     "TrackingConfig",
     "TrainConfig",
+    "Transform",
     "VariableRule",
 ]
 
@@ -177,36 +180,6 @@ class EmaConfig(Section):
     """Step until which the average is the variable itself."""
 
 
-class RenameRule(Section):
-    """A rule from a checkpoint's name to a variable's name; exactly one of ``name`` and ``pattern``."""
-
-    name: str | None = None
-    """Name in the checkpoint."""
-    pattern: str | None = None
-    r"""Regular expression over whole names in the checkpoint; ``to`` may use its groups, as ``\1``."""
-    to: str
-    """Name of the variable."""
-
-    @model_validator(mode="after")
-    def _one(self) -> RenameRule:
-        if (self.name is None) == (self.pattern is None):
-            raise ValueError("a rename rule needs exactly one of 'name' (exact) and 'pattern' (regular expression)")
-        return self
-
-
-class RestoreConfig(Section):
-    """What to load before training when the run has no checkpoint of its own."""
-
-    from_: str | None = Field(default=None, alias="from")
-    """Checkpoint prefix, checkpoint folder or run folder; ``null`` to start from initial values."""
-    weights: Literal["raw", "ema"] = "raw"
-    """``ema`` loads the averages straight into the variables."""
-    rename: tuple[RenameRule, ...] = ()
-    """Rules, in order, for names that differ."""
-    keep_initial: tuple[str, ...] = ()
-    """Regular expressions over whole names of variables that keep their initial values."""
-
-
 class ExportConfig(Section):
     """The frozen graph."""
 
@@ -270,7 +243,9 @@ def models() -> tuple[type[BaseModel], ...]:
         TrainConfig,
         EmaConfig,
         RestoreConfig,
+        SourceConfig,
         RenameRule,
+        Transform,
         ExportConfig,
         TrackingConfig,
     )
