@@ -23,7 +23,13 @@ LEAVES = {
     "variance": ("running_var", "moving_variance", "moving_var", "running_variance", "variance"),
 }
 KIND = {word: kind for kind, words in LEAVES.items() for word in words}
-SLOTS = ({}, {"Adam": 2}, {"Momentum": 1}, {"ExponentialMovingAverage": 1}, {"RMSProp": 2, "ExponentialMovingAverage": 1})
+SLOTS = (
+    {},
+    {"Adam": 2},
+    {"Momentum": 1},
+    {"ExponentialMovingAverage": 1},
+    {"RMSProp": 2, "ExponentialMovingAverage": 1},
+)
 
 
 @dataclass
@@ -100,12 +106,18 @@ class _Work:
 
     def word(self) -> None:
         """Another spelling, or another word, for one word everywhere."""
-        words = sorted({word for parts in self.at.values() for part in parts[:-1] for word in re.findall("[A-Za-z]{2,}", part)})
+        words = sorted(
+            {word for parts in self.at.values() for part in parts[:-1] for word in re.findall("[A-Za-z]{2,}", part)}
+        )
         if not words:
             return
         word = self.rng.choice(words)
         kind = self.rng.choice(("short", "case", "other"))
-        new = {"short": word[:3], "case": word.swapcase() if word.islower() else word.lower(), "other": self.rng.choice(WORDS)}[kind]
+        new = {
+            "short": word[:3],
+            "case": word.swapcase() if word.islower() else word.lower(),
+            "other": self.rng.choice(WORDS),
+        }[kind]
         if kind == "other" or len(word) <= 3:
             self.lying.add(word)
         at = {
@@ -117,7 +129,9 @@ class _Work:
 
     def numbers(self) -> None:
         """Another first number for one kind of scope."""
-        labels = sorted({re.sub(r"\d+", "#", p) for parts in self.at.values() for p in parts[:-1] if re.search(r"\d+$", p)})
+        labels = sorted(
+            {re.sub(r"\d+", "#", p) for parts in self.at.values() for p in parts[:-1] if re.search(r"\d+$", p)}
+        )
         if not labels:
             return
         label = self.rng.choice(labels)
@@ -125,31 +139,29 @@ class _Work:
         least = min(int(number) for p in these for number in re.findall(r"\d+", p)[-1:])
         by = -1 if least == 1 or (least > 1 and self.rng.random() < 0.5) else 1
         every = label.count("#") > 1 and self.rng.random() < 0.5
+
         def shift(part: str) -> str:
             if re.sub(r"\d+", "#", part) != label:
                 return part
             if every and all(int(n) + by >= 0 for p in these for n in re.findall(r"\d+", p)):
                 return re.sub(r"\d+", lambda m: str(int(m[0]) + by), part)
             return re.sub(r"\d+$", lambda m: str(int(m[0]) + by), part)
+
         self.at = {name: [*map(shift, parts[:-1]), parts[-1]] for name, parts in self.at.items()}
         self.done.append(f"{label} {by:+}")
 
     def swap(self) -> None:
         """Two sibling scopes that differ in what they hold exchange their names."""
         scopes = self.scopes()
-        pairs = [
-            (a, b)
-            for i, a in enumerate(scopes)
-            for b in scopes[i + 1 :]
-            if len(a) == len(b) and a[:-1] == b[:-1]
-        ]
+        pairs = [(a, b) for i, a in enumerate(scopes) for b in scopes[i + 1 :] if len(a) == len(b) and a[:-1] == b[:-1]]
         self.rng.shuffle(pairs)
         for a, b in pairs[:10]:
             if self.makes(a) != self.makes(b):
                 other = {a: b, b: a}
                 n = len(a)
                 self.at = {
-                    name: [*other.get(tuple(parts[:n]), tuple(parts[:n])), *parts[n:]] for name, parts in self.at.items()
+                    name: [*other.get(tuple(parts[:n]), tuple(parts[:n])), *parts[n:]]
+                    for name, parts in self.at.items()
                 }
                 self.done.append(f"swap {'/'.join(a)} {'/'.join(b)}")
                 return
@@ -162,7 +174,7 @@ class _Work:
         one = self.rng.choice(scopes)
         twins = [s for s in scopes if s[:-1] == one[:-1] and s != one and self.profile(s) == self.profile(one)]
         both = [one, self.rng.choice(twins)] if twins and self.rng.random() < 0.5 else [one]
-        for scope, word in zip(both, self.rng.sample(WORDS, 2)):
+        for scope, word in zip(both, self.rng.sample(WORDS, 2), strict=False):
             n = len(scope)
             for name, parts in self.at.items():
                 if tuple(parts[:n]) == scope:
@@ -205,11 +217,11 @@ def renamed(network: Mapping[str, Made], rng: random.Random) -> Renamed:
     """Return a checkpoint of the network under other names; some of its variables may not be in it."""
     while True:
         work = _Work(network, rng)
-        ways = (
-            (work.add_prefix, 3), (work.drop_prefix, 3), (work.insert_scope, 1), (work.drop_scope, 1), (work.leaves, 4), (work.word, 3),
-            (work.numbers, 4), (work.swap, 2), (work.one_scope, 2), (work.head, 2), (work.distractor, 1),
-        )  # fmt: skip
-        todo = rng.choices([way for way, _ in ways], [weight for _, weight in ways], k=rng.randint(1, 4))
+        ways = {
+            work.add_prefix: 3, work.drop_prefix: 3, work.insert_scope: 1, work.drop_scope: 1, work.leaves: 4,
+            work.word: 3, work.numbers: 4, work.swap: 2, work.one_scope: 2, work.head: 2, work.distractor: 1,
+        }  # fmt: skip
+        todo = rng.choices(list(ways), list(ways.values()), k=rng.randint(1, 4))
         for way in sorted(dict.fromkeys(todo), key=work.distractor.__eq__):  # It looks like what is there at last.
             way()
         truth = {name: "/".join(parts) for name, parts in work.at.items()}
@@ -232,8 +244,10 @@ def renamed(network: Mapping[str, Made], rng: random.Random) -> Renamed:
 
 def _knowable(network: Mapping[str, Made], truth: Iterable[str], lying: set[str]) -> set[str]:
     """Return the variables that differ from all of the same make in more than words that were exchanged for others."""
+
     def bare(name: str) -> str:
         return re.sub("|".join(rf"(?<![A-Za-z]){re.escape(word)}(?![A-Za-z])" for word in sorted(lying)), "?", name)
+
     if not lying:
         return set(truth)
     like = Counter((bare(name), made) for name, made in network.items())

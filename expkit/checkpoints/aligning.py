@@ -197,14 +197,10 @@ class Sides:
             *reversed(pairs),
             *((len(one) - i, len(other) - i) for i in range(end, 0, -1)),
         ]
-        matched = sum(
-            (self._old[one[i]] + self._new[other[j]]) / 2 * self._alike(one[i], other[j]) for i, j in places
-        )
+        matched = sum((self._old[one[i]] + self._new[other[j]]) / 2 * self._alike(one[i], other[j]) for i, j in places)
         total = max(sum(self._old[label] for label in one), sum(self._new[label] for label in other))
         lost = sum(self._old[label] for label in one) + sum(self._new[label] for label in other) - 2 * matched
-        lost += sum(
-            self._kept(one[i], other[j]) for i, j in places if self._alike(one[i], other[j]) < _ALIKE
-        )
+        lost += sum(self._kept(one[i], other[j]) for i, j in places if self._alike(one[i], other[j]) < _ALIKE)
         return Alignment(matched - 0.25 * lost, matched / total if total else 0.0, matched, tuple(places))
 
     def _worth(self, one: str, other: str) -> float:
@@ -246,7 +242,9 @@ class Sides:
         if same and not any(self._claimed(layer) for number, layer in there.items() if number not in here):
             return _Numbering(none, 0)
         if len(clear) == 1 and hits[clear[0]] > 1 and hits[clear[0]] == max(hits.values()):
-            reached = (layer for a, layer in here.items() if tuple(x + d for x, d in zip(a, clear[0], strict=True)) in there)
+            reached = (
+                layer for a, layer in here.items() if tuple(x + d for x, d in zip(a, clear[0], strict=True)) in there
+            )
             if len({layer.signature for layer in reached}) > 1:
                 return _Numbering(clear[0], 0)
         return _Numbering(None, 0)
@@ -349,7 +347,9 @@ def _projected(one: Layer, alignment: Alignment, other: Layer) -> tuple[tuple[in
     return a, b
 
 
-def _says(votes: Mapping[tuple[str, ...], Counter[tuple[str, ...]]], path: tuple[str, ...], its: tuple[str, ...]) -> int:
+def _says(
+    votes: Mapping[tuple[str, ...], Counter[tuple[str, ...]]], path: tuple[str, ...], its: tuple[str, ...]
+) -> int:
     """Return whether the deepest known scope of one path holds the other (1), does not (-1), or none is known (0)."""
     for count in range(len(path), 0, -1):
         if path[:count] in votes:

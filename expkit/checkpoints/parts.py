@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from functools import cache
 
-__all__ = ["Layer", "Made", "bare", "is_bookkeeping", "labels_of", "layers_of", "likeness", "role_of", "weights_of"]
+__all__ = ["Layer", "Made", "bare", "labels_of", "layers_of", "likeness", "role_of", "weights_of"]
 
 _ROLES = {
     "kernel": ("kernel", "weights", "weight", "w", "filter", "filters"),
@@ -29,12 +29,6 @@ _ALIKE = (
     ("embed", "embedding", "embeddings"),
 )
 _GROUP_OF = {word: group for group, words in enumerate(_ALIKE) for word in words}
-
-_SLOTS = re.compile(
-    r"(ExponentialMovingAverage|Adam|AdamW|Adagrad|AdagradDA|Adadelta|Momentum|RMSProp|Ftrl|Lamb|LAMB|AMSGrad"
-    r"|adam_[mv]|lamb_[mv]|local_step|biased|Quantized)(_\d+)?"
-)
-_COUNTERS = re.compile(r"(.*/)?(global_step|beta[12]_power(_\d+)?|num_batches_tracked|save_counter|learning_rate)")
 
 
 @dataclass(frozen=True)
@@ -66,12 +60,6 @@ class Layer:
     """The numbers in each part of the path."""
     signature: frozenset[tuple[str, Made]] = frozenset()
     """Roles and what they are made as."""
-
-
-def is_bookkeeping(name: str, names: Mapping[str, object]) -> bool:
-    """Return whether a checkpoint's name is no weight: a counter, or an optimizer's slot or average of a variable."""
-    scope, _, end = name.rpartition("/")
-    return bool(_COUNTERS.fullmatch(name)) or bool(scope and (_SLOTS.fullmatch(end) or scope in names))
 
 
 def role_of(name: str) -> str:

@@ -9,7 +9,8 @@ from difflib import SequenceMatcher
 from typing import Literal, TypeVar
 
 from expkit.checkpoints.aligning import Fit, Sides
-from expkit.checkpoints.parts import Layer, Made, is_bookkeeping, layers_of, role_of
+from expkit.checkpoints.parts import Layer, Made, layers_of, role_of
+from expkit.network.kin import kin
 from expkit.network.names import shadow_name
 
 __all__ = ["Made", "Proposal", "Suggestion", "suggest"]
@@ -49,8 +50,8 @@ class Suggestion:
 
     @property
     def certain(self) -> bool:
-        """Whether every variable has a value, or nothing fits it, and none of it is a guess."""
-        return all(proposal.sure == "high" for proposal in self.proposals)
+        """Whether every variable has a value, and none of it is a guess."""
+        return not self.missing and all(proposal.sure == "high" for proposal in self.proposals)
 
 
 def suggest(old: Mapping[str, Made], new: Mapping[str, Made], *, in_order: bool = False) -> Suggestion:
@@ -67,7 +68,7 @@ def suggest(old: Mapping[str, Made], new: Mapping[str, Made], *, in_order: bool 
         new: variables of the network, in order.
         in_order: whether the old ones stand in the order in which they were made; a checkpoint's do not.
     """
-    weights = _weights(old, new)
+    weights = _weights(old)
     olds, news = layers_of(weights), layers_of(new)
     sides = Sides(olds, news)
     certain = _certain(olds, news, sides, in_order)
@@ -93,17 +94,10 @@ def suggest(old: Mapping[str, Made], new: Mapping[str, Made], *, in_order: bool 
     )
 
 
-def _weights(old: Mapping[str, Made], new: Mapping[str, Made]) -> dict[str, Made]:
+def _weights(old: Mapping[str, Made]) -> dict[str, Made]:
     """Return the old variables that are weights; an average without its variable stands for it."""
-    ending = shadow_name("")
-    weights: dict[str, Made] = {}
-    for name, made in old.items():
-        variable = name.removesuffix(ending)
-        if variable != name and variable not in old:
-            weights[variable] = made
-        elif name in new or not is_bookkeeping(name, old):
-            weights[name] = made
-    return weights
+    kinds = kin(old)
+    return {name.removesuffix(shadow_name("")): made for name, made in old.items() if kinds[name].kind == "variable"}
 
 
 def _high(pair: Pair) -> Iterable[Proposal]:
@@ -123,9 +117,7 @@ def _certain(olds: list[Layer], news: list[Layer], sides: Sides, in_order: bool)
     certain = [
         (layer, here[layer.path])
         for layer in olds
-        if layer.path in here
-        and sides.overlap(layer, here[layer.path])
-        and sides.settled(layer, here[layer.path])
+        if layer.path in here and sides.overlap(layer, here[layer.path]) and sides.settled(layer, here[layer.path])
     ]
     more = certain
     while True:
@@ -219,9 +211,7 @@ def _between(olds: list[Layer], news: list[Layer], certain: Iterable[Pair], side
     return found
 
 
-def _assigned(
-    olds: list[Layer], news: list[Layer], sides: Sides
-) -> list[tuple[Layer, Layer, tuple[Layer, ...]]]:
+def _assigned(olds: list[Layer], news: list[Layer], sides: Sides) -> list[tuple[Layer, Layer, tuple[Layer, ...]]]:
     """Return the best assignment of the layers that are left, and what else each of the new ones may be."""
     fits: dict[Pair, Fit] = {pair: sides.fit(*pair) for pair in _candidates(olds, news, sides)}
     if not fits:
@@ -237,7 +227,9 @@ def _assigned(
         (
             one,
             other,
-            tuple(its for _, its in sorted(others[id(other)], key=lambda item: -item[0]) if its is not one)[:_MOST_OTHERS],
+            tuple(its for _, its in sorted(others[id(other)], key=lambda item: -item[0]) if its is not one)[
+                :_MOST_OTHERS
+            ],
         )
         for one, other in _best_assignment(worth)
     ]
