@@ -31,8 +31,8 @@ def add_verbs(verbs: Any) -> None:
         "restore-plan",
         help="show what a restore will do",
         description="Show which value of a checkpoint goes into which variable, and what is missing, without loading "
-        "any. Exit code 0: the plan is complete; 1: it is not, and says why; 2: a mistake to mend. With --suggest, find "
-        "the rules; exit code 0: they are certain and make a complete plan; 1: something is missing, or a guess.",
+        "any. Exit code 0: the plan is complete; 1: it is not, and says why; 2: a mistake to mend. With --suggest, "
+        "find the rules; exit code 0: they are certain and make a complete plan; 1: something is missing, or a guess.",
     )
     parser.add_argument(
         "overrides", nargs="*", metavar="OVERRIDE", help="as for `expkit train`: restore.from=old/model"
