@@ -43,7 +43,7 @@ def add_verbs(verbs: Any) -> None:
 
 def _restore_plan(given: argparse.Namespace) -> int:
     config, spec = load_network(given.overrides, given.config_dir)
-    opened = open_sources(config.restore)
+    opened = open_sources(config)
     plan = restore_plan(wanted_by(config, spec), opened.offers, config.restore.keep_initial)
     if given.json:
         print(json.dumps(_as_json(plan), indent=2))
