@@ -25,6 +25,7 @@ VERBS = {
     "freeze": "expkit.cli.runs",
     "predict": "expkit.cli.frozen",
     "info": "expkit.cli.frozen",
+    "report": "expkit.cli.report",
     "ui": "expkit.cli.ui",
 }
 """The module of every verb but ``train``; only the one asked for is imported."""
@@ -43,6 +44,7 @@ Declarative experiments for TensorFlow graphs with named variables.
   expkit freeze RUN                 write a run's frozen graph, proven equal
   expkit predict FILE_OR_RUN NPZ    compute outputs with a frozen graph
   expkit info FILE                  say what a frozen graph is
+  expkit report SWEEP               tell what a sweep found: table, pictures, one page
   expkit ui                         open MLflow on the local store
 
 Every verb has --help. Tab completion: eval "$(expkit -sc install=bash)"

@@ -45,7 +45,7 @@ def add_verbs(verbs: Any) -> None:
 
 def _restore_plan(given: argparse.Namespace) -> int:
     config, spec = load_network(given.overrides, given.config_dir)
-    opened = open_sources(config.restore)
+    opened = open_sources(config)
     if given.suggest:
         from expkit.cli.suggested import print_suggestion
 
