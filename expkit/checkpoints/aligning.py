@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from expkit.checkpoints.numbering import Numbering, numbering, projected
+from expkit.checkpoints.numbering import Numbering, level, numbering, projected
 from expkit.checkpoints.parts import Layer, Made, bare, by_labels, by_scope, likeness, weights_of
 
 __all__ = ["Alignment", "Fit", "Sides"]
@@ -244,7 +244,8 @@ class Sides:
                     (
                         its
                         for its in there.get(tuple(map(bare, words)), ())
-                        if its not in met and self._at(layer, len(before), its, len(after))
+                        if its not in met
+                        and level(layer, len(before), its, len(after), self._numbering(layer.labels, its.labels))
                     ),
                     None,
                 )
@@ -262,16 +263,6 @@ class Sides:
             different += min(alone, others)
             self._agreements[key] = same, different
         return self._agreements[key]
-
-    def _at(self, one: Layer, start: int, other: Layer, its_start: int) -> bool:
-        """Return whether the numbers in the rest of two paths are the same but for what their like differ by."""
-        a = [number for numbers in one.numbers[start:] for number in numbers]
-        b = [number for numbers in other.numbers[its_start:] for number in numbers]
-        if not a or len(a) != len(b):
-            return len(a) == len(b)
-        offset = self._numbering(one.labels, other.labels).offset
-        offset = offset[-len(a) :] if offset and len(offset) >= len(a) else (0,) * len(a)
-        return [x + d for x, d in zip(a, offset, strict=True)] == b
 
     def _claimed(self, layer: Layer) -> bool:
         """Return whether an old layer that none of the new ones is named like could be this one."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from expkit.checkpoints.parts import Layer
 
-__all__ = ["Numbering", "numbering", "projected"]
+__all__ = ["Numbering", "level", "numbering", "projected"]
 
 
 @dataclass(frozen=True)
@@ -76,3 +76,14 @@ def projected(one: Layer, pairs: Sequence[tuple[int, int]], other: Layer) -> tup
         if len(one.numbers[i]) == len(other.numbers[j]):
             a, b = a + one.numbers[i], b + other.numbers[j]
     return a, b
+
+
+def level(one: Layer, start: int, other: Layer, its_start: int, counted: Numbering) -> bool:
+    """Return whether the numbers in the rest of two paths are the same but for what their like differ by."""
+    a = [number for numbers in one.numbers[start:] for number in numbers]
+    b = [number for numbers in other.numbers[its_start:] for number in numbers]
+    if not a or len(a) != len(b):
+        return len(a) == len(b)
+    offset = counted.offset
+    offset = offset[-len(a) :] if offset and len(offset) >= len(a) else (0,) * len(a)
+    return [x + d for x, d in zip(a, offset, strict=True)] == b
