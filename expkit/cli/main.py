@@ -23,6 +23,7 @@ VERBS = {
     "freeze": "expkit.cli.runs",
     "predict": "expkit.cli.frozen",
     "info": "expkit.cli.frozen",
+    "sync": "expkit.cli.sync",
     "ui": "expkit.cli.ui",
 }
 """The module of every verb but ``train``; only the one asked for is imported."""
@@ -39,6 +40,7 @@ Declarative experiments for TensorFlow graphs with named variables.
   expkit freeze RUN                 write a run's frozen graph, proven equal
   expkit predict FILE_OR_RUN NPZ    compute outputs with a frozen graph
   expkit info FILE                  say what a frozen graph is
+  expkit sync RUN                   deliver to MLflow what it has not got of a run or a sweep
   expkit ui                         open MLflow on the local store
 
 Every verb has --help. Tab completion: eval "$(expkit -sc install=bash)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -221,8 +222,10 @@ def _sweep(
         from expkit.tracking.mlflow import SweepRun
 
         over = f" over {', '.join(_short_names(varied).values())}" if varied else ""
-        parent = SweepRun(recorder, configs[0], f"{configs[0].run.name} sweep{over}")
-        passed.append(f"+hydra.job.env_set.{PARENT_RUN}={parent.run_id}")
+        place = _sweep_folder(overrides, configs[0])
+        parent = SweepRun(recorder, configs[0], place, f"{configs[0].run.name} sweep{over}")
+        parent.begin()
+        passed += [f"hydra.sweep.dir={_quoted(place)}", f"+hydra.job.env_set.{PARENT_RUN}={_quoted(parent.reference)}"]
     outcomes: list[Outcome] = []
 
     def task(config: DictConfig) -> None:
@@ -242,6 +245,14 @@ def _sweep(
     if parent is not None:
         console.print(f"MLflow run {parent.link}")
     return 1 if failed else 0
+
+
+def _sweep_folder(overrides: Sequence[str], config: Config) -> Path:
+    """Return the sweep's folder: the one that is given, or a new one."""
+    given = [word.partition("=")[2] for word in overrides if word.startswith("hydra.sweep.dir=")]
+    now = datetime.datetime.now()
+    new = Path(config.run.folder) / "multirun" / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S-%f}_{config.run.name}"
+    return Path(given[-1]) if given else new
 
 
 def _job(config: DictConfig, overrides: list[str], folders: Sequence[str], recorder: Recorder | None) -> Job:
