@@ -78,4 +78,5 @@ def _said(error: Exception) -> str:
     for pattern, short in _SHORT:
         if re.search(pattern, text):
             return short
-    return masked(reason(error))[:_LONGEST]
+    driver = re.search(r"^\((?:sqlite3|psycopg2)[\w.]*\) (.+)", text, re.MULTILINE)
+    return masked(driver[1] if driver else reason(error))[:_LONGEST]

@@ -72,9 +72,9 @@ class _Run:
             self.why = str(error)
             self.due = time.monotonic() + min(_EVERY_SECONDS * 2 ** (self.failed - 1), _LONGEST_PAUSE_SECONDS)
         except Trashed as error:
-            self.stopped, self.why = True, str(error)
+            self._stop(str(error))
         except TrackingError as error:
-            self.stopped, self.why = True, str(error)
+            self._stop(str(error))
             raise
 
     def finish(self, seconds: float) -> dict[str, Any]:
@@ -96,6 +96,11 @@ class _Run:
         if self.why is None:
             self._rest()
         return result
+
+    def _stop(self, why: str) -> None:
+        """Try nothing any more, and let others."""
+        self.stopped, self.why = True, why
+        self.delivery.journal.close()
 
     def _rest(self) -> None:
         """Look no more into the journal, of which all is delivered, and let others."""
