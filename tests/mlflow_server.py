@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -90,20 +91,21 @@ class Server:
         raise AssertionError("the server does not listen")
 
     def kill(self) -> None:
-        """Kill it, whatever it does."""
-        self._signal(signal.SIGKILL)
+        """Kill it, whatever it does, and wait until it is gone: its port is free then."""
+        if self._pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                while True:
+                    os.kill(self._pid, signal.SIGKILL)
+                    time.sleep(0.01)
         self._pid = None
 
     def freeze(self) -> None:
         """Let it accept connections and answer nothing."""
-        self._signal(signal.SIGSTOP)
+        assert self._pid is not None
+        os.kill(self._pid, signal.SIGSTOP)
 
     def client(self) -> Any:
         """Return a client that reads the server's database."""
         from mlflow import MlflowClient
 
         return MlflowClient(self.store)
-
-    def _signal(self, number: int) -> None:
-        if self._pid is not None:
-            os.kill(self._pid, number)
