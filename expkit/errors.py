@@ -4,6 +4,7 @@ ExpkitError
   ConfigError        the configuration is wrong; found before anything is built
   DataError          the data is missing, damaged or does not fit the network
   CheckpointError    a checkpoint is missing, damaged or does not fit the variables
+    DamagedCheckpointError   its bytes are not those that were written
   ExportError        a graph cannot be frozen, or a frozen file cannot be read
   RunError           a run folder cannot be found, written or continued
   TrainingError      training cannot go on (the loss is not finite)
@@ -21,10 +22,12 @@ __all__ = [
     "MOST_EXPLAINED",
     "CheckpointError",
     "ConfigError",
+    "DamagedCheckpointError",
     "DataError",
     "ExpkitError",
     "ExportError",
     "Problem",
+    "Pruned",
     "RunError",
     "TrainingError",
     "did_you_mean",
@@ -34,7 +37,7 @@ __all__ = [
     "said_at",
 ]
 
-MOST_EXPLAINED = 50
+MOST_EXPLAINED = 20
 """How many mistakes of one kind are told with what was allowed: both may be as many as a network has layers."""
 MOST_TOLD = 100
 """How many mistakes are told at once."""
@@ -79,6 +82,10 @@ class CheckpointError(ExpkitError):
     """Raised when a checkpoint is missing, damaged or does not fit the variables."""
 
 
+class DamagedCheckpointError(CheckpointError):
+    """Raised when the bytes of a checkpoint are not those that were written."""
+
+
 class ExportError(ExpkitError):
     """Raised when a graph cannot be frozen or a frozen file cannot be read."""
 
@@ -89,6 +96,10 @@ class RunError(ExpkitError):
 
 class TrainingError(ExpkitError):
     """Raised when training cannot go on."""
+
+
+class Pruned(Exception):
+    """Raised where a run is judged while it trains, to end it early; says at which step, and why."""
 
 
 def first_of(problems: Sequence[Problem]) -> list[Problem]:

@@ -12,11 +12,13 @@ import numpy as np
 
 from expkit import tf1 as tf
 from expkit.checkpoints.restore import restore_from
-from expkit.checkpoints.store import Checkpoint
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, Scaling, load_dataset
 from expkit.export.run import Frozen, choose_checkpoint, evaluation_values, freeze_run, open_store
+from expkit.network.drawing.svg import svg
 from expkit.network.spec import NetworkSpec
+from expkit.plots.evidence import evidence_of
+from expkit.plots.saving import whole
 from expkit.preflight import check
 from expkit.rundir import RunFolder
 from expkit.timing import timed
@@ -24,6 +26,7 @@ from expkit.training import loop
 from expkit.training.autotune import Choice, choose, recorded
 from expkit.training.executor import Evaluator, Executor
 from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
+from expkit.training.state import RollBack, TrainingState
 
 __all__ = ["Frozen", "Result", "Tracker", "evaluate_run", "freeze_run", "run_experiment"]
 
@@ -59,7 +62,7 @@ class Result:
 
     folder: Path
     test: Mapping[str, float]
-    steps_per_second: float
+    trained: loop.Trained
     choice: Choice
     checkpoint: Path
     frozen: Frozen | None
@@ -87,6 +90,15 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
         if tracker is not None:
             tracker.metrics(step, values)
 
+    def rolled_back(roll_backs: tuple[RollBack, ...]) -> None:
+        back = roll_backs[-1]
+        _log.warning("not finite in steps %s: back to step %d, with a lower learning rate", back, back.back_to)
+        folder.drop_metrics_after(back.back_to)
+        told = {"rollbacks": str(len(roll_backs)), "rollbacks.steps": ", ".join(map(str, roll_backs))}
+        folder.update(**told)
+        if tracker is not None:
+            tracker.tags(told)
+
     store = open_store(config, folder)
     with timed("importing TensorFlow"):
         tf.tensorflow_version()
@@ -95,39 +107,43 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
     with timed("building the graphs"):
         training = train_graph(config, spec, dataset, choice.execution)
         judging, inference = evaluate_graph(config, spec, dataset), infer_graph(spec, dataset.scaling)
+    facts = {"execution": str(choice.execution), "execution.reason": choice.reason}
     with Executor(training) as executor, Evaluator(judging, config) as evaluator:
         with timed("giving variables their values"):
-            own = store.latest()
+            own = loop.restore_newest(store, executor)
             if own is not None:
-                executor.restore(str(own.prefix))
                 _log.info("continued from %s", own.prefix)
             else:
                 executor.initialize()
                 if config.restore.from_ is not None:
                     restored = restore_from(config, spec)
                     executor.load(restored.values)
-                    _log.info("restored %d values from %s", len(restored.values), restored.prefix)
+                    folder.keep_receipt(restored.receipt)
+                    facts["restore.loaded"] = restored.plan.loaded
+                    files = ", ".join(restored.plan.files.values())
+                    _log.info("restored %s variables from %s", restored.plan.loaded, files)
         if tracker is not None:
             with timed("waiting for MLflow"):
                 tracker.begin()
             tracker.dataset(dataset)
-            tracker.tags({"execution": str(choice.execution), "execution.reason": choice.reason})
+            tracker.tags(facts)
         folder.drop_metrics_after(executor.step)
         with timed("training"):
-            steps_per_second = loop.train(
-                config,
-                dataset,
-                executor,
-                evaluator,
-                store,
-                inference.meta_graph,
-                record,
-                progress,
-                _window(own),
-            )
+            state = TrainingState.of(own.state if own is not None else {})
+            inference_graph = inference.meta_graph
+            trained = loop.Training(
+                config, dataset, executor, evaluator, store, inference_graph, record, rolled_back, progress, state
+            ).run()
+        if trained.stopped_at is not None:
+            _log.info("stopped early at step %d", trained.stopped_at)
+            if tracker is not None:
+                tracker.tags({"stopped.step": str(trained.stopped_at)})
         with timed("testing"):
             test = loop.evaluate(executor, evaluator, dataset, "test")
         record(executor.step, test)
+        if config.tracking.plots:
+            with timed("gathering what pictures show"):
+                _keep_evidence(config, spec, dataset, folder, executor, evaluator)
     frozen = None
     if config.export.enabled:
         with timed("freezing"):
@@ -137,7 +153,7 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
     latest = store.latest()
     assert latest is not None, "training ends with a checkpoint"
     link = tracker.link if tracker is not None else None
-    return Result(folder.path, test, steps_per_second, choice, latest.prefix, frozen, link, last)
+    return Result(folder.path, test, trained, choice, latest.prefix, frozen, link, last)
 
 
 def evaluate_run(folder: RunFolder, checkpoint: Literal["latest", "best"] = "latest") -> tuple[int, dict[str, float]]:
@@ -152,13 +168,18 @@ def evaluate_run(folder: RunFolder, checkpoint: Literal["latest", "best"] = "lat
     dataset = load_dataset(config, spec)
     built = evaluate_graph(config, spec, dataset)
     with Evaluator(built, config) as evaluator:
-        evaluator.load(evaluation_values(config, spec, chosen.prefix))
+        restored = evaluation_values(config, spec, chosen.prefix)
+        evaluator.load(restored.values)
         metrics = {
             f"{part}/{name}": value
             for part in dataset.parts
             if part != "train"
             for name, value in evaluator.evaluate(dataset.parts[part]).items()
         }
+    try:
+        folder.keep_receipt(restored.receipt, of="evaluate")
+    except OSError as error:
+        _log.warning("no receipt is written into %s: %s", folder.path, error.strerror)
     return chosen.step, metrics
 
 
@@ -171,9 +192,19 @@ def _execution(config: Config, spec: NetworkSpec, dataset: Dataset, folder: RunF
     return choice
 
 
-def _window(own: Checkpoint | None) -> dict[str, dict[str, np.ndarray]]:
-    window = own.window if own is not None else {}
-    return {name: {key: np.asarray(v, np.float64) for key, v in sums.items()} for name, sums in window.items()}
+def _keep_evidence(
+    config: Config, spec: NetworkSpec, dataset: Dataset, folder: RunFolder, executor: Executor, evaluator: Evaluator
+) -> None:
+    """Keep the drawing of the network, and what pictures show of the checkpoint that is for export."""
+    chosen = choose_checkpoint(config, folder, config.export.checkpoint)
+    if chosen.step == executor.step:
+        values: Mapping[str, np.ndarray] = executor.values(evaluator.names)
+    else:
+        values = evaluation_values(config, spec, chosen.prefix).values
+        evaluator.load(values)
+    with whole(folder.plots / "network.svg") as file:
+        file.write_text(svg(spec, config.run.name), encoding="utf-8")
+    evidence_of(config, spec, dataset, evaluator.outputs, values, chosen.step).save(folder.evidence_file)
 
 
 def _save_scaling(folder: RunFolder, scaling: Mapping[str, Scaling]) -> None:
@@ -193,6 +224,8 @@ def _kept_files(folder: RunFolder) -> list[Path]:
         "scaling.npz",
         "frozen.pb",
         "frozen.parity.json",
+        "restore.json",
+        "frozen.restore.json",
     )
     kept = [folder.path / name for name in names if (folder.path / name).is_file()]
     return [*kept, *sorted(folder.plugins.glob("*.py"))]

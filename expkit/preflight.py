@@ -11,7 +11,7 @@ from expkit.errors import ConfigError, Problem, did_you_mean, listed
 from expkit.network.spec import NetworkSpec, network_spec
 from expkit.training.ema import averaged_names
 
-__all__ = ["check", "load_checked", "load_network"]
+__all__ = ["check", "load_checked", "load_network", "metric_names"]
 
 
 def load_checked(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> tuple[Config, NetworkSpec]:
@@ -45,12 +45,28 @@ def check(config: Config) -> NetworkSpec:
     spec = network_spec(config.network)
     problems = [*_unknown_outputs(config, spec)]
     try:
-        problems += _unknown_best(config, bool(averaged_names(config.ema, spec)))
+        problems += _unknown_metrics(config, bool(averaged_names(config.ema, spec)))
     except ConfigError as error:
         problems += error.problems
     if problems:
         raise ConfigError(*problems)
     return spec
+
+
+def metric_names(config: Config, spec: NetworkSpec) -> list[str]:
+    """Return the names of all metrics that a run records of its losses and metrics, raw and averaged."""
+    averages = bool(averaged_names(config.ema, spec))
+    judged = ["valid", "test"] if config.data.split.valid is not None else ["test"]
+    return [
+        *_names_of(config, "train", averages=False),
+        *(name for part in judged for name in _names_of(config, part, averages)),
+    ]
+
+
+def _names_of(config: Config, part: str, averages: bool) -> list[str]:
+    losses = [f"loss/{name}" for name in config.train.losses] if len(config.train.losses) > 1 else []
+    ends = ("", "/ema") if averages else ("",)
+    return [f"{part}/{name}{end}" for name in ("loss", *losses, *config.train.metrics) for end in ends]
 
 
 def _unknown_outputs(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
@@ -64,20 +80,17 @@ def _unknown_outputs(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
             yield Problem(f"{at}.output", f"no output '{output}'{near} allowed: {listed(spec.outputs)}")
 
 
-def _unknown_best(config: Config, averages: bool) -> Iterator[Problem]:
-    best = config.train.best_metric
-    if best is None:
-        return
-    if config.data.split.valid is None:
-        yield Problem(
-            "train.best_metric",
-            f"'{best}' cannot be known: there is no validation part; give data.split.valid, or train.best_metric=null",
-        )
-        return
-    losses = [f"loss/{name}" for name in config.train.losses] if len(config.train.losses) > 1 else []
-    ends = ("", "/ema") if averages else ("",)
-    known = [f"valid/{name}{end}" for name in ("loss", *losses, *config.train.metrics) for end in ends]
-    if best not in known:
-        yield Problem(
-            "train.best_metric", f"no metric '{best}'{did_you_mean(best, known) or ';'} allowed: {listed(known)}"
-        )
+def _unknown_metrics(config: Config, averages: bool) -> Iterator[Problem]:
+    train = config.train
+    known = _names_of(config, "valid", averages)
+    asked = {"train.best_metric": train.best_metric, "train.early_stopping.metric": train.early_stopping.metric}
+    for at, metric in asked.items():
+        if metric is None:
+            continue
+        if config.data.split.valid is None:
+            yield Problem(
+                at,
+                f"'{metric}' cannot be known: there is no validation part; give data.split.valid, or {at}=null",
+            )
+        elif metric not in known:
+            yield Problem(at, f"no metric '{metric}'{did_you_mean(metric, known) or ';'} allowed: {listed(known)}")

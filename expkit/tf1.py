@@ -11,7 +11,14 @@ import tempfile
 from functools import cache
 from typing import Any
 
-__all__ = ["bfloat16_session", "has_bfloat16", "plain_session", "saved_model_proto", "tensorflow_version"]
+__all__ = [
+    "bfloat16_session",
+    "has_bfloat16",
+    "object_graph_proto",
+    "plain_session",
+    "saved_model_proto",
+    "tensorflow_version",
+]
 
 _tensorflow: Any = None
 
@@ -85,6 +92,12 @@ def saved_model_proto() -> Any:
     """Return the message class of a ``saved_model.pb`` file."""
     _load()
     return importlib.import_module("tensorflow.core.protobuf.saved_model_pb2").SavedModel
+
+
+def object_graph_proto() -> Any:
+    """Return the message class of the graph of objects in a checkpoint of ``tf.train.Checkpoint``."""
+    _load()
+    return importlib.import_module("tensorflow.core.protobuf.trackable_object_graph_pb2").TrackableObjectGraph
 
 
 def tensorflow_version() -> str:

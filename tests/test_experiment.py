@@ -26,6 +26,8 @@ from experiments import (
     run,
 )
 from expkit import tf1 as tf
+from expkit.checkpoints.plan import Plan
+from expkit.checkpoints.restore import Restored
 from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.errors import CheckpointError, ConfigError, ExportError, RunError
@@ -79,7 +81,7 @@ def test_a_run_leaves_its_records(done: tuple[Config, Result]) -> None:
     assert result.checkpoint == folder.checkpoints / "step-00000008/model"
     assert result.checkpoint.with_name("model.meta").is_file()
     assert result.tracking is None
-    assert result.steps_per_second > 0
+    assert result.trained.steps_per_second > 0
 
 
 def test_evaluating_a_run_again_gives_the_same_metrics(done: tuple[Config, Result]) -> None:
@@ -192,8 +194,8 @@ def test_raw_values_in_the_place_of_averages_are_caught_by_the_control(
 ) -> None:
     values = checkpoint_values(done[1].checkpoint)
 
-    def raw_evaluation(config: Config, spec: Any, prefix: Path) -> Values:
-        return {name + end: values[name] for name in spec.variables for end in ("", SHADOW)}
+    def raw_evaluation(config: Config, spec: Any, prefix: Path) -> Restored:
+        return Restored(Plan(), {name + end: values[name] for name in spec.variables for end in ("", SHADOW)})
 
     def raw_freeze(built: Any, predictor: Any, metadata: Any) -> bytes:
         predictor.load({name: values[name] for name in built.variables})
@@ -261,14 +263,13 @@ def test_a_restore_that_does_not_fit_ends_the_run_with_words(done: tuple[Config,
     with pytest.raises(CheckpointError) as caught:
         run(config, tmp_path / "run")
     assert [str(problem) for problem in caught.value.problems] == [
-        f"restore: variable '{name}{end}' has shape {wanted}, '{name}{end}' in the checkpoint has {got}; make the "
-        f"network fit, or add '{name}' to keep_initial"
+        f"restore: variable '{name}' has shape {wanted}, '{name}' in the checkpoint has {got}; make the network fit, "
+        f"give its rule a transform or on_shape_mismatch, or add '{name}' to keep_initial"
         for name, wanted, got in (
             ("hidden/kernel", [4, 6], [4, 5]),
             ("hidden/bias", [6], [5]),
             ("logits/kernel", [6, 3], [5, 3]),
         )
-        for end in ("", SHADOW)
     ]
 
 
@@ -310,16 +311,21 @@ class Recorder:
         self.seen.append(dataset.digest)
 
 
-def test_a_tracker_is_told_the_data_every_metric_and_the_files(tmp_path: Path) -> None:
-    config = config_of(tmp_path, DATA, train={**CLOCK, "steps": 4})
+def test_a_tracker_is_told_the_data_every_metric_and_the_files(done: tuple[Config, Result], tmp_path: Path) -> None:
+    config = config_of(tmp_path, DATA, train={**CLOCK, "steps": 4}, restore={"from": str(done[1].folder)})
     folder = RunFolder.create(tmp_path / "run", config, ["a=1"])
     recorder = Recorder()
     result = run_experiment(config, folder, recorder, Unseen())
     digest, tags, *metrics, files = recorder.seen
     assert len(digest) == 64
-    assert tags == {"execution": "100 steps per execution", "execution.reason": "a short run"}
+    assert tags == {
+        "execution": "100 steps per execution",
+        "execution.reason": "a short run",
+        "restore.loaded": "4/4",
+    }
     assert [{"step": step, **values} for step, values in metrics] == folder.metrics()
-    assert files == ["config.yaml", "overrides.yaml", "metrics.jsonl", "frozen.pb", "frozen.parity.json"]
+    receipts = ["restore.json", "frozen.restore.json"]
+    assert files == ["config.yaml", "overrides.yaml", "metrics.jsonl", "frozen.pb", "frozen.parity.json", *receipts]
     assert result.tracking == "somewhere"
 
 

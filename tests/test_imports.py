@@ -15,8 +15,9 @@ PACKAGE = Path(expkit.__file__).parent
 ALLOWED = {
     "tensorflow": ("tf1.py",),
     "mlflow": ("tracking/",),
-    "hydra": ("config/", "cli/", "tracking/"),
-    "omegaconf": ("config/", "cli/", "tracking/"),
+    "hydra": ("config/", "cli/", "sweeps/", "tracking/"),
+    "omegaconf": ("config/", "cli/", "sweeps/", "tracking/"),
+    "matplotlib": ("plots/",),
 }
 
 
@@ -45,7 +46,7 @@ ROOMS = (
     ("data.stored", "data.example", "data.records"),
     ("network.initializers", "network.random", "network.layer", "network.layers", "data.sources", "data.tfrecord"),
     ("training.schedules", "training.optimizers", "training.losses", "training.metrics"),
-    ("training.execution", "training.multipliers"),
+    ("training.execution", "training.multipliers", "training.snapshot", "training.state"),
     ("config",),
     ("network.expand", "network.lookup", "network.wellformed", "network.unfold", "network.order"),
     ("network.reading", "network.variables", "network.spec"),
@@ -59,13 +60,14 @@ ROOMS = (
         "checkpoints",
         "data.dataset",
     ),
-    ("data.pipeline", "data.stream"),
+    ("data.pipeline", "data.stream", "plots", "report"),
     ("training.step",),
     ("training.graphs",),
     ("training.executor", "checkpoints.restore"),
     ("training.loop", "training.autotune", "export"),
     ("experiment",),
     ("tracking",),
+    ("sweeps",),
     ("cli", "__main__"),
 )
 

@@ -112,7 +112,7 @@ def mend(change: Change) -> str:
         lines.append("  rename:")
     for rule in change.suggestion.rules:
         what, word = ("name", rule.name) if rule.name is not None else ("pattern", rule.pattern)
-        lines.append(f"    - {{{what}: {_quoted(str(word))}, to: {_quoted(rule.to)}}}")
+        lines.append(f"    - {{{what}: {_quoted(str(word))}, to: {_quoted(str(rule.to))}}}")
     for name, fitting in change.suggestion.unclear.items():
         lines.append(f"    # {name} fits several equally well, say which: {', '.join(fitting)}")
         lines.append(f"    # - {{name: {_quoted(name)}, to: {_quoted(fitting[0])}}}")

@@ -1,198 +1,180 @@
-"""The restore plan: which name in a checkpoint goes into which variable, worked out without TensorFlow."""
+"""Making the restore plan: which name in which file goes into which variable, worked out without TensorFlow."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from expkit.config.schema import RenameRule
-from expkit.errors import CheckpointError, Problem, did_you_mean, listed
+from expkit.checkpoints.claims import Claim, claims, first_names, matching
+from expkit.checkpoints.plan import Gap, GapKind, Offer, Pair, Plan, Wanted
+from expkit.checkpoints.transforms import dtype_after, fitting, joined_shape, shape_after
+from expkit.errors import MOST_EXPLAINED, Problem, did_you_mean, listed
 from expkit.network.names import shadow_name
 
-__all__ = ["Pair", "Plan", "restore_plan"]
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One variable and where its value comes from."""
-
-    variable: str
-    source: str
-    """Name in the checkpoint."""
-    weights: Literal["raw", "ema"]
-    """Whether the source is an average."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a restore will do."""
-
-    pairs: tuple[Pair, ...]
-    kept_initial: tuple[str, ...]
-    """Variables that keep their initial values, as asked."""
-    spare: tuple[str, ...]
-    """Names in the checkpoint that nothing reads."""
+__all__ = ["restore_plan"]
 
 
 def restore_plan(
-    wanted: Mapping[str, Shape],
-    available: Mapping[str, Shape],
-    *,
-    weights: Literal["raw", "ema"] = "raw",
-    averaged: Collection[str] = (),
-    shadows: Collection[str] = (),
-    rename: Sequence[RenameRule] = (),
-    keep_initial: Sequence[str] = (),
-    at: str = "restore",
+    wanted: Mapping[str, Wanted], offers: Sequence[Offer], keep_initial: Sequence[str] = (), at: str = "restore"
 ) -> Plan:
-    """Return the plan that gives every wanted variable a value.
+    """Return the plan that gives everything wanted a value, as far as it goes.
 
     The rules are a true map: a name that a rule sends elsewhere no longer stands for itself, so two names can be
-    swapped; one name may go to several variables.
+    swapped; one name may go to several variables; several go into one only where a rule joins them. What is kept beside
+    a variable follows it: averages and slots come from beside the variable's name in the file, changed as it is.
 
     Args:
-        wanted: shapes of the network's variables, by name.
-        available: shapes in the checkpoint, by name.
-        weights: ``ema`` takes the average of every variable that has one in the checkpoint.
-        averaged: variables whose average must be in the checkpoint when ``weights`` is ``ema``.
-        shadows: variables whose averages are wanted too, where the checkpoint has them.
-        rename: rules, in order.
-        keep_initial: regular expressions over variables that are left out.
+        wanted: what is to get a value, variables before what is kept beside them.
+        offers: the files, and what is asked of each.
+        keep_initial: regular expressions over what is left out.
         at: path in the configuration, for problems.
-
-    Raises:
-        CheckpointError: with every rule that matches nothing, collision, missing value and difference in shape.
     """
-    problems: list[Problem] = []
-    kept = _kept(wanted, keep_initial, at, problems)
-    sources = _sources([name for name in wanted if name not in kept], available, rename, at, problems)
-    pairs = []
-    for variable, shape in wanted.items():
-        if variable in kept:
-            continue
-        source = sources.get(variable)
-        if source is None:
-            problems.append(Problem(at, _missing(variable, available)))
-            continue
-        shadow = shadow_name(source)
-        use_shadow = weights == "ema" and shadow in available
-        if weights == "ema" and variable in averaged and not use_shadow:
-            problems.append(
-                Problem(
-                    at,
-                    f"variable '{variable}' has no average in the checkpoint: '{shadow}' is absent; "
-                    "set weights to raw, or leave the variable out of ema.variables",
-                )
-            )
-            continue
-        name = shadow if use_shadow else source
-        if name not in available:
-            problems.append(Problem(at, _missing(variable, available)))
-            continue
-        own = [Pair(variable, name, "ema" if use_shadow else "raw")]
-        if variable in shadows and shadow in available:
-            own.append(Pair(shadow_name(variable), shadow, "ema"))
-        problems += [
-            Problem(
-                at,
-                f"variable '{pair.variable}' has shape {list(shape)}, '{pair.source}' in the checkpoint has "
-                f"{list(available[pair.source])}; make the network fit, or add '{variable}' to keep_initial",
-            )
-            for pair in own
-            if tuple(available[pair.source]) != tuple(shape)
-        ]
-        pairs += own
-    if problems:
-        raise CheckpointError(*problems)
-    read = {pair.source for pair in pairs}
-    return Plan(tuple(pairs), tuple(kept), tuple(name for name in available if name not in read))
-
-
-def _kept(wanted: Mapping[str, Shape], patterns: Sequence[str], at: str, problems: list[Problem]) -> list[str]:
-    kept: list[str] = []
-    for pattern in patterns:
-        try:
-            found = [name for name in wanted if re.fullmatch(pattern, name)]
-        except re.error as error:
-            problems.append(Problem(f"{at}.keep_initial", f"'{pattern}' is no regular expression: {error}"))
-            continue
-        if not found:
-            near = did_you_mean(pattern, wanted) or ";"
-            problems.append(
-                Problem(f"{at}.keep_initial", f"'{pattern}' matches no variable{near} variables: {listed(wanted)}")
-            )
-        kept += found
-    return list(dict.fromkeys(kept))
-
-
-def _sources(
-    wanted: Sequence[str],
-    available: Mapping[str, Shape],
-    rename: Sequence[RenameRule],
-    at: str,
-    problems: list[Problem],
-) -> dict[str, str]:
-    """Return the checkpoint's name for every variable that gets one."""
-    sources: dict[str, str] = {}
-    by_rule: dict[str, int] = {}
-    moved: set[str] = set()
-    for place, rule in enumerate(rename):
-        where = f"{at}.rename[{place}]"
-        targets = _targets(rule, available, where, problems)
-        if targets is None:
-            continue
-        reached = {source: target for source, target in targets.items() if target in wanted}
-        if not targets:
-            word = rule.name if rule.name is not None else rule.pattern
-            near = did_you_mean(str(word), available) or ";"
-            problems.append(
-                Problem(where, f"'{word}' matches no name in the checkpoint{near} names: {listed(available)}")
-            )
-        elif not reached:
-            target = next(iter(targets.values()))
-            near = did_you_mean(target, wanted) or ";"
-            problems.append(Problem(where, f"'{target}' is no variable to restore{near} variables: {listed(wanted)}"))
-        for source, target in targets.items():
-            moved.add(source)
-            if target not in reached.values():
-                continue
-            if target in sources:
-                problems.append(
-                    Problem(
-                        where,
-                        f"variable '{target}' would get both '{sources[target]}' (rename[{by_rule[target]}]) "
-                        f"and '{source}'; keep one",
-                    )
-                )
-            else:
-                sources[target], by_rule[target] = source, place
-    for name in wanted:
-        if name not in sources and name not in moved and (name in available or shadow_name(name) in available):
-            sources[name] = name
-    return sources
-
-
-def _targets(
-    rule: RenameRule, available: Mapping[str, Shape], where: str, problems: list[Problem]
-) -> dict[str, str] | None:
-    """Return what a rule says of the checkpoint's names; ``None`` when the rule itself is wrong."""
-    if rule.name is not None:
-        return {rule.name: rule.to} if rule.name in available or shadow_name(rule.name) in available else {}
-    try:
-        matches = {name: re.fullmatch(str(rule.pattern), name) for name in available}
-        return {name: match.expand(rule.to) for name, match in matches.items() if match}
-    except (re.error, IndexError) as error:
-        problems.append(Problem(where, f"'{rule.pattern}' -> '{rule.to}' is no regular expression rule: {error}"))
-        return None
-
-
-def _missing(variable: str, available: Mapping[str, Shape]) -> str:
-    near = did_you_mean(variable, (name for name in available if name != variable)) or ";"
-    return (
-        f"variable '{variable}' gets no value from the checkpoint{near} names: {listed(available)}; "
-        "add a rename rule, or add the variable to keep_initial"
+    making = _Making(offers)
+    kept = making.kept(wanted, keep_initial, at)
+    open_to = {name: want for name, want in wanted.items() if name not in kept}
+    found = claims(open_to, offers, making.gaps)
+    for name, want in open_to.items():
+        if want.of in making.skipped or want.of in kept:
+            kept[name] = None
+        elif want.of is None:
+            making.variable(name, want, found.get(name), at)
+        else:
+            making.beside(name, want, found.get(name), found.get(want.of))
+    read = {(pair.offer, source) for pair in making.pairs.values() for source in pair.sources}
+    return Plan(
+        tuple(making.pairs[name] for name in wanted if name in making.pairs),
+        tuple(name for name in wanted if name in kept),
+        making.skipped,
+        {offer.at: tuple(name for name in offer.shapes if (offer.at, name) not in read) for offer in offers},
+        {offer.at: offer.file for offer in offers},
+        sum(want.role == "variable" for want in wanted.values()),
+        tuple(making.gaps),
     )
+
+
+class _Making:
+    """A plan in the making."""
+
+    def __init__(self, offers: Sequence[Offer]) -> None:
+        self.pairs: dict[str, Pair] = {}
+        self.skipped: dict[str, str] = {}
+        self.gaps: list[Gap] = []
+        self._told = 0  # of what is missing
+        self._names = first_names({name: None for offer in offers for name in offer.shapes})
+
+    def kept(self, wanted: Mapping[str, Wanted], patterns: Sequence[str], at: str) -> dict[str, None]:
+        """Return what keeps its initial value, as asked."""
+        kept: dict[str, None] = {}
+        for pattern in patterns:
+            found = matching(pattern, wanted)
+            if not found:
+                variables = [name for name, want in wanted.items() if want.of is None]
+                near = did_you_mean(pattern, variables) or ";"
+                said = f"'{pattern}' matches no variable{near} variables: {listed(variables)}"
+                self._gap("pattern", pattern, f"{at}.keep_initial", said)
+            kept |= dict.fromkeys(found)
+        return kept
+
+    def variable(self, name: str, want: Wanted, claim: Claim | None, at: str) -> None:
+        """Plan a variable or a counter."""
+        if claim is None:
+            self._missing(name, at)
+            return
+        available, asked = claim.offer.shapes, claim.offer.asked.weights
+        averages = tuple(shadow_name(source) for source in claim.names)
+        there = all(average in available for average in averages)
+        if asked != "raw" and there:
+            self._pair(name, want, claim, averages, "ema")
+        elif asked == "ema" and want.averaged:
+            absent = next(average for average in averages if average not in available)
+            self._gap(
+                "average",
+                name,
+                claim.offer.at,
+                f"variable '{name}' has no average in the checkpoint: '{absent}' is absent; set weights to "
+                "ema_if_present or raw, or leave the variable out of ema.variables",
+            )
+        elif all(source in available for source in claim.names):
+            self._pair(name, want, claim, claim.names, "raw")
+        else:
+            self._missing(name, claim.offer.at)
+
+    def beside(self, name: str, want: Wanted, claim: Claim | None, owner: Claim | None) -> None:
+        """Plan what is kept beside a variable: as a rule says, else from beside the variable's name in the file."""
+        if claim is not None:
+            if all(source in claim.offer.shapes for source in claim.names):
+                self._pair(name, want, claim, claim.names, "ema" if want.role == "average" else "raw")
+            return
+        pair = self.pairs.get(str(want.of))
+        if pair is None or owner is None:
+            return
+        ending = name.removeprefix(f"{want.of}/")
+        sources = tuple(f"{source}/{ending}" for source in owner.names)
+        absent = [source for source in sources if source not in owner.offer.shapes]
+        if want.role == "average" and not want.averaged and (absent or pair.weights == "ema"):
+            self._pair(name, want, owner, pair.sources, pair.weights)
+        elif not absent:
+            self._pair(name, want, owner, sources, "ema" if want.role == "average" else "raw")
+        elif want.role == "average":
+            said = f"the average of '{want.of}' is not in the checkpoint: '{absent[0]}' is absent"
+            self._gap("average", name, owner.offer.at, said)
+        else:
+            said = (
+                f"slot '{name}' gets no value: '{absent[0]}' is not in the checkpoint; set optimizer to reset, or add "
+                "the slot to keep_initial"
+            )
+            self._gap("slot", name, owner.offer.at, said)
+
+    def _pair(
+        self, name: str, want: Wanted, claim: Claim, sources: tuple[str, ...], weights: Literal["raw", "ema"]
+    ) -> None:
+        """Add the pair where shapes and types fit, once the rule has made its changes."""
+        rule, offer = claim.rule, claim.offer
+        axis, steps = (rule.axis, rule.transform) if rule is not None else (0, ())
+        told = " + ".join(f"'{source}'" for source in sources)
+        dtype = offer.dtypes[sources[0]]
+        try:
+            if want.role == "slot" and any(step.scale is not None for step in steps):
+                raise ValueError("a slot does not scale as its variable does; set optimizer to reset")
+            if len(kinds := dict.fromkeys(offer.dtypes[source] for source in sources)) > 1:
+                raise ValueError(f"{told} have different types: {', '.join(kinds)}")
+            shapes = [tuple(offer.shapes[source]) for source in sources]
+            shape = joined_shape(shapes, axis) if len(shapes) > 1 else shapes[0]
+            for step in steps:
+                shape, dtype = shape_after(step, shape), dtype_after(step, dtype)
+            if shape != want.shape and rule is not None and rule.on_shape_mismatch == "skip":
+                self.skipped[name] = " + ".join(sources)
+                return
+            if shape != want.shape and rule is not None and rule.on_shape_mismatch == "slice_or_pad":
+                steps = (*steps, *fitting(shape, want.shape))
+                shape = want.shape
+        except ValueError as error:
+            self._gap("transform", name, claim.where, f"variable '{name}' from {told}: {error}")
+            return
+        owner = want.of or name
+        if shape != want.shape:
+            made = " as the rule changes it" if steps or len(sources) > 1 else " in the checkpoint"
+            said = (
+                f"variable '{name}' has shape {list(want.shape)}, {told}{made} has {list(shape)}; make the network "
+                f"fit, give its rule a transform or on_shape_mismatch, or add '{owner}' to keep_initial"
+            )
+            self._gap("shape", name, offer.at, said)
+        if dtype != want.dtype:
+            cast = f"give its rule transform: [{{cast: {want.dtype}}}], or " if dtype != "string" else ""
+            said = f"variable '{name}' is {want.dtype}, {told} in the checkpoint is {dtype}; {cast}"
+            self._gap("dtype", name, offer.at, f"{said}add '{owner}' to keep_initial")
+        if shape == want.shape and dtype == want.dtype:
+            self.pairs[name] = Pair(
+                name, offer.at, sources, weights, want.shape, want.dtype, want.role, axis, tuple(steps)
+            )
+
+    def _missing(self, name: str, at: str) -> None:
+        before, self._told = self._told, self._told + 1
+        others = (other for other in self._names if other != name)
+        near = (did_you_mean(name, others) if before < MOST_EXPLAINED else "") or ";"
+        names = f" names: {listed(self._names)};" if before == 0 else ""
+        said = f"variable '{name}' gets no value from the checkpoint{near}{names} add a rename rule, or add it to "
+        self._gap("missing", name, at, f"{said}keep_initial")
+
+    def _gap(self, kind: GapKind, about: str, at: str, said: str) -> None:
+        self.gaps.append(Gap(kind, about, Problem(at, said)))

@@ -1,115 +1,121 @@
-"""Restoring: a plan from the names in a checkpoint, carried out in one pass over its tensors."""
+"""Restoring: a plan from the names in the files, carried out in one pass over their tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from expkit import tf1 as tf
-from expkit.checkpoints.rename import Plan, restore_plan
-from expkit.checkpoints.store import find_prefix
+from expkit.checkpoints.plan import Offer, Plan, Wanted
+from expkit.checkpoints.reader import Source, open_source
+from expkit.checkpoints.receipt import receipt_text
+from expkit.checkpoints.rename import restore_plan
+from expkit.checkpoints.transforms import applied
+from expkit.checkpoints.wanted import wanted_by
+from expkit.config.restore import RestoreConfig, SourceConfig
 from expkit.config.schema import Config
-from expkit.errors import CheckpointError, Problem, reason
-from expkit.network.names import shadow_name
+from expkit.errors import CheckpointError, Problem
 from expkit.network.spec import NetworkSpec
-from expkit.training.ema import averaged_names
 
-__all__ = ["Restored", "read_values", "restore_from"]
+__all__ = ["Opened", "Restored", "open_sources", "read_values", "restore_from"]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The files of a restore: names, shapes and types are read, values are not."""
+
+    sources: Mapping[str, Source]
+    """By the path in the configuration that names each."""
+    offers: tuple[Offer, ...]
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What a restore did: the plan, where from, and the values by variable name."""
+    """What a restore did: the plan, and the values by name."""
 
-    prefix: Path
     plan: Plan
     values: Mapping[str, np.ndarray]
 
+    @property
+    def receipt(self) -> str:
+        """What went where, with checksums, as JSON."""
+        return receipt_text(self.plan, self.values)
+
+
+def open_sources(asked: RestoreConfig) -> Opened:
+    """Open the files that ``restore`` names.
+
+    Raises:
+        CheckpointError: ``restore`` names none, or one is missing or damaged.
+    """
+    if asked.from_ is None:
+        raise CheckpointError.at("restore.from", "nothing to restore; give a checkpoint with restore.from=PATH")
+    named: dict[str, SourceConfig] = {"restore": asked}
+    named |= {f"restore.sources.{name}": source for name, source in asked.sources.items()}
+    sources = {at: open_source(str(source.from_), f"{at}.from") for at, source in named.items()}
+    return Opened(sources, tuple(_offer(at, sources[at], source) for at, source in named.items()))
+
 
 def restore_from(config: Config, spec: NetworkSpec) -> Restored:
-    """Return the values that ``restore`` of the configuration gives to the network's variables and their averages.
+    """Return the values that ``restore`` of the configuration gives to variables, averages, slots and counters.
 
-    An average is restored beside its variable where the checkpoint has it; where it has none, or where the averages
-    go into the variables, the average starts as its variable does.
+    Raises:
+        CheckpointError: a file is missing, damaged or does not fit.
+    """
+    opened = open_sources(config.restore)
+    plan = restore_plan(wanted_by(config, spec), opened.offers, config.restore.keep_initial)
+    plan.check()
+    values = _carried_out(plan, opened.sources)
+    step = int(values.get("global_step", 0))
+    if 0 < config.train.steps <= step:
+        raise CheckpointError(
+            Problem(
+                "train.steps",
+                f"is {config.train.steps}, but the optimizer that is restored has done {step} steps, which count; give "
+                "more, or set restore.optimizer to reset",
+            )
+        )
+    return Restored(plan, values)
+
+
+def read_values(prefix: Path, wanted: Mapping[str, Wanted], weights: Literal["raw", "ema"] = "raw") -> Restored:
+    """Return values from a run's own checkpoint, raw or with the averages in their place.
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged or does not fit.
     """
-    asked = config.restore
-    assert asked.from_ is not None, "called only when there is something to restore"
-    prefix = find_prefix(asked.from_, "restore.from")
-    averages = averaged_names(config.ema, spec)
-    with _reader(prefix, "restore.from") as reader:
-        plan = restore_plan(
-            {name: variable.shape for name, variable in spec.variables.items()},
-            _shapes(reader),
-            weights=asked.weights,
-            averaged=averages or spec.trainable,
-            shadows=averages if asked.weights == "raw" else (),
-            rename=asked.rename,
-            keep_initial=asked.keep_initial,
-        )
-        values = _read(reader, plan, spec, "restore")
-    for name in averages:
-        if name in values:
-            values.setdefault(shadow_name(name), values[name])
-    return Restored(prefix, plan, values)
+    at = str(prefix)
+    source = open_source(prefix, at)
+    plan = restore_plan(wanted, [_offer(at, source, SourceConfig(weights=weights))], at=at)
+    plan.check()
+    return Restored(plan, _carried_out(plan, {at: source}))
 
 
-def read_values(
-    prefix: Path, spec: NetworkSpec, *, weights: Literal["raw", "ema"], averaged: tuple[str, ...]
-) -> dict[str, np.ndarray]:
-    """Return the network's variables from a run's checkpoint, raw or with the averages in their place.
-
-    Raises:
-        CheckpointError: the checkpoint is missing, damaged or does not fit.
-    """
-    with _reader(prefix, str(prefix)) as reader:
-        plan = restore_plan(
-            {name: variable.shape for name, variable in spec.variables.items()},
-            _shapes(reader),
-            weights=weights,
-            averaged=averaged,
-            at=str(prefix),
-        )
-        return _read(reader, plan, spec, str(prefix))
+def _offer(at: str, source: Source, asked: SourceConfig) -> Offer:
+    return Offer(at, str(source.path), source.shapes, source.dtypes, asked)
 
 
-@contextmanager
-def _reader(prefix: Path, at: str) -> Iterator[Any]:
-    if not prefix.with_name(prefix.name + ".index").is_file():
-        raise CheckpointError.at(at, f"no checkpoint {prefix} (its .index file is missing)")
-    try:
-        yield tf.train.load_checkpoint(str(prefix))
-    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:  # IndexError: TensorFlow's OutOfRange
-        raise CheckpointError.at(
-            at, f"{prefix} is damaged or incomplete: {reason(error)}; use another checkpoint"
-        ) from None
-
-
-def _shapes(reader: Any) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(shape) for name, shape in sorted(reader.get_variable_to_shape_map().items())}
-
-
-def _read(reader: Any, plan: Plan, spec: NetworkSpec, at: str) -> dict[str, np.ndarray]:
-    dtypes = {name: variable.dtype for name, variable in spec.variables.items()}
-    dtypes |= {shadow_name(name): dtype for name, dtype in dtypes.items()}
-    stored = {name: dtype.name for name, dtype in reader.get_variable_to_dtype_map().items()}
-    problems = [
-        Problem(
-            at,
-            f"variable '{pair.variable}' is {dtypes[pair.variable]}, '{pair.source}' in the checkpoint is "
-            f"{stored[pair.source]}; add '{pair.variable}' to keep_initial",
-        )
-        for pair in plan.pairs
-        if stored[pair.source] != dtypes[pair.variable]
-    ]
-    if problems:
-        raise CheckpointError(*problems)
-    tensors = {source: reader.get_tensor(source) for source in dict.fromkeys(pair.source for pair in plan.pairs)}
-    return {pair.variable: tensors[pair.source] for pair in plan.pairs}
+def _carried_out(plan: Plan, sources: Mapping[str, Source]) -> dict[str, np.ndarray]:
+    """Return the values of a complete plan; every tensor is read once, and kept no longer than it is needed."""
+    users = Counter((pair.offer, source) for pair in plan.pairs for source in set(pair.sources))
+    held: dict[tuple[str, str], np.ndarray] = {}
+    values = {}
+    for pair in plan.pairs:
+        keys = [(pair.offer, source) for source in pair.sources]
+        for offer, source in keys:
+            if (offer, source) not in held:
+                held[offer, source] = sources[offer].read(source)
+        arrays = [held[key] for key in keys]
+        value = np.concatenate(arrays, pair.axis) if len(arrays) > 1 else arrays[0]
+        for step in pair.steps:
+            value = applied(step, value)
+        values[pair.variable] = np.asarray(value, order="C")
+        for key in set(keys):
+            users[key] -= 1
+            if not users[key]:
+                del held[key]
+    return values

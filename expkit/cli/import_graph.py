@@ -24,7 +24,9 @@ def add_verbs(verbs: Any) -> None:
         "is marked: fill in.",
     )
     parser.add_argument(
-        "source", metavar="SOURCE", help=".meta or .pb file, checkpoint prefix, folder of checkpoints, or run folder"
+        "source",
+        metavar="SOURCE",
+        help=".meta or .pb file, or what holds variables: a checkpoint's prefix, a folder, a run, a SavedModel, .npz",
     )
     parser.add_argument("file", nargs="?", metavar="FILE", help="write to a file instead: conf/network/mine.yaml")
     parser.set_defaults(run=_import)

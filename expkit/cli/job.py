@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
+from expkit.cli.interruption import Terminated, termination_raises
 from expkit.cli.show import Bar, summary
 from expkit.config.schema import Config
-from expkit.errors import ExpkitError
+from expkit.errors import ExpkitError, Pruned
 from expkit.experiment import run_experiment
-from expkit.rundir import RunFolder
+from expkit.rundir import RunFolder, locked
 
 if TYPE_CHECKING:
     from expkit.tracking.mlflow import MlflowTracker, Status
@@ -38,9 +38,15 @@ class Job:
     label: str | None
     """What tells the job from its siblings in a sweep."""
     parent: str | None
-    """MLflow run of the sweep."""
+    """MLflow run of the sweep, or its folder as long as MLflow has not answered."""
     recorder: Recorder | None
     """The process that has MLflow; ``None`` where nothing is tracked."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What MLflow is told of the sweep it belongs to."""
+    judge: Callable[[int, Mapping[str, float]], None] | None = None
+    """Takes every step's metrics, and raises ``Pruned`` to end the run early."""
+    quiet: bool = False
+    """Whether the terminal is left to the sweep, which tells what the folder says."""
 
 
 @dataclass(frozen=True)
@@ -51,50 +57,94 @@ class Outcome:
     """0 finished, 2 a mistake of the user, 1 a failure of expkit."""
 
 
-class Terminated(BaseException):
-    """Raised in the main thread when the process is asked to end."""
-
-
 def run_job(job: Job) -> Outcome:
     """Run an experiment; whatever happens, the run's status says it, here and in MLflow.
 
     Errors become messages; an interruption passes through after the status is written.
     """
-    console = Console()
-    status: Status = "FAILED"
+    console = Console(quiet=job.quiet)
+    status: Status | Literal["PRUNED"] = "FAILED"
     message: str | None = None
     folder: RunFolder | None = None
     tracker: MlflowTracker | None = None
+    held = ExitStack()
     try:
-        with _termination_raises():
+        with termination_raises():
+            held.enter_context(locked(job.folder))
             folder = RunFolder.create(job.folder, job.config, job.overrides)
             folder.update(status="RUNNING")
             tracker = _tracker(job, folder)
             with Bar(console, job.label or job.config.run.name, job.config.train.steps) as bar:
-                result = run_experiment(job.config, folder, tracker, bar)
+                result = run_experiment(job.config, folder, tracker, _Judged(bar, job.judge))
         status = "FINISHED"
         summary(console, result)
         return Outcome(0)
     except ExpkitError as error:
         message = str(error)
-        for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
+        _say(job, *(f"error: {problem}" for problem in error.problems))
         return Outcome(2)
+    except Pruned as pruned:
+        status, message = "PRUNED", str(pruned)
+        return Outcome(0)
     except (KeyboardInterrupt, Terminated) as stopped:
         status = "KILLED"
         at = folder.path if folder is not None else job.folder
-        print(f"stopped; go on with the same command and run.resume={at}", file=sys.stderr)
+        _say(job, f"stopped; go on with the same command and run.resume={at}")
         raise SystemExit(130 if isinstance(stopped, KeyboardInterrupt) else 143) from None
     except Exception as error:
-        message = f"{type(error).__name__}: {error}"
+        message = f"{type(error).__name__}: {error}; the traceback is in {job.folder / 'run.log'}"
         _log.exception("the run failed")
-        print(f"error: {message}\nthe traceback is in {job.folder / 'run.log'}", file=sys.stderr)
+        _say(job, f"error: {message}")
         return Outcome(1)
     finally:
-        if folder is not None:
-            folder.update(status=status, error=message)
+        if folder is not None and status != "KILLED" and job.config.tracking.plots:
+            _draw(folder, tracker)
         if tracker is not None:
-            tracker.finish(status, message)
+            _finish(tracker, status, message)
+        if folder is not None:
+            folder.update(status=status, error=message)  # last: a run killed before this goes on, and finishes again
+        held.close()
+
+
+class _Judged:
+    """Shows progress, and lets the judge see every step that is shown."""
+
+    def __init__(self, bar: Bar, judge: Callable[[int, Mapping[str, float]], None] | None) -> None:
+        self._bar = bar
+        self._judge = judge
+
+    def advance(self, step: int, shown: Mapping[str, float]) -> None:
+        """Show a step and its numbers."""
+        self._bar.advance(step, shown)
+        if self._judge is not None:
+            self._judge(step, shown)
+
+
+def _say(job: Job, *lines: str) -> None:
+    if not job.quiet:
+        print(*lines, sep="\n", file=sys.stderr)
+
+
+def _finish(tracker: MlflowTracker, status: Status | Literal["PRUNED"], message: str | None) -> None:
+    """Write the status; MLflow has none for what was ended early on purpose, so that is killed, with a tag."""
+    if status == "PRUNED":
+        tracker.tags({"pruned": message or ""})
+        tracker.finish("KILLED")
+    else:
+        tracker.finish(status, message)
+
+
+def _draw(folder: RunFolder, tracker: MlflowTracker | None) -> None:
+    """Draw the run's pictures; what goes wrong there is no failure of the run."""
+    from expkit.plots.run import draw_run
+
+    try:
+        drawn = draw_run(folder.path)
+    except Exception:
+        _log.exception("the run's pictures could not be drawn")
+        return
+    if drawn and tracker is not None:
+        tracker.artifacts([folder.plots])
 
 
 def _tracker(job: Job, folder: RunFolder) -> MlflowTracker | None:
@@ -102,18 +152,7 @@ def _tracker(job: Job, folder: RunFolder) -> MlflowTracker | None:
         return None
     from expkit.tracking.mlflow import MlflowTracker
 
-    return MlflowTracker(job.recorder, job.config, folder, name=job.label, parent=job.parent)
-
-
-@contextmanager
-def _termination_raises() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that the run's status is written."""
-
-    def terminate(number: int, frame: Any) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    tracker = MlflowTracker(job.recorder, job.config, folder, name=job.label, parent=job.parent)
+    if job.tags:
+        tracker.tags(job.tags)
+    return tracker

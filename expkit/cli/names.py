@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from collections.abc import Sequence
 from typing import Any
 
 from expkit.checkpoints.lock import LOCK_FILE, locked
+from expkit.cli.columns import columns, sizes
 from expkit.cli.writing import write
 from expkit.config.schema import Config
 from expkit.network.drawing.svg import svg
@@ -101,8 +101,8 @@ def table(config: Config, spec: NetworkSpec) -> list[str]:
     for name, variable in spec.variables.items():
         trained = "yes" if variable.trainable else "no"
         users = ", ".join(dict.fromkeys(variable.layers))
-        rows.append((name, _shape(variable.shape), variable.dtype, f"{variable.size:,}", trained, users))
-    lines = _columns(rows)
+        rows.append((name, sizes(variable.shape), variable.dtype, f"{variable.size:,}", trained, users))
+    lines = columns(rows, right=("parameters",))
     total = sum(variable.size for variable in spec.variables.values())
     trained_total = sum(spec.variables[name].size for name in spec.trainable)
     lines += ["", f"{len(spec.variables)} variables, {total:,} parameters, {trained_total:,} trained", ""]
@@ -116,19 +116,3 @@ def table(config: Config, spec: NetworkSpec) -> list[str]:
     lines += ["inputs:", *(f"  {name}:0  {item}" for name, item in spec.inputs.items()), ""]
     lines += ["outputs:", *(f"  {name}:0  {spec.output_spec(name)}" for name in spec.outputs)]
     return lines
-
-
-def _shape(shape: Sequence[int]) -> str:
-    return f"[{', '.join(map(str, shape))}]"
-
-
-def _columns(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    numbers = rows[0].index("parameters")
-    return [
-        "  ".join(
-            cell.rjust(width) if i == numbers else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

@@ -28,13 +28,17 @@ def _sync(given: argparse.Namespace) -> int:
     from expkit.tracking.delivery import Stores
     from expkit.tracking.sync import journals, sync
 
-    logging.getLogger("expkit").addHandler(_Warnings(logging.WARNING))
-    folders = [folder for named in given.folders for folder in journals(named)]
+    folders = list(dict.fromkeys(folder for named in given.folders for folder in journals(named)))
     stores, missing = Stores(), 0
-    for folder in dict.fromkeys(folders):
-        synced = sync(folder, stores, given.uri, given.restore)
-        print(synced, flush=True)
-        missing += synced.left > 0 or synced.why is not None
+    warnings = _Warnings(logging.WARNING)
+    logging.getLogger("expkit").addHandler(warnings)
+    try:
+        for folder in folders:
+            synced = sync(folder, stores, given.uri, given.restore)
+            print(synced, flush=True)
+            missing += synced.left > 0 or synced.why is not None
+    finally:
+        logging.getLogger("expkit").removeHandler(warnings)
     if len(folders) > 1:
         print(f"{len(folders) - missing} of {len(folders)} runs are complete in MLflow")
     return 1 if missing else 0

@@ -36,6 +36,7 @@ __all__ = [
     "plain",
     "plain_yaml",
     "primary_conf",
+    "quoted",
     "read",
     "said",
     "search_path",
@@ -62,6 +63,12 @@ def search_path(config_dirs: Sequence[str] = ()) -> list[str]:
     quoted = [str(Path(folder).resolve()).replace("'", r"\'") for folder in config_dirs]
     folders = ",".join(f"'file://{folder}'" for folder in quoted)
     return [f"hydra.searchpath=[{folders}]"] if folders else []
+
+
+def quoted(value: object) -> str:
+    """Return a value as Hydra's grammar takes it, whatever it holds."""
+    text = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{text}'"
 
 
 class _BuiltinConf(SearchPathPlugin):  # type: ignore[misc]

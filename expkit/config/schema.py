@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from expkit.config.network import BlockConfig, InputConfig, NetworkConfig, VariableRule
+from expkit.config.restore import RenameRule, RestoreConfig, SourceConfig, Transform
 from expkit.data.sources import Source
 from expkit.data.tfrecord import Feature
 from expkit.registry import KindsOf, Section
@@ -15,22 +16,27 @@ from expkit.training.execution import Compiled, Precision
 from expkit.training.losses import Loss
 from expkit.training.metrics import Metric
 from expkit.training.optimizers import Optimizer
+from expkit.training.state import EarlyStoppingConfig, NanConfig
 
 __all__ = [
     "BlockConfig",
     "Config",
     "DataConfig",
+    "EarlyStoppingConfig",
     "EmaConfig",
     "ExportConfig",
     "InputConfig",
+    "NanConfig",
     "NetworkConfig",
     "PairsConfig",
     "RenameRule",
     "RestoreConfig",
     "RunConfig",
+    "SourceConfig",
     "SplitConfig",
     "TrackingConfig",
     "TrainConfig",
+    "Transform",
     "VariableRule",
 ]
 
@@ -143,10 +149,16 @@ class TrainConfig(Section):
     """Steps between two checkpoints; the last step is always saved."""
     keep_last: Positive = 3
     """Newest checkpoints kept."""
+    keep_every_steps: Positive | None = None
+    """Steps between two checkpoints that are saved and kept for good; ``null`` for none."""
     best_metric: str | None = None
     """Validation metric whose best checkpoint is kept too, such as ``valid/accuracy``; ``null`` for none."""
     best_mode: Literal["max", "min"] = "max"
     """Whether the best is the largest or the smallest."""
+    early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
+    """When training ends before its last step."""
+    on_nan: NanConfig = NanConfig()
+    """What happens when the loss or a trained variable is no longer finite."""
     losses: dict[str, Annotated[Loss, KindsOf("loss")]] = Field(min_length=1)
     """Losses by name."""
     metrics: dict[str, Annotated[Metric, KindsOf("metric")]] = {}
@@ -175,36 +187,6 @@ class EmaConfig(Section):
     """Regular expression over whole names of trained variables to average."""
     start_step: int = Field(default=0, ge=0)
     """Step until which the average is the variable itself."""
-
-
-class RenameRule(Section):
-    """A rule from a checkpoint's name to a variable's name; exactly one of ``name`` and ``pattern``."""
-
-    name: str | None = None
-    """Name in the checkpoint."""
-    pattern: str | None = None
-    r"""Regular expression over whole names in the checkpoint; ``to`` may use its groups, as ``\1``."""
-    to: str
-    """Name of the variable."""
-
-    @model_validator(mode="after")
-    def _one(self) -> RenameRule:
-        if (self.name is None) == (self.pattern is None):
-            raise ValueError("a rename rule needs exactly one of 'name' (exact) and 'pattern' (regular expression)")
-        return self
-
-
-class RestoreConfig(Section):
-    """What to load before training when the run has no checkpoint of its own."""
-
-    from_: str | None = Field(default=None, alias="from")
-    """Checkpoint prefix, checkpoint folder or run folder; ``null`` to start from initial values."""
-    weights: Literal["raw", "ema"] = "raw"
-    """``ema`` loads the averages straight into the variables."""
-    rename: tuple[RenameRule, ...] = ()
-    """Rules, in order, for names that differ."""
-    keep_initial: tuple[str, ...] = ()
-    """Regular expressions over whole names of variables that keep their initial values."""
 
 
 class ExportConfig(Section):
@@ -236,6 +218,8 @@ class TrackingConfig(Section):
     """
     system_metrics: bool = False
     """Whether processor, memory, disk and network are recorded while the run trains (needs psutil)."""
+    plots: bool = True
+    """Whether the run ends with pictures: curves, confusion matrix, worst mistakes, weights, network."""
 
 
 class Config(Section):
@@ -273,9 +257,13 @@ def models() -> tuple[type[BaseModel], ...]:
         PairsConfig,
         Feature,
         TrainConfig,
+        EarlyStoppingConfig,
+        NanConfig,
         EmaConfig,
         RestoreConfig,
+        SourceConfig,
         RenameRule,
+        Transform,
         ExportConfig,
         TrackingConfig,
     )

@@ -43,6 +43,19 @@ class Source(Kind):
             DataError: a file is missing, damaged or not what it should be.
         """
 
+    def image_shape(self, shape: tuple[int | None, ...]) -> tuple[int, int, int] | None:
+        """Return height, width and channels of examples of a shape; ``None`` where they are no images."""
+        if len(shape) != 3 or shape[2] not in (1, 3, 4) or None in shape[:2]:
+            return None
+        return shape  # type: ignore[return-value]
+
+
+def _square(shape: tuple[int | None, ...]) -> tuple[int, int, int] | None:
+    """Return the shape of a square image whose pixels are one row."""
+    if len(shape) != 1 or shape[0] is None or math.isqrt(shape[0]) ** 2 != shape[0]:
+        return None
+    return math.isqrt(shape[0]), math.isqrt(shape[0]), 1
+
 
 def existing(path: str, field: str) -> Path:
     """Return the path of a file that exists.
@@ -83,6 +96,10 @@ class Digits(Source):
             "label": np.asarray(digits.target, np.int64),
         }
 
+    def image_shape(self, shape: tuple[int | None, ...]) -> tuple[int, int, int] | None:
+        """Return height, width and channels, also of a row of pixels."""
+        return super().image_shape(shape) or _square(shape)
+
 
 @register
 class Idx(Source):
@@ -113,6 +130,10 @@ class Idx(Source):
         pixels = images.astype(np.float32) / np.float32(255 if images.dtype == np.uint8 else 1)
         shape = (len(images), -1) if self.flat else (*images.shape, 1)
         return {"image": pixels.reshape(shape), "label": labels.astype(np.int64)}
+
+    def image_shape(self, shape: tuple[int | None, ...]) -> tuple[int, int, int] | None:
+        """Return height, width and channels, also of a row of pixels."""
+        return super().image_shape(shape) or _square(shape)
 
 
 def read_idx(path: str, field: str, *, dimensions: int) -> np.ndarray:

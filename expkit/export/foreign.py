@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from expkit import tf1 as tf
-from expkit.checkpoints.store import find_prefix
-from expkit.errors import CheckpointError, ExportError, reason
+from expkit.checkpoints.reader import Source, open_source
+from expkit.errors import ExportError
 from expkit.network.drafting.contents import Contents, Stored, Use, in_reading_order
 from expkit.network.layer import TensorSpec
 
@@ -40,9 +40,7 @@ _ACTIVATIONS = {
     "Softplus": "softplus",
     "Softsign": "softsign",
 }
-_ALLOWED = (
-    "allowed: a .meta or .pb file, a checkpoint prefix (FILE of FILE.index), a folder of checkpoints, a run folder"
-)
+_ALLOWED = "allowed: a .meta or .pb file, or what holds variables, as a checkpoint's prefix"
 
 
 def read_contents(source: str) -> Contents:
@@ -50,33 +48,22 @@ def read_contents(source: str) -> Contents:
 
     Raises:
         ExportError: a graph's file is missing or cannot be read.
-        CheckpointError: there is no checkpoint, or it is damaged or of a format without names.
+        CheckpointError: there are no variables, or what holds them is damaged or of an unknown format.
     """
     path = Path(source).expanduser()
     if path.suffix in (".meta", ".pb"):
         if not path.is_file():
             raise ExportError.at(source, f"no such file; {_ALLOWED}")
         return _of_graph(_graph_def(path))
-    if path.suffix == ".index" and path.is_file():
-        path = path.with_suffix("")
-    if path.is_file() and not path.with_name(path.name + ".index").is_file():
-        return _of_checkpoint(path, source)  # The format before V2 is a single file.
-    return _of_checkpoint(find_prefix(str(path), source), source)
+    variables = open_source(source, source)
+    graph = path / "saved_model.pb"
+    if graph.is_file() and variables.format != "object-based":  # Objects need not go by the names of their operations.
+        return _of_graph(_graph_def(graph))
+    return _of_variables(variables)
 
 
-def _of_checkpoint(prefix: Path, source: str) -> Contents:
-    try:
-        reader = tf.train.load_checkpoint(str(prefix))
-        shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
-    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
-        raise CheckpointError.at(source, f"no checkpoint of TensorFlow ({reason(error)}); {_ALLOWED}") from None
-    if "_CHECKPOINTABLE_OBJECT_GRAPH" in shapes:
-        raise CheckpointError.at(
-            source,
-            "an object-based checkpoint (tf.train.Checkpoint, Keras), whose names are not those of variables; "
-            "allowed: checkpoints of tf.compat.v1.train.Saver",
-        )
-    held = {name: Stored(tuple(shapes[name]), dtypes[name].name) for name in in_reading_order(list(shapes))}
+def _of_variables(source: Source) -> Contents:
+    held = {name: Stored(source.shapes[name], source.dtypes[name]) for name in in_reading_order(list(source.shapes))}
     return Contents({name: stored for name, stored in held.items() if stored.dtype in _DTYPES})
 
 

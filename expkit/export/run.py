@@ -12,14 +12,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from expkit.checkpoints.restore import read_values
+from expkit.checkpoints.restore import Restored, read_values
 from expkit.checkpoints.store import Checkpoint, CheckpointStore
+from expkit.checkpoints.wanted import wanted_of_run
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, load_dataset
 from expkit.errors import ConfigError, ExportError, Problem, RunError
 from expkit.export.freeze import freeze, read_frozen
 from expkit.export.parity import Difference, check_parity, meta_graph_outputs
-from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import check
 from expkit.provenance import git_commit, versions
@@ -77,9 +77,11 @@ def freeze_run(
     dataset = dataset or load_dataset(config, spec)
     path = path or folder.frozen
     judging, built = graphs or (evaluate_graph(config, spec, dataset), infer_graph(spec, dataset.scaling))
-    stored = evaluation_values(config, spec, chosen.prefix)
+    stored = evaluation_values(config, spec, chosen.prefix).values
     raw = {name: stored[name] for name in spec.variables}
-    values = read_values(chosen.prefix, spec, weights=chosen_weights, averaged=averaged)  # not by way of the judge
+    wanted = wanted_of_run(spec, averaged, averages=False)
+    read = read_values(chosen.prefix, wanted, chosen_weights)  # not by way of the judge
+    values = read.values
     with Evaluator(judging, config, plain=True) as evaluator:
         evaluator.load(stored)
         batch = {name: array[:PARITY_EXAMPLES] for name, array in dataset.parts["test"].items()}
@@ -110,6 +112,7 @@ def freeze_run(
         os.replace(partial, path)
         rows = [item.as_dict() for item in table]
         path.with_suffix(".parity.json").write_text(json.dumps(rows, indent=2) + "\n")
+        path.with_suffix(".restore.json").write_text(read.receipt)
     except OSError as error:
         raise ExportError.at(str(path), f"cannot be written: {error.strerror}") from None
     finally:
@@ -122,7 +125,11 @@ def open_store(config: Config, folder: RunFolder) -> CheckpointStore:
     """Return the checkpoints of a run."""
     clock = config.train
     return CheckpointStore(
-        folder.checkpoints, keep_last=clock.keep_last, best_metric=clock.best_metric, best_mode=clock.best_mode
+        folder.checkpoints,
+        keep_last=clock.keep_last,
+        keep_every_steps=clock.keep_every_steps,
+        best_metric=clock.best_metric,
+        best_mode=clock.best_mode,
     )
 
 
@@ -140,14 +147,9 @@ def choose_checkpoint(config: Config, folder: RunFolder, which: Literal["latest"
     return chosen
 
 
-def evaluation_values(config: Config, spec: NetworkSpec, prefix: Path) -> dict[str, np.ndarray]:
+def evaluation_values(config: Config, spec: NetworkSpec, prefix: Path) -> Restored:
     """Return what the evaluation graph reads of a checkpoint: variables and averages, each under its own name."""
-    averaged = averaged_names(config.ema, spec)
-    raw = read_values(prefix, spec, weights="raw", averaged=())
-    if not averaged:
-        return raw
-    averages = read_values(prefix, spec, weights="ema", averaged=averaged)
-    return {**raw, **{shadow_name(name): averages[name] for name in averaged}}
+    return read_values(prefix, wanted_of_run(spec, averaged_names(config.ema, spec), averages=True))
 
 
 def _metadata(config: Config, folder: RunFolder, checkpoint: Checkpoint, weights: str) -> dict[str, Any]:

@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from expkit.checkpoints.lock import as_made, compare, locked, mend, read_lock
-from expkit.checkpoints.rename import restore_plan
 from expkit.checkpoints.suggest import Made
 from expkit.config.schema import RestoreConfig
 from expkit.errors import ConfigError
 from networks import spec_of
+from plans import plan_between
 
 BEFORE = """
 layers:
@@ -68,12 +68,12 @@ def test_a_change_is_told_and_what_is_printed_mends_it(tmp_path: Path) -> None:
     ]
     restore = RestoreConfig.model_validate(yaml.safe_load(section)["restore"], strict=False)
     shapes = [{name: made.shape for name, made in names.items()} for names in (now, lock)]
-    plan = restore_plan(*shapes, rename=restore.rename, keep_initial=restore.keep_initial)
-    assert {pair.variable: pair.source for pair in plan.pairs if pair.variable != pair.source} == {
+    plan = plan_between(*shapes, restore.keep_initial, rename=restore.rename)
+    assert {pair.variable: pair.sources[0] for pair in plan.pairs if pair.sources != (pair.variable,)} == {
         "encoder/w": "first/kernel",
         "encoder/bias": "first/bias",
     }
-    assert plan.spare == ("norm/gamma", "last/kernel")
+    assert plan.spare == {"restore": ("norm/gamma", "last/kernel")}
 
 
 def test_only_new_variables_orphan_nothing(tmp_path: Path) -> None:

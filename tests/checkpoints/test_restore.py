@@ -11,6 +11,7 @@ import pytest
 
 from experiments import MLP, Values, assert_same, checkpoint_values, config_of, loaded, write_checkpoint
 from expkit.checkpoints.restore import Restored, read_values, restore_from
+from expkit.checkpoints.wanted import wanted_of_run
 from expkit.checkpoints.writer import write_values
 from expkit.errors import CheckpointError
 from expkit.preflight import check
@@ -52,15 +53,15 @@ def restored(folder: Path, network: dict[str, Any] = SQUARE, **restore: Any) -> 
 def test_a_plain_programs_checkpoint_restores_with_no_rename_averages_included(tmp_path: Path) -> None:
     done = restored(tmp_path)
     assert_same(done.values, {**RAW, **{name + SHADOW: value - 50 for name, value in RAW.items()}})
-    assert done.prefix == GOLDEN / "model.ckpt-7"
-    assert done.plan.spare == ("global_step",)
+    assert done.plan.files == {"restore": str(GOLDEN / "model.ckpt-7")}
+    assert done.plan.spare == {"restore": ("global_step",)}
 
 
 def test_ema_loads_averages_straight_into_the_variables(tmp_path: Path) -> None:
     done = restored(tmp_path, weights="ema")
     averages = {name: value - 50 for name, value in RAW.items()}
     assert_same(done.values, {**averages, **{name + SHADOW: value for name, value in averages.items()}})
-    assert {pair.source for pair in done.plan.pairs} == {name + SHADOW for name in RAW}
+    assert {pair.sources for pair in done.plan.pairs} == {(name + SHADOW,) for name in RAW}
 
 
 def test_without_averages_of_its_own_a_network_takes_raw_or_averaged_values_alone(tmp_path: Path) -> None:
@@ -96,7 +97,9 @@ def test_keep_initial_leaves_a_new_head_to_its_initializer(tmp_path: Path) -> No
     config = config_of(tmp_path, network=network, restore={"from": str(GOLDEN), "keep_initial": ["head/.*"]})
     spec, data = loaded(config)
     done = restore_from(config, spec)
-    assert done.plan.kept_initial == ("head/weights", "head/biases")
+    heads = ("head/weights", "head/biases")
+    assert done.plan.kept_initial == (*heads, *(name + SHADOW for name in heads))
+    assert done.plan.loaded == "2/4"
     with Executor(train_graph(config, spec, data)) as executor:
         executor.initialize()
         fresh = executor.values(spec.variables)
@@ -118,8 +121,8 @@ def test_averages_asked_for_and_absent_are_named_all_at_once(tmp_path: Path) -> 
     with pytest.raises(CheckpointError) as caught:
         restored(tmp_path, **{"from": str(file), "weights": "ema"})
     assert [str(problem) for problem in caught.value.problems] == [
-        f"restore: variable '{name}' has no average in the checkpoint: '{name}{SHADOW}' is absent; set weights to raw, "
-        "or leave the variable out of ema.variables"
+        f"restore: variable '{name}' has no average in the checkpoint: '{name}{SHADOW}' is absent; set weights to "
+        "ema_if_present or raw, or leave the variable out of ema.variables"
         for name in ("layer1/biases", "layer2/weights", "layer2/biases")
     ]
 
@@ -168,8 +171,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Values]:
 def test_a_runs_values_are_read_raw_or_averaged(saved: tuple[Path, Values], tmp_path: Path) -> None:
     prefix, values = saved
     spec = check(config_of(tmp_path, network=MLP))
-    raw = read_values(prefix, spec, weights="raw", averaged=())
-    averaged = read_values(prefix, spec, weights="ema", averaged=spec.trainable)
+    wanted = wanted_of_run(spec, spec.trainable, averages=False)
+    raw, averaged = (read_values(prefix, wanted, weights).values for weights in ("raw", "ema"))
     assert_same(raw, {name: values[name] for name in spec.variables})
     assert_same(averaged, {name: values[name + SHADOW] for name in spec.variables})
 
@@ -217,6 +220,6 @@ def test_values_of_another_type_are_an_error_with_words(tmp_path: Path) -> None:
     assert [str(problem) for problem in caught.value.problems] == [
         "restore: variable 'layer1/biases' is float32, 'layer1/biases' in the checkpoint is string; add "
         "'layer1/biases' to keep_initial",
-        "restore: variable 'layer2/biases' is float32, 'layer2/biases' in the checkpoint is int64; add "
-        "'layer2/biases' to keep_initial",
+        "restore: variable 'layer2/biases' is float32, 'layer2/biases' in the checkpoint is int64; give its rule "
+        "transform: [{cast: float32}], or add 'layer2/biases' to keep_initial",
     ]

@@ -1,16 +1,18 @@
-"""Checkpoints on disk: complete or absent, the last and the best kept, found by every name a user may give."""
+"""Checkpoints on disk: complete or absent, the last and the best kept."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 
-from experiments import assert_same, checkpoint_values, write_checkpoint
+from experiments import checkpoint_values, write_checkpoint
 from expkit import tf1 as tf
-from expkit.checkpoints.store import Checkpoint, CheckpointStore, find_prefix
+from expkit.checkpoints.find import find
+from expkit.checkpoints.store import Checkpoint, CheckpointStore
 from expkit.errors import CheckpointError
 
 
@@ -20,9 +22,9 @@ def store(
     return CheckpointStore(folder, keep_last=keep_last, best_metric=best, best_mode=mode)
 
 
-def writing(value: float) -> Callable[[str], None]:
+def writing(value: float) -> Callable[[str], bool]:
     """Return a writer of one variable."""
-    return lambda prefix: write_checkpoint(Path(prefix), {"v": value}) and None
+    return lambda prefix: bool(write_checkpoint(Path(prefix), {"v": value}))
 
 
 def save(to: CheckpointStore, step: int, loss: float | None = None) -> Checkpoint:
@@ -33,11 +35,11 @@ def steps(of: CheckpointStore) -> list[int]:
     return [checkpoint.step for checkpoint in of.all()]
 
 
-def test_save_keeps_variables_graph_metrics_and_window(tmp_path: Path) -> None:
-    window = {"loss": {"sum": 0.1 + 0.2, "count": 3.0}}
-    store(tmp_path).save(writing(7.0), b"graph", 5, {"valid/loss": 0.3}, window)
+def test_save_keeps_variables_graph_metrics_and_state(tmp_path: Path) -> None:
+    state = {"loss": {"sum": 0.1 + 0.2, "count": 3.0}}
+    store(tmp_path).save(writing(7.0), b"graph", 5, {"valid/loss": 0.3}, state)
     found = store(tmp_path).latest()
-    assert found == Checkpoint(5, tmp_path / "step-00000005/model", {"valid/loss": 0.3}, window)
+    assert found == Checkpoint(5, tmp_path / "step-00000005/model", {"valid/loss": 0.3}, state)
     assert (tmp_path / "step-00000005/model.meta").read_bytes() == b"graph"
     assert checkpoint_values(found.prefix) == {"v": 7.0}
 
@@ -105,10 +107,10 @@ def test_a_step_saved_again_replaces_the_earlier(tmp_path: Path) -> None:
     assert (steps(kept), checkpoint_values(tmp_path / "step-00000001/model")) == ([1], {"v": 9.0})
 
 
-def full_disk(error: BaseException) -> Callable[[str], None]:
+def full_disk(error: BaseException) -> Callable[[str], bool]:
     """Return a writer that fails half way through."""
 
-    def write(prefix: str) -> None:
+    def write(prefix: str) -> bool:
         Path(prefix + ".data-00000-of-00001").write_bytes(b"half")
         raise error
 
@@ -129,11 +131,12 @@ def test_a_save_that_fails_leaves_the_earlier_whole_and_nothing_half(tmp_path: P
     with pytest.raises(CheckpointError) as caught:
         kept.save(full_disk(error), b"graph", 2, {}, {})
     assert str(caught.value) == (
-        f"{tmp_path}: step 2 could not be saved ([Errno 28] No space left on device); earlier checkpoints are whole"
+        f"{tmp_path}: step 2 could not be saved ([Errno 28] No space left on device); earlier checkpoints are whole: "
+        "mend that, and run.resume goes on from the last"
     )
     assert steps(kept) == [1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "step-00000001"]
-    assert checkpoint_values(find_prefix(str(tmp_path), "restore.from")) == {"v": 1.0}
+    assert checkpoint_values(find(str(tmp_path), "restore.from").path) == {"v": 1.0}
 
 
 def test_a_fault_of_the_program_is_not_dressed_as_a_full_disk(tmp_path: Path) -> None:
@@ -164,87 +167,111 @@ def test_a_checkpoint_killed_before_the_pointer_moved_is_still_the_latest(tmp_pa
     assert latest.step == 2
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"step": 1}'])
-def test_a_damaged_record_of_a_checkpoint_is_named(tmp_path: Path, content: str) -> None:
+def flip(file: Path, place: int = -1) -> None:
+    """Change one bit of a file."""
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+
+
+def record_of(folder: Path) -> str:
+    return (folder / "checkpoint.json").read_text()
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "record cut off": (lambda at: (at / "checkpoint.json").write_text('{"step": 2'), "checkpoint.json cannot be read"),
+    "record empty": (lambda at: (at / "checkpoint.json").write_text(""), "checkpoint.json cannot be read"),
+    "record is no object": (lambda at: (at / "checkpoint.json").write_text("[]"), "checkpoint.json cannot be read"),
+    "record gone": (lambda at: (at / "checkpoint.json").unlink(), "checkpoint.json cannot be read"),
+    "record changed": (
+        lambda at: (at / "checkpoint.json").write_text(record_of(at).replace('"step": 2', '"step": 3')),
+        "checkpoint.json has another checksum than when it was written",
+    ),
+    "values cut off": (
+        lambda at: os.truncate(at / "model.data-00000-of-00001", 3),
+        "model.data-00000-of-00001 has 3 bytes, 4 were written",
+    ),
+    "values gone": (
+        lambda at: (at / "model.data-00000-of-00001").unlink(),
+        "model.data-00000-of-00001 is missing",
+    ),
+    "index flipped": (
+        lambda at: flip(at / "model.index", 9),
+        "model.index has another checksum than when it was written",
+    ),
+    "graph flipped": (lambda at: flip(at / "model.meta"), "model.meta has another checksum than when it was written"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     kept = store(tmp_path)
-    record = save(kept, 1).prefix.parent / "checkpoint.json"
-    record.write_text(content)
+    for step in (1, 2):
+        save(kept, step)
+    spoil, why = DAMAGES[damage]
+    spoil(tmp_path / "step-00000002")
+    found = store(tmp_path)
+    for _ in range(2):
+        latest = found.latest()
+        assert latest is not None
+        assert latest.step == 1
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [f"{tmp_path / 'step-00000002'} is damaged and passed over: {why}"]
+
+
+def test_a_damaged_checkpoint_is_replaced_when_its_step_is_saved_again(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    for step in (1, 2):
+        save(kept, step)
+    flip(tmp_path / "step-00000002/model.index", 9)
+    found = store(tmp_path)
+    assert found.latest() is not None
+    save(found, 2)
+    assert steps(found) == [1, 2]
+    assert checkpoint_values(tmp_path / "step-00000002/model") == {"v": 2.0}
+
+
+def test_where_every_checkpoint_is_damaged_each_is_named(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    for step in (1, 2):
+        save(kept, step)
+    for step in (1, 2):
+        (tmp_path / f"step-0000000{step}/checkpoint.json").write_text("")
     with pytest.raises(CheckpointError) as caught:
-        kept.all()
-    assert str(caught.value) == (
-        f"{record}: damaged; delete the folder {record.parent} to go on from the checkpoint before it"
-    )
+        store(tmp_path).latest()
+    assert str(caught.value).splitlines() == [
+        f"{tmp_path}/step-0000000{step}: checkpoint.json cannot be read; no other checkpoint is whole: "
+        f"delete {tmp_path} to begin anew"
+        for step in (1, 2)
+    ]
 
 
-@pytest.fixture
-def saved(tmp_path: Path) -> Path:
-    """Return a run folder with two checkpoints."""
-    kept = store(tmp_path / "run/checkpoints")
+def test_checkpoints_at_multiples_are_kept_for_good(tmp_path: Path) -> None:
+    kept = CheckpointStore(tmp_path, keep_last=1, keep_every_steps=3, best_metric=None, best_mode="max")
+    for step in range(1, 9):
+        save(kept, step)
+    assert steps(kept) == [3, 6, 8]
+
+
+def test_the_newest_finite_checkpoint_is_kept_and_found_and_others_are_never_the_best(tmp_path: Path) -> None:
+    kept = store(tmp_path, keep_last=1)
+    save(kept, 1, 0.5)
+    for step in (2, 3):
+        kept.save(lambda prefix: not writing(1.0)(prefix), b"graph", step, {"valid/loss": 0.1}, {})
+    assert steps(kept) == [1, 3]
+    for found in (kept.latest_good(), kept.best()):
+        assert found is not None
+        assert found.step == 1
+
+
+def test_what_a_killed_save_or_deletion_left_is_no_checkpoint_and_goes_with_the_next_save(tmp_path: Path) -> None:
+    kept = store(tmp_path)
     save(kept, 1)
+    for name in (".step-00000009.partial", ".step-00000008.gone"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.index").write_bytes(b"half")
+    assert steps(kept) == [1]
     save(kept, 2)
-    return tmp_path / "run"
-
-
-@pytest.mark.parametrize(
-    ("source", "prefix"),
-    [
-        ("", "checkpoints/step-00000002/model"),
-        ("checkpoints", "checkpoints/step-00000002/model"),
-        ("checkpoints/step-00000001", "checkpoints/step-00000001/model"),
-        ("checkpoints/step-00000001/model", "checkpoints/step-00000001/model"),
-    ],
-    ids=["run folder", "folder with a pointer", "folder of one checkpoint", "prefix"],
-)
-def test_a_checkpoint_is_found_by(saved: Path, source: str, prefix: str) -> None:
-    assert find_prefix(str(saved / source), "restore.from") == saved / prefix
-
-
-def test_checkpoints_of_a_plain_saver_are_found(tmp_path: Path) -> None:
-    with tf.Graph().as_default(), tf.Session() as session:
-        tf.get_variable("v", initializer=3.0)
-        session.run(tf.global_variables_initializer())
-        for step in (10, 20):
-            tf.train.Saver().save(session, str(tmp_path / "model.ckpt"), global_step=step)
-    assert find_prefix(str(tmp_path), "restore.from") == tmp_path / "model.ckpt-20"
-    assert find_prefix(str(tmp_path / "model.ckpt-10"), "restore.from") == tmp_path / "model.ckpt-10"
-
-
-def test_a_home_folder_is_written_with_a_tilde(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(saved.parent))
-    assert find_prefix("~/run", "restore.from") == saved / "checkpoints/step-00000002/model"
-
-
-def said(source: Path) -> str:
-    with pytest.raises(CheckpointError) as caught:
-        find_prefix(str(source), "restore.from")
-    return str(caught.value)
-
-
-def test_what_is_no_checkpoint_is_told_what_would_be(tmp_path: Path) -> None:
-    for source in (tmp_path, tmp_path / "absent"):
-        assert said(source) == (
-            f"restore.from: no checkpoint at {source}; allowed: a prefix (FILE of FILE.index), a folder of "
-            "checkpoints, a run folder"
-        )
-
-
-def test_several_checkpoints_without_a_pointer_are_listed(tmp_path: Path) -> None:
-    for name in ("model-1", "model-2"):
-        write_checkpoint(tmp_path / name, {"v": 1.0})
-    assert said(tmp_path) == (
-        f"restore.from: several checkpoints in {tmp_path}; give one as a prefix: model-1, model-2"
-    )
-
-
-def test_a_pointer_to_nothing_names_what_is_missing(saved: Path) -> None:
-    (saved / "checkpoints/step-00000002/model.index").unlink()
-    assert said(saved) == (
-        f"restore.from: {saved}/checkpoints/checkpoint names step-00000002/model, whose .index file is missing"
-    )
-
-
-def test_a_copy_of_a_run_elsewhere_still_knows_its_latest_checkpoint(saved: Path) -> None:
-    moved = saved.rename(saved.with_name("moved"))
-    values: Any = checkpoint_values(find_prefix(str(moved), "restore.from"))
-    assert_same(values, {"v": values["v"]})
-    assert values == {"v": 2.0}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "step-00000001", "step-00000002"]

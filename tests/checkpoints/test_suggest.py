@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from expkit.checkpoints.rename import restore_plan
 from expkit.checkpoints.suggest import Made, Suggestion, keep_initial_patterns, suggest
+from plans import plan_between
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -23,10 +23,10 @@ def suggested(old: Shapes, new: Shapes) -> Suggestion:
 def rules(old: Shapes, new: Shapes) -> list[tuple[str, str]]:
     """Return the rules as pairs, after showing that a restore by them gives every variable what was its own."""
     found = suggested(old, new)
-    plan = restore_plan(new, old, rename=found.rules)
+    plan = plan_between(new, old, rename=found.rules)
     moved = {to: name for name, to in found.names.items()}
-    assert {pair.variable: pair.source for pair in plan.pairs} == {name: moved.get(name, name) for name in new}
-    return [(str(rule.name or rule.pattern), rule.to) for rule in found.rules]
+    assert {pair.variable: pair.sources[0] for pair in plan.pairs} == {name: moved.get(name, name) for name in new}
+    return [(str(rule.name or rule.pattern), str(rule.to)) for rule in found.rules]
 
 
 TOWER = {"tower/conv/kernel": (3, 3, 1, 8), "tower/conv/bias": (8,), "head/kernel": (8, 2)}

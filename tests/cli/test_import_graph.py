@@ -140,23 +140,25 @@ def test_a_run_is_drafted_as_it_was_written(digits_run: Finished, tmp_path: Path
     assert yaml.safe_load(frozen.out)["layers"]["layer1"]["activation"] == "relu"
 
 
-ALLOWED = (
-    "allowed: a .meta or .pb file, a checkpoint prefix (FILE of FILE.index), a folder of checkpoints, a run folder"
-)
+ALLOWED = "allowed: a .meta or .pb file, or what holds variables, as a checkpoint's prefix"
 
 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
         ("absent.pb", None, f"absent.pb: no such file; {ALLOWED}"),
-        ("absent", None, "absent: no checkpoint at absent; allowed: a prefix (FILE of FILE.index)"),
+        ("absent", None, "absent: no checkpoint at absent; allowed: a checkpoint's prefix (FILE of FILE.index)"),
         (
             "text.pb",
             b"no graph\n" * 99,
             f"text.pb: not a graph of TensorFlow: it is damaged or of another program; {ALLOWED}",
         ),
         ("empty.meta", b"", f"empty.meta: not a graph of TensorFlow: it is damaged or of another program; {ALLOWED}"),
-        ("model.h5", b"\x89HDF\r\n\x1a\n" + bytes(99), "model.h5: no checkpoint of TensorFlow ("),
+        (
+            "model.h5",
+            b"\x89HDF\r\n\x1a\n" + bytes(99),
+            "model.h5: model.h5 is damaged or no file of variables; allowed: a",
+        ),
     ],
 )
 def test_what_is_no_graph_is_told_in_one_line(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
@@ -168,20 +170,31 @@ def test_what_is_no_graph_is_told_in_one_line(tmp_path: Path, name: str, content
     assert line.startswith(f"error: {said}")
 
 
-def test_an_object_based_checkpoint_is_told_from_others(tmp_path: Path) -> None:
-    values = {"_CHECKPOINTABLE_OBJECT_GRAPH": np.zeros(1, np.float32), "model/kernel": np.zeros(2, np.float32)}
-    with tf.Graph().as_default(), tf.Session() as session:
-        named = {
-            name: tf.get_variable(f"v{place}", initializer=value) for place, (name, value) in enumerate(values.items())
-        }
-        session.run(tf.global_variables_initializer())
-        tf.train.Saver(named).save(session, str(tmp_path / "keras"), write_meta_graph=False, write_state=False)
-    done = call("import-graph", "keras", cwd=tmp_path)
-    assert (done.code, done.out) == (2, "")
-    assert done.errors == [
-        "error: keras: an object-based checkpoint (tf.train.Checkpoint, Keras), whose names are not those of "
-        "variables; allowed: checkpoints of tf.compat.v1.train.Saver"
-    ]
+@pytest.mark.parametrize("form", ["objects", "V1", "SavedModel", "npz"])
+def test_whatever_holds_variables_is_drafted(tmp_path: Path, form: str) -> None:
+    shapes = {"fc/kernel": (8, 4), "fc/bias": (4,)}
+    name = {"V1": "old.ckpt", "npz": "old.npz"}.get(form, "old")
+    if form == "npz":
+        np.savez(tmp_path / name, **{key: np.zeros(shape, np.float32) for key, shape in shapes.items()})
+    elif form == "objects":
+        root = tf.Module()
+        root.layers = [tf.Variable(tf.zeros(shape), name=key, use_resource=True) for key, shape in shapes.items()]
+        tf.train.Checkpoint(root=root).write(str(tmp_path / name))
+    else:
+        with tf.Graph().as_default(), tf.Session() as session:
+            made = {key: tf.get_variable(key, shape) for key, shape in shapes.items()}
+            session.run(tf.global_variables_initializer())
+            if form == "V1":
+                tf.train.Saver(write_version=tf.train.SaverDef.V1).save(session, str(tmp_path / name))
+            else:
+                tf.nn.relu(tf.nn.xw_plus_b(tf.placeholder(tf.float32, [None, 8], "x"), *made.values()))
+                builder = tf.saved_model.Builder(str(tmp_path / name))
+                builder.add_meta_graph_and_variables(session, ["serve"])
+                builder.save()
+    done = call("import-graph", name, cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert shapes_of(done.out) == shapes
+    assert ("activation: relu" in done.out) == (form == "SavedModel")
 
 
 def test_a_draft_that_cannot_be_written_is_told(digits_run: Finished, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
 from pathlib import Path
@@ -132,15 +131,10 @@ def test_a_conf_folder_where_the_program_starts_is_read_before_the_built_in_one(
             "command line: Only one of --run, --multirun, --cfg, --info and --shell_completion can be specified",
         ),
         (["hydra.run.dir=${nosuch}"], "command line: Interpolation key 'nosuch' not found"),
-        (["hydra/launcher=nosuch"], "hydra/launcher: no file 'nosuch' in this group; allowed: basic"),
         (["steps"], "command line: cannot read the override 'steps'; write path.to.key=VALUE"),
         (
             ["-m", "run.seed=1,"],
             "command line: cannot read the override 'run.seed=1,'; write path.to.key=VALUE, or =A,B",
-        ),
-        (
-            ["-m", "run.seed=1,2", "run.resume=auto"],
-            "run.resume: a sweep cannot be resumed; resume its runs one by one",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -304,70 +298,3 @@ def test_a_stopped_run_says_killed_and_how_to_go_on(number: signal.Signals, code
     assert process.returncode == code
     assert err == f"stopped; go on with the same command and run.resume={here}\n"
     assert state(here)["status"] == "KILLED"
-
-
-# Sweeps
-
-
-def test_a_sweep_tells_its_runs_apart_and_counts_those_that_failed(sweep: Finished) -> None:
-    lines = sweep.done.out.splitlines()
-    assert sweep.done.code == 1
-    assert [line for line in lines if line.endswith("of 4)")] == [
-        "units=16, learning_rate=0.1 (1 of 4)",
-        "units=16, learning_rate=1e+30 (2 of 4)",
-        "units=32, learning_rate=0.1 (3 of 4)",
-        "units=32, learning_rate=1e+30 (4 of 4)",
-    ]
-    assert lines[-2] == "2 of 4 runs finished, 2 failed"
-    assert lines[-1].startswith("MLflow run ")
-    assert [line[:30] for line in sweep.done.errors] == ["error: train: the loss became "] * 2
-
-
-def test_every_run_of_a_sweep_has_a_folder_with_its_own_status(sweep: Finished) -> None:
-    folders = sorted(path for path in sweep.folder.iterdir() if path.is_dir())
-    assert [folder.name for folder in folders] == [f"{number}_digits_mlp" for number in range(4)]
-    assert [state(folder)["status"] for folder in folders] == ["FINISHED", "FAILED"] * 2
-    configs = [RunFolder(folder).config() for folder in folders]
-    assert [config.network.layers["layer1"].units for config in configs] == [16, 16, 32, 32]
-    assert yaml.safe_load((folders[3] / "overrides.yaml").read_text()) == [
-        "network.layers.layer1.units=32",
-        "optimizer.learning_rate=1e+30",
-        "optimizer=sgd",
-        *SHORT,
-    ]
-
-
-def test_overrides_may_stand_before_and_after_the_flag(tmp_path: Path) -> None:
-    done = call("train", *QUICK, "-m", "run.seed=1,2", "run.name=both", cwd=tmp_path)
-    assert (done.code, done.err) == (0, "")
-    lines = done.out.splitlines()
-    assert [line for line in lines if line.endswith("of 2)")] == ["seed=1 (1 of 2)", "seed=2 (2 of 2)"]
-    assert lines[-1] == "2 of 2 runs finished, 0 failed"
-
-
-def test_a_sweep_over_nothing_is_one_run_by_its_name(tmp_path: Path) -> None:
-    done = call("train", "-m", *QUICK, cwd=tmp_path)
-    assert done.code == 0
-    assert done.out.splitlines()[0] == "digits_mlp (1 of 1)"
-
-
-def test_no_run_of_a_sweep_starts_when_one_is_wrong(tmp_path: Path) -> None:
-    done = call("train", "-m", "run.seed=1,2", "ema.decay=0.5,2", *QUICK, cwd=tmp_path)
-    assert done.code == 2
-    words = " ".join(QUICK)
-    assert done.errors == [
-        "error: ema.decay: must be less than 1 (allowed: > 0 and < 1), got 2 "
-        f"(job 1 of 4: run.seed=1 ema.decay=2 {words})"
-    ]
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_a_sweep_varies_is_named_as_short_as_it_is_clear(tmp_path: Path) -> None:
-    varied = ["network.layers.layer1.use_bias=true,false", "network.layers.logits.use_bias=choice(true)"]
-    done = call("train", "-m", *varied, *QUICK, "train.steps=1", cwd=tmp_path)
-    assert done.code == 0
-    assert done.out.splitlines()[0] == "layer1.use_bias=True, logits.use_bias=True (1 of 2)"
-
-
-def test_runs_of_a_sweep_leave_nothing_in_the_environment(sweep: Finished) -> None:
-    assert [name for name in os.environ if name.startswith("EXPKIT_") and name != "EXPKIT_DATA"] == []

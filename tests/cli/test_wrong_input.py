@@ -237,8 +237,9 @@ DATA = {
     ),
     "checkpoint missing": (
         [*NPZ, "data.source.path={}/good.npz", "restore.from={}/nosuch"],
-        "restore.from: no checkpoint at {}/nosuch; allowed: a prefix (FILE of FILE.index), a folder of checkpoints, "
-        "a run folder",
+        "restore.from: no checkpoint at {}/nosuch; allowed: a checkpoint's prefix (FILE of FILE.index), a folder of "
+        "checkpoints, a run folder, a SavedModel folder, a checkpoint file of TensorFlow's V1 format, a .npz or "
+        ".safetensors file",
     ),
 }  # fmt: skip
 

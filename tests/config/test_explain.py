@@ -54,7 +54,8 @@ ONE_PROBLEM = [
     ),
     (
         "restore.from_=x",
-        "restore.from_: unknown field; did you mean 'from'? allowed: from, weights, rename, keep_initial",
+        "restore.from_: unknown field; did you mean 'from'? allowed: from, weights, include, exclude, rename, "
+        "optimizer, keep_initial, sources",
     ),
     (
         "network.layers.layer1.unitz=3",
@@ -71,7 +72,8 @@ ONE_PROBLEM = [
     ),
     (
         "restore.rename=[{name: a, to: b}, {name: a, to: b, form: c}]",
-        "restore.rename[1].form: unknown field; allowed: name, pattern, to",
+        "restore.rename[1].form: unknown field; did you mean 'transform'? allowed: name, prefix, pattern, to, concat, "
+        "axis, transform, optional, on_shape_mismatch",
     ),
     # Kinds.
     (

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from omegaconf import OmegaConf
+from hydra._internal.sources_registry import SourcesRegistry
+from omegaconf import DictConfig, ListConfig, Node, OmegaConf
 
-from expkit.config.files import MOST_BYTES, read_yaml
+from expkit.config.files import MOST_BYTES, files_within_limits, read_yaml
 from expkit.config.load import builtin_conf, load
 from expkit.errors import ConfigError
 
@@ -108,6 +109,27 @@ def test_what_is_no_yaml_is_told_by_the_parser_with_the_files_name(empty_folder:
     path = file(empty_folder, "a: [1\n")
     with pytest.raises(yaml.YAMLError, match=f'while parsing a flow sequence\n  in "{path}", line 1, column 4'):
         read_yaml(path)
+
+
+@pytest.mark.parametrize("content", [ANY, "a: ${b}\nb: '???'\nc: {d: [1, {e: '${a}'}], f: {}, g: null, h: []}\n"])
+def test_hydra_gets_what_omegaconf_would_make_of_a_file(empty_folder: Path, content: str) -> None:
+    path = file(empty_folder, content)
+    with files_within_limits():
+        got = SourcesRegistry.instance().resolve("file")("test", f"file://{empty_folder}").load_config("mine").config
+    expected = OmegaConf.load(path)
+    assert got == expected
+    assert _told(got) == _told(expected)
+
+
+def _told(config: DictConfig | ListConfig) -> list[tuple[str, object, object]]:
+    """Return type, key and place of every node, interpolations as they stand."""
+    told: list[tuple[str, object, object]] = [(type(config).__name__, config._key(), config._get_full_key(None))]
+    for key in range(len(config)) if isinstance(config, ListConfig) else list(config):
+        node = config._get_node(key)
+        assert isinstance(node, Node)
+        inside = isinstance(node, DictConfig | ListConfig) and not node._is_none()
+        told += _told(node) if inside else [(type(node).__name__, node._key(), node._get_full_key(None))]
+    return told
 
 
 def test_hydra_reads_by_the_same_limits_and_gives_its_reader_back(empty_folder: Path) -> None:

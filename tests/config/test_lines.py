@@ -141,8 +141,8 @@ def test_keys_are_found_through_anchors_and_in_lists() -> None:
         "network.layers.a.units": "conf/network/mine.yaml:5",
         "network.layers.b.units": "conf/network/mine.yaml:5",
     }
-    write("restore/mine.yaml", "rename:\n  - {name: a, to: b}\n  - name: c\n")
-    assert places("restore=mine") == {"restore.rename[1].to": "conf/restore/mine.yaml:3"}
+    write("restore/mine.yaml", "rename:\n  - {name: a, to: b}\n  - name: c\n    axis: -1\n")
+    assert places("restore=mine") == {"restore.rename[1].axis": "conf/restore/mine.yaml:4"}
 
 
 @pytest.mark.parametrize("path", ["", "nosuch", "networks.layers", "--config-dir"])

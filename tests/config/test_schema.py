@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from expkit.config.schema import Config, NetworkConfig, RenameRule, SplitConfig, TrackingConfig, models
+from expkit.config.schema import Config, NetworkConfig, RenameRule, RestoreConfig, SplitConfig, TrackingConfig, models
 from expkit.data.tfrecord import Feature
 from expkit.registry import Section, field_docs
+from expkit.training.state import NanConfig
 
 
 def problem_of(model: type[BaseModel], raw: dict[str, Any]) -> str:
@@ -68,8 +69,8 @@ def test_a_split_that_cannot_be_says_why(split: dict[str, Any], problem: str) ->
 
 
 @pytest.mark.parametrize("rule", [{"to": "x"}, {"name": "a", "pattern": "b", "to": "x"}])
-def test_a_rename_rule_needs_one_of_name_and_pattern(rule: dict[str, Any]) -> None:
-    wanted = "a rename rule needs exactly one of 'name' (exact) and 'pattern' (regular expression)"
+def test_a_rename_rule_needs_one_of_name_prefix_and_pattern(rule: dict[str, Any]) -> None:
+    wanted = "a rename rule needs exactly one of 'name' (exact), 'prefix' and 'pattern' (regular expression)"
     assert problem_of(RenameRule, rule) == wanted
 
 
@@ -77,7 +78,13 @@ def test_models_lists_every_section_that_is_no_kind() -> None:
     def sections(model: type[BaseModel]) -> set[type[BaseModel]]:
         return {cls for cls in Section.__subclasses__() if cls.__module__ == model.__module__}
 
-    assert set(models()) == (sections(TrackingConfig) | sections(NetworkConfig) | {Feature}) - {Config}
+    assert set(models()) == (
+        sections(TrackingConfig)
+        | sections(NetworkConfig)
+        | sections(RenameRule)
+        | sections(NanConfig)
+        | {Feature, RestoreConfig}
+    ) - {Config}
 
 
 @pytest.mark.parametrize("model", models())

@@ -84,11 +84,14 @@ def test_artifacts_are_copies_of_what_the_run_keeps(digits_run: Finished, tmp_pa
         "frozen.pb",
         "metrics.jsonl",
         "overrides.yaml",
+        "plots",
         "run.log",
         "scaling.npz",
     ]
     assert sorted(item.path for item in client.list_artifacts(run.info.run_id)) == names
-    for name in names:
+    pictures = sorted(f"plots/{file.name}" for file in (digits_run.folder / "plots").iterdir())
+    assert sorted(item.path for item in client.list_artifacts(run.info.run_id, "plots")) == pictures
+    for name in [name for name in names if name != "plots"] + pictures:
         copy = Path(client.download_artifacts(run.info.run_id, name, str(tmp_path)))
         assert copy.read_bytes() == (digits_run.folder / name).read_bytes()
 

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from expkit.network.kin import kin
 from expkit.network.layer import TensorSpec
 
 __all__ = ["Contents", "Sorted", "Stored", "Use", "in_reading_order", "sort_out"]
-
-AVERAGE = "ExponentialMovingAverage"
-SLOTS = (
-    *("Adam", "Adam_1", "adam_m", "adam_v", "Momentum", "RMSProp", "RMSProp_1", "RMSProp_2"),
-    *("Adagrad", "Adadelta", "Adadelta_1", "Ftrl", "Ftrl_1", "AdaMax", "AdaMax_1", "lamb_m", "lamb_v"),
-)
-"""How optimizers of TensorFlow 1, and BERT's, end the names of the variables that they keep beside others."""
-_COUNTERS = ("global_step", "beta1_power", "beta2_power", "local_step", "biased")
 
 
 @dataclass(frozen=True)
@@ -67,26 +61,13 @@ class Sorted:
 
 def sort_out(variables: Mapping[str, Stored]) -> Sorted:
     """Tell the network's variables from optimizer slots, averages and counters."""
-    kept: dict[str, Stored] = {}
-    slots: dict[str, int] = {}
-    averages, others = 0, []
-    for name, stored in variables.items():
-        owner, _, end = name.rpartition("/")
-        if end in SLOTS and _owner(owner, stored, variables):
-            slots[end] = slots.get(end, 0) + 1
-        elif end == AVERAGE and _owner(owner, stored, variables):
-            averages += 1
-        elif re.sub(r"_\d+$", "", end) in _COUNTERS:
-            others.append(name)
-        else:
-            kept[name] = stored
-    return Sorted(kept, slots, averages, tuple(others))
-
-
-def _owner(name: str, stored: Stored, variables: Mapping[str, Stored]) -> bool:
-    """Return whether a variable of the shape has the name, or the name without scopes that an optimizer put before."""
-    parts = name.split("/")
-    return any(variables.get("/".join(parts[start:])) == stored for start in range(len(parts)))
+    kinds = kin(variables)
+    return Sorted(
+        {name: stored for name, stored in variables.items() if kinds[name].kind == "variable"},
+        Counter(item.slot for item in kinds.values() if item.kind == "slot"),
+        sum(item.kind == "average" for item in kinds.values()),
+        tuple(name for name, item in kinds.items() if item.kind == "counter"),
+    )
 
 
 def in_reading_order(names: list[str]) -> list[str]:

@@ -83,23 +83,38 @@ class Recurrent(Layer):
         return {"": output, **{f"state_{name}": spec for name, spec in states.items()}}
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Mapping[str, Any]:
-        """Multiply the inputs of all steps at once, then go from step to step."""
+        """Run the cell; in training, unless compiled, over the two halves of the batch side by side.
+
+        A step's operations are too small to keep more than one core busy, and each waits for the one before.
+        """
+        variables = {name: tf.convert_to_tensor(variable) for name, variable in variables.items()}
+        if not call.training or call.compiled:
+            return self._run(variables, inputs, call.compiled)
+        rows = sizes_of(inputs[0])[0]
+        sizes = [rows // 2, rows - rows // 2]
+        named = {name: tf.split(tensor, sizes) for name, tensor in inputs.named.items()}
+        halves = [
+            self._run(variables, Inputs([part], {name: parts[place] for name, parts in named.items()}), False)
+            for place, part in enumerate(tf.split(inputs[0], sizes))
+        ]
+        return {name: tf.concat([half[name] for half in halves], axis=0) for name in halves[0]}
+
+    def _run(self, variables: Mapping[str, Any], inputs: Inputs[Any], compiled: bool) -> Mapping[str, Any]:
+        """Run the cell over a batch."""
         x, prefixes = inputs[0], self._prefixes
-        batch, time, features = sizes_of(x)
-        turned = tf.reshape(tf.transpose(x, (1, 0, 2)), (-1, features))
+        batch, _, features = sizes_of(x)
         outputs, states = [], []
         for prefix, first in zip(prefixes, zip(*self._first(inputs, batch), strict=True), strict=True):
             cell = {name.removeprefix(prefix): v for name, v in variables.items() if name.startswith(prefix)}
-            kernel, bias, step, recurrent = self._steps(
-                {name: tf.convert_to_tensor(v) for name, v in cell.items()}, features
-            )
-            steps = tf.reshape(tf.nn.bias_add(tf.matmul(turned, kernel), bias), [time, batch, kernel.shape[1]])
+            kernel, bias, step, recurrent = self._steps(cell, features)
             output, state = over_time(
                 step,
-                steps,
+                x,
+                kernel,
+                bias,
                 first,
                 recurrent=recurrent,
-                compiled=call.compiled,
+                compiled=compiled,
                 lengths=inputs.named.get("lengths"),
                 backward=self.direction == "backward" or prefix == "bw/",
                 sequence=self.return_sequences,

@@ -1,0 +1,41 @@
+"""One run of a sweep, in whatever process a launcher makes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from expkit.cli.job import Job, run_job
+from expkit.cli.recording import own_recorder
+from expkit.config.load import validate
+from expkit.sweeps.folder import SweepFolder
+
+__all__ = ["run_child"]
+
+
+def run_child(config: DictConfig) -> None:
+    """Run a job of a sweep; how it ended is in its folder, where the sweep looks for it.
+
+    What it shares with the sweep is in ``sweep.json`` beside its folder, so that nothing but the file system has to lie
+    between them.
+    """
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    sweep = SweepFolder(folder.parent).settings()
+    raw = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(raw, dict)
+    run = validate({str(key): value for key, value in raw.items()}, sweep["config_dirs"])
+    run_job(
+        Job(
+            config=run,
+            folder=folder,
+            overrides=tuple(hydra.overrides.task),
+            label=sweep["runs"][folder.name]["label"],
+            recorder=own_recorder() if run.tracking.enabled else None,
+            parent=sweep.get("parent"),
+            tags={"expkit.sweep": sweep["name"], "expkit.sweep.key": sweep["key"]},
+            quiet=True,
+        )
+    )

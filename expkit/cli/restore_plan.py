@@ -1,0 +1,107 @@
+"""The verb ``restore-plan``: what a restore will do, before anything is loaded."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from expkit.checkpoints.claims import first_names
+from expkit.checkpoints.plan import Plan
+from expkit.checkpoints.receipt import as_plain
+from expkit.checkpoints.rename import restore_plan
+from expkit.checkpoints.restore import open_sources
+from expkit.checkpoints.wanted import wanted_by
+from expkit.errors import first_of, listed
+from expkit.network.names import shadow_name
+from expkit.network.spec import NetworkSpec
+from expkit.preflight import load_network
+
+__all__ = ["add_verbs"]
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "restore-plan",
+        help="show what a restore will do",
+        description="Show which value of a checkpoint goes into which variable, and what is missing, without loading "
+        "any. Exit code 0: the plan is complete; 1: it is not, and says why; 2: a mistake to mend.",
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="OVERRIDE", help="as for `expkit train`: restore.from=old/model"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
+    parser.add_argument("--config-dir", action="append", default=[], help="folder with more configuration files")
+    parser.set_defaults(run=_restore_plan)
+
+
+def _restore_plan(given: argparse.Namespace) -> int:
+    config, spec = load_network(given.overrides, given.config_dir)
+    opened = open_sources(config.restore)
+    plan = restore_plan(wanted_by(config, spec), opened.offers, config.restore.keep_initial)
+    if given.json:
+        print(json.dumps(_as_json(plan), indent=2))
+    else:
+        _print(plan, spec)
+    return int(not plan.complete)
+
+
+def _as_json(plan: Plan) -> dict[str, Any]:
+    gaps = [
+        {"kind": gap.kind, "about": gap.about, "path": gap.problem.path, "message": gap.problem.message}
+        for gap in plan.gaps
+    ]
+    spare = {at: list(names) for at, names in plan.spare.items()}
+    return {"complete": plan.complete, **as_plain(plan), "spare": spare, "gaps": gaps}
+
+
+def _print(plan: Plan, spec: NetworkSpec) -> None:
+    several = len(plan.files) > 1
+    changed = any(pair.changes for pair in plan.pairs)
+    columns = ["variable", "shape", "from", "weights", *(["file"] if several else []), *(["change"] if changed else [])]
+    table = Table(*(Column(name, overflow="fold") for name in columns), box=None, header_style="bold")
+    pairs = {pair.variable: pair for pair in plan.pairs}
+    for name, variable in spec.variables.items():
+        pair = pairs.get(name)
+        cells = [name, str(list(variable.shape))]
+        if pair is None:
+            cells += [_why(name, plan)]
+        else:
+            cells += [" + ".join(source.removesuffix(shadow_name("")) for source in pair.sources), pair.weights]
+            cells += [pair.offer] if several else []
+            cells += [pair.changes] if changed else []
+        table.add_row(*map(escape, cells))
+    console = Console()
+    console.print(table)
+    for line in _rest(plan):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _why(name: str, plan: Plan) -> str:
+    """Return why a variable gets no value."""
+    if name in plan.skipped:
+        return f"(skipped: {plan.skipped[name]} has another shape)"
+    return "(initial value)" if name in plan.kept_initial else "NO VALUE"
+
+
+def _rest(plan: Plan) -> Iterator[str]:
+    """Yield what is told below the table."""
+    yield ""
+    yield from (f"{at}: {file}" for at, file in plan.files.items())
+    for role, word in (("average", "averages"), ("slot", "optimizer slots"), ("counter", "counters")):
+        if count := sum(pair.role == role for pair in plan.pairs):
+            yield f"{word}: {count}"
+    for at, names in plan.spare.items():
+        if names:
+            yield f"{at}: {len(names)} not read: {listed(first_names(names) or names, 8)}"
+    if plan.complete:
+        yield f"complete: {plan.loaded} variables get a value"
+    else:
+        yield f"incomplete: {plan.loaded} variables get a value"
+        yield from (f"  {problem}" for problem in first_of([gap.problem for gap in plan.gaps]))

@@ -1,0 +1,232 @@
+"""``train -m``: one sweep, from its words to its last line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+from rich.console import Console
+
+from expkit.cli.interruption import termination_raises
+from expkit.cli.recording import recorder_of_process
+from expkit.config.explain import explain
+from expkit.config.load import compose_plain, plain, said
+from expkit.config.schema import Config
+from expkit.errors import ConfigError, Problem, RunError, listed
+from expkit.registry import KindsOf, Section, kinds
+from expkit.sweeps.folder import DONE, Child, SweepFolder, find_sweep
+from expkit.sweeps.kinds import Grid, Sweeper
+from expkit.sweeps.launching import Launching
+from expkit.sweeps.objective import Objective, objective_of
+from expkit.sweeps.plan import Job, checked, key_of, parsed, short_names, varied
+from expkit.sweeps.running import Sweep
+from expkit.sweeps.watch import Lines, LiveTable, Watch, tally
+
+if TYPE_CHECKING:
+    from expkit.tracking.mlflow import Status, SweepRun
+    from expkit.tracking.recorder import Recorder
+
+__all__ = ["run"]
+
+
+class _HydraSettings(Section):
+    """What expkit itself reads of Hydra's settings."""
+
+    sweeper: Annotated[Sweeper, KindsOf("sweeper")]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A sweep that was asked for, checked: nothing is written so far."""
+
+    overrides: list[Override]
+    keys: list[str]
+    folders: Sequence[str]
+    launching: Launching
+    sweeper: Sweeper
+    jobs: list[Job]
+    objective: Objective
+    key: str
+
+    @property
+    def config(self) -> Config:
+        """The first run's configuration, which says where things are."""
+        return self.jobs[0].config
+
+    @property
+    def total(self) -> int:
+        """How many runs there will be."""
+        return self.sweeper.total(self.jobs)
+
+    @property
+    def name(self) -> str:
+        """What the sweep is called in MLflow."""
+        over = f" over {', '.join(short_names(self.keys).values())}" if self.keys else ""
+        return f"{self.config.run.name} sweep{over}"
+
+
+def run(words: list[str], folders: Sequence[str]) -> int:
+    """Run what is missing of a sweep; return 1 if any of its runs failed or died.
+
+    Raises:
+        ConfigError: with every mistake found, before any run starts.
+        RunError: the sweep is running already, cannot be written, or its launcher cannot run any.
+    """
+    asked = _asked(words, folders)
+    console = Console()
+    folder = _folder(asked, given=any(word.startswith("hydra.sweep.dir=") for word in words))
+    with folder.lock():
+        if _is_done(folder, asked.key):
+            shown = f"all {len(folder.settings()['runs'])} runs are finished in {folder.path}"
+            again = "to run them again give another folder with hydra.sweep.dir=FOLDER"
+            console.print(f"nothing to run: {shown}; {again}", soft_wrap=True, highlight=False)
+            return 0
+        if isinstance(asked.sweeper, Grid) and (same := len(asked.jobs) - asked.total):
+            console.print(f"{same} of {len(asked.jobs)} runs compute the same as others, and are not run twice")
+        folder.update(
+            key=asked.key,
+            name=asked.name,
+            status="RUNNING",
+            varied=asked.keys,
+            objective=asked.objective.metric,
+            mode=asked.objective.mode,
+            config_dirs=[str(Path(name).resolve()) for name in folders],
+        )
+        tracked = any(job.config.tracking.enabled for job in asked.jobs)
+        with termination_raises(), recorder_of_process(wanted=tracked) as recorder:
+            return _run(asked, folder, recorder, console)
+
+
+def _run(asked: _Asked, folder: SweepFolder, recorder: Recorder | None, console: Console) -> int:
+    from expkit.cli.child import run_child  # with the recorder on its way
+
+    parent = _parent(asked, folder, recorder)
+    watch = Watch(asked.total, asked.objective, lambda: (LiveTable if console.is_terminal else Lines)(console))
+    sweep = Sweep(
+        folder,
+        asked.launching,
+        run_child,
+        watch,
+        lambda words: checked(words, asked.keys, asked.folders),
+        partial(_died, recorder, parent),
+    )
+    status: Status = "KILLED"
+    try:
+        asked.sweeper.sweep(sweep, asked.overrides, asked.jobs)
+        bad = watch.counts.get("FAILED", 0) + watch.counts.get("KILLED", 0)
+        status = "FAILED" if bad else "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        watch.close()
+        folder.update(status=status)
+        if parent is not None:
+            parent.finish(status)
+            folder.update(mlflow_run_id=parent.run_id)
+        if status == "KILLED":
+            print("stopped; the same command runs what is missing", file=sys.stderr)
+    if (best := watch.best) is not None:
+        console.print(f"best {asked.objective.metric} {best[1]:.4f}: {best[0].label}", highlight=False, markup=False)
+    console.print(tally(watch.counts, watch.settled), highlight=False)
+    if parent is not None:
+        console.print(f"MLflow run {parent.link}", soft_wrap=True, highlight=False)
+    return 1 if bad else 0
+
+
+def _asked(words: list[str], folders: Sequence[str]) -> _Asked:
+    overrides = [item for item in parsed(words) if not item.is_hydra_override()]
+    keys = varied(overrides)
+    check = partial(checked, keys=keys, folders=folders)
+    try:
+        launching = Launching(words, folders)
+    except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
+        check(Grid().checks(overrides))  # which tells it better where a run's configuration is wrong
+        compose_plain([word for word in words if word.startswith("hydra")], folders)  # and this, where Hydra's own is
+        raise ConfigError(Problem("command line", said(error))) from None
+    sweeper = _sweeper(launching)
+    jobs = check(sweeper.checks(overrides))
+    if not jobs:
+        raise ConfigError(*(Problem(key, "varies over no value, so the sweep is empty; give it some") for key in keys))
+    if any(job.config.run.resume is not None for job in jobs):
+        raise ConfigError(Problem("run.resume", "a sweep goes on when its command is given again, without run.resume"))
+    objective = objective_of(jobs[0].config, sweeper.objective, sweeper.mode)
+    key = key_of(sweeper.key(overrides, jobs), plain(jobs[0].config)["tracking"])
+    return _Asked(overrides, keys, folders, launching, sweeper, jobs, objective, key)
+
+
+def _sweeper(launching: Launching) -> Sweeper:
+    """Return the sweeper of Hydra's settings.
+
+    Raises:
+        ConfigError: it is none of expkit's, or its fields are wrong.
+    """
+    raw: Any = {"sweeper": OmegaConf.to_container(launching.settings.sweeper, resolve=True)}
+    if "kind" not in raw["sweeper"]:
+        allowed = listed(kinds("sweeper"))
+        raise ConfigError(
+            Problem("hydra/sweeper", f"is none of expkit's; write hydra/sweeper=NAME; allowed: {allowed}")
+        )
+    try:
+        return _HydraSettings.model_validate(raw).sweeper
+    except ValidationError as error:
+        found = explain(error, raw, _HydraSettings)
+        raise ConfigError(*(Problem(f"hydra.{item.path}", item.message) for item in found)) from None
+
+
+def _folder(asked: _Asked, *, given: bool) -> SweepFolder:
+    """Return the folder that was given, else that of the same sweep, else a new one.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    runs = Path(asked.config.run.folder).resolve()
+    same = None if given else find_sweep(runs, asked.key)
+    folder = same or SweepFolder(asked.launching.folder)
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        folder.update()
+    except OSError as error:
+        raise RunError.at(
+            "run.folder",
+            f"cannot write {folder.path} ({error.strerror}); give a folder that is writable with run.folder=PATH",
+        ) from None
+    return folder
+
+
+def _is_done(folder: SweepFolder, key: str) -> bool:
+    settings = folder.settings()
+    if (settings.get("key"), settings.get("status")) != (key, "FINISHED"):
+        return False
+    return all(state.status in DONE for state in folder.states().values())
+
+
+def _parent(asked: _Asked, folder: SweepFolder, recorder: Recorder | None) -> SweepRun | None:
+    if recorder is None or not asked.config.tracking.enabled:
+        return None
+    from expkit.tracking.mlflow import SweepRun
+
+    parent = SweepRun(recorder, asked.config, folder.path, asked.name)
+    parent.begin()
+    folder.update(mlflow_run_id=parent.run_id, parent=parent.reference)
+    return parent
+
+
+def _died(recorder: Recorder | None, parent: SweepRun | None, child: Child, why: str) -> None:
+    """Write what a process that died could not: that its run was killed."""
+    child.folder.update(status="KILLED", error=why)
+    if recorder is None or not child.job.config.tracking.enabled:
+        return
+    from expkit.tracking.mlflow import MlflowTracker
+
+    above = parent.reference if parent is not None else None
+    MlflowTracker(recorder, child.job.config, child.folder, name=child.label, parent=above).finish("KILLED", why)

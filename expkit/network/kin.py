@@ -1,0 +1,71 @@
+"""Which names in a checkpoint belong to others: optimizer slots, averages and counters, told from variables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from expkit.network.names import join
+
+__all__ = ["Kin", "following", "kin"]
+
+_AVERAGE = "ExponentialMovingAverage"
+_SLOTS = frozenset(
+    (
+        *("Adam", "Adam_1", "AdamW", "AdamW_1", "adam_m", "adam_v", "Momentum", "RMSProp", "RMSProp_1", "RMSProp_2"),
+        *("Adagrad", "AdagradDA", "Adadelta", "Adadelta_1", "Ftrl", "Ftrl_1", "AdaMax", "AdaMax_1", "lamb_m", "lamb_v"),
+    )
+)
+"""How optimizers of TensorFlow 1, and BERT's, end the names of the variables that they keep beside others."""
+_COUNTERS = re.compile(r"(global_step|beta[12]_power|local_step|biased|save_counter)(_\d+)?")
+_OF_OBJECTS = re.compile(r"(.*)/\.OPTIMIZER_SLOT/(.*)")
+
+
+@dataclass(frozen=True)
+class Kin:
+    """What a name in a checkpoint is."""
+
+    kind: Literal["variable", "slot", "average", "counter"]
+    owner: str | None = None
+    """The variable that a slot or an average belongs to; of a counter, where it counts for one."""
+    slot: str = ""
+    """What ends the name of a slot: ``Adam_1``."""
+
+
+def kin(variables: Mapping[str, Any]) -> dict[str, Kin]:
+    """Return what every name is.
+
+    Args:
+        variables: what each is made as, by name; a slot or an average is made as its variable is.
+    """
+    return {name: _kin(name, made, variables) for name, made in variables.items()}
+
+
+def _kin(name: str, made: Any, variables: Mapping[str, Any]) -> Kin:
+    if (match := _OF_OBJECTS.fullmatch(name)) and match[1] in variables:
+        return Kin("slot", match[1], match[2].rpartition("/")[2])
+    scope, _, end = name.rpartition("/")
+    if end in _SLOTS or end == _AVERAGE:
+        owner = next((owner for owner in _owners(scope) if owner in variables and variables[owner] == made), None)
+        if owner is not None:
+            return Kin("average", owner) if end == _AVERAGE else Kin("slot", owner, end)
+    if _COUNTERS.fullmatch(end):
+        return Kin("counter", next((owner for owner in _owners(scope) if owner in variables), None))
+    return Kin("variable")
+
+
+def _owners(scope: str) -> Iterator[str]:
+    """Yield a name, and the same without the scopes that an optimizer put before."""
+    parts = scope.split("/")
+    return ("/".join(parts[start:]) for start in range(len(parts)))
+
+
+def following(name: str, owner: str, renamed: str) -> str:
+    """Return what a slot, an average or a counter is called when the variable that owns it is renamed.
+
+    What comes before and after the owner's name stays: ``train/w/Adam`` of ``w`` becomes ``train/v/Adam``.
+    """
+    before, after = name.split(f"{owner}/", 1) if name.startswith(f"{owner}/") else name.rsplit(f"/{owner}/", 1)
+    return join(before, f"{renamed}/{after}")

@@ -1,0 +1,1 @@
+"""Pictures of runs and sweeps, drawn by matplotlib from plain data."""

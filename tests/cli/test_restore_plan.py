@@ -1,0 +1,126 @@
+"""The verb ``restore-plan``: what goes where, what does not and why, and the exit code that tells."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from command_line import call
+
+NETWORK = """\
+inputs: {x: {shape: [4]}}
+layers:
+  body: {kind: dense, units: 3}
+  head: {kind: dense, units: 2}
+outputs: {logits: head}
+"""
+
+
+@pytest.fixture
+def folder(empty_folder: Path) -> Path:
+    """A working folder with a small network, and a file of values that has another head."""
+    (empty_folder / "mine/network").mkdir(parents=True)
+    (empty_folder / "mine/network/small.yaml").write_text(NETWORK)
+    values = {
+        "old/kernel": np.ones((4, 3)),
+        "old/bias": np.ones(3),
+        "head/kernel": np.ones((3, 9)),
+        "step": np.ones(()),
+    }
+    np.savez(empty_folder / "old.npz", **{name: value.astype(np.float32) for name, value in values.items()})
+    return empty_folder
+
+
+WORDS = ("restore-plan", "--config-dir", "mine", "network=small", "restore.from=old.npz")
+RULES = "restore.rename=[{prefix: old/, to: body/}, {name: head/kernel, on_shape_mismatch: skip}]"
+
+
+def test_a_complete_plan_is_a_table_of_all_variables(folder: Path) -> None:
+    done = call(*WORDS, RULES, "restore.keep_initial=[head/bias]", cwd=folder)
+    assert (done.code, done.err) == (0, "")
+    assert [line.split() for line in done.out.splitlines()] == [
+        ["variable", "shape", "from", "weights"],
+        ["body/kernel", "[4,", "3]", "old/kernel", "raw"],
+        ["body/bias", "[3]", "old/bias", "raw"],
+        ["head/kernel", "[3,", "2]", "(skipped:", "head/kernel", "has", "another", "shape)"],
+        ["head/bias", "[2]", "(initial", "value)"],
+        [],
+        ["restore:", "old.npz"],
+        ["averages:", "2"],
+        ["restore:", "2", "not", "read:", "head/kernel,", "step"],
+        ["complete:", "2/4", "variables", "get", "a", "value"],
+    ]
+
+
+def test_an_incomplete_plan_says_why_and_the_exit_code_is_1(folder: Path) -> None:
+    done = call(*WORDS, "restore.rename=[{name: old/bias, to: body/bias, transform: [{scale: 2.0}]}]", cwd=folder)
+    assert (done.code, done.err) == (1, "")
+    lines = done.out.splitlines()
+    assert [" ".join(line.split()) for line in lines[:5]] == [
+        "variable shape from weights change",
+        "body/kernel [4, 3] NO VALUE",
+        "body/bias [3] old/bias raw scale 2",
+        "head/kernel [3, 2] NO VALUE",
+        "head/bias [2] NO VALUE",
+    ]
+    assert lines[-4:] == [
+        "incomplete: 1/4 variables get a value",
+        "  restore: variable 'body/kernel' gets no value from the checkpoint; did you mean 'old/kernel'? names: "
+        "head/kernel, old/bias, old/kernel, step; add a rename rule, or add it to keep_initial",
+        "  restore: variable 'head/kernel' has shape [3, 2], 'head/kernel' in the checkpoint has [3, 9]; make the "
+        "network fit, give its rule a transform or on_shape_mismatch, or add 'head/kernel' to keep_initial",
+        "  restore: variable 'head/bias' gets no value from the checkpoint; did you mean 'old/bias'? add a rename "
+        "rule, or add it to keep_initial",
+    ]
+
+
+def test_the_plan_as_json_has_all_of_it(folder: Path) -> None:
+    more = "+restore.sources.head={from: head.npz, weights: ema_if_present}"
+    np.savez(folder / "head.npz", **{"head/kernel": np.ones((3, 2), np.float32)})
+    rules = "restore.rename=[{prefix: old/, to: body/}, {name: nothing, to: body/kernel}]"
+    done = call(*WORDS, rules, more, "restore.exclude=[head/.*]", "ema=none", "--json", cwd=folder)
+    plan = json.loads(done.out)
+    assert done.code == 1
+    assert (plan["complete"], plan["loaded"]) == (False, "3/4")
+    assert plan["files"] == {"restore": "old.npz", "restore.sources.head": "head.npz"}
+    assert plan["spare"] == {"restore": ["head/kernel", "step"], "restore.sources.head": []}
+    assert plan["variables"][0] == {
+        "variable": "body/kernel",
+        "role": "variable",
+        "file": "old.npz",
+        "source": ["old/kernel"],
+        "weights": "raw",
+        "transform": "",
+        "shape": [4, 3],
+        "dtype": "float32",
+    }
+    assert [(gap["kind"], gap["about"], gap["path"]) for gap in plan["gaps"]] == [
+        ("rule", "restore.rename[1]", "restore.rename[1]"),
+        ("missing", "head/bias", "restore"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("restore.from=null",), "restore.from: nothing to restore; give a checkpoint with restore.from=PATH"),
+        (("restore.from=nowhere",), "restore.from: no checkpoint at nowhere; allowed: "),
+        (
+            ("restore.rename=[{name: a, pattern: b, to: c}]",),
+            "restore.rename[0]: a rename rule needs exactly one of 'name' (exact), 'prefix' and 'pattern' (regular",
+        ),
+        (
+            ("restore.rename=[{name: a, transform: [{transpoze: [1, 0]}]}]",),
+            "restore.rename[0].transform[0].transpoze: unknown field; did you mean 'transpose'?",
+        ),
+        (("restore.optimizer=keep",), "restore.optimizer: unknown value 'keep' (text); allowed: reset, restore"),
+        (("+restore.sources.head={weights: ema}",), "restore: every source needs 'from'; lacking in: head"),
+    ],
+)
+def test_wrong_input_is_told_and_the_exit_code_is_2(folder: Path, words: tuple[str, ...], said: str) -> None:
+    done = call(*WORDS, *words, cwd=folder)
+    assert (done.code, done.out) == (2, "")
+    assert done.errors[0].startswith(f"error: {said}"), done.err

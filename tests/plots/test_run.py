@@ -1,0 +1,177 @@
+"""The pictures of a run: what reaches them, and that they are there."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import Finished
+from expkit.plots.confusion import MOST_CLASSES, confusion_matrix, matrix_of
+from expkit.plots.curves import Line, learning_curves, learning_rate, lines_of
+from expkit.plots.evidence import Head, Histogram
+from expkit.plots.mistakes import picture_of, worst_mistakes
+from expkit.plots.run import draw_run
+from expkit.plots.scale import logarithmic, number
+from expkit.plots.weights import weight_histograms
+from expkit.rundir import RunFolder
+
+POINTS = [
+    {"step": 10, "train/loss": 2.0, "train/learning_rate": 0.1, "train/steps_per_second": 9.0},
+    {"step": 20, "train/loss": 1.0, "train/learning_rate": 0.001, "valid/loss": 1.5, "valid/loss/ema": 1.25},
+    {"step": 20, "test/loss": 1.0, "test/accuracy": 0.5},
+]
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def head(classes: int, pairs: list[list[int]], **more: object) -> Head:
+    worst = [[n, a, b] for n, (a, b, _) in enumerate(pairs) if a != b]
+    return Head(classes, np.array(pairs), np.array(worst), np.full(len(worst), 0.75), **more)  # type: ignore[arg-type]
+
+
+def test_lines_are_told_apart_by_part_metric_and_average() -> None:
+    assert lines_of(POINTS) == [
+        Line("train", "loss", False, (10, 20), (2.0, 1.0)),
+        Line("valid", "loss", False, (20,), (1.5,)),
+        Line("valid", "loss", True, (20,), (1.25,)),
+        Line("test", "loss", False, (20,), (1.0,)),
+        Line("test", "accuracy", False, (20,), (0.5,)),
+    ]
+
+
+def test_curves_have_a_panel_a_metric_and_averages_are_dashed() -> None:
+    points = [{"step": s, "train/loss": 1 / s, "valid/loss": 2 / s, "valid/loss/ema": 3 / s} for s in range(1, 90)]
+    figure = learning_curves(points, "a run")
+    assert figure is not None
+    (axes,) = figure.axes
+    assert (axes.get_ylabel(), axes.get_xlabel(), axes.get_yscale()) == ("loss", "step", "log")
+    assert [(line.get_label(), line.get_linestyle()) for line in axes.lines] == [
+        ("train", "-"),
+        ("valid", "-"),
+        ("valid, averaged", "--"),
+    ]
+    np.testing.assert_allclose(axes.lines[2].get_ydata(), [3 / s for s in range(1, 90)])
+    assert "a run" in [text.get_text() for text in figure.texts]
+
+
+def test_the_learning_rate_is_logarithmic_where_it_falls_far() -> None:
+    figure = learning_rate(POINTS, "a run")
+    assert figure is not None
+    assert np.asarray(figure.axes[0].lines[0].get_xydata()).tolist() == [[10, 0.1], [20, 0.001]]
+    assert figure.axes[0].get_yscale() == "log"
+    assert learning_rate([{"step": 1, "test/loss": 1.0}], "a run") is None
+    assert learning_curves([], "a run") is None
+
+
+def test_a_confusion_matrix_holds_its_numbers() -> None:
+    figure = confusion_matrix(head(3, [[0, 0, 7], [0, 2, 2], [1, 1, 1234], [2, 2, 5]]), "a run", "said")
+    (axes,) = figure.axes
+    shares = np.asarray(axes.images[0].get_array())
+    np.testing.assert_allclose(shares, [[7 / 9, 0, 2 / 9], [0, 1, 0], [0, 0, 1]])
+    assert [text.get_text() for text in axes.texts] == ["7", "2", "1,234", "5"]
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("true class", "predicted class")
+
+
+def test_of_very_many_classes_the_most_confused_are_shown() -> None:
+    pairs = [[n, n, 5] for n in range(1000)] + [[n, 999, n] for n in range(900, 999)]
+    classes, matrix = matrix_of(head(1000, pairs))
+    assert classes == list(range(1000 - MOST_CLASSES, 1000))
+    assert matrix[0].tolist() == [5, *[0] * (MOST_CLASSES - 2), 1000 - MOST_CLASSES]
+    said = [text.get_text() for text in confusion_matrix(head(1000, pairs), "a", "said").texts]
+    assert "the 40 of 1000 classes most often" in " ".join(said)
+
+
+def test_images_are_stretched_together_and_bytes_are_not() -> None:
+    images = np.array([0, 4, 8, 16], np.float32).reshape(2, 1, 2, 1)
+    assert picture_of(images, 0)[0, :, 0].tolist() == [0, 0.25]
+    assert picture_of(images, 1)[0].tolist() == [[0.5] * 3, [1.0] * 3]
+    colors = np.array([[[[255, 0, 51, 9]]]], np.uint8)
+    assert picture_of(colors, 0).tolist() == [[[1.0, 0.0, 0.2]]]
+
+
+def test_mistakes_show_every_image_of_the_example_and_what_it_was_taken_for() -> None:
+    images = {"left": np.zeros((2, 4, 4, 1)), "right": np.ones((2, 6, 5, 3))}
+    figure = worst_mistakes(head(3, [[0, 1, 1], [2, 0, 1]], images=images), "a run", "said")
+    assert figure is not None
+    (axes,) = figure.axes
+    assert [np.asarray(image.get_array()).shape for image in axes.images] == [(6, 10, 3)] * 2
+    assert [text.get_text() for text in axes.texts] == ["0 taken for 1\n75%, no. 0", "2 taken for 0\n75%, no. 1"]
+    assert worst_mistakes(head(3, [[0, 1, 1]]), "a run", "said") is None
+
+
+def test_histograms_are_shares_and_say_where_nothing_is_finite() -> None:
+    edges = np.array([0.0, 1.0, 2.0])
+    shown = {
+        "layer/kernel": Histogram(edges, {"raw": np.array([3, 1]), "ema": np.array([4, 0])}),
+        "layer/bias": Histogram(edges, {"raw": np.array([0, 0])}),
+    }
+    figure = weight_histograms(shown, "a run", "said")
+    assert figure is not None
+    kernel, bias = figure.axes
+    assert [patch.get_data().values.tolist() for patch in kernel.patches] == [[0.75, 0.25], [1, 0]]  # type: ignore[attr-defined]
+    assert [text.get_text() for text in bias.texts] == ["no finite value"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (0.001, "0.001"),
+        (0.1 + 0.2, "0.3"),
+        (1e-5, "1e-5"),
+        (2500.0, "2,500"),
+        (0.98333, "0.9833"),
+        (3e36, "3e36"),
+        (-0.00012345, "-0.000123"),
+        (float("nan"), "nan"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_numbers_are_written_short(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.1, 0.01, 0.001], True),
+        ([16, 32, 64, 128], True),
+        ([16, 32, 48], False),
+        ([1, 40], True),
+        ([0, 1, 1000], False),
+        ([5, 5], False),
+        ([1, 2], False),
+    ],
+)
+def test_when_an_axis_is_logarithmic(values: list[float], expected: bool) -> None:
+    assert logarithmic(values) is expected
+
+
+def test_a_finished_run_has_all_its_pictures(digits_run: Finished) -> None:
+    folder = RunFolder(digits_run.folder)
+    names = ["confusion_matrix.png", "learning_curves.png", "learning_rate.png", "weights.png", "worst_mistakes.png"]
+    assert sorted(file.name for file in folder.plots.iterdir()) == sorted([*names, "evidence.npz", "network.svg"])
+    for name in names:
+        content = (folder.plots / name).read_bytes()
+        assert content.startswith(PNG)
+        assert 5_000 < len(content) < 300_000, name
+    assert "layer1" in (folder.plots / "network.svg").read_text()
+
+
+def test_equal_data_gives_equal_pictures(digits_run: Finished, tmp_path: Path) -> None:
+    copy = shutil.copytree(digits_run.folder, tmp_path / "run")
+    for file in (copy / "plots").glob("*.png"):
+        file.unlink()
+    for file in draw_run(copy):
+        assert file.read_bytes() == (digits_run.folder / "plots" / file.name).read_bytes()
+
+
+def test_a_run_that_failed_early_shows_what_there_is(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.update(name="broken", status="FAILED")
+    assert draw_run(tmp_path) == []
+    folder.log_metrics(10, {"train/loss": float("inf"), "train/accuracy": 0.1})
+    folder.log_metrics(20, {"train/loss": float("nan"), "train/accuracy": 0.1})
+    assert [file.name for file in draw_run(tmp_path)] == ["learning_curves.png"]
