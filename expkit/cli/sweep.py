@@ -137,13 +137,13 @@ def _run(asked: _Asked, folder: SweepFolder, recorder: Recorder | None, console:
             parent.finish(status)
         if status == "KILLED":
             print("stopped; the same command runs what is missing", file=sys.stderr)
+    if page is not None:
+        console.print(f"report {page}", soft_wrap=True, highlight=False)
     if (best := watch.best) is not None:
         console.print(f"best {asked.objective.metric} {best[1]:.4f}: {best[0].label}", highlight=False, markup=False)
     console.print(tally(watch.counts, watch.settled), highlight=False)
     if parent is not None:
         console.print(f"MLflow run {parent.link}", soft_wrap=True, highlight=False)
-    if page is not None:
-        console.print(f"report {page}", soft_wrap=True, highlight=False)
     return 1 if bad else 0
 
 

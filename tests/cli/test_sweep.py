@@ -40,10 +40,10 @@ def test_a_sweep_tells_its_runs_apart_and_counts_those_that_failed(sweep: Finish
         "units=32, learning_rate=0.1 (3 of 4): finished",
         "units=32, learning_rate=1e+30 (4 of 4): failed",
     ]
-    assert lines[-4].startswith("best valid/accuracy 0.")
-    assert lines[-3] == "2 of 4 runs finished, 2 failed"
-    assert lines[-2].startswith("MLflow run ")
-    assert lines[-1] == f"report {sweep.folder / 'report' / 'report.html'}"
+    assert lines[-4] == f"report {sweep.folder / 'report' / 'report.html'}"
+    assert lines[-3].startswith("best valid/accuracy 0.")
+    assert lines[-2] == "2 of 4 runs finished, 2 failed"
+    assert lines[-1].startswith("MLflow run ")
     assert [line.partition(" became ")[0] for line in sweep.done.errors] == [
         "error: units=16, learning_rate=1e+30: train: the loss",
         "error: units=32, learning_rate=1e+30: train: the loss",
@@ -69,7 +69,7 @@ def test_a_sweep_s_file_says_what_it_is_and_which_runs_it_has(sweep: Finished) -
     assert (settings["name"], settings["status"]) == ("digits_mlp sweep over units, learning_rate", "FAILED")
     assert (settings["objective"], settings["mode"]) == ("valid/accuracy", "max")
     assert settings["runs"]["2_digits_mlp"]["label"] == "units=32, learning_rate=0.1"
-    assert sweep.done.out.splitlines()[-2].split()[2] == settings["mlflow_run_id"]
+    assert sweep.done.out.splitlines()[-1].split()[2] == settings["mlflow_run_id"]
 
 
 def test_overrides_may_stand_before_and_after_the_flag(tmp_path: Path) -> None:
@@ -117,9 +117,9 @@ def test_a_sweep_that_is_given_again_runs_only_what_is_missing(tmp_path: Path) -
     assert once_more.code == 0
     assert [line.partition(",")[0] for line in once_more.out.splitlines()] == [
         "seed=2 (3 of 3): finished",
-        once_more.out.splitlines()[1],
-        "3 of 3 runs finished",
         f"report {folder / 'report' / 'report.html'}",
+        once_more.out.splitlines()[2],
+        "3 of 3 runs finished",
     ]
     assert {name: (folder / name / "metrics.jsonl").stat().st_mtime_ns for name in kept} == kept
     assert "error" not in {key for key, value in state(folder / "1_digits_mlp").items() if value}
