@@ -16,6 +16,7 @@ from expkit.checkpoints.wanted import wanted_of_run
 from expkit.checkpoints.writer import write_values
 from expkit.errors import CheckpointError
 from expkit.preflight import check
+from expkit.rundir import RunFolder
 from expkit.training.executor import Executor
 from expkit.training.graphs import train_graph
 
@@ -265,3 +266,15 @@ def test_files_are_joined_transformed_and_each_value_is_read_once(
     assert read == ["layer1/weights", "turned", "bias"]
     assert [pair.offer for pair in done.plan.pairs] == ["restore", "restore.sources.other"] * 2
     assert all(value.flags.c_contiguous for value in done.values.values())
+
+
+def test_a_run_is_restored_by_its_id_in_mlflow(tmp_path: Path) -> None:
+    config = config_of(tmp_path, network=SQUARE, restore={"from": "runs:/abc"})
+    folder = RunFolder.create(tmp_path / "runs/2026-01-01/00-00-00_small", config, [])
+    folder.update(mlflow_run_id="abc")
+    folder.checkpoints.mkdir()
+    for file in GOLDEN.iterdir():
+        (folder.checkpoints / file.name).write_bytes(file.read_bytes())
+    done = restore_from(config, check(config))
+    assert done.plan.files == {"restore": str(folder.checkpoints / "model.ckpt-7")}
+    np.testing.assert_array_equal(done.values["layer1/biases"], RAW["layer1/biases"])
