@@ -171,6 +171,8 @@ def test_a_run_leaves_all_that_is_needed_to_judge_and_continue_it(digits_run: Fi
         "run.json",
         "run.log",
         "metrics.jsonl",
+        "tracking.json",
+        "tracking.jsonl",
         "scaling.npz",
         "frozen.pb",
         "frozen.parity.json",
