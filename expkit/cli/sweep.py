@@ -120,6 +120,7 @@ def _run(asked: _Asked, folder: SweepFolder, recorder: Recorder | None, console:
         partial(_died, recorder, parent),
     )
     status: Status = "KILLED"
+    page: Path | None = None
     try:
         asked.sweeper.sweep(sweep, asked.overrides, asked.jobs)
         bad = watch.counts.get("FAILED", 0) + watch.counts.get("KILLED", 0)
@@ -130,17 +131,35 @@ def _run(asked: _Asked, folder: SweepFolder, recorder: Recorder | None, console:
     finally:
         watch.close()
         folder.update(status=status)
+        if status != "KILLED":
+            page = _report(folder, parent)
         if parent is not None:
             parent.finish(status)
             folder.update(mlflow_run_id=parent.run_id)
         if status == "KILLED":
             print("stopped; the same command runs what is missing", file=sys.stderr)
+    if page is not None:
+        console.print(f"report {page}", soft_wrap=True, highlight=False)
     if (best := watch.best) is not None:
         console.print(f"best {asked.objective.metric} {best[1]:.4f}: {best[0].label}", highlight=False, markup=False)
     console.print(tally(watch.counts, watch.settled), highlight=False)
     if parent is not None:
         console.print(f"MLflow run {parent.link}", soft_wrap=True, highlight=False)
     return 1 if bad else 0
+
+
+def _report(folder: SweepFolder, parent: SweepRun | None) -> Path | None:
+    """Write the report of all runs so far, return its page; what goes wrong there is no failure of the sweep."""
+    from expkit.report.write import write_report
+
+    try:
+        files = write_report(folder.path)
+    except Exception as error:
+        print(f"warning: no report: {error}", file=sys.stderr)
+        return None
+    if parent is not None:
+        parent.artifacts([files[0].parent])
+    return files[0]
 
 
 def _asked(words: list[str], folders: Sequence[str]) -> _Asked:
