@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ def fetched(address: str, uri: str) -> Iterator[Path]:
     found = _ADDRESS.fullmatch(address)
     if found is None:
         raise RunError.at(address, f"means no model and no run; {_ALLOWED}")
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     prepare()
     with TemporaryDirectory(prefix="expkit-") as place:
         source = _Source(address, uri)
@@ -95,13 +97,13 @@ class _Source:
             names = [item.name for item in self._ask(self._client.search_registered_models, max_results=1000)]
             raise RunError.at(
                 self._address,
-                f"{self._shown} has no registered model '{name}'{did_you_mean(name, names)}; "
+                f"{self._shown} has no registered model '{name}'{did_you_mean(name, names) or ';'} "
                 f"registered: {listed(names)}",
             ) from None
         if alias is not None and alias not in model.aliases:
             shown = [f"{key} (version {value})" for key, value in sorted(model.aliases.items())]
-            near = did_you_mean(alias, model.aliases)
-            raise RunError.at(self._address, f"model '{name}' has no alias '{alias}'{near}; aliases: {listed(shown)}")
+            near = did_you_mean(alias, model.aliases) or ";"
+            raise RunError.at(self._address, f"model '{name}' has no alias '{alias}'{near} aliases: {listed(shown)}")
         versions = self._ask(self._client.search_model_versions, f"name = '{name}'")
         numbers = sorted((int(item.version) for item in versions), reverse=True)
         wanted = model.aliases[alias] if alias is not None else version
@@ -112,9 +114,10 @@ class _Source:
             raise RunError.at(
                 self._address, f"model '{name}' has no version {wanted}; versions: {listed(map(str, numbers))}"
             )
-        if chosen.model_id is None:
+        source = _ADDRESS.fullmatch(chosen.source)  # the store keeps the model's id nowhere else
+        if source is None or source["id"] is None:
             raise RunError.at(self._address, "the version was not made by expkit; mlflow models predict")
-        return str(chosen.model_id)
+        return source["id"]
 
     def _download(self, artifact: str, place: str) -> Path:
         from mlflow.artifacts import download_artifacts

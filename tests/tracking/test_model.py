@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -73,6 +74,10 @@ def uri_of(cwd: Path) -> str:
     return f"sqlite:///{cwd.resolve() / 'runs' / 'mlflow.db'}"
 
 
+def aliases(client: Any) -> dict[str, int]:
+    return {alias: int(version) for alias, version in client.get_registered_model("digits").aliases.items()}
+
+
 def model_of(cwd: Path, folder: Path) -> Any:
     run_id = RunFolder(folder).state()["mlflow_run_id"]
     (model,) = client_of(cwd).search_logged_models(["1"], f"source_run_id = '{run_id}'")
@@ -112,14 +117,14 @@ def test_a_run_keeps_its_frozen_graph_as_a_model_with_signature_and_example(digi
 
 def test_what_is_kept_may_be_kept_again(registered: Finished) -> None:
     client = client_of(registered.cwd)
-    before = client.get_registered_model("digits").aliases
+    before = aliases(client)
     folder = RunFolder(registered.folder)
     (folder.path / "tracking.json").unlink()  # as if no answer had come
     done = call("sync", folder.path, cwd=registered.cwd)
     assert done.code == 0, done.err
     assert model_of(registered.cwd, folder.path).source_run_id == folder.state()["mlflow_run_id"]
     assert len(client.search_model_versions("name = 'digits'")) == 2
-    assert client.get_registered_model("digits").aliases == before
+    assert aliases(client) == before
 
 
 def test_a_model_whose_keeping_was_cut_off_is_kept_anew(registered: Finished) -> None:
@@ -143,12 +148,12 @@ def test_no_model_is_kept_where_none_is_wanted(digits_run: Finished, workspace: 
 
 def test_an_alias_is_not_taken_from_a_newer_version(registered: Finished) -> None:
     client = client_of(registered.cwd)
-    assert client.get_registered_model("digits").aliases == {"old": "1", "champion": "2"}
+    assert aliases(client) == {"old": 1, "champion": 2}
     client.set_registered_model_alias("digits", "old", "2")
     first = min((registered.cwd / "runs").glob("*/*/tracking.json"))
     first.unlink()
     assert call("sync", first.parent, cwd=registered.cwd).code == 0
-    assert client.get_registered_model("digits").aliases["old"] == "2"
+    assert aliases(client)["old"] == 2
     client.set_registered_model_alias("digits", "old", "1")
 
 
@@ -178,17 +183,20 @@ def test_mlflow_loads_it_without_expkit_and_answers_with_its_numbers(
 def test_mlflow_serves_it(registered: Finished, images: Path, tmp_path: Path) -> None:
     place = model_of(registered.cwd, registered.folder).artifact_location.removeprefix("file://")
     port = free_port()
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # it starts one by its name
     server = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "models", "serve", "-m", place, "-p", str(port), "--env-manager", "local",
          "--workers", "1"],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        env={**os.environ, "PATH": programs},
     )  # fmt: skip
     try:
         with np.load(images) as arrays:
             body = json.dumps({"inputs": {"image": arrays["image"].tolist()}}).encode()
         answer = post(f"http://127.0.0.1:{port}/invocations", body, server)
     finally:
-        os.killpg(server.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
         server.wait()
     np.testing.assert_allclose(
         np.float32(answer["predictions"]["logits"]), expected(registered.folder, images)["logits"], rtol=1e-5
