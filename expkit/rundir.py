@@ -179,6 +179,27 @@ def find_run(run: str) -> RunFolder:
     raise RunError.at(str(run), f"{what}; runs: {listed(_runs_near(path), 5)}")
 
 
+def run_of_id(run_id: str, runs: str, at: str) -> RunFolder:
+    """Return the run that MLflow knows by an id: the folder among the runs, also of sweeps, that says it.
+
+    Args:
+        run_id: the id.
+        runs: folder that holds all runs.
+        at: what named the id, for the error.
+
+    Raises:
+        RunError: there is none.
+    """
+    for pattern in ("*/*/run.json", "multirun/*/*/*/run.json"):
+        for file in Path(runs).glob(pattern):
+            folder = RunFolder(file.parent)
+            if folder.state().get("mlflow_run_id") == run_id:
+                return folder
+    raise RunError.at(
+        at, f"no run in {runs} has the id {run_id} in MLflow; the tag run_folder of the run tells its folder: give that"
+    )
+
+
 def resumable(config: Config) -> RunFolder | None:
     """Return the run that ``run.resume`` means, or ``None`` to begin a new one.
 

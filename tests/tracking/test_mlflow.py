@@ -82,6 +82,7 @@ def test_artifacts_are_copies_of_what_the_run_keeps(digits_run: Finished, tmp_pa
         "config.yaml",
         "frozen.parity.json",
         "frozen.pb",
+        "frozen.restore.json",
         "metrics.jsonl",
         "overrides.yaml",
         "plots",
