@@ -68,7 +68,7 @@ def train(asked: dict[str, Any]) -> None:
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     peak = int(status["VmHWM"].split()[0]) / 1e6
     took = time.perf_counter() - begun
-    print(json.dumps({"steps_per_second": result.steps_per_second, "peak_gigabytes": peak, "seconds": took}))
+    print(json.dumps({"steps_per_second": result.trained.steps_per_second, "peak_gigabytes": peak, "seconds": took}))
 
 
 def measured(**asked: Any) -> dict[str, float]:

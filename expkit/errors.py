@@ -4,6 +4,7 @@ ExpkitError
   ConfigError        the configuration is wrong; found before anything is built
   DataError          the data is missing, damaged or does not fit the network
   CheckpointError    a checkpoint is missing, damaged or does not fit the variables
+    DamagedCheckpointError   its bytes are not those that were written
   ExportError        a graph cannot be frozen, or a frozen file cannot be read
   RunError           a run folder cannot be found, written or continued
   TrainingError      training cannot go on (the loss is not finite)
@@ -21,6 +22,7 @@ __all__ = [
     "MOST_EXPLAINED",
     "CheckpointError",
     "ConfigError",
+    "DamagedCheckpointError",
     "DataError",
     "ExpkitError",
     "ExportError",
@@ -78,6 +80,10 @@ class DataError(ExpkitError):
 
 class CheckpointError(ExpkitError):
     """Raised when a checkpoint is missing, damaged or does not fit the variables."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """Raised when the bytes of a checkpoint are not those that were written."""
 
 
 class ExportError(ExpkitError):

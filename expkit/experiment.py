@@ -12,7 +12,6 @@ import numpy as np
 
 from expkit import tf1 as tf
 from expkit.checkpoints.restore import restore_from
-from expkit.checkpoints.store import Checkpoint
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, Scaling, load_dataset
 from expkit.export.run import Frozen, choose_checkpoint, evaluation_values, freeze_run, open_store
@@ -27,6 +26,7 @@ from expkit.training import loop
 from expkit.training.autotune import Choice, choose, recorded
 from expkit.training.executor import Evaluator, Executor
 from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
+from expkit.training.state import RollBack, TrainingState
 
 __all__ = ["Frozen", "Result", "Tracker", "evaluate_run", "freeze_run", "run_experiment"]
 
@@ -62,7 +62,7 @@ class Result:
 
     folder: Path
     test: Mapping[str, float]
-    steps_per_second: float
+    trained: loop.Trained
     choice: Choice
     checkpoint: Path
     frozen: Frozen | None
@@ -90,6 +90,15 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
         if tracker is not None:
             tracker.metrics(step, values)
 
+    def rolled_back(roll_backs: tuple[RollBack, ...]) -> None:
+        back = roll_backs[-1]
+        _log.warning("not finite in steps %s: back to step %d, with a lower learning rate", back, back.back_to)
+        folder.drop_metrics_after(back.back_to)
+        told = {"rollbacks": str(len(roll_backs)), "rollbacks.steps": ", ".join(map(str, roll_backs))}
+        folder.update(**told)
+        if tracker is not None:
+            tracker.tags(told)
+
     store = open_store(config, folder)
     with timed("importing TensorFlow"):
         tf.tensorflow_version()
@@ -101,9 +110,8 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
     facts = {"execution": str(choice.execution), "execution.reason": choice.reason}
     with Executor(training) as executor, Evaluator(judging, config) as evaluator:
         with timed("giving variables their values"):
-            own = store.latest()
+            own = loop.restore_newest(store, executor)
             if own is not None:
-                executor.restore(str(own.prefix))
                 _log.info("continued from %s", own.prefix)
             else:
                 executor.initialize()
@@ -121,17 +129,15 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
             tracker.tags(facts)
         folder.drop_metrics_after(executor.step)
         with timed("training"):
-            steps_per_second = loop.train(
-                config,
-                dataset,
-                executor,
-                evaluator,
-                store,
-                inference.meta_graph,
-                record,
-                progress,
-                _window(own),
-            )
+            state = TrainingState.of(own.state if own is not None else {})
+            inference_graph = inference.meta_graph
+            trained = loop.Training(
+                config, dataset, executor, evaluator, store, inference_graph, record, rolled_back, progress, state
+            ).run()
+        if trained.stopped_at is not None:
+            _log.info("stopped early at step %d", trained.stopped_at)
+            if tracker is not None:
+                tracker.tags({"stopped.step": str(trained.stopped_at)})
         with timed("testing"):
             test = loop.evaluate(executor, evaluator, dataset, "test")
         record(executor.step, test)
@@ -147,7 +153,7 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
     latest = store.latest()
     assert latest is not None, "training ends with a checkpoint"
     link = tracker.link if tracker is not None else None
-    return Result(folder.path, test, steps_per_second, choice, latest.prefix, frozen, link, last)
+    return Result(folder.path, test, trained, choice, latest.prefix, frozen, link, last)
 
 
 def evaluate_run(folder: RunFolder, checkpoint: Literal["latest", "best"] = "latest") -> tuple[int, dict[str, float]]:
@@ -199,11 +205,6 @@ def _keep_evidence(
     with whole(folder.plots / "network.svg") as file:
         file.write_text(svg(spec, config.run.name), encoding="utf-8")
     evidence_of(config, spec, dataset, evaluator.outputs, values, chosen.step).save(folder.evidence_file)
-
-
-def _window(own: Checkpoint | None) -> dict[str, dict[str, np.ndarray]]:
-    window = own.window if own is not None else {}
-    return {name: {key: np.asarray(v, np.float64) for key, v in sums.items()} for name, sums in window.items()}
 
 
 def _save_scaling(folder: RunFolder, scaling: Mapping[str, Scaling]) -> None:

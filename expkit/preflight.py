@@ -45,7 +45,7 @@ def check(config: Config) -> NetworkSpec:
     spec = network_spec(config.network)
     problems = [*_unknown_outputs(config, spec)]
     try:
-        problems += _unknown_best(config, bool(averaged_names(config.ema, spec)))
+        problems += _unknown_metrics(config, bool(averaged_names(config.ema, spec)))
     except ConfigError as error:
         problems += error.problems
     if problems:
@@ -80,18 +80,17 @@ def _unknown_outputs(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
             yield Problem(f"{at}.output", f"no output '{output}'{near} allowed: {listed(spec.outputs)}")
 
 
-def _unknown_best(config: Config, averages: bool) -> Iterator[Problem]:
-    best = config.train.best_metric
-    if best is None:
-        return
-    if config.data.split.valid is None:
-        yield Problem(
-            "train.best_metric",
-            f"'{best}' cannot be known: there is no validation part; give data.split.valid, or train.best_metric=null",
-        )
-        return
+def _unknown_metrics(config: Config, averages: bool) -> Iterator[Problem]:
+    train = config.train
     known = _names_of(config, "valid", averages)
-    if best not in known:
-        yield Problem(
-            "train.best_metric", f"no metric '{best}'{did_you_mean(best, known) or ';'} allowed: {listed(known)}"
-        )
+    asked = {"train.best_metric": train.best_metric, "train.early_stopping.metric": train.early_stopping.metric}
+    for at, metric in asked.items():
+        if metric is None:
+            continue
+        if config.data.split.valid is None:
+            yield Problem(
+                at,
+                f"'{metric}' cannot be known: there is no validation part; give data.split.valid, or {at}=null",
+            )
+        elif metric not in known:
+            yield Problem(at, f"no metric '{metric}'{did_you_mean(metric, known) or ';'} allowed: {listed(known)}")

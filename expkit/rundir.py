@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,10 @@ import yaml
 
 from expkit.config.load import kept_plugins, plain, plain_yaml, read
 from expkit.config.schema import Config
-from expkit.errors import ConfigError, Problem, RunError, listed
+from expkit.errors import ConfigError, ExpkitError, Problem, RunError, listed
 from expkit.plugins import keep_plugins
 
-__all__ = ["RunFolder", "config_digest", "find_run", "flat", "resumable"]
+__all__ = ["RunFolder", "config_digest", "find_run", "flat", "locked", "resumable"]
 
 # What may change when a run is continued: none of it changes a number of the steps already done.
 _FREE = ("run.resume", "run.folder", "train.steps", "tracking.", "export.")
@@ -45,10 +47,7 @@ class RunFolder:
             _write(path / "overrides.yaml", yaml.safe_dump(list(overrides), width=1000))
             folder.update(digest=config_digest(config), name=config.run.name)
         except OSError as error:
-            raise RunError.at(
-                "run.folder",
-                f"cannot write {path} ({error.strerror}); give a folder that is writable with run.folder=PATH",
-            ) from None
+            raise _unwritable(path, error) from None
         return folder
 
     @property
@@ -133,6 +132,33 @@ class RunFolder:
             _write(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep a run folder for this process; the system lets go of it when the process ends, however it does.
+
+    Raises:
+        RunError: another process of this machine has it, or it cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        file = (path / ".lock").open("a+")
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            holder = f"process {number}" if (number := file.read().strip()) else "another process"
+            raise RunError.at(
+                str(path), f"{holder} is at work on this run; wait until it has ended, or start a new run"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
 def config_digest(config: Config) -> str:
     """Return a SHA-256 over all of a configuration that changes its numbers or its length."""
     values = flat(plain(config))
@@ -175,6 +201,13 @@ def resumable(config: Config) -> RunFolder | None:
     return max(same, key=lambda folder: folder.path.as_posix(), default=None)
 
 
+def _unwritable(path: Path, error: OSError) -> ExpkitError:
+    return RunError.at(
+        "run.folder",
+        f"cannot write {path} ({error.strerror}); give a folder that is writable with run.folder=PATH",
+    )
+
+
 def _check_same(folder: RunFolder, config: Config) -> None:
     before = flat(plain(folder.config()))
     now = flat(plain(config))
@@ -206,7 +239,10 @@ def _runs_near(path: Path) -> list[str]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all, also when the power fails."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(partial, path)

@@ -81,7 +81,7 @@ def test_a_run_leaves_its_records(done: tuple[Config, Result]) -> None:
     assert result.checkpoint == folder.checkpoints / "step-00000008/model"
     assert result.checkpoint.with_name("model.meta").is_file()
     assert result.tracking is None
-    assert result.steps_per_second > 0
+    assert result.trained.steps_per_second > 0
 
 
 def test_evaluating_a_run_again_gives_the_same_metrics(done: tuple[Config, Result]) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from command_line import ENVIRONMENT
 from experiments import CNN, config_of
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, RunError
-from expkit.rundir import RunFolder, config_digest, find_run, flat, resumable
+from expkit.rundir import RunFolder, config_digest, find_run, flat, locked, resumable
 
 
 @pytest.fixture
@@ -219,3 +222,31 @@ def test_what_is_no_run_is_told_which_there_are(
 def test_flat_joins_keys_by_dots_and_keeps_empty_mappings_and_lists() -> None:
     values = {"a": {"b": 1, "c": {"d": None}}, "e": {}, "f": [1, {"g": 2}]}
     assert flat(values) == {"a.b": 1, "a.c.d": None, "e": {}, "f": [1, {"g": 2}]}
+
+
+HOLD = """\
+import sys
+from pathlib import Path
+from expkit.rundir import locked
+
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_that_a_process_is_at_work_on_is_refused_to_others_until_it_is_killed(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-c", HOLD, str(run)]
+    holder = subprocess.Popen(command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RunError) as caught, locked(run):
+            pass
+        assert str(caught.value) == (
+            f"{run}: process {holder.pid} is at work on this run; wait until it has ended, or start a new run"
+        )
+        holder.kill()
+    with locked(run):
+        pass

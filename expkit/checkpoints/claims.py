@@ -72,7 +72,8 @@ def matching(pattern: str, names: Collection[str]) -> list[str]:
 
 def first_names(names: Collection[str]) -> list[str]:
     """Return the names that are not of something kept beside another: what a person looks for."""
-    return [name for name in names if name.rpartition("/")[0] not in names]
+    known = set(names)
+    return [name for name in names if name.rpartition("/")[0] not in known]
 
 
 def _taken(offer: Offer, gaps: list[Gap]) -> dict[str, None]:

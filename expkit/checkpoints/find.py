@@ -71,7 +71,7 @@ def _in_folder(folder: Path, at: str) -> Found | None:
 
 def _checkpoint(path: Path) -> Found | None:
     """Return the checkpoint of a prefix, of either format; ``None`` where it is none."""
-    if path.with_name(path.name + ".index").is_file():
+    if Path(f"{path}.index").is_file():
         return Found(path, "v2")
     if match := _SHARD.match(path.name):
         path = path.with_name(match[1])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from expkit import tf1 as tf
 from expkit.checkpoints.arrays import open_npz, open_safetensors
 from expkit.checkpoints.find import find
+from expkit.checkpoints.index import Entry, read_index
 from expkit.checkpoints.source import Source, damage_told
 
 __all__ = ["Source", "open_source"]
@@ -39,6 +41,8 @@ def open_source(source: str | Path, at: str) -> Source:
             return open_npz(found.path, at)
         if found.format == "safetensors":
             return open_safetensors(found.path, at)
+        if found.format == "v2" and _OBJECT_GRAPH not in (entries := read_index(found.path)):
+            return _named(found.path, entries, at)
         reader = tf.train.load_checkpoint(str(found.path))
         shapes = {name: tuple(shape) for name, shape in sorted(reader.get_variable_to_shape_map().items())}
         dtypes = {name: str(dtype.name) for name, dtype in reader.get_variable_to_dtype_map().items()}
@@ -53,6 +57,14 @@ def open_source(source: str | Path, at: str) -> Source:
             lambda name: reader.get_tensor(keys[name]),
             at,
         )
+
+
+def _named(prefix: Path, entries: Mapping[str, Entry], at: str) -> Source:
+    """Return the variables of a name-based checkpoint; TensorFlow is imported for the first value."""
+    reader = cache(lambda: tf.train.load_checkpoint(str(prefix)))
+    shapes = {name: entry.shape for name, entry in sorted(entries.items())}
+    dtypes = {name: entries[name].dtype for name in shapes}
+    return Source(prefix, "V2", shapes, dtypes, lambda name: reader().get_tensor(name), at)
 
 
 def _object_names(reader: Any, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str]) -> dict[str, str]:

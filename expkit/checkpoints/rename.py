@@ -34,7 +34,7 @@ def restore_plan(
     open_to = {name: want for name, want in wanted.items() if name not in kept}
     found = claims(open_to, offers, making.gaps)
     for name, want in open_to.items():
-        if want.of in making.empty or want.of in kept:
+        if want.of in making.skipped or want.of in kept:
             kept[name] = None
         elif want.of is None:
             making.variable(name, want, found.get(name), at)
@@ -59,7 +59,7 @@ class _Making:
         self.pairs: dict[str, Pair] = {}
         self.skipped: dict[str, str] = {}
         self.gaps: list[Gap] = []
-        self.empty = self.skipped
+        self._told = 0  # of what is missing
         self._names = first_names({name: None for offer in offers for name in offer.shapes})
 
     def kept(self, wanted: Mapping[str, Wanted], patterns: Sequence[str], at: str) -> dict[str, None]:
@@ -169,7 +169,7 @@ class _Making:
             )
 
     def _missing(self, name: str, at: str) -> None:
-        before = sum(gap.kind == "missing" for gap in self.gaps)
+        before, self._told = self._told, self._told + 1
         others = (other for other in self._names if other != name)
         near = (did_you_mean(name, others) if before < MOST_EXPLAINED else "") or ";"
         names = f" names: {listed(self._names)};" if before == 0 else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import math
 import os
 import re
@@ -12,11 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from expkit.errors import CheckpointError, reason
+from expkit.checkpoints.record import Damage, check_contents, read_record, write_record
+from expkit.errors import CheckpointError, Problem, reason
 
 __all__ = ["Checkpoint", "CheckpointStore"]
 
+_log = logging.getLogger(__name__)
+
 _FOLDER = re.compile(r"step-(\d{8,})\Z")
+_POINTER = ".checkpoint.partial"
 
 
 @dataclass(frozen=True)
@@ -28,104 +32,189 @@ class Checkpoint:
     """What TensorFlow calls the checkpoint: files ``.index``, ``.data-*``, and ``.meta`` begin with it."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Metrics of the step, where it was evaluated."""
-    window: Mapping[str, Any] = field(default_factory=dict)
-    """Statistics since the last point of training metrics, so that a resumed run logs the same numbers."""
+    state: Mapping[str, Any] = field(default_factory=dict)
+    """What training remembers besides variables, as plain values."""
+    finite: bool = True
+    """Whether no value that training changes is NaN or infinite."""
+    files: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """Sizes and checksums of its files."""
 
 
 class CheckpointStore:
-    """The folder of a run's checkpoints.
+    """The folder of a run's checkpoints; one process writes it.
 
     ``step-00000500/`` holds ``model.index``, ``model.data-*``, ``model.meta`` (the inference graph) and
-    ``checkpoint.json``. It is written under another name and renamed when complete. The file ``checkpoint`` names the
-    latest one for ``tf.train.latest_checkpoint``.
+    ``checkpoint.json``. It is written under another name, forced to the disk, and renamed when complete; one that goes
+    is renamed first. The file ``checkpoint`` names the latest one for ``tf.train.latest_checkpoint``.
+
+    A checkpoint that is damaged is passed over, with a warning.
     """
 
     def __init__(
-        self, folder: Path, *, keep_last: int, best_metric: str | None, best_mode: Literal["max", "min"]
+        self,
+        folder: Path,
+        *,
+        keep_last: int,
+        keep_every_steps: int | None = None,
+        best_metric: str | None,
+        best_mode: Literal["max", "min"],
     ) -> None:
         self._folder = folder
         self._keep_last = keep_last
+        self._keep_every_steps = keep_every_steps
         self._best_metric = best_metric
         self._sign = 1 if best_mode == "max" else -1
+        self._damaged: dict[str, str] = {}
 
     def all(self) -> list[Checkpoint]:
-        """Return the complete checkpoints, oldest first.
-
-        Raises:
-            CheckpointError: the record of one is damaged.
-        """
+        """Return the checkpoints whose record and sizes of files are whole, oldest first."""
         found = []
         for folder in self._folder.glob("step-*"):
-            record = folder / "checkpoint.json"
-            if (match := _FOLDER.match(folder.name)) and record.is_file():
+            if (match := _FOLDER.match(folder.name)) and folder.name not in self._damaged:
                 try:
-                    content = json.loads(record.read_text())
-                    found.append(Checkpoint(int(match[1]), folder / "model", content["metrics"], content["window"]))
-                except (ValueError, KeyError, TypeError):
-                    raise CheckpointError.at(
-                        str(record), f"damaged; delete the folder {folder} to go on from the checkpoint before it"
-                    ) from None
+                    kept = read_record(folder)
+                except Damage as damage:
+                    self._set_aside(folder, str(damage))
+                    continue
+                prefix = folder / "model"
+                found.append(
+                    Checkpoint(
+                        int(match[1]), prefix, kept["metrics"], kept["state"], kept["finite"], files=kept["files"]
+                    )
+                )
         return sorted(found, key=lambda checkpoint: checkpoint.step)
 
     def latest(self) -> Checkpoint | None:
-        """Return the newest complete checkpoint, or ``None``."""
-        return next(reversed(self.all()), None)
+        """Return the newest checkpoint, or ``None``.
+
+        Raises:
+            CheckpointError: there are some, and all are damaged.
+        """
+        return self._first_whole(lambda item: item.step)
+
+    def latest_good(self) -> Checkpoint | None:
+        """Return the newest checkpoint whose values are finite, or ``None``."""
+        return self._first_whole(lambda item: item.step if item.finite else None)
 
     def best(self) -> Checkpoint | None:
         """Return the checkpoint with the best metric (the earlier of equals), or ``None``; ``nan`` is never best."""
-        metric = str(self._best_metric)
-        judged = [item for item in self.all() if not math.isnan(item.metrics.get(metric, math.nan))]
-        return max(judged, key=lambda item: (self._sign * item.metrics[metric], -item.step), default=None)
+        return self._first_whole(self._rank)
+
+    def pass_over(self, checkpoint: Checkpoint, why: str) -> None:
+        """Leave a checkpoint out from now on, because reading its values showed that it is damaged."""
+        self._set_aside(checkpoint.prefix.parent, why)
 
     def save(
         self,
-        write: Callable[[str], None],
+        write: Callable[[str], bool],
         meta_graph: bytes,
         step: int,
         metrics: Mapping[str, float],
-        window: Mapping[str, Any],
+        state: Mapping[str, Any],
     ) -> Checkpoint:
         """Write a checkpoint, then delete those that are no longer to be kept.
 
         Args:
-            write: writes the variables to a prefix.
+            write: writes the variables to a prefix; returns whether all that training changes are finite.
             meta_graph: serialized inference ``MetaGraphDef``, kept beside the variables.
             step: global step.
             metrics: of this step.
-            window: statistics since the last point of training metrics.
+            state: plain values that training goes on with.
 
         Raises:
             CheckpointError: the disk is full or the folder cannot be written; earlier checkpoints are whole.
         """
         name = f"step-{step:08d}"
-        partial = self._folder / f".{name}.partial"
+        partial, pointer = self._folder / f".{name}.partial", self._folder / _POINTER
         try:
-            shutil.rmtree(partial, ignore_errors=True)
+            self._clear()
             partial.mkdir(parents=True)
-            write(str(partial / "model"))
+            finite = write(str(partial / "model"))
             (partial / "model.meta").write_bytes(meta_graph)
-            content = {"step": step, "metrics": dict(metrics), "window": dict(window)}
-            (partial / "checkpoint.json").write_text(json.dumps(content))
-            shutil.rmtree(self._folder / name, ignore_errors=True)
-            partial.rename(self._folder / name)
-            self._point_to(f"{name}/model")
+            content = {"step": step, "finite": finite, "metrics": dict(metrics), "state": dict(state)}
+            write_record(partial, content)
+            pointer.write_text(f'model_checkpoint_path: "{name}/model"\n')
+            for path in (*partial.iterdir(), partial, pointer):
+                _force_to_disk(path)
+            self._remove(self._folder / name)
+            partial.rename(self._folder / name)  # From here on nothing is written any more, names change only.
+            os.replace(pointer, self._folder / "checkpoint")
+            _force_to_disk(self._folder)
         except Exception as error:
-            shutil.rmtree(partial, ignore_errors=True)
+            self._clear()
             if not isinstance(error, OSError) and not type(error).__module__.startswith("tensorflow"):
                 raise
             raise CheckpointError.at(
-                str(self._folder), f"step {step} could not be saved ({reason(error)}); earlier checkpoints are whole"
+                str(self._folder),
+                f"step {step} could not be saved ({reason(error)}); earlier checkpoints are whole: mend that, and "
+                "run.resume goes on from the last",
             ) from error
+        self._damaged.pop(name, None)
         self._prune()
-        return Checkpoint(step, self._folder / name / "model", metrics, window)
+        return Checkpoint(step, self._folder / name / "model", metrics, state, finite)
 
-    def _point_to(self, path: str) -> None:
-        pointer = self._folder / ".checkpoint.partial"
-        pointer.write_text(f'model_checkpoint_path: "{path}"\n')
-        os.replace(pointer, self._folder / "checkpoint")
+    def _first_whole(self, rank: Callable[[Checkpoint], Any]) -> Checkpoint | None:
+        """Return the checkpoint of the highest rank whose files are whole; those of rank ``None`` are left out."""
+        ranked = [item for item in self.all() if rank(item) is not None]
+        for checkpoint in sorted(ranked, key=rank, reverse=True):
+            try:
+                check_contents(checkpoint.prefix.parent, checkpoint.files)
+                return checkpoint
+            except Damage as damage:
+                self.pass_over(checkpoint, str(damage))
+        if self._damaged and not self.all():
+            raise CheckpointError(
+                *(
+                    Problem(
+                        str(self._folder / name),
+                        f"{why}; no other checkpoint is whole: delete {self._folder} to begin anew",
+                    )
+                    for name, why in sorted(self._damaged.items())
+                )
+            )
+        return None
+
+    def _rank(self, checkpoint: Checkpoint) -> tuple[float, int] | None:
+        value = checkpoint.metrics.get(str(self._best_metric), math.nan)
+        return (self._sign * value, -checkpoint.step) if checkpoint.finite and not math.isnan(value) else None
+
+    def _set_aside(self, folder: Path, why: str) -> None:
+        self._damaged[folder.name] = why
+        _log.warning("%s is damaged and passed over: %s", folder, why)
 
     def _prune(self) -> None:
-        kept = [*self.all()[-self._keep_last :], self.best()]
-        for checkpoint in self.all():
+        found = self.all()
+        every = self._keep_every_steps
+        kept = [
+            *found[-self._keep_last :],
+            *(item for item in found if every is not None and item.step % every == 0),
+            *[item for item in found if item.finite][-1:],
+            *sorted((item for item in found if self._rank(item)), key=self._rank)[-1:],  # type: ignore[arg-type]
+        ]
+        for checkpoint in found:
             if checkpoint not in kept:
-                shutil.rmtree(checkpoint.prefix.parent, ignore_errors=True)
+                self._remove(checkpoint.prefix.parent)
+
+    def _remove(self, folder: Path) -> None:
+        """Delete a checkpoint so that it is never half there: it loses its name first."""
+        if folder.is_dir():
+            gone = folder.with_name(f".{folder.name}.gone")
+            shutil.rmtree(gone, ignore_errors=True)
+            folder.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
+
+    def _clear(self) -> None:
+        """Delete what saves and deletions left that were killed."""
+        for pattern in (".step-*.partial", ".step-*.gone"):
+            for folder in self._folder.glob(pattern):
+                shutil.rmtree(folder, ignore_errors=True)
+        (self._folder / _POINTER).unlink(missing_ok=True)
+
+
+def _force_to_disk(path: Path) -> None:
+    """Wait until a file or a folder's list of names would outlast a loss of power."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class CheckpointWriter:
-    """Saves copies of the variables, one at a time; leaving the ``with`` block waits for the save that is under way.
+    """Saves snapshots of the variables, one at a time; leaving the ``with`` block waits for the save that is under way.
 
     An error of a save is raised by the next call, or at the end of the block; where the block ends with an error of its
     own, that one is raised and the save's is logged.
@@ -49,11 +49,11 @@ class CheckpointWriter:
 
     def save(
         self,
-        values: Mapping[str, np.ndarray],
+        write: Callable[[str], bool],
         meta_graph: bytes,
         step: int,
         metrics: Mapping[str, float],
-        window: Mapping[str, Any],
+        state: Mapping[str, Any],
     ) -> None:
         """Begin to save a checkpoint, once the save before it is done; arguments as of ``CheckpointStore.save``.
 
@@ -61,9 +61,7 @@ class CheckpointWriter:
             CheckpointError: the save before could not be written.
         """
         self.wait()
-        self._under_way = self._thread.submit(
-            self._store.save, lambda prefix: write_values(prefix, values), meta_graph, step, metrics, window
-        )
+        self._under_way = self._thread.submit(self._store.save, write, meta_graph, step, metrics, state)
 
     def check(self) -> None:
         """Raise the error of a save that has failed; wait for none.

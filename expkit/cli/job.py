@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,7 +17,7 @@ from expkit.cli.show import Bar, summary
 from expkit.config.schema import Config
 from expkit.errors import ExpkitError, Pruned
 from expkit.experiment import run_experiment
-from expkit.rundir import RunFolder
+from expkit.rundir import RunFolder, locked
 
 if TYPE_CHECKING:
     from expkit.tracking.mlflow import MlflowTracker, Status
@@ -66,8 +67,10 @@ def run_job(job: Job) -> Outcome:
     message: str | None = None
     folder: RunFolder | None = None
     tracker: MlflowTracker | None = None
+    held = ExitStack()
     try:
         with termination_raises():
+            held.enter_context(locked(job.folder))
             folder = RunFolder.create(job.folder, job.config, job.overrides)
             folder.update(status="RUNNING")
             tracker = _tracker(job, folder)
@@ -100,6 +103,7 @@ def run_job(job: Job) -> Outcome:
             _finish(tracker, status, message)
         if folder is not None:
             folder.update(status=status, error=message)  # last: a run killed before this goes on, and finishes again
+        held.close()
 
 
 class _Judged:

@@ -20,10 +20,12 @@ VERBS = {
     "restore-plan": "expkit.cli.restore_plan",
     "schema": "expkit.cli.schema",
     "import-graph": "expkit.cli.import_graph",
+    "checkpoint": "expkit.cli.checkpoint",
     "evaluate": "expkit.cli.runs",
     "freeze": "expkit.cli.runs",
     "predict": "expkit.cli.frozen",
     "info": "expkit.cli.frozen",
+    "report": "expkit.cli.report",
     "ui": "expkit.cli.ui",
 }
 """The module of every verb but ``train``; only the one asked for is imported."""
@@ -37,10 +39,12 @@ Declarative experiments for TensorFlow graphs with named variables.
   expkit restore-plan [OVERRIDES]   show what a restore will do, before anything is loaded
   expkit schema [FILE]              write JSON Schema of the configuration, for editors
   expkit import-graph SOURCE        draft a network's YAML from a checkpoint, a .meta or a .pb file
+  expkit checkpoint ACT SOURCE      list, show, compare, rename, cut, average checkpoints
   expkit evaluate RUN               judge a run's checkpoint, raw and averaged
   expkit freeze RUN                 write a run's frozen graph, proven equal
   expkit predict FILE_OR_RUN NPZ    compute outputs with a frozen graph
   expkit info FILE                  say what a frozen graph is
+  expkit report SWEEP               tell what a sweep found: table, pictures, one page
   expkit ui                         open MLflow on the local store
 
 Every verb has --help. Tab completion: eval "$(expkit -sc install=bash)"

@@ -81,10 +81,15 @@ def summary(console: Console, result: Result) -> None:
             averaged = result.test.get(f"{name}/ema")
             also = f"   averaged {averaged:.4f}" if averaged is not None else ""
             lines.append((name.replace("/", " ", 1), f"{value:.4f}{also}"))
-    if result.steps_per_second:
-        lines.append(
-            ("speed", f"{result.steps_per_second:,.0f} steps/s  ({result.choice.execution}: {result.choice.reason})")
-        )
+    trained = result.trained
+    if trained.steps_per_second:
+        how = f"{result.choice.execution}: {result.choice.reason}"
+        lines.append(("speed", f"{trained.steps_per_second:,.0f} steps/s  ({how})"))
+    if trained.stopped_at is not None:
+        lines.append(("stopped", f"early, at step {trained.stopped_at:,}"))
+    if trained.roll_backs:
+        steps = ", ".join(map(str, trained.roll_backs))
+        lines.append(("rolled back", f"{len(trained.roll_backs)} times, not finite in steps {steps}"))
     lines.append(("checkpoint", _short(result.checkpoint)))
     if result.frozen is not None:
         worst = max(item.maximum for item in result.frozen.parity if item.allowed is not None)

@@ -16,14 +16,17 @@ from expkit.training.execution import Compiled, Precision
 from expkit.training.losses import Loss
 from expkit.training.metrics import Metric
 from expkit.training.optimizers import Optimizer
+from expkit.training.state import EarlyStoppingConfig, NanConfig
 
 __all__ = [
     "BlockConfig",
     "Config",
     "DataConfig",
+    "EarlyStoppingConfig",
     "EmaConfig",
     "ExportConfig",
     "InputConfig",
+    "NanConfig",
     "NetworkConfig",
     "PairsConfig",
     "RenameRule",
@@ -146,10 +149,16 @@ class TrainConfig(Section):
     """Steps between two checkpoints; the last step is always saved."""
     keep_last: Positive = 3
     """Newest checkpoints kept."""
+    keep_every_steps: Positive | None = None
+    """Steps between two checkpoints that are saved and kept for good; ``null`` for none."""
     best_metric: str | None = None
     """Validation metric whose best checkpoint is kept too, such as ``valid/accuracy``; ``null`` for none."""
     best_mode: Literal["max", "min"] = "max"
     """Whether the best is the largest or the smallest."""
+    early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
+    """When training ends before its last step."""
+    on_nan: NanConfig = NanConfig()
+    """What happens when the loss or a trained variable is no longer finite."""
     losses: dict[str, Annotated[Loss, KindsOf("loss")]] = Field(min_length=1)
     """Losses by name."""
     metrics: dict[str, Annotated[Metric, KindsOf("metric")]] = {}
@@ -241,6 +250,8 @@ def models() -> tuple[type[BaseModel], ...]:
         PairsConfig,
         Feature,
         TrainConfig,
+        EarlyStoppingConfig,
+        NanConfig,
         EmaConfig,
         RestoreConfig,
         SourceConfig,

@@ -125,7 +125,11 @@ def open_store(config: Config, folder: RunFolder) -> CheckpointStore:
     """Return the checkpoints of a run."""
     clock = config.train
     return CheckpointStore(
-        folder.checkpoints, keep_last=clock.keep_last, best_metric=clock.best_metric, best_mode=clock.best_mode
+        folder.checkpoints,
+        keep_last=clock.keep_last,
+        keep_every_steps=clock.keep_every_steps,
+        best_metric=clock.best_metric,
+        best_mode=clock.best_mode,
     )
 
 

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from expkit.plots import style
+from expkit.plots.scale import wide
 
 __all__ = ["Line", "learning_curves", "learning_rate", "lines_of"]
 
@@ -60,7 +61,7 @@ def learning_curves(points: Points, title: str) -> Figure | None:
         shown = [line for line in lines if line.metric == metric]
         for line in shown:
             _draw(axes, line)
-        if style.wide([value for line in shown for value in line.values]):
+        if wide([value for line in shown for value in line.values]):
             axes.set_yscale("log")
         axes.legend(fontsize=style.SMALL, frameon=False, labelcolor=style.INK)
     return figure
@@ -77,7 +78,7 @@ def learning_rate(points: Points, title: str) -> Figure | None:
     style.steps_axis(axes)
     axes.plot(steps, values, color=style.COLORS[0], marker="o" if len(steps) < 20 else "", markersize=3)
     style.plain_numbers(axes.yaxis)
-    if style.wide(values):
+    if wide(values):
         axes.set_yscale("log")
     elif len(set(values)) == 1:
         axes.set_ylim(0, 2 * values[0] or 1)

@@ -19,7 +19,7 @@ from expkit.plots.saving import whole
 from expkit.training.losses import SparseSoftmaxCrossEntropy, class_labels_problem
 from expkit.training.metrics import Accuracy, TopK
 
-__all__ = ["Evidence", "Head", "Histogram", "evidence_of", "heads"]
+__all__ = ["Evidence", "Head", "Histogram", "evidence_of", "heads", "histogram"]
 
 MOST_EXAMPLES = 10_000
 """How many test examples are looked at one by one."""
@@ -165,7 +165,7 @@ def evidence_of(
     }
     largest = sorted(spec.variables, key=lambda name: -spec.variables[name].size)[:MOST_SHOWN]
     shown = [name for name in spec.variables if name in largest]
-    histograms = {name: _histogram(values[name], values.get(shadow_name(name))) for name in shown}
+    histograms = {name: histogram(values[name], values.get(shadow_name(name))) for name in shown}
     return Evidence(step, weights, dataset.size("test"), judged, len(spec.variables), histograms)
 
 
@@ -205,7 +205,8 @@ def _judged(logits: np.ndarray, truth: np.ndarray, inputs: Mapping[str, tuple[Ar
     )
 
 
-def _histogram(raw: np.ndarray, averaged: np.ndarray | None) -> Histogram:
+def histogram(raw: np.ndarray, averaged: np.ndarray | None) -> Histogram:
+    """Return how the finite values of a variable, and of its average if it has one, are spread."""
     given = {"raw": raw} if averaged is None else {"raw": raw, "ema": averaged}
     values = {weights: _finite(value) for weights, value in given.items()}
     bins = min(BINS, max(8, 2 * math.isqrt(raw.size)))

@@ -6,7 +6,6 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from expkit.plots.saving import whole
+from expkit.plots.scale import number
 
 __all__ = [
     "BAD",
@@ -23,18 +23,14 @@ __all__ = [
     "INK",
     "MUTED",
     "PARTS",
-    "SEQUENTIAL",
     "Margins",
     "averaged_style",
-    "logarithmic",
-    "number",
     "panels",
     "plain_numbers",
     "quiet",
     "save",
     "steps_axis",
     "ticks_at",
-    "wide",
     "wrapped",
 ]
 
@@ -45,11 +41,8 @@ PARTS = {"train": COLORS[0], "valid": COLORS[1], "test": COLORS[2]}
 BAD = "#9AA3AD"
 """What failed."""
 INK, MUTED, GRID = "#1C2733", "#5F6B78", "#E3E7EB"
-SEQUENTIAL = "viridis"
 SMALL, NORMAL, LARGE = 8.0, 9.0, 11.0
 DPI = 120
-LOGARITHMIC = 30.0
-"""From which ratio on positive numbers are shown on a logarithmic axis."""
 
 
 def averaged_style(averaged: bool) -> str:
@@ -135,45 +128,24 @@ def steps_axis(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
-def logarithmic(values: Sequence[float]) -> bool:
-    """Return whether numbers belong on a logarithmic axis: their ratio is large, or from each to the next the same."""
-    distinct = sorted(set(values))
-    if len(distinct) < 2 or distinct[0] <= 0:
-        return False
-    if wide(distinct):
-        return True
-    ratios = [after / before for before, after in pairwise(distinct)]
-    return len(ratios) > 1 and max(ratios) < 1.01 * min(ratios)
-
-
-def wide(values: Sequence[float]) -> bool:
-    """Return whether finite numbers are positive and so far apart that only a logarithmic axis shows them all."""
-    finite = [value for value in values if math.isfinite(value)]
-    return bool(finite) and min(finite) > 0 and max(finite) / min(finite) >= LOGARITHMIC
-
-
 def plain_numbers(axis: Axis) -> None:
     """Write an axis' numbers without zeros at their ends."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
 
 
 def ticks_at(axes: Axes, values: Sequence[float], most: int = 8) -> None:
-    """Put the ticks of the x axis where the values are, when there are few of them."""
+    """Put the ticks of the x axis where the values are, when there are few of them; none is written over another."""
     distinct = sorted(set(values))
     if len(distinct) <= most:
-        axes.xaxis.set_major_locator(FixedLocator(distinct))
+        place = math.log if axes.get_xscale() == "log" else float
+        apart = (place(distinct[-1]) - place(distinct[0])) / 10
+        shown = distinct[:1]
+        for value in distinct[1:]:
+            if place(value) - place(shown[-1]) > apart:
+                shown.append(value)
+        axes.xaxis.set_major_locator(FixedLocator(shown))
         axes.xaxis.set_minor_locator(NullLocator())
         plain_numbers(axes.xaxis)
-
-
-def number(value: float) -> str:
-    """Return a number in at most four digits, as a person would write it."""
-    if value != 0 and (abs(value) < 1e-3 or abs(value) >= 1e6):
-        mantissa, _, exponent = f"{value:.3g}".partition("e")
-        return f"{float(mantissa):g}e{int(exponent)}" if exponent else mantissa
-    if float(value).is_integer():
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,8 +13,9 @@ from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.pipeline import block_steps
 from expkit.data.sources import Arrays
-from expkit.errors import CheckpointError, ConfigError, Problem, reason
+from expkit.errors import CheckpointError, ConfigError, DamagedCheckpointError, Problem, reason
 from expkit.training.graphs import GLOBAL_STEP, EvaluateGraph, InferGraph, TrainGraph
+from expkit.training.state import SumArrays
 
 __all__ = ["Evaluator", "Executor", "Predictor", "add_sums", "results"]
 
@@ -23,7 +24,6 @@ LONGEST_CALL_SECONDS = 0.5
 
 Values = Mapping[str, np.ndarray]
 """Values of variables, by name."""
-SumArrays = dict[str, dict[str, np.ndarray]]
 
 
 def assign(session: Any, variables: Mapping[str, Any], values: Values) -> None:
@@ -89,7 +89,10 @@ class Executor(_Session):
         self._built = built
         self._most = min(built.execution.steps_per_execution, 2)  # how slow steps are is not known yet
         self._session.run(built.supply.load, dict(built.supply.load_feed))
-        feeds = [built.count, *built.supply.feeds]
+        self.rate_factor = 1.0
+        """What the learning rate is multiplied by; only where the graph was built to roll back."""
+        factor = [] if built.rate_factor is None else [built.rate_factor]
+        feeds = [built.count, *factor, *built.supply.feeds]
         self._run = self._session.make_callable([built.run, dict(built.sums)], feed_list=feeds)
         self._stream = built.open_stream() if built.open_stream is not None else None
         if self._stream is not None:
@@ -107,15 +110,17 @@ class Executor(_Session):
         """Load every variable from a checkpoint of this graph; no initializer runs.
 
         Raises:
-            CheckpointError: the checkpoint is damaged, or not of this graph.
+            DamagedCheckpointError: a value is not the one that was written.
+            CheckpointError: the checkpoint is not of this graph.
         """
         try:
             with self._built.graph.as_default():
                 self._built.saver.restore(self._session, prefix)
+        except (tf.errors.DataLossError, tf.errors.OutOfRangeError) as error:
+            raise DamagedCheckpointError.at(prefix, f"damaged: {reason(error)}") from None
         except (tf.errors.OpError, ValueError) as error:
             raise CheckpointError.at(
-                prefix,
-                f"damaged or incomplete: {reason(error)}; delete its folder to continue from the checkpoint before it",
+                prefix, f"not of this network: {reason(error)}; begin a new run, with restore.from={prefix}"
             ) from None
 
     @property
@@ -127,6 +132,16 @@ class Executor(_Session):
         """Return the values of variables as they are now; later steps do not change them."""
         return dict(self._session.run({name: self._built.variables[name] for name in names}))
 
+    def snapshot(self) -> Callable[[str], bool]:
+        """Hold the values of all variables as they are now; later steps do not change them.
+
+        Returns:
+            What writes them to a prefix, once, in any thread, and tells whether all that training changes are finite.
+        """
+        of = self._built.snapshot
+        self._session.run(of.take)
+        return lambda prefix: bool(self._session.run([of.finite, of.write], {of.prefix: prefix})[0])
+
     @property
     def step(self) -> int:
         """Steps done since training began."""
@@ -135,7 +150,8 @@ class Executor(_Session):
     @property
     def learning_rate(self) -> float:
         """Learning rate of the next step."""
-        return float(self._session.run(self._built.learning_rate))
+        factor = {} if self._built.rate_factor is None else {self._built.rate_factor: self.rate_factor}
+        return float(self._session.run(self._built.learning_rate, factor))
 
     def run(self, steps: int) -> SumArrays:
         """Do steps; return the statistics summed over their batches.
@@ -144,12 +160,13 @@ class Executor(_Session):
             DataError: training examples on disk cannot be read.
         """
         total: SumArrays = {}
+        factor = [] if self._built.rate_factor is None else [self.rate_factor]
         after = (self.step if self._stream is not None else 0) + steps
         while steps > 0:
             fed, ready = self._block(after - steps)
             count = min(self._most, steps, ready)
             begun = time.perf_counter()
-            add_sums(total, self._run(count, *fed)[1])
+            add_sums(total, self._run(count, *factor, *fed)[1])
             took = time.perf_counter() - begun
             self._most = max(
                 1, min(self._built.execution.steps_per_execution, int(count * LONGEST_CALL_SECONDS / took))

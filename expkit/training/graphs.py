@@ -17,6 +17,7 @@ from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
 from expkit.training.ema import averaged_names
 from expkit.training.execution import PLAIN, Execution
+from expkit.training.snapshot import Snapshot, add_snapshot
 from expkit.training.step import Sums, add_wide, compiled_by_xla, judged, network_inputs, no_sums, one_step
 
 __all__ = [
@@ -47,7 +48,10 @@ class TrainGraph:
     sums: Sums
     """Statistics summed over the steps."""
     learning_rate: Any
+    rate_factor: Any | None
+    """Placeholder, float32: what the learning rate is multiplied by; ``None`` where training never rolls back."""
     saver: Any
+    snapshot: Snapshot
     supply: Supply
     open_stream: Callable[[], Stream] | None
     """Opens what prepares the blocks that a call is fed; ``None`` where the session holds the training examples."""
@@ -95,6 +99,8 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
         variables = create_variables(spec, seed)
         global_step = tf.train.get_or_create_global_step()
         count = tf.placeholder(tf.int32, (), name="count")
+        rolls_back = config.train.on_nan.action == "roll_back"
+        factor = tf.placeholder(tf.float32, (), name="rate_factor") if rolls_back else None
         first = tf.identity(global_step.read_value(), name="step")
         supply = supply_streamed(train, most, rows) if streamed else supply_resident(train, first, most, rows, seed)
 
@@ -102,7 +108,9 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
             def body(done_steps: Any, totals: Any) -> Any:
                 step = first + tf.cast(done_steps, tf.int64)
                 batch = {name: batches[begin + done_steps] for name, batches in block.items()}
-                done, sums = one_step(config, spec, variables, batch, dataset.scaling, step, execution.jit_compile)
+                done, sums = one_step(
+                    config, spec, variables, batch, dataset.scaling, step, execution.jit_compile, factor
+                )
                 with tf.control_dependencies([done]):
                     return done_steps + 1, tf.nest.map_structure(add_wide, totals, sums)
 
@@ -122,12 +130,14 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
         assert set(variables) <= set(saved), "every variable of the network is saved"
         assert {shadow_name(name) for name in averaged_names(config.ema, spec)} <= set(saved)
         saver = tf.train.Saver(saved, max_to_keep=None)
+        fixed = set(spec.variables) - set(spec.trainable)
+        snapshot = add_snapshot(saved, set(saved) - fixed)
         tf.group([variable.initializer for variable in saved.values()], name="initialize")
-        rate = config.optimizer.rate(first)
+        rate = config.optimizer.rate(first) * (1.0 if factor is None else factor)
     graph.finalize()
     opened = partial(Stream, train, most, rows, seed) if streamed else None
     execution = replace(execution, steps_per_execution=most)
-    return TrainGraph(graph, execution, saved, count, done, sums, rate, saver, supply, opened)
+    return TrainGraph(graph, execution, saved, count, done, sums, rate, factor, saver, snapshot, supply, opened)
 
 
 def evaluate_graph(config: Config, spec: NetworkSpec, dataset: Dataset) -> EvaluateGraph:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-import numpy as np
-
-from expkit.checkpoints.store import CheckpointStore
+from expkit.checkpoints.store import Checkpoint, CheckpointStore
 from expkit.checkpoints.writer import CheckpointWriter
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
-from expkit.errors import TrainingError
-from expkit.training.executor import Evaluator, Executor, SumArrays, add_sums, results
+from expkit.errors import DamagedCheckpointError, TrainingError
+from expkit.training.executor import Evaluator, Executor, add_sums, results
+from expkit.training.state import RollBack, SumArrays, TrainingState
 
-__all__ = ["Progress", "Record", "train"]
+__all__ = ["Progress", "Record", "Trained", "Training", "evaluate", "restore_newest"]
 
 Record = Callable[[int, Mapping[str, float]], None]
 """Takes a step and its metrics."""
@@ -29,89 +29,149 @@ class Progress(Protocol):
         """Show a step and some of its numbers."""
 
 
-def train(
-    config: Config,
-    dataset: Dataset,
-    executor: Executor,
-    evaluator: Evaluator,
-    store: CheckpointStore,
-    meta_graph: bytes,
-    record: Record,
-    progress: Progress,
-    window: SumArrays,
-) -> float:
-    """Train from the executor's step to ``train.steps``; the last step is saved.
+@dataclass(frozen=True)
+class Trained:
+    """How training went."""
 
-    Checkpoints are written while training goes on; whichever way this ends, the one under way is complete.
-
-    Args:
-        config: the experiment.
-        dataset: its data.
-        executor: has the variables, initialized or restored.
-        evaluator: judges them on the validation part.
-        store: takes the checkpoints.
-        meta_graph: serialized inference graph, kept in every checkpoint.
-        record: takes metrics.
-        progress: shows them.
-        window: statistics since the last logged step, from the checkpoint that is continued.
-
-    Returns:
-        Steps per second over the whole of this call, evaluation and saving not counted; 0 without steps.
-
-    Raises:
-        TrainingError: the loss is no longer finite.
-        CheckpointError: a checkpoint could not be written; it is raised at the next boundary, or at the end.
-    """
-    with CheckpointWriter(store) as writer:
-        return _train(config, dataset, executor, evaluator, store, writer, meta_graph, record, progress, window)
+    steps_per_second: float
+    """Over all steps done, evaluation and saving not counted; 0 without steps."""
+    stopped_at: int | None
+    """Step at which it stopped early."""
+    roll_backs: tuple[RollBack, ...]
 
 
-def _train(
-    config: Config,
-    dataset: Dataset,
-    executor: Executor,
-    evaluator: Evaluator,
-    store: CheckpointStore,
-    writer: CheckpointWriter,
-    meta_graph: bytes,
-    record: Record,
-    progress: Progress,
-    window: SumArrays,
-) -> float:
-    clock = config.train
-    step = first = executor.step
-    spent = since_log = 0.0
-    logged = step
-    while step < clock.steps:
-        target = min(_after(step, every) for every in _boundaries(config))
-        target = min(target, clock.steps)
-        begun = time.perf_counter()
-        add_sums(window, executor.run(target - step))
-        took = time.perf_counter() - begun
-        spent, since_log = spent + took, since_log + took
-        _check_finite(window, step, target)
-        writer.check()
-        step, last = target, target == clock.steps
-        metrics: dict[str, float] = {}
-        if last or step % clock.log_every_steps == 0:
-            train_metrics = {f"train/{name}": value for name, value in results(config, window).items()}
-            rates = {
-                "train/learning_rate": executor.learning_rate,
-                "train/steps_per_second": (step - logged) / since_log,
-            }
-            window.clear()
-            logged, since_log = step, 0.0
-            metrics |= train_metrics | rates
-        if "valid" in dataset.parts and (last or step % clock.evaluate_every_steps == 0):
-            metrics |= evaluate(executor, evaluator, dataset, "valid")
-        if metrics:
-            record(step, metrics)
-            progress.advance(step, metrics)
-        if last or step % clock.save_every_steps == 0:
-            writer.save(executor.values(executor.names), meta_graph, step, metrics, _plain(window))
-    if step == first and store.latest() is None:
-        writer.save(executor.values(executor.names), meta_graph, step, {}, {})
-    return (step - first) / spent if spent else 0.0
+@dataclass(frozen=True)
+class _Trouble:
+    """Something is not finite: what, and in the steps after ``first`` up to ``last``."""
+
+    what: str
+    first: int
+    last: int
+
+
+@dataclass
+class Training:
+    """What trains: the parts of an experiment that steps need, and what is remembered from one to the next."""
+
+    config: Config
+    dataset: Dataset
+    executor: Executor
+    """Has the variables, initialized or restored."""
+    evaluator: Evaluator
+    """Judges them on the validation part."""
+    store: CheckpointStore
+    meta_graph: bytes
+    """Serialized inference graph, kept in every checkpoint."""
+    record: Record
+    """Takes metrics."""
+    rolled_back: Callable[[tuple[RollBack, ...]], None]
+    """Takes all roll backs so far; metrics after the step that the last one goes back to will be recorded again."""
+    progress: Progress
+    state: TrainingState
+    """Of the checkpoint that is continued."""
+
+    def run(self) -> Trained:
+        """Train from the executor's step to ``train.steps``, or until it stops early; the last step is saved.
+
+        Checkpoints are written while training goes on; whichever way this ends, the one under way is complete.
+
+        Raises:
+            TrainingError: the loss or a trained variable is no longer finite, and training may not roll back.
+            CheckpointError: a checkpoint could not be written; it is raised at the next boundary, or at the end.
+        """
+        clock, first = self.config.train, self.executor.step
+        seconds, steps = 0.0, 0
+        self._set_rate()
+        with CheckpointWriter(self.store) as writer:
+            if self.store.latest() is None and (first >= clock.steps or clock.on_nan.action == "roll_back"):
+                self._save(writer, first, {})
+            while True:
+                begun = self.executor.step
+                trouble, spent = self._train(writer)
+                steps, seconds = steps + self.executor.step - begun, seconds + spent
+                writer.wait()
+                trouble = trouble or self._trouble_at_the_end()
+                if trouble is None:
+                    break
+                self._roll_back(trouble)
+        stopped_at = self.executor.step if self.state.stopped else None
+        return Trained(steps / seconds if seconds else 0.0, stopped_at, self.state.roll_backs)
+
+    def _train(self, writer: CheckpointWriter) -> tuple[_Trouble | None, float]:
+        """Do steps to the end or up to something that is not finite; return that, and the seconds that steps took."""
+        clock, state = self.config.train, self.state
+        step = logged = self.executor.step
+        spent = since_log = 0.0
+        while step < clock.steps and not state.stopped:
+            target = min(clock.steps, *(_after(step, every) for every in _boundaries(self.config)))
+            begun = time.perf_counter()
+            add_sums(state.window, self.executor.run(target - step))
+            took = time.perf_counter() - begun
+            spent, since_log = spent + took, since_log + took
+            if (trouble := _trouble(state.window, step, target)) is not None:
+                return trouble, spent
+            writer.check()
+            step = target
+            judged = self._evaluate(step)
+            last = step == clock.steps or state.stopped
+            metrics: dict[str, float] = {}
+            if last or step % clock.log_every_steps == 0:
+                metrics |= {f"train/{name}": value for name, value in results(self.config, state.window).items()}
+                metrics["train/learning_rate"] = self.executor.learning_rate
+                metrics["train/steps_per_second"] = (step - logged) / since_log
+                state.window.clear()
+                logged, since_log = step, 0.0
+            metrics |= judged
+            if metrics:
+                self.record(step, metrics)
+                self.progress.advance(step, metrics)
+            if last or any(step % every == 0 for every in _saves(self.config)):
+                self._save(writer, step, metrics)
+        return None, spent
+
+    def _evaluate(self, step: int) -> dict[str, float]:
+        """Return the metrics of the validation part where they are due, and stop early where they no longer improve.
+
+        The last step is evaluated, but counts only at a multiple: so more steps may be asked for later.
+        """
+        clock, due = self.config.train, step % self.config.train.evaluate_every_steps == 0
+        if "valid" not in self.dataset.parts or not (due or step == clock.steps):
+            return {}
+        metrics = evaluate(self.executor, self.evaluator, self.dataset, "valid")
+        asked = clock.early_stopping
+        if due and asked.metric is not None:
+            self.state.waiting = self.state.waiting.after(metrics[asked.metric], asked)
+            self.state.stopped = self.state.waiting.evaluations >= asked.patience
+        return metrics
+
+    def _save(self, writer: CheckpointWriter, step: int, metrics: Mapping[str, float]) -> None:
+        writer.wait()  # One snapshot at a time takes memory.
+        writer.save(self.executor.snapshot(), self.meta_graph, step, metrics, self.state.plain())
+
+    def _trouble_at_the_end(self) -> _Trouble | None:
+        newest = self.store.latest()
+        if newest is None or newest.finite:
+            return None
+        return _Trouble("a value that training changes was not finite", newest.step, newest.step)
+
+    def _roll_back(self, trouble: _Trouble) -> None:
+        """Go back to the last good checkpoint with a lower rate.
+
+        Raises:
+            TrainingError: that is not asked for, was done as often as it may be, or there is none.
+        """
+        asked, before = self.config.train.on_nan, self.state.roll_backs
+        may = asked.action == "roll_back" and len(before) < asked.max_times
+        good = restore_newest(self.store, self.executor, good=True) if may else None
+        if good is None:
+            raise TrainingError.at("train", _refusal(trouble, before, asked.factor, may))
+        back = RollBack(trouble.first, trouble.last, good.step)
+        self.state = replace(TrainingState.of(good.state), roll_backs=(*before, back))
+        self._set_rate()
+        self.rolled_back(self.state.roll_backs)
+
+    def _set_rate(self) -> None:
+        self.executor.rate_factor = self.config.train.on_nan.factor ** len(self.state.roll_backs)
 
 
 def evaluate(executor: Executor, evaluator: Evaluator, dataset: Dataset, part: str) -> dict[str, float]:
@@ -120,24 +180,52 @@ def evaluate(executor: Executor, evaluator: Evaluator, dataset: Dataset, part: s
     return {f"{part}/{name}": value for name, value in evaluator.evaluate(dataset.parts[part]).items()}
 
 
+def restore_newest(store: CheckpointStore, executor: Executor, *, good: bool = False) -> Checkpoint | None:
+    """Load the newest checkpoint that is whole, or the newest ``good`` one; return it, or ``None`` where there is none.
+
+    Raises:
+        CheckpointError: there are some, but all are damaged, or it is not of this network.
+    """
+    while (newest := store.latest_good() if good else store.latest()) is not None:
+        try:
+            executor.restore(str(newest.prefix))
+            return newest
+        except DamagedCheckpointError as error:
+            store.pass_over(newest, error.problems[0].message)
+    return None
+
+
+def _saves(config: Config) -> tuple[int, ...]:
+    clock = config.train
+    return (clock.save_every_steps, *([clock.keep_every_steps] if clock.keep_every_steps is not None else []))
+
+
 def _boundaries(config: Config) -> tuple[int, ...]:
     clock = config.train
-    return clock.log_every_steps, clock.evaluate_every_steps, clock.save_every_steps
+    return (clock.log_every_steps, clock.evaluate_every_steps, *_saves(config))
 
 
 def _after(step: int, every: int) -> int:
     return (step // every + 1) * every
 
 
-def _check_finite(window: SumArrays, first: int, last: int) -> None:
+def _trouble(window: SumArrays, first: int, last: int) -> _Trouble | None:
     total = float(window["loss"]["sum"])
-    if not math.isfinite(total):
-        raise TrainingError.at(
-            "train",
-            f"the loss became {total} between steps {first} and {last}; lower optimizer.learning_rate, or set "
-            "optimizer.global_clipnorm; checkpoints up to there are kept",
-        )
+    return None if math.isfinite(total) else _Trouble(f"the loss became {total}", first, last)
 
 
-def _plain(window: SumArrays) -> dict[str, Any]:
-    return {name: {key: np.asarray(v).tolist() for key, v in sums.items()} for name, sums in window.items()}
+def _refusal(trouble: _Trouble, before: tuple[RollBack, ...], factor: float, may: bool) -> str:
+    if trouble.first < trouble.last:
+        where = f"between steps {trouble.first} and {trouble.last}"
+    else:
+        where = f"at step {trouble.last}"
+    done = ""
+    if before:
+        steps = ", ".join(map(str, before))
+        times = "once" if len(before) == 1 else f"{len(before)} times"
+        done = f" after training rolled back {times} (steps {steps}) to {factor ** len(before):g} of the learning rate"
+    missing = "; no checkpoint is good to roll back to" if may else ""
+    return (
+        f"{trouble.what} {where}{done}{missing}; lower optimizer.learning_rate, or set optimizer.global_clipnorm; "
+        "checkpoints up to there are kept"
+    )

@@ -31,8 +31,11 @@ def one_step(
     scaling: Mapping[str, Scaling],
     step: Any,
     compiled: Compiled,
+    rate_factor: Any | None = None,
 ) -> tuple[Any, Sums]:
     """Return the operation that does one step, and the statistics of its batches.
+
+    The learning rate is multiplied by ``rate_factor``, a float32 scalar, where there is one.
 
     XLA compiles what follows the gradients where ``compiled`` is ``update``: it makes fewer passes over the variables
     than TensorFlow's operations do one by one.
@@ -72,6 +75,8 @@ def one_step(
         if config.optimizer.global_clipnorm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, config.optimizer.global_clipnorm)
         rate, times = config.optimizer.rate(step), spec.learning_rate_multipliers
+        if rate_factor is not None:
+            rate = rate * rate_factor
         done = _apply(config.optimizer, rate, list(zip(gradients, trained.values(), strict=True)), times)
         if names := averaged_names(config.ema, spec):
             with tf.control_dependencies([done]):

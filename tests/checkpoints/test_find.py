@@ -53,6 +53,13 @@ def test_a_home_folder_is_written_with_a_tilde(saved: Path, monkeypatch: pytest.
     assert found("~/run").path == saved / "checkpoints/step-00000002/model"
 
 
+def test_the_working_folder_may_be_the_run(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(saved)
+    assert found(".").path == Path("checkpoints/step-00000002/model")
+    monkeypatch.chdir(saved / "checkpoints")
+    assert found("..").path == Path("../checkpoints/step-00000002/model")
+
+
 def test_a_copy_of_a_run_elsewhere_still_knows_its_latest_checkpoint(saved: Path) -> None:
     moved = saved.rename(saved.with_name("moved"))
     assert checkpoint_values(found(moved).path) == {"v": 2.0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -21,9 +22,9 @@ def store(
     return CheckpointStore(folder, keep_last=keep_last, best_metric=best, best_mode=mode)
 
 
-def writing(value: float) -> Callable[[str], None]:
+def writing(value: float) -> Callable[[str], bool]:
     """Return a writer of one variable."""
-    return lambda prefix: write_checkpoint(Path(prefix), {"v": value}) and None
+    return lambda prefix: bool(write_checkpoint(Path(prefix), {"v": value}))
 
 
 def save(to: CheckpointStore, step: int, loss: float | None = None) -> Checkpoint:
@@ -34,11 +35,11 @@ def steps(of: CheckpointStore) -> list[int]:
     return [checkpoint.step for checkpoint in of.all()]
 
 
-def test_save_keeps_variables_graph_metrics_and_window(tmp_path: Path) -> None:
-    window = {"loss": {"sum": 0.1 + 0.2, "count": 3.0}}
-    store(tmp_path).save(writing(7.0), b"graph", 5, {"valid/loss": 0.3}, window)
+def test_save_keeps_variables_graph_metrics_and_state(tmp_path: Path) -> None:
+    state = {"loss": {"sum": 0.1 + 0.2, "count": 3.0}}
+    store(tmp_path).save(writing(7.0), b"graph", 5, {"valid/loss": 0.3}, state)
     found = store(tmp_path).latest()
-    assert found == Checkpoint(5, tmp_path / "step-00000005/model", {"valid/loss": 0.3}, window)
+    assert found == Checkpoint(5, tmp_path / "step-00000005/model", {"valid/loss": 0.3}, state)
     assert (tmp_path / "step-00000005/model.meta").read_bytes() == b"graph"
     assert checkpoint_values(found.prefix) == {"v": 7.0}
 
@@ -106,10 +107,10 @@ def test_a_step_saved_again_replaces_the_earlier(tmp_path: Path) -> None:
     assert (steps(kept), checkpoint_values(tmp_path / "step-00000001/model")) == ([1], {"v": 9.0})
 
 
-def full_disk(error: BaseException) -> Callable[[str], None]:
+def full_disk(error: BaseException) -> Callable[[str], bool]:
     """Return a writer that fails half way through."""
 
-    def write(prefix: str) -> None:
+    def write(prefix: str) -> bool:
         Path(prefix + ".data-00000-of-00001").write_bytes(b"half")
         raise error
 
@@ -130,7 +131,8 @@ def test_a_save_that_fails_leaves_the_earlier_whole_and_nothing_half(tmp_path: P
     with pytest.raises(CheckpointError) as caught:
         kept.save(full_disk(error), b"graph", 2, {}, {})
     assert str(caught.value) == (
-        f"{tmp_path}: step 2 could not be saved ([Errno 28] No space left on device); earlier checkpoints are whole"
+        f"{tmp_path}: step 2 could not be saved ([Errno 28] No space left on device); earlier checkpoints are whole: "
+        "mend that, and run.resume goes on from the last"
     )
     assert steps(kept) == [1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "step-00000001"]
@@ -165,13 +167,111 @@ def test_a_checkpoint_killed_before_the_pointer_moved_is_still_the_latest(tmp_pa
     assert latest.step == 2
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"step": 1}'])
-def test_a_damaged_record_of_a_checkpoint_is_named(tmp_path: Path, content: str) -> None:
+def flip(file: Path, place: int = -1) -> None:
+    """Change one bit of a file."""
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+
+
+def record_of(folder: Path) -> str:
+    return (folder / "checkpoint.json").read_text()
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "record cut off": (lambda at: (at / "checkpoint.json").write_text('{"step": 2'), "checkpoint.json cannot be read"),
+    "record empty": (lambda at: (at / "checkpoint.json").write_text(""), "checkpoint.json cannot be read"),
+    "record is no object": (lambda at: (at / "checkpoint.json").write_text("[]"), "checkpoint.json cannot be read"),
+    "record gone": (lambda at: (at / "checkpoint.json").unlink(), "checkpoint.json cannot be read"),
+    "record changed": (
+        lambda at: (at / "checkpoint.json").write_text(record_of(at).replace('"step": 2', '"step": 3')),
+        "checkpoint.json has another checksum than when it was written",
+    ),
+    "values cut off": (
+        lambda at: os.truncate(at / "model.data-00000-of-00001", 3),
+        "model.data-00000-of-00001 has 3 bytes, 4 were written",
+    ),
+    "values gone": (
+        lambda at: (at / "model.data-00000-of-00001").unlink(),
+        "model.data-00000-of-00001 is missing",
+    ),
+    "index flipped": (
+        lambda at: flip(at / "model.index", 9),
+        "model.index has another checksum than when it was written",
+    ),
+    "graph flipped": (lambda at: flip(at / "model.meta"), "model.meta has another checksum than when it was written"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     kept = store(tmp_path)
-    record = save(kept, 1).prefix.parent / "checkpoint.json"
-    record.write_text(content)
+    for step in (1, 2):
+        save(kept, step)
+    spoil, why = DAMAGES[damage]
+    spoil(tmp_path / "step-00000002")
+    found = store(tmp_path)
+    for _ in range(2):
+        latest = found.latest()
+        assert latest is not None
+        assert latest.step == 1
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [f"{tmp_path / 'step-00000002'} is damaged and passed over: {why}"]
+
+
+def test_a_damaged_checkpoint_is_replaced_when_its_step_is_saved_again(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    for step in (1, 2):
+        save(kept, step)
+    flip(tmp_path / "step-00000002/model.index", 9)
+    found = store(tmp_path)
+    assert found.latest() is not None
+    save(found, 2)
+    assert steps(found) == [1, 2]
+    assert checkpoint_values(tmp_path / "step-00000002/model") == {"v": 2.0}
+
+
+def test_where_every_checkpoint_is_damaged_each_is_named(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    for step in (1, 2):
+        save(kept, step)
+    for step in (1, 2):
+        (tmp_path / f"step-0000000{step}/checkpoint.json").write_text("")
     with pytest.raises(CheckpointError) as caught:
-        kept.all()
-    assert str(caught.value) == (
-        f"{record}: damaged; delete the folder {record.parent} to go on from the checkpoint before it"
-    )
+        store(tmp_path).latest()
+    assert str(caught.value).splitlines() == [
+        f"{tmp_path}/step-0000000{step}: checkpoint.json cannot be read; no other checkpoint is whole: "
+        f"delete {tmp_path} to begin anew"
+        for step in (1, 2)
+    ]
+
+
+def test_checkpoints_at_multiples_are_kept_for_good(tmp_path: Path) -> None:
+    kept = CheckpointStore(tmp_path, keep_last=1, keep_every_steps=3, best_metric=None, best_mode="max")
+    for step in range(1, 9):
+        save(kept, step)
+    assert steps(kept) == [3, 6, 8]
+
+
+def test_the_newest_finite_checkpoint_is_kept_and_found_and_others_are_never_the_best(tmp_path: Path) -> None:
+    kept = store(tmp_path, keep_last=1)
+    save(kept, 1, 0.5)
+    for step in (2, 3):
+        kept.save(lambda prefix: not writing(1.0)(prefix), b"graph", step, {"valid/loss": 0.1}, {})
+    assert steps(kept) == [1, 3]
+    for found in (kept.latest_good(), kept.best()):
+        assert found is not None
+        assert found.step == 1
+
+
+def test_what_a_killed_save_or_deletion_left_is_no_checkpoint_and_goes_with_the_next_save(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    save(kept, 1)
+    for name in (".step-00000009.partial", ".step-00000008.gone"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.index").write_bytes(b"half")
+    assert steps(kept) == [1]
+    save(kept, 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "step-00000001", "step-00000002"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +28,17 @@ def store(tmp_path: Path) -> CheckpointStore:
 
 
 def save(to: CheckpointWriter, step: int) -> None:
-    to.save({"v": np.float32(step)}, b"graph", step, {}, {})
+    to.save(writing({"v": np.float32(step)}), b"graph", step, {}, {})
+
+
+def writing(values: dict[str, Any]) -> Callable[[str], bool]:
+    """Return what writes values by the function that the module has when it is called."""
+
+    def write(prefix: str) -> bool:
+        writers.write_values(prefix, values)
+        return True
+
+    return write
 
 
 def steps(of: CheckpointStore) -> list[int]:

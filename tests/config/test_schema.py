@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from expkit.config.schema import Config, NetworkConfig, RenameRule, RestoreConfig, SplitConfig, TrackingConfig, models
 from expkit.data.tfrecord import Feature
 from expkit.registry import Section, field_docs
+from expkit.training.state import NanConfig
 
 
 def problem_of(model: type[BaseModel], raw: dict[str, Any]) -> str:
@@ -78,7 +79,11 @@ def test_models_lists_every_section_that_is_no_kind() -> None:
         return {cls for cls in Section.__subclasses__() if cls.__module__ == model.__module__}
 
     assert set(models()) == (
-        sections(TrackingConfig) | sections(NetworkConfig) | sections(RenameRule) | {Feature, RestoreConfig}
+        sections(TrackingConfig)
+        | sections(NetworkConfig)
+        | sections(RenameRule)
+        | sections(NanConfig)
+        | {Feature, RestoreConfig}
     ) - {Config}
 
 

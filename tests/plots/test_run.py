@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from conftest import Finished
-from expkit.plots import style
 from expkit.plots.confusion import MOST_CLASSES, confusion_matrix, matrix_of
 from expkit.plots.curves import Line, learning_curves, learning_rate, lines_of
 from expkit.plots.evidence import Head, Histogram
 from expkit.plots.mistakes import picture_of, worst_mistakes
 from expkit.plots.run import draw_run
+from expkit.plots.scale import logarithmic, number
 from expkit.plots.weights import weight_histograms
 from expkit.rundir import RunFolder
 
@@ -130,7 +130,7 @@ def test_histograms_are_shares_and_say_where_nothing_is_finite() -> None:
     ],
 )
 def test_numbers_are_written_short(value: float, text: str) -> None:
-    assert style.number(value) == text
+    assert number(value) == text
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_numbers_are_written_short(value: float, text: str) -> None:
     ],
 )
 def test_when_an_axis_is_logarithmic(values: list[float], expected: bool) -> None:
-    assert style.logarithmic(values) is expected
+    assert logarithmic(values) is expected
 
 
 def test_a_finished_run_has_all_its_pictures(digits_run: Finished) -> None:

@@ -9,16 +9,17 @@ import pytest
 
 from experiments import CNN, assert_same, checkpoint_values, config_of, loaded
 from expkit import tf1 as tf
-from expkit.checkpoints.writer import write_values
 from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
-from expkit.errors import CheckpointError
+from expkit.errors import DamagedCheckpointError
 from expkit.network.spec import NetworkSpec
 from expkit.training import loop
 from expkit.training.execution import Compiled, Execution
-from expkit.training.executor import Evaluator, Executor, SumArrays, add_sums, results
+from expkit.training.executor import Evaluator, Executor, add_sums, results
 from expkit.training.graphs import evaluate_graph, train_graph
+from expkit.training.snapshot import shards
+from expkit.training.state import SumArrays
 
 Small = tuple[Config, NetworkSpec, Dataset]
 
@@ -36,7 +37,7 @@ def test_restore_gives_every_saved_value_back_without_running_initializers(small
         executor.initialize()
         executor.run(3)
         saved = executor.values(built.variables)
-        write_values(str(tmp_path / "model"), executor.values(executor.names))
+        assert executor.snapshot()(str(tmp_path / "model"))
     with Executor(train_graph(*small)) as fresh:
         with pytest.raises(tf.errors.FailedPreconditionError):
             fresh.values(["conv/kernel"])
@@ -50,7 +51,7 @@ def test_a_plain_saver_reads_what_the_executor_saved(small: Small, tmp_path: Pat
     with Executor(train_graph(*small)) as executor:
         executor.initialize()
         saved = executor.values(["conv/kernel", "logits/bias"])
-        write_values(str(tmp_path / "model"), executor.values(executor.names))
+        executor.snapshot()(str(tmp_path / "model"))
     with tf.Graph().as_default(), tf.Session() as session:
         kernel = tf.get_variable("conv/kernel", (3, 3, 1, 4))
         bias = tf.get_variable("logits/bias", (3,))
@@ -61,13 +62,66 @@ def test_a_plain_saver_reads_what_the_executor_saved(small: Small, tmp_path: Pat
 def test_restoring_a_damaged_checkpoint_is_an_error_with_words(small: Small, tmp_path: Path) -> None:
     with Executor(train_graph(*small)) as executor:
         executor.initialize()
-        write_values(str(tmp_path / "model"), executor.values(executor.names))
+        executor.snapshot()(str(tmp_path / "model"))
         data = tmp_path / "model.data-00000-of-00001"
         data.write_bytes(data.read_bytes()[:-200])
-        with pytest.raises(CheckpointError) as caught:
+        with pytest.raises(DamagedCheckpointError) as caught:
             executor.restore(str(tmp_path / "model"))
-    assert str(caught.value).startswith(f"{tmp_path}/model: damaged or incomplete: ")
-    assert "delete its folder to continue from the checkpoint before it" in str(caught.value)
+    assert str(caught.value).startswith(f"{tmp_path}/model: damaged: ")
+
+
+@pytest.mark.parametrize("compiled", [False, "update", True])
+def test_a_snapshot_is_of_the_step_it_was_taken_at_however_long_it_is_not_written(
+    small: Small, tmp_path: Path, compiled: Compiled
+) -> None:
+    with Executor(train_graph(*small, Execution(3, jit_compile=compiled))) as executor:
+        executor.initialize()
+        executor.run(4)
+        taken = executor.values(executor.names)
+        write = executor.snapshot()
+        executor.run(5)
+        assert write(str(tmp_path / "first"))
+        later = executor.values(executor.names)
+        assert executor.snapshot()(str(tmp_path / "second"))
+    assert_same(taken, checkpoint_values(tmp_path / "first"))
+    assert_same(later, checkpoint_values(tmp_path / "second"))
+    assert not np.array_equal(taken["conv/kernel"], later["conv/kernel"])
+
+
+@pytest.mark.parametrize(("name", "finite"), [("conv/kernel", False), ("norm/moving_mean", True)])
+def test_a_snapshot_tells_whether_what_training_changes_is_finite(
+    small: Small, tmp_path: Path, name: str, finite: bool
+) -> None:
+    with Executor(train_graph(*small)) as executor:
+        executor.initialize()
+        value = executor.values([name])[name].copy()
+        value.flat[1] = np.nan
+        executor.load({name: value})
+        assert executor.snapshot()(str(tmp_path / "model")) is finite
+
+
+def test_a_large_checkpoint_is_written_to_several_files_and_read_as_one(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("expkit.training.snapshot.LARGEST_SHARD_BYTES", 300)
+    with Executor(train_graph(*small)) as executor:
+        executor.initialize()
+        executor.run(1)
+        saved = executor.values(executor.names)
+        executor.snapshot()(str(tmp_path / "model"))
+        files = sorted(path.name for path in tmp_path.iterdir())
+        count = len(files) - 1
+        assert files == [*(f"model.data-{n:05d}-of-{count:05d}" for n in range(count)), "model.index"]
+        assert count > 2
+        executor.run(1)
+        executor.restore(str(tmp_path / "model"))
+        assert_same(saved, executor.values(executor.names))
+    assert_same(saved, checkpoint_values(tmp_path / "model"))
+
+
+def test_values_are_put_into_files_in_their_order_and_none_is_too_large_unless_one_value_is() -> None:
+    sizes = {"a": 3, "b": 4, "c": 9, "d": 1, "e": 4, "f": 0}
+    assert shards(sizes, 7) == [["a", "b"], ["c"], ["d", "e", "f"]]
 
 
 def test_load_puts_values_into_the_variables_named(small: Small) -> None:

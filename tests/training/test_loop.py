@@ -2,68 +2,23 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
-from dataclasses import dataclass
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from experiments import CNN, Unseen, Values, assert_same, checkpoint_values, config_of, examples, loaded
-from expkit.checkpoints.store import CheckpointStore
+from experiments import assert_same, checkpoint_values, config_of, examples
+from expkit.checkpoints.store import Checkpoint, CheckpointStore
 from expkit.config.load import load
-from expkit.config.schema import Config
-from expkit.errors import TrainingError
-from expkit.training import loop
-from expkit.training.executor import Evaluator, Executor
-from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
+from expkit.errors import CheckpointError, TrainingError
+from trainings import CLOCK, Trained, small, train
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-CLOCK = {"steps": 11, "log_every_steps": 3, "evaluate_every_steps": 4, "save_every_steps": 5, "keep_last": 9}
 TIMED = "train/steps_per_second"
-
-
-@dataclass
-class Trained:
-    """What a call of the loop left."""
-
-    records: list[tuple[int, dict[str, float]]]
-    values: Values
-    store: CheckpointStore
-
-
-def train(config: Config, folder: Path) -> Trained:
-    """Train in a folder, from its latest checkpoint where it has one, as ``run_experiment`` does."""
-    spec, data = loaded(config)
-    clock = config.train
-    store = CheckpointStore(folder, keep_last=clock.keep_last, best_metric=clock.best_metric, best_mode=clock.best_mode)
-    own = store.latest()
-    window = {name: {k: np.asarray(v) for k, v in sums.items()} for name, sums in (own.window if own else {}).items()}
-    records: list[tuple[int, dict[str, float]]] = []
-    built = train_graph(config, spec, data)
-    with Executor(built) as executor, Evaluator(evaluate_graph(config, spec, data), config) as evaluator:
-        if own is None:
-            executor.initialize()
-        else:
-            executor.restore(str(own.prefix))
-        loop.train(
-            config,
-            data,
-            executor,
-            evaluator,
-            store,
-            infer_graph(spec, data.scaling).meta_graph,
-            lambda step, values: records.append((step, dict(values))),
-            Unseen(),
-            window,
-        )
-        return Trained(records, executor.values(built.variables), store)
-
-
-def small(folder: Path, **train: Any) -> Config:
-    """Return an experiment with all that has a memory: Adam, averages, batch normalization, dropout."""
-    return config_of(folder, network=CNN, optimizer={"kind": "adam", "learning_rate": 0.01}, train={**CLOCK, **train})
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +40,8 @@ def test_checkpoints_are_saved_at_their_steps_and_at_the_last(unbroken: Trained)
 
 def test_a_checkpoint_keeps_its_steps_metrics_and_the_statistics_since_the_last_log(unbroken: Trained) -> None:
     middle, _, last = unbroken.store.all()
-    assert (middle.metrics, middle.window["loss"]["count"]) == ({}, 2 * 8)
-    assert (dict(last.metrics), last.window) == (unbroken.records[-1][1], {})
+    assert (middle.metrics, middle.state["window"]["loss"]["count"]) == ({}, 2 * 8)
+    assert (dict(last.metrics), last.state["window"]) == (unbroken.records[-1][1], {})
 
 
 def kill_after(done: Trained, step: int) -> None:
@@ -104,6 +59,85 @@ def test_a_resumed_run_equals_the_unbroken_one_bit_for_bit(unbroken: Trained, tm
     assert resumed.records[0][0] > saved
     assert_same(unbroken.values, resumed.values)
     assert_same(checkpoint_values(unbroken.store.all()[-1].prefix), checkpoint_values(resumed.store.all()[-1].prefix))
+
+
+def flip_a_value(checkpoint: Checkpoint) -> None:
+    """Change one bit of what a checkpoint holds of its largest variable."""
+    (data,) = checkpoint.prefix.parent.glob("model.data-*")
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(content)
+
+
+def test_a_flipped_bit_of_a_value_is_found_and_the_checkpoint_before_it_is_used(
+    unbroken: Trained, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = small(tmp_path)
+    done = train(config, tmp_path / "checkpoints")
+    kill_after(done, 10)
+    flip_a_value(done.store.all()[-1])
+    resumed = train(config, tmp_path / "checkpoints")
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    folder = tmp_path / "checkpoints/step-00000010"
+    assert said.startswith(f"{folder} is damaged and passed over: damaged: ")
+    assert "hecksum" in said
+    assert resumed.records[0][0] == 6
+    assert_same(unbroken.values, resumed.values)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 100 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting is not permitted")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_disk_that_gets_full_leaves_what_was_saved_and_the_run_goes_on_when_there_is_room(
+    unbroken: Trained, tmp_path: Path, small_disk: Path
+) -> None:
+    config, folder = small(tmp_path, save_every_steps=1, keep_last=99), small_disk / "checkpoints"
+    with pytest.raises(CheckpointError) as caught:
+        train(config, folder)
+    kept = sorted(path.name for path in folder.iterdir() if path.name != "checkpoint")
+    step = len(kept) + 1
+    assert kept == [f"step-{number:08d}" for number in range(1, step)]
+    assert len(kept) > 1
+    said = str(caught.value)
+    assert said.startswith(f"{folder}: step {step} could not be saved (")
+    assert "No space left on device" in said
+    assert said.endswith("); earlier checkpoints are whole: mend that, and run.resume goes on from the last")
+    subprocess.run(["mount", "-o", "remount,size=10m", str(small_disk)], check=True)
+    assert_same(unbroken.values, train(config, folder).values)
+
+
+def test_a_file_that_may_not_grow_is_told_and_the_checkpoint_before_is_whole(tmp_path: Path) -> None:
+    longer, folder = small(tmp_path, steps=4), tmp_path / "checkpoints"
+    train(small(tmp_path, steps=2), folder)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
+    try:
+        with pytest.raises(CheckpointError) as caught:
+            train(longer, folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(caught.value).startswith(f"{folder}: step 4 could not be saved (")
+    assert "File too large" in str(caught.value)
+    assert sorted(path.name for path in folder.iterdir()) == ["checkpoint", "step-00000002"]
+
+
+def test_a_checkpoint_of_another_network_is_no_damage(tmp_path: Path) -> None:
+    train(small(tmp_path, steps=2), tmp_path / "checkpoints")
+    other = config_of(tmp_path, train={**CLOCK})
+    with pytest.raises(CheckpointError) as caught:
+        train(other, tmp_path / "checkpoints")
+    prefix = tmp_path / "checkpoints/step-00000002/model"
+    assert str(caught.value).startswith(f"{prefix}: not of this network: ")
+    assert str(caught.value).endswith(f"; begin a new run, with restore.from={prefix}")
 
 
 def test_a_run_resumed_with_more_steps_ends_as_the_longer_one(unbroken: Trained, tmp_path: Path) -> None:

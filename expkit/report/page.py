@@ -1,0 +1,101 @@
+"""The report as one HTML page that needs nothing else: pictures inside, no scripts, nothing from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from html import escape
+
+from expkit.plots.scale import number
+from expkit.report.rows import Row, Sweep
+from expkit.report.table import table_of
+
+__all__ = ["page"]
+
+_STYLE = """\
+body{font:15px/1.5 -apple-system,"Segoe UI",Helvetica,Arial,"Liberation Sans",sans-serif;color:#1c2733;margin:0 auto;
+max-width:1180px;padding:24px 28px 60px}
+h1{font-size:24px;margin:0 0 2px}h2{font-size:17px;margin:34px 0 8px}p{margin:4px 0}.m{color:#5f6b78}
+.best{background:#eef5fb;border-left:4px solid #0072b2;padding:10px 14px;margin:16px 0}
+.best b{font-size:20px}
+code{font:13px/1.5 ui-monospace,Menlo,Consolas,"Liberation Mono",monospace;overflow-wrap:anywhere}
+.w{overflow-x:auto}table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
+th{text-align:left;border-bottom:2px solid #c9d1da;padding:4px 12px 4px 0;white-space:nowrap}
+td{border-bottom:1px solid #e3e7eb;padding:3px 12px 3px 0;vertical-align:top}.n{text-align:right}
+tr.first td{background:#eef5fb;font-weight:600}tr.bad td{color:#7a838d}td.e{min-width:220px;overflow-wrap:anywhere}
+img{max-width:100%;height:auto;display:block}
+"""
+
+HEADINGS = {
+    "parallel_coordinates": "Parallel coordinates",
+    "slices": "Objective against each parameter",
+    "importance": "Importance of parameters",
+    "learning_curves": "Learning curves of all runs",
+    "cost": "Cost against score",
+}
+"""By the name of a picture's file, in their order."""
+
+
+def page(sweep: Sweep, pictures: Mapping[str, bytes], missing: Mapping[str, str]) -> str:
+    """Return the page.
+
+    Args:
+        sweep: its rows.
+        pictures: PNG files by name, of those in ``HEADINGS``.
+        missing: why there is no picture of a name.
+    """
+    better = "larger" if sweep.mode == "max" else "smaller"
+    parts = [
+        f"<h1>{escape(sweep.name)}</h1>",
+        f'<p class="m">{len(sweep.rows)} run{"" if len(sweep.rows) == 1 else "s"}, {len(sweep.finished)} finished; '
+        f"judged by <b>{escape(sweep.metric)}</b>, {better} is better</p>",
+    ]
+    if sweep.constant:
+        parts.append(f'<p class="m">The same in all: <code>{escape(", ".join(sweep.constant))}</code></p>')
+    parts += [*_best(sweep), "<h2>Runs</h2>", _table(sweep)]
+    for name, heading in HEADINGS.items():
+        parts.append(f"<h2>{heading}</h2>")
+        if name in pictures:
+            data = base64.b64encode(pictures[name]).decode()
+            parts.append(f'<img alt="{heading}" src="data:image/png;base64,{data}">')
+        else:
+            parts.append(f'<p class="m">{escape(missing.get(name, "nothing to show"))}</p>')
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(sweep.name)}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>\n{_STYLE}</style>\n</head>\n<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
+    )
+
+
+def _best(sweep: Sweep) -> list[str]:
+    if sweep.best is None:
+        return ['<div class="best">No run has finished with this metric.</div>']
+    return [
+        f'<div class="best"><b>{escape(number(sweep.score(sweep.best)))}</b> {escape(sweep.best.label)}'
+        f"<br><code>{escape(sweep.best.command)}</code></div>"
+    ]
+
+
+def _table(sweep: Sweep) -> str:
+    table = table_of(sweep)
+    ended = len(table.columns) - 2
+    head = "".join(
+        f"<th{_right(numeric)}>{escape(name)}</th>" for name, numeric in zip(table.columns, table.numeric, strict=True)
+    )
+    lines = []
+    for row, line in zip(sweep.rows, table.lines, strict=True):
+        look = "first" if row is sweep.best else "" if line[0] else "bad"
+        cells = "".join(
+            f"<td{' class=e' if place == ended and not line[0] else _right(numeric)}>{escape(cell)}</td>"
+            for place, (cell, numeric) in enumerate(zip(_with_error(line, row), table.numeric, strict=True))
+        )
+        lines.append(f"<tr{f' class={look}' if look else ''}>{cells}</tr>")
+    return f'<div class="w"><table>\n<tr>{head}</tr>\n' + "\n".join(lines) + "\n</table></div>"
+
+
+def _with_error(line: tuple[str, ...], row: Row) -> list[str]:
+    return [*line[:-2], f"{line[-2]}: {row.error}" if row.error else line[-2], line[-1]]
+
+
+def _right(numeric: bool) -> str:
+    return " class=n" if numeric else ""

@@ -1,0 +1,73 @@
+"""The report of a sweep: a page, its pictures, and a table for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from expkit.errors import RunError
+from expkit.plots import style
+from expkit.plots.children import children_curves
+from expkit.plots.cost import cost_against_score
+from expkit.plots.importances import importances
+from expkit.plots.parallel import parallel_coordinates
+from expkit.plots.saving import whole
+from expkit.plots.slices import slices
+from expkit.report.importance import FEWEST, importance_of
+from expkit.report.page import page
+from expkit.report.rows import Mode, Sweep, read_sweep
+from expkit.report.table import as_csv
+
+__all__ = ["REPORT", "draw_report", "write_report"]
+
+REPORT = "report"
+"""Folder of the report in that of the sweep."""
+
+_MISSING = {
+    "parallel_coordinates": "Needs two runs that differ.",
+    "slices": "Needs a finished run, and a parameter that differs.",
+    "importance": f"Needs {FEWEST} finished runs whose scores differ, and a parameter that does.",
+    "learning_curves": "No metric was logged more than once.",
+    "cost": "No finished run has logged how fast its steps were.",
+}
+
+
+def write_report(folder: Path, metric: str | None = None, mode: Mode | None = None) -> list[Path]:
+    """Write the report of a sweep into its folder, from what its runs' folders hold; MLflow is not asked.
+
+    Args:
+        folder: of the sweep.
+        metric: what runs are judged by; what the sweep was, or ``train.best_metric``, when not given.
+        mode: whether the best is the largest or the smallest.
+
+    Returns:
+        The files: the page first.
+
+    Raises:
+        RunError: there are no runs, no run has the metric, or the report cannot be written.
+    """
+    return draw_report(read_sweep(folder, metric, mode), folder / REPORT)
+
+
+def draw_report(sweep: Sweep, into: Path) -> list[Path]:
+    """Write the report of rows that are read already."""
+    figures = {
+        "parallel_coordinates": parallel_coordinates(sweep, sweep.name),
+        "slices": slices(sweep, sweep.name),
+        "importance": importances(sweep, importance_of(sweep), sweep.name),
+        "learning_curves": children_curves(sweep, sweep.name),
+        "cost": cost_against_score(sweep, sweep.name),
+    }
+    try:
+        pictures = {
+            name: style.save(figure, into / f"{name}.png") for name, figure in figures.items() if figure is not None
+        }
+        for name in figures.keys() - pictures.keys():
+            (into / f"{name}.png").unlink(missing_ok=True)  # of a report before
+        content = {name: file.read_bytes() for name, file in pictures.items()}
+        texts = {"report.html": page(sweep, content, _MISSING), "table.csv": as_csv(sweep)}
+        for name, text in texts.items():
+            with whole(into / name) as partial:
+                partial.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RunError.at(str(into), f"cannot be written ({error.strerror})") from None
+    return [*(into / name for name in texts), *pictures.values()]

@@ -1,0 +1,35 @@
+"""A run that is killed 200 times, a hundred of them while it saves, ends as the unbroken one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from command_line import ENVIRONMENT
+from experiments import assert_same, checkpoint_values
+from expkit.rundir import RunFolder
+
+SEED, KILLS = 20, 200
+
+
+def metrics(run: str) -> list[dict[str, float]]:
+    """Return a run's metrics; how fast it was is no promise."""
+    lines = RunFolder(Path(run)).metrics()
+    return [{key: value for key, value in line.items() if key != "train/steps_per_second"} for line in lines]
+
+
+def test_a_run_killed_at_200_moments_ends_as_the_unbroken_one_bit_for_bit(tmp_path: Path) -> None:
+    program = str(Path(__file__).with_name("forked_runs.py"))
+    command = [sys.executable, program, str(tmp_path), str(SEED), str(KILLS)]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    print(told)  # with the seed, to kill at the same moments again
+    assert told["inside a save"] >= KILLS / 10
+    assert told["reached"] >= KILLS, "the run went on between the kills"
+    last = f"checkpoints/step-{told['steps']:08d}/model"
+    assert_same(checkpoint_values(f"{told['run']}/{last}"), checkpoint_values(f"{told['unbroken']}/{last}"))
+    assert metrics(told["run"]) == metrics(told["unbroken"])
+    assert (tmp_path / "output.err").read_text() == "", "no checkpoint was ever damaged"
