@@ -21,7 +21,7 @@ from expkit.cli.recording import recorder_of_process
 from expkit.config.explain import explain
 from expkit.config.load import compose_plain, plain, said
 from expkit.config.schema import Config
-from expkit.errors import ConfigError, Problem, RunError, listed
+from expkit.errors import ConfigError, ExpkitError, Problem, RunError, listed
 from expkit.registry import KindsOf, Section, kinds
 from expkit.sweeps.folder import DONE, Child, SweepFolder, find_sweep
 from expkit.sweeps.kinds import Grid, Sweeper
@@ -130,6 +130,8 @@ def _run(asked: _Asked, folder: SweepFolder, recorder: Recorder | None, console:
     finally:
         watch.close()
         folder.update(status=status)
+        if status != "KILLED" and any(job.config.tracking.plots for job in asked.jobs):
+            _report(folder, parent)
         if parent is not None:
             parent.finish(status)
         if status == "KILLED":
@@ -217,6 +219,19 @@ def _parent(asked: _Asked, folder: SweepFolder, recorder: Recorder | None) -> Sw
     parent = SweepRun(recorder, asked.config, asked.name)
     folder.update(mlflow_run_id=parent.run_id)
     return parent
+
+
+def _report(folder: SweepFolder, parent: SweepRun | None) -> None:
+    """Write the sweep's report; what goes wrong there is no failure of the sweep."""
+    from expkit.report.write import write_report
+
+    try:
+        written = write_report(folder.path)
+    except ExpkitError as error:
+        print(f"no report: {error}", file=sys.stderr)
+        return
+    if parent is not None:
+        parent.artifacts(written, "report")
 
 
 def _died(recorder: Recorder | None, parent: SweepRun | None, child: Child, why: str) -> None:

@@ -11,7 +11,7 @@ from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.plugins import Plugins
-from hydra.core.utils import configure_log, setup_globals
+from hydra.core.utils import JobStatus, configure_log, setup_globals
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, open_dict
 
@@ -67,7 +67,7 @@ class Launching:
         """Run children in their folders; this returns when all have ended.
 
         Raises:
-            Exception: what the launcher raises when a process dies or a queue refuses.
+            Exception: what the launcher raises when a process dies or a queue refuses, or why a run could not begin.
         """
         with open_dict(self._settings):
             self._settings.hydra.sweep.dir = str(sweep.path)
@@ -82,7 +82,9 @@ class Launching:
             config=self._settings,
         )
         jobs = [[*child.job.words, f"hydra.sweep.subdir={quoted(child.folder.path.name)}"] for child in children]
-        launcher.launch(jobs, initial_job_idx=children[0].number)
+        for ended in launcher.launch(jobs, initial_job_idx=children[0].number):
+            if ended.status == JobStatus.FAILED:
+                raise ended._return_value
 
     @property
     def _target(self) -> str:
