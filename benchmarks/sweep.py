@@ -2,10 +2,10 @@
 
 Usage: python benchmarks/sweep.py [--steps 200] [--runs 9] [WORDS of the command line]
 
-Prints, for every run (learning rate x units, digits), the seconds from the end of the run before it to its own end, those
-of them that were steps, and the memory of the process at its end; then the median of what is not steps, without the
-first run, which also imports TensorFlow (goal at most 1.5 s), and how memory grows from the tenth run on (from the third
-of fewer than twenty), by a straight line through all: little, because sessions and graphs are released.
+Prints, for every run (learning rate x units, digits), the seconds from the end of the run before it to its own end,
+those of them that were steps, and the memory of the process at its end; then the median of what is not steps, without
+the first run, which also imports TensorFlow (goal at most 1.5 s), and how memory grows from the tenth run on (from the
+third of fewer than twenty), by a straight line through all: little, because sessions and graphs are released.
 """
 
 from __future__ import annotations

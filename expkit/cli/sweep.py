@@ -121,7 +121,8 @@ def _run(asked: _Asked, folder: SweepFolder, recorder: Recorder | None, console:
     )
     status: Status = "KILLED"
     try:
-        asked.sweeper.sweep(sweep, asked.overrides, asked.jobs)
+        with asked.launching.calling_back():
+            asked.sweeper.sweep(sweep, asked.overrides, asked.jobs)
         bad = watch.counts.get("FAILED", 0) + watch.counts.get("KILLED", 0)
         status = "FAILED" if bad else "FINISHED"
     except Exception:

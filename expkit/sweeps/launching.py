@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class Launching:
             self._loader = ConfigLoaderImpl(create_config_search_path(str(primary_conf())))
             given = [*search_path(folders), *words]
             self._settings: DictConfig = self._loader.load_configuration("config", given, RunMode.MULTIRUN)
+        self._callbacks = Callbacks(self._settings)
         self.folder = Path(self._settings.hydra.sweep.dir).resolve()
         """Where Hydra's settings put the sweep."""
         _check_installed(str(self.settings.runtime.choices["hydra/launcher"]))
@@ -63,6 +65,13 @@ class Launching:
         """Whether nothing runs any more when the launcher has failed."""
         return self.in_this_process or "joblib" in self._target
 
+    @contextmanager
+    def calling_back(self) -> Iterator[None]:
+        """Call the user's own callbacks of Hydra before and after the sweep."""
+        self._callbacks.on_multirun_start(config=self._settings, config_name="config")
+        yield
+        self._callbacks.on_multirun_end(config=self._settings, config_name="config")
+
     def launch(self, children: Sequence[Child], sweep: SweepFolder, task: TaskFunction) -> None:
         """Run children in their folders; this returns when all have ended.
 
@@ -77,7 +86,7 @@ class Launching:
         # Not within builtin_conf_behind: a launcher hands on Hydra's registries, which other processes have to know.
         configure_log(self._settings.hydra.hydra_logging, self._settings.hydra.verbose)
         launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=HydraContext(config_loader=self._loader, callbacks=Callbacks(self._settings)),
+            hydra_context=HydraContext(config_loader=self._loader, callbacks=self._callbacks),
             task_function=task,
             config=self._settings,
         )
