@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -44,5 +45,6 @@ def run_child(config: DictConfig) -> None:
             quiet=True,
         )
     )
+    gc.collect()  # graphs are full of cycles, and the next run makes its own
     if outcome.error is not None and RunFolder(folder).state().get("status") != "FAILED":
         raise RunError.at(sweep["runs"][folder.name]["label"], outcome.error)

@@ -41,6 +41,7 @@ class Launcher:
     def __init__(self, act: Callable[[Child, int], None], waits_for_all: bool = True) -> None:
         self.act = act
         self.waits_for_all = waits_for_all
+        self.in_this_process = False
         self.launched: list[list[str]] = []
 
     def launch(self, children: Sequence[Child], sweep: SweepFolder, task: Any) -> None:
@@ -98,6 +99,13 @@ def test_runs_are_told_as_they_end_and_the_best_is_known(
     assert (best[0].label, best[1]) == ("seed=2", 0.25)
     assert tally(made.watch.counts, 3) == "2 of 3 runs finished, 1 failed"
     assert made.watch.seconds_left == 0
+
+
+def test_in_this_process_runs_are_launched_one_at_a_time(make: Callable[..., Made]) -> None:
+    launcher = Launcher(lambda child, _: leave(child, "FINISHED"))
+    launcher.in_this_process = True
+    make(launcher).run(0, 1)
+    assert launcher.launched == [["seed=0"], ["seed=1"]]
 
 
 def test_what_is_finished_or_pruned_is_not_launched_again(make: Callable[..., Made]) -> None:
