@@ -37,13 +37,13 @@ class Tracker(Protocol):
     """Where a run is recorded."""
 
     def begin(self) -> None:
-        """Wait until records can be taken; raise where they cannot."""
+        """Wait until records are taken, or the store is known not to answer; raise where it is a wrong one."""
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Record metrics of a step."""
 
-    def artifacts(self, paths: Sequence[Path]) -> None:
-        """Keep copies of files."""
+    def artifacts(self, paths: Sequence[Path], folder: str | None = None) -> None:
+        """Keep copies of files, in a folder of the artifacts when one is given."""
 
     def dataset(self, dataset: Dataset) -> None:
         """Record which data was used."""

@@ -16,6 +16,7 @@ import yaml
 from expkit.config.load import kept_plugins, plain, plain_yaml, read
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, ExpkitError, Problem, RunError, listed
+from expkit.masking import masked
 from expkit.plugins import keep_plugins
 
 __all__ = ["RunFolder", "config_digest", "find_run", "flat", "locked", "resumable"]
@@ -42,9 +43,9 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             if folder.config_file.is_file():
                 _check_same(folder, config)
-            _write(folder.config_file, plain_yaml(config))
+            _write(folder.config_file, masked(plain_yaml(config)))
             keep_plugins(config.plugins, folder.plugins)
-            _write(path / "overrides.yaml", yaml.safe_dump(list(overrides), width=1000))
+            _write(path / "overrides.yaml", masked(yaml.safe_dump(list(overrides), width=1000)))
             folder.update(digest=config_digest(config), name=config.run.name)
         except OSError as error:
             raise _unwritable(path, error) from None
@@ -179,6 +180,27 @@ def find_run(run: str) -> RunFolder:
     raise RunError.at(str(run), f"{what}; runs: {listed(_runs_near(path), 5)}")
 
 
+def run_of_id(run_id: str, runs: str, at: str) -> RunFolder:
+    """Return the run that MLflow knows by an id: the folder among the runs, also of sweeps, that says it.
+
+    Args:
+        run_id: the id.
+        runs: folder that holds all runs.
+        at: what named the id, for the error.
+
+    Raises:
+        RunError: there is none.
+    """
+    for pattern in ("*/*/run.json", "multirun/*/*/*/run.json"):
+        for file in Path(runs).glob(pattern):
+            folder = RunFolder(file.parent)
+            if folder.state().get("mlflow_run_id") == run_id:
+                return folder
+    raise RunError.at(
+        at, f"no run in {runs} has the id {run_id} in MLflow; the tag run_folder of the run tells its folder: give that"
+    )
+
+
 def resumable(config: Config) -> RunFolder | None:
     """Return the run that ``run.resume`` means, or ``None`` to begin a new one.
 
@@ -210,7 +232,7 @@ def _unwritable(path: Path, error: OSError) -> ExpkitError:
 
 def _check_same(folder: RunFolder, config: Config) -> None:
     before = flat(plain(folder.config()))
-    now = flat(plain(config))
+    now = {key: masked(value) if isinstance(value, str) else value for key, value in flat(plain(config)).items()}
     problems = [
         Problem(
             key, f"is {now.get(key)!r}, but the run to resume has {before.get(key)!r}; leave it, or start a new run"

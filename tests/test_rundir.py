@@ -14,7 +14,7 @@ from command_line import ENVIRONMENT
 from experiments import CNN, config_of
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, RunError
-from expkit.rundir import RunFolder, config_digest, find_run, flat, locked, resumable
+from expkit.rundir import RunFolder, config_digest, find_run, flat, locked, resumable, run_of_id
 
 
 @pytest.fixture
@@ -37,7 +37,9 @@ def test_a_new_folder_holds_the_configuration_as_it_was_composed(tmp_path: Path,
 
 def test_a_configuration_with_text_that_looks_like_something_else_comes_back(tmp_path: Path) -> None:
     network = {**CNN, "rules": {"r": {"variables": r"conv/(kernel|bias)", "regularizer": {"l2": 1e-10}}}}
-    restore = {"from": "null", "rename": [{"pattern": r"a/(\d+)", "to": r"b/\1"}, {"name": "1e-5", "to": "on"}]}
+    turned = {"name": "1e-5", "to": "on", "transform": [{"transpose": [1, 0]}, {"slice": [None, [0, None]]}]}
+    more = {"1e-5": {"from": "off", "weights": "ema_if_present", "exclude": ["null"]}}
+    restore = {"from": "null", "rename": [{"pattern": r"a/(\d+)", "to": r"b/\1"}, turned], "sources": more}
     config = config_of(tmp_path, network=network, restore=restore)
     assert RunFolder.create(tmp_path / "run", config, []).config() == config
 
@@ -250,3 +252,16 @@ def test_a_run_that_a_process_is_at_work_on_is_refused_to_others_until_it_is_kil
         holder.kill()
     with locked(run):
         pass
+
+
+def test_a_run_is_found_by_its_id_in_mlflow_also_in_a_sweep(config: Config, tmp_path: Path) -> None:
+    places = {"one": tmp_path / "2026-01-01/00-00-00_small", "two": tmp_path / "multirun/2026-01-01/00_small/3_small"}
+    for run_id, place in places.items():
+        RunFolder.create(place, config, []).update(mlflow_run_id=run_id)
+    assert {run_id: run_of_id(run_id, str(tmp_path), "restore.from").path for run_id in places} == places
+    with pytest.raises(RunError) as caught:
+        run_of_id("three", str(tmp_path), "restore.from")
+    assert str(caught.value) == (
+        f"restore.from: no run in {tmp_path} has the id three in MLflow; the tag run_folder of the run tells its "
+        "folder: give that"
+    )

@@ -10,7 +10,7 @@ from typing import Literal
 
 from expkit.errors import CheckpointError
 
-__all__ = ["ALLOWED", "Format", "Found", "find"]
+__all__ = ["ALLOWED", "Format", "Found", "checkpoints_right_in", "find"]
 
 Format = Literal["v2", "v1", "npz", "safetensors"]
 
@@ -62,11 +62,23 @@ def _in_folder(folder: Path, at: str) -> Found | None:
         if found is None:
             raise CheckpointError.at(at, f"{pointer} names {match[1]}, whose .index file is missing")
         return found
-    files = sorted(folder.glob("*.index"))
-    if len(files) > 1:
-        names = ", ".join(file.stem for file in files)
+    inside = checkpoints_right_in(folder)
+    if len(inside) > 1:
+        names = ", ".join(found.path.name for found in inside)
         raise CheckpointError.at(at, f"several checkpoints in {folder}; give one as a prefix: {names}")
-    return Found(files[0].with_suffix(""), "v2") if files else None
+    return inside[0] if inside else None
+
+
+def checkpoints_right_in(folder: Path) -> list[Found]:
+    """Return the checkpoints, of either format, whose files lie in a folder itself, by name."""
+    files = sorted(file for file in folder.glob("*") if file.is_file())
+    found = {Found(file.with_suffix(""), "v2"): None for file in files if file.suffix == ".index"}
+    for file in files:
+        if file.suffix != ".index" and _ends_as_table(file):
+            match = _SHARD.match(file.name)
+            name = f"{match[1]}-?????-of-{match[2]}" if match else file.name
+            found[Found(file.with_name(name), "v1")] = None
+    return sorted(found, key=lambda item: item.path.name)
 
 
 def _checkpoint(path: Path) -> Found | None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from expkit.checkpoints.find import find
+from expkit.checkpoints.find import checkpoints_right_in, find
 from expkit.errors import CheckpointError, ExpkitError
 
 __all__ = ["Listed", "checkpoints_in"]
+
+_STEP = re.compile(r"-(\d+)(-\?{5}-of-\d+)?\Z")
 
 
 @dataclass(frozen=True)
@@ -37,27 +40,27 @@ def checkpoints_in(folder: str, at: str) -> list[Listed]:
         CheckpointError: there are none.
     """
     path = Path(folder).expanduser()
-    prefixes = {prefix: None for place in (path, path / "checkpoints") for prefix in _prefixes(place)}
+    steps = [*path.glob("step-*"), *path.glob("checkpoints/step-*")]
+    places = [path, path / "checkpoints", *(place for place in steps if place.is_dir())]
+    prefixes = list(dict.fromkeys(found.path for place in places for found in checkpoints_right_in(place)))
     if not prefixes:
-        found = find(folder, at).path  # A single file; otherwise the error says what is allowed.
-        return [_listed(found, found)]
+        prefixes = [find(folder, at).path]  # A single file; otherwise the error says what is allowed.
     try:
-        latest = find(folder, at).path if len(prefixes) > 1 else next(iter(prefixes))
+        latest = find(folder, at).path if len(prefixes) > 1 else prefixes[0]
     except ExpkitError:
         latest = None
     listed = [_listed(prefix, latest) for prefix in prefixes]
     return sorted(listed, key=lambda item: (-1 if item.step is None else item.step, str(item.path)))
 
 
-def _prefixes(folder: Path) -> Iterator[Path]:
-    for file in sorted([*folder.glob("*.index"), *folder.glob("[!.]*/model.index")]):
-        yield file.with_suffix("")
-
-
 def _listed(prefix: Path, latest: Path | None) -> Listed:
-    files = [file for file in prefix.parent.glob("*") if file == prefix or file.name.startswith(f"{prefix.name}.")]
+    files = [
+        file
+        for file in prefix.parent.glob("*")
+        if file.name.startswith(f"{prefix.name}.") or fnmatchcase(file.name, prefix.name)
+    ]
     step, metrics = _record(prefix.parent / "checkpoint.json")
-    if step is None and (match := re.search(r"(?:-|step_)(\d+)\Z", prefix.name)):
+    if step is None and (match := _STEP.search(prefix.name)):
         step = int(match[1])
     return Listed(prefix, step, sum(file.stat().st_size for file in files), metrics, prefix == latest)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from expkit.checkpoints.suggest import Made, Suggestion, keep_initial_patterns, suggest
+from expkit.checkpoints.pasting import section
+from expkit.checkpoints.suggest import Made, Suggestion, suggest
 from expkit.config.explain import explain
 from expkit.errors import ConfigError, Problem
 from expkit.network.spec import NetworkSpec
@@ -48,8 +49,8 @@ class Change:
     changed: Mapping[str, tuple[Made, Made]]
     """Shape and dtype as locked and as they are."""
     suggestion: Suggestion
-    keep_initial: tuple[str, ...]
-    """Regular expressions over the variables that old checkpoints have no value for."""
+    locked: tuple[str, ...]
+    """All names that were locked."""
 
     @property
     def orphans(self) -> bool:
@@ -92,34 +93,15 @@ def read_lock(path: Path) -> dict[str, Made]:
 
 def compare(lock: Mapping[str, Made], now: Mapping[str, Made]) -> Change:
     """Return what an edit changed, and what brings the values of old checkpoints to where they belong."""
-    suggestion = suggest(lock, now)
-    kept = {name for name in lock if lock[name] == now.get(name) and name not in suggestion.names}
-    open_to = {name for fitting in suggestion.unclear.values() for name in fitting}
-    empty = [name for name in now if name not in kept and name not in suggestion.names.values() and name not in open_to]
     return Change(
         {name: made for name, made in lock.items() if name not in now},
         {name: made for name, made in now.items() if name not in lock},
         {name: (made, now[name]) for name, made in lock.items() if name in now and now[name] != made},
-        suggestion,
-        tuple(keep_initial_patterns(empty, now)),
+        suggest(lock, now, in_order=True),
+        tuple(lock),
     )
 
 
 def mend(change: Change) -> str:
     """Return the ``restore`` section, as YAML, that restores old checkpoints; an empty string where none is needed."""
-    lines = []
-    if change.suggestion.rules or change.suggestion.unclear:
-        lines.append("  rename:")
-    for rule in change.suggestion.rules:
-        what, word = ("name", rule.name) if rule.name is not None else ("pattern", rule.pattern)
-        lines.append(f"    - {{{what}: {_quoted(str(word))}, to: {_quoted(str(rule.to))}}}")
-    for name, fitting in change.suggestion.unclear.items():
-        lines.append(f"    # {name} fits several equally well, say which: {', '.join(fitting)}")
-        lines.append(f"    # - {{name: {_quoted(name)}, to: {_quoted(fitting[0])}}}")
-    if change.keep_initial:
-        lines.append(f"  keep_initial: [{', '.join(map(_quoted, change.keep_initial))}]")
-    return "\n".join(["restore:", *lines]) if lines else ""
-
-
-def _quoted(text: str) -> str:
-    return text if all(letter.isalnum() or letter in "_/" for letter in text) else f"'{text}'"
+    return section(change.suggestion, change.locked)

@@ -16,12 +16,16 @@ from expkit.checkpoints.receipt import receipt_text
 from expkit.checkpoints.rename import restore_plan
 from expkit.checkpoints.transforms import applied
 from expkit.checkpoints.wanted import wanted_by
-from expkit.config.restore import RestoreConfig, SourceConfig
+from expkit.config.restore import SourceConfig
 from expkit.config.schema import Config
 from expkit.errors import CheckpointError, Problem
 from expkit.network.spec import NetworkSpec
+from expkit.rundir import run_of_id
 
 __all__ = ["Opened", "Restored", "open_sources", "read_values", "restore_from"]
+
+_BY_ID = "runs:/"
+"""How MLflow writes that a run's id follows."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +50,26 @@ class Restored:
         return receipt_text(self.plan, self.values)
 
 
-def open_sources(asked: RestoreConfig) -> Opened:
+def open_sources(config: Config) -> Opened:
     """Open the files that ``restore`` names.
 
     Raises:
         CheckpointError: ``restore`` names none, or one is missing or damaged.
+        RunError: it names a run by its id, and there is none.
     """
+    asked = config.restore
     if asked.from_ is None:
         raise CheckpointError.at("restore.from", "nothing to restore; give a checkpoint with restore.from=PATH")
     named: dict[str, SourceConfig] = {"restore": asked}
     named |= {f"restore.sources.{name}": source for name, source in asked.sources.items()}
-    sources = {at: open_source(str(source.from_), f"{at}.from") for at, source in named.items()}
+    sources = {at: _opened(str(source.from_), config.run.folder, f"{at}.from") for at, source in named.items()}
     return Opened(sources, tuple(_offer(at, sources[at], source) for at, source in named.items()))
+
+
+def _opened(source: str, runs: str, at: str) -> Source:
+    if source.startswith(_BY_ID):
+        return open_source(run_of_id(source.removeprefix(_BY_ID), runs, at).path, at)
+    return open_source(source, at)
 
 
 def restore_from(config: Config, spec: NetworkSpec) -> Restored:
@@ -66,7 +78,7 @@ def restore_from(config: Config, spec: NetworkSpec) -> Restored:
     Raises:
         CheckpointError: a file is missing, damaged or does not fit.
     """
-    opened = open_sources(config.restore)
+    opened = open_sources(config)
     plan = restore_plan(wanted_by(config, spec), opened.offers, config.restore.keep_initial)
     plan.check()
     values = _carried_out(plan, opened.sources)

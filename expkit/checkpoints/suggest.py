@@ -1,130 +1,280 @@
-"""Rename rules that bring a checkpoint's names to a network's, guessed from shapes and names."""
+"""Which name in a checkpoint is which variable of a network, found from names and shapes."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from difflib import SequenceMatcher
+from typing import Literal, TypeVar
 
-from expkit.config.schema import RenameRule
+from expkit.checkpoints.aligning import Fit, Sides
+from expkit.checkpoints.parts import Layer, Made, layers_of, role_of
+from expkit.network.kin import kin
+from expkit.network.names import shadow_name
 
-__all__ = ["Made", "Suggestion", "keep_initial_patterns", "suggest"]
+__all__ = ["Made", "Proposal", "Suggestion", "suggest"]
+
+_MARGIN = 0.15
+"""By how much a pair must fit better than every other pair that either could make."""
+_MOST_OTHERS = 4
+
+_MAY_BE = ({"bias", "beta"}, {"kernel", "embedding"}, {"kernel", "gamma"})
+"""Roles of which one may be called the other."""
+
+Pair = tuple[Layer, Layer]
+Item = TypeVar("Item", Layer, str)
 
 
 @dataclass(frozen=True)
-class Made:
-    """What a variable is made as."""
+class Proposal:
+    """A variable, and the name in the checkpoint that is to give its value."""
 
-    shape: tuple[int, ...]
-    dtype: str
-
-    def __str__(self) -> str:
-        return f"{list(self.shape)} {self.dtype}"
+    variable: str
+    source: str
+    sure: Literal["high", "ambiguous"]
+    """``high``: names and shapes leave no other way; ``ambiguous``: the best guess."""
+    others: tuple[str, ...] = ()
+    """Other names that may be meant, best first."""
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Which name became which."""
+    """What is proposed for a network's variables, in their order."""
 
-    names: Mapping[str, str]
-    """New names by old ones, where one new name fits better than all others."""
-    unclear: Mapping[str, tuple[str, ...]]
-    """New names by an old one that several fit equally well."""
-    rules: tuple[RenameRule, ...]
-    """Rules for ``restore.rename`` that do what ``names`` says."""
+    proposals: tuple[Proposal, ...]
+    missing: tuple[str, ...]
+    """Variables that nothing in the checkpoint fits."""
+    spare: tuple[str, ...]
+    """Names in the checkpoint that no variable was proposed for, besides counters, slots and averages."""
+
+    @property
+    def certain(self) -> bool:
+        """Whether every variable has a value, and none of it is a guess."""
+        return not self.missing and all(proposal.sure == "high" for proposal in self.proposals)
 
 
-def suggest(old: Mapping[str, Made], new: Mapping[str, Made]) -> Suggestion:
-    """Return which of the old names that are no more became which of the new ones that were not before.
+def suggest(old: Mapping[str, Made], new: Mapping[str, Made], *, in_order: bool = False) -> Suggestion:
+    """Return which of the old names is which of the new ones.
 
-    Only variables of one shape and dtype are matched. Of several, the one wins whose name ends in the same parts, then
-    the one that begins with the same, then the one with the same numbers in it; it must win from both sides.
+    Only variables of one shape and dtype are paired, and the variables of a layer together. Certain are, in turn, the
+    names that stayed (unless the shapes beside them, or the numbers of their like, say that they did not), then what
+    fits better than all else by words, numbers and scopes, each pair teaching how words and scopes were renamed. What
+    is left is assigned as well as may be, and called ambiguous. Names are believed: two layers of the same shapes that
+    exchanged their names cannot be told from two that did not.
 
     Args:
-        old: variables in the checkpoint, or of the network as it was.
-        new: variables of the network.
+        old: variables in the checkpoint, or of the network as it was; with counters, slots and averages or without.
+        new: variables of the network, in order.
+        in_order: whether the old ones stand in the order in which they were made; a checkpoint's do not.
     """
-    gone = {name: made for name, made in old.items() if new.get(name) != made}
-    come = {name: made for name, made in new.items() if old.get(name) != made}
-    names: dict[str, str] = {}
-    while found := dict(_matches(gone, come)):
-        names |= found
-        gone = {name: made for name, made in gone.items() if name not in found}
-        come = {name: made for name, made in come.items() if name not in found.values()}
-    unclear = {name: fitting for name, made in gone.items() if (fitting := _best(name, made, come))}
-    return Suggestion({name: names[name] for name in old if name in names}, unclear, tuple(_rules(names, list(old))))
+    weights = _weights(old)
+    olds, news = layers_of(weights), layers_of(new)
+    sides = Sides(olds, news)
+    certain = _certain(olds, news, sides, in_order)
+    found = {proposal.variable: proposal for pair in certain for proposal in _high(pair)}
+    left_olds = _without(olds, (one for one, _ in certain))
+    left_news = _without(news, (other for _, other in certain))
+    for one, other, others in _assigned(left_olds, left_news, sides):
+        for role in one.names:
+            if role in other.names:
+                names = tuple(its.names[role] for its in others if role in its.names)
+                found[other.names[role]] = Proposal(other.names[role], one.names[role], "ambiguous", names)
+    used = {proposal.source for proposal in found.values()}
+    for proposal in _guessed(
+        {name: made for name, made in weights.items() if name not in used},
+        {name: made for name, made in new.items() if name not in found},
+    ):
+        found[proposal.variable] = proposal
+        used.add(proposal.source)
+    return Suggestion(
+        tuple(found[name] for name in new if name in found),
+        tuple(name for name in new if name not in found),
+        tuple(name for name in weights if name not in used),
+    )
 
 
-def keep_initial_patterns(wanted: Collection[str], all_names: Collection[str]) -> list[str]:
-    """Return regular expressions for ``restore.keep_initial`` that match the wanted names and no other."""
-    patterns: dict[str, None] = {}
-    for name in wanted:
-        parts = name.split("/")
-        scopes = ("/".join(parts[:end]) for end in range(1, len(parts)))
-        whole = (s for s in scopes if all(other in wanted for other in all_names if other.startswith(f"{s}/")))
-        scope = next(whole, None)
-        patterns[re.escape(name) if scope is None else f"{re.escape(scope)}/.*"] = None
-    return list(patterns)
+def _weights(old: Mapping[str, Made]) -> dict[str, Made]:
+    """Return the old variables that are weights; an average without its variable stands for it."""
+    kinds = kin(old)
+    return {name.removesuffix(shadow_name("")): made for name, made in old.items() if kinds[name].kind == "variable"}
 
 
-def _matches(gone: Mapping[str, Made], come: Mapping[str, Made]) -> Iterator[tuple[str, str]]:
-    """Yield the pairs of names of which each is the other's only best."""
-    for name, made in gone.items():
-        best = _best(name, made, come)
-        if len(best) == 1 and _best(best[0], made, gone) == (name,):
-            yield name, best[0]
+def _high(pair: Pair) -> Iterable[Proposal]:
+    one, other = pair
+    return (Proposal(other.names[role], name, "high") for role, name in one.names.items() if role in other.names)
 
 
-def _best(name: str, made: Made, among: Mapping[str, Made]) -> tuple[str, ...]:
-    """Return the names that fit a name best: one, or several equally well."""
-    scores = {other: _likeness(name, other) for other, its in among.items() if its == made}
-    return tuple(other for other, score in scores.items() if score == max(scores.values()))
+def _without(layers: Iterable[Layer], used: Iterable[Layer]) -> list[Layer]:
+    gone = {id(layer) for layer in used}
+    return [layer for layer in layers if id(layer) not in gone]
 
 
-def _likeness(one: str, other: str) -> tuple[int, int, bool]:
-    a, b = one.split("/"), other.split("/")
-    ends = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(reversed(a), reversed(b), strict=False)))
-    begins = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
-    return ends, begins, re.findall(r"\d+", one) == re.findall(r"\d+", other)
+def _certain(olds: list[Layer], news: list[Layer], sides: Sides, in_order: bool) -> list[Pair]:
+    """Return the pairs of layers that nothing speaks against."""
+    here = {layer.path: layer for layer in news}
+    owners = _Owners(olds, news)
+    certain = [
+        (layer, here[layer.path])
+        for layer in olds
+        if layer.path in here and sides.overlap(layer, here[layer.path]) and sides.settled(layer, here[layer.path])
+    ]
+    more = certain
+    while True:
+        sides.learn(more)
+        owners.join(more)
+        left_olds = _without(olds, (one for one, _ in certain))
+        left_news = _without(news, (other for _, other in certain))
+        more = _clear(left_olds, left_news, sides, owners)
+        if not more and in_order:
+            more = _between(olds, news, certain, sides)
+        if not more:
+            return certain
+        certain = [*certain, *more]
 
 
-def _rules(names: Mapping[str, str], old: Collection[str]) -> Iterator[RenameRule]:
-    """Yield rules: patterns where one says what became of many names and of no other, then one for each name left."""
-    left = dict(names)
-    for make in (_numbered_scopes, _scopes, _endings):
-        for pattern, to in dict.fromkeys(rule for name, its in names.items() for rule in make(name, its)):
-            matched = {name: match.expand(to) for name in old if (match := re.fullmatch(pattern, name))}
-            if len(matched) > 1 and all(left.get(name) == target for name, target in matched.items()):
-                yield RenameRule(pattern=pattern, to=to)
-                left = {name: target for name, target in left.items() if name not in matched}
-    yield from (RenameRule(name=name, to=to) for name, to in left.items())
+class _Owners:
+    """The layers in whose scope others stand (a convolution, and the norm in its scope): they go first."""
+
+    def __init__(self, olds: Iterable[Layer], news: Iterable[Layer]) -> None:
+        self._olds = {layer.path: layer for layer in olds}
+        self._news = {layer.path: layer for layer in news}
+        self._joined: dict[Layer, Layer] = {}
+
+    def join(self, pairs: Iterable[Pair]) -> None:
+        """Take pairs as certain."""
+        self._joined |= dict(pairs)
+
+    def agree(self, pair: Pair) -> bool:
+        """Return whether the owners of both layers, if both have one, are certain to be one."""
+        owners = self._olds.get(pair[0].path[:-1]), self._news.get(pair[1].path[:-1])
+        return None in owners or self._joined.get(owners[0]) is owners[1]  # type: ignore[arg-type]
 
 
-def _moves(name: str, to: str) -> Iterator[tuple[str, str]]:
-    """Yield the scopes that differ in two names with one ending, the shortest first."""
-    a, b = name.split("/"), to.split("/")
-    most = min(_likeness(name, to)[0], len(a) - 1, len(b) - 1)
-    for count in range(most, 0, -1):
-        yield "/".join(a[:-count]), "/".join(b[:-count])
+def _candidates(olds: Sequence[Layer], news: Sequence[Layer], sides: Sides) -> list[Pair]:
+    groups: dict[frozenset[tuple[str, Made]], list[Layer]] = defaultdict(list)
+    for layer in news:
+        groups[layer.signature].append(layer)
+    return [
+        (one, other) for one in olds for group in groups.values() if sides.overlap(one, group[0]) for other in group
+    ]
 
 
-def _scopes(name: str, to: str) -> Iterator[tuple[str, str]]:
-    return ((f"{re.escape(before)}/(.*)", rf"{after}/\1") for before, after in _moves(name, to))
+def _clear(olds: list[Layer], news: list[Layer], sides: Sides, owners: _Owners) -> list[Pair]:
+    """Return the pairs that fit better than all others of both layers, and that more than shapes speak for."""
+    fits = {pair: sides.fit(*pair) for pair in _candidates(olds, news, sides)}
+    best: dict[int, list[tuple[float, Layer]]] = defaultdict(list)
+    for (one, other), fit in fits.items():
+        best[id(one)].append((fit.score, other))
+        best[id(other)].append((fit.score, one))
+    for ranked in best.values():
+        ranked.sort(key=lambda item: -item[0])
+    sole = {
+        (one.path, other.path)
+        for one, other in fits
+        if len(best[id(one)]) == len(best[id(other)]) == 1 and one.path != other.path
+    }
+    found = []
+    for (one, other), fit in fits.items():
+        swapped = (other.path, one.path) in sole
+        if (
+            _leads((one, other), best)
+            and min(fit.numbers, fit.inside) >= 0
+            and (fit.known or swapped)
+            and owners.agree((one, other))
+            and sides.holds(one, other, swapped=swapped)
+        ):
+            found.append((one, other))
+    return found
 
 
-def _numbered_scopes(name: str, to: str) -> Iterator[tuple[str, str]]:
-    """Yield rules for a scope that stands for all with another number."""
-    for scopes in _moves(name, to):
-        before, after = (re.split(r"(\d+)", scope) for scope in scopes)
-        if len(before) > 1 and before[1::2] == after[1::2]:
-            groups = (rf"\{i}" for i in range(1, len(after)))
-            target = "".join(next(groups) if i % 2 else part for i, part in enumerate(after))
-            pattern = r"(\d+)".join(re.escape(part) for part in before[::2])
-            yield f"{pattern}/(.*)", f"{target}/{next(groups)}"
+def _leads(pair: Pair, best: Mapping[int, Sequence[tuple[float, Layer]]]) -> bool:
+    for layer, its in (pair, pair[::-1]):
+        (score, first), *rest = best[id(layer)]
+        if first is not its or (rest and score - rest[0][0] < _MARGIN):
+            return False
+    return True
 
 
-def _endings(name: str, to: str) -> Iterator[tuple[str, str]]:
-    (scope, _, end), (other, _, its) = name.rpartition("/"), to.rpartition("/")
-    if scope and scope == other:
-        yield rf"(.*)/{re.escape(end)}", rf"\1/{its}"
+def _between(olds: list[Layer], news: list[Layer], certain: Iterable[Pair], sides: Sides) -> list[Pair]:
+    """Return the pairs that stand alone between the same neighbours, or ends, on both sides."""
+    places: dict[int, int] = {-1: -1, len(olds): len(news)}
+    places |= {one.place: other.place for one, other in certain}
+    taken = set(places.values())
+    found = []
+    for layer in olds:
+        before, after = places.get(layer.place - 1), places.get(layer.place + 1)
+        if layer.place in places or before is None or after is None or after - before != 2 or before + 1 in taken:
+            continue
+        if sides.overlap(layer, news[before + 1]):
+            found.append((layer, news[before + 1]))
+    return found
+
+
+def _assigned(olds: list[Layer], news: list[Layer], sides: Sides) -> list[tuple[Layer, Layer, tuple[Layer, ...]]]:
+    """Return the best assignment of the layers that are left, and what else each of the new ones may be."""
+    fits: dict[Pair, Fit] = {pair: sides.fit(*pair) for pair in _candidates(olds, news, sides)}
+    if not fits:
+        return []
+    rank = [{id(layer): i / len(layers) for i, layer in enumerate(layers)} for layers in (olds, news)]
+    worth = {
+        (one, other): fit.score - 0.1 * abs(rank[0][id(one)] - rank[1][id(other)]) for (one, other), fit in fits.items()
+    }
+    others: dict[int, list[tuple[float, Layer]]] = defaultdict(list)
+    for (one, other), score in worth.items():
+        others[id(other)].append((score, one))
+    return [
+        (
+            one,
+            other,
+            tuple(its for _, its in sorted(others[id(other)], key=lambda item: -item[0]) if its is not one)[
+                :_MOST_OTHERS
+            ],
+        )
+        for one, other in _best_assignment(worth)
+    ]
+
+
+def _best_assignment(worth: Mapping[tuple[Item, Item], float]) -> list[tuple[Item, Item]]:
+    """Return the pairs, each item in one at most, of the largest sum, after the largest number, of pairs."""
+    import numpy as np
+    from scipy.optimize import linear_sum_assignment
+
+    ones, others = (list(dict.fromkeys(items)) for items in zip(*worth, strict=True))
+    rows, columns = ({item: i for i, item in enumerate(items)} for items in (ones, others))
+    none = min(worth.values()) - (max(worth.values()) - min(worth.values()) + 1) * (len(worth) + 1)
+    matrix = np.full((len(ones), len(others)), none)
+    for (one, other), value in worth.items():
+        matrix[rows[one], columns[other]] = value
+    chosen = ((ones[i], others[j]) for i, j in zip(*linear_sum_assignment(matrix, maximize=True), strict=True))
+    return [pair for pair in chosen if pair in worth]
+
+
+def _guessed(old: Mapping[str, Made], new: Mapping[str, Made]) -> list[Proposal]:
+    """Return the best assignment of single variables that no layer took along."""
+    worth = {
+        (source, variable): SequenceMatcher(None, source, variable).ratio() + (role_of(source) == role_of(variable))
+        for variable, made in new.items()
+        for source, its in old.items()
+        if its == made and _may_be(role_of(source), role_of(variable))
+    }
+    if not worth:
+        return []
+    return [
+        Proposal(
+            variable,
+            source,
+            "ambiguous",
+            tuple(
+                sorted(
+                    (name for name, its in worth if its == variable and name != source),
+                    key=lambda name: -worth[name, variable],
+                )[:_MOST_OTHERS]
+            ),
+        )
+        for source, variable in _best_assignment(worth)
+    ]
+
+
+def _may_be(one: str, other: str) -> bool:
+    return one == other or not one or not other or {one, other} in _MAY_BE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from expkit.checkpoints.plan import Wanted
@@ -16,14 +17,17 @@ __all__ = ["wanted_by", "wanted_of_run"]
 def wanted_by(config: Config, spec: NetworkSpec) -> dict[str, Wanted]:
     """Return what ``restore`` of a configuration is to give values to.
 
-    With ``weights: ema`` the averages are expected of the variables that the run itself averages, of all trained ones
-    where it averages none.
+    With ``weights: ema`` an average is expected of every variable that ``ema.variables`` names, trained or frozen; of
+    all where the run averages none. Moving statistics have none.
 
     Raises:
         ConfigError: the regular expression of the averages matches nothing.
     """
     averaged = averaged_names(config.ema, spec)
-    wanted = _variables(spec, averaged or spec.trainable) | _averages(spec, averaged, needed=False)
+    named = config.ema.variables if config.ema.enabled else ".*"
+    learned = [name for name, variable in spec.variables.items() if variable.trainable or variable.frozen]
+    expected = [name for name in learned if re.fullmatch(named, name)]
+    wanted = _variables(spec, expected) | _averages(spec, averaged, needed=False)
     if config.restore.optimizer == "reset":
         return wanted
     for name in spec.trainable:

@@ -40,7 +40,7 @@ def run_child(config: DictConfig) -> None:
             overrides=tuple(hydra.overrides.task),
             label=sweep["runs"][folder.name]["label"],
             recorder=own_recorder() if run.tracking.enabled else None,
-            parent=sweep.get("mlflow_run_id"),
+            parent=sweep.get("parent"),
             tags={"expkit.sweep": sweep["name"], "expkit.sweep.key": sweep["key"]},
             quiet=True,
         )

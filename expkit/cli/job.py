@@ -38,7 +38,7 @@ class Job:
     label: str | None
     """What tells the job from its siblings in a sweep."""
     parent: str | None
-    """MLflow run of the sweep."""
+    """MLflow run of the sweep, or its folder as long as MLflow has not answered."""
     recorder: Recorder | None
     """The process that has MLflow; ``None`` where nothing is tracked."""
     tags: Mapping[str, str] = field(default_factory=dict)

@@ -25,6 +25,7 @@ VERBS = {
     "freeze": "expkit.cli.runs",
     "predict": "expkit.cli.frozen",
     "info": "expkit.cli.frozen",
+    "sync": "expkit.cli.sync",
     "report": "expkit.cli.report",
     "ui": "expkit.cli.ui",
 }
@@ -44,6 +45,7 @@ Declarative experiments for TensorFlow graphs with named variables.
   expkit freeze RUN                 write a run's frozen graph, proven equal
   expkit predict FILE_OR_RUN NPZ    compute outputs with a frozen graph
   expkit info FILE                  say what a frozen graph is
+  expkit sync RUN                   deliver to MLflow what it has not got of a run or a sweep
   expkit report SWEEP               tell what a sweep found: table, pictures, one page
   expkit ui                         open MLflow on the local store
 

@@ -31,11 +31,13 @@ def add_verbs(verbs: Any) -> None:
         "restore-plan",
         help="show what a restore will do",
         description="Show which value of a checkpoint goes into which variable, and what is missing, without loading "
-        "any. Exit code 0: the plan is complete; 1: it is not, and says why; 2: a mistake to mend.",
+        "any. Exit code 0: the plan is complete; 1: it is not, and says why; 2: a mistake to mend. With --suggest, "
+        "find the rules; exit code 0: they are certain and make a complete plan; 1: something is missing, or a guess.",
     )
     parser.add_argument(
         "overrides", nargs="*", metavar="OVERRIDE", help="as for `expkit train`: restore.from=old/model"
     )
+    parser.add_argument("--suggest", action="store_true", help="find the rules, and print the restore section to paste")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
     parser.add_argument("--config-dir", action="append", default=[], help="folder with more configuration files")
     parser.set_defaults(run=_restore_plan)
@@ -43,7 +45,11 @@ def add_verbs(verbs: Any) -> None:
 
 def _restore_plan(given: argparse.Namespace) -> int:
     config, spec = load_network(given.overrides, given.config_dir)
-    opened = open_sources(config.restore)
+    opened = open_sources(config)
+    if given.suggest:
+        from expkit.cli.suggested import print_suggestion
+
+        return print_suggestion(config, spec, opened.offers, as_json=given.json)
     plan = restore_plan(wanted_by(config, spec), opened.offers, config.restore.keep_initial)
     if given.json:
         print(json.dumps(_as_json(plan), indent=2))

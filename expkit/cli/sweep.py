@@ -135,6 +135,7 @@ def _run(asked: _Asked, folder: SweepFolder, recorder: Recorder | None, console:
             _report(folder, parent)
         if parent is not None:
             parent.finish(status)
+            folder.update(mlflow_run_id=parent.run_id)
         if status == "KILLED":
             print("stopped; the same command runs what is missing", file=sys.stderr)
     if (best := watch.best) is not None:
@@ -217,8 +218,9 @@ def _parent(asked: _Asked, folder: SweepFolder, recorder: Recorder | None) -> Sw
         return None
     from expkit.tracking.mlflow import SweepRun
 
-    parent = SweepRun(recorder, asked.config, asked.name)
-    folder.update(mlflow_run_id=parent.run_id)
+    parent = SweepRun(recorder, asked.config, folder.path, asked.name)
+    parent.begin()
+    folder.update(mlflow_run_id=parent.run_id, parent=parent.reference)
     return parent
 
 
@@ -242,5 +244,5 @@ def _died(recorder: Recorder | None, parent: SweepRun | None, child: Child, why:
         return
     from expkit.tracking.mlflow import MlflowTracker
 
-    above = parent.run_id if parent is not None else None
+    above = parent.reference if parent is not None else None
     MlflowTracker(recorder, child.job.config, child.folder, name=child.label, parent=above).finish("KILLED", why)

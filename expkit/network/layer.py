@@ -97,6 +97,8 @@ class Declaration:
     initializer: Initializer
     trainable: bool = True
     dtype: str = "float32"
+    frozen: bool = False
+    """Whether training would change it, were it not for the configuration."""
 
 
 @dataclass(frozen=True)

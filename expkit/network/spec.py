@@ -176,6 +176,7 @@ def _bind(
             item,
             initializer=layer.initializer.get(item.name, item.initializer),
             trainable=item.trainable and node.trainable,
+            frozen=item.trainable and not node.trainable,
         )
         if (other := _shared(layer).get(item.name)) is not None:
             bindings[item.name] = table.share(node, changed, other, problems)

@@ -29,6 +29,8 @@ class VariableSpec:
     regularizer: Regularizer | None
     layers: tuple[str, ...]
     """Paths of the layers that use it; the first made it, the others share it."""
+    frozen: bool = False
+    """Whether it is not trained because the configuration says so: statistics are never trained, and not frozen."""
 
     @property
     def size(self) -> int:
@@ -77,6 +79,7 @@ class VariableTable:
                     node.learning_rate_multiplier,
                     regularizer,
                     (node.path,),
+                    declared.frozen,
                 )
             )
             if misfit := self.variables[name].initializer.misfit(declared.dtype):
@@ -113,6 +116,9 @@ class VariableTable:
                     initializer=rule.initializer or variable.initializer,
                     regularizer=rule.regularizer or variable.regularizer,
                     trainable=variable.trainable if rule.trainable is None else rule.trainable,
+                    frozen=(variable.trainable or variable.frozen) and not rule.trainable
+                    if rule.trainable is not None
+                    else variable.frozen,
                     learning_rate_multiplier=rule.learning_rate_multiplier or variable.learning_rate_multiplier,
                 )
         return variable

@@ -10,6 +10,7 @@ import pytest
 from experiments import checkpoint_values, write_checkpoint
 from expkit import tf1 as tf
 from expkit.checkpoints.find import ALLOWED, Found, find
+from expkit.checkpoints.listing import checkpoints_in
 from expkit.checkpoints.store import CheckpointStore
 from expkit.errors import CheckpointError
 
@@ -84,19 +85,21 @@ def test_checkpoints_of_a_plain_saver_are_found(tmp_path: Path, version: int, sh
     format, end = ("v2", "") if version == tf.train.SaverDef.V2 else ("v1", "-?????-of-00001" if sharded else "")
     assert found(tmp_path) == Found(tmp_path / f"model.ckpt-20{end}", format)
     assert found(tmp_path / "model.ckpt-10") == Found(tmp_path / f"model.ckpt-10{end}", format)
+    listed = checkpoints_in(str(tmp_path), "here")
+    assert [(item.path, item.step, item.latest) for item in listed] == [
+        (tmp_path / f"model.ckpt-{step}{end}", step, step == 20) for step in (10, 20)
+    ]
+    assert all(item.size > 40 for item in listed)
+    (tmp_path / "checkpoint").unlink()
+    assert said(tmp_path) == (
+        f"restore.from: several checkpoints in {tmp_path}; give one as a prefix: model.ckpt-10{end}, model.ckpt-20{end}"
+    )
+    assert [item.latest for item in checkpoints_in(str(tmp_path), "here")] == [False, False]
 
 
 def test_the_variables_of_a_saved_model_are_found(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "variables" / "variables", {"v": 1.0})
     assert found(tmp_path) == Found(tmp_path / "variables" / "variables", "v2")
-
-
-def test_several_checkpoints_without_a_pointer_are_listed(tmp_path: Path) -> None:
-    for name in ("model-1", "model-2"):
-        (tmp_path / f"{name}.index").touch()
-    assert said(tmp_path) == (
-        f"restore.from: several checkpoints in {tmp_path}; give one as a prefix: model-1, model-2"
-    )
 
 
 def test_what_is_no_checkpoint_is_told_what_would_be(tmp_path: Path) -> None:
@@ -106,3 +109,11 @@ def test_what_is_no_checkpoint_is_told_what_would_be(tmp_path: Path) -> None:
     assert said(tmp_path / "one.npy") == (
         f"restore.from: {tmp_path}/one.npy is damaged or no file of variables; {ALLOWED}"
     )
+
+
+def test_a_damaged_record_is_named_where_checkpoints_are_listed(saved: Path) -> None:
+    record = saved / "checkpoints/step-00000001/checkpoint.json"
+    record.write_text("[]")
+    with pytest.raises(CheckpointError) as caught:
+        checkpoints_in(str(saved), "here")
+    assert str(caught.value) == f"{record}: damaged; delete it to list the checkpoint without its metrics"

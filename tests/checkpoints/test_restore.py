@@ -11,10 +11,12 @@ import pytest
 
 from experiments import MLP, Values, assert_same, checkpoint_values, config_of, loaded, write_checkpoint
 from expkit.checkpoints.restore import Restored, read_values, restore_from
+from expkit.checkpoints.source import Source
 from expkit.checkpoints.wanted import wanted_of_run
 from expkit.checkpoints.writer import write_values
 from expkit.errors import CheckpointError
 from expkit.preflight import check
+from expkit.rundir import RunFolder
 from expkit.training.executor import Executor
 from expkit.training.graphs import train_graph
 
@@ -223,3 +225,56 @@ def test_values_of_another_type_are_an_error_with_words(tmp_path: Path) -> None:
         "restore: variable 'layer2/biases' is float32, 'layer2/biases' in the checkpoint is int64; give its rule "
         "transform: [{cast: float32}], or add 'layer2/biases' to keep_initial",
     ]
+
+
+def test_files_are_joined_transformed_and_each_value_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = {
+        "one": {"kind": "dense", "units": 4, "use_bias": False},
+        "two": {"kind": "dense", "units": 2, "use_bias": False},
+        "three": {"kind": "dense", "units": 2},
+    }
+    network = {"inputs": {"x": {"shape": [3]}}, "layers": layers, "outputs": {"logits": "three"}}
+    turned, bias = counted(0, 4, 2), np.array([1, 2], np.int64)
+    np.savez(tmp_path / "other.npz", turned=turned, bias=bias, three=counted(90, 9))
+    rules = [
+        {"name": "layer1/weights", "transform": [{"pad": [[0, 0], [0, 1]]}], "to": "one/kernel"},
+        {"name": "layer1/weights", "transform": [{"slice": [[0, 2], [1, 3]]}], "to": "three/kernel"},
+    ]
+    more = [
+        {"name": "turned", "to": "two/kernel", "transform": [{"scale": 2.0}]},
+        {"name": "bias", "to": "three/bias", "transform": [{"cast": "float32"}]},
+    ]
+    read: list[str] = []
+    before = Source.read
+
+    def counting(source: Source, name: str) -> np.ndarray:
+        read.append(name)
+        return before(source, name)
+
+    monkeypatch.setattr(Source, "read", counting)
+    other = {"from": str(tmp_path / "other.npz"), "rename": more}
+    done = restored(tmp_path, network, rename=rules, sources={"other": other}, ema={"enabled": False})
+    wanted = {
+        "one/kernel": np.pad(RAW["layer1/weights"], [(0, 0), (0, 1)]),
+        "two/kernel": turned * 2,
+        "three/kernel": RAW["layer1/weights"][:2, 1:],
+        "three/bias": bias.astype(np.float32),
+    }
+    assert_same(done.values, wanted)
+    assert read == ["layer1/weights", "turned", "bias"]
+    assert [pair.offer for pair in done.plan.pairs] == ["restore", "restore.sources.other"] * 2
+    assert all(value.flags.c_contiguous for value in done.values.values())
+
+
+def test_a_run_is_restored_by_its_id_in_mlflow(tmp_path: Path) -> None:
+    config = config_of(tmp_path, network=SQUARE, restore={"from": "runs:/abc"})
+    folder = RunFolder.create(tmp_path / "runs/2026-01-01/00-00-00_small", config, [])
+    folder.update(mlflow_run_id="abc")
+    folder.checkpoints.mkdir()
+    for file in GOLDEN.iterdir():
+        (folder.checkpoints / file.name).write_bytes(file.read_bytes())
+    done = restore_from(config, check(config))
+    assert done.plan.files == {"restore": str(folder.checkpoints / "model.ckpt-7")}
+    np.testing.assert_array_equal(done.values["layer1/biases"], RAW["layer1/biases"])

@@ -124,3 +124,45 @@ def test_wrong_input_is_told_and_the_exit_code_is_2(folder: Path, words: tuple[s
     done = call(*WORDS, *words, cwd=folder)
     assert (done.code, done.out) == (2, "")
     assert done.errors[0].startswith(f"error: {said}"), done.err
+
+
+def test_suggested_rules_are_ready_to_paste(folder: Path) -> None:
+    names = {"net/body/weights": (4, 3), "net/body/biases": (3,), "net/head/weights": (3, 2), "net/head/biases": (2,)}
+    np.savez(folder / "same.npz", **{name: np.ones(shape, np.float32) for name, shape in names.items()})
+    words = (*WORDS[:-1], "restore.from=same.npz", "--suggest")
+    done = call(*words, cwd=folder)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines() == [
+        "# same.npz: of 4 variables 4 are certain (0 by their own name), 0 a guess, 0 not there",
+        "restore:",
+        "  rename:",
+        r"    - {pattern: 'net/(.*)/weights', to: '\1/kernel'}",
+        r"    - {pattern: 'net/(.*)/biases', to: '\1/bias'}",
+    ]
+    told = json.loads(call(*words, "--json", cwd=folder).out)
+    assert (told["complete"], told["missing"], told["spare"]) == (True, [], [])
+    first = {"variable": "body/kernel", "source": "net/body/weights", "sure": "high", "others": []}
+    assert told["proposals"][0] == first
+    assert told["restore"]["rename"][0] == {"pattern": "net/(.*)/weights", "to": r"\1/kernel"}
+
+
+def test_a_guess_or_a_missing_value_is_told_by_exit_code_1(folder: Path) -> None:
+    done = call(*WORDS, "--suggest", cwd=folder)
+    assert (done.code, done.err) == (1, "")
+    assert done.out.splitlines() == [
+        "# old.npz: of 4 variables 0 are certain (0 by their own name), 2 a guess, 2 not there",
+        "# not used: head/kernel, step",
+        "restore:",
+        "  # rename:",
+        "    # ambiguous: body/kernel may be old/kernel",
+        "    # - {name: old/kernel, to: body/kernel}",
+        "    # ambiguous: body/bias may be old/bias",
+        "    # - {name: old/bias, to: body/bias}",
+        "  keep_initial: ['head/.*']",
+    ]
+
+
+def test_rules_are_not_suggested_where_there_are_rules(folder: Path) -> None:
+    done = call(*WORDS, RULES, "--suggest", cwd=folder)
+    said = "error: restore.rename: --suggest finds the rules for one file by itself; leave this out\n"
+    assert (done.code, done.out, done.err) == (2, "", said)
