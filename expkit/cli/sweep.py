@@ -130,20 +130,25 @@ def _run(asked: _Asked, folder: SweepFolder, recorder: Recorder | None, console:
         raise
     finally:
         watch.close()
-        folder.update(status=status)
-        if status != "KILLED" and any(job.config.tracking.plots for job in asked.jobs):
-            _report(folder, parent)
-        if parent is not None:
-            parent.finish(status)
-            folder.update(mlflow_run_id=parent.run_id)
-        if status == "KILLED":
-            print("stopped; the same command runs what is missing", file=sys.stderr)
+        _end(asked, folder, parent, status)
     if (best := watch.best) is not None:
         console.print(f"best {asked.objective.metric} {best[1]:.4f}: {best[0].label}", highlight=False, markup=False)
     console.print(tally(watch.counts, watch.settled), highlight=False)
     if parent is not None:
         console.print(f"MLflow run {parent.link}", soft_wrap=True, highlight=False)
     return 1 if bad else 0
+
+
+def _end(asked: _Asked, folder: SweepFolder, parent: SweepRun | None, status: Status) -> None:
+    """Write the report and the status, here and in MLflow."""
+    if status != "KILLED" and any(job.config.tracking.plots for job in asked.jobs):
+        _report(folder, parent)
+    if parent is not None:
+        parent.finish(status)
+        folder.update(mlflow_run_id=parent.run_id)
+    folder.update(status=status)  # last: a sweep that is killed before this goes on, and finishes again
+    if status == "KILLED":
+        print("stopped; the same command runs what is missing", file=sys.stderr)
 
 
 def _asked(words: list[str], folders: Sequence[str]) -> _Asked:
@@ -218,7 +223,8 @@ def _parent(asked: _Asked, folder: SweepFolder, recorder: Recorder | None) -> Sw
         return None
     from expkit.tracking.mlflow import SweepRun
 
-    parent = SweepRun(recorder, asked.config, folder.path, asked.name)
+    tags = {"expkit.sweep.key": asked.key}
+    parent = SweepRun(recorder, asked.config, folder.path, asked.name, tags=tags)
     parent.begin()
     folder.update(mlflow_run_id=parent.run_id, parent=parent.reference)
     return parent
