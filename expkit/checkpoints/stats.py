@@ -22,7 +22,8 @@ class Stats:
     infinities: int
     zeros: int
     counts: tuple[int, ...]
-    """How many finite numbers are in each part of the way from the minimum to the maximum, all parts of one width."""
+    """How many finite numbers are in each part of the way from the minimum to the maximum, all parts of one width; all
+    in the middle where both are the same."""
 
 
 def stats_of(values: np.ndarray, bins: int = 40) -> Stats:
@@ -35,7 +36,9 @@ def stats_of(values: np.ndarray, bins: int = 40) -> Stats:
         return Stats(np.nan, np.nan, np.nan, np.nan, nans, infinities, 0, (0,) * bins)
     low, high = float(finite.min()), float(finite.max())
     scale = max(abs(low), abs(high)) or 1.0  # So that squares and widths of the largest numbers stay finite.
-    counts, _ = np.histogram(finite / scale, bins, (low / scale, high / scale))
+    span = high / scale - low / scale
+    places = (finite / scale - low / scale) / span * bins if span else np.full(finite.size, bins // 2)
+    counts = np.bincount(np.minimum(places.astype(np.int64), bins - 1), minlength=bins)
     return Stats(
         float((finite / scale).mean()) * scale,
         float((finite / scale).std()) * scale,

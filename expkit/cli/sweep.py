@@ -21,7 +21,7 @@ from expkit.cli.recording import recorder_of_process
 from expkit.config.explain import explain
 from expkit.config.load import compose_plain, plain, said
 from expkit.config.schema import Config
-from expkit.errors import ConfigError, ExpkitError, Problem, RunError, listed
+from expkit.errors import ConfigError, Problem, RunError, listed
 from expkit.registry import KindsOf, Section, kinds
 from expkit.sweeps.folder import DONE, Child, SweepFolder, find_sweep
 from expkit.sweeps.kinds import Grid, Sweeper
@@ -130,7 +130,9 @@ def _run(asked: _Asked, folder: SweepFolder, recorder: Recorder | None, console:
         raise
     finally:
         watch.close()
-        _end(asked, folder, parent, status)
+        page = _end(asked, folder, parent, status)
+    if page is not None:
+        console.print(f"report {page}", soft_wrap=True, highlight=False)
     if (best := watch.best) is not None:
         console.print(f"best {asked.objective.metric} {best[1]:.4f}: {best[0].label}", highlight=False, markup=False)
     console.print(tally(watch.counts, watch.settled), highlight=False)
@@ -139,16 +141,32 @@ def _run(asked: _Asked, folder: SweepFolder, recorder: Recorder | None, console:
     return 1 if bad else 0
 
 
-def _end(asked: _Asked, folder: SweepFolder, parent: SweepRun | None, status: Status) -> None:
-    """Write the report and the status, here and in MLflow."""
-    if status != "KILLED" and any(job.config.tracking.plots for job in asked.jobs):
-        _report(folder, parent)
+def _end(asked: _Asked, folder: SweepFolder, parent: SweepRun | None, status: Status) -> Path | None:
+    """Write the report and the status, here and in MLflow; return the report's page."""
+    page = None
+    if status != "KILLED" and any(job.config.tracking.enabled or job.config.tracking.plots for job in asked.jobs):
+        page = _report(folder, parent)
     if parent is not None:
         parent.finish(status)
         folder.update(mlflow_run_id=parent.run_id)
     folder.update(status=status)  # last: a sweep that is killed before this goes on, and finishes again
     if status == "KILLED":
         print("stopped; the same command runs what is missing", file=sys.stderr)
+    return page
+
+
+def _report(folder: SweepFolder, parent: SweepRun | None) -> Path | None:
+    """Write the report of all runs so far, return its page; what goes wrong there is no failure of the sweep."""
+    from expkit.report.write import write_report
+
+    try:
+        files = write_report(folder.path)
+    except Exception as error:
+        print(f"warning: no report: {error}", file=sys.stderr)
+        return None
+    if parent is not None:
+        parent.artifacts([files[0].parent])
+    return files[0]
 
 
 def _asked(words: list[str], folders: Sequence[str]) -> _Asked:
@@ -228,19 +246,6 @@ def _parent(asked: _Asked, folder: SweepFolder, recorder: Recorder | None) -> Sw
     parent.begin()
     folder.update(mlflow_run_id=parent.run_id, parent=parent.reference)
     return parent
-
-
-def _report(folder: SweepFolder, parent: SweepRun | None) -> None:
-    """Write the sweep's report; what goes wrong there is no failure of the sweep."""
-    from expkit.report.write import write_report
-
-    try:
-        written = write_report(folder.path)
-    except ExpkitError as error:
-        print(f"no report: {error}", file=sys.stderr)
-        return
-    if parent is not None:
-        parent.artifacts(written, "report")
 
 
 def _died(recorder: Recorder | None, parent: SweepRun | None, child: Child, why: str) -> None:

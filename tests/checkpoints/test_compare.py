@@ -80,5 +80,6 @@ def test_statistics_are_of_the_finite_values() -> None:
     assert (math.isnan(nothing.mean), nothing.nans, nothing.counts) == (True, 1, (0, 0))
     constant = stats_of(np.full(4, 7, np.int64), bins=2)
     assert (constant.mean, constant.spread, sum(constant.counts)) == (7.0, 0.0, 4)
+    assert stats_of(np.array([1.0, 1 + 3e-16]), bins=2).counts == (1, 1)
     largest = np.finfo(np.float64).max
     assert stats_of(np.array([-largest, largest])).spread == largest

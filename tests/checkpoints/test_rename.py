@@ -494,3 +494,12 @@ def test_slots_are_transformed_as_their_variable_and_never_scaled() -> None:
         "restore.rename[0]: variable 'a/w/Adam' from 'a/w/Adam': a slot does not scale as its variable does; set "
         "optimizer to reset"
     ]
+
+
+@pytest.mark.parametrize("weights", ["raw", "ema", "ema_if_present"])
+def test_a_rule_may_name_averages_themselves(weights: str) -> None:
+    available = names(f"train/a/w{SHADOW}", f"train/b/w{SHADOW}", "a/w")
+    rule = pattern(f"train/(.*){SHADOW}", r"\1")
+    plan = plan_of(WANTED, available, rename=[rule], weights=weights, averaged=list(WANTED), shadows=["a/w"])
+    assert sources(plan) == {name: f"train/{name}{SHADOW}" for name in WANTED} | {f"a/w{SHADOW}": f"train/a/w{SHADOW}"}
+    assert {pair.weights for pair in plan.pairs} == {"ema"}

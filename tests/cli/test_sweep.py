@@ -41,6 +41,7 @@ def test_a_sweep_tells_its_runs_apart_and_counts_those_that_failed(sweep: Finish
         "units=32, learning_rate=0.1 (3 of 4): finished",
         "units=32, learning_rate=1e+30 (4 of 4): failed",
     ]
+    assert lines[-4] == f"report {sweep.folder / 'report' / 'report.html'}"
     assert lines[-3].startswith("best valid/accuracy 0.")
     assert lines[-2] == "2 of 4 runs finished, 2 failed"
     assert lines[-1].startswith("MLflow run ")
@@ -117,7 +118,7 @@ def test_a_sweep_that_is_given_again_runs_only_what_is_missing(tmp_path: Path) -
     assert once_more.code == 0
     assert [line.partition(",")[0] for line in once_more.out.splitlines()] == [
         "seed=2 (3 of 3): finished",
-        once_more.out.splitlines()[1],
+        once_more.out.splitlines()[2],
         "3 of 3 runs finished",
     ]
     assert {name: (folder / name / "metrics.jsonl").stat().st_mtime_ns for name in kept} == kept
