@@ -26,7 +26,9 @@ VERBS = {
     "freeze": "expkit.cli.runs",
     "predict": "expkit.cli.frozen",
     "info": "expkit.cli.frozen",
+    "sync": "expkit.cli.sync",
     "report": "expkit.cli.report",
+    "diff": "expkit.cli.diff",
     "ui": "expkit.cli.ui",
 }
 """The module of every verb but ``train``; only the one asked for is imported."""
@@ -46,7 +48,9 @@ Declarative experiments for TensorFlow graphs with named variables.
   expkit freeze RUN                 write a run's frozen graph, proven equal
   expkit predict FILE_OR_RUN NPZ    compute outputs with a frozen graph
   expkit info FILE                  say what a frozen graph is
+  expkit sync RUN                   deliver to MLflow what it has not got of a run or a sweep
   expkit report SWEEP               tell what a sweep found: table, pictures, one page
+  expkit diff RUN_A RUN_B           compare two runs: configuration, variables, metrics
   expkit ui                         open MLflow on the local store
 
 Every verb has --help. Tab completion: eval "$(expkit -sc install=bash)"
@@ -56,8 +60,8 @@ Every verb has --help. Tab completion: eval "$(expkit -sc install=bash)"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line.
 
-    Exit codes: 0 done, 1 a failure of expkit itself, runs of a sweep that failed, checkpoints that would be orphaned, a
-    restore plan that is incomplete, 2 a mistake to mend, 130 and 143 interrupted.
+    Exit codes: 0 done, 1 a failure of expkit itself, runs of a sweep that failed, runs that differ, checkpoints that
+    would be orphaned, a restore plan that is incomplete, 2 a mistake to mend, 130 and 143 interrupted.
     """
     sys.setrecursionlimit(10_000)  # scopes in scopes take the libraries that read YAML more than 1,000 calls
     gc.set_threshold(1_000_000)  # start-up makes many objects and hardly any garbage: a tenth of its time
