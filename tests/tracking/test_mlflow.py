@@ -148,7 +148,9 @@ def children(finished: Finished) -> tuple[Any, Any, list[Any]]:
 
 
 def test_a_sweep_is_one_parent_that_failed_when_a_child_did(sweep: Finished) -> None:
-    _, parent, _ = children(sweep)
+    client, parent, _ = children(sweep)
+    kept = {item.path for item in client.list_artifacts(parent.info.run_id, "report")}
+    assert {"report/report.html", "report/table.csv", "report/slices.png"} <= kept
     assert parent.info.run_name == "digits_mlp sweep over units, learning_rate"
     assert parent.info.status == "FAILED"
     assert parent.data.metrics == {}
