@@ -177,7 +177,7 @@ def test_what_keeps_its_value_already_is_said_again_beside_what_is_missing() -> 
 def test_layers_that_only_their_number_tells_apart_are_guessed_in_its_order() -> None:
     old = {f"x/block_{i}/kernel": (2, 2) for i in (0, 1, 10, 2)}
     new = {f"y{letter}/weights": (2, 2) for letter in "abcd"}
-    found = suggested(old, new)
+    found = suggest(made(old), made(new))
     assert [proposal.source for proposal in found.proposals] == [f"x/block_{i}/kernel" for i in (0, 1, 2, 10)]
     assert {proposal.sure for proposal in found.proposals} == {"ambiguous"}
 
