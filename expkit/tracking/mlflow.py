@@ -180,6 +180,8 @@ class MlflowTracker(_Recorded):
             parent=parent,
             system=config.tracking.system_metrics,
         )
+        if config.tracking.plots:
+            recorder.submit("prepare_plots")
 
     def begin(self) -> None:
         """Wait until the run has begun in the store, or its server is known not to answer."""
@@ -202,6 +204,10 @@ class MlflowTracker(_Recorded):
         """End the run with its status, and the error's text when it failed; say so when not all is delivered."""
         super().finish(status, error)
         self._keep_id()
+
+    def plots(self) -> None:
+        """Have the recorder draw the run's pictures and keep them; only the recorder's end waits for that."""
+        self._recorder.submit("plots", folder=str(self._folder.resolve())).add_done_callback(_not_drawn)
 
     def _keep_id(self) -> None:
         if self.run_id is not None:
@@ -226,6 +232,11 @@ class SweepRun(_Recorded):
         folder.mkdir(parents=True, exist_ok=True)
         about = {"mlflow.user": _user(), "expkit.sweep": name, **tags}
         super().__init__(recorder, config, folder, name=name, tags=about, params={}, parent=None)
+
+
+def _not_drawn(drawn: Future[Any]) -> None:
+    if (error := drawn.exception()) is not None:
+        warn(f"the run's pictures could not be drawn: {error}")
 
 
 def _now() -> int:
