@@ -18,6 +18,7 @@ VERBS = {
     "names": "expkit.cli.names",
     "check": "expkit.cli.lock",
     "restore-plan": "expkit.cli.restore_plan",
+    "verify-resume": "expkit.cli.verify_resume",
     "schema": "expkit.cli.schema",
     "import-graph": "expkit.cli.import_graph",
     "checkpoint": "expkit.cli.checkpoint",
@@ -39,6 +40,7 @@ Declarative experiments for TensorFlow graphs with named variables.
   expkit names [OVERRIDES]          list every variable's name and shape, without TensorFlow; draw, lock them
   expkit check [OVERRIDES]          fail where an edit would orphan checkpoints
   expkit restore-plan [OVERRIDES]   show what a restore will do, before anything is loaded
+  expkit verify-resume [OVERRIDES]  prove that a run which stops and goes on ends the same, bit for bit
   expkit schema [FILE]              write JSON Schema of the configuration, for editors
   expkit import-graph SOURCE        draft a network's YAML from a checkpoint, a .meta or a .pb file
   expkit checkpoint ACT SOURCE      list, show, compare, rename, cut, average checkpoints

@@ -19,7 +19,7 @@ from rich.console import Console
 from expkit.cli.interruption import termination_raises
 from expkit.cli.recording import recorder_of_process
 from expkit.config.explain import explain
-from expkit.config.load import compose_plain, plain, said
+from expkit.config.load import compose_plain, said
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, RunError, listed
 from expkit.registry import KindsOf, Section, kinds
@@ -120,9 +120,9 @@ def _run(asked: _Asked, folder: SweepFolder, recorder: Recorder | None, console:
         partial(_died, recorder, parent),
     )
     status: Status = "KILLED"
-    page: Path | None = None
     try:
-        asked.sweeper.sweep(sweep, asked.overrides, asked.jobs)
+        with asked.launching.calling_back():
+            asked.sweeper.sweep(sweep, asked.overrides, asked.jobs)
         bad = watch.counts.get("FAILED", 0) + watch.counts.get("KILLED", 0)
         status = "FAILED" if bad else "FINISHED"
     except Exception:
@@ -130,14 +130,7 @@ def _run(asked: _Asked, folder: SweepFolder, recorder: Recorder | None, console:
         raise
     finally:
         watch.close()
-        folder.update(status=status)
-        if status != "KILLED":
-            page = _report(folder, parent)
-        if parent is not None:
-            parent.finish(status)
-            folder.update(mlflow_run_id=parent.run_id)
-        if status == "KILLED":
-            print("stopped; the same command runs what is missing", file=sys.stderr)
+        page = _end(asked, folder, parent, status)
     if page is not None:
         console.print(f"report {page}", soft_wrap=True, highlight=False)
     if (best := watch.best) is not None:
@@ -146,6 +139,20 @@ def _run(asked: _Asked, folder: SweepFolder, recorder: Recorder | None, console:
     if parent is not None:
         console.print(f"MLflow run {parent.link}", soft_wrap=True, highlight=False)
     return 1 if bad else 0
+
+
+def _end(asked: _Asked, folder: SweepFolder, parent: SweepRun | None, status: Status) -> Path | None:
+    """Write the report and the status, here and in MLflow; return the report's page."""
+    page = None
+    if status != "KILLED" and any(job.config.tracking.enabled or job.config.tracking.plots for job in asked.jobs):
+        page = _report(folder, parent)
+    if parent is not None:
+        parent.finish(status)
+        folder.update(mlflow_run_id=parent.run_id)
+    folder.update(status=status)  # last: a sweep that is killed before this goes on, and finishes again
+    if status == "KILLED":
+        print("stopped; the same command runs what is missing", file=sys.stderr)
+    return page
 
 
 def _report(folder: SweepFolder, parent: SweepRun | None) -> Path | None:
@@ -179,7 +186,8 @@ def _asked(words: list[str], folders: Sequence[str]) -> _Asked:
     if any(job.config.run.resume is not None for job in jobs):
         raise ConfigError(Problem("run.resume", "a sweep goes on when its command is given again, without run.resume"))
     objective = objective_of(jobs[0].config, sweeper.objective, sweeper.mode)
-    key = key_of(sweeper.key(overrides, jobs), plain(jobs[0].config)["tracking"])
+    tracking = jobs[0].config.tracking
+    key = key_of(sweeper.key(overrides, jobs), tracking.enabled, tracking.uri, tracking.experiment)
     return _Asked(overrides, keys, folders, launching, sweeper, jobs, objective, key)
 
 
@@ -234,7 +242,8 @@ def _parent(asked: _Asked, folder: SweepFolder, recorder: Recorder | None) -> Sw
         return None
     from expkit.tracking.mlflow import SweepRun
 
-    parent = SweepRun(recorder, asked.config, folder.path, asked.name)
+    tags = {"expkit.sweep.key": asked.key}
+    parent = SweepRun(recorder, asked.config, folder.path, asked.name, tags=tags)
     parent.begin()
     folder.update(mlflow_run_id=parent.run_id, parent=parent.reference)
     return parent

@@ -83,3 +83,12 @@ def test_statistics_are_of_the_finite_values() -> None:
     assert stats_of(np.array([1.0, 1 + 3e-16]), bins=2).counts == (1, 1)
     largest = np.finfo(np.float64).max
     assert stats_of(np.array([-largest, largest])).spread == largest
+
+
+def test_statistics_of_many_values_are_numpys() -> None:
+    values = np.random.default_rng(0).normal(3, 2, (1300, 1000)).astype(np.float32)
+    item = stats_of(values, bins=10)
+    wide = values.astype(np.float64)
+    assert (item.mean, item.spread) == pytest.approx((wide.mean(), wide.std()), rel=1e-12)
+    assert (item.minimum, item.maximum, sum(item.counts)) == (wide.min(), wide.max(), values.size)
+    np.testing.assert_allclose(item.counts, np.histogram(wide, 10)[0], atol=2)

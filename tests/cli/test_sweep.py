@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from mlflow import MlflowClient
 
-from command_line import SHORT, call
+from command_line import SHORT, call, start
 from conftest import Finished
 from expkit.rundir import RunFolder
 from expkit.sweeps import launching
@@ -117,8 +120,7 @@ def test_a_sweep_that_is_given_again_runs_only_what_is_missing(tmp_path: Path) -
     assert once_more.code == 0
     assert [line.partition(",")[0] for line in once_more.out.splitlines()] == [
         "seed=2 (3 of 3): finished",
-        f"report {folder / 'report' / 'report.html'}",
-        once_more.out.splitlines()[2],
+        once_more.out.splitlines()[1],
         "3 of 3 runs finished",
     ]
     assert {name: (folder / name / "metrics.jsonl").stat().st_mtime_ns for name in kept} == kept
@@ -140,6 +142,44 @@ def test_runs_that_compute_the_same_are_run_once(tmp_path: Path) -> None:
     lines = done.out.splitlines()
     assert lines[0] == "1 of 2 runs compute the same as others, and are not run twice"
     assert lines[-1] == "1 of 1 runs finished"
+
+
+def test_a_sweep_that_is_interrupted_is_killed(tmp_path: Path) -> None:
+    words = ["-m", "run.seed=1,2", "train.steps=1000000", "train.save_every_steps=100", "export=none"]
+    words += ["train.steps_per_execution=20", "tracking.plots=false"]
+    process = start("train", *words, cwd=tmp_path)
+    while not list(tmp_path.glob("runs/multirun/*/*/0_digits_mlp/checkpoints/*/checkpoint.json")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "stopped; the same command runs what is missing\n"
+    folder = only_sweep(tmp_path)
+    settings = SweepFolder(folder).settings()
+    client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    first = state(folder / "0_digits_mlp")
+    assert (settings["status"], first["status"]) == ("KILLED", "KILLED")
+    assert not (folder / "1_digits_mlp").exists()
+    for run_id in (settings["mlflow_run_id"], first["mlflow_run_id"]):
+        assert client.get_run(run_id).info.status == "KILLED"
+
+
+def test_runs_of_a_sweep_whose_parent_was_deleted_go_on_and_it_is_said(tmp_path: Path) -> None:
+    words = ["-m", "run.seed=1,2", "train.steps=2", "export=none", "tracking.plots=false"]
+    assert call("train", *words, cwd=tmp_path).code == 0
+    folder = only_sweep(tmp_path)
+    client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    parent = SweepFolder(folder).settings()["mlflow_run_id"]
+    client.delete_run(parent)
+    RunFolder(folder / "1_digits_mlp").update(status="KILLED")
+    done = call("train", *words, cwd=tmp_path)
+    assert done.code == 0
+    assert done.out.splitlines()[-2] == "2 of 2 runs finished"
+    assert f"run {parent} was deleted in MLflow" in done.err
+    assert f"expkit sync {folder}" in done.err
+    child = client.get_run(RunFolder(folder / "1_digits_mlp").state()["mlflow_run_id"])
+    assert (child.info.status, child.data.tags["mlflow.parentRunId"]) == ("FINISHED", parent)
 
 
 # What is wrong with it
