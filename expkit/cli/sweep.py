@@ -19,7 +19,7 @@ from rich.console import Console
 from expkit.cli.interruption import termination_raises
 from expkit.cli.recording import recorder_of_process
 from expkit.config.explain import explain
-from expkit.config.load import compose_plain, plain, said
+from expkit.config.load import compose_plain, said
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, RunError, listed
 from expkit.registry import KindsOf, Section, kinds
@@ -186,7 +186,8 @@ def _asked(words: list[str], folders: Sequence[str]) -> _Asked:
     if any(job.config.run.resume is not None for job in jobs):
         raise ConfigError(Problem("run.resume", "a sweep goes on when its command is given again, without run.resume"))
     objective = objective_of(jobs[0].config, sweeper.objective, sweeper.mode)
-    key = key_of(sweeper.key(overrides, jobs), plain(jobs[0].config)["tracking"])
+    tracking = jobs[0].config.tracking
+    key = key_of(sweeper.key(overrides, jobs), tracking.enabled, tracking.uri, tracking.experiment)
     return _Asked(overrides, keys, folders, launching, sweeper, jobs, objective, key)
 
 
