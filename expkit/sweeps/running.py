@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
 
 from hydra.types import TaskFunction
 
-from expkit.errors import RunError
+from expkit.errors import ConfigError, RunError
 from expkit.sweeps.folder import DONE, Child, State, SweepFolder
 from expkit.sweeps.launching import Launching
 from expkit.sweeps.objective import Objective
@@ -49,9 +50,9 @@ class Sweep:
         self._died = died
 
     @property
-    def objective(self) -> Objective:
+    def objectives(self) -> Sequence[Objective]:
         """What the sweep is judged by."""
-        return self._watch.objective
+        return self._watch.objectives
 
     def jobs(self, words: Sequence[Sequence[str]]) -> list[Job]:
         """Return the jobs of lists of overrides, checked; all mistakes are reported at once."""
@@ -86,6 +87,17 @@ class Sweep:
             missing = waiting
         self._watch.look()
         return [child.state() for child in children]
+
+    def count(self, jobs: Sequence[Job]) -> None:
+        """Count the runs of jobs among those that have ended, however they have."""
+        if jobs:
+            self._watch.add(self.children(jobs), done=True)
+
+    def refused(self, words: Sequence[str], error: ConfigError | None) -> None:
+        """Count a job that cannot be made among those that failed; say why, when it is found just now."""
+        self._watch.refused += 1
+        if error is not None:
+            print(*(f"error: {' '.join(words)}: {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
 
     def _launch(self, children: Sequence[Child]) -> str:
         """Launch runs; return what the launcher said when it failed."""

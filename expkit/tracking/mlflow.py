@@ -61,6 +61,14 @@ class _Recorded:
         future.add_done_callback(_warn(what))
         return future
 
+    def artifacts(self, paths: Sequence[Path]) -> None:
+        """Keep copies of files."""
+        self._record("artifacts", paths=[str(path) for path in paths])
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Record facts about the run."""
+        self._record("tags", values=dict(values))
+
     def finish(self, status: Status, error: str | None = None) -> None:
         """End the run with its status, and the error's text when it failed; all that was recorded is in the store."""
         if self._begun.exception() is None:
@@ -109,14 +117,6 @@ class MlflowTracker(_Recorded):
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Record metrics of a step, once: those that a resumed run logs again are passed over."""
         self._record("metrics", step=step, values=dict(values), milliseconds=int(time.time() * 1000))
-
-    def artifacts(self, paths: Sequence[Path]) -> None:
-        """Keep copies of files."""
-        self._record("artifacts", paths=[str(path) for path in paths])
-
-    def tags(self, values: Mapping[str, str]) -> None:
-        """Record facts about the run."""
-        self._record("tags", values=dict(values))
 
     def dataset(self, dataset: Dataset) -> None:
         """Record which data was used, by a digest of its bytes."""
