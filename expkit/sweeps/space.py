@@ -170,7 +170,7 @@ def _dimension(item: Override) -> Dimension:
     if tags:
         raise ValueError("tag(log, ...) takes an interval; write tag(log, interval(LOW,HIGH))")
     if isinstance(sweep, RangeSweep):
-        return _range(list(sweep.range()))
+        return _range(list(sweep.range()), sweep.stop)
     if item.value_type is ValueType.GLOB_CHOICE_SWEEP:
         raise ValueError("a search does not take glob(...); write choice(A,B)")
     values = tuple(dict.fromkeys(map(str, item.sweep_string_iterator())))
@@ -196,8 +196,10 @@ def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _range(values: list[int | float]) -> Numbers:
-    """Return the numbers of a range, which leaves out its stop."""
+def _range(values: list[int | float], stop: float) -> Numbers:
+    """Return the numbers of a range, which leaves out its stop, also where adding its steps up comes just below."""
+    if values and math.isclose(values[-1], stop, rel_tol=1e-9):
+        values = values[:-1]
     if not values:
         raise ValueError(_EMPTY)
     whole = all(isinstance(value, int) for value in values)
@@ -205,4 +207,5 @@ def _range(values: list[int | float]) -> Numbers:
     step = abs(values[1] - values[0]) if len(values) > 1 else 1
     if whole:
         return Numbers(int(ends[0]), int(ends[1]), int(step))
-    return Numbers(float(ends[0]), float(ends[1]), float(f"{float(step):.12g}"))
+    low, high, step = (float(f"{float(value):.12g}") for value in (*ends, step))
+    return Numbers(low, high, step)
