@@ -1,17 +1,16 @@
-"""What a run of a sweep costs besides its steps: nine short runs by ``expkit train -m`` in one process.
+"""What a run of a sweep costs besides its steps: short runs by ``expkit train -m`` in one process.
 
-Usage: python benchmarks/sweep.py [--steps 200]
+Usage: python benchmarks/sweep.py [--steps 200] [--runs 9] [WORDS of the command line]
 
-Prints, for every run of nine (units x learning rate, digits), the seconds from the end of the run before it to its own
-end, those of them that were steps, and the memory of the process at its end; then the median of what is not steps,
-without the first run, which also imports TensorFlow (goal at most 1.5 s), and how memory grows from the third run on,
-which has to be little when sessions and graphs are released.
+Prints, for every run (learning rate x units, digits), the seconds from the end of the run before it to its own end,
+those of them that were steps, and the memory of the process at its end; then the median of what is not steps, without
+the first run, which also imports TensorFlow (goal at most 1.5 s), and how memory grows from the tenth run on (from the
+third of fewer than twenty), by a straight line through all: little, because sessions and graphs are released.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import re
@@ -23,7 +22,7 @@ import time
 from pathlib import Path
 
 GOAL = 1.5
-WORDS = ("network.layers.layer1.units=16,32,64", "optimizer.learning_rate=0.1,0.01,0.001")
+UNITS = "network.layers.layer1.units=16,32,64"
 _TRAINING = re.compile(r"expkit\S*: training took ([\d.]+) s$", re.MULTILINE)
 
 
@@ -46,11 +45,16 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=9, help="rounded up to a multiple of three")
+    parser.add_argument("words", nargs="*", help="more overrides, such as tracking.plots=false")
     given = parser.parse_args()
+    rates = ",".join(str(round(0.1 / (1 + place), 6)) for place in range(-(-given.runs // 3)))
+    varied = (f"optimizer.learning_rate={rates}", UNITS)
+    total = 3 * -(-given.runs // 3)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         command = [
-            *(sys.executable, "-m", "expkit", "train", "-m", *WORDS, f"train.steps={given.steps}"),
+            *(sys.executable, "-m", "expkit", "train", "-m", *varied, f"train.steps={given.steps}", *given.words),
             *(f"run.folder={folder}", f"hydra.sweep.dir={folder}/sweep"),
         ]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=folder)
@@ -66,12 +70,14 @@ def main() -> None:
                 print(f"{len(rows):3}{seconds:10.2f}{steps:10.2f}{seconds - steps:10.2f}{megabytes:8.0f}", flush=True)
                 last = now
             time.sleep(0.02)
-        if process.returncode != 0 or len(rows) != 9:
+        if process.returncode != 0 or len(rows) != total:
             raise SystemExit(f"{' '.join(command)}\nended with {process.returncode} after {len(rows)} runs")
     besides = statistics.median(seconds - steps for seconds, steps, _ in rows[1:])
-    growth = [after[2] - before[2] for before, after in itertools.pairwise(rows[2:]) if after[2]]
+    first = 10 if total >= 20 else 3
+    memory = [row[2] for row in rows[first - 1 :] if row[2]]
+    growth = statistics.linear_regression(range(len(memory)), memory).slope
     print(f"besides the steps: {besides:.2f} s a run, goal at most {GOAL}")
-    print(f"memory: {statistics.mean(growth):+.1f} MB a run from the third on")
+    print(f"memory: {growth:+.2f} MB a run from run {first} on, {memory[0]:.0f} to {memory[-1]:.0f} MB")
 
 
 if __name__ == "__main__":

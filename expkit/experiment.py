@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from expkit import tf1 as tf
+from expkit.checkpoints.plan import Plan
 from expkit.checkpoints.restore import restore_from
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, Scaling, load_dataset
@@ -37,13 +38,13 @@ class Tracker(Protocol):
     """Where a run is recorded."""
 
     def begin(self) -> None:
-        """Wait until records can be taken; raise where they cannot."""
+        """Wait until records are taken, or the store is known not to answer; raise where it is a wrong one."""
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Record metrics of a step."""
 
-    def artifacts(self, paths: Sequence[Path]) -> None:
-        """Keep copies of files."""
+    def artifacts(self, paths: Sequence[Path], folder: str | None = None) -> None:
+        """Keep copies of files, in a folder of the artifacts when one is given."""
 
     def dataset(self, dataset: Dataset) -> None:
         """Record which data was used."""
@@ -69,6 +70,8 @@ class Result:
     tracking: str | None
     last: Mapping[str, float] = field(default_factory=dict)
     """The last value of every metric that training recorded."""
+    restored: str | None = None
+    """What was restored before training, in words; ``None`` where nothing was."""
 
 
 def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, progress: loop.Progress) -> Result:
@@ -107,6 +110,7 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
     with timed("building the graphs"):
         training = train_graph(config, spec, dataset, choice.execution)
         judging, inference = evaluate_graph(config, spec, dataset), infer_graph(spec, dataset.scaling)
+    restored: str | None = None
     facts = {"execution": str(choice.execution), "execution.reason": choice.reason}
     with Executor(training) as executor, Evaluator(judging, config) as evaluator:
         with timed("giving variables their values"):
@@ -116,12 +120,10 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
             else:
                 executor.initialize()
                 if config.restore.from_ is not None:
-                    restored = restore_from(config, spec)
-                    executor.load(restored.values)
-                    folder.keep_receipt(restored.receipt)
-                    facts["restore.loaded"] = restored.plan.loaded
-                    files = ", ".join(restored.plan.files.values())
-                    _log.info("restored %s variables from %s", restored.plan.loaded, files)
+                    plan = _restore(config, spec, folder, executor)
+                    facts["restore.loaded"] = plan.loaded
+                    restored = f"{plan.loaded} variables from {', '.join(plan.files.values())}"
+                    _log.info("restored %s", restored)
         if tracker is not None:
             with timed("waiting for MLflow"):
                 tracker.begin()
@@ -153,7 +155,7 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
     latest = store.latest()
     assert latest is not None, "training ends with a checkpoint"
     link = tracker.link if tracker is not None else None
-    return Result(folder.path, test, trained, choice, latest.prefix, frozen, link, last)
+    return Result(folder.path, test, trained, choice, latest.prefix, frozen, link, last, restored)
 
 
 def evaluate_run(folder: RunFolder, checkpoint: Literal["latest", "best"] = "latest") -> tuple[int, dict[str, float]]:
@@ -181,6 +183,14 @@ def evaluate_run(folder: RunFolder, checkpoint: Literal["latest", "best"] = "lat
     except OSError as error:
         _log.warning("no receipt is written into %s: %s", folder.path, error.strerror)
     return chosen.step, metrics
+
+
+def _restore(config: Config, spec: NetworkSpec, folder: RunFolder, executor: Executor) -> Plan:
+    """Put the values that ``restore`` names into variables, and leave the receipt."""
+    restored = restore_from(config, spec)
+    executor.load(restored.values)
+    folder.keep_receipt(restored.receipt)
+    return restored.plan
 
 
 def _execution(config: Config, spec: NetworkSpec, dataset: Dataset, folder: RunFolder) -> Choice:

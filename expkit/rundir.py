@@ -16,6 +16,7 @@ import yaml
 from expkit.config.load import kept_plugins, plain, plain_yaml, read
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, ExpkitError, Problem, RunError, listed
+from expkit.masking import masked
 from expkit.plugins import keep_plugins
 
 __all__ = ["RunFolder", "config_digest", "find_run", "flat", "locked", "resumable"]
@@ -42,9 +43,9 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             if folder.config_file.is_file():
                 _check_same(folder, config)
-            _write(folder.config_file, plain_yaml(config))
+            _write(folder.config_file, masked(plain_yaml(config)))
             keep_plugins(config.plugins, folder.plugins)
-            _write(path / "overrides.yaml", yaml.safe_dump(list(overrides), width=1000))
+            _write(path / "overrides.yaml", masked(yaml.safe_dump(list(overrides), width=1000)))
             folder.update(digest=config_digest(config), name=config.run.name)
         except OSError as error:
             raise _unwritable(path, error) from None
@@ -231,7 +232,7 @@ def _unwritable(path: Path, error: OSError) -> ExpkitError:
 
 def _check_same(folder: RunFolder, config: Config) -> None:
     before = flat(plain(folder.config()))
-    now = flat(plain(config))
+    now = {key: masked(value) if isinstance(value, str) else value for key, value in flat(plain(config)).items()}
     problems = [
         Problem(
             key, f"is {now.get(key)!r}, but the run to resume has {before.get(key)!r}; leave it, or start a new run"

@@ -22,6 +22,11 @@ SECTIONS: dict[str, Any] = {
     "optimizer": {"kind": "adam", "learning_rate": 0.02, "global_clipnorm": 1.0},
     "export": {"enabled": False},
 }
+SLOTS = {
+    "momentum": {"Momentum"},
+    "rmsprop": {"RMSProp", "RMSProp_1"},
+    "adagrad": {"Adagrad"},
+}
 RENAMED = {
     **CNN,
     "variables": {"kernel": "weights", "bias": "biases"},
@@ -82,6 +87,22 @@ def test_training_on_after_a_rename_equals_training_on_without_it(folder: Path, 
     assert_same(found, {renamed(name): value for name, value in unbroken.items()})
 
 
+@pytest.mark.parametrize("kind", SLOTS)
+def test_every_optimizer_goes_on_after_a_rename(folder: Path, kind: str) -> None:
+    momentum = {} if kind == "adagrad" else {"momentum": 0.5}
+    sections = {**SECTIONS, "optimizer": {"kind": kind, "learning_rate": 0.01, **momentum}, "ema": {"enabled": False}}
+    whole = run(config_of(folder, network=CNN, train=steps(4), **sections), folder / f"{kind} whole")
+    first = run(config_of(folder, network=CNN, train=steps(2), **sections), folder / f"{kind} half")
+    asked = {"from": str(first.folder), "rename": RULES, "optimizer": "restore"}
+    done = run(
+        config_of(folder, network=RENAMED, train=steps(4), restore=asked, **sections), folder / f"{kind} renamed"
+    )
+    found = checkpoint_values(done.checkpoint)
+    assert {name.rpartition("/")[2] for name in found} >= SLOTS[kind]
+    assert_same(found, {renamed(name): value for name, value in checkpoint_values(whole.checkpoint).items()})
+    assert done.restored == f"7/7 variables from {first.checkpoint}"
+
+
 def test_by_default_the_optimizer_and_the_steps_begin_anew(folder: Path, half: Path, unbroken: Values) -> None:
     done = run(going_on(folder, half), folder / "anew")
     found = checkpoint_values(done.checkpoint)
@@ -113,6 +134,18 @@ def test_a_run_leaves_a_receipt_with_checksums_of_what_was_loaded(folder: Path, 
     assert rows[f"tower/norm/gamma{SHADOW}"]["weights"] == "ema"
     for row in rows.values():
         assert row["sha256"] == hashlib.sha256(stored[row["source"][0]].tobytes()).hexdigest()
+
+
+def test_a_receipt_that_cannot_be_written_is_a_warning(
+    folder: Path, half: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(RunFolder, "keep_receipt", refused)
+    step, metrics = evaluate_run(RunFolder(half.parents[2]))
+    assert (step, "test/loss" in metrics) == (4, True)
+    assert caplog.messages == [f"no receipt is written into {half.parents[2]}: Permission denied"]
 
 
 def test_evaluate_and_freeze_leave_receipts_of_their_own(folder: Path, half: Path) -> None:

@@ -14,6 +14,7 @@ from expkit.training.executor import Evaluator, Executor
 from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
 from expkit.training.state import TrainingState
 
+UNSEEN = Unseen()
 CLOCK = {"steps": 11, "log_every_steps": 3, "evaluate_every_steps": 4, "save_every_steps": 5, "keep_last": 9}
 
 
@@ -28,7 +29,7 @@ class Trained:
     trained: loop.Trained
 
 
-def train(config: Config, folder: Path) -> Trained:
+def train(config: Config, folder: Path, progress: loop.Progress = UNSEEN) -> Trained:
     """Train in a folder, from its latest checkpoint where it has one, as ``run_experiment`` does."""
     spec, data = loaded(config)
     clock = config.train
@@ -54,7 +55,7 @@ def train(config: Config, folder: Path) -> Trained:
             infer_graph(spec, data.scaling).meta_graph,
             lambda step, values: records.append((step, dict(values))),
             lambda roll_backs: records.append((roll_backs[-1].back_to, {"back": float(roll_backs[-1].last)})),
-            Unseen(),
+            progress,
             TrainingState.of(own.state if own is not None else {}),
         ).run()
         return Trained(records, executor.values(built.variables), store, trained)

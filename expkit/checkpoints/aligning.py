@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from expkit.checkpoints.parts import Layer, Made, bare, likeness, weights_of
+from expkit.checkpoints.numbering import Numbering, level, numbering, projected
+from expkit.checkpoints.parts import Layer, Made, bare, by_labels, by_scope, likeness, weights_of
 
 __all__ = ["Alignment", "Fit", "Sides"]
 
@@ -48,30 +49,22 @@ class Fit:
     """Whether enough speaks for it besides the shapes."""
 
 
-@dataclass(frozen=True)
-class _Numbering:
-    offset: tuple[int, ...] | None
-    """What is added to the old numbers; ``None`` where several would do."""
-    kinds: int
-    """How many layers of different shapes it explains; 0 where it leaves some over."""
-
-
 class Sides:
     """The layers of both sides, and what is known of how the names of one became those of the other."""
 
     def __init__(self, old: Sequence[Layer], new: Sequence[Layer]) -> None:
         self._old, self._new = weights_of(old), weights_of(new)
-        self._olds, self._news = _by_labels(old), _by_labels(new)
+        self._olds, self._news = by_labels(old), by_labels(new)
         self._homeless = [layer for layer in old if layer.labels not in self._news]
         self._words: dict[str, Counter[str]] = defaultdict(Counter)
         self._scopes: dict[tuple[str, ...], Counter[tuple[str, ...]]] = defaultdict(Counter)
         self._origins: dict[tuple[str, ...], Counter[tuple[str, ...]]] = defaultdict(Counter)
         self._learned: dict[str, str] = {}
         self._alignments: dict[tuple[tuple[str, ...], tuple[str, ...]], Alignment] = {}
-        self._numberings: dict[tuple[tuple[str, ...], tuple[str, ...]], _Numbering] = {}
+        self._numberings: dict[tuple[tuple[str, ...], tuple[str, ...]], Numbering] = {}
         self._overlaps: dict[tuple[frozenset[tuple[str, Made]], frozenset[tuple[str, Made]]], float] = {}
         self._agreements: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[int, int]] = {}
-        self._in_old, self._in_new = _by_scope(old), _by_scope(new)
+        self._in_old, self._in_new = by_scope(old), by_scope(new)
         makes = {layer.signature: layer for layer in (*old, *new)}
         olds, news = ({layer.signature for layer in layers} for layers in (old, new))
         self._best_old = {a: max((self.overlap(makes[a], makes[b]) for b in news), default=0.0) for a in olds}
@@ -108,8 +101,8 @@ class Sides:
 
     def settled(self, one: Layer, other: Layer) -> bool:
         """Return whether two layers of one name are one: neither the numbers nor the shapes of others deny it."""
-        numbering = self._numbering(one.labels, other.labels)
-        return numbering.offset is not None and not any(numbering.offset) and self.holds(one, other)
+        counted = self._numbering(one.labels, other.labels)
+        return counted.offset is not None and not any(counted.offset) and self.holds(one, other)
 
     def holds(self, one: Layer, other: Layer, *, swapped: bool = False) -> bool:
         """Return whether the scopes that would become one hold the same, as far as their names tell.
@@ -139,18 +132,18 @@ class Sides:
     def fit(self, one: Layer, other: Layer) -> Fit:
         """Return how well a layer of the old side fits one of the new."""
         alignment = self.align(one.labels, other.labels)
-        numbering = self._numbering(one.labels, other.labels)
-        a, b = _projected(one, alignment, other)
-        if numbering.offset is None:
+        counted = self._numbering(one.labels, other.labels)
+        a, b = projected(one, alignment.pairs, other)
+        if counted.offset is None:
             numbers = 0
         else:
-            numbers = 1 if tuple(x + d for x, d in zip(a, numbering.offset, strict=True)) == b else -1
+            numbers = 1 if tuple(x + d for x, d in zip(a, counted.offset, strict=True)) == b else -1
         inside = self._inside(one, other)
         parents = inside > 0 and self._joined(one.path[:-1], other.path[:-1])
         ends = bool(one.path and other.path) and self._alike(one.labels[-1], other.labels[-1]) >= _ALIKE
         ends = ends or not any(self._alike(one.labels[i], other.labels[j]) < _ALIKE for i, j in alignment.pairs)
         words = alignment.matched >= 0.5 and alignment.share >= 0.5
-        known = (ends and (words or parents)) or (numbers > 0 and numbering.kinds > 1)
+        known = (ends and (words or parents)) or (numbers > 0 and counted.kinds > 1)
         score = alignment.score + numbers + inside + 0.3 * self.overlap(one, other)
         return Fit(score, numbers, inside, known)
 
@@ -211,43 +204,13 @@ class Sides:
         """Return whether a word that would be replaced, or take its place, is on both sides."""
         return one in self._new or other in self._old
 
-    def _numbering(self, one: tuple[str, ...], other: tuple[str, ...]) -> _Numbering:
+    def _numbering(self, one: tuple[str, ...], other: tuple[str, ...]) -> Numbering:
         key = (one, other)
         if key not in self._numberings:
-            self._numberings[key] = self._numbered(self._olds[one], self._news[other], self.align(one, other))
-        return self._numberings[key]
-
-    def _numbered(self, olds: Sequence[Layer], news: Sequence[Layer], alignment: Alignment) -> _Numbering:
-        """Return what must be added to the numbers of the old layers, which differ in nothing else."""
-        here = {_projected(layer, alignment, news[0])[0]: layer for layer in olds}
-        there = {_projected(olds[0], alignment, layer)[1]: layer for layer in news}
-        if len(here) < len(olds) or len(there) < len(news):
-            return _Numbering(None, 0)
-        hits: Counter[tuple[int, ...]] = Counter()
-        clashes: Counter[tuple[int, ...]] = Counter()
-        for a, layer in here.items():
-            for b, its in there.items():
-                offset = tuple(y - x for x, y in zip(a, b, strict=True))
-                (hits if self.overlap(layer, its) else clashes)[offset] += 1
-        if not hits:
-            return _Numbering(None, 0)
-        kinds = len({layer.signature for layer in olds})
-        none = tuple(0 for _ in next(iter(here)))
-        whole = [offset for offset, count in hits.items() if count == len(here) == len(there)]
-        if whole and (whole[0] == none or kinds > 1 or len(here) > 2):
-            return _Numbering(whole[0], kinds if len(here) > 1 else 0)
-        clear = [offset for offset in hits if not clashes[offset]]
-        others = max((hits[offset] - clashes[offset] for offset in hits if offset != none), default=0)
-        same = min(here) == min(there) and hits[none] - clashes[none] >= max(others, 1)
-        if same and not any(self._claimed(layer) for number, layer in there.items() if number not in here):
-            return _Numbering(none, 0)
-        if len(clear) == 1 and hits[clear[0]] > 1 and hits[clear[0]] == max(hits.values()):
-            reached = (
-                layer for a, layer in here.items() if tuple(x + d for x, d in zip(a, clear[0], strict=True)) in there
+            self._numberings[key] = numbering(
+                self._olds[one], self._news[other], self.align(one, other).pairs, self.overlap, self._claimed
             )
-            if len({layer.signature for layer in reached}) > 1:
-                return _Numbering(clear[0], 0)
-        return _Numbering(None, 0)
+        return self._numberings[key]
 
     def _replaced(self, one: tuple[str, ...], other: tuple[str, ...], alignment: Alignment) -> bool:
         """Return whether labels that tell layers apart have no like on the other side."""
@@ -281,7 +244,8 @@ class Sides:
                     (
                         its
                         for its in there.get(tuple(map(bare, words)), ())
-                        if its not in met and self._at(layer, len(before), its, len(after))
+                        if its not in met
+                        and level(layer, len(before), its, len(after), self._numbering(layer.labels, its.labels))
                     ),
                     None,
                 )
@@ -300,16 +264,6 @@ class Sides:
             self._agreements[key] = same, different
         return self._agreements[key]
 
-    def _at(self, one: Layer, start: int, other: Layer, its_start: int) -> bool:
-        """Return whether the numbers in the rest of two paths are the same but for what their like differ by."""
-        a = [number for numbers in one.numbers[start:] for number in numbers]
-        b = [number for numbers in other.numbers[its_start:] for number in numbers]
-        if not a or len(a) != len(b):
-            return len(a) == len(b)
-        offset = self._numbering(one.labels, other.labels).offset
-        offset = offset[-len(a) :] if offset and len(offset) >= len(a) else (0,) * len(a)
-        return [x + d for x, d in zip(a, offset, strict=True)] == b
-
     def _claimed(self, layer: Layer) -> bool:
         """Return whether an old layer that none of the new ones is named like could be this one."""
         return any(self.overlap(its, layer) > 0 for its in self._homeless)
@@ -320,31 +274,6 @@ class Sides:
 
     def _joined(self, before: tuple[str, ...], after: tuple[str, ...]) -> bool:
         return bool(before and after) and _top(self._scopes.get(before, Counter())) == after
-
-
-def _by_labels(layers: Sequence[Layer]) -> dict[tuple[str, ...], list[Layer]]:
-    groups: dict[tuple[str, ...], list[Layer]] = {}
-    for layer in layers:
-        groups.setdefault(layer.labels, []).append(layer)
-    return groups
-
-
-def _by_scope(layers: Sequence[Layer]) -> dict[tuple[str, ...], list[Layer]]:
-    scopes: dict[tuple[str, ...], list[Layer]] = {}
-    for layer in layers:
-        for count in range(1, len(layer.path) + 1):
-            scopes.setdefault(layer.path[:count], []).append(layer)
-    return scopes
-
-
-def _projected(one: Layer, alignment: Alignment, other: Layer) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the numbers of both layers in the parts that stand side by side and have as many."""
-    a: tuple[int, ...] = ()
-    b: tuple[int, ...] = ()
-    for i, j in alignment.pairs:
-        if len(one.numbers[i]) == len(other.numbers[j]):
-            a, b = a + one.numbers[i], b + other.numbers[j]
-    return a, b
 
 
 def _says(

@@ -30,8 +30,11 @@ def mean(sources: Sequence[Source], name: str) -> np.ndarray:
     Raises:
         CheckpointError: a source is damaged.
     """
-    first = sources[0].read(name)
-    total = first.astype(np.complex128 if first.dtype.kind == "c" else np.float64)
+    value = sources[0].read(name)
+    dtype = value.dtype
+    total = value.astype(np.complex128 if dtype.kind == "c" else np.float64)
     for source in sources[1:]:
-        total = total + source.read(name)
-    return np.asarray(total / len(sources)).astype(first.dtype)
+        value = source.read(name)
+        total += value
+    total /= len(sources)
+    return total.astype(dtype)

@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from functools import cache
 
-__all__ = ["Layer", "Made", "bare", "labels_of", "layers_of", "likeness", "role_of", "weights_of"]
+__all__ = [
+    "Layer",
+    "Made",
+    "bare",
+    "by_labels",
+    "by_scope",
+    "labels_of",
+    "layers_of",
+    "likeness",
+    "role_of",
+    "weights_of",
+]
 
 _ROLES = {
     "kernel": ("kernel", "weights", "weight", "w", "filter", "filters"),
@@ -94,6 +105,23 @@ def labels_of(path: Iterable[str]) -> tuple[tuple[str, ...], tuple[tuple[int, ..
         tuple(re.sub(r"\d+", "#", part) for part in parts),
         tuple(tuple(map(int, re.findall(r"\d+", part))) for part in parts),
     )
+
+
+def by_labels(layers: Iterable[Layer]) -> dict[tuple[str, ...], list[Layer]]:
+    """Return the layers by their paths without numbers."""
+    groups: dict[tuple[str, ...], list[Layer]] = {}
+    for layer in layers:
+        groups.setdefault(layer.labels, []).append(layer)
+    return groups
+
+
+def by_scope(layers: Iterable[Layer]) -> dict[tuple[str, ...], list[Layer]]:
+    """Return the layers in each scope, however deep; a layer stands in its own too."""
+    scopes: dict[tuple[str, ...], list[Layer]] = {}
+    for layer in layers:
+        for count in range(1, len(layer.path) + 1):
+            scopes.setdefault(layer.path[:count], []).append(layer)
+    return scopes
 
 
 def weights_of(layers: Iterable[Layer]) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import takewhile
 
 from expkit.checkpoints.suggest import Suggestion
@@ -23,12 +23,10 @@ def section(suggestion: Suggestion, names: Collection[str], keep_initial: Sequen
         names: all names of the checkpoint.
         keep_initial: what is to keep its initial value already.
     """
-    rules = rules_of(suggestion)
-    missing = keep_initial_patterns(suggestion.missing, _variables(suggestion))
-    keep = [*keep_initial, *missing] if missing else []
+    rules, keep = rules_of(suggestion), _kept(suggestion, keep_initial)
     guesses = [proposal for proposal in suggestion.proposals if proposal.sure == "ambiguous"]
     lines = []
-    if any(proposal.source not in names for proposal in suggestion.proposals):
+    if _averages_alone(suggestion, names):
         lines.append("  weights: ema_if_present  # the checkpoint has averages without their variables")
     if rules or any(proposal.source != proposal.variable for proposal in guesses):
         lines.append("  rename:" if rules else "  # rename:")
@@ -79,8 +77,12 @@ def keep_initial_patterns(wanted: Collection[str], all_names: Collection[str]) -
     return list(patterns)
 
 
-def as_plain(suggestion: Suggestion) -> Mapping[str, object]:
-    """Return what is suggested as plain data."""
+def as_plain(suggestion: Suggestion, names: Collection[str], keep_initial: Sequence[str] = ()) -> dict[str, object]:
+    """Return what is suggested as plain data; arguments as of ``section``."""
+    restore = {
+        "rename": [rule.model_dump(exclude_defaults=True) for rule in rules_of(suggestion)],
+        "keep_initial": _kept(suggestion, keep_initial),
+    }
     return {
         "certain": suggestion.certain,
         "proposals": [
@@ -89,11 +91,19 @@ def as_plain(suggestion: Suggestion) -> Mapping[str, object]:
         ],
         "missing": list(suggestion.missing),
         "spare": list(suggestion.spare),
-        "restore": {
-            "rename": [rule.model_dump(exclude_defaults=True) for rule in rules_of(suggestion)],
-            "keep_initial": keep_initial_patterns(suggestion.missing, _variables(suggestion)),
-        },
+        "restore": {"weights": "ema_if_present", **restore} if _averages_alone(suggestion, names) else restore,
     }
+
+
+def _kept(suggestion: Suggestion, keep_initial: Sequence[str]) -> list[str]:
+    """Return what ``keep_initial`` must say; empty where what it says already is enough."""
+    missing = keep_initial_patterns(suggestion.missing, _variables(suggestion))
+    return [*keep_initial, *missing] if missing else []
+
+
+def _averages_alone(suggestion: Suggestion, names: Collection[str]) -> bool:
+    """Return whether the checkpoint has averages of which the variables themselves are not in it."""
+    return any(proposal.source not in names for proposal in suggestion.proposals)
 
 
 def _variables(suggestion: Suggestion) -> list[str]:

@@ -81,6 +81,9 @@ class _Making:
             self._missing(name, at)
             return
         available, asked = claim.offer.shapes, claim.offer.asked.weights
+        if all(source in available and source.endswith(shadow_name("")) for source in claim.names):
+            self._pair(name, want, claim, claim.names, "ema")  # A rule names the average itself.
+            return
         averages = tuple(shadow_name(source) for source in claim.names)
         there = all(average in available for average in averages)
         if asked != "raw" and there:

@@ -15,7 +15,7 @@ from expkit.errors import CheckpointError, reason
 
 __all__ = ["new_prefix", "write_new"]
 
-_BYTES_AT_ONCE = 256_000_000
+_BYTES_AT_ONCE = 128_000_000
 
 
 def new_prefix(output: str, at: str) -> Path:

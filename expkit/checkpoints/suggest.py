@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,6 +76,8 @@ def suggest(old: Mapping[str, Made], new: Mapping[str, Made], *, in_order: bool 
     found = {proposal.variable: proposal for pair in certain for proposal in _high(pair)}
     left_olds = _without(olds, (one for one, _ in certain))
     left_news = _without(news, (other for _, other in certain))
+    if not in_order:
+        left_olds.sort(key=lambda layer: [_by_number(label) for label in layer.path])
     for one, other, others in _assigned(left_olds, left_news, sides):
         for role in one.names:
             if role in other.names:
@@ -103,6 +106,11 @@ def _weights(old: Mapping[str, Made]) -> dict[str, Made]:
 def _high(pair: Pair) -> Iterable[Proposal]:
     one, other = pair
     return (Proposal(other.names[role], name, "high") for role, name in one.names.items() if role in other.names)
+
+
+def _by_number(label: str) -> list[tuple[str, int]]:
+    """Return what a label sorts by, so that layer_2 comes before layer_10."""
+    return [(text, int(number or -1)) for text, number in re.findall(r"(\D*)(\d*)", label)]
 
 
 def _without(layers: Iterable[Layer], used: Iterable[Layer]) -> list[Layer]:

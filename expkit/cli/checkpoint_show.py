@@ -192,7 +192,7 @@ def _sparkline(counts: Sequence[int]) -> str:
 def _bar_chart(item: Stats, width: int = 50) -> list[str]:
     """Return a histogram with a line for every two counts."""
     pairs = [sum(item.counts[place : place + 2]) for place in range(0, len(item.counts), 2)]
-    if not any(pairs):
+    if not item.minimum < item.maximum:
         return []
     most, step = max(pairs), (item.maximum - item.minimum) / len(pairs)
     starts = [f"{item.minimum + place * step:.4g}" for place in range(len(pairs))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -10,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from expkit.cli.job import Job, run_job
 from expkit.cli.recording import own_recorder
 from expkit.config.load import validate
+from expkit.errors import RunError
+from expkit.rundir import RunFolder
 from expkit.sweeps.chosen import sweeper_of
 from expkit.sweeps.folder import SweepFolder
 
@@ -21,6 +24,9 @@ def run_child(config: DictConfig) -> None:
 
     What it shares with the sweep is in ``sweep.json`` beside its folder, so that nothing but the file system has to lie
     between them.
+
+    Raises:
+        RunError: the folder is another process's, or cannot be written.
     """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
@@ -29,16 +35,19 @@ def run_child(config: DictConfig) -> None:
     raw = OmegaConf.to_container(config, resolve=True)
     assert isinstance(raw, dict)
     run = validate({str(key): value for key, value in raw.items()}, sweep["config_dirs"])
-    run_job(
+    outcome = run_job(
         Job(
             config=run,
             folder=folder,
             overrides=tuple(hydra.overrides.task),
             label=sweep["runs"][folder.name]["label"],
             recorder=own_recorder() if run.tracking.enabled else None,
-            parent=sweep.get("mlflow_run_id"),
+            parent=sweep.get("parent"),
             tags={"expkit.sweep": sweep["name"], "expkit.sweep.key": sweep["key"]},
             judge=sweeper_of(hydra).judge(swept, folder.name),
             quiet=True,
         )
     )
+    gc.collect()  # graphs are full of cycles, and the next run makes its own
+    if outcome.error is not None and RunFolder(folder).state().get("status") != "FAILED":
+        raise RunError.at(sweep["runs"][folder.name]["label"], outcome.error)

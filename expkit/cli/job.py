@@ -38,7 +38,7 @@ class Job:
     label: str | None
     """What tells the job from its siblings in a sweep."""
     parent: str | None
-    """MLflow run of the sweep."""
+    """MLflow run of the sweep, or its folder as long as MLflow has not answered."""
     recorder: Recorder | None
     """The process that has MLflow; ``None`` where nothing is tracked."""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -54,7 +54,9 @@ class Outcome:
     """How a job ended."""
 
     exit_code: int
-    """0 finished, 2 a mistake of the user, 1 a failure of expkit."""
+    """0 finished or pruned, 2 a mistake of the user, 1 a failure of expkit."""
+    error: str | None = None
+    """Why it failed."""
 
 
 def run_job(job: Job) -> Outcome:
@@ -82,7 +84,7 @@ def run_job(job: Job) -> Outcome:
     except ExpkitError as error:
         message = str(error)
         _say(job, *(f"error: {problem}" for problem in error.problems))
-        return Outcome(2)
+        return Outcome(2, message)
     except Pruned as pruned:
         status, message = "PRUNED", str(pruned)
         return Outcome(0)
@@ -95,7 +97,7 @@ def run_job(job: Job) -> Outcome:
         message = f"{type(error).__name__}: {error}; the traceback is in {job.folder / 'run.log'}"
         _log.exception("the run failed")
         _say(job, f"error: {message}")
-        return Outcome(1)
+        return Outcome(1, message)
     finally:
         if folder is not None and status != "KILLED" and job.config.tracking.plots:
             _draw(folder, tracker)

@@ -18,6 +18,7 @@ VERBS = {
     "names": "expkit.cli.names",
     "check": "expkit.cli.lock",
     "restore-plan": "expkit.cli.restore_plan",
+    "verify-resume": "expkit.cli.verify_resume",
     "schema": "expkit.cli.schema",
     "import-graph": "expkit.cli.import_graph",
     "checkpoint": "expkit.cli.checkpoint",
@@ -25,7 +26,9 @@ VERBS = {
     "freeze": "expkit.cli.runs",
     "predict": "expkit.cli.frozen",
     "info": "expkit.cli.frozen",
+    "sync": "expkit.cli.sync",
     "report": "expkit.cli.report",
+    "diff": "expkit.cli.diff",
     "ui": "expkit.cli.ui",
 }
 """The module of every verb but ``train``; only the one asked for is imported."""
@@ -37,6 +40,7 @@ Declarative experiments for TensorFlow graphs with named variables.
   expkit names [OVERRIDES]          list every variable's name and shape, without TensorFlow; draw, lock them
   expkit check [OVERRIDES]          fail where an edit would orphan checkpoints
   expkit restore-plan [OVERRIDES]   show what a restore will do, before anything is loaded
+  expkit verify-resume [OVERRIDES]  prove that a run which stops and goes on ends the same, bit for bit
   expkit schema [FILE]              write JSON Schema of the configuration, for editors
   expkit import-graph SOURCE        draft a network's YAML from a checkpoint, a .meta or a .pb file
   expkit checkpoint ACT SOURCE      list, show, compare, rename, cut, average checkpoints
@@ -44,7 +48,9 @@ Declarative experiments for TensorFlow graphs with named variables.
   expkit freeze RUN                 write a run's frozen graph, proven equal
   expkit predict FILE_OR_RUN NPZ    compute outputs with a frozen graph
   expkit info FILE                  say what a frozen graph is
+  expkit sync RUN                   deliver to MLflow what it has not got of a run or a sweep
   expkit report SWEEP               tell what a sweep found: table, pictures, one page
+  expkit diff RUN_A RUN_B           compare two runs: configuration, variables, metrics
   expkit ui                         open MLflow on the local store
 
 Every verb has --help. Tab completion: eval "$(expkit -sc install=bash)"
@@ -54,8 +60,8 @@ Every verb has --help. Tab completion: eval "$(expkit -sc install=bash)"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line.
 
-    Exit codes: 0 done, 1 a failure of expkit itself, runs of a sweep that failed, checkpoints that would be orphaned, a
-    restore plan that is incomplete, 2 a mistake to mend, 130 and 143 interrupted.
+    Exit codes: 0 done, 1 a failure of expkit itself, runs of a sweep that failed, runs that differ, checkpoints that
+    would be orphaned, a restore plan that is incomplete, 2 a mistake to mend, 130 and 143 interrupted.
     """
     sys.setrecursionlimit(10_000)  # scopes in scopes take the libraries that read YAML more than 1,000 calls
     gc.set_threshold(1_000_000)  # start-up makes many objects and hardly any garbage: a tenth of its time

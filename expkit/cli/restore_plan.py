@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -17,7 +17,8 @@ from expkit.checkpoints.receipt import as_plain
 from expkit.checkpoints.rename import restore_plan
 from expkit.checkpoints.restore import open_sources
 from expkit.checkpoints.wanted import wanted_by
-from expkit.errors import first_of, listed
+from expkit.config.lines import placed
+from expkit.errors import Problem, first_of, listed
 from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import load_network
@@ -51,23 +52,24 @@ def _restore_plan(given: argparse.Namespace) -> int:
 
         return print_suggestion(config, spec, opened.offers, as_json=given.json)
     plan = restore_plan(wanted_by(config, spec), opened.offers, config.restore.keep_initial)
+    problems = placed([gap.problem for gap in plan.gaps], given.overrides, given.config_dir) if plan.gaps else []
     if given.json:
-        print(json.dumps(_as_json(plan), indent=2))
+        print(json.dumps(_as_json(plan, problems), indent=2))
     else:
-        _print(plan, spec)
+        _print(plan, spec, problems)
     return int(not plan.complete)
 
 
-def _as_json(plan: Plan) -> dict[str, Any]:
+def _as_json(plan: Plan, problems: Sequence[Problem]) -> dict[str, Any]:
     gaps = [
-        {"kind": gap.kind, "about": gap.about, "path": gap.problem.path, "message": gap.problem.message}
-        for gap in plan.gaps
+        {"kind": gap.kind, "about": gap.about, "path": told.path, "place": told.place, "message": told.message}
+        for gap, told in zip(plan.gaps, problems, strict=True)
     ]
     spare = {at: list(names) for at, names in plan.spare.items()}
     return {"complete": plan.complete, **as_plain(plan), "spare": spare, "gaps": gaps}
 
 
-def _print(plan: Plan, spec: NetworkSpec) -> None:
+def _print(plan: Plan, spec: NetworkSpec, problems: Sequence[Problem]) -> None:
     several = len(plan.files) > 1
     changed = any(pair.changes for pair in plan.pairs)
     columns = ["variable", "shape", "from", "weights", *(["file"] if several else []), *(["change"] if changed else [])]
@@ -85,7 +87,7 @@ def _print(plan: Plan, spec: NetworkSpec) -> None:
         table.add_row(*map(escape, cells))
     console = Console()
     console.print(table)
-    for line in _rest(plan):
+    for line in _rest(plan, problems):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -96,7 +98,7 @@ def _why(name: str, plan: Plan) -> str:
     return "(initial value)" if name in plan.kept_initial else "NO VALUE"
 
 
-def _rest(plan: Plan) -> Iterator[str]:
+def _rest(plan: Plan, problems: Sequence[Problem]) -> Iterator[str]:
     """Yield what is told below the table."""
     yield ""
     yield from (f"{at}: {file}" for at, file in plan.files.items())
@@ -110,4 +112,4 @@ def _rest(plan: Plan) -> Iterator[str]:
         yield f"complete: {plan.loaded} variables get a value"
     else:
         yield f"incomplete: {plan.loaded} variables get a value"
-        yield from (f"  {problem}" for problem in first_of([gap.problem for gap in plan.gaps]))
+        yield from (f"  {problem}" for problem in first_of(problems))

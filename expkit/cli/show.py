@@ -89,7 +89,9 @@ def summary(console: Console, result: Result) -> None:
         lines.append(("stopped", f"early, at step {trained.stopped_at:,}"))
     if trained.roll_backs:
         steps = ", ".join(map(str, trained.roll_backs))
-        lines.append(("rolled back", f"{len(trained.roll_backs)} times, not finite in steps {steps}"))
+        lines.append(("rolled back", f"{len(trained.roll_backs)} x, because of what was not finite in steps {steps}"))
+    if result.restored is not None:
+        lines.append(("restored", f"{result.restored} (restore.json)"))
     lines.append(("checkpoint", _short(result.checkpoint)))
     if result.frozen is not None:
         worst = max(item.maximum for item in result.frozen.parity if item.allowed is not None)

@@ -45,7 +45,7 @@ def print_suggestion(config: Config, spec: NetworkSpec, offers: Sequence[Offer],
     plan = _plan(config, spec, offer, suggestion)
     certain = suggestion.certain and plan.complete
     if as_json:
-        print(json.dumps({"complete": certain, **as_plain(suggestion)}, indent=2))
+        print(json.dumps({"complete": certain, **as_plain(suggestion, offer.shapes, asked.keep_initial)}, indent=2))
     else:
         print("\n".join(_told(suggestion, plan, offer, asked.keep_initial)))
     return int(not certain)

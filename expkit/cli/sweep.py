@@ -113,7 +113,8 @@ def _run(asked: _Asked, folder: SweepFolder, recorder: Recorder | None, console:
     )
     status: Status = "KILLED"
     try:
-        asked.sweeper.sweep(sweep, asked.overrides, asked.jobs)
+        with asked.launching.calling_back():
+            asked.sweeper.sweep(sweep, asked.overrides, asked.jobs)
         told = leave_best(folder, watch, asked.folders, recorder, parent)
         bad = watch.counts.get("FAILED", 0) + watch.counts.get("KILLED", 0)
         status = "FAILED" if bad else "FINISHED"
@@ -122,17 +123,43 @@ def _run(asked: _Asked, folder: SweepFolder, recorder: Recorder | None, console:
         raise
     finally:
         watch.close()
-        folder.update(status=status)
-        if parent is not None:
-            parent.finish(status)
-        if status == "KILLED":
-            print("stopped; the same command runs what is missing", file=sys.stderr)
+        page = _end(asked, folder, parent, status)
+    if page is not None:
+        console.print(f"report {page}", soft_wrap=True, highlight=False)
     for line in told:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     console.print(tally(watch.counts, watch.settled), highlight=False)
     if parent is not None:
         console.print(f"MLflow run {parent.link}", soft_wrap=True, highlight=False)
     return 1 if bad else 0
+
+
+def _end(asked: _Asked, folder: SweepFolder, parent: SweepRun | None, status: Status) -> Path | None:
+    """Write the report and the status, here and in MLflow; return the report's page."""
+    page = None
+    if status != "KILLED" and any(job.config.tracking.enabled or job.config.tracking.plots for job in asked.jobs):
+        page = _report(folder, parent)
+    if parent is not None:
+        parent.finish(status)
+        folder.update(mlflow_run_id=parent.run_id)
+    folder.update(status=status)  # last: a sweep that is killed before this goes on, and finishes again
+    if status == "KILLED":
+        print("stopped; the same command runs what is missing", file=sys.stderr)
+    return page
+
+
+def _report(folder: SweepFolder, parent: SweepRun | None) -> Path | None:
+    """Write the report of all runs so far, return its page; what goes wrong there is no failure of the sweep."""
+    from expkit.report.write import write_report
+
+    try:
+        files = write_report(folder.path)
+    except Exception as error:
+        print(f"warning: no report: {error}", file=sys.stderr)
+        return None
+    if parent is not None:
+        parent.artifacts([files[0].parent])
+    return files[0]
 
 
 def _asked(words: list[str], folders: Sequence[str]) -> _Asked:
@@ -191,8 +218,10 @@ def _parent(asked: _Asked, folder: SweepFolder, recorder: Recorder | None) -> Sw
         return None
     from expkit.tracking.mlflow import SweepRun
 
-    parent = SweepRun(recorder, asked.config, asked.name)
-    folder.update(mlflow_run_id=parent.run_id)
+    tags = {"expkit.sweep.key": asked.key}
+    parent = SweepRun(recorder, asked.config, folder.path, asked.name, tags=tags)
+    parent.begin()
+    folder.update(mlflow_run_id=parent.run_id, parent=parent.reference)
     return parent
 
 
@@ -203,5 +232,5 @@ def _died(recorder: Recorder | None, parent: SweepRun | None, child: Child, why:
         return
     from expkit.tracking.mlflow import MlflowTracker
 
-    above = parent.run_id if parent is not None else None
+    above = parent.reference if parent is not None else None
     MlflowTracker(recorder, child.job.config, child.folder, name=child.label, parent=above).finish("KILLED", why)

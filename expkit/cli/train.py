@@ -98,6 +98,8 @@ def _parse(words: list[str]) -> Any:
     parser.prog = "expkit train"
     given = parser.parse_intermixed_args(words)
     refused = {flag: why for flag, why in _REFUSED.items() if getattr(given, flag) is not None}
+    if any(word.startswith("hydra.mode=") for word in given.overrides):
+        raise ConfigError(Problem("hydra.mode", "a sweep is asked for with -m; leave this out"))
     if refused:
         raise ConfigError(*(Problem(f"--{flag.replace('_', '-')}", why) for flag, why in refused.items()))
     return given

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
@@ -22,9 +22,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from expkit.config.files import build, read_node, reading_files_by, shown_path
 from expkit.config.load import builtin_conf, builtin_conf_behind, primary_conf, search_path
-from expkit.errors import ConfigError
+from expkit.errors import ConfigError, Problem
 
-__all__ = ["told_by_line"]
+__all__ = ["placed", "told_by_line"]
 
 _PART = re.compile(r"\.?[^.\[]+|\[\d+\]")
 
@@ -40,8 +40,19 @@ def told_by_line(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> I
     try:
         yield
     except ConfigError as error:
-        composition = _composition(overrides, config_dirs)
-        raise ConfigError(*(replace(item, place=composition.place(item.path)) for item in error.problems)) from None
+        raise ConfigError(*placed(error.problems, overrides, config_dirs)) from None
+
+
+def placed(problems: Iterable[Problem], overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> list[Problem]:
+    """Return problems with the file and line that they come from.
+
+    Args:
+        problems: of a configuration.
+        overrides: what it is composed with.
+        config_dirs: further folders of configuration files.
+    """
+    composition = _composition(overrides, config_dirs)
+    return [replace(problem, place=composition.place(problem.path)) for problem in problems]
 
 
 @dataclass(frozen=True)

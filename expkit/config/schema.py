@@ -211,6 +211,13 @@ class TrackingConfig(Section):
     """Tracking store; ``null`` for a SQLite store in the run folder's parent."""
     experiment: str = Field(default="expkit", min_length=1)
     """Name of the MLflow experiment."""
+    wait_seconds: float = Field(default=60, gt=0)
+    """Most seconds for which the start, and then the end, of a run waits for the store.
+
+    What the store has not got by then stays in the run folder, for ``expkit sync``.
+    """
+    system_metrics: bool = False
+    """Whether processor, memory, disk and network are recorded while the run trains (needs psutil)."""
     plots: bool = True
     """Whether the run ends with pictures: curves, confusion matrix, worst mistakes, weights, network."""
 

@@ -21,6 +21,7 @@ from expkit.errors import ConfigError, ExportError, Problem, RunError
 from expkit.export.freeze import freeze, read_frozen
 from expkit.export.parity import Difference, check_parity, meta_graph_outputs
 from expkit.network.spec import NetworkSpec
+from expkit.plots.saving import whole
 from expkit.preflight import check
 from expkit.provenance import git_commit, versions
 from expkit.rundir import RunFolder, config_digest
@@ -111,8 +112,9 @@ def freeze_run(
         )
         os.replace(partial, path)
         rows = [item.as_dict() for item in table]
-        path.with_suffix(".parity.json").write_text(json.dumps(rows, indent=2) + "\n")
-        path.with_suffix(".restore.json").write_text(read.receipt)
+        for end, text in ((".parity.json", json.dumps(rows, indent=2) + "\n"), (".restore.json", read.receipt)):
+            with whole(path.with_suffix(end)) as file:
+                file.write_text(text)
     except OSError as error:
         raise ExportError.at(str(path), f"cannot be written: {error.strerror}") from None
     finally:

@@ -210,7 +210,12 @@ def histogram(raw: np.ndarray, averaged: np.ndarray | None) -> Histogram:
     given = {"raw": raw} if averaged is None else {"raw": raw, "ema": averaged}
     values = {weights: _finite(value) for weights, value in given.items()}
     bins = min(BINS, max(8, 2 * math.isqrt(raw.size)))
-    edges = np.histogram_bin_edges(np.concatenate(list(values.values())), bins)
+    every = np.concatenate([*values.values()])
+    low, high = (every.min(), every.max()) if every.size else (0.0, 1.0)
+    largest = max(abs(low), abs(high))
+    if high - low <= 1e-9 * largest:  # Too close together, or equal, to lie in parts of their own.
+        low, high = low - 0.5 * (largest or 1.0), high + 0.5 * (largest or 1.0)
+    edges = np.linspace(low, high, bins + 1)
     return Histogram(edges, {weights: np.histogram(value, edges)[0] for weights, value in values.items()})
 
 

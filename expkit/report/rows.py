@@ -194,8 +194,10 @@ def _objective(rows: Sequence[Row], kept: Mapping[str, Any], metric: str | None,
     if metric is None:
         losses = [name for name in ("valid/loss", "test/loss", "train/loss") if name in known]
         metric = next(iter([*usual, *losses]), None)
-    if metric is None or (metric not in known and known):
-        near = did_you_mean(metric or "", known) or ";"
+    if metric is None:
+        raise RunError.at("--metric", "no run has recorded any metric yet")
+    if metric not in known and known:
+        near = did_you_mean(metric, known) or ";"
         raise RunError.at("--metric", f"no run has a metric '{metric}'{near} there are: {listed(known, 40)}")
     if mode is None:
         kind = str(values.get(f"train.metrics.{metric.split('/')[1]}.kind", "loss")) if "/" in metric else "loss"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.plugins import Plugins
-from hydra.core.utils import configure_log, setup_globals
+from hydra.core.utils import JobStatus, configure_log, setup_globals
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, open_dict
 
@@ -44,6 +45,7 @@ class Launching:
             self._loader = ConfigLoaderImpl(create_config_search_path(str(primary_conf())))
             given = [*search_path(folders), *words]
             self._settings: DictConfig = self._loader.load_configuration("config", given, RunMode.MULTIRUN)
+        self._callbacks = Callbacks(self._settings)
         self.folder = Path(self._settings.hydra.sweep.dir).resolve()
         """Where Hydra's settings put the sweep."""
         _check_installed(str(self.settings.runtime.choices["hydra/launcher"]))
@@ -63,11 +65,18 @@ class Launching:
         """Whether nothing runs any more when the launcher has failed."""
         return self.in_this_process or "joblib" in self._target
 
+    @contextmanager
+    def calling_back(self) -> Iterator[None]:
+        """Call the user's own callbacks of Hydra before and after the sweep."""
+        self._callbacks.on_multirun_start(config=self._settings, config_name="config")
+        yield
+        self._callbacks.on_multirun_end(config=self._settings, config_name="config")
+
     def launch(self, children: Sequence[Child], sweep: SweepFolder, task: TaskFunction) -> None:
         """Run children in their folders; this returns when all have ended.
 
         Raises:
-            Exception: what the launcher raises when a process dies or a queue refuses.
+            Exception: what the launcher raises when a process dies or a queue refuses, or why a run could not begin.
         """
         with open_dict(self._settings):
             self._settings.hydra.sweep.dir = str(sweep.path)
@@ -77,12 +86,14 @@ class Launching:
         # Not within builtin_conf_behind: a launcher hands on Hydra's registries, which other processes have to know.
         configure_log(self._settings.hydra.hydra_logging, self._settings.hydra.verbose)
         launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=HydraContext(config_loader=self._loader, callbacks=Callbacks(self._settings)),
+            hydra_context=HydraContext(config_loader=self._loader, callbacks=self._callbacks),
             task_function=task,
             config=self._settings,
         )
         jobs = [[*child.job.words, f"hydra.sweep.subdir={quoted(child.folder.path.name)}"] for child in children]
-        launcher.launch(jobs, initial_job_idx=children[0].number)
+        for ended in launcher.launch(jobs, initial_job_idx=children[0].number):
+            if ended.status == JobStatus.FAILED:
+                raise ended._return_value
 
     @property
     def _target(self) -> str:

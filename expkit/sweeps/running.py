@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from hydra.types import TaskFunction
 
@@ -16,8 +17,6 @@ from expkit.sweeps.plan import Job
 from expkit.sweeps.watch import Watch
 
 __all__ = ["Sweep"]
-
-_log = logging.getLogger(__name__)
 
 
 class Sweep:
@@ -65,8 +64,6 @@ class Sweep:
     def run(self, children: Sequence[Child]) -> list[State]:
         """Run what is missing of these runs; return how all of them ended.
 
-        A run whose process dies is killed, and the others go on in new processes.
-
         Raises:
             RunError: the launcher cannot run any.
         """
@@ -75,16 +72,10 @@ class Sweep:
             child.set_waiting()
         self._watch.add([child for child in children if child not in missing], done=True)
         self._watch.add(missing, done=False)
-        while missing:
-            said = self._launch(missing)
-            waiting = [child for child in missing if child.state().status == "WAITING"]
-            if waiting and (not self._launching.waits_for_all or len(waiting) == len(missing)):
-                raise RunError.at(
-                    "hydra/launcher",
-                    f"ended before {len(waiting)} of {len(missing)} runs began ({said}); "
-                    "when those that are under way have ended, the same command runs what is missing",
-                )
-            missing = waiting
+        # In this process one at a time: a launcher holds on to the configurations of all it was given.
+        together = 1 if self._launching.in_this_process else max(1, len(missing))
+        for start in range(0, len(missing), together):
+            self._launch(missing[start : start + together])
         self._watch.look()
         return [child.state() for child in children]
 
@@ -99,17 +90,44 @@ class Sweep:
         if error is not None:
             print(*(f"error: {' '.join(words)}: {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
 
-    def _launch(self, children: Sequence[Child]) -> str:
-        """Launch runs; return what the launcher said when it failed."""
-        said = "it returned"
+    def _launch(self, children: Sequence[Child]) -> None:
+        """Launch runs; those that were under way when a process died are launched again, one at a time.
+
+        So the one that dies whatever is beside it is found, and is killed; the others end as they would have.
+        """
+        why = self._attempt(children)
+        waiting = [child for child in children if child.state().status == "WAITING"]
+        suspects = [child for child in children if child.state().status == "RUNNING"]
+        if waiting and (not self._launching.waits_for_all or len(waiting) == len(children)):
+            raise RunError.at(
+                "hydra/launcher",
+                f"ended before {len(waiting)} of {len(children)} runs began ({why}); see {self._log}; when those that "
+                "are under way have ended, the same command runs what is missing",
+            )
+        if len(children) == 1 and suspects:
+            self._died(children[0], f"its process ended ({why})")
+            return
+        for child in suspects:
+            child.set_waiting()
+            self._launch([child])
+        if waiting:
+            self._launch(waiting)
+
+    def _attempt(self, children: Sequence[Child]) -> str:
+        """Hand runs to the launcher; return what it said when it failed."""
         try:
             self._launching.launch(children, self.folder, self._task)
         except Exception as error:
-            said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            _log.exception("the launcher failed")
-        finally:
-            if self._launching.waits_for_all:
-                for child in children:
-                    if child.state().status == "RUNNING":
-                        self._died(child, f"its process ended before it did ({said})")
-        return said
+            with self._log.open("a") as file:
+                traceback.print_exc(file=file)
+            return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        except BaseException:
+            for child in children:
+                if child.state().status == "RUNNING" and self._launching.waits_for_all:
+                    self._died(child, "the sweep was stopped")
+            raise
+        return "without a word"
+
+    @property
+    def _log(self) -> Path:
+        return self.folder.path / "launcher.log"

@@ -204,5 +204,5 @@ def _value(objective: Objective, state: State) -> str:
 
 
 def _say_why(child: Child, state: State) -> None:
-    if state.status == "FAILED" and state.error:
+    if state.status in ("FAILED", "KILLED") and state.error:
         print(f"error: {child.label}: {state.error}", file=sys.stderr)

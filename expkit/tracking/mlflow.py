@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import getpass
 import json
-import logging
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from expkit.config.load import plain
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
+from expkit.masking import masked
 from expkit.provenance import git_commit, versions
 from expkit.rundir import RunFolder, flat
-from expkit.tracking.recorder import Recorder
-from expkit.tracking.store import Status, TrackingError
+from expkit.tracking.failures import TrackingError
+from expkit.tracking.journal import Journal
+from expkit.tracking.recorder import Recorder, warn
+from expkit.tracking.store import Address, Status
 
-__all__ = ["MlflowTracker", "Status", "SweepRun", "TrackingError", "local_store", "store_uri"]
+__all__ = ["MlflowTracker", "Status", "SweepRun", "TrackingError", "address_of", "local_store", "store_uri"]
 
-_log = logging.getLogger(__name__)
+_LONGEST_PARAM = 250
 
 
 def local_store(folder: str | Path) -> Path:
@@ -34,45 +38,107 @@ def store_uri(config: Config) -> str:
     return config.tracking.uri or f"sqlite:///{local_store(config.run.folder)}"
 
 
-class _Recorded:
-    """A run that the recorder begins; nothing here waits for the store but ``begin``, ``run_id`` and ``finish``."""
+def address_of(config: Config) -> Address:
+    """Return where a configuration's run is recorded."""
+    local = (local_store(config.run.folder).parent / "mlartifacts").as_uri()
+    return Address(store_uri(config), config.tracking.experiment, local if config.tracking.uri is None else None)
 
-    def __init__(self, recorder: Recorder, config: Config, **run: Any) -> None:
-        artifacts = None
-        if config.tracking.uri is None:
-            artifacts = (local_store(config.run.folder).parent / "mlartifacts").as_uri()
+
+class _Recorded:
+    """A run that is recorded: in the journal at once, in MLflow when the recorder delivers it.
+
+    Nothing here waits for the store but ``begin`` and ``finish``, which wait at most ``tracking.wait_seconds``.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        config: Config,
+        folder: Path,
+        *,
+        name: str,
+        tags: Mapping[str, str],
+        params: Mapping[str, str],
+        parent: str | None,
+    ) -> None:
         self._recorder = recorder
-        store = {"uri": store_uri(config), "experiment": config.tracking.experiment, "artifacts": artifacts}
-        self._begun: Future[Any] = recorder.submit("begin", store=store, **run)
+        self._folder = folder
+        self._seconds = config.tracking.wait_seconds
+        self._journal = Journal(folder)
+        address = asdict(address_of(config))
+        process = uuid.uuid4().hex
+        start = {"address": {**address, "uri": masked(address["uri"])}, "process": process}
+        self._last: dict[str, int] = {}
+        """The last step of every metric that is recorded, by name."""
+        if self._journal.exists():
+            self._last = self._journal.last_steps()
+            self._journal.append("continue", **start)
+        else:
+            about = {"name": name, "tags": dict(tags), "params": dict(params), "parent": parent}
+            self._journal.append("begin", key=uuid.uuid4().hex, milliseconds=_now(), **about, **start)
+        system = config.tracking.system_metrics
+        self._begun: Future[Any] = recorder.submit(
+            "begin", folder=str(folder.resolve()), address=address, process=process, system=system
+        )
+
+    def begin(self) -> None:
+        """Wait until the run has begun in the store, or its server is known not to answer.
+
+        Raises:
+            TrackingError: the store cannot be used as it is configured.
+        """
+        try:
+            begun = self._begun.result(self._seconds)
+        except TimeoutError:
+            begun = {"run_id": None, "why": f"no answer within {self._seconds:g} s"}
+        if begun["why"] is not None:
+            warn(
+                f"MLflow does not take records ({begun['why']}): the run goes on and keeps them; they are delivered "
+                f"when it does, or with `expkit sync {self._folder}`"
+            )
 
     @property
-    def run_id(self) -> str:
-        """The run's id in the store."""
-        return str(self._begun.result()["run_id"])
+    def run_id(self) -> str | None:
+        """The run's id in the store; ``None`` as long as the store has not answered."""
+        return self._journal.cursor().run_id
+
+    @property
+    def reference(self) -> str:
+        """What a run that nests under this one is given: its id, or its journal's folder as long as it has none."""
+        return self.run_id or str(self._folder.resolve())
 
     @property
     def link(self) -> str:
         """Where to look at the run."""
-        return str(self._begun.result()["link"])
-
-    def _record(self, what: str, **values: Any) -> Future[Any]:
-        """Hand something to the recorder; it goes behind what was handed before."""
-        future = self._recorder.submit(what, run_id=self.run_id, **values)
-        future.add_done_callback(_warn(what))
-        return future
-
-    def artifacts(self, paths: Sequence[Path]) -> None:
-        """Keep copies of files."""
-        self._record("artifacts", paths=[str(path) for path in paths])
+        return self._journal.cursor().link or f"not recorded yet (expkit sync {self._folder})"
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Record facts about the run."""
-        self._record("tags", values=dict(values))
+        self._journal.append("tags", values=dict(values))
+
+    def artifacts(self, paths: Sequence[Path], folder: str | None = None) -> None:
+        """Keep copies of files, as they are when they are delivered; in a folder of the artifacts when one is given."""
+        place = self._folder.resolve()
+        inside = [path.resolve() for path in paths]
+        kept = [str(path.relative_to(place) if path.is_relative_to(place) else path) for path in inside]
+        self._journal.append("artifacts", paths=kept, folder=folder)
 
     def finish(self, status: Status, error: str | None = None) -> None:
-        """End the run with its status, and the error's text when it failed; all that was recorded is in the store."""
-        if self._begun.exception() is None:
-            self._record("finish", status=status, error=error).exception()
+        """End the run with its status, and the error's text when it failed; say so when not all is delivered."""
+        if error is not None:
+            error = masked(error)
+        self._journal.append("finish", status=status, error=error, milliseconds=_now())
+        if self._begun.done() and self._begun.exception() is not None:
+            return
+        try:
+            ended = self._recorder.submit("finish", folder=str(self._folder.resolve()), seconds=self._seconds).result(
+                self._seconds
+            )
+            why = ended["why"] or (f"not all within {self._seconds:g} s" if ended["left"] else None)
+        except (TrackingError, TimeoutError) as failed:
+            why = str(failed) or f"no answer within {self._seconds:g} s"
+        if why is not None:
+            warn(f"MLflow does not have all of this run ({why}); deliver the rest with `expkit sync {self._folder}`")
 
 
 class MlflowTracker(_Recorded):
@@ -87,67 +153,91 @@ class MlflowTracker(_Recorded):
         name: str | None = None,
         parent: str | None = None,
     ) -> None:
-        """Begin a run, or go on with the one that ``run.json`` names; this does not wait for the store.
+        """Begin a run, or go on with the one that the folder's journal is of; this does not wait for the store.
 
         Args:
-            recorder: the process that has the store.
+            recorder: the process that delivers.
             config: the experiment.
             folder: its folder.
             name: name of the MLflow run; the run's own when not given.
-            parent: id of the run to nest under.
+            parent: the run to nest under: its id, or the folder of its journal.
         """
-        self._folder = folder
+        self._run = folder
         super().__init__(
             recorder,
             config,
+            folder.path,
             name=name or config.run.name,
-            tags={**_tags(folder), **({"mlflow.parentRunId": parent} if parent else {})},
+            tags=_tags(folder),
             params=_params(config),
-            known=folder.state().get("mlflow_run_id"),
+            parent=parent,
         )
 
     def begin(self) -> None:
-        """Wait until the run has begun in the store.
-
-        Raises:
-            TrackingError: the store cannot be opened.
-        """
-        self._folder.update(mlflow_run_id=self.run_id)
+        """Wait until the run has begun in the store, or its server is known not to answer."""
+        super().begin()
+        self._keep_id()
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Record metrics of a step, once: those that a resumed run logs again are passed over."""
-        self._record("metrics", step=step, values=dict(values), milliseconds=int(time.time() * 1000))
+        fresh = {name: float(value) for name, value in values.items() if step > self._last.get(name, -1)}
+        if fresh:
+            self._journal.append("metrics", step=step, values=fresh, milliseconds=_now())
+            self._last |= dict.fromkeys(fresh, step)
 
     def dataset(self, dataset: Dataset) -> None:
         """Record which data was used, by a digest of its bytes."""
         sizes = {part: dataset.size(part) for part in dataset.parts}
-        self._record("dataset", kind=dataset.kind, digest=dataset.digest, sizes=sizes)
+        self._journal.append("dataset", kind=dataset.kind, digest=dataset.digest, sizes=sizes)
+
+    def finish(self, status: Status, error: str | None = None) -> None:
+        """End the run with its status, and the error's text when it failed; say so when not all is delivered."""
+        super().finish(status, error)
+        self._keep_id()
+
+    def _keep_id(self) -> None:
+        if self.run_id is not None:
+            self._run.update(mlflow_run_id=self.run_id)
 
 
 class SweepRun(_Recorded):
     """The parent of a sweep's runs."""
 
-    def __init__(self, recorder: Recorder, config: Config, name: str) -> None:
-        super().__init__(
-            recorder, config, name=name, tags={"mlflow.user": _user(), "expkit.sweep": name}, params={}, known=None
-        )
+    def __init__(
+        self, recorder: Recorder, config: Config, folder: Path, name: str, *, tags: Mapping[str, str] = {}
+    ) -> None:
+        """Begin a sweep, or go on with the one that the folder's journal is of.
+
+        Args:
+            recorder: the process that delivers.
+            config: an experiment of the sweep, which tells the store.
+            folder: the sweep's folder; made when it is not there.
+            name: name of the MLflow run.
+            tags: facts about the sweep.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        about = {"mlflow.user": _user(), "expkit.sweep": name, **tags}
+        super().__init__(recorder, config, folder, name=name, tags=about, params={}, parent=None)
 
 
-def _warn(what: str) -> Any:
-    def warn(future: Future[Any]) -> None:
-        if (error := future.exception()) is not None:
-            _log.warning("MLflow did not take %s: %s", what, error)
-
-    return warn
+def _now() -> int:
+    """Return milliseconds since the epoch."""
+    return int(time.time() * 1000)
 
 
 def _params(config: Config) -> dict[str, str]:
     values = flat(plain(config, exclude_unset=True))
-    return {
+    shown = {
         key: value if isinstance(value, str) else json.dumps(value)
         for key, value in values.items()
         if value not in (None, {}, [])
     }
+    return {key: _short(masked(value)) for key, value in shown.items()}
+
+
+def _short(value: str) -> str:
+    """Return a value as it can be read in a table; the whole is in config.yaml, which is kept with the run."""
+    return value if len(value) <= _LONGEST_PARAM else f"{value[: _LONGEST_PARAM - 3]}..."
 
 
 def _tags(folder: RunFolder) -> dict[str, str]:

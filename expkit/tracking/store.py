@@ -1,125 +1,188 @@
-"""The MLflow store: runs begun or continued in it, their metrics buffered, a failure later never raised."""
+"""The MLflow store: a run found or made in it, and what is recorded of it; every act may be done again."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib
+import importlib.util
 import json
 import logging
 import os
 import sqlite3
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-from expkit.errors import ExpkitError, reason
+from expkit.masking import HIDDEN, is_masked, masked, without_user
+from expkit.tracking.failures import Refused, TrackingError, Unreachable, failure
+from expkit.tracking.journal import Entry
 
-__all__ = ["Status", "Store", "TrackingError", "prepare"]
+__all__ = ["Address", "Status", "Store", "check_sqlite", "prepare"]
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
-_log = logging.getLogger(__name__)
-_FLUSH_SECONDS = 1.0
+KEY = "expkit.key"
+"""Tag that tells a run from all others, given before the store has made an id for it."""
+TIMEOUT_SECONDS = 10
+"""Seconds in which a server answers a call; ``MLFLOW_HTTP_REQUEST_TIMEOUT`` is another number."""
 _BATCH = 1000  # MLflow's limit for metrics in one request
 _LONGEST_PARAM = 6000
 
 
-class TrackingError(ExpkitError):
-    """Raised when the tracking store cannot be opened."""
+@dataclass(frozen=True)
+class Address:
+    """Where a run is recorded."""
+
+    uri: str
+    """Tracking URI."""
+    experiment: str
+    """Name of the MLflow experiment."""
+    artifacts: str | None = None
+    """URI of the folder of a new experiment's artifacts; the store's own choice when not given."""
 
 
 def prepare() -> None:
-    """Import MLflow, quiet and with few attempts at a server that is down."""
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    """Import MLflow, quiet.
+
+    MLflow would try a request again and again, also one that makes a run and whose answer was lost: that is left to
+    the delivery, which looks whether the run is there.
+    """
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(TIMEOUT_SECONDS))
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")  # what it says of failures is told shorter
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     logging.getLogger("alembic").setLevel(logging.WARNING)
     importlib.import_module("mlflow")
 
 
-class _Run:
-    """A run of the store: what of it is known here."""
-
-    def __init__(self, run_id: str, logged: dict[str, int]) -> None:
-        self.run_id = run_id
-        self.logged = logged
-        """The last step of every metric that the store has, by name."""
-        self.buffer: list[Any] = []
-        self.flushed = time.monotonic()
-
-
 class Store:
-    """A store, opened: its client and the experiment; plain data in and out."""
+    """A store, opened: its client and the experiment.
 
-    def __init__(self, uri: str, experiment: str, artifacts: str | None) -> None:
-        """Open the store.
+    Every method raises ``Unreachable`` where the store does not answer and ``Refused`` where it does not take what it
+    is given; whatever of a call was done before, doing it again changes nothing.
+    """
 
-        Args:
-            uri: of the store.
-            experiment: its name; made when it is not there.
-            artifacts: URI of the folder of a new experiment's artifacts; the store's own choice when not given.
+    def __init__(self, address: Address) -> None:
+        """Open the store and find or make the experiment.
 
         Raises:
-            TrackingError: the store cannot be opened.
+            TrackingError: the store cannot be used as it is configured.
+            Unreachable: it does not answer.
         """
         prepare()
         from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
 
-        self._uri = uri
-        self._runs: dict[str, _Run] = {}
+        shown = masked(address.uri)
         try:
-            _check_sqlite(uri)
-            self._client = MlflowClient(uri)
-            self._experiment_id = self._experiment(experiment, artifacts, MlflowException)
+            self._uri = _usable(address.uri)
+            check_sqlite(self._uri)
+            with _one_maker(self._uri):
+                self._client = MlflowClient(self._uri)
+                self._experiment_id = self._experiment(address)
         except Exception as error:  # SQLAlchemy's, requests' and MLflow's own errors all end here
+            meaning = error if isinstance(error, Refused) else failure(error, opening=True)
+            if isinstance(meaning, Unreachable):
+                raise Unreachable(f"{shown}: {meaning}") from None
             raise TrackingError.at(
                 "tracking.uri",
-                f"the store {_without_secret(uri)} cannot be opened ({_without_secret(reason(error))}); "
+                f"the store {shown} cannot be opened ({meaning}); "
                 "mend it, give another with tracking.uri=URI, or use tracking=none",
             ) from None
 
-    def begin(
-        self, name: str, tags: Mapping[str, str], params: Mapping[str, str], known: str | None = None
-    ) -> dict[str, str]:
-        """Begin a run, or go on with a known one that the store has.
+    def state(self, run_id: str) -> Literal["active", "deleted"] | None:
+        """Return whether the store has a run, and whether it lies in the trash."""
+        try:
+            return "deleted" if self._call(self._client.get_run, run_id).info.lifecycle_stage == "deleted" else "active"
+        except Refused as refused:
+            if refused.code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
 
-        Returns:
-            ``run_id``, and ``link``: where to look at it.
-        """
-        logged = self._continued(known) if known is not None else None
-        if known is None or logged is None:
-            run = self._client.create_run(self._experiment_id, run_name=name, tags=dict(tags))
-            self._runs[run.info.run_id] = _Run(str(run.info.run_id), {})
-            self._log_params(str(run.info.run_id), params)
-            known = str(run.info.run_id)
-        else:
-            self._runs[known] = _Run(known, logged)
-        return {"run_id": known, "link": self._link(known)}
+    def find(self, key: str) -> list[str]:
+        """Return the runs that were made with a key: at most one, unless an answer came too late."""
+        from mlflow.entities import ViewType
 
-    def metrics(self, run_id: str, step: int, values: Mapping[str, float], milliseconds: int) -> None:
-        """Record metrics of a step, once: those that a resumed run logs again are passed over."""
+        wanted = f"tags.`{KEY}` = '{key}'"
+        runs = self._call(self._client.search_runs, [self._experiment_id], wanted, ViewType.ACTIVE_ONLY)
+        return [str(run.info.run_id) for run in runs]
+
+    def create(self, begin: Mapping[str, Any], parent: str | None) -> str:
+        """Make a run; return its id."""
+        nested = {"mlflow.parentRunId": parent} if parent is not None else {}
+        run = self._call(
+            self._client.create_run,
+            self._experiment_id,
+            start_time=begin["milliseconds"],
+            tags={**begin["tags"], **nested, KEY: begin["key"]},
+            run_name=begin["name"],
+        )
+        return str(run.info.run_id)
+
+    def drop(self, run_id: str) -> None:
+        """Put a run into the trash."""
+        self._call(self._client.delete_run, run_id)
+
+    def restore(self, run_id: str) -> None:
+        """Take a run out of the trash."""
+        self._call(self._client.restore_run, run_id)
+
+    def link(self, run_id: str) -> str:
+        """Return where to look at a run."""
+        if self._uri.startswith("http"):
+            page = masked(self._uri).replace(f"{HIDDEN}@", "").rstrip("/")
+            return f"{page}/#/experiments/{self._experiment_id}/runs/{run_id}"
+        return f"{run_id} (expkit ui)"
+
+    def metrics(self, run_id: str, entries: Sequence[Entry]) -> None:
+        """Record metrics: the store knows each by name, step, time and value, and takes none twice."""
         from mlflow.entities import Metric
 
-        run = self._runs[run_id]
-        fresh = {key: value for key, value in values.items() if step > run.logged.get(key, -1)}
-        run.buffer += [Metric(key, value, milliseconds, step) for key, value in fresh.items()]
-        run.logged |= dict.fromkeys(fresh, step)
-        if time.monotonic() - run.flushed > _FLUSH_SECONDS or len(run.buffer) >= _BATCH:
-            self._flush(run)
+        points = [
+            Metric(name, value, entry.values["milliseconds"], entry.values["step"])
+            for entry in entries
+            for name, value in entry.values["values"].items()
+        ]
+        for start in range(0, len(points), _BATCH):
+            self._call(self._client.log_batch, run_id, metrics=points[start : start + _BATCH])
 
-    def artifacts(self, run_id: str, paths: Sequence[str]) -> None:
-        """Keep copies of files."""
-        for path in paths:
-            self._attempt("artifact", self._client.log_artifact, run_id, path)
+    def act(self, run_id: str, folder: Path, entry: Entry) -> None:
+        """Do what an entry other than metrics says; ``folder`` is the run's, which artifacts' paths are relative to."""
+        values = entry.values
+        if entry.act == "begin":
+            self._params(run_id, values["params"])
+        elif entry.act == "continue":
+            self._call(self._client.update_run, run_id, status="RUNNING")
+            if "error" in self._call(self._client.get_run, run_id).data.tags:
+                self._call(self._client.delete_tag, run_id, "error")
+        elif entry.act == "tags":
+            self._tags(run_id, values["values"])
+        elif entry.act == "dataset":
+            self._dataset(run_id, **values)
+        elif entry.act == "artifacts":
+            for path in values["paths"]:
+                self._call(self._client.log_artifact, run_id, str(folder / path), values["folder"])
+        elif entry.act == "finish":
+            if values["error"] is not None:
+                self._tags(run_id, {"error": values["error"][:5000]})
+            self._call(self._client.set_terminated, run_id, values["status"], values["milliseconds"])
+        else:
+            raise Refused(f"the journal has an entry that cannot be read: {entry.act}")
 
-    def tags(self, run_id: str, values: Mapping[str, str]) -> None:
-        """Record facts about the run, in one request."""
+    def _params(self, run_id: str, values: Mapping[str, str]) -> None:
+        from mlflow.entities import Param
+
+        params = [Param(key, value[:_LONGEST_PARAM]) for key, value in values.items()]
+        for start in range(0, len(params), 100):
+            self._call(self._client.log_batch, run_id, params=params[start : start + 100])
+
+    def _tags(self, run_id: str, values: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag
 
-        self._attempt("tags", self._client.log_batch, run_id, tags=[RunTag(*item) for item in values.items()])
+        self._call(self._client.log_batch, run_id, tags=[RunTag(*item) for item in values.items()])
 
-    def dataset(self, run_id: str, kind: str, digest: str, sizes: Mapping[str, int]) -> None:
-        """Record which data was used, by a digest of its bytes."""
+    def _dataset(self, run_id: str, kind: str, digest: str, sizes: Mapping[str, int]) -> None:
         from mlflow.entities import Dataset as Entity
         from mlflow.entities import DatasetInput, InputTag
 
@@ -131,83 +194,84 @@ class Store:
             profile=json.dumps(sizes),
         )
         item = DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
-        self._attempt("dataset", self._client.log_inputs, run_id, [item])
+        self._call(self._client.log_inputs, run_id, [item])
 
-    def finish(self, run_id: str, status: Status, error: str | None = None) -> None:
-        """End the run with its status, and the error's text when it failed."""
-        self._flush(self._runs.pop(run_id))
-        if error is not None:
-            self._attempt("error", self._client.set_tag, run_id, "error", error[:5000])
-        self._attempt("status", self._client.set_terminated, run_id, status)
+    def _experiment(self, address: Address) -> str:
+        found = self._client.get_experiment_by_name(address.experiment)
+        if found is None:
+            try:
+                return str(self._client.create_experiment(address.experiment, artifact_location=address.artifacts))
+            except Exception:
+                found = self._client.get_experiment_by_name(address.experiment)  # another process was faster
+                if found is None:
+                    raise
+        if found.lifecycle_stage == "deleted":
+            raise Refused(
+                f"its experiment '{address.experiment}' was deleted; restore it there, "
+                "or give another with tracking.experiment=NAME"
+            )
+        return str(found.experiment_id)
 
-    def flush(self) -> None:
-        """Hand over what is buffered of every run."""
-        for run in self._runs.values():
-            self._flush(run)
-
-    def _experiment(self, name: str, artifacts: str | None, exception: type[Exception]) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
+    def _call(self, call: Any, *arguments: Any, **named: Any) -> Any:
         try:
-            return str(self._client.create_experiment(name, artifact_location=artifacts))
-        except exception:
-            found = self._client.get_experiment_by_name(name)  # another process was faster
-            if found is None:
-                raise
-            return str(found.experiment_id)
-
-    def _continued(self, run_id: str) -> dict[str, int] | None:
-        """Set a run to running again; return its metrics' last steps, ``None`` when the store does not have it."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            run = self._client.get_run(run_id)
-        except MlflowException:
-            return None
-        self._client.update_run(run_id, status="RUNNING")
-        if "error" in run.data.tags:
-            self._attempt("error", self._client.delete_tag, run_id, "error")
-        return {
-            key: max(metric.step for metric in self._client.get_metric_history(run_id, key)) for key in run.data.metrics
-        }
-
-    def _log_params(self, run_id: str, values: Mapping[str, str]) -> None:
-        from mlflow.entities import Param
-
-        params = [Param(key, value[:_LONGEST_PARAM]) for key, value in values.items()]
-        for start in range(0, len(params), 100):
-            self._attempt("params", self._client.log_batch, run_id, params=params[start : start + 100])
-
-    def _flush(self, run: _Run) -> None:
-        while run.buffer:
-            batch, run.buffer = run.buffer[:_BATCH], run.buffer[_BATCH:]
-            self._attempt("metrics", self._client.log_batch, run.run_id, metrics=batch)
-        run.flushed = time.monotonic()
-
-    def _attempt(self, what: str, call: Any, *arguments: Any, **named: Any) -> None:
-        """Call the store; whatever it does, training and metrics.jsonl go on."""
-        try:
-            call(*arguments, **named)
+            return call(*arguments, **named)
         except Exception as error:  # the store's own errors are of many kinds
-            _log.warning("MLflow did not take %s: %s", what, _without_secret(str(error)))
-
-    def _link(self, run_id: str) -> str:
-        if self._uri.startswith("http"):
-            return f"{_without_secret(self._uri)}/#/experiments/{self._experiment_id}/runs/{run_id}"
-        return f"{run_id} (expkit ui)"
+            raise failure(error) from None
 
 
-def _check_sqlite(uri: str) -> None:
-    """Open a SQLite file once, because MLflow tries one that cannot be opened for minutes."""
+def check_sqlite(uri: str) -> None:
+    """Look into a SQLite file before MLflow does, which tries one that it cannot open for minutes.
+
+    Raises:
+        Refused: a newer MLflow wrote it.
+        sqlite3.DatabaseError: it cannot be opened.
+    """
+    path = _sqlite_file(uri)
+    if path is None:
+        return
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("pragma schema_version")
+        tables = connection.execute("select name from sqlite_master where name = 'alembic_version'").fetchall()
+        revisions = (
+            [str(row[0]) for row in connection.execute("select version_num from alembic_version")] if tables else []
+        )
+    unknown = set(revisions) - _known_revisions()
+    if unknown:
+        raise Refused(
+            f"a newer MLflow made it: its schema {', '.join(sorted(unknown))} is unknown to the one installed here; "
+            "pip install --upgrade mlflow"
+        )
+
+
+def _known_revisions() -> set[str]:
+    found = importlib.util.find_spec("mlflow")
+    assert found is not None
+    assert found.origin is not None
+    versions = Path(found.origin).parent / "store" / "db_migrations" / "versions"
+    return {file.name.partition("_")[0] for file in versions.glob("*.py")}
+
+
+def _sqlite_file(uri: str) -> str | None:
     scheme, found, path = uri.partition(":///")
-    if found and scheme == "sqlite":
-        with contextlib.closing(sqlite3.connect(path.partition("?")[0])) as connection:
-            connection.execute("pragma schema_version")
+    return path.partition("?")[0] if found and scheme == "sqlite" else None
 
 
-def _without_secret(uri: str) -> str:
-    scheme, found, rest = uri.partition("://")
-    if not found or "@" not in rest.split("/")[0]:
+@contextlib.contextmanager
+def _one_maker(uri: str) -> Iterator[None]:
+    """Let one process at a time open a SQLite store: of several that make its tables at once most would fail."""
+    path = _sqlite_file(uri)
+    if path is None:
+        yield
+        return
+    with open(path, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # no lock that SQLite itself takes
+        yield
+
+
+def _usable(uri: str) -> str:
+    """Return a URI that was read from a run's folder, where its secrets are hidden, as it can be used without them."""
+    if not is_masked(uri):
         return uri
-    return f"{scheme}://***@{rest.split('@', 1)[1]}"
+    if uri.startswith("http") and f"={HIDDEN}" not in uri:
+        return without_user(uri)  # MLflow reads MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD
+    raise Refused("its password is not kept in the run's folder; give the whole URI with --uri URI")

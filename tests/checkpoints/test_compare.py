@@ -80,5 +80,15 @@ def test_statistics_are_of_the_finite_values() -> None:
     assert (math.isnan(nothing.mean), nothing.nans, nothing.counts) == (True, 1, (0, 0))
     constant = stats_of(np.full(4, 7, np.int64), bins=2)
     assert (constant.mean, constant.spread, sum(constant.counts)) == (7.0, 0.0, 4)
+    assert stats_of(np.array([1.0, 1 + 3e-16]), bins=2).counts == (1, 1)
     largest = np.finfo(np.float64).max
     assert stats_of(np.array([-largest, largest])).spread == largest
+
+
+def test_statistics_of_many_values_are_numpys() -> None:
+    values = np.random.default_rng(0).normal(3, 2, (1300, 1000)).astype(np.float32)
+    item = stats_of(values, bins=10)
+    wide = values.astype(np.float64)
+    assert (item.mean, item.spread) == pytest.approx((wide.mean(), wide.std()), rel=1e-12)
+    assert (item.minimum, item.maximum, sum(item.counts)) == (wide.min(), wide.max(), values.size)
+    np.testing.assert_allclose(item.counts, np.histogram(wide, 10)[0], atol=2)

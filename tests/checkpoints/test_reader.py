@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import write_checkpoint
+from experiments import assert_same, config_of, write_checkpoint
 from expkit import tf1 as tf
 from expkit.checkpoints.reader import Source, open_source
+from expkit.checkpoints.restore import restore_from
 from expkit.errors import CheckpointError
+from expkit.preflight import check
 
 VALUES: dict[str, Any] = {
     "a/b": np.linspace(-1, 1, 3, dtype=np.float64),
@@ -160,6 +162,26 @@ def test_where_a_full_name_is_the_path_of_another_all_go_by_paths(tmp_path: Path
     root.b = [tf.Variable(float(value), name="same", use_resource=True) for value in (2, 3)]
     source = objects(tmp_path, root)
     assert {name: float(source.read(name)) for name in source.shapes} == {"root/a": 1, "root/b/0": 2, "root/b/1": 3}
+
+
+def test_a_saved_model_of_objects_goes_by_the_same_names(tmp_path: Path) -> None:
+    with tf.init_scope():
+        tf.saved_model.save(Tower(), str(tmp_path))
+    source = open_source(tmp_path, "here")
+    assert (source.path, source.format) == (tmp_path / "variables/variables", "object-based")
+    assert dict(source.shapes) == {"rest/0": (), "rest/1": (), "tower/kernel": (1, 2)}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_network_is_restored_from_every_format(written: dict[str, Path], tmp_path: Path, format: str) -> None:
+    network = {
+        "inputs": {"x": {"shape": [2]}},
+        "layers": {"a": {"kind": "dense", "units": 3, "use_bias": False}},
+        "outputs": {"logits": "a"},
+    }
+    asked = {"from": str(written[format]), "rename": [{"name": "a/w", "to": "a/kernel"}]}
+    config = config_of(tmp_path, network=network, restore=asked, ema={"enabled": False})
+    assert_same(dict(restore_from(config, check(config)).values), {"a/kernel": VALUES["a/w"]})
 
 
 def damaged(files: list[Path], into: Path, kind: str, draw: random.Random) -> None:

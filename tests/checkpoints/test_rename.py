@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -494,3 +495,35 @@ def test_slots_are_transformed_as_their_variable_and_never_scaled() -> None:
         "restore.rename[0]: variable 'a/w/Adam' from 'a/w/Adam': a slot does not scale as its variable does; set "
         "optimizer to reset"
     ]
+
+
+@pytest.mark.parametrize("weights", ["raw", "ema", "ema_if_present"])
+def test_a_rule_may_name_averages_themselves(weights: str) -> None:
+    available = names(f"train/a/w{SHADOW}", f"train/b/w{SHADOW}", "a/w")
+    rule = pattern(f"train/(.*){SHADOW}", r"\1")
+    plan = plan_of(WANTED, available, rename=[rule], weights=weights, averaged=list(WANTED), shadows=["a/w"])
+    assert sources(plan) == {name: f"train/{name}{SHADOW}" for name in WANTED} | {f"a/w{SHADOW}": f"train/a/w{SHADOW}"}
+    assert {pair.weights for pair in plan.pairs} == {"ema"}
+
+
+def test_any_permutation_of_names_carries_all_that_is_kept_beside_and_back_again() -> None:
+    for seed in range(30):
+        draw = random.Random(seed)
+        variables = [f"{draw.choice('ab')}/{draw.choice('cd')}/v{i}" for i in range(8)]
+        others = [f"other/v{i}" if draw.random() < 0.3 else name for i, name in enumerate(variables)]
+        to = dict(zip(variables, draw.sample(others, len(others)), strict=True))
+        there = [exact(name, target) for name, target in to.items()]
+        back = [exact(target, name) for name, target in to.items()]
+        draw.shuffle(there)
+        available = {**slotted(*variables), **{name + SHADOW: (2, 3) for name in variables}}
+        ends = ("", SHADOW, "/Adam", "/Adam_1")
+
+        def carried(shapes: Shapes, asked: Shapes, rename: list[RenameRule]) -> dict[str, str]:
+            return sources(plan_of(asked, shapes, rename=rename, slots=SLOTS, shadows=list(asked)))
+
+        moved = carried(available, names(*others), there)
+        assert moved == {target + end: name + end for name, target in to.items() for end in ends}
+        again = carried(dict.fromkeys(moved, (2, 3)), names(*variables), back)
+        assert {name: moved[source] for name, source in again.items()} == {
+            name + end: name + end for name in variables for end in ends
+        }

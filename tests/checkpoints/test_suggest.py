@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from expkit.checkpoints.pasting import keep_initial_patterns, rules_of, section
+from expkit.checkpoints.pasting import as_plain, keep_initial_patterns, rules_of, section
 from expkit.checkpoints.suggest import Made, Proposal, Suggestion, suggest
 from plans import plan_between
 
@@ -164,6 +164,22 @@ def test_an_average_without_its_variable_stands_for_it() -> None:
         "restore:",
         "  weights: ema_if_present  # the checkpoint has averages without their variables",
     ]
+    assert as_plain(found, names)["restore"] == {"weights": "ema_if_present", "rename": [], "keep_initial": []}
+
+
+def test_what_keeps_its_value_already_is_said_again_beside_what_is_missing() -> None:
+    names = made({"a/kernel": (2,)})
+    found = suggest(names, made({"a/kernel": (2,), "head/kernel": (3,)}))
+    assert as_plain(found, names, ["old/.*"])["restore"] == {"rename": [], "keep_initial": ["old/.*", "head/.*"]}
+    assert section(found, names, ["old/.*"]).splitlines() == ["restore:", "  keep_initial: ['old/.*', 'head/.*']"]
+
+
+def test_layers_that_only_their_number_tells_apart_are_guessed_in_its_order() -> None:
+    old = {f"x/block_{i}/kernel": (2, 2) for i in (0, 1, 10, 2)}
+    new = {f"y{letter}/weights": (2, 2) for letter in "abcd"}
+    found = suggest(made(old), made(new))
+    assert [proposal.source for proposal in found.proposals] == [f"x/block_{i}/kernel" for i in (0, 1, 2, 10)]
+    assert {proposal.sure for proposal in found.proposals} == {"ambiguous"}
 
 
 def test_another_shape_or_dtype_is_never_a_match() -> None:

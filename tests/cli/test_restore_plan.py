@@ -103,6 +103,21 @@ def test_the_plan_as_json_has_all_of_it(folder: Path) -> None:
     ]
 
 
+def test_why_a_plan_is_incomplete_is_told_with_file_and_line(folder: Path) -> None:
+    (folder / "mine/restore").mkdir()
+    rules = "  - {prefix: old/, to: body/}\n  - {name: hed/kernel, to: head/kernel, optional: false}\n"
+    (folder / "mine/restore/old.yaml").write_text(f"defaults: [none]\nrename:\n{rules}keep_initial: [head/.*]\n")
+    told = "mine/restore/old.yaml:4", "restore.rename[1]"
+    done = call(*WORDS, "restore=old", cwd=folder)
+    assert (done.code, done.out.splitlines()[-1]) == (
+        1,
+        f"  {told[0]}: {told[1]}: 'hed/kernel' matches no name in the checkpoint; did you mean 'head/kernel'? names: "
+        "head/kernel, old/bias, old/kernel, step",
+    )
+    [gap] = json.loads(call(*WORDS, "restore=old", "--json", cwd=folder).out)["gaps"]
+    assert (gap["place"], gap["path"]) == told
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

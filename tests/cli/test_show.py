@@ -13,6 +13,7 @@ from expkit.experiment import Frozen, Result
 from expkit.export.parity import Difference
 from expkit.training.autotune import Choice
 from expkit.training.execution import Execution
+from expkit.training.loop import Trained
 
 CHOICE = Choice(Execution(7), "as configured")
 
@@ -72,7 +73,18 @@ def test_the_summary_leaves_out_what_a_run_did_not_do(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     screen, text = console(terminal=False)
     run = tmp_path / "runs" / "[x] run"
-    summary(screen, Result(run, {"test/loss": 0.5}, 0.0, CHOICE, run / "checkpoints" / "step-1" / "model", None, None))
+    summary(
+        screen,
+        Result(
+            run,
+            {"test/loss": 0.5},
+            Trained(0.0, None, ()),
+            CHOICE,
+            run / "checkpoints" / "step-1" / "model",
+            None,
+            None,
+        ),
+    )
     assert text.getvalue().splitlines() == [
         "test loss   0.5000",
         "checkpoint  runs/[x] run/checkpoints/step-1/model",
@@ -89,9 +101,13 @@ def test_the_summary_names_the_worst_difference_but_not_the_control(tmp_path: Pa
     ]
     frozen = Frozen(tmp_path / "frozen.pb", "ema", 7, differences)
     test = {"test/accuracy": 0.9, "test/accuracy/ema": 0.95}
-    summary(screen, Result(tmp_path, test, 1234.0, CHOICE, tmp_path / "model", frozen, "abc (expkit ui)"))
+    trained, model = Trained(1234.0, None, ()), tmp_path / "model"
+    summary(
+        screen, Result(tmp_path, test, trained, CHOICE, model, frozen, "abc (expkit ui)", {}, "4/6 variables from x")
+    )
     rows = [line.split(maxsplit=1) for line in text.getvalue().splitlines()]
     assert rows[0] == ["test", "accuracy  0.9000   averaged 0.9500"]
     assert rows[1] == ["speed", "1,234 steps/s  (7 steps per execution: as configured)"]
-    assert rows[3] == ["frozen", f"{tmp_path}/frozen.pb  (ema weights, within 2e-07 of the evaluation graph)"]
-    assert rows[4] == ["MLflow", "run     abc (expkit ui)"]
+    assert rows[2] == ["restored", "4/6 variables from x (restore.json)"]
+    assert rows[4] == ["frozen", f"{tmp_path}/frozen.pb  (ema weights, within 2e-07 of the evaluation graph)"]
+    assert rows[5] == ["MLflow", "run     abc (expkit ui)"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from mlflow import MlflowClient
 
 from command_line import SHORT, call
 from conftest import Finished
@@ -40,6 +41,7 @@ def test_a_sweep_tells_its_runs_apart_and_counts_those_that_failed(sweep: Finish
         "units=32, learning_rate=0.1 (3 of 4): finished",
         "units=32, learning_rate=1e+30 (4 of 4): failed",
     ]
+    assert lines[-5] == f"report {sweep.folder / 'report' / 'report.html'}"
     assert lines[-4].startswith("best valid/accuracy 0.")
     assert lines[-3] == f"train again with expkit train --config-dir {sweep.folder}/conf experiment=best"
     assert lines[-2] == "2 of 4 runs finished, 2 failed"
@@ -139,6 +141,23 @@ def test_runs_that_compute_the_same_are_run_once(tmp_path: Path) -> None:
     lines = done.out.splitlines()
     assert lines[0] == "1 of 2 runs compute the same as others, and are not run twice"
     assert lines[-1] == "1 of 1 runs finished"
+
+
+def test_runs_of_a_sweep_whose_parent_was_deleted_go_on_and_it_is_said(tmp_path: Path) -> None:
+    words = ["-m", "run.seed=1,2", "train.steps=2", "export=none", "tracking.plots=false"]
+    assert call("train", *words, cwd=tmp_path).code == 0
+    folder = only_sweep(tmp_path)
+    client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    parent = SweepFolder(folder).settings()["mlflow_run_id"]
+    client.delete_run(parent)
+    RunFolder(folder / "1_digits_mlp").update(status="KILLED")
+    done = call("train", *words, cwd=tmp_path)
+    assert done.code == 0
+    assert done.out.splitlines()[-2] == "2 of 2 runs finished"
+    assert f"run {parent} was deleted in MLflow" in done.err
+    assert f"expkit sync {folder}" in done.err
+    child = client.get_run(RunFolder(folder / "1_digits_mlp").state()["mlflow_run_id"])
+    assert (child.info.status, child.data.tags["mlflow.parentRunId"]) == ("FINISHED", parent)
 
 
 # What is wrong with it

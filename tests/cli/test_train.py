@@ -130,6 +130,7 @@ def test_a_conf_folder_where_the_program_starts_is_read_before_the_built_in_one(
             ["--run", "--cfg", "job"],
             "command line: Only one of --run, --multirun, --cfg, --info and --shell_completion can be specified",
         ),
+        (["hydra.mode=MULTIRUN"], "hydra.mode: a sweep is asked for with -m; leave this out"),
         (["hydra.run.dir=${nosuch}"], "command line: Interpolation key 'nosuch' not found"),
         (["steps"], "command line: cannot read the override 'steps'; write path.to.key=VALUE"),
         (
@@ -171,6 +172,8 @@ def test_a_run_leaves_all_that_is_needed_to_judge_and_continue_it(digits_run: Fi
         "run.json",
         "run.log",
         "metrics.jsonl",
+        "tracking.json",
+        "tracking.jsonl",
         "scaling.npz",
         "frozen.pb",
         "frozen.parity.json",

@@ -12,7 +12,7 @@ from experiments import CNN, MLP, Values, config_of, examples, loaded
 from expkit.data.sources import Digits, Idx, Source
 from expkit.network.names import shadow_name
 from expkit.plots import evidence
-from expkit.plots.evidence import Evidence, evidence_of, heads
+from expkit.plots.evidence import Evidence, evidence_of, heads, histogram
 
 SPARSE = {"kind": "sparse_softmax_cross_entropy"}
 
@@ -155,3 +155,10 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 )
 def test_image_shapes(source: Source, shape: tuple[int | None, ...], expected: tuple[int, ...] | None) -> None:
     assert source.image_shape(shape) == expected
+
+
+@pytest.mark.parametrize("values", [[1e38] * 4, [1.0, 1 + 3e-16], [0.0, 0.0], []], ids=str)
+def test_values_that_are_equal_or_nearly_so_are_counted_too(values: list[float]) -> None:
+    item = histogram(np.array(values), None)
+    assert item.counts["raw"].sum() == len(values)
+    assert (np.diff(item.edges) > 0).all()

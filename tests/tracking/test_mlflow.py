@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from expkit.data.dataset import load_dataset
 from expkit.preflight import check
 from expkit.provenance import git_commit, versions
 from expkit.rundir import RunFolder
+from expkit.tracking.journal import Journal
 from expkit.tracking.mlflow import MlflowTracker, SweepRun, TrackingError, store_uri
 from expkit.tracking.recorder import Recorder
 
@@ -123,8 +123,8 @@ def test_the_commit_is_a_tag_in_a_checkout(
     if commit is None:
         pytest.skip("the tests do not lie in a git checkout")
     tracker = MlflowTracker(recorder, config_in(workspace), folder_in(workspace, "commit"))
-    tags = client_of(workspace).get_run(tracker.run_id).data.tags
     tracker.finish("FINISHED")
+    tags = client_of(workspace).get_run(tracker.run_id).data.tags
     assert (tags["git_commit"], tags["mlflow.source.git.commit"]) == (commit, commit.removesuffix("-dirty"))
 
 
@@ -148,7 +148,9 @@ def children(finished: Finished) -> tuple[Any, Any, list[Any]]:
 
 
 def test_a_sweep_is_one_parent_that_failed_when_a_child_did(sweep: Finished) -> None:
-    _, parent, _ = children(sweep)
+    client, parent, _ = children(sweep)
+    kept = {item.path for item in client.list_artifacts(parent.info.run_id, "report")}
+    assert {"report/report.html", "report/table.csv", "report/slices.png"} <= kept
     assert parent.info.run_name == "digits_mlp sweep over units, learning_rate"
     assert parent.info.status == "FAILED"
     assert parent.data.metrics == {}
@@ -193,53 +195,54 @@ def test_a_sweep_whose_runs_all_finish_is_finished(workspace: Path, digits_run: 
 
 
 def test_a_continued_run_is_the_same_run_and_logs_nothing_twice(digits_run: Finished, workspace: Path) -> None:
-    folder = workspace / "runs" / "continued"
-    shutil.copytree(digits_run.folder, folder)
-    shutil.rmtree(folder / "checkpoints" / "step-00000060")
-    client = client_of(workspace)
-    tags = {"error": "train: something that is mended"}
-    run_id = client.create_run(recorded(digits_run)[1].info.experiment_id, tags=tags).info.run_id
-    points = RunFolder(folder).metrics()
-    for point in points[:3]:  # the killed run had logged step 60, whose checkpoint was never written
-        for name, value in point.items():
-            if name != "step":
-                client.log_metric(run_id, name, value, step=int(point["step"]))
-    client.set_terminated(run_id, "FAILED")
-    RunFolder(folder).update(status="RUNNING", mlflow_run_id=run_id)
-    done = call("train", *SHORT, f"run.resume={folder}", cwd=workspace)
+    folder = RunFolder(workspace / "runs" / "continued")
+    shutil.copytree(digits_run.folder, folder.path)
+    shutil.rmtree(folder.checkpoints / "step-00000060")  # the killed run had logged step 60, and never wrote it
+    (folder.path / "tracking.json").unlink()
+    journal = Journal(folder.path)
+    lines = [json.loads(line) for line in journal.file.read_text().splitlines()]
+    lines[0]["key"] = "0" * 32
+    journal.file.write_text("".join(json.dumps(line) + "\n" for line in lines if line["act"] in ("begin", "metrics")))
+    journal.append("finish", status="FAILED", error="train: something that is mended", milliseconds=1)
+    folder.update(status="RUNNING", mlflow_run_id=None)
+    done = call("train", *SHORT, f"run.resume={folder.path}", cwd=workspace)
     assert (done.code, done.err) == (0, "")
+    run_id = folder.state()["mlflow_run_id"]
+    client = client_of(workspace)
     run = client.get_run(run_id)
-    assert RunFolder(folder).state()["mlflow_run_id"] == run_id
+    assert run_id != RunFolder(digits_run.folder).state()["mlflow_run_id"]
     assert (run.info.status, "error" in run.data.tags) == ("FINISHED", False)
     for name in run.data.metrics:
         steps = [metric.step for metric in client.get_metric_history(run_id, name)]
         assert steps == ([60] if name.startswith("test/") else [20, 40, 60])
 
 
-def test_a_run_that_the_store_forgot_is_recorded_anew(
-    recorder: Recorder, workspace: Path, digits_run: Finished
+def test_a_run_that_the_store_forgot_is_recorded_anew_with_all_it_had(
+    recorder: Recorder, workspace: Path, digits_run: Finished, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = folder_in(workspace, "forgotten")
-    folder.update(mlflow_run_id="0" * 32)
     tracker = MlflowTracker(recorder, config_in(workspace), folder)
-    tracker.begin()
+    tracker.metrics(1, {"train/loss": 0.5})
     tracker.finish("KILLED")
-    assert folder.state()["mlflow_run_id"] == tracker.run_id != "0" * 32
-    assert client_of(workspace).get_run(tracker.run_id).info.status == "KILLED"
+    journal = Journal(folder.path)
+    journal.move(journal.cursor(), run_id="0" * 32)
+    lines = journal.file.read_text().replace(json.loads(journal.file.read_text().splitlines()[0])["key"], "1" * 32)
+    journal.file.write_text(lines)
+    again = MlflowTracker(recorder, config_in(workspace), folder)
+    again.begin()
+    again.metrics(2, {"train/loss": 0.25})
+    again.finish("FINISHED")
+    assert folder.state()["mlflow_run_id"] == again.run_id != "0" * 32
+    client = client_of(workspace)
+    assert client.get_run(again.run_id).info.status == "FINISHED"
+    assert [metric.step for metric in client.get_metric_history(again.run_id, "train/loss")] == [1, 2]
+    assert (
+        f"warning: MLflow has no run {'0' * 32} any more: {folder.path} is recorded there anew"
+        in capsys.readouterr().err
+    )
 
 
 # Stores that cannot be opened, or fail later
-
-
-def test_a_server_that_is_down_is_named_without_its_password(tmp_path: Path) -> None:
-    done = call("train", "train.steps=2", "tracking.uri=http://user:secret@127.0.0.1:1", cwd=tmp_path)
-    assert done.code == 2
-    (line,) = done.errors
-    assert line.startswith("error: tracking.uri: the store http://***@127.0.0.1:1 cannot be opened (")
-    assert line.endswith("; mend it, give another with tracking.uri=URI, or use tracking=none")
-    written = [file.read_text() for file in tmp_path.rglob("*") if file.suffix in (".json", ".log")]
-    assert written
-    assert [text for text in [done.err, done.out, *written] if "secret" in text] == []
 
 
 @pytest.mark.parametrize("damage", ["no folder", "no database"])
@@ -247,7 +250,7 @@ def test_a_file_that_is_no_store_is_named_at_once(recorder: Recorder, damage: st
     (tmp_path / "store.db").write_text("not a database, but long enough to be read as one" * 20)
     path = tmp_path / ("no/store.db" if damage == "no folder" else "store.db")
     with pytest.raises(TrackingError) as caught:
-        str(SweepRun(recorder, config_in(tmp_path, f"tracking.uri='sqlite:///{path}'"), "sweep").run_id)
+        SweepRun(recorder, config_in(tmp_path, f"tracking.uri='sqlite:///{path}'"), tmp_path / "s", "sweep").begin()
     reason = "unable to open database file" if damage == "no folder" else "file is not a database"
     assert str(caught.value) == (
         f"tracking.uri: the store sqlite:///{path} cannot be opened ({reason}); mend it, give another with "
@@ -256,29 +259,35 @@ def test_a_file_that_is_no_store_is_named_at_once(recorder: Recorder, damage: st
 
 
 def test_a_store_of_an_unknown_kind_is_named(recorder: Recorder, tmp_path: Path) -> None:
+    config = config_in(tmp_path, "tracking.uri='nosuch://user:secret@host/x'")
     with pytest.raises(TrackingError, match="the store nosuch://\\*\\*\\*@host/x cannot be opened") as caught:
-        str(SweepRun(recorder, config_in(tmp_path, "tracking.uri='nosuch://user:secret@host/x'"), "sweep").run_id)
+        SweepRun(recorder, config, tmp_path / "s", "sweep").begin()
     assert "secret" not in str(caught.value)
 
 
-def test_a_store_that_fails_later_stops_nothing_and_is_logged(
-    recorder: Recorder, workspace: Path, digits_run: Finished, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_store_that_fails_later_stops_nothing_and_the_records_stay(
+    recorder: Recorder, workspace: Path, digits_run: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "runs").mkdir()
-    shutil.copy(workspace / "runs" / "mlflow.db", tmp_path / "runs" / "mlflow.db")
+    store = tmp_path / "runs" / "mlflow.db"
+    shutil.copy(workspace / "runs" / "mlflow.db", store)
     config, folder = config_in(tmp_path), folder_in(tmp_path, "broken")
     tracker = MlflowTracker(recorder, config, folder)
     tracker.begin()
-    with sqlite3.connect(tmp_path / "runs" / "mlflow.db") as store:
-        store.execute("drop table metrics")
-        store.execute("drop table latest_metrics")
-    with caplog.at_level(logging.WARNING, logger="expkit"):
-        tracker.metrics(1, {"train/loss": 0.5})
-        tracker.artifacts([tmp_path / "nosuch"])
-        tracker.finish("FINISHED")
-    said = [record.getMessage() for record in caplog.records if record.name == "expkit.tracking.recorder"]
-    assert any(line.startswith("MLflow did not take metrics: ") for line in said)
-    assert any(line.startswith("MLflow did not take artifact: ") for line in said)
+    with sqlite3.connect(store) as damaged:
+        damaged.execute("alter table metrics rename to away")
+    tracker.metrics(1, {"train/loss": 0.5})
+    tracker.artifacts([tmp_path / "nosuch"])
+    tracker.finish("FINISHED")
+    assert f"deliver the rest with `expkit sync {folder.path}`" in capsys.readouterr().err
+    with sqlite3.connect(store) as mended:
+        mended.execute("alter table away rename to metrics")
+    tracker.finish("FINISHED")
+    said = capsys.readouterr().err
+    assert said.startswith("warning: MLflow did not take artifacts: ")
+    assert "nosuch" in said
+    run = client_of(tmp_path).get_run(tracker.run_id)
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"train/loss": 0.5})
 
 
 def test_not_a_number_is_a_value_like_others(recorder: Recorder, workspace: Path, digits_run: Finished) -> None:

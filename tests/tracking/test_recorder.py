@@ -1,4 +1,4 @@
-"""The recorder's process: it answers in order, tells its errors, and writes what it has when the run is gone."""
+"""The recorder's process: it tells its errors, and delivers what it has when the run is gone."""
 
 from __future__ import annotations
 
@@ -12,58 +12,70 @@ from typing import Any
 import pytest
 
 from command_line import REPOSITORY
+from expkit.tracking.failures import TrackingError
+from expkit.tracking.journal import Journal
 from expkit.tracking.recorder import Recorder
-from expkit.tracking.store import TrackingError
 
 
 def address(folder: Path) -> dict[str, Any]:
     return {"uri": f"sqlite:///{folder / 'mlflow.db'}", "experiment": "e", "artifacts": (folder / "a").as_uri()}
 
 
-def begin(recorder: Recorder, folder: Path) -> Any:
-    return recorder.submit("begin", store=address(folder), name="n", tags={}, params={"p": "1"}).result()
+def journal_in(folder: Path) -> Journal:
+    """Begin a run's journal."""
+    journal = Journal(folder)
+    about = {"name": "n", "tags": {}, "params": {"p": "1"}, "parent": None, "milliseconds": 1}
+    journal.append("begin", key="k", address=address(folder), process="p", **about)
+    return journal
 
 
-def metrics_of(folder: Path, run_id: str) -> dict[str, float]:
+def begin(recorder: Recorder, folder: Path, where: dict[str, Any]) -> Any:
+    return recorder.submit("begin", folder=str(folder), address=where, process="p", system=False).result()
+
+
+def run_in(folder: Path) -> Any:
     from mlflow import MlflowClient
 
-    return dict(MlflowClient(address(folder)["uri"]).get_run(run_id).data.metrics)
+    return MlflowClient(address(folder)["uri"]).get_run(Journal(folder).cursor().run_id)
 
 
 def test_errors_come_back_as_they_were_raised_and_the_process_goes_on(tmp_path: Path) -> None:
+    journal_in(tmp_path)
     with Recorder() as recorder:
         wrong = {**address(tmp_path), "uri": "nosuch://host/x"}
         with pytest.raises(TrackingError, match=r"tracking.uri: the store nosuch://host/x cannot be opened"):
-            recorder.submit("begin", store=wrong, name="n", tags={}, params={}).result()
+            begin(recorder, tmp_path, wrong)
         with pytest.raises(TrackingError, match="KeyError"):
-            recorder.submit("metrics", run_id="unknown").result()
-        assert begin(recorder, tmp_path)["link"].endswith("(expkit ui)")
+            recorder.submit("finish", folder="unknown", seconds=1).result()
+        assert begin(recorder, tmp_path, address(tmp_path))["link"].endswith("(expkit ui)")
 
 
 def test_a_process_that_died_is_an_error_of_every_later_call_and_hangs_nothing(tmp_path: Path) -> None:
+    journal_in(tmp_path)
     with Recorder() as recorder:
         os.kill(recorder._process.pid, signal.SIGKILL)
         for _ in range(2):
             with pytest.raises(TrackingError, match=r"MLflow's process ended .*; tracking=none runs without it"):
-                recorder.submit("begin", store=address(tmp_path), name="n", tags={}, params={}).result()
+                begin(recorder, tmp_path, address(tmp_path))
 
 
 KILLED = """
 import os, pathlib, signal, sys
-from test_recorder import Recorder, begin
-recorder = Recorder()
-run_id = begin(recorder, pathlib.Path(sys.argv[1]))["run_id"]
+from test_recorder import Recorder, address, begin, journal_in
+recorder, folder = Recorder(), pathlib.Path(sys.argv[1])
+journal = journal_in(folder)
+begin(recorder, folder, address(folder))
 for step in range(3):
-    recorder.submit("metrics", run_id=run_id, step=step, values={"loss": 1.0 + step}, milliseconds=1).result()
-print(run_id, recorder._process.pid, flush=True)
+    journal.append("metrics", step=step, values={"loss": 1.0 + step}, milliseconds=1)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_what_was_handed_over_is_written_when_the_run_is_killed(tmp_path: Path) -> None:
+def test_what_was_recorded_is_delivered_when_the_run_is_killed_and_its_status_says_it(tmp_path: Path) -> None:
     path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests"), str(Path(__file__).parent)])
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
     # The recorder holds its standard error open: the call returns when it has ended too.
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert metrics_of(tmp_path, done.stdout.split()[0]) == {"loss": 3.0}
+    run = run_in(tmp_path)
+    assert (run.data.metrics, run.info.status) == ({"loss": 3.0}, "KILLED")

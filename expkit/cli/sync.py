@@ -1,0 +1,49 @@
+"""The verb ``sync``: what MLflow has not got of runs, delivered."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from typing import Any
+
+__all__ = ["add_verbs"]
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "sync",
+        help="deliver to MLflow what it has not got",
+        description="Deliver to MLflow what it has not got of runs, because its server was down, slow or gone: "
+        "nothing is lost and nothing comes twice. The exit code is 1 when something is still missing.",
+    )
+    parser.add_argument("folders", nargs="+", metavar="RUN", help="run folder, or folder with runs such as a sweep's")
+    parser.add_argument("--uri", help="store, instead of the one that the run was recorded in")
+    parser.add_argument("--restore", action="store_true", help="take runs that were deleted in MLflow out of its trash")
+    parser.set_defaults(run=_sync)
+
+
+def _sync(given: argparse.Namespace) -> int:
+    from expkit.tracking.delivery import Stores
+    from expkit.tracking.sync import journals, sync
+
+    folders = list(dict.fromkeys(folder for named in given.folders for folder in journals(named)))
+    stores, missing = Stores(), 0
+    warnings = _Warnings(logging.WARNING)
+    logging.getLogger("expkit").addHandler(warnings)
+    try:
+        for folder in folders:
+            synced = sync(folder, stores, given.uri, given.restore)
+            print(synced, flush=True)
+            missing += synced.left > 0 or synced.why is not None
+    finally:
+        logging.getLogger("expkit").removeHandler(warnings)
+    if len(folders) > 1:
+        print(f"{len(folders) - missing} of {len(folders)} runs are complete in MLflow")
+    return 1 if missing else 0
+
+
+class _Warnings(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"warning: {record.getMessage()}", file=sys.stderr)

@@ -1,0 +1,52 @@
+"""System metrics: what the machine does while a run trains, taken by MLflow's own monitors."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+from expkit.tracking.journal import Journal
+
+__all__ = ["SystemMetrics"]
+
+_EVERY_SECONDS = 10.0
+
+
+class SystemMetrics:
+    """Samples processor, memory, disk, network and NVIDIA's processors every ten seconds into a journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        """Begin; the step of a sample is its number, over all processes that went on with the run."""
+        self._journal = journal
+        self._first = journal.last_steps().get("system/cpu_utilization_percentage", -1) + 1
+        self._ended = threading.Event()
+        threading.Thread(target=self._sample, name="system metrics", daemon=True).start()
+
+    def stop(self) -> None:
+        """Take no more samples."""
+        self._ended.set()
+
+    def _sample(self) -> None:
+        monitors, step = _monitors(), self._first
+        while not self._ended.wait(_EVERY_SECONDS if step > self._first else 1.0):
+            values: dict[str, float] = {}
+            for monitor in monitors:
+                monitor.collect_metrics()
+                values |= {f"system/{name}": float(value) for name, value in monitor.aggregate_metrics().items()}
+                monitor.clear_metrics()
+            self._journal.append("metrics", step=step, values=values, milliseconds=int(time.time() * 1000))
+            step += 1
+
+
+def _monitors() -> list[Any]:
+    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+    from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+    from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+    from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+
+    found: list[Any] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
+    with suppress(ImportError, RuntimeError):  # no NVIDIA processor, or its library is not installed
+        found.append(GPUMonitor())
+    return found

@@ -1,0 +1,84 @@
+"""The verb ``verify-resume``: equal for what is a function of seed and step, different for what is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from command_line import run
+
+FORGETFUL = '''\
+"""A layer whose noise does not come from the seed and the step."""
+
+from typing import Any, Literal
+
+from expkit import tf1 as tf
+from expkit.network.layer import Layer
+from expkit.registry import register
+
+
+@register
+class Forgetful(Layer):
+    """Adds noise that nobody can draw again."""
+
+    kind: Literal["forgetful"] = "forgetful"
+
+    def output_spec(self, inputs: Any) -> Any:
+        """Return the input's shape."""
+        return inputs[0]
+
+    def apply(self, variables: Any, inputs: Any, call: Any) -> Any:
+        """Add the noise."""
+        return inputs[0] + tf.random.uniform(tf.shape(inputs[0]))
+'''
+
+
+def test_a_run_that_goes_on_is_proven_equal_and_leaves_nothing(tmp_path: Path) -> None:
+    done = run("verify-resume", "--at", "7", "network.layers.dropout.rate=0.5", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    lines = [line.split() for line in done.out.splitlines()]
+    assert lines == [
+        ["14", "steps", "at", "once,", "beside", "7", "and", "7", "more", "in", "a", "fresh", "process"],
+        ["values", "equal"],
+        ["variables", "4", "4"],
+        ["averages", "4", "4"],
+        ["slots", "and", "steps", "11", "11"],
+        ["equal,", "bit", "for", "bit"],
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_noise_that_is_no_function_of_seed_and_step_is_found_and_the_runs_are_left_where_asked(tmp_path: Path) -> None:
+    (tmp_path / "own_noise.py").write_text(FORGETFUL)
+    noise = ["plugins=[own_noise.py]", "+network.layers.noise={kind: forgetful, input: layer1}"]
+    words = ["verify-resume", "--at", "4", "--folder", "kept", *noise, "+network.layers.dropout.input=noise"]
+    done = run(*words, cwd=tmp_path)
+    assert (done.code, done.err) == (1, "")
+    assert "differs: layer1/kernel, " in done.out
+    assert done.out.splitlines()[-1] == "different"
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["halves", "whole"]
+    again = run(*words, cwd=tmp_path)
+    assert (again.code, again.errors) == (2, ["error: --folder: kept is not empty; give a new folder"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--at", "0"], ["error: --at: needs a number of steps from 1 on, got 0"]),
+        (["--at", "2", "optimizer.learning_rate=x"], None),
+        (
+            ["--at", "2", "data=npz", "data.source.path=absent.npz", "data.standardize=[]"],
+            None,
+        ),
+    ],
+)
+def test_wrong_input_is_told_as_by_train(tmp_path: Path, words: list[str], said: list[str] | None) -> None:
+    done = run("verify-resume", *words, cwd=tmp_path)
+    assert done.code == 2
+    assert done.out == ""
+    if said is None:
+        expected = run("train", *words[2:], "tracking=none", cwd=tmp_path)
+        assert expected.code == 2
+        said = expected.errors
+    assert done.errors == said

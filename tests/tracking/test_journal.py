@@ -1,0 +1,219 @@
+"""The journal and its delivery: whole lines, a cursor, and acts that may be done again."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from expkit.tracking.delivery import Delivery, Stores, Trashed
+from expkit.tracking.failures import Refused, Unreachable, failure
+from expkit.tracking.journal import Journal
+from expkit.tracking.store import Address, Store
+
+
+def begun(folder: Path, key: str = "k", parent: str | None = None) -> Journal:
+    folder.mkdir(parents=True, exist_ok=True)
+    journal = Journal(folder)
+    about = {"name": folder.name, "tags": {"a": "b"}, "params": {"p": "1"}, "milliseconds": 1, "process": "x"}
+    journal.append("begin", key=key, parent=parent, address={"uri": "", "experiment": ""}, **about)
+    return journal
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Address:
+    place = tmp_path_factory.mktemp("store")
+    return Address(f"sqlite:///{place / 'mlflow.db'}", "e", (place / "a").as_uri())
+
+
+@pytest.fixture
+def client(address: Address) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(address.uri)
+
+
+# The file
+
+
+def test_entries_come_back_in_their_order_from_any_place(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    assert (journal.exists(), journal.read(0), journal.left()) == (False, [], 0)
+    for step in range(3):
+        journal.append("metrics", step=step, values={"loss": step})
+    entries = journal.read(0)
+    assert [entry.values["step"] for entry in entries] == [0, 1, 2]
+    assert [entry.values["step"] for entry in journal.read(entries[0].end)] == [1, 2]
+    assert journal.last_steps() == {"loss": 2}
+
+
+def test_a_line_that_was_cut_off_costs_only_itself(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append("tags", values={})
+    with journal.file.open("a") as file:
+        file.write('{"act": "tags", "val')
+    assert [entry.act for entry in journal.read(0)] == ["tags"]
+    Journal(tmp_path).append("finish", status="FINISHED")
+    assert [entry.act for entry in journal.read(0)] == ["tags", "unreadable", "finish"]
+
+
+def test_a_cursor_that_cannot_be_read_is_a_new_one(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    cursor = journal.move(journal.cursor(), run_id="r", delivered=7)
+    assert journal.cursor() == cursor
+    (tmp_path / "tracking.json").write_text("")
+    assert (journal.cursor().run_id, journal.cursor().delivered) == (None, 0)
+
+
+def test_one_process_at_a_time_delivers(tmp_path: Path, address: Address) -> None:
+    first, second = begun(tmp_path), Journal(tmp_path)
+    assert first.lock()
+    with pytest.raises(Unreachable, match=f"another process is delivering {tmp_path}"):
+        Delivery(second, address, Stores()).deliver()
+    first.close()
+    assert second.lock()
+
+
+# Its delivery
+
+
+def test_answers_that_are_lost_double_nothing_and_lose_nothing(
+    tmp_path: Path, address: Address, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The law: whatever call's answer is lost, before or after it was carried out, the store has all of it once."""
+    draw = random.Random(1)
+    call = Store._call
+
+    def lossy(self: Store, *arguments: Any, **named: Any) -> Any:
+        if draw.random() < 0.3:
+            raise Unreachable("down before")
+        result = call(self, *arguments, **named)
+        if draw.random() < 0.3:
+            raise Unreachable("down after")
+        return result
+
+    monkeypatch.setattr(Store, "_call", lossy)
+    monkeypatch.setattr("expkit.tracking.delivery._MOST_METRICS", 5)
+    journal = begun(tmp_path, "lost")
+    (tmp_path / "file.txt").write_text("kept")
+    journal.append("dataset", kind="digits", digest="d" * 64, sizes={"train": 1})
+    steps = list(range(60))
+    for step in steps:
+        values = {"loss": 1 / (step + 1), "nan": float("nan"), "inf": float("inf")}
+        journal.append("metrics", step=step, values=values, milliseconds=1000 + step)
+        if step % 20 == 0:
+            journal.append("tags", values={"step": str(step)})
+            journal.append("artifacts", paths=["file.txt"], folder="files")
+    journal.append("finish", status="FAILED", error="it broke", milliseconds=5000)
+    journal.append("continue", address={}, process="y")
+    journal.append("finish", status="FINISHED", error=None, milliseconds=9000)
+    failures = 0
+    while journal.left():
+        try:
+            Delivery(journal, address, Stores()).deliver()
+        except Unreachable:
+            failures += 1
+    assert failures > 20
+    experiment = client.get_experiment_by_name("e").experiment_id
+    (run,) = client.search_runs([experiment], "tags.`expkit.key` = 'lost'")
+    for name in ("loss", "nan", "inf"):
+        assert [metric.step for metric in client.get_metric_history(run.info.run_id, name)] == steps
+    assert (run.info.status, run.info.start_time, run.info.end_time) == ("FINISHED", 1, 9000)
+    assert "error" not in run.data.tags
+    assert (run.data.params, run.data.tags["step"]) == ({"p": "1"}, "40")
+    assert len(run.inputs.dataset_inputs) == 1
+    assert [item.path for item in client.list_artifacts(run.info.run_id, "files")] == ["files/file.txt"]
+
+
+def test_a_run_made_by_a_call_that_came_too_late_is_put_away(
+    tmp_path: Path, address: Address, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = begun(tmp_path, "twin")
+    store = Stores().at(address)
+    create, late = Store.create, []
+
+    def slow(self: Store, *arguments: Any) -> str:
+        if not late:
+            late.append(arguments)
+            raise Unreachable("no answer in time")
+        return create(self, *arguments)
+
+    monkeypatch.setattr(Store, "create", slow)
+    with pytest.raises(Unreachable):
+        Delivery(journal, address, Stores()).deliver()
+    run_id = Delivery(journal, address, Stores()).deliver().run_id
+    twin = create(store, *late[0])  # the server had it in its queue
+    assert sorted(store.find("twin")) == sorted([run_id, twin])
+    journal.append("finish", status="FINISHED", error=None, milliseconds=2)
+    Delivery(journal, address, Stores()).deliver()
+    assert store.find("twin") == [run_id]
+    assert client.get_run(twin).info.lifecycle_stage == "deleted"
+
+
+def test_what_the_store_refuses_is_left_out_alone(
+    tmp_path: Path, address: Address, client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = begun(tmp_path, "refused")
+    for step, name in enumerate(["good", "b[a]d\n", "good"]):
+        journal.append("metrics", step=step, values={name: 1.0}, milliseconds=1)
+    cursor = Delivery(journal, address, Stores()).deliver()
+    assert (cursor.refused, journal.left()) == (1, 0)
+    assert [metric.step for metric in client.get_metric_history(cursor.run_id, "good")] == [0, 2]
+    (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("expkit")]
+    assert line.startswith("MLflow did not take metrics: Invalid value ")
+
+
+def test_a_child_nests_under_a_sweep_whose_run_it_has_to_make_first(
+    tmp_path: Path, address: Address, client: Any
+) -> None:
+    begun(tmp_path, "sweep")
+    child = begun(tmp_path / "0", "child", parent=str(tmp_path))
+    run_id = Delivery(child, address, Stores()).deliver().run_id
+    above = Journal(tmp_path).cursor().run_id
+    assert client.get_run(run_id).data.tags["mlflow.parentRunId"] == above
+    assert client.get_run(above).data.tags["expkit.key"] == "sweep"
+
+
+def test_a_run_that_was_deleted_in_mlflow_keeps_its_records(tmp_path: Path, address: Address, client: Any) -> None:
+    journal = begun(tmp_path, "deleted")
+    delivery = Delivery(journal, address, Stores())
+    run_id = delivery.deliver().run_id
+    client.delete_run(run_id)
+    journal.append("metrics", step=1, values={"loss": 1.0}, milliseconds=1)
+    for attempt in (delivery, Delivery(journal, address, Stores())):
+        with pytest.raises(Trashed, match=f"run {run_id} was deleted in MLflow; its records stay in the run folder"):
+            attempt.deliver()
+    assert journal.left() == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("HTTPConnectionPool(...): Failed to establish: [Errno 111] Connection refused", "connection refused"),
+        ("API request failed with timeout exception: Read timed out. (read timeout=10)", "no answer in time"),
+        ("('Connection aborted.', ConnectionResetError(104, 'Connection reset by peer'))", "the connection was cut"),
+        ("Failed to resolve 'nosuch' ([Errno -2] Name or service not known)", "its name cannot be resolved"),
+        (
+            "API request to http://user:secret@host:1/api failed: odd",
+            "API request to http://***@host:1/api failed: odd",
+        ),
+    ],
+)
+def test_failures_of_a_server_are_told_in_few_words_without_secrets(text: str, shown: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    meaning = failure(MlflowException(text))
+    assert (type(meaning), str(meaning)) == (Unreachable, shown)
+
+
+def test_what_a_server_does_not_take_is_another_failure() -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, UNAUTHENTICATED
+
+    assert isinstance(failure(MlflowException("no", INVALID_PARAMETER_VALUE)), Refused)
+    assert isinstance(failure(MlflowException("who?", UNAUTHENTICATED)), Unreachable)
+    wrong = failure(MlflowException("who?", UNAUTHENTICATED), opening=True)
+    assert isinstance(wrong, Refused)
+    assert "MLFLOW_TRACKING_USERNAME" in str(wrong)

@@ -1,0 +1,243 @@
+"""A real server that is down, slow, or dies: training goes on, nothing is lost, nothing comes twice."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import io
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_line import SHORT, call, start
+from expkit.config.load import load
+from expkit.rundir import RunFolder
+from expkit.tracking.failures import TrackingError
+from expkit.tracking.mlflow import MlflowTracker
+from expkit.tracking.recorder import Recorder
+from expkit.tracking.store import Address, Store
+from mlflow_server import Server
+
+KILLS = 10
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("server")) as server:
+        server.start()
+        assert server.client().search_experiments()
+        yield server
+
+
+@pytest.fixture
+def up(server: Server) -> Server:
+    server.kill()
+    server.start()
+    return server
+
+
+def one_folder(cwd: Path) -> RunFolder:
+    (folder,) = (file.parent for file in (cwd / "runs").glob("????-*/*/run.json"))
+    return RunFolder(folder)
+
+
+def histories(server: Server, folder: RunFolder) -> dict[str, list[tuple[int, float]]]:
+    """Return every point of a run's metrics that the server has."""
+    client = server.client()
+    (run,) = runs_of(server, folder)
+    return {
+        name: [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)]
+        for name in run.data.metrics
+    }
+
+
+def runs_of(server: Server, folder: RunFolder) -> list[Any]:
+    client = server.client()
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return list(client.search_runs(experiments, f"tags.run_folder = '{folder.path}'"))
+
+
+def points(folder: RunFolder) -> dict[str, list[tuple[int, float]]]:
+    """Return every point of a run's metrics that its folder has."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for line in folder.metrics():
+        for name, value in line.items():
+            if name != "step":
+                found.setdefault(name, []).append((int(line["step"]), value))
+    return found
+
+
+def test_a_server_killed_ten_times_under_a_run_loses_nothing_and_doubles_nothing(up: Server, tmp_path: Path) -> None:
+    words = ["export=none", "train.log_every_steps=5", "train.evaluate_every_steps=200", "train.save_every_steps=200"]
+    process = start("train", *words, f"tracking.uri={up.uri}", "train.steps=10000000", cwd=tmp_path)
+    moments = random.Random(0)
+    try:
+        wait_for(lambda: any((tmp_path / "runs").glob("*/*/metrics.jsonl")))
+        for _ in range(KILLS):
+            time.sleep(moments.uniform(0.1, 1.2))
+            up.kill()
+            time.sleep(moments.uniform(0.0, 0.8))
+            up.start()
+            assert process.poll() is None
+        up.kill()
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    folder = one_folder(tmp_path)
+    steps = max(int(line["step"]) for line in folder.metrics())
+    assert process.returncode == 143
+    assert f"deliver the rest with `expkit sync {folder.path}`" in " ".join(err.split())
+    up.start()
+    synced = call("sync", folder.path, cwd=tmp_path)
+    assert (synced.code, synced.err) == (0, "")
+    (run,) = runs_of(up, folder)
+    assert run.info.status == "KILLED"
+    assert histories(up, folder) == points(folder)
+    assert len(points(folder)["train/loss"]) == steps // 5 > 100
+
+    words += [f"run.resume={folder.path}", f"tracking.uri={up.uri}", f"train.steps={steps + 400}"]
+    done = call("train", *words, cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    (run,) = runs_of(up, folder)
+    assert run.info.status == "FINISHED"
+    found, kept = histories(up, folder), points(folder)
+    speed = "train/steps_per_second"  # the steps after the last checkpoint were done again, at another speed
+    assert [step for step, _ in found.pop(speed)] == [step for step, _ in kept.pop(speed)]
+    assert found == kept
+
+
+def test_a_server_that_is_down_from_the_start_gets_all_of_a_run_later_and_no_secret(up: Server, tmp_path: Path) -> None:
+    up.kill()
+    uri = up.uri.replace("//", "//user:secret@")
+    done = call("train", *SHORT, f"tracking.uri={uri}", cwd=tmp_path)
+    folder = one_folder(tmp_path)
+    shown = uri.replace("user:secret", "***")
+    assert (done.code, done.errors) == (
+        0,
+        [
+            f"warning: MLflow does not take records ({shown}: connection refused): the run goes on and keeps them; "
+            f"they are delivered when it does, or with `expkit sync {folder.path}`",
+            f"warning: MLflow does not have all of this run ({shown}: connection refused); "
+            f"deliver the rest with `expkit sync {folder.path}`",
+        ],
+    )
+    assert f"MLflow run     not recorded yet (expkit sync {folder.path})" in done.out.splitlines()
+    count = len((folder.path / "tracking.jsonl").read_text().splitlines())
+    still = call("sync", folder.path, cwd=tmp_path)
+    assert (still.code, still.out) == (
+        1,
+        f"{folder.path}: no run in MLflow yet: {count} records are missing: {shown}: connection refused\n",
+    )
+    up.start()
+    synced = call("sync", folder.path, cwd=tmp_path)
+    (run,) = runs_of(up, folder)
+    assert (synced.code, synced.out) == (0, f"{folder.path}: MLflow run {run.info.run_id}: delivered {count} records\n")
+    assert run.info.status == "FINISHED"
+    assert run.data.params["tracking.uri"] == shown
+    assert histories(up, folder) == points(folder)
+    artifacts = Path(up.client().download_artifacts(run.info.run_id, "", str(tmp_path)))
+    assert (artifacts / "frozen.pb").read_bytes() == folder.frozen.read_bytes()
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert [file for file in files if b"secret" in file.read_bytes()] == []
+    again = call("sync", "runs", cwd=tmp_path)
+    place = folder.path.relative_to(tmp_path.resolve())
+    assert (again.code, again.out) == (0, f"{place}: MLflow run {run.info.run_id}: nothing was missing\n")
+
+
+def test_a_server_that_does_not_answer_holds_a_run_up_for_a_bounded_time(
+    up: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    up.freeze()
+    words = ["export=none", f"tracking.uri={up.uri}", "tracking.wait_seconds=2"]
+    done = call("train", *SHORT, *words, cwd=tmp_path)
+    folder = one_folder(tmp_path)
+    assert done.code == 0
+    begun, ended = done.errors
+    assert begun.startswith("warning: MLflow does not take records (")
+    assert ended.startswith("warning: MLflow does not have all of this run (")
+    assert ended.endswith(f"; deliver the rest with `expkit sync {folder.path}`")
+    assert "no answer" in begun
+    assert "no answer" in ended
+    up.kill()
+    up.start()
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    synced = call("sync", folder.path, cwd=tmp_path)
+    assert (synced.code, synced.err) == (0, "")
+    assert histories(up, folder) == points(folder)
+
+
+def test_a_run_deleted_in_mlflow_is_told_once_and_can_be_taken_back(up: Server, tmp_path: Path) -> None:
+    with Recorder() as recorder:
+        config = load([f"run.folder={tmp_path / 'runs'}", f"tracking.uri={up.uri}"])
+        folder = RunFolder.create(tmp_path / "runs" / "a" / "b", config, [])
+        tracker = MlflowTracker(recorder, config, folder)
+        tracker.begin()
+        up.client().delete_run(tracker.run_id)
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said):
+            tracker.metrics(1, {"train/loss": 0.5})
+            wait_for(said.getvalue)
+            tracker.metrics(2, {"train/loss": 0.25})
+            tracker.finish("FINISHED")
+    deleted = f"run {tracker.run_id} was deleted in MLflow; its records stay in the run folder"
+    assert said.getvalue().splitlines() == [
+        f"warning: MLflow does not take records ({deleted}): "
+        f"the run goes on and keeps them; `expkit sync {folder.path}` delivers them",
+        f"warning: MLflow does not have all of this run ({deleted}); deliver the rest with `expkit sync {folder.path}`",
+    ]
+    told = call("sync", folder.path, cwd=tmp_path)
+    assert (told.code, told.out) == (
+        1,
+        f"{folder.path}: MLflow run {tracker.run_id}: 3 records are missing: {deleted}; "
+        f"`expkit sync --restore {folder.path}` takes it back\n",
+    )
+    assert call("sync", "--restore", folder.path, cwd=tmp_path).code == 0
+    history = up.client().get_metric_history(tracker.run_id, "train/loss")
+    assert [metric.step for metric in history] == [1, 2]
+    assert up.client().get_run(tracker.run_id).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (401, "it wants another user or password; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
+        (403, "this user may not write there"),
+        (404, "no MLflow server answers there"),
+        (200, "what answers there is no MLflow server"),
+    ],
+)
+def test_a_server_that_is_the_wrong_one_is_an_error_at_the_start(status: int, said: str) -> None:
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Page) as page:
+        threading.Thread(target=page.serve_forever, daemon=True).start()
+        uri = f"http://127.0.0.1:{page.server_port}"
+        with pytest.raises(TrackingError) as caught:
+            Store(Address(uri, "e"))
+        page.shutdown()
+    assert str(caught.value) == (
+        f"tracking.uri: the store {uri} cannot be opened ({said}); mend it, give another with tracking.uri=URI, "
+        "or use tracking=none"
+    )
+
+
+def wait_for(condition: Any) -> None:
+    until = time.monotonic() + 90
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
