@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from expkit.errors import CheckpointError
+from expkit.errors import CheckpointError, reason
 
 __all__ = ["ALLOWED", "Format", "Found", "checkpoints_right_in", "find"]
 
@@ -36,8 +36,15 @@ def find(source: str, at: str) -> Found:
     """Return the file that a user means.
 
     Raises:
-        CheckpointError: there is none, or it is of no known format.
+        CheckpointError: there is none, it may not be read, or it is of no known format.
     """
+    try:
+        return _found(source, at)
+    except (OSError, RuntimeError) as error:  # No permission, a name too long; a home folder that nobody has.
+        raise CheckpointError.at(at, f"cannot read {source} ({reason(error)}); {ALLOWED}") from None
+
+
+def _found(source: str, at: str) -> Found:
     path = Path(source).expanduser()
     if path.suffix == ".index" and path.is_file():
         path = path.with_suffix("")

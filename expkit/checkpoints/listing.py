@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -39,10 +39,10 @@ def checkpoints_in(folder: str, at: str) -> list[Listed]:
     Raises:
         CheckpointError: there are none.
     """
-    path = Path(folder).expanduser()
-    steps = [*path.glob("step-*"), *path.glob("checkpoints/step-*")]
-    places = [path, path / "checkpoints", *(place for place in steps if place.is_dir())]
-    prefixes = list(dict.fromkeys(found.path for place in places for found in checkpoints_right_in(place)))
+    try:
+        prefixes = list(dict.fromkeys(_prefixes(Path(folder).expanduser())))
+    except (OSError, RuntimeError):  # What ``find`` says of it.
+        prefixes = []
     if not prefixes:
         prefixes = [find(folder, at).path]  # A single file; otherwise the error says what is allowed.
     try:
@@ -51,6 +51,12 @@ def checkpoints_in(folder: str, at: str) -> list[Listed]:
         latest = None
     listed = [_listed(prefix, latest) for prefix in prefixes]
     return sorted(listed, key=lambda item: (-1 if item.step is None else item.step, str(item.path)))
+
+
+def _prefixes(path: Path) -> Iterator[Path]:
+    steps = [*path.glob("step-*"), *path.glob("checkpoints/step-*")]
+    for place in (path, path / "checkpoints", *(place for place in steps if place.is_dir())):
+        yield from (found.path for found in checkpoints_right_in(place))
 
 
 def _listed(prefix: Path, latest: Path | None) -> Listed:

@@ -161,11 +161,11 @@ class _Making:
                 f"variable '{name}' has shape {list(want.shape)}, {told}{made} has {list(shape)}; make the network "
                 f"fit, give its rule a transform or on_shape_mismatch, or add '{owner}' to keep_initial"
             )
-            self._gap("shape", name, offer.at, said)
+            self._gap("shape", name, claim.where, said)
         if dtype != want.dtype:
             cast = f"give its rule transform: [{{cast: {want.dtype}}}], or " if dtype != "string" else ""
             said = f"variable '{name}' is {want.dtype}, {told} in the checkpoint is {dtype}; {cast}"
-            self._gap("dtype", name, offer.at, f"{said}add '{owner}' to keep_initial")
+            self._gap("dtype", name, claim.where, f"{said}add '{owner}' to keep_initial")
         if shape == want.shape and dtype == want.dtype:
             self.pairs[name] = Pair(
                 name, offer.at, sources, weights, want.shape, want.dtype, want.role, axis, tuple(steps)

@@ -24,11 +24,14 @@ def new_prefix(output: str, at: str) -> Path:
     Raises:
         CheckpointError: something of this name is there, or no folder to write it to.
     """
-    prefix = Path(output).expanduser()
-    if not prefix.name or prefix.exists() or any(_files(prefix)):
-        raise CheckpointError.at(at, f"{output} is there already; give the prefix of a new checkpoint")
-    if not prefix.parent.is_dir():
-        raise CheckpointError.at(at, f"cannot write {output}: there is no folder {prefix.parent}")
+    try:
+        prefix = Path(output).expanduser()
+        if not prefix.name or prefix.exists() or any(_files(prefix)):
+            raise CheckpointError.at(at, f"{output} is there already; give the prefix of a new checkpoint")
+        if not prefix.parent.is_dir():
+            raise CheckpointError.at(at, f"cannot write {output}: there is no folder {prefix.parent}")
+    except (OSError, RuntimeError) as error:  # No permission, a name too long; a home folder that nobody has.
+        raise CheckpointError.at(at, f"cannot write {output} ({reason(error)})") from None
     return prefix
 
 

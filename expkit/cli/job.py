@@ -99,12 +99,12 @@ def run_job(job: Job) -> Outcome:
         _say(job, f"error: {message}")
         return Outcome(1, message)
     finally:
-        if folder is not None and status != "KILLED" and job.config.tracking.plots:
-            _draw(folder, tracker)
         if tracker is not None:
             _finish(tracker, status, message)
         if folder is not None:
             folder.update(status=status, error=message)  # last: a run killed before this goes on, and finishes again
+            if status != "KILLED" and job.config.tracking.plots:
+                _draw(folder, tracker)
         held.close()
 
 
@@ -137,16 +137,16 @@ def _finish(tracker: MlflowTracker, status: Status | Literal["PRUNED"], message:
 
 
 def _draw(folder: RunFolder, tracker: MlflowTracker | None) -> None:
-    """Draw the run's pictures; what goes wrong there is no failure of the run."""
+    """Have the run's pictures drawn, by the recorder where there is one; what goes wrong is no failure of the run."""
+    if tracker is not None:
+        tracker.plots()
+        return
     from expkit.plots.run import draw_run
 
     try:
-        drawn = draw_run(folder.path)
+        draw_run(folder.path)
     except Exception:
         _log.exception("the run's pictures could not be drawn")
-        return
-    if drawn and tracker is not None:
-        tracker.artifacts([folder.plots])
 
 
 def _tracker(job: Job, folder: RunFolder) -> MlflowTracker | None:

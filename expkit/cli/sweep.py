@@ -17,7 +17,7 @@ from rich.console import Console
 from expkit.cli.best import leave_best
 from expkit.cli.interruption import termination_raises
 from expkit.cli.recording import recorder_of_process
-from expkit.config.load import compose_plain, plain, said
+from expkit.config.load import compose_plain, said
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, RunError
 from expkit.sweeps.chosen import sweeper_of
@@ -181,7 +181,8 @@ def _asked(words: list[str], folders: Sequence[str]) -> _Asked:
         raise ConfigError(Problem("run.resume", "a sweep goes on when its command is given again, without run.resume"))
     objectives = objectives_of(jobs[0].config, sweeper.objective, sweeper.mode)
     sweeper.ready(objectives, jobs)
-    key = key_of(sweeper.key(overrides, jobs), plain(jobs[0].config)["tracking"])
+    tracking = jobs[0].config.tracking
+    key = key_of(sweeper.key(overrides, jobs), tracking.enabled, tracking.uri, tracking.experiment)
     return _Asked(overrides, keys, folders, launching, sweeper, jobs, objectives, key)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from expkit.sweeps.plan import Job
 from expkit.sweeps.watch import Watch
 
 __all__ = ["Sweep"]
+
+_POLL_SECONDS = 0.2
 
 
 class Sweep:
@@ -67,6 +70,7 @@ class Sweep:
         Raises:
             RunError: the launcher cannot run any.
         """
+        self._wait_for([child for child in children if child.state().status not in DONE])
         missing = [child for child in children if child.state().status not in DONE]
         for child in missing:
             child.set_waiting()
@@ -89,6 +93,15 @@ class Sweep:
         self._watch.refused += 1
         if error is not None:
             print(*(f"error: {' '.join(words)}: {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
+
+    def _wait_for(self, children: Sequence[Child]) -> None:
+        """Wait for processes that outlived a sweep that was killed, and end what they have begun."""
+        held = [child for child in children if child.held]
+        if held:
+            others = ", ".join(child.label for child in held)
+            self._watch.note(f"waiting for processes of this sweep from before, which are at work on {others}")
+        while any(child.held for child in held):
+            time.sleep(_POLL_SECONDS)
 
     def _launch(self, children: Sequence[Child]) -> None:
         """Launch runs; those that were under way when a process died are launched again, one at a time.

@@ -36,6 +36,9 @@ class Screen(Protocol):
     def ended(self, watch: Watch, child: Child, state: State) -> None:
         """Say that a run has ended."""
 
+    def note(self, text: str) -> None:
+        """Say something."""
+
     def close(self) -> None:
         """Show nothing any more."""
 
@@ -67,6 +70,11 @@ class Watch:
                 self.states[child.folder.path.name] = (child, child.state())
                 if not done:
                     self._open[child.folder.path.name] = child
+
+    def note(self, text: str) -> None:
+        """Say something."""
+        with self._lock:
+            self._screen.note(text)
 
     def look(self) -> None:
         """Read what has changed, and show it."""
@@ -148,6 +156,10 @@ class Lines:
             f"{child.label} ({where}): {', '.join(words)}", soft_wrap=True, highlight=False, markup=False
         )
 
+    def note(self, text: str) -> None:
+        """Say something."""
+        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+
     def close(self) -> None:
         """Nothing is open."""
 
@@ -170,6 +182,10 @@ class LiveTable:
             f"{escape(child.label)}: {_WORDS[state.status]}{', ' + said if said else ''}", highlight=False
         )
         _say_why(child, state)
+
+    def note(self, text: str) -> None:
+        """Say something above the table."""
+        self._live.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     def close(self) -> None:
         """Take the table away."""

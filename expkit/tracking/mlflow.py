@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import importlib.util
 import json
 import time
 import uuid
@@ -60,6 +61,7 @@ class _Recorded:
         tags: Mapping[str, str],
         params: Mapping[str, str],
         parent: str | None,
+        system: bool = False,
     ) -> None:
         self._recorder = recorder
         self._folder = folder
@@ -76,7 +78,6 @@ class _Recorded:
         else:
             about = {"name": name, "tags": dict(tags), "params": dict(params), "parent": parent}
             self._journal.append("begin", key=uuid.uuid4().hex, milliseconds=_now(), **about, **start)
-        system = config.tracking.system_metrics
         self._begun: Future[Any] = recorder.submit(
             "begin", folder=str(folder.resolve()), address=address, process=process, system=system
         )
@@ -161,7 +162,13 @@ class MlflowTracker(_Recorded):
             folder: its folder.
             name: name of the MLflow run; the run's own when not given.
             parent: the run to nest under: its id, or the folder of its journal.
+
+        Raises:
+            TrackingError: system metrics are wanted without psutil.
         """
+        if config.tracking.system_metrics and importlib.util.find_spec("psutil") is None:
+            said = "needs psutil; pip install 'expkit[system]', or leave it false"
+            raise TrackingError.at("tracking.system_metrics", said)
         self._run = folder
         super().__init__(
             recorder,
@@ -171,7 +178,10 @@ class MlflowTracker(_Recorded):
             tags=_tags(folder),
             params=_params(config),
             parent=parent,
+            system=config.tracking.system_metrics,
         )
+        if config.tracking.plots:
+            recorder.submit("prepare_plots")
 
     def begin(self) -> None:
         """Wait until the run has begun in the store, or its server is known not to answer."""
@@ -194,6 +204,10 @@ class MlflowTracker(_Recorded):
         """End the run with its status, and the error's text when it failed; say so when not all is delivered."""
         super().finish(status, error)
         self._keep_id()
+
+    def plots(self) -> None:
+        """Have the recorder draw the run's pictures and keep them; only the recorder's end waits for that."""
+        self._recorder.submit("plots", folder=str(self._folder.resolve())).add_done_callback(_not_drawn)
 
     def _keep_id(self) -> None:
         if self.run_id is not None:
@@ -218,6 +232,11 @@ class SweepRun(_Recorded):
         folder.mkdir(parents=True, exist_ok=True)
         about = {"mlflow.user": _user(), "expkit.sweep": name, **tags}
         super().__init__(recorder, config, folder, name=name, tags=about, params={}, parent=None)
+
+
+def _not_drawn(drawn: Future[Any]) -> None:
+    if (error := drawn.exception()) is not None:
+        warn(f"the run's pictures could not be drawn: {error}")
 
 
 def _now() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
@@ -157,6 +158,7 @@ class _Process:
     def _answer(self, call: dict[str, Any]) -> None:
         number, act = call.pop("number"), call.pop("act")
         acts: dict[str, Callable[..., Any]] = {"begin": self._begin, "finish": self._finish}
+        acts |= {"prepare_plots": self._prepare_plots, "plots": self._plots}
         try:
             self.say(number=number, result=acts[act](**call))
         except TrackingError as error:
@@ -165,7 +167,7 @@ class _Process:
             self.say(number=number, problems=[("tracking", f"{type(error).__name__}: {error}")])
 
     def _begin(self, folder: str, address: dict[str, Any], process: str, system: bool) -> dict[str, Any]:
-        run = _Run(Delivery(Journal(Path(folder)), Address(**address), self._stores), process)
+        run = _Run(Delivery(Journal(Path(folder)), Address(**address), self._stores, anew=True), process)
         self._runs[folder] = run
         run.attempt()
         if system and not run.stopped:
@@ -174,6 +176,21 @@ class _Process:
 
     def _finish(self, folder: str, seconds: float) -> dict[str, Any]:
         return self._runs[folder].finish(seconds)
+
+    def _prepare_plots(self) -> None:
+        """Import what draws while the run goes on."""
+        importlib.import_module("expkit.plots.run")
+
+    def _plots(self, folder: str) -> None:
+        """Draw a run's pictures into its folder and keep them with the run, which may have ended."""
+        from expkit.plots.run import draw_run
+
+        if not draw_run(Path(folder)):
+            return
+        run = self._runs[folder]
+        run.delivery.journal.append("artifacts", paths=["plots"], folder=None)
+        if not run.stopped:
+            self._attempt(run)
 
     def _attempt(self, run: _Run) -> None:
         """Deliver while the run goes on, and say it once when that begins to fail, and when it goes well again."""

@@ -111,6 +111,15 @@ def test_what_is_no_checkpoint_is_told_what_would_be(tmp_path: Path) -> None:
     )
 
 
+def test_names_that_no_system_takes_are_told() -> None:
+    assert said(Path("a" * 300)).startswith(f"restore.from: cannot read {'a' * 300} ([Errno 36] File name too long: ")
+    with pytest.raises(CheckpointError, match=r"here: cannot read a+ \(\[Errno 36\] File name too long"):
+        checkpoints_in("a" * 300, "here")
+    assert said(Path("~nobody-of-this-name/x")) == (
+        f"restore.from: cannot read ~nobody-of-this-name/x (Could not determine home directory.); {ALLOWED}"
+    )
+
+
 def test_a_damaged_record_is_named_where_checkpoints_are_listed(saved: Path) -> None:
     record = saved / "checkpoints/step-00000001/checkpoint.json"
     record.write_text("[]")

@@ -402,8 +402,8 @@ def test_a_type_that_differs_is_told_with_the_cast_that_mends_it() -> None:
 
 def test_a_shape_that_differs_after_a_transform_is_told_as_it_is_then() -> None:
     assert problems({"v": (2,)}, {"v": (2, 3)}, rename=[exact("v", transform=[{"reshape": [6]}])]) == [
-        "restore: variable 'v' has shape [2], 'v' as the rule changes it has [6]; make the network fit, give its rule "
-        "a transform or on_shape_mismatch, or add 'v' to keep_initial"
+        "restore.rename[0]: variable 'v' has shape [2], 'v' as the rule changes it has [6]; make the network fit, give "
+        "its rule a transform or on_shape_mismatch, or add 'v' to keep_initial"
     ]
 
 

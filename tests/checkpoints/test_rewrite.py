@@ -62,6 +62,8 @@ def test_what_is_there_is_never_written_over(tmp_path: Path) -> None:
     assert checkpoint_values(tmp_path / "old") == {"v": 1.0}
     with pytest.raises(CheckpointError, match=r"OUTPUT: cannot write .*: there is no folder .*/nosuch"):
         new_prefix(str(tmp_path / "nosuch" / "new"), "OUTPUT")
+    with pytest.raises(CheckpointError, match=r"OUTPUT: cannot write a+ \(\[Errno 36\] File name too long: "):
+        new_prefix("a" * 300, "OUTPUT")
 
 
 def test_means_are_rounded_once_and_counters_and_integers_are_the_last_ones(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from command_line import SHORT, call
+from command_line import SHORT, call, start
 from conftest import Finished
 from expkit.rundir import RunFolder
 from expkit.sweeps import launching
@@ -141,6 +143,27 @@ def test_runs_that_compute_the_same_are_run_once(tmp_path: Path) -> None:
     lines = done.out.splitlines()
     assert lines[0] == "1 of 2 runs compute the same as others, and are not run twice"
     assert lines[-1] == "1 of 1 runs finished"
+
+
+def test_a_sweep_that_is_interrupted_is_killed(tmp_path: Path) -> None:
+    words = ["-m", "run.seed=1,2", "train.steps=1000000", "train.save_every_steps=100", "export=none"]
+    words += ["train.steps_per_execution=20", "tracking.plots=false"]
+    process = start("train", *words, cwd=tmp_path)
+    while not list(tmp_path.glob("runs/multirun/*/*/0_digits_mlp/checkpoints/*/checkpoint.json")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "stopped; the same command runs what is missing\n"
+    folder = only_sweep(tmp_path)
+    settings = SweepFolder(folder).settings()
+    client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    first = state(folder / "0_digits_mlp")
+    assert (settings["status"], first["status"]) == ("KILLED", "KILLED")
+    assert not (folder / "1_digits_mlp").exists()
+    for run_id in (settings["mlflow_run_id"], first["mlflow_run_id"]):
+        assert client.get_run(run_id).info.status == "KILLED"
 
 
 def test_runs_of_a_sweep_whose_parent_was_deleted_go_on_and_it_is_said(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from expkit.errors import RunError
 from expkit.preflight import load_checked
+from expkit.rundir import locked
 from expkit.sweeps.folder import Child, State, SweepFolder, find_sweep
 from expkit.sweeps.objective import Objective
 from expkit.sweeps.plan import Job
@@ -131,6 +133,32 @@ def test_the_run_that_dies_is_found_and_the_others_end(make: Callable[..., Made]
     assert launcher.launched == [["seed=0", "seed=1", "seed=2"], ["seed=0"], ["seed=1"], ["seed=2"]]
     assert made.died == [("seed=1", "its process ended (RuntimeError: a worker died)")]
     assert (made.folder.path / "launcher.log").read_text().count("RuntimeError: a worker died") == 2
+
+
+def test_a_run_that_a_process_of_before_is_at_work_on_is_waited_for(make: Callable[..., Made]) -> None:
+    launcher = Launcher(lambda child, _: leave(child, "FINISHED"))
+    made = make(launcher)
+    (child,) = made.sweep.children([job(0)])
+    leave(child, "RUNNING")
+    held, told = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with locked(child.folder.path):
+            held.set()
+            told.wait()
+            leave(child, "FINISHED")
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    held.wait()
+    note = made.watch.note
+    made.watch.note = lambda text: (note(text), told.set())  # type: ignore[method-assign,return-value]
+    assert [state.status for state in made.run(0, 1)] == ["FINISHED", "FINISHED"]
+    thread.join()
+    assert launcher.launched == [["seed=1"]]
+    assert made.out.getvalue().splitlines()[0] == (
+        "waiting for processes of this sweep from before, which are at work on seed=0"
+    )
 
 
 def test_a_launcher_that_begins_nothing_ends_the_sweep(make: Callable[..., Made]) -> None:
