@@ -18,6 +18,7 @@ ALLOWED = {
     "hydra": ("config/", "cli/", "sweeps/", "tracking/"),
     "omegaconf": ("config/", "cli/", "sweeps/", "tracking/"),
     "matplotlib": ("plots/",),
+    "optuna": ("sweeps/study.py",),
 }
 
 
