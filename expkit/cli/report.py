@@ -33,6 +33,9 @@ def add_verbs(verbs: Any) -> None:
     parser.add_argument("--metric", metavar="NAME", help="judge runs by this metric (as the sweep does)")
     parser.add_argument("--mode", choices=("max", "min"), help="whether the best is the largest or smallest")
     parser.add_argument("--folder", default="runs", metavar="DIR", help="where an MLflow run's id is looked for (runs)")
+    parser.add_argument(
+        "--log", action="store_true", help="keep the report with the sweep's MLflow run, as its end does"
+    )
     parser.set_defaults(run=_report)
 
 
@@ -44,7 +47,22 @@ def _report(given: argparse.Namespace) -> int:
     written = draw_report(sweep, folder / REPORT)
     _print(sweep)
     print(f"wrote {written[0]} and {len(written) - 1} files beside it")
-    return 0
+    return _log(folder) if given.log else 0
+
+
+def _log(folder: Path) -> int:
+    """Keep the report with the sweep's MLflow run; return 1 when its store does not answer."""
+    from expkit.tracking.delivery import Stores
+    from expkit.tracking.journal import Journal
+    from expkit.tracking.sync import sync
+
+    journal = Journal(folder)
+    if not journal.exists():
+        raise RunError.at("--log", f"{folder} is no sweep that was recorded in MLflow; leave --log out")
+    journal.append("artifacts", paths=["report"], folder=None)
+    synced = sync(folder, Stores())
+    print(synced)
+    return 1 if synced.why is not None else 0
 
 
 def _folder(sweep: str, runs: Path) -> Path:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from pathlib import Path
 from typing import Any
+
+from expkit.rundir import RunFolder
+from expkit.sweeps.folder import SweepFolder
 
 __all__ = ["add_verbs"]
 
@@ -18,7 +22,12 @@ def add_verbs(verbs: Any) -> None:
         description="Deliver to MLflow what it has not got of runs, because its server was down, slow or gone: "
         "nothing is lost and nothing comes twice. The exit code is 1 when something is still missing.",
     )
-    parser.add_argument("folders", nargs="+", metavar="RUN", help="run folder, or folder with runs such as a sweep's")
+    parser.add_argument(
+        "folders", nargs="+", metavar="RUN", help="run folder, folder with runs such as a sweep's, or runs:/ID"
+    )
+    parser.add_argument(
+        "--folder", default="runs", metavar="DIR", help="where the run of runs:/ID is looked for (runs)"
+    )
     parser.add_argument("--uri", help="store, instead of the one that the run was recorded in")
     parser.add_argument("--restore", action="store_true", help="take runs that were deleted in MLflow out of its trash")
     parser.set_defaults(run=_sync)
@@ -28,7 +37,7 @@ def _sync(given: argparse.Namespace) -> int:
     from expkit.tracking.delivery import Stores
     from expkit.tracking.sync import journals, sync
 
-    folders = list(dict.fromkeys(folder for named in given.folders for folder in journals(named)))
+    folders = list(dict.fromkeys(folder for named in given.folders for folder in journals(named, given.folder)))
     stores, missing = Stores(), 0
     warnings = _Warnings(logging.WARNING)
     logging.getLogger("expkit").addHandler(warnings)
@@ -36,12 +45,21 @@ def _sync(given: argparse.Namespace) -> int:
         for folder in folders:
             synced = sync(folder, stores, given.uri, given.restore)
             print(synced, flush=True)
+            _keep_id(folder, synced.run_id)
             missing += synced.left > 0 or synced.why is not None
     finally:
         logging.getLogger("expkit").removeHandler(warnings)
     if len(folders) > 1:
         print(f"{len(folders) - missing} of {len(folders)} runs are complete in MLflow")
     return 1 if missing else 0
+
+
+def _keep_id(folder: Path, run_id: str | None) -> None:
+    """Write a run's id where the other verbs look for it."""
+    if run_id is not None and (folder / "run.json").is_file():
+        RunFolder(folder).update(mlflow_run_id=run_id)
+    if run_id is not None and (folder / "sweep.json").is_file():
+        SweepFolder(folder).update(mlflow_run_id=run_id)
 
 
 class _Warnings(logging.Handler):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from expkit.errors import RunError
+from expkit.tracking.failures import Refused
+from expkit.tracking.store import check_sqlite
 
 __all__ = ["add_verbs"]
 
@@ -31,6 +34,10 @@ def _ui(given: argparse.Namespace) -> int:
     store = Path(given.folder).resolve() / "mlflow.db"
     if not store.is_file():
         raise RunError.at(str(store), "no store there; `expkit train` makes one, --folder DIR names another place")
+    try:
+        check_sqlite(f"sqlite:///{store}")
+    except (Refused, sqlite3.Error) as error:
+        raise RunError.at(str(store), f"cannot be shown: {error}") from None
     if not 0 < given.port < 65536:
         raise RunError.at("--port", f"{given.port} is no port; allowed: 1 to 65535")
     with socket.socket() as probe:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from expkit.errors import RunError
-from expkit.rundir import RunFolder
+from expkit.rundir import RunFolder, locked
 from expkit.sweeps.plan import Job
 
 __all__ = ["DONE", "Child", "State", "Status", "SweepFolder", "find_sweep"]
@@ -53,6 +53,17 @@ class Child:
     def state(self) -> State:
         """Return what the folder says."""
         return state_of(self.folder)
+
+    @property
+    def held(self) -> bool:
+        """Whether a process is at work on it."""
+        if not self.folder.path.is_dir():
+            return False
+        try:
+            with locked(self.folder.path):
+                return False
+        except RunError:
+            return True
 
     def set_waiting(self) -> None:
         """Forget how it ended before, because it is to be run again; a folder that is not there waits anyway."""

@@ -15,6 +15,7 @@ __all__ = ["Delivery", "Stores", "Trashed"]
 
 _log = logging.getLogger(__name__)
 _MOST_METRICS = 1000
+_FILE_ATTEMPTS = 3
 
 
 class Trashed(Exception):
@@ -41,8 +42,17 @@ class Delivery:
     nothing. That holds for the run itself too: it is looked for by its key before it is made.
     """
 
-    def __init__(self, journal: Journal, address: Address, stores: Stores) -> None:
+    def __init__(self, journal: Journal, address: Address, stores: Stores, *, anew: bool = False) -> None:
+        """Deliver nothing yet.
+
+        Args:
+            journal: what is to be delivered.
+            address: where to.
+            stores: the stores opened so far.
+            anew: whether a run that was deleted before is recorded anew, because it goes on.
+        """
         self.journal = journal
+        self._anew = anew
         self.address = address
         self._stores = stores
         self._cursor = Cursor()
@@ -70,6 +80,21 @@ class Delivery:
                     break
         return self._cursor
 
+    def deliver_refused(self) -> Cursor:
+        """Try once more what the store did not take; raises what ``deliver`` raises."""
+        self._cursor = self.journal.cursor()
+        store = self._stores.at(self.address)
+        for start in self._cursor.refused:
+            entry = self.journal.read(start)[0]
+            try:
+                self._give(store, str(self._cursor.run_id), [entry])
+            except Refused as error:
+                _log.warning("MLflow did not take %s: %s", entry.act, error)
+            else:
+                left = tuple(other for other in self._cursor.refused if other != start)
+                self._cursor = self.journal.move(self._cursor, refused=left)
+        return self._cursor
+
     @property
     def run_id(self) -> str | None:
         """The run's id, once the store has answered."""
@@ -80,9 +105,9 @@ class Delivery:
         run_id = self._cursor.run_id
         if run_id is not None and not self._seen:
             state = store.state(run_id)
-            if state == "deleted":
+            if state == "deleted" and not self._anew:
                 raise Trashed(_trashed(run_id))
-            if state is None:
+            if state != "active":
                 _log.warning("MLflow has no run %s any more: %s is recorded there anew", run_id, self.journal.folder)
                 self._cursor = self.journal.move(Cursor())
         if self._cursor.run_id is None:
@@ -114,7 +139,7 @@ class Delivery:
     def _take(self, store: Store, group: Sequence[Entry]) -> None:
         """Do one act, or hand over the metrics of a group; leave out what the store refuses."""
         assert self._cursor.run_id is not None
-        refused = 0
+        refused = self._cursor.refused
         try:
             self._give(store, self._cursor.run_id, group)
         except Refused as error:
@@ -128,17 +153,31 @@ class Delivery:
                 for entry in group:
                     self._take(store, [entry])
                 return
-            refused = 1
+            refused = (*refused, group[0].start)
             _log.warning("MLflow did not take %s: %s", group[0].act, error)
-        self._cursor = self.journal.move(self._cursor, delivered=group[-1].end, refused=self._cursor.refused + refused)
+        self._cursor = self.journal.move(self._cursor, delivered=group[-1].end, refused=refused)
 
     def _give(self, store: Store, run_id: str, group: Sequence[Entry]) -> None:
         if group[0].act == "metrics":
             store.metrics(run_id, group)
             return
+        if group[0].act == "artifacts":
+            self._give_files(store, run_id, group[0])
+            return
         if group[0].act == "finish" and self._cursor.unclear:
             self._drop_twins(store, run_id)
         store.act(run_id, self.journal.folder, group[0])
+
+    def _give_files(self, store: Store, run_id: str, entry: Entry) -> None:
+        """Hand over files; a place for them that fails while the server answers holds up nothing that comes later."""
+        for attempt in range(_FILE_ATTEMPTS):
+            try:
+                store.act(run_id, self.journal.folder, entry)
+                return
+            except Unreachable as error:
+                store.state(run_id)  # raises when the server does not answer
+                if attempt == _FILE_ATTEMPTS - 1:
+                    raise Refused(str(error)) from None
 
     def _drop_twins(self, store: Store, run_id: str) -> None:
         """Put away runs made by calls whose answers were lost, and that were not there yet when looked for."""

@@ -23,6 +23,8 @@ class Entry:
 
     act: str
     values: Mapping[str, Any]
+    start: int
+    """Bytes of the journal before it."""
     end: int
     """Bytes of the journal up to its end."""
 
@@ -37,8 +39,8 @@ class Cursor:
     """Where to look at it."""
     delivered: int = 0
     """Bytes of the journal."""
-    refused: int = 0
-    """Records that MLflow does not take, whenever they come."""
+    refused: tuple[int, ...] = ()
+    """Where the entries begin that MLflow did not take, though it answered."""
     unclear: bool = False
     """Whether a run may have been made by a call whose answer was lost."""
 
@@ -118,8 +120,9 @@ class Journal:
     def cursor(self) -> Cursor:
         """Return what is delivered; nothing when it cannot be read."""
         try:
-            return Cursor(**json.loads(self._cursor_file.read_text()))
-        except (OSError, ValueError, TypeError):
+            values = json.loads(self._cursor_file.read_text())
+            return Cursor(**{**values, "refused": tuple(values["refused"])})
+        except (OSError, ValueError, TypeError, KeyError):
             return Cursor()
 
     def move(self, cursor: Cursor, **changed: Any) -> Cursor:
@@ -162,12 +165,13 @@ def _entries(data: bytes, start: int) -> Iterator[Entry]:
     for line in data.splitlines(keepends=True):
         if not line.endswith(b"\n"):
             return
-        start += len(line)
+        end = start + len(line)
         try:
             values = json.loads(line)
-            yield Entry(str(values.pop("act")), values, start)
+            yield Entry(str(values.pop("act")), values, start, end)
         except (ValueError, KeyError, AttributeError):
-            yield Entry("unreadable", {}, start)  # a line that a full disk cut off
+            yield Entry("unreadable", {}, start, end)  # a line that a full disk cut off
+        start = end
 
 
 def _ends_whole(file: Path) -> bool:

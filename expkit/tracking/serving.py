@@ -167,7 +167,7 @@ class _Process:
             self.say(number=number, problems=[("tracking", f"{type(error).__name__}: {error}")])
 
     def _begin(self, folder: str, address: dict[str, Any], process: str, system: bool) -> dict[str, Any]:
-        run = _Run(Delivery(Journal(Path(folder)), Address(**address), self._stores), process)
+        run = _Run(Delivery(Journal(Path(folder)), Address(**address), self._stores, anew=True), process)
         self._runs[folder] = run
         run.attempt()
         if system and not run.stopped:

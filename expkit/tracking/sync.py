@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expkit.errors import RunError, listed
+from expkit.rundir import run_of_id
 from expkit.tracking.delivery import Delivery, Stores, Trashed
 from expkit.tracking.failures import TrackingError, Unreachable
 from expkit.tracking.journal import Journal
 from expkit.tracking.store import Address
 
 __all__ = ["Synced", "journals", "sync"]
+
+_BY_ID = "runs:/"
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Synced:
     left: int
     """Records that are still missing."""
     refused: int
-    """Records that MLflow does not take, whenever they come."""
+    """Records among them that MLflow does not take, though it answers."""
     why: str | None
     """Why some are missing."""
 
@@ -35,26 +38,30 @@ class Synced:
         parts = [
             f"delivered {self.delivered:,} records" if self.delivered else "",
             f"{self.left:,} records are missing: {self.why}" if self.why is not None else "",
-            f"MLflow refused {self.refused:,} records, for the reasons told when they were handed over"
-            if self.refused
-            else "",
+            f"{self.refused:,} records are refused" if self.refused else "",
         ]
         return f"{self.folder}: {run}: {'; '.join(part for part in parts if part) or 'nothing was missing'}"
 
 
-def journals(named: str) -> list[Path]:
+def journals(named: str, runs: str) -> list[Path]:
     """Return the folders that a user means: a run, or a sweep, which comes before its runs.
+
+    Args:
+        named: a folder, or ``runs:/ID`` of MLflow.
+        runs: where an id is looked for.
 
     Raises:
         RunError: there is none with records.
     """
+    if named.startswith(_BY_ID):
+        return [run_of_id(named.removeprefix(_BY_ID), runs, named).path]
     path = Path(named).expanduser()
     found = sorted(file.parent for file in path.rglob("tracking.jsonl")) if path.is_dir() else []
     if not found:
         what = "has no records of a run (no tracking.jsonl in it)" if path.exists() else "does not exist"
         near = [folder for place in (path.parent, Path("runs")) for folder in place.glob("*/*/tracking.jsonl")]
-        runs = sorted({file.parent.as_posix() for file in near}, reverse=True)
-        raise RunError.at(named, f"{what}; runs: {listed(runs, 5)}")
+        others = sorted({file.parent.as_posix() for file in near}, reverse=True)
+        raise RunError.at(named, f"{what}; runs: {listed(others, 5)}")
     return found
 
 
@@ -79,20 +86,22 @@ def sync(folder: Path, stores: Stores, uri: str | None = None, restore: bool = F
     kept = Address(**start.values["address"])
     address = Address(uri, kept.experiment) if uri is not None else kept
     file = address.uri.partition("sqlite:///")[2].partition("?")[0]
-    if file and not os.path.exists(file):
+    if file and uri is None and not os.path.exists(file):
         raise TrackingError.at(str(folder), f"its store {file} is not there any more; give another with --uri URI")
-    before, why = journal.left(), None
+    before, why = journal.left() + len(journal.cursor().refused), None
     delivery = Delivery(journal, address, stores)
     run_id = journal.cursor().run_id
     try:
         if restore and run_id is not None and stores.at(address).state(run_id) == "deleted":
             stores.at(address).restore(run_id)
         delivery.deliver()
+        delivery.deliver_refused()
     except Unreachable as error:
         why = str(error)
     except Trashed as error:
         why = f"{error}; `expkit sync --restore {folder}` takes it back"
     finally:
         journal.close()
-    cursor, left = journal.cursor(), journal.left()
-    return Synced(folder, cursor.run_id, max(before - left, 0), left, cursor.refused, why)
+    cursor = journal.cursor()
+    left = journal.left() + len(cursor.refused)
+    return Synced(folder, cursor.run_id, max(before - left, 0), left, len(cursor.refused), why)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from command_line import SHORT, call
+from command_line import SHORT, call, start
 from conftest import Finished
 from expkit.rundir import RunFolder
 from expkit.sweeps import launching
@@ -41,8 +43,9 @@ def test_a_sweep_tells_its_runs_apart_and_counts_those_that_failed(sweep: Finish
         "units=32, learning_rate=0.1 (3 of 4): finished",
         "units=32, learning_rate=1e+30 (4 of 4): failed",
     ]
-    assert lines[-4] == f"report {sweep.folder / 'report' / 'report.html'}"
-    assert lines[-3].startswith("best valid/accuracy 0.")
+    assert lines[-5] == f"report {sweep.folder / 'report' / 'report.html'}"
+    assert lines[-4].startswith("best valid/accuracy 0.")
+    assert lines[-3] == f"train again with expkit train --config-dir {sweep.folder}/conf experiment=best"
     assert lines[-2] == "2 of 4 runs finished, 2 failed"
     assert lines[-1].startswith("MLflow run ")
     assert [line.partition(" became ")[0] for line in sweep.done.errors] == [
@@ -118,7 +121,7 @@ def test_a_sweep_that_is_given_again_runs_only_what_is_missing(tmp_path: Path) -
     assert once_more.code == 0
     assert [line.partition(",")[0] for line in once_more.out.splitlines()] == [
         "seed=2 (3 of 3): finished",
-        once_more.out.splitlines()[1],
+        *(line.partition(",")[0] for line in once_more.out.splitlines()[1:3]),
         "3 of 3 runs finished",
     ]
     assert {name: (folder / name / "metrics.jsonl").stat().st_mtime_ns for name in kept} == kept
@@ -140,6 +143,27 @@ def test_runs_that_compute_the_same_are_run_once(tmp_path: Path) -> None:
     lines = done.out.splitlines()
     assert lines[0] == "1 of 2 runs compute the same as others, and are not run twice"
     assert lines[-1] == "1 of 1 runs finished"
+
+
+def test_a_sweep_that_is_interrupted_is_killed(tmp_path: Path) -> None:
+    words = ["-m", "run.seed=1,2", "train.steps=1000000", "train.save_every_steps=100", "export=none"]
+    words += ["train.steps_per_execution=20", "tracking.plots=false"]
+    process = start("train", *words, cwd=tmp_path)
+    while not list(tmp_path.glob("runs/multirun/*/*/0_digits_mlp/checkpoints/*/checkpoint.json")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "stopped; the same command runs what is missing\n"
+    folder = only_sweep(tmp_path)
+    settings = SweepFolder(folder).settings()
+    client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    first = state(folder / "0_digits_mlp")
+    assert (settings["status"], first["status"]) == ("KILLED", "KILLED")
+    assert not (folder / "1_digits_mlp").exists()
+    for run_id in (settings["mlflow_run_id"], first["mlflow_run_id"]):
+        assert client.get_run(run_id).info.status == "KILLED"
 
 
 def test_runs_of_a_sweep_whose_parent_was_deleted_go_on_and_it_is_said(tmp_path: Path) -> None:
@@ -173,7 +197,8 @@ def test_runs_of_a_sweep_whose_parent_was_deleted_go_on_and_it_is_said(tmp_path:
         (["run.seed=range(3,3)"], "run.seed: varies over no value, so the sweep is empty; give it some"),
         (
             ["run.seed=interval(0,1)"],
-            "command line: BasicSweeper does not support sweep type : INTERVAL_SWEEP",
+            "run.seed: an interval has no end of values; write range(START,STOP,STEP) or choice(A,B), or let "
+            "hydra/sweeper=optuna choose them",
         ),
         (
             ["run.seed=1,2", "run.resume=auto"],
@@ -189,13 +214,16 @@ def test_runs_of_a_sweep_whose_parent_was_deleted_go_on_and_it_is_said(tmp_path:
             "train/accuracy, valid/loss, valid/loss/ema, valid/accuracy, valid/accuracy/ema, test/loss, test/loss/ema, "
             "test/accuracy, test/accuracy/ema",
         ),
-        (["hydra.sweeper.mode=most"], "hydra.sweeper.mode: unknown value 'most' (text); allowed: min, max"),
+        (["hydra.sweeper.mode=most"], "hydra.sweeper.mode: needs 'min' or 'max' or a list, got 'most' (text)"),
         (
             ["+hydra.sweeper.batchsize=2"],
             "hydra.sweeper.batchsize: unknown field for kind 'grid'; did you mean 'batch_size'? allowed: kind, "
             "objective, mode, batch_size",
         ),
-        (["hydra/sweeper=basic"], "hydra/sweeper: is none of expkit's; write hydra/sweeper=NAME; allowed: grid"),
+        (
+            ["hydra/sweeper=basic"],
+            "hydra/sweeper: is none of expkit's; write hydra/sweeper=NAME; allowed: grid, optuna",
+        ),
         (["hydra.sweep.dir=${nosuch}"], "command line: Interpolation key 'nosuch' not found"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -178,6 +179,22 @@ def test_the_verb_finds_a_sweep_by_an_mlflow_run(sweep: Finished) -> None:
     child = next(sweep.folder.glob("0_*"))
     done = call("report", RunFolder(child).state()["mlflow_run_id"], cwd=sweep.cwd)
     assert (done.code, done.err) == (0, "")
+
+
+def test_a_report_is_kept_with_the_sweep_s_run_when_that_is_asked_for(sweep: Finished, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    done = call("report", sweep.folder, "--metric", "valid/loss", "--log", cwd=sweep.cwd)
+    assert (done.code, done.err) == (0, "")
+    run_id = json.loads((sweep.folder / "sweep.json").read_text())["mlflow_run_id"]
+    assert done.out.splitlines()[-1] == f"{sweep.folder}: MLflow run {run_id}: delivered 1 records"
+    client = MlflowClient(f"sqlite:///{sweep.cwd.resolve() / 'runs' / 'mlflow.db'}")
+    copy = Path(client.download_artifacts(run_id, "report/report.html", str(tmp_path)))
+    assert "judged by <b>valid/loss</b>, smaller is better" in copy.read_text()
+    write_sweep(tmp_path / "untracked")
+    assert call("report", tmp_path / "untracked", "--log", cwd=tmp_path).errors == [
+        f"error: --log: {tmp_path / 'untracked'} is no sweep that was recorded in MLflow; leave --log out"
+    ]
 
 
 def test_wrong_input_of_the_verb_is_one_message(sweep: Finished, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from expkit.errors import RunError
 from expkit.preflight import load_checked
+from expkit.rundir import locked
 from expkit.sweeps.folder import Child, State, SweepFolder, find_sweep
 from expkit.sweeps.objective import Objective
 from expkit.sweeps.plan import Job
@@ -59,7 +61,7 @@ class Made:
         self.folder = SweepFolder(path)
         path.mkdir(exist_ok=True)
         console = Console(file=self.out, width=200)
-        self.watch = Watch(total, LOSS, lambda: Lines(console))
+        self.watch = Watch(total, [LOSS], lambda: Lines(console))
         self.sweep = Sweep(self.folder, launcher, lambda config: None, self.watch, lambda words: [], self._died)  # type: ignore[arg-type]
 
     def run(self, *seeds: int) -> list[State]:
@@ -94,9 +96,7 @@ def test_runs_are_told_as_they_end_and_the_best_is_known(
     assert [line.partition(" (")[0] for line in made.out.getvalue().splitlines()] == ["seed=0", "seed=1", "seed=2"]
     assert made.out.getvalue().splitlines()[2] == "seed=2 (3 of 3): finished, valid/loss 0.2500"
     assert capsys.readouterr().err == "error: seed=1: too hot\n"
-    best = made.watch.best
-    assert best is not None
-    assert (best[0].label, best[1]) == ("seed=2", 0.25)
+    assert [(child.label, state.values["valid/loss"]) for child, state in made.watch.best] == [("seed=2", 0.25)]
     assert tally(made.watch.counts, 3) == "2 of 3 runs finished, 1 failed"
     assert made.watch.seconds_left == 0
 
@@ -133,6 +133,32 @@ def test_the_run_that_dies_is_found_and_the_others_end(make: Callable[..., Made]
     assert launcher.launched == [["seed=0", "seed=1", "seed=2"], ["seed=0"], ["seed=1"], ["seed=2"]]
     assert made.died == [("seed=1", "its process ended (RuntimeError: a worker died)")]
     assert (made.folder.path / "launcher.log").read_text().count("RuntimeError: a worker died") == 2
+
+
+def test_a_run_that_a_process_of_before_is_at_work_on_is_waited_for(make: Callable[..., Made]) -> None:
+    launcher = Launcher(lambda child, _: leave(child, "FINISHED"))
+    made = make(launcher)
+    (child,) = made.sweep.children([job(0)])
+    leave(child, "RUNNING")
+    held, told = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with locked(child.folder.path):
+            held.set()
+            told.wait()
+            leave(child, "FINISHED")
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    held.wait()
+    note = made.watch.note
+    made.watch.note = lambda text: (note(text), told.set())  # type: ignore[method-assign,return-value]
+    assert [state.status for state in made.run(0, 1)] == ["FINISHED", "FINISHED"]
+    thread.join()
+    assert launcher.launched == [["seed=1"]]
+    assert made.out.getvalue().splitlines()[0] == (
+        "waiting for processes of this sweep from before, which are at work on seed=0"
+    )
 
 
 def test_a_launcher_that_begins_nothing_ends_the_sweep(make: Callable[..., Made]) -> None:
@@ -189,7 +215,7 @@ def test_the_table_shows_what_runs_what_ended_and_the_best(make: Callable[..., M
 def test_a_terminal_has_one_table_and_a_line_for_every_end(tmp_path: Path) -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=100)
-    watch = Watch(1, LOSS, lambda: LiveTable(console))
+    watch = Watch(1, [LOSS], lambda: LiveTable(console))
     folder = SweepFolder(tmp_path)
     child = folder.child(job(0))
     watch.add([child], done=False)

@@ -83,6 +83,8 @@ def test_answers_that_are_lost_double_nothing_and_lose_nothing(
     tmp_path: Path, address: Address, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The law: whatever call's answer is lost, before or after it was carried out, the store has all of it once."""
+    from mlflow.entities import ViewType
+
     draw = random.Random(1)
     call = Store._call
 
@@ -117,7 +119,7 @@ def test_answers_that_are_lost_double_nothing_and_lose_nothing(
             failures += 1
     assert failures > 20
     experiment = client.get_experiment_by_name("e").experiment_id
-    (run,) = client.search_runs([experiment], "tags.`expkit.key` = 'lost'")
+    (run,) = client.search_runs([experiment], "tags.`expkit.key` = 'lost'", ViewType.ALL)
     for name in ("loss", "nan", "inf"):
         assert [metric.step for metric in client.get_metric_history(run.info.run_id, name)] == steps
     assert (run.info.status, run.info.start_time, run.info.end_time) == ("FINISHED", 1, 9000)
@@ -159,7 +161,7 @@ def test_what_the_store_refuses_is_left_out_alone(
     for step, name in enumerate(["good", "b[a]d\n", "good"]):
         journal.append("metrics", step=step, values={name: 1.0}, milliseconds=1)
     cursor = Delivery(journal, address, Stores()).deliver()
-    assert (cursor.refused, journal.left()) == (1, 0)
+    assert (cursor.refused, journal.left()) == ((journal.read(0)[2].start,), 0)
     assert [metric.step for metric in client.get_metric_history(cursor.run_id, "good")] == [0, 2]
     (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("expkit")]
     assert line.startswith("MLflow did not take metrics: Invalid value ")
@@ -186,6 +188,9 @@ def test_a_run_that_was_deleted_in_mlflow_keeps_its_records(tmp_path: Path, addr
         with pytest.raises(Trashed, match=f"run {run_id} was deleted in MLflow; its records stay in the run folder"):
             attempt.deliver()
     assert journal.left() == 1
+    again = Delivery(journal, address, Stores(), anew=True).deliver().run_id
+    assert again != run_id
+    assert (client.get_run(again).data.metrics, journal.left()) == ({"loss": 1.0}, 0)
 
 
 @pytest.mark.parametrize(
@@ -217,3 +222,30 @@ def test_what_a_server_does_not_take_is_another_failure() -> None:
     wrong = failure(MlflowException("who?", UNAUTHENTICATED), opening=True)
     assert isinstance(wrong, Refused)
     assert "MLFLOW_TRACKING_USERNAME" in str(wrong)
+
+
+def test_files_that_a_server_cannot_keep_hold_nothing_up_and_are_tried_again(
+    tmp_path: Path, address: Address, client: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = begun(tmp_path, "files")
+    (tmp_path / "file.txt").write_text("kept")
+    journal.append("artifacts", paths=["file.txt"], folder=None)
+    journal.append("finish", status="FINISHED", error=None, milliseconds=2)
+    act, tried = Store.act, []
+
+    def broken(self: Store, run_id: str, folder: Path, entry: Any) -> None:
+        if entry.act == "artifacts":
+            tried.append(entry)
+            raise Unreachable("500: the bucket is not there")
+        act(self, run_id, folder, entry)
+
+    monkeypatch.setattr(Store, "act", broken)
+    cursor = Delivery(journal, address, Stores()).deliver()
+    assert client.get_run(cursor.run_id).info.status == "FINISHED"
+    assert (len(tried), len(cursor.refused)) == (3, 1)
+    assert "MLflow did not take artifacts: 500: the bucket is not there" in caplog.text
+    monkeypatch.undo()
+    delivery = Delivery(journal, address, Stores())
+    assert delivery.deliver() == cursor
+    assert delivery.deliver_refused().refused == ()
+    assert [item.path for item in client.list_artifacts(cursor.run_id)] == ["file.txt"]

@@ -191,6 +191,32 @@ def test_a_sweep_whose_runs_all_finish_is_finished(workspace: Path, digits_run: 
     assert [(run.info.run_name, run.info.status) for run in nested] == [("seed=1", "FINISHED"), ("seed=2", "FINISHED")]
 
 
+def test_a_sweep_deleted_in_mlflow_ends_no_child_and_is_told(
+    recorder: Recorder, workspace: Path, digits_run: Finished, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, client = workspace / "runs" / "direct" / "deleted", client_of(workspace)
+    sweep = SweepRun(recorder, config_in(workspace), folder, "sweep")
+    sweep.begin()
+    deleted = sweep.run_id
+    client.delete_run(deleted)
+    child = MlflowTracker(recorder, config_in(workspace), folder_in(workspace, "deleted/child"), parent=sweep.reference)
+    child.metrics(1, {"train/loss": 0.5})
+    child.finish("FINISHED")
+    assert capsys.readouterr().err == ""
+    run = client.get_run(child.run_id)
+    assert (run.info.status, run.data.tags["mlflow.parentRunId"]) == ("FINISHED", deleted)
+    sweep.finish("FINISHED")
+    assert capsys.readouterr().err == (
+        f"warning: MLflow does not have all of this run (run {deleted} was deleted in MLflow; its records stay in the "
+        f"run folder); deliver the rest with `expkit sync {folder}`\n"
+    )
+    again = SweepRun(recorder, config_in(workspace), folder, "sweep")
+    again.begin()
+    again.finish("FINISHED")
+    assert again.run_id != deleted
+    assert client.get_run(again.run_id).info.status == "FINISHED"
+
+
 # A run that is continued
 
 

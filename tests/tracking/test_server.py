@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import io
+import json
 import random
 import signal
 import threading
@@ -149,6 +150,30 @@ def test_a_server_that_is_down_from_the_start_gets_all_of_a_run_later_and_no_sec
     again = call("sync", "runs", cwd=tmp_path)
     place = folder.path.relative_to(tmp_path.resolve())
     assert (again.code, again.out) == (0, f"{place}: MLflow run {run.info.run_id}: nothing was missing\n")
+
+
+def test_a_sweep_nests_under_one_run_also_when_the_server_was_down(up: Server, tmp_path: Path) -> None:
+    up.kill()
+    uri = up.uri.replace("//", "//user:secret@")
+    words = ["run.seed=1,2", "train.steps=2", "export=none", "tracking.plots=false", f"tracking.uri={uri}"]
+    done = call("train", "-m", *words, "run.name=nested", cwd=tmp_path)
+    assert done.code == 0
+    assert "secret" not in done.out + done.err
+    (sweep,) = (tmp_path / "runs" / "multirun").glob("*/*")
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert [file for file in files if b"secret" in file.read_bytes()] == []
+    up.start()
+    synced = call("sync", sweep, cwd=tmp_path)
+    assert synced.out.splitlines()[-1] == "3 of 3 runs are complete in MLflow"
+    client = up.client()
+    (experiment,) = client.search_experiments(filter_string="name = 'expkit'")
+    parent = json.loads((sweep / "sweep.json").read_text())["mlflow_run_id"]
+    assert client.get_run(parent).info.status == "FINISHED"
+    nested = client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'")
+    assert sorted((run.info.run_name, run.info.status) for run in nested) == [
+        ("seed=1", "FINISHED"),
+        ("seed=2", "FINISHED"),
+    ]
 
 
 def test_a_server_that_does_not_answer_holds_a_run_up_for_a_bounded_time(
