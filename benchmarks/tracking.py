@@ -24,7 +24,7 @@ import numpy as np
 
 from expkit.config.load import load
 from expkit.data.dataset import Dataset
-from expkit.experiment import run_experiment
+from expkit.experiment import Frozen, run_experiment
 from expkit.rundir import RunFolder
 from expkit.tracking.mlflow import MlflowTracker, store_uri
 from expkit.tracking.recorder import Recorder
@@ -77,6 +77,9 @@ class Switched:
         self._tracker.begin()
 
     def artifacts(self, paths: Sequence[Path], folder: str | None = None) -> None:
+        """Keep nothing."""
+
+    def model(self, frozen: Frozen) -> None:
         """Keep nothing."""
 
     def dataset(self, dataset: Dataset) -> None:

@@ -46,6 +46,9 @@ class Tracker(Protocol):
     def artifacts(self, paths: Sequence[Path], folder: str | None = None) -> None:
         """Keep copies of files, in a folder of the artifacts when one is given."""
 
+    def model(self, frozen: Frozen) -> None:
+        """Keep the frozen graph as a model that can be served."""
+
     def dataset(self, dataset: Dataset) -> None:
         """Record which data was used."""
 
@@ -152,6 +155,8 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
             frozen = freeze_run(folder, dataset=dataset, graphs=(judging, inference))
     if tracker is not None:
         tracker.artifacts(_kept_files(folder))
+        if frozen is not None and config.tracking.model:
+            tracker.model(frozen)
     latest = store.latest()
     assert latest is not None, "training ends with a checkpoint"
     link = tracker.link if tracker is not None else None

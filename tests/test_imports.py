@@ -13,11 +13,12 @@ import expkit
 
 PACKAGE = Path(expkit.__file__).parent
 ALLOWED = {
-    "tensorflow": ("tf1.py",),
+    "tensorflow": ("tf1.py", "export/model.py"),  # the latter is kept with the models that it loads
     "mlflow": ("tracking/",),
     "hydra": ("config/", "cli/", "sweeps/", "tracking/"),
     "omegaconf": ("config/", "cli/", "sweeps/", "tracking/"),
     "matplotlib": ("plots/",),
+    "optuna": ("sweeps/study.py",),
 }
 
 

@@ -13,6 +13,7 @@ from expkit.cli.recording import own_recorder
 from expkit.config.load import validate
 from expkit.errors import RunError
 from expkit.rundir import RunFolder
+from expkit.sweeps.chosen import sweeper_of
 from expkit.sweeps.folder import SweepFolder
 
 __all__ = ["run_child"]
@@ -29,7 +30,8 @@ def run_child(config: DictConfig) -> None:
     """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    sweep = SweepFolder(folder.parent).settings()
+    swept = SweepFolder(folder.parent)
+    sweep = swept.settings()
     raw = OmegaConf.to_container(config, resolve=True)
     assert isinstance(raw, dict)
     run = validate({str(key): value for key, value in raw.items()}, sweep["config_dirs"])
@@ -42,6 +44,7 @@ def run_child(config: DictConfig) -> None:
             recorder=own_recorder() if run.tracking.enabled else None,
             parent=sweep.get("parent"),
             tags={"expkit.sweep": sweep["name"], "expkit.sweep.key": sweep["key"]},
+            judge=sweeper_of(hydra).judge(swept, folder.name),
             quiet=True,
         )
     )

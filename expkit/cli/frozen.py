@@ -5,13 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from expkit.errors import DataError
-from expkit.export.freeze import FrozenGraph, read_frozen
+from expkit.errors import DataError, RunError
+from expkit.export.freeze import read_frozen
 
 __all__ = ["add_verbs"]
+
+_GRAPH_HELP = (
+    "frozen .pb file, a run folder that has one, or in MLflow models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID"
+)
+_URI_HELP = "MLflow store of models:/ and runs:/; the local one in runs/ when not given"
 
 
 def add_verbs(verbs: Any) -> None:
@@ -21,16 +28,16 @@ def add_verbs(verbs: Any) -> None:
         help="compute outputs with a frozen graph",
         description="Compute a frozen graph's outputs for the arrays of a .npz file, one array per input, by name.",
     )
-    predict.add_argument(
-        "graph", metavar="FILE_OR_RUN", type=Path, help="frozen .pb file, or a run folder that has one"
-    )
+    predict.add_argument("graph", metavar="GRAPH", help=_GRAPH_HELP)
     predict.add_argument("inputs", metavar="INPUT.npz", type=Path, help="arrays named as the inputs")
+    predict.add_argument("--uri", help=_URI_HELP)
     predict.add_argument("--output", type=Path, metavar="FILE.npz", help="write the outputs there")
     predict.set_defaults(run=_predict)
     info = verbs.add_parser(
         "info", help="say what a frozen graph is", description="Print what a frozen .pb file says of itself."
     )
-    info.add_argument("file", type=Path, metavar="FILE", help="frozen .pb file")
+    info.add_argument("graph", metavar="GRAPH", help=_GRAPH_HELP)
+    info.add_argument("--uri", help=_URI_HELP)
     info.add_argument("--json", action="store_true", help="as JSON")
     info.set_defaults(run=_info)
 
@@ -39,7 +46,8 @@ def _predict(given: argparse.Namespace) -> int:
     import numpy as np
 
     inputs = _arrays(given.inputs)
-    outputs = _graph(given.graph).predict(inputs)
+    with _file(given) as file:
+        outputs = read_frozen(file).predict(inputs)
     with np.printoptions(precision=4, suppress=True, threshold=60, edgeitems=3):
         for name, array in outputs.items():
             print(f"{name} {array.dtype} {list(array.shape)}\n{array}")
@@ -55,10 +63,11 @@ def _predict(given: argparse.Namespace) -> int:
 
 
 def _info(given: argparse.Namespace) -> int:
-    frozen = read_frozen(given.file)
-    content = dict(frozen.metadata)
-    content["operations"] = len(frozen.graph_def.node)
-    content["bytes"] = given.file.stat().st_size
+    with _file(given) as file:
+        frozen = read_frozen(file)
+        content = dict(frozen.metadata)
+        content["operations"] = len(frozen.graph_def.node)
+        content["bytes"] = file.stat().st_size
     if given.json:
         print(json.dumps(content, indent=2))
         return 0
@@ -74,10 +83,29 @@ def _info(given: argparse.Namespace) -> int:
     return 0
 
 
-def _graph(path: Path) -> FrozenGraph:
-    if path.is_dir():
-        path = path / "frozen.pb"
-    return read_frozen(path)
+@contextmanager
+def _file(given: argparse.Namespace) -> Iterator[Path]:
+    if given.graph.startswith(("models:", "runs:")):
+        from expkit.tracking.fetch import fetched
+
+        with fetched(given.graph, given.uri or _local_uri(given.graph)) as file:
+            yield file
+        return
+    if given.uri is not None:
+        raise RunError.at(
+            "--uri", f"{given.graph} is no model or run in a store; allowed: models:/NAME@ALIAS, runs:/ID"
+        )
+    path = Path(given.graph)
+    yield path / "frozen.pb" if path.is_dir() else path
+
+
+def _local_uri(address: str) -> str:
+    from expkit.tracking.mlflow import local_store
+
+    store = local_store("runs")
+    if not store.is_file():
+        raise RunError.at(address, f"no store {store}; give the one that has it with --uri URI")
+    return f"sqlite:///{store}"
 
 
 def _arrays(path: Path) -> dict[str, Any]:

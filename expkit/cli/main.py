@@ -46,8 +46,8 @@ Declarative experiments for TensorFlow graphs with named variables.
   expkit checkpoint ACT SOURCE      list, show, compare, rename, cut, average checkpoints
   expkit evaluate RUN               judge a run's checkpoint, raw and averaged
   expkit freeze RUN                 write a run's frozen graph, proven equal
-  expkit predict FILE_OR_RUN NPZ    compute outputs with a frozen graph
-  expkit info FILE                  say what a frozen graph is
+  expkit predict GRAPH NPZ          compute outputs with a frozen graph: a file, a run, models:/NAME@ALIAS
+  expkit info GRAPH                 say what a frozen graph is
   expkit sync RUN                   deliver to MLflow what it has not got of a run or a sweep
   expkit report SWEEP               tell what a sweep found: table, pictures, one page
   expkit diff RUN_A RUN_B           compare two runs: configuration, variables, metrics

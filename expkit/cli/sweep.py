@@ -7,27 +7,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import ValidationError
 from rich.console import Console
 
+from expkit.cli.best import leave_best
 from expkit.cli.interruption import termination_raises
 from expkit.cli.recording import recorder_of_process
-from expkit.config.explain import explain
 from expkit.config.load import compose_plain, said
 from expkit.config.schema import Config
-from expkit.errors import ConfigError, Problem, RunError, listed
-from expkit.registry import KindsOf, Section, kinds
+from expkit.errors import ConfigError, Problem, RunError
 from expkit.rundir import short_names
+from expkit.sweeps.chosen import sweeper_of
 from expkit.sweeps.folder import DONE, Child, SweepFolder, find_sweep
 from expkit.sweeps.kinds import Grid, Sweeper
 from expkit.sweeps.launching import Launching
-from expkit.sweeps.objective import Objective, objective_of
+from expkit.sweeps.objective import Objective, objectives_of
 from expkit.sweeps.plan import Job, checked, key_of, parsed, varied
 from expkit.sweeps.running import Sweep
 from expkit.sweeps.watch import Lines, LiveTable, Watch, tally
@@ -37,12 +35,6 @@ if TYPE_CHECKING:
     from expkit.tracking.recorder import Recorder
 
 __all__ = ["run"]
-
-
-class _HydraSettings(Section):
-    """What expkit itself reads of Hydra's settings."""
-
-    sweeper: Annotated[Sweeper, KindsOf("sweeper")]
 
 
 @dataclass(frozen=True)
@@ -55,7 +47,7 @@ class _Asked:
     launching: Launching
     sweeper: Sweeper
     jobs: list[Job]
-    objective: Objective
+    objectives: tuple[Objective, ...]
     key: str
 
     @property
@@ -66,7 +58,7 @@ class _Asked:
     @property
     def total(self) -> int:
         """How many runs there will be."""
-        return self.sweeper.total(self.jobs)
+        return self.sweeper.total(self.overrides, self.jobs)
 
     @property
     def name(self) -> str:
@@ -86,7 +78,7 @@ def run(words: list[str], folders: Sequence[str]) -> int:
     console = Console()
     folder = _folder(asked, given=any(word.startswith("hydra.sweep.dir=") for word in words))
     with folder.lock():
-        if _is_done(folder, asked.key):
+        if _is_done(folder, asked):
             shown = f"all {len(folder.settings()['runs'])} runs are finished in {folder.path}"
             again = "to run them again give another folder with hydra.sweep.dir=FOLDER"
             console.print(f"nothing to run: {shown}; {again}", soft_wrap=True, highlight=False)
@@ -98,8 +90,8 @@ def run(words: list[str], folders: Sequence[str]) -> int:
             name=asked.name,
             status="RUNNING",
             varied=asked.keys,
-            objective=asked.objective.metric,
-            mode=asked.objective.mode,
+            objective=asked.objectives[0].metric,
+            mode=asked.objectives[0].mode,
             config_dirs=[str(Path(name).resolve()) for name in folders],
         )
         tracked = any(job.config.tracking.enabled for job in asked.jobs)
@@ -111,7 +103,7 @@ def _run(asked: _Asked, folder: SweepFolder, recorder: Recorder | None, console:
     from expkit.cli.child import run_child  # with the recorder on its way
 
     parent = _parent(asked, folder, recorder)
-    watch = Watch(asked.total, asked.objective, lambda: (LiveTable if console.is_terminal else Lines)(console))
+    watch = Watch(asked.total, asked.objectives, lambda: (LiveTable if console.is_terminal else Lines)(console))
     sweep = Sweep(
         folder,
         asked.launching,
@@ -124,6 +116,7 @@ def _run(asked: _Asked, folder: SweepFolder, recorder: Recorder | None, console:
     try:
         with asked.launching.calling_back():
             asked.sweeper.sweep(sweep, asked.overrides, asked.jobs)
+        told = leave_best(folder, watch, asked.folders, recorder, parent)
         bad = watch.counts.get("FAILED", 0) + watch.counts.get("KILLED", 0)
         status = "FAILED" if bad else "FINISHED"
     except Exception:
@@ -134,8 +127,8 @@ def _run(asked: _Asked, folder: SweepFolder, recorder: Recorder | None, console:
         page = _end(asked, folder, parent, status)
     if page is not None:
         console.print(f"report {page}", soft_wrap=True, highlight=False)
-    if (best := watch.best) is not None:
-        console.print(f"best {asked.objective.metric} {best[1]:.4f}: {best[0].label}", highlight=False, markup=False)
+    for line in told:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     console.print(tally(watch.counts, watch.settled), highlight=False)
     if parent is not None:
         console.print(f"MLflow run {parent.link}", soft_wrap=True, highlight=False)
@@ -177,38 +170,21 @@ def _asked(words: list[str], folders: Sequence[str]) -> _Asked:
     try:
         launching = Launching(words, folders)
     except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
-        check(Grid().checks(overrides))  # which tells it better where a run's configuration is wrong
-        compose_plain([word for word in words if word.startswith("hydra")], folders)  # and this, where Hydra's own is
+        # What a run's configuration lacks is told better by checking it, and what Hydra's own lacks by composing that.
+        check(Grid().checks([item for item in overrides if not item.is_interval_sweep()]))
+        compose_plain([word for word in words if word.startswith("hydra")], folders)
         raise ConfigError(Problem("command line", said(error))) from None
-    sweeper = _sweeper(launching)
+    sweeper = sweeper_of(launching.settings)
     jobs = check(sweeper.checks(overrides))
     if not jobs:
         raise ConfigError(*(Problem(key, "varies over no value, so the sweep is empty; give it some") for key in keys))
     if any(job.config.run.resume is not None for job in jobs):
         raise ConfigError(Problem("run.resume", "a sweep goes on when its command is given again, without run.resume"))
-    objective = objective_of(jobs[0].config, sweeper.objective, sweeper.mode)
+    objectives = objectives_of(jobs[0].config, sweeper.objective, sweeper.mode)
+    sweeper.ready(objectives, jobs)
     tracking = jobs[0].config.tracking
     key = key_of(sweeper.key(overrides, jobs), tracking.enabled, tracking.uri, tracking.experiment)
-    return _Asked(overrides, keys, folders, launching, sweeper, jobs, objective, key)
-
-
-def _sweeper(launching: Launching) -> Sweeper:
-    """Return the sweeper of Hydra's settings.
-
-    Raises:
-        ConfigError: it is none of expkit's, or its fields are wrong.
-    """
-    raw: Any = {"sweeper": OmegaConf.to_container(launching.settings.sweeper, resolve=True)}
-    if "kind" not in raw["sweeper"]:
-        allowed = listed(kinds("sweeper"))
-        raise ConfigError(
-            Problem("hydra/sweeper", f"is none of expkit's; write hydra/sweeper=NAME; allowed: {allowed}")
-        )
-    try:
-        return _HydraSettings.model_validate(raw).sweeper
-    except ValidationError as error:
-        found = explain(error, raw, _HydraSettings)
-        raise ConfigError(*(Problem(f"hydra.{item.path}", item.message) for item in found)) from None
+    return _Asked(overrides, keys, folders, launching, sweeper, jobs, objectives, key)
 
 
 def _folder(asked: _Asked, *, given: bool) -> SweepFolder:
@@ -231,11 +207,12 @@ def _folder(asked: _Asked, *, given: bool) -> SweepFolder:
     return folder
 
 
-def _is_done(folder: SweepFolder, key: str) -> bool:
+def _is_done(folder: SweepFolder, asked: _Asked) -> bool:
     settings = folder.settings()
-    if (settings.get("key"), settings.get("status")) != (key, "FINISHED"):
+    if (settings.get("key"), settings.get("status")) != (asked.key, "FINISHED"):
         return False
-    return all(state.status in DONE for state in folder.states().values())
+    ended = all(state.status in DONE for state in folder.states().values())
+    return ended and asked.sweeper.is_complete(folder, asked.total)
 
 
 def _parent(asked: _Asked, folder: SweepFolder, recorder: Recorder | None) -> SweepRun | None:

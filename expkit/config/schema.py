@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from expkit.config.network import BlockConfig, InputConfig, NetworkConfig, VariableRule
 from expkit.config.restore import RenameRule, RestoreConfig, SourceConfig, Transform
+from expkit.config.tracking import TrackingConfig
 from expkit.data.sources import Source
 from expkit.data.tfrecord import Feature
 from expkit.registry import KindsOf, Section
@@ -202,26 +203,6 @@ class ExportConfig(Section):
     """Largest difference allowed between the frozen graph's outputs and the evaluation graph's."""
 
 
-class TrackingConfig(Section):
-    """MLflow."""
-
-    enabled: bool = True
-    """Whether the run is recorded."""
-    uri: str | None = None
-    """Tracking store; ``null`` for a SQLite store in the run folder's parent."""
-    experiment: str = Field(default="expkit", min_length=1)
-    """Name of the MLflow experiment."""
-    wait_seconds: float = Field(default=60, gt=0)
-    """Most seconds for which the start, and then the end, of a run waits for the store.
-
-    What the store has not got by then stays in the run folder, for ``expkit sync``.
-    """
-    system_metrics: bool = False
-    """Whether processor, memory, disk and network are recorded while the run trains (needs psutil)."""
-    plots: bool = True
-    """Whether the run ends with pictures: curves, confusion matrix, worst mistakes, weights, network."""
-
-
 class Config(Section):
     """An experiment."""
 
@@ -241,6 +222,17 @@ class Config(Section):
     def _agrees(self) -> Config:
         if self.export.weights == "ema" and not self.ema.enabled:
             raise ValueError("export.weights is 'ema' but ema.enabled is false; allowed then: auto, raw")
+        if self.tracking.register_ is not None:
+            needed = {
+                "tracking.enabled": self.tracking.enabled,
+                "tracking.model": self.tracking.model,
+                "export.enabled": self.export.enabled,
+            }
+            if absent := [key for key, value in needed.items() if not value]:
+                raise ValueError(
+                    f"tracking.register is '{self.tracking.register_}' but {', '.join(absent)} is false; "
+                    "set it to true, or register nothing"
+                )
         return self
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,10 @@ class Frozen:
     weights: str
     step: int
     parity: Sequence[Difference]
+    metadata: Mapping[str, Any]
+    """What the file says of itself."""
+    example: Path
+    """The inputs of one example, by name."""
 
 
 def freeze_run(
@@ -115,12 +119,15 @@ def freeze_run(
         for end, text in ((".parity.json", json.dumps(rows, indent=2) + "\n"), (".restore.json", read.receipt)):
             with whole(path.with_suffix(end)) as file:
                 file.write_text(text)
+        example = path.with_suffix(".example.npz")
+        with whole(example) as file, file.open("wb") as into:
+            np.savez(into, allow_pickle=False, **{name: _plain(array[:1]) for name, array in inputs.items()})
     except OSError as error:
         raise ExportError.at(str(path), f"cannot be written: {error.strerror}") from None
     finally:
         with suppress(OSError):  # Where it could not be written there is nothing to remove.
             partial.unlink()
-    return Frozen(path, chosen_weights, chosen.step, table)
+    return Frozen(path, chosen_weights, chosen.step, table, written.metadata, example)
 
 
 def open_store(config: Config, folder: RunFolder) -> CheckpointStore:
@@ -152,6 +159,10 @@ def choose_checkpoint(config: Config, folder: RunFolder, which: Literal["latest"
 def evaluation_values(config: Config, spec: NetworkSpec, prefix: Path) -> Restored:
     """Return what the evaluation graph reads of a checkpoint: variables and averages, each under its own name."""
     return read_values(prefix, wanted_of_run(spec, averaged_names(config.ema, spec), averages=True))
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array  # a .npz file has no bfloat16
 
 
 def _metadata(config: Config, folder: RunFolder, checkpoint: Checkpoint, weights: str) -> dict[str, Any]:

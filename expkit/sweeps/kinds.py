@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal, Protocol
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -14,18 +14,25 @@ from pydantic import Field
 from expkit.config.load import said
 from expkit.errors import ConfigError, Problem
 from expkit.registry import Kind, register
-from expkit.sweeps.folder import Child, State
+from expkit.sweeps.folder import Child, State, SweepFolder
 from expkit.sweeps.objective import Mode, Objective
 from expkit.sweeps.plan import Job, key_of
 
-__all__ = ["Grid", "Running", "Sweeper"]
+__all__ = ["Grid", "Judge", "Running", "Sweeper"]
+
+Judge = Callable[[int, Mapping[str, float]], None]
+"""Takes every step's metrics, and raises ``Pruned`` to end the run early."""
 
 
 class Running(Protocol):
     """A sweep that is under way: what a sweeper has to ask for runs."""
 
     @property
-    def objective(self) -> Objective:
+    def folder(self) -> SweepFolder:
+        """Where it is kept."""
+
+    @property
+    def objectives(self) -> Sequence[Objective]:
         """What it is judged by."""
 
     def jobs(self, words: Sequence[Sequence[str]]) -> list[Job]:
@@ -37,19 +44,25 @@ class Running(Protocol):
     def run(self, children: Sequence[Child]) -> list[State]:
         """Run what is missing of these runs, as many at once as the launcher takes; return how all of them ended."""
 
+    def count(self, jobs: Sequence[Job]) -> None:
+        """Count the runs of jobs among those that have ended, however they have."""
+
+    def refused(self, words: Sequence[str], error: ConfigError | None) -> None:
+        """Count a job that cannot be made among those that failed; say why, when it is found just now."""
+
 
 class Sweeper(Kind, ABC):
     """Which runs a sweep makes."""
 
     family = "sweeper"
 
-    objective: str | None = None
-    """Metric that a sweep is judged by, such as ``valid/accuracy/ema``.
+    objective: str | list[str] | None = None
+    """Metric that a sweep is judged by, such as ``valid/accuracy/ema``, or several of them.
 
     By default ``train.best_metric``, else the loss of the validation part, or of the test part.
     """
-    mode: Mode | None = None
-    """Whether the best is the largest or the smallest; ``min`` by default for losses and errors."""
+    mode: Mode | list[Mode] | None = None
+    """Whether the best is the largest or the smallest, of each; ``min`` by default for losses and errors."""
 
     @abstractmethod
     def checks(self, overrides: Sequence[Override]) -> list[list[str]]:
@@ -69,12 +82,32 @@ class Sweeper(Kind, ABC):
         """
 
     @abstractmethod
-    def total(self, jobs: Sequence[Job]) -> int:
+    def total(self, overrides: Sequence[Override], jobs: Sequence[Job]) -> int:
         """Return how many runs there will be."""
+
+    def ready(self, objectives: Sequence[Objective], jobs: Sequence[Job]) -> None:
+        """Make sure of all else that the sweep needs, before anything is written.
+
+        Raises:
+            ConfigError: it is not there.
+        """
 
     @abstractmethod
     def sweep(self, running: Running, overrides: Sequence[Override], jobs: Sequence[Job]) -> None:
         """Make all runs."""
+
+    def is_complete(self, folder: SweepFolder, total: int) -> bool:
+        """Whether a sweep whose runs have all ended well has made all of them."""
+        return True
+
+    def judge(self, folder: SweepFolder, run: str) -> Judge | None:
+        """Return what judges a run while it trains, in the process that makes it.
+
+        Args:
+            folder: of the sweep.
+            run: name of the folder of the run.
+        """
+        return None
 
 
 @register
@@ -87,6 +120,16 @@ class Grid(Sweeper):
 
     def checks(self, overrides: Sequence[Override]) -> list[list[str]]:
         """Return the overrides of every job."""
+        if problems := [
+            Problem(
+                str(item.get_key_element()).lstrip("+"),
+                "an interval has no end of values; write range(START,STOP,STEP) or choice(A,B), or let "
+                "hydra/sweeper=optuna choose them",
+            )
+            for item in overrides
+            if item.is_interval_sweep()
+        ]:
+            raise ConfigError(*problems)
         try:
             batches = BasicSweeper.split_arguments(list(overrides), max_batch_size=None)
         except HydraException as error:
@@ -97,7 +140,7 @@ class Grid(Sweeper):
         """Return a hash over what is computed, so that the order of words and values does not matter."""
         return key_of("grid", sorted({job.digest for job in jobs}))
 
-    def total(self, jobs: Sequence[Job]) -> int:
+    def total(self, overrides: Sequence[Override], jobs: Sequence[Job]) -> int:
         """Return the number of different jobs."""
         return len({job.digest for job in jobs})
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, did_you_mean, listed
 from expkit.preflight import check, metric_names
 
-__all__ = ["Mode", "Objective", "objective_of"]
+__all__ = ["Mode", "Objective", "front", "objectives_of"]
 
 Mode = Literal["min", "max"]
 
@@ -22,29 +23,41 @@ class Objective:
     metric: str
     mode: Mode
 
-    def better(self, value: float, than: float | None) -> bool:
-        """Whether a value is better than another, or than none; one that is no number never is."""
-        if value != value:
-            return False
-        return than is None or (value < than if self.mode == "min" else value > than)
 
-    def best(self, values: Iterable[Mapping[str, float]]) -> int | None:
-        """Return the place of the best of several runs' metrics, or ``None`` where no run has the metric."""
-        best: float | None = None
-        place = None
-        for at, metrics in enumerate(values):
-            if self.metric in metrics and self.better(metrics[self.metric], best):
-                best, place = metrics[self.metric], at
-        return place
+def front(objectives: Sequence[Objective], values: Sequence[Mapping[str, float]]) -> list[int]:
+    """Return the places of the runs that no other is better than, by the first objective, best first.
+
+    Of one objective that is the best run, the first of equal ones. Runs that lack a metric, or have no number, are left
+    out.
+
+    Args:
+        objectives: what runs are judged by.
+        values: the metrics of every run.
+    """
+    points = {
+        place: tuple(metrics[item.metric] * (1 if item.mode == "min" else -1) for item in objectives)
+        for place, metrics in enumerate(values)
+        if all(math.isfinite(metrics.get(item.metric, math.nan)) for item in objectives)
+    }
+    kept: dict[tuple[float, ...], int] = {}
+    for place, point in sorted(points.items(), key=lambda item: item[1]):
+        # What is sorted before is better in some objective, so a point is kept where none of them is so in all.
+        if not any(all(a <= b for a, b in zip(other, point, strict=True)) for other in kept):
+            kept[point] = place
+    return list(kept.values())
 
 
-def objective_of(config: Config, metric: str | None, mode: Mode | None) -> Objective:
+def objectives_of(
+    config: Config, metric: str | Sequence[str] | None, mode: Mode | Sequence[Mode] | None
+) -> tuple[Objective, ...]:
     """Return what a sweep is judged by.
 
     Args:
         config: of any of its runs.
-        metric: its name; by default ``train.best_metric``, else the loss of the validation part, or of the test part.
-        mode: by default ``train.best_mode`` for the metric named there, ``min`` for losses and errors, else ``max``.
+        metric: its name, or names; by default ``train.best_metric``, else the loss of the validation part, or of the
+            test part.
+        mode: of each; by default ``train.best_mode`` for the metric named there, ``min`` for losses and errors, else
+            ``max``.
 
     Raises:
         ConfigError: no run has the metric.
@@ -52,13 +65,28 @@ def objective_of(config: Config, metric: str | None, mode: Mode | None) -> Objec
     known = metric_names(config, check(config))
     if metric is None:
         metric = config.train.best_metric or ("valid/loss" if "valid/loss" in known else "test/loss")
-    if metric not in known:
-        near = did_you_mean(metric, known) or ";"
-        raise ConfigError(
-            Problem("hydra.sweeper.objective", f"no metric '{metric}'{near} allowed: {listed(known, 40)}")
+    names = [metric] if isinstance(metric, str) else list(metric)
+    modes = [None] * len(names) if mode is None else [mode] if isinstance(mode, str) else list(mode)
+    problems = [
+        Problem(
+            "hydra.sweeper.objective",
+            f"no metric '{name}'{did_you_mean(name, known) or ';'} allowed: {listed(known, 40)}",
         )
-    if mode is None:
-        measure = config.train.metrics.get(metric.split("/")[1])
-        least = measure is None or measure.kind.endswith("_error")
-        mode = config.train.best_mode if metric == config.train.best_metric else "min" if least else "max"
-    return Objective(metric, mode)
+        for name in names
+        if name not in known
+    ]
+    if not names:
+        problems.append(Problem("hydra.sweeper.objective", f"names no metric; allowed: {listed(known, 40)}"))
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        problems.append(Problem("hydra.sweeper.objective", f"names {listed(twice)} twice"))
+    if len(modes) != len(names):
+        problems.append(Problem("hydra.sweeper.mode", f"has {len(modes)} for {len(names)} objectives; give each one"))
+    if problems:
+        raise ConfigError(*problems)
+    return tuple(Objective(name, given or _mode(config, name)) for name, given in zip(names, modes, strict=True))
+
+
+def _mode(config: Config, metric: str) -> Mode:
+    measure = config.train.metrics.get(metric.split("/")[1])
+    least = measure is None or measure.kind.endswith("_error")
+    return config.train.best_mode if metric == config.train.best_metric else "min" if least else "max"

@@ -61,7 +61,15 @@ def label(keys: Sequence[str], words: Iterable[str]) -> str | None:
     """Return what tells a job from its siblings, or ``None`` where nothing varies."""
     names = short_names(keys)
     given = dict(word.lstrip("+").split("=", 1) for word in words if "=" in word)
-    return ", ".join(f"{names[key]}={given[key]}" for key in keys if key in given) or None
+    return ", ".join(f"{names[key]}={_short(given[key])}" for key in keys if key in given) or None
+
+
+def _short(value: str) -> str:
+    """Return a number that has very many digits with five of them, and anything else as it is."""
+    try:
+        return f"{float(value):.5g}" if len(value) > 8 and "." in value else value
+    except ValueError:
+        return value
 
 
 def checked(jobs: Sequence[Sequence[str]], keys: Sequence[str], folders: Sequence[str]) -> list[Job]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from hydra.types import TaskFunction
 
-from expkit.errors import RunError
+from expkit.errors import ConfigError, RunError
 from expkit.sweeps.folder import DONE, Child, State, SweepFolder
 from expkit.sweeps.launching import Launching
 from expkit.sweeps.objective import Objective
@@ -51,9 +52,9 @@ class Sweep:
         self._died = died
 
     @property
-    def objective(self) -> Objective:
+    def objectives(self) -> Sequence[Objective]:
         """What the sweep is judged by."""
-        return self._watch.objective
+        return self._watch.objectives
 
     def jobs(self, words: Sequence[Sequence[str]]) -> list[Job]:
         """Return the jobs of lists of overrides, checked; all mistakes are reported at once."""
@@ -81,6 +82,17 @@ class Sweep:
             self._launch(missing[start : start + together])
         self._watch.look()
         return [child.state() for child in children]
+
+    def count(self, jobs: Sequence[Job]) -> None:
+        """Count the runs of jobs among those that have ended, however they have."""
+        if jobs:
+            self._watch.add(self.children(jobs), done=True)
+
+    def refused(self, words: Sequence[str], error: ConfigError | None) -> None:
+        """Count a job that cannot be made among those that failed; say why, when it is found just now."""
+        self._watch.refused += 1
+        if error is not None:
+            print(*(f"error: {' '.join(words)}: {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
 
     def _wait_for(self, children: Sequence[Child]) -> None:
         """Wait for processes that outlived a sweep that was killed, and end what they have begun."""

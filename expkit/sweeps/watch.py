@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from rich.console import Console, Group
@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from expkit.sweeps.folder import Child, State
-from expkit.sweeps.objective import Objective
+from expkit.sweeps.objective import Objective, front
 
 __all__ = ["ENDED", "Lines", "LiveTable", "Screen", "Watch", "tally"]
 
@@ -46,10 +46,12 @@ class Screen(Protocol):
 class Watch:
     """What is known of a sweep's runs; a thread keeps it up to date while a launcher has the others."""
 
-    def __init__(self, total: int, objective: Objective, screen: Callable[[], Screen]) -> None:
+    def __init__(self, total: int, objectives: Sequence[Objective], screen: Callable[[], Screen]) -> None:
         self.total = total
         """How many runs there will be."""
-        self.objective = objective
+        self.objectives = objectives
+        self.refused = 0
+        """How many points were asked for that no run can be made of."""
         self.states: dict[str, tuple[Child, State]] = {}
         """The runs that were asked for so far, by folder."""
         self._ended_here: list[float] = []
@@ -94,9 +96,14 @@ class Watch:
         self._screen.close()
 
     @property
+    def objective(self) -> Objective:
+        """The first of what it is judged by."""
+        return self.objectives[0]
+
+    @property
     def counts(self) -> dict[str, int]:
-        """How many runs are at every status."""
-        found: dict[str, int] = {}
+        """How many runs are at every status; what no run can be made of has failed."""
+        found: dict[str, int] = {"FAILED": self.refused} if self.refused else {}
         for _, state in self.states.values():
             found[state.status] = found.get(state.status, 0) + 1
         return found
@@ -107,11 +114,10 @@ class Watch:
         return sum(count for status, count in self.counts.items() if status in ENDED)
 
     @property
-    def best(self) -> tuple[Child, float] | None:
-        """The best finished run, and its value."""
+    def best(self) -> list[tuple[Child, State]]:
+        """The best finished run; of several objectives all runs that no other is better than, best first."""
         finished = [(child, state) for child, state in self.states.values() if state.status == "FINISHED"]
-        place = self.objective.best(state.values for _, state in finished)
-        return None if place is None else (finished[place][0], finished[place][1].values[self.objective.metric])
+        return [finished[place] for place in front(self.objectives, [state.values for _, state in finished])]
 
     @property
     def seconds_left(self) -> float | None:
@@ -200,8 +206,9 @@ def picture(watch: Watch) -> Group:
     counts = watch.counts
     words = [f"{watch.settled} of {watch.total} done", f"{len(running)} running"]
     words += [f"{counts[status]} {_WORDS[status]}" for status in ("FAILED", "PRUNED", "KILLED") if counts.get(status)]
-    if (best := watch.best) is not None:
-        words.append(f"best {best[1]:.4f} ({best[0].label})")
+    if best := watch.best:
+        child, state = best[0]
+        words.append(f"best {state.values[watch.objective.metric]:.4f} ({child.label})")
     if (left := watch.seconds_left) is not None:
         words.append(f"{int(left) // 3600}:{int(left) // 60 % 60:02}:{int(left) % 60:02} left")
     return Group(table, Text("   ".join(words)))

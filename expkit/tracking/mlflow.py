@@ -16,6 +16,7 @@ from typing import Any
 from expkit.config.load import plain
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
+from expkit.experiment import Frozen
 from expkit.masking import masked
 from expkit.provenance import git_commit, versions
 from expkit.rundir import RunFolder, flat
@@ -119,10 +120,12 @@ class _Recorded:
 
     def artifacts(self, paths: Sequence[Path], folder: str | None = None) -> None:
         """Keep copies of files, as they are when they are delivered; in a folder of the artifacts when one is given."""
-        place = self._folder.resolve()
-        inside = [path.resolve() for path in paths]
-        kept = [str(path.relative_to(place) if path.is_relative_to(place) else path) for path in inside]
-        self._journal.append("artifacts", paths=kept, folder=folder)
+        self._journal.append("artifacts", paths=[self._kept(path) for path in paths], folder=folder)
+
+    def _kept(self, path: Path) -> str:
+        """Return a path as the journal has it: relative to the run's folder where it lies inside."""
+        place, path = self._folder.resolve(), path.resolve()
+        return str(path.relative_to(place) if path.is_relative_to(place) else path)
 
     def finish(self, status: Status, error: str | None = None) -> None:
         """End the run with its status, and the error's text when it failed; say so when not all is delivered."""
@@ -170,6 +173,7 @@ class MlflowTracker(_Recorded):
             said = "needs psutil; pip install 'expkit[system]', or leave it false"
             raise TrackingError.at("tracking.system_metrics", said)
         self._run = folder
+        self._registered = (config.tracking.register_, config.tracking.alias)
         super().__init__(
             recorder,
             config,
@@ -199,6 +203,12 @@ class MlflowTracker(_Recorded):
         """Record which data was used, by a digest of its bytes."""
         sizes = {part: dataset.size(part) for part in dataset.parts}
         self._journal.append("dataset", kind=dataset.kind, digest=dataset.digest, sizes=sizes)
+
+    def model(self, frozen: Frozen) -> None:
+        """Keep the frozen graph as an MLflow model, and register it when ``tracking.register`` names it."""
+        graph, example = self._kept(frozen.path), self._kept(frozen.example)
+        about = {"metadata": dict(frozen.metadata), "register": self._registered[0], "alias": self._registered[1]}
+        self._journal.append("model", graph=graph, example=example, **about)
 
     def finish(self, status: Status, error: str | None = None) -> None:
         """End the run with its status, and the error's text when it failed; say so when not all is delivered."""

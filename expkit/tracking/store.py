@@ -18,6 +18,7 @@ from typing import Any, Literal
 from expkit.masking import HIDDEN, is_masked, masked, without_user
 from expkit.tracking.failures import Refused, TrackingError, Unreachable, failure
 from expkit.tracking.journal import Entry
+from expkit.tracking.model import keep_model
 
 __all__ = ["Address", "Status", "Store", "check_sqlite", "prepare"]
 
@@ -163,6 +164,8 @@ class Store:
         elif entry.act == "artifacts":
             for path in values["paths"]:
                 self._call(self._client.log_artifact, run_id, str(folder / path), values["folder"])
+        elif entry.act == "model":
+            self._call(keep_model, self._client, run_id, folder, **values)
         elif entry.act == "finish":
             if values["error"] is not None:
                 self._tags(run_id, {"error": values["error"][:5000]})

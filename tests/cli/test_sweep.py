@@ -43,8 +43,9 @@ def test_a_sweep_tells_its_runs_apart_and_counts_those_that_failed(sweep: Finish
         "units=32, learning_rate=0.1 (3 of 4): finished",
         "units=32, learning_rate=1e+30 (4 of 4): failed",
     ]
-    assert lines[-4] == f"report {sweep.folder / 'report' / 'report.html'}"
-    assert lines[-3].startswith("best valid/accuracy 0.")
+    assert lines[-5] == f"report {sweep.folder / 'report' / 'report.html'}"
+    assert lines[-4].startswith("best valid/accuracy 0.")
+    assert lines[-3] == f"train again with expkit train --config-dir {sweep.folder}/conf experiment=best"
     assert lines[-2] == "2 of 4 runs finished, 2 failed"
     assert lines[-1].startswith("MLflow run ")
     assert [line.partition(" became ")[0] for line in sweep.done.errors] == [
@@ -120,7 +121,7 @@ def test_a_sweep_that_is_given_again_runs_only_what_is_missing(tmp_path: Path) -
     assert once_more.code == 0
     assert [line.partition(",")[0] for line in once_more.out.splitlines()] == [
         "seed=2 (3 of 3): finished",
-        once_more.out.splitlines()[1],
+        *(line.partition(",")[0] for line in once_more.out.splitlines()[1:3]),
         "3 of 3 runs finished",
     ]
     assert {name: (folder / name / "metrics.jsonl").stat().st_mtime_ns for name in kept} == kept
@@ -196,7 +197,8 @@ def test_runs_of_a_sweep_whose_parent_was_deleted_go_on_and_it_is_said(tmp_path:
         (["run.seed=range(3,3)"], "run.seed: varies over no value, so the sweep is empty; give it some"),
         (
             ["run.seed=interval(0,1)"],
-            "command line: BasicSweeper does not support sweep type : INTERVAL_SWEEP",
+            "run.seed: an interval has no end of values; write range(START,STOP,STEP) or choice(A,B), or let "
+            "hydra/sweeper=optuna choose them",
         ),
         (
             ["run.seed=1,2", "run.resume=auto"],
@@ -212,13 +214,16 @@ def test_runs_of_a_sweep_whose_parent_was_deleted_go_on_and_it_is_said(tmp_path:
             "train/accuracy, valid/loss, valid/loss/ema, valid/accuracy, valid/accuracy/ema, test/loss, test/loss/ema, "
             "test/accuracy, test/accuracy/ema",
         ),
-        (["hydra.sweeper.mode=most"], "hydra.sweeper.mode: unknown value 'most' (text); allowed: min, max"),
+        (["hydra.sweeper.mode=most"], "hydra.sweeper.mode: needs 'min' or 'max' or a list, got 'most' (text)"),
         (
             ["+hydra.sweeper.batchsize=2"],
             "hydra.sweeper.batchsize: unknown field for kind 'grid'; did you mean 'batch_size'? allowed: kind, "
             "objective, mode, batch_size",
         ),
-        (["hydra/sweeper=basic"], "hydra/sweeper: is none of expkit's; write hydra/sweeper=NAME; allowed: grid"),
+        (
+            ["hydra/sweeper=basic"],
+            "hydra/sweeper: is none of expkit's; write hydra/sweeper=NAME; allowed: grid, optuna",
+        ),
         (["hydra.sweep.dir=${nosuch}"], "command line: Interpolation key 'nosuch' not found"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

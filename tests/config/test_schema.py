@@ -79,7 +79,8 @@ def test_models_lists_every_section_that_is_no_kind() -> None:
         return {cls for cls in Section.__subclasses__() if cls.__module__ == model.__module__}
 
     assert set(models()) == (
-        sections(TrackingConfig)
+        sections(SplitConfig)
+        | sections(TrackingConfig)
         | sections(NetworkConfig)
         | sections(RenameRule)
         | sections(NanConfig)

@@ -3,12 +3,66 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
+from expkit.config.load import load
+from expkit.config.schema import Config
 from expkit.errors import ConfigError
 from expkit.preflight import load_checked
-from expkit.sweeps.objective import Objective, objective_of
+from expkit.sweeps.objective import Objective, front, objectives_of
+
+LOSS, SCORE = Objective("loss", "min"), Objective("score", "max")
+
+
+@pytest.fixture
+def config(empty_folder: Path) -> Config:
+    return load([])
+
+
+def test_the_front_of_one_objective_is_its_best_run() -> None:
+    values = [{"score": 0.5}, {"score": 0.9}, {"loss": 0.1}, {"score": math.nan}, {"score": 0.9}]
+    assert front([SCORE], values) == [1]
+    assert front([LOSS], values) == [2]
+    assert front([LOSS], [{"score": 0.5}]) == []
+
+
+def test_the_front_of_several_objectives_is_what_nothing_is_better_than() -> None:
+    values = [
+        {"loss": 0.3, "score": 0.9},
+        {"loss": 0.1, "score": 0.5},
+        {"loss": 0.3, "score": 0.8},  # as the first in one, worse in the other
+        {"loss": 0.2, "score": 0.7},
+        {"loss": 0.2, "score": 0.7},  # the same again
+        {"loss": 0.4, "score": 0.1},
+        {"loss": 0.0},
+    ]
+    assert front([LOSS, SCORE], values) == [1, 3, 0]
+    assert front([SCORE, LOSS], values) == [0, 3, 1]
+
+
+def test_what_a_sweep_is_judged_by_unless_it_is_said(config: Config) -> None:
+    assert objectives_of(config, None, None) == (Objective("valid/accuracy", "max"),)
+    assert objectives_of(config, ["valid/loss/ema", "test/accuracy"], None) == (
+        Objective("valid/loss/ema", "min"),
+        Objective("test/accuracy", "max"),
+    )
+    assert objectives_of(config, "valid/loss", "max") == (Objective("valid/loss", "max"),)
+
+
+def test_objectives_that_are_none_are_told_together(config: Config) -> None:
+    with pytest.raises(ConfigError) as caught:
+        objectives_of(config, ["valid/los", "test/loss", "test/loss"], ["min"])
+    known = "train/loss, train/accuracy, valid/loss, valid/loss/ema, valid/accuracy, valid/accuracy/ema, "
+    known += "test/loss, test/loss/ema, test/accuracy, test/accuracy/ema"
+    assert str(caught.value).splitlines() == [
+        f"hydra.sweeper.objective: no metric 'valid/los'; did you mean 'valid/loss'? allowed: {known}",
+        "hydra.sweeper.objective: names test/loss twice",
+        "hydra.sweeper.mode: has 1 for 3 objectives; give each one",
+    ]
+    with pytest.raises(ConfigError, match="names no metric; allowed: train/loss, "):
+        objectives_of(config, [], None)
 
 
 @pytest.mark.parametrize(
@@ -26,21 +80,14 @@ def test_the_objective_is_what_is_named_or_what_keeps_the_best(
     words: list[str], metric: str | None, mode: str | None, expected: tuple[str, str]
 ) -> None:
     config = load_checked(words)[0]
-    assert objective_of(config, metric, mode) == Objective(*expected)  # type: ignore[arg-type]
+    assert objectives_of(config, metric, mode) == (Objective(*expected),)  # type: ignore[arg-type]
 
 
 def test_a_metric_that_no_run_has_is_told_with_those_it_has() -> None:
     config = load_checked(["ema=none"])[0]
     with pytest.raises(ConfigError) as caught:
-        objective_of(config, "test/acuracy", None)
+        objectives_of(config, "test/acuracy", None)
     assert str(caught.value) == (
         "hydra.sweeper.objective: no metric 'test/acuracy'; did you mean 'test/accuracy'? allowed: train/loss, "
         "train/accuracy, valid/loss, valid/accuracy, test/loss, test/accuracy"
     )
-
-
-def test_the_best_is_no_run_without_the_metric_and_no_number_that_is_none() -> None:
-    values = [{"a": math.nan}, {"b": 9.0}, {"a": 2.0}, {"a": 3.0}, {"a": 2.0}]
-    assert Objective("a", "max").best(values) == 3
-    assert Objective("a", "min").best(values) == 2
-    assert Objective("c", "min").best(values) is None

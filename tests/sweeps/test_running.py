@@ -61,7 +61,7 @@ class Made:
         self.folder = SweepFolder(path)
         path.mkdir(exist_ok=True)
         console = Console(file=self.out, width=200)
-        self.watch = Watch(total, LOSS, lambda: Lines(console))
+        self.watch = Watch(total, [LOSS], lambda: Lines(console))
         self.sweep = Sweep(self.folder, launcher, lambda config: None, self.watch, lambda words: [], self._died)  # type: ignore[arg-type]
 
     def run(self, *seeds: int) -> list[State]:
@@ -96,9 +96,7 @@ def test_runs_are_told_as_they_end_and_the_best_is_known(
     assert [line.partition(" (")[0] for line in made.out.getvalue().splitlines()] == ["seed=0", "seed=1", "seed=2"]
     assert made.out.getvalue().splitlines()[2] == "seed=2 (3 of 3): finished, valid/loss 0.2500"
     assert capsys.readouterr().err == "error: seed=1: too hot\n"
-    best = made.watch.best
-    assert best is not None
-    assert (best[0].label, best[1]) == ("seed=2", 0.25)
+    assert [(child.label, state.values["valid/loss"]) for child, state in made.watch.best] == [("seed=2", 0.25)]
     assert tally(made.watch.counts, 3) == "2 of 3 runs finished, 1 failed"
     assert made.watch.seconds_left == 0
 
@@ -217,7 +215,7 @@ def test_the_table_shows_what_runs_what_ended_and_the_best(make: Callable[..., M
 def test_a_terminal_has_one_table_and_a_line_for_every_end(tmp_path: Path) -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=100)
-    watch = Watch(1, LOSS, lambda: LiveTable(console))
+    watch = Watch(1, [LOSS], lambda: LiveTable(console))
     folder = SweepFolder(tmp_path)
     child = folder.child(job(0))
     watch.add([child], done=False)

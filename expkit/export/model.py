@@ -1,0 +1,46 @@
+"""What loads a frozen graph where expkit is not: MLflow keeps this file with it, nothing else of expkit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+__all__ = ["ServedGraph"]
+
+_METADATA = "_expkit"  # as export/freeze.py writes it
+
+
+class ServedGraph:
+    """A frozen graph in a session of its own, which lives as long as the model."""
+
+    def __init__(self, path: str) -> None:
+        import tensorflow.compat.v1 as tf
+
+        graph_def = tf.GraphDef()
+        with open(path, "rb") as file:
+            graph_def.ParseFromString(file.read())
+        self._metadata = json.loads(next(node for node in graph_def.node if _METADATA in node.attr).attr[_METADATA].s)
+        with tf.Graph().as_default() as graph:
+            tf.import_graph_def(graph_def, name="")
+        graph.finalize()
+        config = tf.ConfigProto()
+        config.graph_options.rewrite_options.disable_meta_optimizer = True  # as it is written: evaluation's numbers
+        self._session = tf.Session(graph=graph, config=config)
+
+    def predict(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Return the outputs of a batch, given as arrays by input name."""
+        wanted = self._metadata["inputs"]
+        feed = {f"{name}:0": np.asarray(inputs[name]).astype(wanted[name]["dtype"]) for name in wanted}
+        outputs = self._session.run({name: f"{name}:0" for name in self._metadata["outputs"]}, feed)
+        return {
+            name: array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+            for name, array in outputs.items()
+        }
+
+
+def _load_pyfunc(path: str) -> ServedGraph:
+    """Return the model of a frozen graph's file; the name is the one that MLflow calls."""
+    return ServedGraph(path)

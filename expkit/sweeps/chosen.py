@@ -1,0 +1,41 @@
+"""The sweeper that Hydra's settings choose, of all that are registered."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from omegaconf import OmegaConf
+from pydantic import ValidationError
+
+from expkit.config.explain import explain
+from expkit.errors import ConfigError, Problem, listed
+from expkit.registry import KindsOf, Section, kinds
+from expkit.sweeps import search  # noqa: F401  registers its kind
+from expkit.sweeps.kinds import Sweeper
+
+__all__ = ["sweeper_of"]
+
+
+class _HydraSettings(Section):
+    """What expkit itself reads of Hydra's settings."""
+
+    sweeper: Annotated[Sweeper, KindsOf("sweeper")]
+
+
+def sweeper_of(settings: Any) -> Sweeper:
+    """Return the sweeper of Hydra's settings.
+
+    Raises:
+        ConfigError: it is none of expkit's, or its fields are wrong.
+    """
+    raw: Any = {"sweeper": OmegaConf.to_container(settings.sweeper, resolve=True)}
+    if "kind" not in raw["sweeper"]:
+        allowed = listed(kinds("sweeper"))
+        raise ConfigError(
+            Problem("hydra/sweeper", f"is none of expkit's; write hydra/sweeper=NAME; allowed: {allowed}")
+        )
+    try:
+        return _HydraSettings.model_validate(raw).sweeper
+    except ValidationError as error:
+        found = explain(error, raw, _HydraSettings)
+        raise ConfigError(*(Problem(f"hydra.{item.path}", item.message) for item in found)) from None

@@ -1,0 +1,80 @@
+"""The best of a sweep as an experiment of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from expkit.config.load import load, plain
+from expkit.config.schema import Config
+from expkit.preflight import load_checked
+from expkit.sweeps.best import keep_best
+from expkit.sweeps.folder import Child, State, SweepFolder
+from expkit.sweeps.objective import Objective
+from expkit.sweeps.plan import checked
+
+SCORE, LOSS = Objective("valid/accuracy", "max"), Objective("valid/loss", "min")
+
+
+def child(folder: SweepFolder, *words: str) -> Child:
+    (job,) = checked([words], ["optimizer.learning_rate"], [])
+    return folder.child(job)
+
+
+def state(score: float) -> State:
+    return State("FINISHED", 60, {"valid/accuracy": score, "valid/loss": score})
+
+
+def rate(config: Config) -> float:
+    return float(plain(config)["optimizer"]["learning_rate"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["optimizer.learning_rate=0.0123456789"],
+        ["experiment=siamese", "optimizer=sgd"],
+        ["run.seed=7", "run.name=mine", "ema=none"],
+        ["~network.layers.layer1", "network.layers.logits.activation=tanh", "optimizer=sgd_exponential"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_the_experiment_computes_what_the_run_computed(words: list[str], empty_folder: Path) -> None:
+    folder = SweepFolder(empty_folder)
+    best = child(folder, *words)
+    (file,) = keep_best(folder, [(best, state(0.9))], [SCORE], [])
+    assert file == empty_folder / "conf" / "experiment" / "best.yaml"
+    again = load(["experiment=best"], [str(empty_folder / "conf")])
+    assert {**plain(again), "tracking": None} == {**plain(best.job.config), "tracking": None}
+
+
+def test_the_experiment_says_what_it_is_and_takes_overrides(empty_folder: Path) -> None:
+    folder = SweepFolder(empty_folder / "a sweep")
+    folder.path.mkdir()
+    best = child(
+        folder, "optimizer.learning_rate=0.0123456789", "tracking.uri=http://me:secret@host", "run.folder=other"
+    )
+    (file,) = keep_best(folder, [(best, state(0.9))], [SCORE], [])
+    lines = file.read_text().splitlines()
+    assert lines[:3] == [
+        "# @package _global_",
+        "# learning_rate=0.012346: valid/accuracy 0.9000",
+        f"# Command:  expkit train --config-dir '{folder.path}/conf' experiment=best",
+    ]
+    assert "secret" not in file.read_text()
+    config, _ = load_checked(["experiment=best", "train.steps=7"], [str(folder.path / "conf")])
+    assert (config.train.steps, rate(config)) == (7, 0.0123456789)
+    assert (config.run.folder, config.tracking.uri) == ("runs", None)
+
+
+def test_several_best_runs_are_several_experiments_and_old_ones_go(empty_folder: Path) -> None:
+    folder = SweepFolder(empty_folder)
+    runs = [(child(folder, f"optimizer.learning_rate={value}"), state(value)) for value in (0.3, 0.2, 0.1)]
+    names = [file.name for file in keep_best(folder, runs, [SCORE, LOSS], [])]
+    assert names == ["best_0.yaml", "best_1.yaml", "best_2.yaml"]
+    rates = [rate(load([f"experiment=best_{place}"], ["conf"])) for place in range(3)]
+    assert rates == [0.3, 0.2, 0.1]
+    assert "valid/accuracy 0.3000, valid/loss 0.3000" in (empty_folder / "conf/experiment/best_0.yaml").read_text()
+    keep_best(folder, runs[:1], [SCORE], [])
+    assert [file.name for file in (empty_folder / "conf/experiment").iterdir()] == ["best.yaml"]

@@ -1,0 +1,387 @@
+"""The frozen graph as an MLflow model: loaded, served, registered, fetched; each answers with evaluation's numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from command_line import SHORT, Done, call
+from conftest import Finished
+from expkit.config.load import load
+from expkit.export.freeze import read_frozen
+from expkit.export.run import Frozen
+from expkit.rundir import RunFolder
+from expkit.tracking.mlflow import MlflowTracker
+from expkit.tracking.recorder import Recorder
+from mlflow_server import free_port
+
+_LOAD = """\
+import sys
+
+import mlflow
+import numpy as np
+
+with np.load(sys.argv[2]) as arrays:
+    inputs = dict(arrays)
+assert not any("expkit" in place for place in sys.path)
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model(sys.argv[3])
+example = {f"example {name}": array for name, array in model.input_example.items()}
+np.savez(sys.argv[4], **model.predict(inputs), **example)
+"""
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("images") / "images.npz"
+    np.savez(file, image=np.random.default_rng(0).integers(0, 17, size=(5, 64)).astype(np.float32))
+    return file
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Two runs, a version each: the first is the champion of old."""
+    cwd = tmp_path_factory.mktemp("registered")
+    for alias in ("old", "champion"):
+        words = ["tracking.register=digits", f"tracking.alias={alias}", "tracking.plots=false"]
+        done = call("train", *SHORT, *words, f"run.seed={len(alias)}", cwd=cwd)
+        assert (done.code, done.err) == (0, "")
+    folders = sorted(file.parent for file in (cwd / "runs").glob("*/*/frozen.pb"))
+    return Finished(cwd, folders[-1], done)
+
+
+def client_of(cwd: Path) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri_of(cwd))
+
+
+def uri_of(cwd: Path) -> str:
+    return f"sqlite:///{cwd.resolve() / 'runs' / 'mlflow.db'}"
+
+
+def aliases(client: Any) -> dict[str, int]:
+    return {alias: int(version) for alias, version in client.get_registered_model("digits").aliases.items()}
+
+
+def model_of(cwd: Path, folder: Path) -> Any:
+    run_id = RunFolder(folder).state()["mlflow_run_id"]
+    (model,) = client_of(cwd).search_logged_models(["1"], f"source_run_id = '{run_id}'")
+    return model
+
+
+def expected(folder: Path, images: Path) -> Mapping[str, np.ndarray]:
+    with np.load(images) as inputs:
+        return read_frozen(folder / "frozen.pb").predict(dict(inputs))
+
+
+# What is kept
+
+
+def test_a_run_keeps_its_frozen_graph_as_a_model_with_signature_and_example(digits_run: Finished) -> None:
+    from mlflow.models import Model
+
+    model = model_of(digits_run.cwd, digits_run.folder)
+    assert (model.name, str(model.status)) == ("frozen", "READY")
+    assert model.params == {"weights": "ema", "step": "60"}
+    run = client_of(digits_run.cwd).get_run(model.source_run_id)
+    assert [item.model_id for item in run.outputs.model_outputs] == [model.model_id]
+    place = Path(model.artifact_location.removeprefix("file://"))
+    assert (place / "data" / "frozen.pb").read_bytes() == (digits_run.folder / "frozen.pb").read_bytes()
+    about = Model.load(str(place))
+    assert about.signature.to_dict() == {
+        "inputs": '[{"name": "image", "type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 64]}}]',
+        "outputs": '[{"name": "logits", "type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 10]}}]',
+        "params": None,
+    }
+    assert {key: about.metadata["expkit"][key] for key in ("name", "weights", "step")} == {
+        "name": "digits_mlp", "weights": "ema", "step": 60,
+    }  # fmt: skip
+    asked = [line.partition("==")[0] for line in (place / "requirements.txt").read_text().splitlines()]
+    assert asked == ["mlflow", "tensorflow", "numpy"]
+
+
+def test_what_is_kept_may_be_kept_again(registered: Finished) -> None:
+    client = client_of(registered.cwd)
+    before = aliases(client)
+    folder = RunFolder(registered.folder)
+    (folder.path / "tracking.json").unlink()  # as if no answer had come
+    done = call("sync", folder.path, cwd=registered.cwd)
+    assert done.code == 0, done.err
+    assert model_of(registered.cwd, folder.path).source_run_id == folder.state()["mlflow_run_id"]
+    assert len(client.search_model_versions("name = 'digits'")) == 2
+    assert aliases(client) == before
+
+
+def test_a_model_whose_keeping_was_cut_off_is_kept_anew(registered: Finished) -> None:
+    client, folder = client_of(registered.cwd), RunFolder(registered.folder)
+    cut = client.create_logged_model(
+        "1", "frozen", folder.state()["mlflow_run_id"], {"expkit.frozen_sha256": "whatever"}
+    )
+    (folder.path / "tracking.json").unlink()
+    assert call("sync", folder.path, cwd=registered.cwd).code == 0
+    assert model_of(registered.cwd, folder.path).model_id != cut.model_id
+
+
+def test_no_model_is_kept_where_none_is_wanted(digits_run: Finished, workspace: Path) -> None:
+    words = ["train.steps=2", "tracking.model=false", "tracking.plots=false", "run.name=modelless"]
+    assert call("train", *words, cwd=workspace).code == 0
+    (folder,) = (file.parent for file in (workspace / "runs").glob("*/*_modelless/run.json"))
+    run_id = RunFolder(folder).state()["mlflow_run_id"]
+    assert client_of(workspace).search_logged_models(["1"], f"source_run_id = '{run_id}'") == []
+    assert "frozen.pb" in [item.path for item in client_of(workspace).list_artifacts(run_id)]
+
+
+def test_an_alias_is_not_taken_from_a_newer_version(registered: Finished) -> None:
+    client = client_of(registered.cwd)
+    assert aliases(client) == {"old": 1, "champion": 2}
+    client.set_registered_model_alias("digits", "old", "2")
+    first = min((registered.cwd / "runs").glob("*/*/tracking.json"))
+    first.unlink()
+    assert call("sync", first.parent, cwd=registered.cwd).code == 0
+    assert aliases(client)["old"] == 2
+    client.set_registered_model_alias("digits", "old", "1")
+
+
+# What it answers
+
+
+def load_elsewhere(uri: str, model: str, inputs: Path, place: Path) -> dict[str, np.ndarray]:
+    """Load a model in a process that cannot import expkit."""
+    (place / "load.py").write_text(_LOAD)
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    out = place / "out.npz"
+    words = [sys.executable, "-P", "load.py", uri, str(inputs), model, str(out)]
+    subprocess.run(words, cwd=place, env=clean, check=True, capture_output=True, timeout=120)
+    with np.load(out) as arrays:
+        return dict(arrays)
+
+
+def test_mlflow_loads_it_without_expkit_and_answers_with_its_numbers(
+    registered: Finished, images: Path, tmp_path: Path
+) -> None:
+    answer = load_elsewhere(uri_of(registered.cwd), "models:/digits@champion", images, tmp_path)
+    np.testing.assert_allclose(answer["logits"], expected(registered.folder, images)["logits"], rtol=1e-5)
+    with np.load(registered.folder / "frozen.example.npz") as example:
+        np.testing.assert_array_equal(answer["example image"], example["image"])
+
+
+def test_mlflow_serves_it(registered: Finished, images: Path, tmp_path: Path) -> None:
+    place = model_of(registered.cwd, registered.folder).artifact_location.removeprefix("file://")
+    port = free_port()
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # it starts one by its name
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "models", "serve", "-m", place, "-p", str(port), "--env-manager", "local",
+         "--workers", "1"],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        env={**os.environ, "PATH": programs},
+    )  # fmt: skip
+    try:
+        with np.load(images) as arrays:
+            body = json.dumps({"inputs": {"image": arrays["image"].tolist()}}).encode()
+        answer = post(f"http://127.0.0.1:{port}/invocations", body, server)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    np.testing.assert_allclose(
+        np.float32(answer["predictions"]["logits"]), expected(registered.folder, images)["logits"], rtol=1e-5
+    )
+
+
+def post(url: str, body: bytes, server: subprocess.Popen[bytes]) -> Any:
+    until = time.monotonic() + 120
+    while True:
+        try:
+            request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer)
+        except (ConnectionError, urllib.error.URLError):
+            assert server.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.2)
+
+
+# The registry on the command line
+
+
+@pytest.mark.parametrize(
+    "address", ["models:/digits@champion", "models:/digits/2", "models:/digits/latest", "runs:/{}"]
+)
+def test_predict_takes_a_model_or_a_run_of_the_store(
+    address: str, registered: Finished, images: Path, tmp_path: Path
+) -> None:
+    address = address.format(RunFolder(registered.folder).state()["mlflow_run_id"])
+    done = call("predict", address, images, "--output", tmp_path / "out.npz", cwd=registered.cwd)
+    assert (done.code, done.err) == (0, "")
+    with np.load(tmp_path / "out.npz") as written:
+        np.testing.assert_array_equal(written["logits"], expected(registered.folder, images)["logits"])
+
+
+def test_predict_takes_a_model_by_its_id_from_a_store_elsewhere(
+    registered: Finished, images: Path, tmp_path: Path
+) -> None:
+    address = f"models:/{model_of(registered.cwd, registered.folder).model_id}"
+    here = call("predict", registered.folder, images, cwd=tmp_path)
+    assert call("predict", address, images, "--uri", uri_of(registered.cwd), cwd=tmp_path) == here
+
+
+def test_info_tells_of_a_registered_model_what_it_tells_of_the_file(registered: Finished) -> None:
+    of_file = call("info", registered.folder / "frozen.pb", cwd=registered.cwd)
+    assert call("info", "models:/digits@champion", cwd=registered.cwd) == of_file
+    assert of_file.code == 0
+
+
+STORE = "sqlite:///{runs}/mlflow.db"
+ALLOWED = "allowed: models:/NAME@ALIAS, models:/NAME/VERSION, models:/NAME/latest, models:/ID, runs:/ID"
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        (
+            "models:/digit@champion",
+            f"{STORE} has no registered model 'digit'; did you mean 'digits'? registered: digits",
+        ),
+        ("models:/x/1", f"{STORE} has no registered model 'x'; registered: digits"),
+        (
+            "models:/digits@champ",
+            "model 'digits' has no alias 'champ'; did you mean 'champion'? "
+            "aliases: champion (version 2), old (version 1)",
+        ),
+        ("models:/digits/7", "model 'digits' has no version 7; versions: 2, 1"),
+        (f"models:/m-{'0' * 32}", f"{STORE} has no model m-{'0' * 32} ("),
+        (f"runs:/{'0' * 32}", f"{STORE} has no run {'0' * 32} ("),
+        ("models:/digits", f"means no model and no run; {ALLOWED}"),
+        ("models:digits@champion", f"means no model and no run; {ALLOWED}"),
+        ("runs:/", f"means no model and no run; {ALLOWED}"),
+    ],
+)
+def test_what_the_store_has_not(address: str, said: str, registered: Finished, images: Path) -> None:
+    done = call("predict", address, images, cwd=registered.cwd)
+    assert (done.code, done.out) == (2, "")
+    (line,) = done.errors
+    assert line.startswith(f"error: {address}: {said.replace('{runs}', str(registered.cwd.resolve() / 'runs'))}")
+
+
+def test_runs_without_a_graph_deleted_runs_and_models_of_others(registered: Finished, images: Path) -> None:
+    client = client_of(registered.cwd)
+    run = client.create_run("1", run_name="bare")
+    model = client.create_logged_model("1", "theirs")
+    run_id, model_id = run.info.run_id, model.model_id
+    assert predict(f"runs:/{run_id}", images, registered.cwd).errors == [
+        f"error: runs:/{run_id}: the run 'bare' (RUNNING) has no frozen graph among its artifacts; "
+        "a run with export=frozen that finished has one"
+    ]
+    assert predict(f"models:/{model_id}", images, registered.cwd).errors == [
+        f"error: models:/{model_id}: the model has no frozen.pb: it was not made by expkit; mlflow models predict"
+    ]
+    client.delete_run(run_id)
+    assert predict(f"runs:/{run_id}", images, registered.cwd).errors == [
+        f"error: runs:/{run_id}: the run was deleted in MLflow; `mlflow runs restore {run_id}` takes it back"
+    ]
+
+
+def predict(address: str, images: Path, cwd: Path, *words: str) -> Done:
+    done = call("predict", address, images, *words, cwd=cwd)
+    assert done.code == 2
+    return done
+
+
+def test_stores_that_are_not_there_or_do_not_answer(registered: Finished, images: Path, tmp_path: Path) -> None:
+    address, port = "models:/digits@champion", free_port()
+    assert predict(address, images, tmp_path).errors == [
+        f"error: {address}: no store {tmp_path.resolve()}/runs/mlflow.db; give the one that has it with --uri URI"
+    ]
+    assert predict(address, images, tmp_path, "--uri", f"http://user:secret@127.0.0.1:{port}").errors == [
+        f"error: {address}: the store http://***@127.0.0.1:{port} cannot be read (connection refused); "
+        "start it, or give another with --uri URI"
+    ]
+    assert predict("model.pb", images, tmp_path, "--uri", uri_of(registered.cwd)).errors == [
+        "error: --uri: model.pb is no model or run in a store; allowed: models:/NAME@ALIAS, runs:/ID"
+    ]
+
+
+# Several inputs and outputs, of any dtype
+
+
+DTYPES = ("float32", "float64", "float16", "int32", "int64", "uint8", "bool")
+
+
+def test_several_inputs_and_outputs_of_any_dtype_and_rank(
+    workspace: Path, digits_run: Finished, tmp_path: Path
+) -> None:
+    from expkit import tf1 as tf
+
+    with tf.Graph().as_default() as graph:
+        inputs = {name: tf.placeholder(name, [None, 2, 3, 1], f"in_{name}") for name in (*DTYPES, "bfloat16")}
+        outputs = {name: tf.identity(tensor, f"out_{name}") for name, tensor in inputs.items()}
+    about = {
+        part: {item.op.name: {"dtype": name, "shape": [None, 2, 3, 1]} for name, item in tensors.items()}
+        for part, tensors in (("inputs", inputs), ("outputs", outputs))
+    }
+    metadata = {
+        **about, "name": "all", "weights": "raw", "step": 1, "config_sha256": "", "git_commit": None, "versions": {},
+    }  # fmt: skip
+    graph_def = graph.as_graph_def()
+    next(node for node in graph_def.node if node.op == "Placeholder").attr["_expkit"].s = json.dumps(metadata).encode()
+    config = load([f"run.folder={workspace / 'runs'}"])
+    folder = RunFolder.create(workspace / "runs" / "direct" / "dtypes", config, [])
+    folder.frozen.write_bytes(graph_def.SerializeToString())
+    draw = np.random.default_rng(0).integers(0, 2, size=(4, 2, 3, 1))
+    arrays = {item.op.name: draw.astype("float32" if name == "bfloat16" else name) for name, item in inputs.items()}
+    example = folder.path / "frozen.example.npz"
+    np.savez(example, **{name: array[:1] for name, array in arrays.items()})
+    np.savez(tmp_path / "in.npz", **arrays)
+    with Recorder() as recorder:
+        tracker = MlflowTracker(recorder, config, folder)
+        tracker.model(Frozen(folder.frozen, "raw", 1, [], metadata, example))
+        tracker.finish("FINISHED")
+    model = model_of(workspace, folder.path)
+    answer = load_elsewhere(uri_of(workspace), f"models:/{model.model_id}", tmp_path / "in.npz", tmp_path)
+    for name in DTYPES:
+        assert answer[f"out_{name}"].dtype == name
+        np.testing.assert_array_equal(answer[f"out_{name}"], arrays[f"in_{name}"])
+    np.testing.assert_array_equal(answer["out_bfloat16"], arrays["in_bfloat16"])
+
+
+# Configuration
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["tracking.register=a/b"],
+            "tracking.register: 'a/b' is no name for a registered model: '/' is not allowed in it",
+        ),
+        (
+            ["tracking.alias=latest"],
+            "tracking.alias: 'latest' is no alias of a registered model; allowed: letters, digits, _ and -, but not "
+            "'latest' and 'v1', which MLflow keeps for versions",
+        ),
+        (
+            ["tracking.register=a", "tracking.model=false", "export=none"],
+            "tracking.register is 'a' but tracking.model, export.enabled is false; set it to true, or register nothing",
+        ),
+    ],
+)
+def test_names_that_the_registry_does_not_take(words: list[str], said: str, tmp_path: Path) -> None:
+    done = call("train", *words, cwd=tmp_path)
+    assert done.code == 2
+    assert re.sub(r"conf/\S+ ", "", done.errors[0]).endswith(said)
+    assert not (tmp_path / "runs").exists()
