@@ -304,6 +304,9 @@ class Recorder:
     def artifacts(self, paths: Any) -> None:
         self.seen.append([path.name for path in paths])
 
+    def model(self, frozen: Any) -> None:
+        self.seen.append((frozen.path.name, frozen.example.name, frozen.metadata["weights"]))
+
     def tags(self, values: Any) -> None:
         self.seen.append(dict(values))
 
@@ -316,7 +319,7 @@ def test_a_tracker_is_told_the_data_every_metric_and_the_files(done: tuple[Confi
     folder = RunFolder.create(tmp_path / "run", config, ["a=1"])
     recorder = Recorder()
     result = run_experiment(config, folder, recorder, Unseen())
-    digest, tags, *metrics, files = recorder.seen
+    digest, tags, *metrics, files, model = recorder.seen
     assert len(digest) == 64
     assert tags == {
         "execution": "100 steps per execution",
@@ -326,6 +329,7 @@ def test_a_tracker_is_told_the_data_every_metric_and_the_files(done: tuple[Confi
     assert [{"step": step, **values} for step, values in metrics] == folder.metrics()
     receipts = ["restore.json", "frozen.restore.json"]
     assert files == ["config.yaml", "overrides.yaml", "metrics.jsonl", "frozen.pb", "frozen.parity.json", *receipts]
+    assert model == ("frozen.pb", "frozen.example.npz", "ema")
     assert result.tracking == "somewhere"
 
 

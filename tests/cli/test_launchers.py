@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from mlflow import MlflowClient
 
 from command_line import run
 from expkit.sweeps.launching import is_installed
+from mlflow_server import Server
 
 SHORT = [
     "train.steps=20",
@@ -33,9 +35,16 @@ joblib = pytest.mark.skipif(not is_installed("hydra_joblib_launcher"), reason="p
 submitit = pytest.mark.skipif(not is_installed("hydra_submitit_launcher"), reason="pip install 'expkit[submitit]'")
 
 
-def nested_runs(cwd: Path, uri: str) -> tuple[Any, list[Any]]:
-    client = MlflowClient(uri)
-    found = client.search_runs([client.get_experiment_by_name("expkit").experiment_id])
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The one MLflow server that runs reach from all their processes."""
+    with Server(tmp_path_factory.mktemp("server")) as server:
+        server.start()
+        yield server
+
+
+def nested_runs(client: Any, experiment: str = "expkit") -> tuple[Any, list[Any]]:
+    found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
     (parent,) = (entry for entry in found if "mlflow.parentRunId" not in entry.data.tags)
     children = [entry for entry in found if entry.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     assert len(found) == 1 + len(children)
@@ -51,12 +60,12 @@ def nested_runs(cwd: Path, uri: str) -> tuple[Any, list[Any]]:
     ids=["cores", "slurm_local"],
 )
 def test_runs_in_other_processes_nest_under_one_parent_and_say_how_they_ended(
-    launcher: list[str], tmp_path: Path
+    launcher: list[str], server: Server, tmp_path: Path
 ) -> None:
-    uri = f"sqlite:///{tmp_path}/elsewhere.db"
     (tmp_path / "kinds").mkdir()
     (tmp_path / "kinds" / "mine.py").write_text(KIND)
-    words = ["optimizer=sgd", "optimizer.learning_rate=0.1,1e30", f"tracking.uri='{uri}'", *SHORT]
+    words = ["optimizer=sgd", "optimizer.learning_rate=0.1,1e30", *SHORT]
+    words += [f"tracking.uri={server.uri}", f"tracking.experiment={tmp_path.name}"]
     words += ["plugins=[mine.py]", "train.metrics.accuracy.kind=judged"]
     done = run("train", "--config-dir", "kinds", "-m", *launcher, *words, cwd=tmp_path)
     assert done.code == 1
@@ -66,7 +75,7 @@ def test_runs_in_other_processes_nest_under_one_parent_and_say_how_they_ended(
         "learning_rate=1e+30",
     ]
     assert done.out.splitlines()[-2] == "1 of 2 runs finished, 1 failed"
-    parent, children = nested_runs(tmp_path, uri)
+    parent, children = nested_runs(server.client(), tmp_path.name)
     assert (parent.info.run_name, parent.info.status) == ("digits_mlp sweep over learning_rate", "FAILED")
     assert [(entry.info.run_name, entry.info.status) for entry in children] == [
         ("learning_rate=0.1", "FINISHED"),
@@ -103,7 +112,7 @@ def test_a_run_that_kills_its_process_is_killed_and_the_others_finish(tmp_path: 
     done = run("train", "-m", "hydra/launcher=cores", *words, *SHORT, cwd=tmp_path)
     assert done.code == 1
     assert done.out.splitlines()[-2] == "1 of 2 runs finished, 1 killed"
-    _, children = nested_runs(tmp_path, f"sqlite:///{tmp_path}/runs/mlflow.db")
+    _, children = nested_runs(MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db"))
     assert [(entry.info.run_name, entry.info.status) for entry in children] == [
         ("deadly=False", "FINISHED"),
         ("deadly=True", "KILLED"),
