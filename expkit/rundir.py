@@ -19,7 +19,7 @@ from expkit.errors import ConfigError, ExpkitError, Problem, RunError, listed
 from expkit.masking import masked
 from expkit.plugins import keep_plugins
 
-__all__ = ["RunFolder", "config_digest", "find_run", "flat", "locked", "resumable"]
+__all__ = ["RunFolder", "config_digest", "find_run", "flat", "locked", "resumable", "short_names"]
 
 # What may change when a run is continued: none of it changes a number of the steps already done.
 _FREE = ("run.resume", "run.folder", "train.steps", "tracking.", "export.")
@@ -251,6 +251,18 @@ def flat(values: Any, prefix: str = "") -> dict[str, Any]:
             k: v for key, value in values.items() for k, v in flat(value, f"{prefix}.{key}" if prefix else key).items()
         }
     return {prefix: values}
+
+
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """Return the shortest ends of dotted keys that tell them apart."""
+    short = {}
+    for key in keys:
+        parts = key.split(".")
+        for count in range(1, len(parts) + 1):
+            short[key] = ".".join(parts[-count:])
+            if sum(other == short[key] or other.endswith(f".{short[key]}") for other in keys) == 1:
+                break
+    return short
 
 
 def _runs_near(path: Path) -> list[str]:

@@ -45,6 +45,8 @@ def find(source: str, at: str) -> Found:
 
 
 def _found(source: str, at: str) -> Found:
+    if not source.strip():  # A variable of the shell that is not set, not the working folder.
+        raise CheckpointError.at(at, f"names nothing; {ALLOWED}")
     path = Path(source).expanduser()
     if path.suffix == ".index" and path.is_file():
         path = path.with_suffix("")

@@ -163,7 +163,8 @@ class _Making:
             )
             self._gap("shape", name, claim.where, said)
         if dtype != want.dtype:
-            cast = f"give its rule transform: [{{cast: {want.dtype}}}], or " if dtype != "string" else ""
+            castable = not dtype.startswith(("string", "complex"))
+            cast = f"give its rule transform: [{{cast: {want.dtype}}}], or " if castable else ""
             said = f"variable '{name}' is {want.dtype}, {told} in the checkpoint is {dtype}; {cast}"
             self._gap("dtype", name, claim.where, f"{said}add '{owner}' to keep_initial")
         if shape == want.shape and dtype == want.dtype:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from expkit.checkpoints.plan import Offer, Plan, Wanted
+from expkit.checkpoints.plan import Offer, Pair, Plan, Wanted
 from expkit.checkpoints.reader import Source, open_source
 from expkit.checkpoints.receipt import receipt_text
 from expkit.checkpoints.rename import restore_plan
@@ -121,13 +121,26 @@ def _carried_out(plan: Plan, sources: Mapping[str, Source]) -> dict[str, np.ndar
         for offer, source in keys:
             if (offer, source) not in held:
                 held[offer, source] = sources[offer].read(source)
-        arrays = [held[key] for key in keys]
-        value = np.concatenate(arrays, pair.axis) if len(arrays) > 1 else arrays[0]
-        for step in pair.steps:
-            value = applied(step, value)
-        values[pair.variable] = np.asarray(value, order="C")
+        values[pair.variable] = _made(pair, [held[key] for key in keys])
         for key in set(keys):
             users[key] -= 1
             if not users[key]:
                 del held[key]
     return values
+
+
+def _made(pair: Pair, arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Return what a variable gets of the values that its pair names.
+
+    Raises:
+        CheckpointError: a value on the way, as after a large ``pad``, does not fit into memory.
+    """
+    try:
+        value = np.concatenate(arrays, pair.axis) if len(arrays) > 1 else arrays[0]
+        for step in pair.steps:
+            value = applied(step, value)
+        return np.asarray(value, order="C")
+    except MemoryError:
+        raise CheckpointError.at(
+            pair.offer, f"variable '{pair.variable}': {pair.changes} takes more memory than there is; make it smaller"
+        ) from None

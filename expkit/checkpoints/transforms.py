@@ -50,6 +50,8 @@ def dtype_after(step: Transform, dtype: str) -> str:
         raise ValueError(f"{step.told()} is for floating-point values, not {dtype}")
     if step.cast is not None and dtype == "string":
         raise ValueError(f"{step.told()} cannot be made of text")
+    if step.cast is not None and dtype.startswith("complex"):
+        raise ValueError(f"{step.told()} would drop the imaginary part of {dtype}")
     return step.cast or dtype
 
 

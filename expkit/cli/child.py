@@ -35,6 +35,8 @@ def run_child(config: DictConfig) -> None:
     raw = OmegaConf.to_container(config, resolve=True)
     assert isinstance(raw, dict)
     run = validate({str(key): value for key, value in raw.items()}, sweep["config_dirs"])
+    # Said again, because a run that goes on may have begun under a parent that was deleted since.
+    above = {"mlflow.parentRunId": sweep["mlflow_run_id"]} if sweep.get("mlflow_run_id") else {}
     outcome = run_job(
         Job(
             config=run,
@@ -43,7 +45,7 @@ def run_child(config: DictConfig) -> None:
             label=sweep["runs"][folder.name]["label"],
             recorder=own_recorder() if run.tracking.enabled else None,
             parent=sweep.get("parent"),
-            tags={"expkit.sweep": sweep["name"], "expkit.sweep.key": sweep["key"]},
+            tags={"expkit.sweep": sweep["name"], "expkit.sweep.key": sweep["key"], **above},
             judge=sweeper_of(hydra).judge(swept, folder.name),
             quiet=True,
         )

@@ -20,12 +20,13 @@ from expkit.cli.recording import recorder_of_process
 from expkit.config.load import compose_plain, said
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, RunError
+from expkit.rundir import short_names
 from expkit.sweeps.chosen import sweeper_of
 from expkit.sweeps.folder import DONE, Child, SweepFolder, find_sweep
 from expkit.sweeps.kinds import Grid, Sweeper
 from expkit.sweeps.launching import Launching
 from expkit.sweeps.objective import Objective, objectives_of
-from expkit.sweeps.plan import Job, checked, key_of, parsed, short_names, varied
+from expkit.sweeps.plan import Job, checked, key_of, parsed, varied
 from expkit.sweeps.running import Sweep
 from expkit.sweeps.watch import Lines, LiveTable, Watch, tally
 

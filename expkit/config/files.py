@@ -44,7 +44,11 @@ class _Source(FileConfigSource):  # type: ignore[misc]
         path = Path(os.path.realpath(os.path.join(self.path, self._normalize_file_name(config_path))))
         if not path.is_file():
             return super().load_config(config_path)
-        content = read_yaml(path)
+        try:
+            content = read_yaml(path)
+        except UnicodeDecodeError as error:
+            said = f"is no UTF-8 text ({error.reason} at byte {error.start})"
+            raise ConfigError(Problem(shown_path(path), said)) from None
         with path.open(encoding="utf-8") as file:
             header = ConfigSource._get_header_dict(file.read(512))
         config = _node(content) if isinstance(content, dict) else OmegaConf.create({} if content is None else content)

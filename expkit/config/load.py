@@ -40,6 +40,7 @@ __all__ = [
     "read",
     "said",
     "search_path",
+    "unread",
     "validate",
 ]
 
@@ -187,9 +188,7 @@ def _compose(overrides: Sequence[str], config_dirs: Sequence[str], *, with_hydra
             composed: DictConfig = compose("config", overrides=words, return_hydra_config=with_hydra)
             return composed
     except OverrideParseException as error:
-        raise ConfigError(
-            Problem("command line", f"cannot read the override '{error.override}'; write path.to.key=VALUE")
-        ) from None
+        raise ConfigError(unread(str(error.override))) from None
     except MissingConfigException as error:
         raise _missing_file(error) from None
     except ConfigCompositionException:
@@ -239,6 +238,12 @@ def _composition_error(
         return _composition_error(another, forced, config_dirs)
     word = next(word for word in overrides if word.startswith(f"{key}="))
     return ConfigError(Problem(key, f"no configuration file mentions this key; to add it write +{word}"))
+
+
+def unread(override: str, also: str = "") -> Problem:
+    """Return that an override cannot be read, and how one is written; ``also``: what else is allowed there."""
+    quoted = "" if override.isascii() else "; other letters than a to z need quotes: path.to.key='\"VALUE\"'"
+    return Problem("command line", f"cannot read the override '{override}'; write path.to.key=VALUE{also}{quoted}")
 
 
 def said(error: BaseException) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import median_low
 from typing import Any
 
 __all__ = ["Scale", "is_number", "logarithmic", "number", "said", "scale_of", "wide"]
@@ -43,11 +44,14 @@ def is_number(value: Any) -> bool:
 
 
 def logarithmic(values: Sequence[float]) -> bool:
-    """Return whether numbers belong on a logarithmic axis: their ratio is large, or from each to the next the same."""
+    """Return whether numbers belong on a logarithmic axis.
+
+    They do where their ratio is large and most of them are small, or where it is the same from each to the next.
+    """
     distinct = sorted(set(values))
     if len(distinct) < 2 or distinct[0] <= 0:
         return False
-    if wide(distinct):
+    if wide(distinct) and median_low(distinct) < (distinct[0] + distinct[-1]) / 4:
         return True
     ratios = [after / before for before, after in pairwise(distinct)]
     return len(ratios) > 1 and max(ratios) < 1.01 * min(ratios)

@@ -14,8 +14,8 @@ __all__ = ["FEWEST", "Importance", "importance_of"]
 
 FEWEST = 5
 """Runs below which nothing is said."""
-TREES = 300
-REPEATS = 30
+TREES = 100
+REPEATS = 10
 
 
 @dataclass(frozen=True)

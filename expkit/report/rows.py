@@ -16,7 +16,7 @@ import yaml
 from expkit.errors import ExpkitError, RunError, did_you_mean, listed
 from expkit.network.spec import network_spec
 from expkit.plots.scale import said
-from expkit.rundir import RunFolder, flat
+from expkit.rundir import RunFolder, flat, short_names
 
 __all__ = ["Mode", "Row", "Sweep", "read_sweep"]
 
@@ -136,7 +136,7 @@ def read_sweep(folder: Path, metric: str | None = None, mode: Mode | None = None
     rows = [_row(RunFolder(path), labels.get(path.name, ""), sizes) for path in sorted(folders, key=_number)]
     metric, mode = _objective(rows, kept, metric, mode)
     varied, constant = _told_apart(rows)
-    names = _short_names(varied)
+    names = short_names(varied)
     rows = [row if row.label else _labelled(row, names) for row in rows]
     sign = -1 if mode == "max" else 1
 
@@ -245,18 +245,6 @@ def _split(word: str) -> tuple[str, Any]:
         return key, None if word.startswith("~") else yaml.safe_load(value)
     except yaml.YAMLError:
         return key, value
-
-
-def _short_names(keys: Sequence[str]) -> dict[str, str]:
-    """Return the shortest ends of dotted keys that tell them apart."""
-    short = {}
-    for key in keys:
-        parts = key.split(".")
-        for count in range(1, len(parts) + 1):
-            short[key] = ".".join(parts[-count:])
-            if sum(other == short[key] or other.endswith(f".{short[key]}") for other in keys) == 1:
-                break
-    return short
 
 
 def _number(path: Path) -> tuple[float, str]:

@@ -11,13 +11,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 
-from expkit.config.load import plain, said
+from expkit.config.load import plain, said, unread
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem
 from expkit.preflight import load_checked
-from expkit.rundir import config_digest
+from expkit.rundir import config_digest, short_names
 
-__all__ = ["Job", "checked", "digest", "key_of", "label", "parsed", "short_names", "varied"]
+__all__ = ["Job", "checked", "digest", "key_of", "label", "parsed", "varied"]
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,7 @@ def parsed(words: Sequence[str]) -> list[Override]:
     try:
         return list(OverridesParser.create().parse_overrides(list(words)))
     except OverrideParseException as error:
-        raise ConfigError(
-            Problem("command line", f"cannot read the override '{error.override}'; write path.to.key=VALUE, or =A,B")
-        ) from None
+        raise ConfigError(unread(str(error.override), ", or =A,B")) from None
     except HydraException as error:
         raise ConfigError(Problem("command line", said(error))) from None
 
@@ -111,15 +109,3 @@ def key_of(*parts: object) -> str:
 
 def _sha256(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """Return the shortest ends of dotted keys that tell them apart."""
-    short = {}
-    for key in keys:
-        parts = key.split(".")
-        for count in range(1, len(parts) + 1):
-            short[key] = ".".join(parts[-count:])
-            if sum(other == short[key] or other.endswith(f".{short[key]}") for other in keys) == 1:
-                break
-    return short

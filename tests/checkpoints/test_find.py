@@ -34,6 +34,14 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.parametrize("source", ["", " "])
+def test_an_empty_name_is_not_the_working_folder(saved: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    monkeypatch.chdir(saved)
+    with pytest.raises(CheckpointError) as caught:
+        found(source)
+    assert str(caught.value) == f"restore.from: names nothing; {ALLOWED}"
+
+
 @pytest.mark.parametrize(
     ("source", "prefix"),
     [

@@ -400,6 +400,14 @@ def test_a_type_that_differs_is_told_with_the_cast_that_mends_it() -> None:
     ]
 
 
+@pytest.mark.parametrize("dtype", ["complex64", "string"])
+def test_no_cast_is_advised_where_none_keeps_the_value(dtype: str) -> None:
+    plan = restore_plan(wanting({"v": ()}), [offer({"v": ()}, dtype=dtype)])
+    assert [str(gap.problem) for gap in plan.gaps] == [
+        f"restore: variable 'v' is float32, 'v' in the checkpoint is {dtype}; add 'v' to keep_initial"
+    ]
+
+
 def test_a_shape_that_differs_after_a_transform_is_told_as_it_is_then() -> None:
     assert problems({"v": (2,)}, {"v": (2, 3)}, rename=[exact("v", transform=[{"reshape": [6]}])]) == [
         "restore.rename[0]: variable 'v' has shape [2], 'v' as the rule changes it has [6]; make the network fit, give "

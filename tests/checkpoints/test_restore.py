@@ -129,6 +129,17 @@ def test_averages_asked_for_and_absent_are_named_all_at_once(tmp_path: Path) -> 
     ]
 
 
+def test_a_value_on_the_way_that_no_memory_holds_is_told(tmp_path: Path) -> None:
+    pad = [[0, 10**13], [0, 0]]
+    rule = {"name": "layer1/weights", "transform": [{"pad": pad}], "on_shape_mismatch": "slice_or_pad"}
+    with pytest.raises(CheckpointError) as caught:
+        restored(tmp_path, rename=[rule])
+    assert str(caught.value) == (
+        f"restore: variable 'layer1/weights': pad {pad}, slice [[0, 3], null] takes more memory than there is; make it "
+        "smaller"
+    )
+
+
 def test_averages_are_expected_of_the_variables_that_ema_names_only(tmp_path: Path) -> None:
     some = {name + SHADOW: RAW[name] - 50 for name in ("layer1/weights", "layer2/weights")}
     file = write_checkpoint(tmp_path / "some/model", {**RAW, **some})

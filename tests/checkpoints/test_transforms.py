@@ -66,6 +66,7 @@ def test_a_transform_that_is_not_for_the_type_is_told() -> None:
     for fields, dtype, said in (
         ({"scale": 2.0}, "int32", "scale 2 is for floating-point values, not int32"),
         ({"cast": "float32"}, "string", "cast float32 cannot be made of text"),
+        ({"cast": "float32"}, "complex64", "cast float32 would drop the imaginary part of complex64"),
     ):
         with pytest.raises(ValueError) as caught:  # noqa: PT011  # the text is compared
             dtype_after(transform(**fields), dtype)

@@ -151,6 +151,13 @@ def test_a_name_written_as_a_number_is_a_name() -> None:
         (["a b c"], ["command line: cannot read the override 'a b c'; write path.to.key=VALUE"]),
         (["train.steps"], ["command line: cannot read the override 'train.steps'; write path.to.key=VALUE"]),
         (["x=["], ["command line: cannot read the override 'x=['; write path.to.key=VALUE"]),
+        (
+            ["restore.from=größe/x"],
+            [
+                "command line: cannot read the override 'restore.from=größe/x'; write path.to.key=VALUE; other letters "
+                "than a to z need quotes: path.to.key='\"VALUE\"'"
+            ],
+        ),
         (["optimizer=null"], ["configuration: Config group override must be a string or a list. Got NoneType"]),
         (
             ["network.layers=[1]"],
@@ -184,6 +191,13 @@ def test_a_config_dir_adds_files(tmp_path: Path) -> None:
     folder = tmp_path / "it's, a (folder)"
     write(folder, {"optimizer/mine.yaml": "kind: sgd\nlearning_rate: 0.25\n"})
     assert load(["optimizer=mine"], [str(folder)]).optimizer.learning_rate.value == 0.25  # type: ignore[attr-defined]
+
+
+def test_a_file_that_is_no_text_is_told_by_its_name(tmp_path: Path) -> None:
+    write(tmp_path, {"optimizer/mine.yaml": ""})
+    (tmp_path / "optimizer/mine.yaml").write_bytes(b"kind: \xff")
+    said = ["optimizer/mine.yaml: is no UTF-8 text (invalid start byte at byte 6)"]
+    assert problems_of("optimizer=mine", config_dirs=(str(tmp_path),)) == said
 
 
 def test_without_a_conf_folder_the_built_in_one_is_read() -> None:

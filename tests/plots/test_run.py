@@ -140,6 +140,7 @@ def test_numbers_are_written_short(value: float, text: str) -> None:
         ([16, 32, 64, 128], True),
         ([16, 32, 48], False),
         ([1, 40], True),
+        ([0.01, 0.2, 0.5, 0.7, 0.99], False),
         ([0, 1, 1000], False),
         ([5, 5], False),
         ([1, 2], False),
