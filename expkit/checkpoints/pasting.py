@@ -35,7 +35,8 @@ def section(suggestion: Suggestion, names: Collection[str], keep_initial: Sequen
         lines.append(f"    - {{{what}: {_quoted(rule.word)}, to: {_quoted(str(rule.to))}}}")
     for guess in guesses:
         also = f", or {', '.join(guess.others)}" if guess.others else ""
-        lines.append(f"    # ambiguous: {guess.variable} may be {guess.source}{also}")
+        source = guess.source if guess.source != guess.variable else "what has its name"
+        lines.append(f"    # ambiguous: {guess.variable} may be {source}{also}")
         if guess.source != guess.variable:
             lines.append(f"    # - {{name: {_quoted(guess.source)}, to: {_quoted(guess.variable)}}}")
     if keep:

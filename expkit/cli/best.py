@@ -54,16 +54,13 @@ def _mark(folder: SweepFolder, watch: Watch, recorder: Recorder | None, parent: 
     folder.update(best=names)
     if recorder is None or parent is None:
         return
-    from expkit.tracking.mlflow import MlflowTracker
+    from expkit.tracking.marks import mark
 
     marks = {**dict.fromkeys(before, "false"), **dict.fromkeys(names, "true")}
-    for name, mark in marks.items():
-        if (mark == "true") == (name in before) or name not in watch.states:
-            continue
-        child, _ = watch.states[name]
-        tracker = MlflowTracker(recorder, child.job.config, child.folder, name=child.label, parent=parent.run_id)
-        tracker.tags({_MARK: mark})
-        tracker.finish("FINISHED")
+    for name, is_best in marks.items():
+        if (is_best == "true") != (name in before) and name in watch.states:
+            child, _ = watch.states[name]
+            mark(recorder, child.job.config, child.folder.path, {_MARK: is_best})
     parent.tags(
         {
             _MARK: "; ".join(child.label for child, _ in watch.best),

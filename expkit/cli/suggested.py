@@ -68,8 +68,8 @@ def _plan(config: Config, spec: NetworkSpec, offer: Offer, suggestion: Suggestio
 
 
 def _told(suggestion: Suggestion, plan: Plan, offer: Offer, keep_initial: Sequence[str]) -> Iterator[str]:
-    same = sum(proposal.source == proposal.variable for proposal in suggestion.proposals)
-    high = sum(proposal.sure == "high" for proposal in suggestion.proposals)
+    certain = [proposal for proposal in suggestion.proposals if proposal.sure == "high"]
+    same, high = sum(proposal.source == proposal.variable for proposal in certain), len(certain)
     yield f"# {offer.file}: of {len(suggestion.proposals) + len(suggestion.missing)} variables {high} are certain " + (
         f"({same} by their own name), {len(suggestion.proposals) - high} a guess, {len(suggestion.missing)} not there"
     )

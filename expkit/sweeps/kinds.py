@@ -50,6 +50,9 @@ class Running(Protocol):
     def refused(self, words: Sequence[str], error: ConfigError | None) -> None:
         """Count a job that cannot be made among those that failed; say why, when it is found just now."""
 
+    def note(self, text: str) -> None:
+        """Say something between the runs."""
+
 
 class Sweeper(Kind, ABC):
     """Which runs a sweep makes."""

@@ -94,6 +94,10 @@ class Sweep:
         if error is not None:
             print(*(f"error: {' '.join(words)}: {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
 
+    def note(self, text: str) -> None:
+        """Say something between the runs."""
+        self._watch.note(text)
+
     def _wait_for(self, children: Sequence[Child]) -> None:
         """Wait for processes that outlived a sweep that was killed, and end what they have begun."""
         held = [child for child in children if child.held]

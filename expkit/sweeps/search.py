@@ -123,9 +123,11 @@ class Optuna(Sweeper):
                 batch.append(following)
                 left -= 1
             if not batch:
-                return
+                break
             _run(running, study, space, batch)
             running.folder.update(study={**running.folder.settings()["study"], "told": study.told})
+        if left > 0 and self._late(began):
+            running.note(f"{self.timeout:g} s are over with {left} points not asked for; the same command goes on")
 
     def _study(self, running: Running, space: Space, jobs: Sequence[Job]) -> Study:
         """Return the study of the sweep; what the processes of its runs have to know of it is left in its file."""
@@ -162,7 +164,7 @@ class Optuna(Sweeper):
         if missing := [package for package in wanted if not is_installed(package)]:
             yield Problem(
                 "hydra/sweeper",
-                f"'optuna' needs {' and '.join(missing)}, which is not installed: pip install 'expkit[optuna]'; "
+                f"'optuna' needs {' and '.join(missing)}, not installed: pip install 'expkit[optuna]'; "
                 "without it hydra/sweeper=grid runs every combination",
             )
 

@@ -165,8 +165,10 @@ class Training:
         good = restore_newest(self.store, self.executor, good=True) if may else None
         if good is None:
             raise TrainingError.at("train", _refusal(trouble, before, asked.factor, may))
-        back = RollBack(trouble.first, trouble.last, good.step)
-        self.state = replace(TrainingState.of(good.state), roll_backs=(*before, back))
+        self.state = TrainingState.of(good.state)
+        if len(self.state.roll_backs) <= len(before):  # Else it is of after a roll back that left the newest behind.
+            back = RollBack(trouble.first, trouble.last, good.step)
+            self.state = replace(self.state, roll_backs=(*before, back))
         self._set_rate()
         self.rolled_back(self.state.roll_backs)
 

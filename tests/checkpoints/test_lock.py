@@ -64,7 +64,7 @@ def test_a_change_is_told_and_what_is_printed_mends_it(tmp_path: Path) -> None:
         "  rename:",
         "    - {name: first/kernel, to: encoder/w}",
         "    - {name: first/bias, to: encoder/bias}",
-        "    # ambiguous: last/bias may be last/bias",
+        "    # ambiguous: last/bias may be what has its name",
         "  keep_initial: ['more/.*', last/kernel]",
     ]
     restore = RestoreConfig.model_validate(yaml.safe_load(section)["restore"], strict=False)

@@ -281,12 +281,14 @@ def test_checkpoints_at_multiples_are_kept_for_good(tmp_path: Path) -> None:
 def test_the_newest_finite_checkpoint_is_kept_and_found_and_others_are_never_the_best(tmp_path: Path) -> None:
     kept = store(tmp_path, keep_last=1)
     save(kept, 1, 0.5)
-    for step in (2, 3):
+    save(kept, 2, 0.9)
+    for step in (3, 4):
         kept.save(lambda prefix: not writing(1.0)(prefix), b"graph", step, {"valid/loss": 0.1}, {})
-    assert steps(kept) == [1, 3]
-    for found in (kept.latest_good(), kept.best()):
-        assert found is not None
-        assert found.step == 1
+    assert steps(kept) == [1, 2, 4]
+    good, best = kept.latest_good(), kept.best()
+    assert good is not None
+    assert best is not None
+    assert (good.step, best.step) == (2, 1)
 
 
 def test_what_a_killed_save_or_deletion_left_is_no_checkpoint_and_goes_with_the_next_save(tmp_path: Path) -> None:

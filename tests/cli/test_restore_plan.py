@@ -177,6 +177,20 @@ def test_a_guess_or_a_missing_value_is_told_by_exit_code_1(folder: Path) -> None
     ]
 
 
+def test_a_name_that_stayed_and_may_be_of_another_is_no_certain_one(folder: Path) -> None:
+    shapes = {"body/kernel": (4, 7), "body/bias": (7,), "head/kernel": (7, 2), "head/bias": (2,)}
+    np.savez(folder / "wider.npz", **{name: np.ones(shape, np.float32) for name, shape in shapes.items()})
+    done = call(*WORDS[:-1], "restore.from=wider.npz", "--suggest", cwd=folder)
+    assert (done.code, done.err) == (1, "")
+    assert done.out.splitlines() == [
+        "# wider.npz: of 4 variables 0 are certain (0 by their own name), 1 a guess, 3 not there",
+        "# not used: body/bias, body/kernel, head/kernel",
+        "restore:",
+        "    # ambiguous: head/bias may be what has its name",
+        "  keep_initial: ['body/.*', head/kernel]",
+    ]
+
+
 def test_rules_are_not_suggested_where_there_are_rules(folder: Path) -> None:
     done = call(*WORDS, RULES, "--suggest", cwd=folder)
     said = "error: restore.rename: --suggest finds the rules for one file by itself; leave this out\n"

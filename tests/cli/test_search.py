@@ -16,6 +16,7 @@ from command_line import Done, call, start
 from conftest import Finished
 from expkit.rundir import RunFolder
 from expkit.sweeps.folder import SweepFolder
+from expkit.tracking.journal import Journal
 
 RATE = "optimizer.learning_rate=tag(log,interval(0.001,0.1))"
 SEARCH = ["-m", "hydra/sweeper=optuna", "hydra.sweep.dir=mine"]
@@ -97,7 +98,12 @@ def test_the_best_run_is_marked_in_mlflow_and_so_is_its_parent(search: Finished)
             (settings["mlflow_run_id"], "expkit.best.runs", best_id),
         ]
     )
-    assert store.execute("select status from runs where run_uuid = ?", [best_id]).fetchone() == ("FINISHED",)
+    ends = store.execute("select run_uuid, end_time, status from runs").fetchall()
+    (ended,) = (row for row in ends if row[0] == best_id)
+    (after,) = (row for row in ends if row[0] == settings["mlflow_run_id"])
+    assert (ended[2], after[2]) == ("FINISHED", "FINISHED")
+    finished = [entry.values["milliseconds"] for entry in Journal(search.folder / best).all() if entry.act == "finish"]
+    assert [ended[1]] == finished  # which being marked later has not changed
     (kept,) = (search.cwd / "runs" / "mlartifacts").glob(f"**/{settings['mlflow_run_id']}/artifacts/best.yaml")
     assert kept.read_text() == (search.folder / "conf" / "experiment" / "best.yaml").read_text()
 

@@ -45,6 +45,7 @@ class Runs:
     """The runs that were really made, by label."""
     counted: list[str] = field(default_factory=list)
     errors: list[str | None] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.path.mkdir(exist_ok=True)
@@ -78,6 +79,9 @@ class Runs:
 
     def refused(self, words: Sequence[str], error: ConfigError | None) -> None:
         self.errors.append(None if error is None else f"{' '.join(words)}: {error}")
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
     @property
     def made(self) -> list[str]:
@@ -215,7 +219,9 @@ def test_no_point_is_asked_for_when_the_time_is_over(tmp_path: Path) -> None:
         runs = search_(Runs(tmp_path, finished), timeout=25)
     assert len(runs.made) == 2
     assert not Optuna(n_trials=5).is_complete(runs.folder, 5)
-    assert len(search_(Runs(tmp_path, finished)).made) == 3
+    assert runs.notes == ["25 s are over with 3 points not asked for; the same command goes on"]
+    again = search_(Runs(tmp_path, finished))
+    assert (len(again.made), again.notes) == (3, [])
 
 
 def test_several_objectives_are_all_told(tmp_path: Path) -> None:
@@ -288,7 +294,7 @@ def test_what_is_not_installed_is_told_with_its_extra() -> None:
         with pytest.raises(ConfigError) as caught:
             Optuna(sampler="cmaes").checks(parsed(["x=interval(0,1)", "y=interval(0,1)"]))
     assert str(caught.value) == (
-        "hydra/sweeper: 'optuna' needs optuna and cmaes, which is not installed: pip install 'expkit[optuna]'; "
+        "hydra/sweeper: 'optuna' needs optuna and cmaes, not installed: pip install 'expkit[optuna]'; "
         "without it hydra/sweeper=grid runs every combination"
     )
 

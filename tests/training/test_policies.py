@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import CNN, Unseen, assert_same, config_of, examples, loaded
+from experiments import CNN, Unseen, assert_same, checkpoint_values, config_of, examples, loaded
+from expkit.checkpoints.record import write_record
+from expkit.checkpoints.writer import write_values
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, TrainingError
 from expkit.experiment import run_experiment
@@ -197,6 +199,23 @@ def test_a_rolled_back_run_that_is_interrupted_again_and_again_equals_the_unbrok
             interrupted += 1
     assert interrupted > 3
     assert again.trained.roll_backs == rolled_back.trained.roll_backs
+    assert_same(rolled_back.values, again.values)
+
+
+def test_a_killed_run_that_finds_a_checkpoint_from_before_its_roll_backs_goes_on_with_the_rate_of_after_them(
+    rolled_back: Trained, tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkpoints"
+    with pytest.raises(KeyboardInterrupt):
+        train(exploding(tmp_path), folder, Interrupting(len(rolled_back.records) - len(rolled_back.trained.roll_backs)))
+    newest = max(folder.glob("step-*"))
+    values = {name: value * np.float32(np.nan) for name, value in checkpoint_values(newest / "model").items()}
+    left_behind = shutil.copytree(newest, folder / "step-00000060", ignore=shutil.ignore_patterns("*.json", "*.data*"))
+    write_values(str(left_behind / "model"), {**values, "global_step": np.int64(60)})
+    write_record(left_behind, {"step": 60, "finite": False, "metrics": {}, "state": TrainingState().plain()})
+    again = train(exploding(tmp_path), folder)
+    assert again.trained.roll_backs == rolled_back.trained.roll_backs
+    assert len(again.trained.roll_backs) > 1
     assert_same(rolled_back.values, again.values)
 
 
