@@ -46,7 +46,12 @@ def _ui(given: argparse.Namespace) -> int:
             probe.bind(("127.0.0.1", given.port))
         except OSError as error:
             raise RunError.at("--port", f"{given.port} cannot be used ({error.strerror}); give another port") from None
-    print(f"http://127.0.0.1:{given.port}/#/experiments?workflowType=machine_learning  (Ctrl-C stops it)", flush=True)
+    page = f"http://127.0.0.1:{given.port}"
+    print(f"{page}/#/experiments?workflowType=machine_learning  (Ctrl-C stops it)", flush=True)
+    from expkit.tracking.views import sweep_pages
+
+    for shown, link in zip(("newest sweep", "compared"), sweep_pages(f"sqlite:///{store}", page), strict=False):
+        print(f"{shown}  {link}", flush=True)
     command = [
         sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{store}",
         "--default-artifact-root", (store.parent / "mlartifacts").as_uri(),
