@@ -15,7 +15,7 @@ import yaml
 
 from expkit.config.load import kept_plugins, plain, plain_yaml, read
 from expkit.config.schema import Config
-from expkit.errors import ConfigError, ExpkitError, Problem, RunError, listed
+from expkit.errors import ConfigError, ExpkitError, Problem, RunError, listed, reason
 from expkit.masking import masked
 from expkit.plugins import keep_plugins
 
@@ -173,11 +173,17 @@ def find_run(run: str) -> RunFolder:
     Raises:
         RunError: there is no run.
     """
-    path = Path(run).expanduser()
-    if (path / "config.yaml").is_file() and (path / "run.json").is_file():
-        return RunFolder(path)
-    what = "is no run folder (config.yaml and run.json are not in it)" if path.exists() else "does not exist"
-    raise RunError.at(str(run), f"{what}; runs: {listed(_runs_near(path), 5)}")
+    if not run.strip():  # A variable of the shell that is not set, not the working folder.
+        raise RunError.at(f"'{run}'", f"names no run; runs: {listed(_runs_near(Path()), 5)}")
+    try:
+        path = Path(run).expanduser()
+        if (path / "config.yaml").is_file() and (path / "run.json").is_file():
+            return RunFolder(path)
+        there = path.exists()
+    except (OSError, RuntimeError) as error:  # No permission, a name too long; a home folder that nobody has.
+        raise RunError.at(run, f"cannot be read ({reason(error)}); runs: {listed(_runs_near(Path()), 5)}") from None
+    what = "is no run folder (config.yaml and run.json are not in it)" if there else "does not exist"
+    raise RunError.at(run, f"{what}; runs: {listed(_runs_near(path), 5)}")
 
 
 def run_of_id(run_id: str, runs: str, at: str) -> RunFolder:

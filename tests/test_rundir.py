@@ -221,6 +221,26 @@ def test_what_is_no_run_is_told_which_there_are(
         assert str(caught.value) == f"{asked}: {what}; runs: {runs[1]}, {runs[0]}"
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("", "'': names no run"),
+        (" ", "' ': names no run"),
+        ("~nobody-of-this-name/run", "~nobody-of-this-name/run: cannot be read (Could not determine home directory.)"),
+        ("q" * 300, f"{'q' * 300}: cannot be read ("),
+    ],
+    ids=["empty", "blank", "nobody's home", "too long"],
+)
+def test_a_name_that_cannot_be_of_a_run_is_told(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, said: str
+) -> None:
+    monkeypatch.chdir(made(config, "2026-01-01/01-00-00_small", None).path)
+    with pytest.raises(RunError) as caught:
+        find_run(asked)
+    assert str(caught.value).startswith(said)
+    assert "; runs: " in str(caught.value)
+
+
 def test_flat_joins_keys_by_dots_and_keeps_empty_mappings_and_lists() -> None:
     values = {"a": {"b": 1, "c": {"d": None}}, "e": {}, "f": [1, {"g": 2}]}
     assert flat(values) == {"a.b": 1, "a.c.d": None, "e": {}, "f": [1, {"g": 2}]}

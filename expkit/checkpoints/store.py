@@ -44,8 +44,9 @@ class CheckpointStore:
     """The folder of a run's checkpoints; one process writes it.
 
     ``step-00000500/`` holds ``model.index``, ``model.data-*``, ``model.meta`` (the inference graph) and
-    ``checkpoint.json``. It is written under another name, forced to the disk, and renamed when complete; one that goes
-    is renamed first. The file ``checkpoint`` names the latest one for ``tf.train.latest_checkpoint``.
+    ``checkpoint.json``. It is written under another name and renamed when complete; one that goes is renamed first, and
+    only after those that stay, but for the newest, were forced to the disk: they can be read after a loss of power. The
+    file ``checkpoint`` names the latest one for ``tf.train.latest_checkpoint``.
 
     A checkpoint that is damaged is passed over, with a warning.
     """
@@ -134,12 +135,11 @@ class CheckpointStore:
             content = {"step": step, "finite": finite, "metrics": dict(metrics), "state": dict(state)}
             write_record(partial, content)
             pointer.write_text(f'model_checkpoint_path: "{name}/model"\n')
-            for path in (*partial.iterdir(), partial, pointer):
-                _force_to_disk(path)
             self._remove(self._folder / name)
             partial.rename(self._folder / name)  # From here on nothing is written any more, names change only.
             os.replace(pointer, self._folder / "checkpoint")
-            _force_to_disk(self._folder)
+            self._damaged.pop(name, None)
+            self._prune()
         except Exception as error:
             self._clear()
             if not isinstance(error, OSError) and not type(error).__module__.startswith("tensorflow"):
@@ -149,8 +149,6 @@ class CheckpointStore:
                 f"step {step} could not be saved ({reason(error)}); earlier checkpoints are whole: mend that, and "
                 "run.resume goes on from the last",
             ) from error
-        self._damaged.pop(name, None)
-        self._prune()
         return Checkpoint(step, self._folder / name / "model", metrics, state, finite)
 
     def _first_whole(self, rank: Callable[[Checkpoint], Any]) -> Checkpoint | None:
@@ -191,9 +189,15 @@ class CheckpointStore:
             *[item for item in found if item.finite][-1:],
             *sorted((item for item in found if self._rank(item)), key=self._rank)[-1:],  # type: ignore[arg-type]
         ]
-        for checkpoint in found:
-            if checkpoint not in kept:
-                self._remove(checkpoint.prefix.parent)
+        gone = [checkpoint for checkpoint in found if checkpoint not in kept]
+        if gone:
+            stay = [checkpoint for checkpoint in found if checkpoint in kept]
+            for checkpoint in stay[:-1] or stay:
+                folder = checkpoint.prefix.parent
+                for path in (*folder.iterdir(), folder, self._folder):
+                    _force_to_disk(path)
+        for checkpoint in gone:
+            self._remove(checkpoint.prefix.parent)
 
     def _remove(self, folder: Path) -> None:
         """Delete a checkpoint so that it is never half there: it loses its name first."""

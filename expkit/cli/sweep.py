@@ -198,6 +198,8 @@ def _folder(asked: _Asked, *, given: bool) -> SweepFolder:
     folder = same or SweepFolder(asked.launching.folder)
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
+        if asked.config.tracking.enabled:
+            runs.mkdir(parents=True, exist_ok=True)  # where the store is, wherever the sweep is
         folder.update()
     except OSError as error:
         raise RunError.at(

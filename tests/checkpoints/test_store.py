@@ -52,6 +52,29 @@ def test_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "step-00000003", "step-00000004"]
 
 
+@pytest.mark.parametrize(("keep_last", "forced"), [(1, {2}), (2, {2}), (3, {2, 3})])
+def test_before_one_is_deleted_those_that_stay_are_forced_to_the_disk(
+    keep_last: int, forced: set[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = store(tmp_path, keep_last=keep_last, best=None)
+    for step in range(1, keep_last + 1):
+        save(kept, step)
+    first, fsync = tmp_path / "step-00000001", os.fsync
+    seen = set()
+
+    def noting(opened: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{opened}"))
+        assert first.is_dir()
+        if path.name.startswith("model.data"):
+            seen.add(int(path.parent.name.removeprefix("step-")))
+        fsync(opened)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    save(kept, keep_last + 1)
+    assert seen == forced
+    assert not first.exists()
+
+
 @pytest.mark.parametrize(("mode", "best"), [("min", 2), ("max", 3)])
 def test_the_best_checkpoint_is_kept_too_and_the_earlier_of_equals(
     tmp_path: Path, mode: Literal["max", "min"], best: int

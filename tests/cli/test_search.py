@@ -118,14 +118,20 @@ def test_the_best_configuration_trains_again_to_the_same_numbers(search: Finishe
 
 
 def test_a_search_that_is_given_again_has_nothing_to_run_or_runs_what_more_is_asked_for(tmp_path: Path) -> None:
-    words = [*SEARCH, RATE, *QUICK, "hydra.sweeper.sampler=random"]
+    words = [*SEARCH, RATE, *QUICK[:-1], "tracking.plots=false", "hydra.sweeper.sampler=random"]
     assert call("train", *words, "hydra.sweeper.n_trials=2", cwd=tmp_path).code == 0
     again = call("train", *words, "hydra.sweeper.n_trials=2", cwd=tmp_path)
     assert (again.code, again.out.partition(" in ")[0]) == (0, "nothing to run: all 2 runs are finished")
     more = call("train", *words, "hydra.sweeper.n_trials=3", cwd=tmp_path)
     assert more.code == 0
     assert " (3 of 3): finished" in more.out.splitlines()[0]
-    assert more.out.splitlines()[-1] == "3 of 3 runs finished"
+    assert more.out.splitlines()[-2] == "3 of 3 runs finished"
+    parent = SweepFolder(tmp_path / "mine").settings()["mlflow_run_id"]
+    store = sqlite3.connect(tmp_path / "runs" / "mlflow.db")
+    assert store.execute("select count(*) from runs").fetchone() == (4,)
+    assert store.execute("select value from tags where key = 'mlflow.parentRunId'").fetchall() == [(parent,)] * 3
+    best = store.execute("select count(*) from tags where key = 'expkit.best' and value = 'true'").fetchone()
+    assert best == (1,)
 
 
 def test_several_objectives_end_in_the_runs_that_none_is_better_than(tmp_path: Path) -> None:
