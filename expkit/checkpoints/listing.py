@@ -40,7 +40,7 @@ def checkpoints_in(folder: str, at: str) -> list[Listed]:
         CheckpointError: there are none.
     """
     try:
-        prefixes = list(dict.fromkeys(_prefixes(Path(folder).expanduser())))
+        prefixes = list(dict.fromkeys(_prefixes(Path(folder).expanduser()))) if folder.strip() else []
     except (OSError, RuntimeError):  # What ``find`` says of it.
         prefixes = []
     if not prefixes:

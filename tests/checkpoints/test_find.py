@@ -40,6 +40,8 @@ def test_an_empty_name_is_not_the_working_folder(saved: Path, monkeypatch: pytes
     with pytest.raises(CheckpointError) as caught:
         found(source)
     assert str(caught.value) == f"restore.from: names nothing; {ALLOWED}"
+    with pytest.raises(CheckpointError, match="folder: names nothing; allowed: "):
+        checkpoints_in(source, "folder")
 
 
 @pytest.mark.parametrize(

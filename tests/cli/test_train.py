@@ -176,6 +176,7 @@ def test_a_run_leaves_all_that_is_needed_to_judge_and_continue_it(digits_run: Fi
         "tracking.jsonl",
         "scaling.npz",
         "frozen.pb",
+        "frozen.example.npz",
         "frozen.parity.json",
         "frozen.restore.json",
         "checkpoints/checkpoint",
