@@ -80,7 +80,7 @@ def _is_number(text: str | None) -> bool:
 
 
 def _charts(varied: Sequence[str], numeric: Sequence[str], score: str) -> list[dict[str, Any]]:
-    """Return charts of what varies against the score: parallel coordinates, and a contour over the first two numbers."""
+    """Return charts of what varies and the score: parallel coordinates, and a contour over the first two numbers."""
     card = {**_CARD, "metricSectionId": "sweep", "runsCountToCompare": 10}
     parallel = {"uuid": "sweep-parallel", "type": "PARALLEL", "selectedParams": varied, "selectedMetrics": [score]}
     charts = [{**card, **parallel, "showAllRuns": True}]
