@@ -240,6 +240,19 @@ def test_searches_that_cannot_be_made(words: list[str], said: str, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_search_without_optuna_is_told_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("expkit.sweeps.search.is_installed", lambda package: False)
+    done = call("train", "-m", "hydra/sweeper=optuna", RATE, cwd=tmp_path)
+    assert (done.code, done.errors) == (
+        2,
+        [
+            "error: hydra/sweeper: 'optuna' needs optuna, not installed: pip install 'expkit[optuna]'; "
+            "without it hydra/sweeper=grid runs every combination"
+        ],
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_damaged_study_is_told_and_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "study.db").write_text("no database")
