@@ -50,7 +50,9 @@ def _ui(given: argparse.Namespace) -> int:
     print(f"{page}/#/experiments?workflowType=machine_learning  (Ctrl-C stops it)", flush=True)
     from expkit.tracking.views import sweep_pages
 
-    for shown, link in zip(("newest sweep", "compared"), sweep_pages(f"sqlite:///{store}", page), strict=False):
+    for shown, link in zip(
+        ("newest sweep", "its charts", "compared"), sweep_pages(f"sqlite:///{store}", page), strict=False
+    ):
         print(f"{shown}  {link}", flush=True)
     command = [
         sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{store}",

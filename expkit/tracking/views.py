@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.parse
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ __all__ = ["sweep_pages"]
 _VIEW = "mlflow.sharedViewState."
 """Tag of an experiment in which MLflow's pages keep a view that is shared by its key."""
 _NAME = "attributes.`Run Name`"
+_CARD = {"deleted": False, "isGenerated": False, "isReordered": False, "display": True}
 _PARENT = "mlflow.parentRunId"
 
 
@@ -22,7 +24,7 @@ def sweep_pages(uri: str, page: str) -> list[str]:
     """Return links to the newest sweep of a store, or none when there is no sweep.
 
     The first is its runs in a table, with columns of what varies and of the score; the view is kept in the store, as
-    MLflow's pages do when a view is shared. The second compares them.
+    MLflow's pages do when a view is shared. The second draws them, the third compares them.
 
     Args:
         uri: of the store.
@@ -51,7 +53,7 @@ def sweep_pages(uri: str, page: str) -> list[str]:
     compared = json.dumps([run.info.run_id for run in runs], separators=(",", ":"))
     table = f"{page}/#/experiments/{experiment}/runs?viewStateShareKey={key}&workflowType=machine_learning"
     beside = urllib.parse.urlencode({"runs": compared, "experiments": json.dumps([experiment])})
-    return [table, f"{page}/#/compare-runs?{beside}&workflowType=machine_learning"]
+    return [table, f"{table}&compareRunsMode=CHART", f"{page}/#/compare-runs?{beside}&workflowType=machine_learning"]
 
 
 def _view(runs: Sequence[Any], wanted: str) -> dict[str, Any]:
@@ -67,4 +69,24 @@ def _view(runs: Sequence[Any], wanted: str) -> dict[str, Any]:
     widths = {_NAME: 260, **{column: 30 + 7 * len(key) for column, key in columns.items()}}  # so that words are whole
     ordered = {"orderByKey": f"metrics.`{scores[0]}`", "orderByAsc": lowest} if scores else {}
     shown = {"selectedColumns": list(columns), "columnOrder": list(widths), "columnWidths": widths}
-    return {"searchFilter": wanted, **shown, **ordered}
+    numeric = [key for key in varied if all(_is_number(run.data.params.get(key)) for run in runs)]
+    charts = _charts(varied, numeric, scores[0]) if scores and varied else []
+    drawn = {"compareRunCharts": charts, "compareRunSections": [{**_CARD, "uuid": "sweep", "name": "sweep"}]}
+    return {"searchFilter": wanted, **shown, **ordered, **(drawn if charts else {})}
+
+
+def _is_number(text: str | None) -> bool:
+    return text is not None and re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", text, re.IGNORECASE) is not None
+
+
+def _charts(varied: Sequence[str], numeric: Sequence[str], score: str) -> list[dict[str, Any]]:
+    """Return charts of what varies and the score: parallel coordinates, and a contour over the first two numbers."""
+    card = {**_CARD, "metricSectionId": "sweep", "runsCountToCompare": 10}
+    parallel = {"uuid": "sweep-parallel", "type": "PARALLEL", "selectedParams": varied, "selectedMetrics": [score]}
+    charts = [{**card, **parallel, "showAllRuns": True}]
+    if len(numeric) > 1:
+        axes = zip("xy", numeric, strict=False)
+        plane = {f"{axis}axis": {"key": key, "type": "PARAM"} for axis, key in axes}
+        contour = {"uuid": "sweep-contour", "type": "CONTOUR", **plane, "zaxis": {"key": score, "type": "METRIC"}}
+        charts.append({**card, **contour})
+    return charts

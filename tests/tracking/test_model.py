@@ -27,7 +27,7 @@ from expkit.export.run import Frozen
 from expkit.rundir import RunFolder
 from expkit.tracking.mlflow import MlflowTracker
 from expkit.tracking.recorder import Recorder
-from mlflow_server import free_port
+from mlflow_server import Server, free_port
 
 _LOAD = """\
 import sys
@@ -385,3 +385,20 @@ def test_names_that_the_registry_does_not_take(words: list[str], said: str, tmp_
     assert done.code == 2
     assert re.sub(r"conf/\S+ ", "", done.errors[0]).endswith(said)
     assert not (tmp_path / "runs").exists()
+
+
+# A server
+
+
+def test_a_server_registers_a_model_and_hands_it_out(images: Path, tmp_path: Path) -> None:
+    with Server(tmp_path) as server:
+        server.start()
+        words = ["train.steps=2", f"tracking.uri={server.uri}", "tracking.register=remote", "tracking.plots=false"]
+        done = call("train", *words, cwd=tmp_path)
+        assert (done.code, done.err) == (0, "")
+        (folder,) = (file.parent for file in (tmp_path / "runs").glob("*/*/frozen.pb"))
+        of_run = call("predict", folder, images, cwd=tmp_path)
+        assert call("predict", "models:/remote@champion", images, "--uri", server.uri, cwd=tmp_path) == of_run
+        assert predict("models:/remote@old", images, tmp_path, "--uri", server.uri).errors == [
+            "error: models:/remote@old: model 'remote' has no alias 'old'; aliases: champion (version 1)"
+        ]

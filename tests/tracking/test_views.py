@@ -54,11 +54,19 @@ def test_links_show_what_varies_and_the_score_of_the_newest_sweep(uri: str, clie
     named = {"train.best_metric": "valid/accuracy", "train.best_mode": "max"}
     recorded = ["train/loss", "valid/loss", "valid/accuracy", "valid/accuracy/ema", "test/accuracy"]
     parent, children = make_sweep(client, 20, named, recorded)
-    table, beside = sweep_pages(uri, "http://host")
+    table, charts, beside = sweep_pages(uri, "http://host")
+    assert charts == f"{table}&compareRunsMode=CHART"
     assert table == f"http://host/#/experiments/0/runs?viewStateShareKey={parent}&workflowType=machine_learning"
     scores = ["metrics.`valid/accuracy`", "metrics.`valid/accuracy/ema`", "metrics.`test/accuracy`"]
     columns = ["params.`optimizer.learning_rate`", *scores]
-    assert view_of(client, parent) == {
+    view = view_of(client, parent)
+    (parallel,) = view.pop("compareRunCharts")  # of one field there is no contour
+    assert (parallel["selectedParams"], parallel["selectedMetrics"]) == (
+        ["optimizer.learning_rate"],
+        ["valid/accuracy"],
+    )
+    assert [section["uuid"] for section in view.pop("compareRunSections")] == [parallel["metricSectionId"]]
+    assert view == {
         "searchFilter": f"tags.`mlflow.parentRunId` = '{parent}'",
         "selectedColumns": columns,
         "columnOrder": ["attributes.`Run Name`", *columns],
@@ -69,6 +77,19 @@ def test_links_show_what_varies_and_the_score_of_the_newest_sweep(uri: str, clie
     asked = urllib.parse.parse_qs(beside.removeprefix("http://host/#/compare-runs?"))
     assert json.loads(asked["runs"][0]) == children
     assert (json.loads(asked["experiments"][0]), asked["workflowType"]) == (["0"], ["machine_learning"])
+
+
+def test_two_numbers_that_vary_span_a_contour_and_words_do_not(uri: str, client: Any) -> None:
+    parent, children = make_sweep(client, 25, {}, ["valid/loss"])
+    for number, child in enumerate(children):
+        client.log_param(child, "optimizer.kind", ["sgd", "adam", "adamw"][number])
+        client.log_param(child, "units", f"{number}e-05")
+    sweep_pages(uri, "http://host")
+    parallel, contour = view_of(client, parent)["compareRunCharts"]
+    assert parallel["selectedParams"] == ["optimizer.learning_rate", "optimizer.kind", "units"]
+    assert (contour["type"], contour["zaxis"]) == ("CONTOUR", {"key": "valid/loss", "type": "METRIC"})
+    assert contour["xaxis"] == {"key": "optimizer.learning_rate", "type": "PARAM"}
+    assert contour["yaxis"] == {"key": "units", "type": "PARAM"}
 
 
 def test_the_lowest_loss_comes_first_where_no_metric_is_named_the_best(uri: str, client: Any) -> None:
