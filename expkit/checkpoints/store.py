@@ -44,9 +44,11 @@ class CheckpointStore:
     """The folder of a run's checkpoints; one process writes it.
 
     ``step-00000500/`` holds ``model.index``, ``model.data-*``, ``model.meta`` (the inference graph) and
-    ``checkpoint.json``. It is written under another name and renamed when complete; one that goes is renamed first, and
-    only after those that stay, but for the newest, were forced to the disk: they can be read after a loss of power. The
+    ``checkpoint.json``. It is written under another name and renamed when complete; one that goes is renamed first. The
     file ``checkpoint`` names the latest one for ``tf.train.latest_checkpoint``.
+
+    A save forces those before it to the disk, by when the system has written most of them, and deletes none as long as
+    no other is there: after a loss of power the newest may be damaged, and the one before it is whole.
 
     A checkpoint that is damaged is passed over, with a warning.
     """
@@ -130,6 +132,7 @@ class CheckpointStore:
         try:
             self._clear()
             partial.mkdir(parents=True)
+            self._force_to_disk()  # Now, because the system would write what is new as well.
             finite = write(str(partial / "model"))
             (partial / "model.meta").write_bytes(meta_graph)
             content = {"step": step, "finite": finite, "metrics": dict(metrics), "state": dict(state)}
@@ -189,15 +192,21 @@ class CheckpointStore:
             *[item for item in found if item.finite][-1:],
             *sorted((item for item in found if self._rank(item)), key=self._rank)[-1:],  # type: ignore[arg-type]
         ]
-        gone = [checkpoint for checkpoint in found if checkpoint not in kept]
-        if gone:
-            stay = [checkpoint for checkpoint in found if checkpoint in kept]
-            for checkpoint in stay[:-1] or stay:
-                folder = checkpoint.prefix.parent
-                for path in (*folder.iterdir(), folder, self._folder):
-                    _force_to_disk(path)
+        gone = [item for item in found if item not in kept]
+        if len(gone) == len(found) - 1:
+            self._force_to_disk()
         for checkpoint in gone:
             self._remove(checkpoint.prefix.parent)
+
+    def _force_to_disk(self) -> None:
+        """Wait until all checkpoints would outlast a loss of power; those that do already take no time."""
+        for folder in self._folder.glob("step-*"):
+            for path in (*folder.iterdir(), folder, self._folder):
+                opened = os.open(path, os.O_RDONLY)
+                try:
+                    os.fsync(opened)
+                finally:
+                    os.close(opened)
 
     def _remove(self, folder: Path) -> None:
         """Delete a checkpoint so that it is never half there: it loses its name first."""
@@ -213,12 +222,3 @@ class CheckpointStore:
             for folder in self._folder.glob(pattern):
                 shutil.rmtree(folder, ignore_errors=True)
         (self._folder / _POINTER).unlink(missing_ok=True)
-
-
-def _force_to_disk(path: Path) -> None:
-    """Wait until a file or a folder's list of names would outlast a loss of power."""
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from expkit import tf1 as tf
-from expkit.checkpoints.store import CheckpointStore
+from expkit.checkpoints.store import Checkpoint, CheckpointStore
 from expkit.errors import ExpkitError
 
 __all__ = ["CheckpointWriter", "write_values"]
@@ -29,7 +29,7 @@ class CheckpointWriter:
     def __init__(self, store: CheckpointStore) -> None:
         self._store = store
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint writer")
-        self._under_way: Future[Any] | None = None
+        self._under_way: Future[Checkpoint] | None = None
 
     def __enter__(self) -> CheckpointWriter:
         self._thread.submit(int).result()  # It runs from now on: Ctrl-C in the middle of its start would lose a save.
@@ -69,20 +69,22 @@ class CheckpointWriter:
         Raises:
             CheckpointError: a save could not be written.
         """
-        if self._under_way is not None and self._under_way.done():
+        save = self._under_way
+        if save is not None and save.done() and save.exception() is not None:
             self.wait()
 
-    def wait(self) -> None:
-        """Wait until the save that is under way is done.
+    def wait(self) -> Checkpoint | None:
+        """Wait until the save that is under way is done; return what it saved, or ``None`` where there was none.
 
         Raises:
             CheckpointError: it could not be written.
         """
         save = self._under_way
-        if save is not None:
-            wait([save])
-            self._under_way = None  # Only now: a wait that was interrupted is taken up again.
-            save.result()
+        if save is None:
+            return None
+        wait([save])
+        self._under_way = None  # Only now: a wait that was interrupted is taken up again.
+        return save.result()
 
 
 def write_values(prefix: str, values: Mapping[str, np.ndarray]) -> None:

@@ -85,15 +85,18 @@ class Training:
         with CheckpointWriter(self.store) as writer:
             if self.store.latest() is None and (first >= clock.steps or clock.on_nan.action == "roll_back"):
                 self._save(writer, first, {})
+            trouble = _not_finite(self.store.latest())
             while True:
-                begun = self.executor.step
-                trouble, spent = self._train(writer)
-                steps, seconds = steps + self.executor.step - begun, seconds + spent
-                writer.wait()
-                trouble = trouble or self._trouble_at_the_end()
+                if trouble is None:
+                    begun = self.executor.step
+                    trouble, spent = self._train(writer)
+                    steps, seconds = steps + self.executor.step - begun, seconds + spent
+                    writer.wait()
+                    trouble = trouble or _not_finite(self.store.latest())
                 if trouble is None:
                     break
                 self._roll_back(trouble)
+                trouble = None
         stopped_at = self.executor.step if self.state.stopped else None
         return Trained(steps / seconds if seconds else 0.0, stopped_at, self.state.roll_backs)
 
@@ -126,6 +129,8 @@ class Training:
                 self.record(step, metrics)
                 self.progress.advance(step, metrics)
             if last or any(step % every == 0 for every in _saves(self.config)):
+                if (trouble := _not_finite(writer.wait())) is not None:
+                    return trouble, spent
                 self._save(writer, step, metrics)
         return None, spent
 
@@ -147,12 +152,6 @@ class Training:
     def _save(self, writer: CheckpointWriter, step: int, metrics: Mapping[str, float]) -> None:
         writer.wait()  # One snapshot at a time takes memory.
         writer.save(self.executor.snapshot(), self.meta_graph, step, metrics, self.state.plain())
-
-    def _trouble_at_the_end(self) -> _Trouble | None:
-        newest = self.store.latest()
-        if newest is None or newest.finite:
-            return None
-        return _Trouble("a value that training changes was not finite", newest.step, newest.step)
 
     def _roll_back(self, trouble: _Trouble) -> None:
         """Go back to the last good checkpoint with a lower rate.
@@ -214,6 +213,13 @@ def _after(step: int, every: int) -> int:
 def _trouble(window: SumArrays, first: int, last: int) -> _Trouble | None:
     total = float(window["loss"]["sum"])
     return None if math.isfinite(total) else _Trouble(f"the loss became {total}", first, last)
+
+
+def _not_finite(saved: Checkpoint | None) -> _Trouble | None:
+    """Return what a checkpoint tells: a slot or an average may overflow while the loss stays finite."""
+    if saved is None or saved.finite:
+        return None
+    return _Trouble("a value that training changes was not finite", saved.step, saved.step)
 
 
 def _refusal(trouble: _Trouble, before: tuple[RollBack, ...], factor: float, may: bool) -> str:

@@ -52,8 +52,8 @@ def test_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "step-00000003", "step-00000004"]
 
 
-@pytest.mark.parametrize(("keep_last", "forced"), [(1, {2}), (2, {2}), (3, {2, 3})])
-def test_before_one_is_deleted_those_that_stay_are_forced_to_the_disk(
+@pytest.mark.parametrize(("keep_last", "forced"), [(1, {1, 2}), (2, {1, 2}), (3, {1, 2, 3})])
+def test_before_one_is_deleted_another_is_forced_to_the_disk(
     keep_last: int, forced: set[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = store(tmp_path, keep_last=keep_last, best=None)

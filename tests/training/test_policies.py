@@ -246,6 +246,18 @@ def test_a_value_that_is_not_finite_after_the_last_step_fails_though_its_loss_wa
     )
 
 
+def test_a_slot_that_overflows_while_the_loss_is_finite_is_found_at_the_next_save_and_when_going_on(
+    tmp_path: Path,
+) -> None:
+    losses = {"main": {"kind": "sparse_softmax_cross_entropy", "weight": 1e25}}
+    clock = {"steps": 100, "log_every_steps": 1, "save_every_steps": 2, "losses": losses}
+    config = config_of(tmp_path, optimizer={"kind": "adagrad", "learning_rate": 0.01}, train=clock)
+    for _ in range(2):
+        with pytest.raises(TrainingError, match=r"a value that training changes was not finite at step 2; lower"):
+            train(config, tmp_path / "checkpoints")
+        assert [path.name for path in (tmp_path / "checkpoints").glob("step-*")] == ["step-00000002"]
+
+
 @pytest.mark.parametrize("compiled", [False, "update", True])
 def test_the_factor_reaches_the_step_however_it_is_compiled(tmp_path: Path, compiled: Compiled) -> None:
     rates: dict[str, Any] = {"plain": 0.005, "factor": 0.01}
