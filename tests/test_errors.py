@@ -25,7 +25,11 @@ def test_an_error_needs_a_problem() -> None:
 
 def test_every_error_of_the_tree_is_an_expkit_error_and_not_of_another() -> None:
     tree = [getattr(errors, name) for name in errors.__all__ if name.endswith("Error") and name != "ExpkitError"]
-    assert {cls.__mro__[1] for cls in tree} == {ExpkitError}
+    assert {cls.__mro__[1] for cls in tree} == {ExpkitError, errors.CheckpointError}
+    assert [cls for cls in tree if issubclass(cls, errors.CheckpointError)] == [
+        errors.CheckpointError,
+        errors.DamagedCheckpointError,
+    ]
     drawn = {line.split()[0] for line in (errors.__doc__ or "").splitlines() if line.startswith("  ")}
     assert drawn == {cls.__name__ for cls in tree}
 

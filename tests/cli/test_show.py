@@ -99,7 +99,7 @@ def test_the_summary_names_the_worst_difference_but_not_the_control(tmp_path: Pa
         Difference("restored graph", 2e-7, 1e-5),
         Difference("control: raw", 0.5, None),
     ]
-    frozen = Frozen(tmp_path / "frozen.pb", "ema", 7, differences)
+    frozen = Frozen(tmp_path / "frozen.pb", "ema", 7, differences, {}, tmp_path / "frozen.example.npz")
     test = {"test/accuracy": 0.9, "test/accuracy/ema": 0.95}
     trained, model = Trained(1234.0, None, ()), tmp_path / "model"
     summary(

@@ -165,8 +165,10 @@ def test_a_run_to_continue_that_is_not_there_is_answered_with_those_that_are(
 ) -> None:
     done = call("train", "run.resume=nosuch", cwd=tmp_path)
     assert (done.code, done.errors) == (2, ["error: nosuch: does not exist; runs: none"])
-    done = call("train", "run.resume=nosuch", cwd=digits_run.cwd)
-    assert digits_run.folder.relative_to(digits_run.cwd).as_posix() in done.errors[0]
+    run = shutil.copytree(digits_run.folder, tmp_path / "runs" / "2026-11-25" / "a_run")
+    done = call("train", "run.resume=nosuch", cwd=tmp_path)
+    said = f"error: nosuch: does not exist; runs: {run.relative_to(tmp_path).as_posix()}"
+    assert (done.code, done.errors) == (2, [said])
 
 
 @pytest.fixture(scope="module")
