@@ -60,8 +60,8 @@ Every verb has --help. Tab completion: eval "$(expkit -sc install=bash)"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line.
 
-    Exit codes: 0 done, 1 a failure of expkit itself, runs of a sweep that failed, runs that differ, checkpoints that
-    would be orphaned, a restore plan that is incomplete, 2 a mistake to mend, 130 and 143 interrupted.
+    Exit codes: 0 done, 1 a failure of expkit itself, runs that differ, checkpoints that would be orphaned, a restore
+    plan that is incomplete, 2 a mistake to mend, 130 and 143 interrupted; of a sweep how many of its runs failed.
     """
     sys.setrecursionlimit(10_000)  # scopes in scopes take the libraries that read YAML more than 1,000 calls
     gc.set_threshold(1_000_000)  # start-up makes many objects and hardly any garbage: a tenth of its time

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+MOST_FAILED = 100
+"""Most failed runs that an exit code tells: those above 125 mean other things to a shell."""
+
 
 @dataclass(frozen=True)
 class _Asked:
@@ -68,7 +71,7 @@ class _Asked:
 
 
 def run(words: list[str], folders: Sequence[str]) -> int:
-    """Run what is missing of a sweep; return 1 if any of its runs failed or died.
+    """Run what is missing of a sweep; return how many of its runs failed or died, at most ``MOST_FAILED``.
 
     Raises:
         ConfigError: with every mistake found, before any run starts.
@@ -132,7 +135,7 @@ def _run(asked: _Asked, folder: SweepFolder, recorder: Recorder | None, console:
     console.print(tally(watch.counts, watch.settled), highlight=False)
     if parent is not None:
         console.print(f"MLflow run {parent.link}", soft_wrap=True, highlight=False)
-    return 1 if bad else 0
+    return min(bad, MOST_FAILED)
 
 
 def _end(asked: _Asked, folder: SweepFolder, parent: SweepRun | None, status: Status) -> Path | None:

@@ -36,7 +36,7 @@ def only_sweep(cwd: Path) -> Path:
 
 def test_a_sweep_tells_its_runs_apart_and_counts_those_that_failed(sweep: Finished) -> None:
     lines = sweep.done.out.splitlines()
-    assert sweep.done.code == 1
+    assert sweep.done.code == 2
     assert [line.partition(", valid")[0] for line in lines[:4]] == [
         "units=16, learning_rate=0.1 (1 of 4): finished",
         "units=16, learning_rate=1e+30 (2 of 4): failed",
