@@ -19,7 +19,7 @@ from expkit.errors import ConfigError, ExpkitError, Problem, RunError, listed, r
 from expkit.masking import masked
 from expkit.plugins import keep_plugins
 
-__all__ = ["RunFolder", "config_digest", "find_run", "flat", "locked", "resumable", "short_names"]
+__all__ = ["RunFolder", "config_digest", "find_run", "flat", "locked", "named_path", "resumable", "short_names"]
 
 # What may change when a run is continued: none of it changes a number of the steps already done.
 _FREE = ("run.resume", "run.folder", "train.steps", "tracking.", "export.")
@@ -184,6 +184,18 @@ def find_run(run: str) -> RunFolder:
         raise RunError.at(run, f"cannot be read ({reason(error)}); runs: {listed(_runs_near(Path()), 5)}") from None
     what = "is no run folder (config.yaml and run.json are not in it)" if there else "does not exist"
     raise RunError.at(run, f"{what}; runs: {listed(_runs_near(path), 5)}")
+
+
+def named_path(named: str, what: str) -> Path:
+    """Return the path that a user names; RunError where there can be none: empty, too long, nobody's home."""
+    if not named.strip():
+        raise RunError.at(f"'{named}'", f"names no {what}")
+    try:
+        path = Path(named).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as error:
+        raise RunError.at(named, f"cannot be read ({reason(error)})") from None
+    return path
 
 
 def run_of_id(run_id: str, runs: str, at: str) -> RunFolder:

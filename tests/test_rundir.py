@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from command_line import ENVIRONMENT
+from command_line import ENVIRONMENT, call
 from experiments import CNN, config_of
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, RunError
-from expkit.rundir import RunFolder, config_digest, find_run, flat, locked, resumable, run_of_id
+from expkit.rundir import RunFolder, config_digest, find_run, flat, locked, named_path, resumable, run_of_id
 
 
 @pytest.fixture
@@ -285,3 +285,30 @@ def test_a_run_is_found_by_its_id_in_mlflow_also_in_a_sweep(config: Config, tmp_
         f"restore.from: no run in {tmp_path} has the id three in MLflow; the tag run_folder of the run tells its "
         "folder: give that"
     )
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("", "'': names no sweep"),
+        ("x" * 5000, f"{'x' * 5000}: cannot be read ([Errno 36] File name too long: "),
+        ("~nobody at all/x", "~nobody at all/x: cannot be read (Could not determine home directory.)"),
+    ],
+    ids=["empty", "too long", "nobody's"],
+)
+def test_a_name_that_can_be_no_path_is_told(named: str, said: str) -> None:
+    with pytest.raises(RunError) as caught:
+        named_path(named, "sweep")
+    assert str(caught.value).startswith(said)
+
+
+def test_a_path_that_is_not_there_is_still_a_path(tmp_path: Path) -> None:
+    assert named_path(str(tmp_path / "nothing"), "sweep") == tmp_path / "nothing"
+
+
+@pytest.mark.parametrize("verb", ["report", "sync", "info"])
+def test_verbs_on_files_tell_it(verb: str, tmp_path: Path) -> None:
+    done = call(verb, "x" * 5000, cwd=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert done.errors[0].startswith("error: xxx")
+    assert "cannot be read ([Errno 36] File name too long" in done.errors[0]

@@ -12,6 +12,7 @@ from typing import Any
 
 from expkit.errors import DataError, RunError
 from expkit.export.freeze import read_frozen
+from expkit.rundir import named_path
 
 __all__ = ["add_verbs"]
 
@@ -95,7 +96,7 @@ def _file(given: argparse.Namespace) -> Iterator[Path]:
         raise RunError.at(
             "--uri", f"{given.graph} is no model or run in a store; allowed: models:/NAME@ALIAS, runs:/ID"
         )
-    path = Path(given.graph)
+    path = named_path(given.graph, "frozen graph")
     yield path / "frozen.pb" if path.is_dir() else path
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from expkit.errors import RunError, listed
 from expkit.report.rows import Sweep, read_sweep
 from expkit.report.table import table_of
+from expkit.rundir import named_path
 
 __all__ = ["add_verbs"]
 
@@ -71,7 +72,7 @@ def _folder(sweep: str, runs: Path) -> Path:
     Raises:
         RunError: there is none.
     """
-    path = Path(sweep).expanduser()
+    path = named_path(sweep, "sweep")
     if path.exists() or len(sweep) != 32:
         if path.exists() and not path.is_dir():
             raise RunError.at(sweep, "is a file; give the folder of a sweep")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expkit.errors import RunError, listed
-from expkit.rundir import run_of_id
+from expkit.rundir import named_path, run_of_id
 from expkit.tracking.delivery import Delivery, Stores, Trashed
 from expkit.tracking.failures import TrackingError, Unreachable
 from expkit.tracking.journal import Journal
@@ -55,7 +55,7 @@ def journals(named: str, runs: str) -> list[Path]:
     """
     if named.startswith(_BY_ID):
         return [run_of_id(named.removeprefix(_BY_ID), runs, named).path]
-    path = Path(named).expanduser()
+    path = named_path(named, "run")
     found = sorted(file.parent for file in path.rglob("tracking.jsonl")) if path.is_dir() else []
     if not found:
         what = "has no records of a run (no tracking.jsonl in it)" if path.exists() else "does not exist"
