@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import signal
 import subprocess
@@ -56,7 +57,16 @@ def call(*words: str | Path, cwd: Path) -> Done:
                 main([str(word) for word in words])
     finally:
         sys.argv = before
+        _leave_logs()
     return Done(_code(stopped.value.code), out.getvalue(), err.getvalue())
+
+
+def _leave_logs() -> None:
+    """Close the logs of runs, as the end of the process would: what other tests log is not theirs."""
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, logging.FileHandler)]:
+        root.removeHandler(handler)
+        handler.close()
 
 
 def start(*words: str | Path, cwd: Path, **environment: str) -> subprocess.Popen[str]:
