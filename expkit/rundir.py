@@ -18,8 +18,18 @@ from expkit.config.schema import Config
 from expkit.errors import ConfigError, ExpkitError, Problem, RunError, listed, reason
 from expkit.masking import masked
 from expkit.plugins import keep_plugins
+from expkit.whole import write_whole
 
-__all__ = ["RunFolder", "config_digest", "find_run", "flat", "locked", "named_path", "resumable", "short_names"]
+__all__ = [
+    "RunFolder",
+    "config_digest",
+    "find_run",
+    "flat",
+    "locked",
+    "named_path",
+    "resumable",
+    "short_names",
+]
 
 # What may change when a run is continued: none of it changes a number of the steps already done.
 _FREE = ("run.resume", "run.folder", "train.steps", "tracking.", "export.")
@@ -43,9 +53,9 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             if folder.config_file.is_file():
                 _check_same(folder, config)
-            _write(folder.config_file, masked(plain_yaml(config)))
+            write_whole(folder.config_file, masked(plain_yaml(config)))
             keep_plugins(config.plugins, folder.plugins)
-            _write(path / "overrides.yaml", masked(yaml.safe_dump(list(overrides), width=1000)))
+            write_whole(path / "overrides.yaml", masked(yaml.safe_dump(list(overrides), width=1000)))
             folder.update(digest=config_digest(config), name=config.run.name)
         except OSError as error:
             raise _unwritable(path, error) from None
@@ -100,7 +110,7 @@ class RunFolder:
 
     def update(self, **values: Any) -> None:
         """Change what ``run.json`` holds."""
-        _write(self.path / "run.json", json.dumps({**self.state(), **values}, indent=2) + "\n")
+        write_whole(self.path / "run.json", json.dumps({**self.state(), **values}, indent=2) + "\n")
 
     def keep_receipt(self, receipt: str, of: str = "") -> None:
         """Write what a restore gave to which variable: ``restore.json``, or a verb's own ``VERB.restore.json``.
@@ -108,7 +118,7 @@ class RunFolder:
         Raises:
             OSError: the file cannot be written.
         """
-        _write(self.path / (f"{of}.restore.json" if of else "restore.json"), receipt)
+        write_whole(self.path / (f"{of}.restore.json" if of else "restore.json"), receipt)
 
     def config(self) -> Config:
         """Return the configuration of the run."""
@@ -130,7 +140,7 @@ class RunFolder:
         """Forget metrics of later steps, which a resumed run logs again."""
         if self.metrics_file.is_file():
             kept = [line for line in self.metrics() if line["step"] <= step]
-            _write(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
+            write_whole(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 @contextmanager
@@ -288,13 +298,3 @@ def _runs_near(path: Path) -> list[str]:
     found = [file.parent for place in places for file in [*place.glob("*/run.json"), *place.glob("*/*/run.json")]]
     shown = {folder.resolve(): folder.as_posix() for folder in reversed(found)}
     return sorted(shown.values(), reverse=True)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all, also when the power fails."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)

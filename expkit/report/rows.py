@@ -17,6 +17,7 @@ from expkit.errors import ExpkitError, RunError, did_you_mean, listed
 from expkit.network.spec import network_spec
 from expkit.plots.scale import said
 from expkit.rundir import RunFolder, flat, short_names
+from expkit.training.metrics import usual_mode
 
 __all__ = ["Mode", "Row", "Sweep", "read_sweep"]
 
@@ -200,8 +201,8 @@ def _objective(rows: Sequence[Row], kept: Mapping[str, Any], metric: str | None,
         near = did_you_mean(metric, known) or ";"
         raise RunError.at("--metric", f"no run has a metric '{metric}'{near} there are: {listed(known, 40)}")
     if mode is None:
-        kind = str(values.get(f"train.metrics.{metric.split('/')[1]}.kind", "loss")) if "/" in metric else "loss"
-        mode = usual.get(metric) or ("min" if kind == "loss" or kind.endswith("_error") else "max")
+        kind = values.get(f"train.metrics.{metric.split('/')[1]}.kind") if "/" in metric else None
+        mode = usual.get(metric) or usual_mode(None if kind is None else str(kind))
     return metric, mode
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any, Literal
 from expkit.errors import RunError
 from expkit.rundir import RunFolder, locked
 from expkit.sweeps.plan import Job
+from expkit.whole import write_whole
 
 __all__ = ["DONE", "Child", "State", "Status", "SweepFolder", "find_sweep"]
 
@@ -91,9 +91,7 @@ class SweepFolder:
 
     def update(self, **values: Any) -> None:
         """Change what ``sweep.json`` holds; it is written whole or not at all."""
-        partial = self.file.with_name(f".{self.file.name}.partial")
-        partial.write_text(json.dumps({**self.settings(), **values}, indent=2) + "\n")
-        os.replace(partial, self.file)
+        write_whole(self.file, json.dumps({**self.settings(), **values}, indent=2) + "\n")
 
     def child(self, job: Job) -> Child:
         """Return the run of a job: the one that computes the same where there is one, else a new one."""

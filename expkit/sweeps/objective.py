@@ -10,6 +10,7 @@ from typing import Literal
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, did_you_mean, listed
 from expkit.preflight import check, metric_names
+from expkit.training.metrics import usual_mode
 
 __all__ = ["Mode", "Objective", "front", "objectives_of"]
 
@@ -88,5 +89,6 @@ def objectives_of(
 
 def _mode(config: Config, metric: str) -> Mode:
     measure = config.train.metrics.get(metric.split("/")[1])
-    least = measure is None or measure.kind.endswith("_error")
-    return config.train.best_mode if metric == config.train.best_metric else "min" if least else "max"
+    if metric == config.train.best_metric:
+        return config.train.best_mode
+    return usual_mode(None if measure is None else measure.kind)

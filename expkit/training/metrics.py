@@ -16,9 +16,14 @@ from expkit.training.losses import class_labels_problem, same_shape_problem
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Metric"]
+__all__ = ["Metric", "usual_mode"]
 
 Statistics = Mapping[str, Any]
+
+
+def usual_mode(kind: str | None) -> Literal["max", "min"]:
+    """Return whether the best value of a kind of metric is its largest or its smallest; ``None`` stands for a loss."""
+    return "min" if kind is None or kind.endswith("_error") else "max"
 
 
 class Metric(Kind):
