@@ -69,8 +69,8 @@ def main() -> None:
             steps, begun = 0, time.perf_counter()
             profiler.experimental.start(name)
             while time.perf_counter() - begun < 0.5:
-                executor.run(10)
-                steps += 10
+                executor.run(100)
+                steps += 100
             took = time.perf_counter() - begun
             profiler.experimental.stop()
         found = seconds_by_operation(Path(name))

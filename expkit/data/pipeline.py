@@ -36,12 +36,18 @@ def block_steps(arrays: Arrays, steps: int, batch_size: int) -> int:
 
 @dataclass(frozen=True)
 class Supply:
-    """How the steps of one call come to their examples: from a block of batches that lies ready when they begin."""
+    """How the steps of one call come to their examples: from a block of batches that lies ready when they begin.
+
+    Blocks follow one another, of as many steps each: step ``s`` is number ``s % steps`` of block ``s // steps``. A call
+    does not go beyond its block.
+    """
 
     begin: Any
     """The place in the block of the call's first step, int32 scalar."""
     block: Mapping[str, Any]
     """Fields of shape [steps, batch, ...]."""
+    prepare: Any
+    """Operation to run in every call, beside its steps: it makes ready what the next call begins with."""
     load: Any
     """Operation to run once, with ``load_feed``."""
     load_feed: Mapping[Any, np.ndarray] = field(default_factory=dict)
@@ -49,16 +55,50 @@ class Supply:
     """Placeholders of every call: ``begin`` and the block's fields; none if resident."""
 
 
-def supply_resident(arrays: Arrays, first: Any, steps: int, batch_size: int, seed: int) -> Supply:
-    """Return batches gathered from examples that the session holds, for all steps of a call at once.
+def supply_resident(arrays: Arrays, first: Any, count: Any, steps: int, batch_size: int, seed: int) -> Supply:
+    """Return batches gathered from examples that the session holds, for all steps of a block at once.
 
-    That is several times faster than a gather in the step when XLA compiles it (row by row, on one core).
+    That is several times faster than a gather in the step when XLA compiles it (row by row, on one core). The last call
+    of a block gathers the next one while it does its steps.
+
+    Args:
+        arrays: the examples, by field.
+        first: int64 scalar tensor, the call's first step.
+        count: int32 scalar tensor, how many steps the call does.
+        steps: how many steps a block holds.
+        batch_size: examples per step.
+        seed: seed of the run.
     """
     data, feed, load = resident(arrays)
+    examples = len(next(iter(arrays.values())))
     with tf.name_scope("batches"):
-        drawn = batch_indices(first, steps, batch_size, len(next(iter(arrays.values()))), seed)
-        block = {name: tf.gather(array, drawn) for name, array in data.items()}
-    return Supply(tf.constant(0), block, load, feed)
+
+        def gathered(number: Any) -> dict[str, Any]:
+            drawn = batch_indices(number * steps, steps, batch_size, examples, seed)
+            return {name: tf.gather(array, drawn) for name, array in data.items()}
+
+        kept = {
+            name: _local(tf.zeros((steps, batch_size, *array.shape[1:]), array.dtype), f"block/{name}")
+            for name, array in arrays.items()
+        }
+        kept_number = _local(tf.constant(-1, tf.int64), "block_number")
+        number, begin = first // steps, tf.cast(first % steps, tf.int32)
+        block = tf.cond(
+            tf.equal(kept_number, number),
+            lambda: {name: variable.read_value() for name, variable in kept.items()},
+            lambda: gathered(number),
+        )
+        following, following_number = tf.cond(
+            tf.equal(begin + count, steps),
+            lambda: (gathered(number + 1), number + 1),
+            lambda: (dict(block), tf.identity(number)),
+        )
+        with tf.control_dependencies([begin, *block.values()]):  # Else what is read may be what comes after.
+            prepared = [variable.assign(following[name], read_value=False) for name, variable in kept.items()]
+        with tf.control_dependencies(prepared):
+            prepare = kept_number.assign(following_number, read_value=False)
+        ready = [load, kept_number.initializer, *(variable.initializer for variable in kept.values())]
+    return Supply(begin, block, prepare, tf.group(ready), feed)
 
 
 def supply_streamed(arrays: Arrays, steps: int, batch_size: int) -> Supply:
@@ -69,7 +109,7 @@ def supply_streamed(arrays: Arrays, steps: int, batch_size: int) -> Supply:
             name: tf.placeholder(array.dtype, (steps, batch_size, *array.shape[1:]), name=name)
             for name, array in arrays.items()
         }
-    return Supply(begin, block, tf.no_op(), feeds=(begin, *block.values()))
+    return Supply(begin, block, tf.no_op(), tf.no_op(), feeds=(begin, *block.values()))
 
 
 def batch_indices(step: Any, steps: int, batch_size: int, examples: int, seed: int) -> Any:
@@ -105,11 +145,15 @@ def resident(arrays: Arrays) -> tuple[dict[str, Any], dict[Any, np.ndarray], Any
     variables, feed = {}, {}
     for name, array in arrays.items():
         value = tf.placeholder(array.dtype, array.shape)
-        variables[name] = tf.Variable(
-            value, trainable=False, collections=[tf.GraphKeys.LOCAL_VARIABLES], name=f"data/{name}", use_resource=True
-        )
+        variables[name] = _local(value, f"data/{name}")
         feed[value] = array[:]
     return variables, feed, tf.group([variable.initializer for variable in variables.values()])
+
+
+def _local(value: Any, name: str) -> Any:
+    """Return a variable that is in no checkpoint."""
+    collections = [tf.GraphKeys.LOCAL_VARIABLES]
+    return tf.Variable(value, trainable=False, collections=collections, name=name, use_resource=True)
 
 
 def standardized(inputs: Mapping[str, Any], scaling: Mapping[str, Scaling]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from expkit.config.schema import Config
 from expkit.data.pipeline import block_steps
 from expkit.data.sources import Arrays
 from expkit.errors import CheckpointError, ConfigError, DamagedCheckpointError, Problem, reason
-from expkit.training.graphs import GLOBAL_STEP, EvaluateGraph, InferGraph, TrainGraph
+from expkit.training.graphs import EvaluateGraph, InferGraph, TrainGraph
 from expkit.training.state import SumArrays
 
 __all__ = ["Evaluator", "Executor", "Predictor", "add_sums", "results"]
@@ -93,17 +93,23 @@ class Executor(_Session):
         """What the learning rate is multiplied by; only where the graph was built to roll back."""
         factor = [] if built.rate_factor is None else [built.rate_factor]
         feeds = [built.count, *factor, *built.supply.feeds]
-        self._run = self._session.make_callable([built.run, dict(built.sums)], feed_list=feeds)
+        state = [built.after, built.learning_rate]
+        self._run = self._session.make_callable([built.run, dict(built.sums), state], feed_list=feeds)
+        self._state = self._session.make_callable(state, feed_list=[built.count])
+        self._known: tuple[int, np.float32] | None = None
+        """Step and learning rate as the graph has them; ``None`` where they may have changed."""
         self._stream = built.open_stream() if built.open_stream is not None else None
         if self._stream is not None:
             self._released.callback(self._stream.close)
 
     def initialize(self) -> None:
         """Give every variable its initial value."""
+        self._known = None
         self._session.run("initialize")
 
     def load(self, values: Values) -> None:
         """Put values into variables."""
+        self._known = None
         assign(self._session, self._built.variables, values)
 
     def restore(self, prefix: str) -> None:
@@ -113,6 +119,7 @@ class Executor(_Session):
             DamagedCheckpointError: a value is not the one that was written.
             CheckpointError: the checkpoint is not of this graph.
         """
+        self._known = None
         try:
             with self._built.graph.as_default():
                 self._built.saver.restore(self._session, prefix)
@@ -145,13 +152,14 @@ class Executor(_Session):
     @property
     def step(self) -> int:
         """Steps done since training began."""
-        return int(self._session.run(self._built.variables[GLOBAL_STEP]))
+        step, _ = self._step_and_rate
+        return step
 
     @property
     def learning_rate(self) -> float:
         """Learning rate of the next step."""
-        factor = {} if self._built.rate_factor is None else {self._built.rate_factor: self.rate_factor}
-        return float(self._session.run(self._built.learning_rate, factor))
+        _, rate = self._step_and_rate
+        return float(rate if self._built.rate_factor is None else rate * np.float32(self.rate_factor))
 
     def run(self, steps: int) -> SumArrays:
         """Do steps; return the statistics summed over their batches.
@@ -161,12 +169,13 @@ class Executor(_Session):
         """
         total: SumArrays = {}
         factor = [] if self._built.rate_factor is None else [self.rate_factor]
-        after = (self.step if self._stream is not None else 0) + steps
         while steps > 0:
-            fed, ready = self._block(after - steps)
+            fed, ready = self._block(self.step)
             count = min(self._most, steps, ready)
-            begun = time.perf_counter()
-            add_sums(total, self._run(count, *factor, *fed)[1])
+            begun, self._known = time.perf_counter(), None
+            _, sums, (step, rate) = self._run(count, *factor, *fed)
+            self._known = int(step), rate
+            add_sums(total, sums)
             took = time.perf_counter() - begun
             self._most = max(
                 1, min(self._built.execution.steps_per_execution, int(count * LONGEST_CALL_SECONDS / took))
@@ -174,12 +183,18 @@ class Executor(_Session):
             steps -= count
         return total
 
+    @property
+    def _step_and_rate(self) -> tuple[int, np.float32]:
+        if self._known is None:
+            step, rate = self._state(0)
+            self._known = int(step), rate
+        return self._known
+
     def _block(self, step: int) -> tuple[list[Any], int]:
-        """Return what the call that begins at a step is fed besides its count, and how many steps that is good for."""
-        if self._stream is None:
-            return [], self._built.execution.steps_per_execution
-        number, place = divmod(step, self._stream.steps)
-        return [place, *self._stream.block(number).values()], self._stream.steps - place
+        """Return what a call that begins at a step is fed besides its count, and how many steps its block has left."""
+        number, place = divmod(step, self._built.execution.steps_per_execution)
+        fed = [] if self._stream is None else [place, *self._stream.block(number).values()]
+        return fed, self._built.execution.steps_per_execution - place
 
 
 class Evaluator(_Session):

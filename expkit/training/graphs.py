@@ -29,8 +29,6 @@ __all__ = [
     "train_graph",
 ]
 
-GLOBAL_STEP = "global_step"
-
 
 @dataclass(frozen=True)
 class TrainGraph:
@@ -42,12 +40,15 @@ class TrainGraph:
     variables: Mapping[str, Any]
     """All that a checkpoint holds, by name: the network's, averages, slots, ``global_step``."""
     count: Any
-    """Placeholder, int32: how many steps ``run`` does, at most ``steps_per_execution``."""
+    """Placeholder, int32: how many steps ``run`` does, at most as many as its block of batches still has."""
     run: Any
     """Operation that does steps."""
     sums: Sums
     """Statistics summed over the steps."""
+    after: Any
+    """int64: the global step when ``run`` has done its steps."""
     learning_rate: Any
+    """float32: of the step after those that ``run`` does, not multiplied by ``rate_factor``."""
     rate_factor: Any | None
     """Placeholder, float32: what the learning rate is multiplied by; ``None`` where training never rolls back."""
     saver: Any
@@ -102,29 +103,33 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
         rolls_back = config.train.on_nan.action == "roll_back"
         factor = tf.placeholder(tf.float32, (), name="rate_factor") if rolls_back else None
         first = tf.identity(global_step.read_value(), name="step")
-        supply = supply_streamed(train, most, rows) if streamed else supply_resident(train, first, most, rows, seed)
+        if streamed:
+            supply = supply_streamed(train, most, rows)
+        else:
+            supply = supply_resident(train, first, count, most, rows, seed)
 
         def steps(first: Any, begin: Any, block: Any, count: Any) -> Any:
-            def body(done_steps: Any, totals: Any) -> Any:
-                step = first + tf.cast(done_steps, tf.int64)
-                batch = {name: batches[begin + done_steps] for name, batches in block.items()}
+            def body(place: Any, totals: Any) -> Any:
+                step = first + tf.cast(place - begin, tf.int64)
+                batch = {name: batches[place] for name, batches in block.items()}
                 done, sums = one_step(
                     config, spec, variables, batch, dataset.scaling, step, execution.jit_compile, factor
                 )
                 with tf.control_dependencies([done]):
-                    return done_steps + 1, tf.nest.map_structure(add_wide, totals, sums)
+                    return place + 1, tf.nest.map_structure(add_wide, totals, sums)
 
+            # The loop counts places: of a sum of ``begin`` and a count XLA would compile every value anew.
             return tf.while_loop(
-                lambda done_steps, totals: done_steps < count,
+                lambda place, totals: place < begin + count,
                 body,
-                (tf.constant(0), no_sums(config)),
+                (begin, no_sums(config)),
                 parallel_iterations=1,
             )[1]
 
         sums = (compiled_by_xla(steps) if execution.jit_compile is True else steps)(
             first, supply.begin, supply.block, count
         )
-        with tf.control_dependencies(tf.nest.flatten(sums)):
+        with tf.control_dependencies([*tf.nest.flatten(sums), supply.prepare]):
             done = global_step.assign_add(tf.cast(count, tf.int64), read_value=False)
         saved = {variable.op.name: variable for variable in tf.global_variables()}
         assert set(variables) <= set(saved), "every variable of the network is saved"
@@ -133,11 +138,12 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
         fixed = set(spec.variables) - set(spec.trainable)
         snapshot = add_snapshot(saved, set(saved) - fixed)
         tf.group([variable.initializer for variable in saved.values()], name="initialize")
-        rate = config.optimizer.rate(first) * (1.0 if factor is None else factor)
+        after = first + tf.cast(count, tf.int64)
+        rate = config.optimizer.rate(after)
     graph.finalize()
     opened = partial(Stream, train, most, rows, seed) if streamed else None
     execution = replace(execution, steps_per_execution=most)
-    return TrainGraph(graph, execution, saved, count, done, sums, rate, factor, saver, snapshot, supply, opened)
+    return TrainGraph(graph, execution, saved, count, done, sums, after, rate, factor, saver, snapshot, supply, opened)
 
 
 def evaluate_graph(config: Config, spec: NetworkSpec, dataset: Dataset) -> EvaluateGraph:

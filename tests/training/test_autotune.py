@@ -89,6 +89,22 @@ def test_bfloat16_that_the_machine_has_not_is_an_error_and_no_silent_float32() -
     )
 
 
+@pytest.mark.parametrize("placement", ["resident", "streamed"])
+def test_xla_compiles_once_however_steps_fall_into_calls_and_blocks(tmp_path: Path, placement: str) -> None:
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0", "TF_CPP_VMODULE": "device_compiler=1"}
+    options = [
+        "steps=42",
+        "steps_per_execution=7",
+        "jit_compile=true",
+        "save_every_steps=42",
+        "evaluate_every_steps=42",
+    ]
+    every = [f"train.{option}" for option in (*options, "log_every_steps=3")]
+    command = [sys.executable, "-m", "expkit", "train", "tracking=none", "export=none", f"data.placement={placement}"]
+    done = subprocess.run([*command, *every], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr.count("Compilation of XLA executable") == 1
+
+
 @pytest.mark.parametrize("execution", WAYS, ids=str)
 def test_every_way_repeats_bit_for_bit_and_hits_every_step(execution: Execution) -> None:
     one, again = (trained(OVERRIDES, execution, calls)[1] for calls in ([3, 1, 46], [50]))
