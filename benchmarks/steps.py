@@ -1,6 +1,7 @@
 """Steps per second of expkit beside what its users could pick instead, in one run.
 
 Usage: python benchmarks/steps.py [--workloads mlp_500,mlp_32,...] [--rounds 5] [--seconds 2]
+       [--others PYTHON]
 
 Every program is a process of its own that stops after each chunk of steps and waits; the rounds go around, so that
 one program runs at a time and all meet the same machine. expkit runs its whole path (``run_experiment`` with MLflow,
@@ -12,6 +13,9 @@ Peers: Keras 3 ``fit`` with ``steps_per_execution=100``; a hand-written ``tf.fun
 ``tf.compat.v1`` session with a ``tf.data`` iterator and ``make_callable``. The bfloat16 workloads set Keras'
 ``mixed_bfloat16`` policy; the hand-written ones cast weights and activations. ``products`` are the two large matrix
 products of ``mlp_500`` alone, in NumPy: the bound that ``mlp_500`` is compared with.
+
+``--others`` adds PyTorch and JAX (benchmarks/steps_others.py), run by another interpreter that has them: they are no
+dependencies of expkit.
 """
 
 from __future__ import annotations
@@ -33,6 +37,8 @@ import numpy as np
 
 HERE = Path(__file__).parent
 EXAMPLES, CHUNK, EMA_DECAY, RATE = 20_000, 100, 0.99, 0.01
+
+Pair = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,28 @@ WORKLOADS = {
     "lstm": Workload(64, "lstm", (128,), goals=(1.5, 1.1)),
 }
 PEERS = ("expkit", "keras", "keras_jit", "function", "function_jit", "session")
+OTHERS = ("torch", "jax")
 
 
 def images() -> tuple[np.ndarray, np.ndarray]:
     """Return random images and labels, the same for every program."""
     draw = np.random.default_rng(0)
     return draw.random((EXAMPLES + 100, 784), np.float32), draw.integers(0, 10, EXAMPLES + 100)
+
+
+def first_values(work: Workload) -> tuple[list[Pair], list[Pair]]:
+    """Return the kernels and biases that the hand-written programs start with: of the convolutions, of the others."""
+    draw = np.random.default_rng(1)
+
+    def pair(*shape: int) -> Pair:
+        kernel = draw.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape)
+        return kernel.astype(np.float32), np.zeros(shape[-1], np.float32)
+
+    if work.network == "lstm":
+        return [], [pair(28 + work.hidden[0], 4 * work.hidden[0]), pair(work.hidden[0], 10)]
+    convolutions = [pair(5, 5, *channels) for channels in ((1, 32), (32, 64))] if work.network == "cnn" else []
+    widths = [7 * 7 * 64 if work.network == "cnn" else 784, *work.hidden, 10]
+    return convolutions, [pair(*sizes) for sizes in itertools.pairwise(widths)]
 
 
 class Pacer:
@@ -176,25 +198,12 @@ def run_keras(work: Workload, jit: bool) -> None:
 
 def network(tf: Any, work: Workload) -> tuple[list[Any], Callable[[Any, Any], Any]]:
     """Return a hand-written network's variables, and its loss of a batch."""
-    draw = np.random.default_rng(1)
-
-    def variable(*shape: int) -> Any:
-        fan = np.prod(shape[:-1]) if len(shape) > 1 else 1
-        value = draw.normal(0, np.sqrt(2 / fan), shape) if len(shape) > 1 else np.zeros(shape)
-        return tf.Variable(value.astype(np.float32))
+    convolutions, dense = (
+        [tuple(tf.Variable(value) for value in pair) for pair in pairs] for pairs in first_values(work)
+    )
 
     def used(value: Any) -> Any:
         return tf.cast(value, tf.bfloat16) if work.bfloat16 else value
-
-    convolutions = (
-        [(variable(5, 5, i, o), variable(o)) for i, o in ((1, 32), (32, 64))] if work.network == "cnn" else []
-    )
-    sizes = {"mlp": 784, "cnn": 7 * 7 * 64, "lstm": 28 + work.hidden[0]}
-    widths = [sizes[work.network], *work.hidden, 10]
-    if work.network == "lstm":
-        dense = [(variable(widths[0], 4 * widths[1]), variable(4 * widths[1])), (variable(widths[1], 10), variable(10))]
-    else:
-        dense = [(variable(i, o), variable(o)) for i, o in itertools.pairwise(widths)]
 
     def recurrent(x: Any) -> Any:
         """Return the last output: the inputs' products in one go, then a step per row."""
@@ -216,7 +225,7 @@ def network(tf: Any, work: Workload) -> tuple[list[Any], Callable[[Any, Any], An
             for kernel, bias in convolutions:
                 x = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, used(kernel), 1, "SAME"), used(bias)))
                 x = tf.nn.max_pool2d(x, 2, 2, "VALID")
-            x = tf.reshape(x, (-1, widths[0]))
+            x = tf.reshape(x, (work.batch_size, -1))
         if work.network == "lstm":
             x = recurrent(x)
         else:
@@ -317,11 +326,19 @@ def work_as(peer: str, work: Workload) -> None:
     runners[peer]()
 
 
-def measure(name: str, peers: Sequence[str], rounds: int, seconds: float) -> dict[str, float]:
-    """Return the median steps per second of every program on a workload."""
+def installed(python: str, names: Sequence[str]) -> list[str]:
+    """Return which of the modules an interpreter can import."""
+    tried = {name: subprocess.run([python, "-c", f"import {name}"], capture_output=True) for name in names}
+    return [name for name, process in tried.items() if process.returncode == 0]
+
+
+def measure(name: str, peers: Sequence[str], python: str, rounds: int, seconds: float) -> dict[str, float]:
+    """Return the median steps per second of every program on a workload; ``python`` runs those of OTHERS."""
     processes = {}
     for peer in peers:
         command = [sys.executable, __file__, "--worker", peer, "--workloads", name]
+        if peer in OTHERS:
+            command = [python, str(HERE / "steps_others.py"), peer, name]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
         process = subprocess.Popen(
             command,
@@ -355,23 +372,28 @@ def main() -> None:
     parser.add_argument("--workloads", default=",".join(WORKLOADS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--others", default="", metavar="PYTHON", help="an interpreter that has torch or jax")
     parser.add_argument("--worker", choices=(*PEERS, "products"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
         work_as(given.worker, WORKLOADS[given.workloads])
         return
-    print(f"{'workload':14}" + "".join(f"{peer:>13}" for peer in PEERS) + f"{'/ Keras':>9}{'goal':>6}", end="")
-    print(f"{'/ function':>12}{'goal':>6}{'/ session':>11}")
+    others = OTHERS if given.others else ()
+    columns = (*PEERS, *others)
+    present = (*PEERS, *installed(given.others, others))
+    print(f"{'workload':14}" + "".join(f"{peer:>13}" for peer in columns) + f"{'/ Keras':>9}{'goal':>6}", end="")
+    print(f"{'/ function':>12}{'goal':>6}{'/ session':>11}" + "".join(f"{'/ ' + peer:>9}" for peer in others))
     for name in given.workloads.split(","):
         work = WORKLOADS[name]
-        peers = (*PEERS, "products") if name == "mlp_500" else PEERS
-        medians = measure(name, peers, given.rounds, given.seconds)
+        peers = (*present, "products") if name == "mlp_500" else present
+        medians = measure(name, peers, given.others, given.rounds, given.seconds)
         own = medians["expkit"]
         keras = own / max(medians["keras"], medians["keras_jit"])
         function = own / max(medians["function"], medians["function_jit"])
-        cells = "".join(f"{medians[peer]:13,.0f}" for peer in PEERS)
+        cells = "".join(f"{medians[peer]:13,.0f}" if peer in medians else f"{'no import':>13}" for peer in columns)
         print(f"{name:14}{cells}{keras:9.2f}{work.goals[0]:6.2f}{function:12.2f}{work.goals[1]:6.2f}", end="")
-        print(f"{own / medians['session']:11.2f}", flush=True)
+        print(f"{own / medians['session']:11.2f}", end="")
+        print("".join(f"{own / medians[peer]:9.2f}" if peer in medians else f"{'-':>9}" for peer in others), flush=True)
         if "products" in medians:
             bound = medians["products"]
             print(
