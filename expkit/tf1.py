@@ -64,8 +64,14 @@ def plain_session(graph: Any) -> Any:
 
 
 def bfloat16_session(graph: Any) -> Any:
-    """Return a session whose float32 products and convolutions oneDNN computes in bfloat16."""
+    """Return a session whose float32 products and convolutions oneDNN computes in bfloat16.
+
+    Casts are passed over where that is decided, so that a product cast to bfloat16 is not first made float32.
+    """
     tensorflow = _load()
+    passed_over = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_CLEARLIST_ADD"
+    names = os.environ.get(passed_over, "").split(",")
+    os.environ[passed_over] = ",".join(dict.fromkeys(filter(None, [*names, "Cast"])))
     config = tensorflow.ConfigProto()
     config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = 1  # RewriterConfig.ON
     return tensorflow.Session(graph=graph, config=config)

@@ -47,7 +47,7 @@ ROOMS = (
     ("data.stored", "data.example", "data.records"),
     ("network.initializers", "network.random", "network.layer", "network.layers", "data.sources", "data.tfrecord"),
     ("training.schedules", "training.optimizers", "training.losses", "training.metrics"),
-    ("training.execution", "training.multipliers", "training.snapshot", "training.state"),
+    ("training.execution", "training.gradients", "training.multipliers", "training.snapshot", "training.state"),
     ("config",),
     ("network.expand", "network.lookup", "network.wellformed", "network.unfold", "network.order"),
     ("network.reading", "network.variables", "network.spec"),

@@ -46,8 +46,10 @@ class Supply:
     """The place in the block of the call's first step, int32 scalar."""
     block: Mapping[str, Any]
     """Fields of shape [steps, batch, ...]."""
+    fill: Any
+    """Operation to run before a call whose block is not ready: the first one, and one that does not follow another."""
     prepare: Any
-    """Operation to run in every call, beside its steps: it makes ready what the next call begins with."""
+    """Operation to run in every call, beside its steps: the last of a block makes the next one ready."""
     load: Any
     """Operation to run once, with ``load_feed``."""
     load_feed: Mapping[Any, np.ndarray] = field(default_factory=dict)
@@ -77,28 +79,21 @@ def supply_resident(arrays: Arrays, first: Any, count: Any, steps: int, batch_si
             drawn = batch_indices(number * steps, steps, batch_size, examples, seed)
             return {name: tf.gather(array, drawn) for name, array in data.items()}
 
-        kept = {
+        block = {
             name: _local(tf.zeros((steps, batch_size, *array.shape[1:]), array.dtype), f"block/{name}")
             for name, array in arrays.items()
         }
-        kept_number = _local(tf.constant(-1, tf.int64), "block_number")
+
+        def filled(number: Any) -> Any:
+            values = gathered(number)
+            return tf.group([variable.assign(values[name], read_value=False) for name, variable in block.items()])
+
         number, begin = first // steps, tf.cast(first % steps, tf.int32)
-        block = tf.cond(
-            tf.equal(kept_number, number),
-            lambda: {name: variable.read_value() for name, variable in kept.items()},
-            lambda: gathered(number),
-        )
-        following, following_number = tf.cond(
-            tf.equal(begin + count, steps),
-            lambda: (gathered(number + 1), number + 1),
-            lambda: (dict(block), tf.identity(number)),
-        )
-        with tf.control_dependencies([begin, *block.values()]):  # Else what is read may be what comes after.
-            prepared = [variable.assign(following[name], read_value=False) for name, variable in kept.items()]
-        with tf.control_dependencies(prepared):
-            prepare = kept_number.assign(following_number, read_value=False)
-        ready = [load, kept_number.initializer, *(variable.initializer for variable in kept.values())]
-    return Supply(begin, block, prepare, tf.group(ready), feed)
+        ready = {name: variable.read_value() for name, variable in block.items()}
+        with tf.control_dependencies(list(ready.values())):  # Else what is read may be what comes after.
+            prepare = tf.cond(tf.equal(begin + count, steps), lambda: filled(number + 1), tf.no_op)
+        load = tf.group(load, [variable.initializer for variable in block.values()])
+        return Supply(begin, ready, filled(number), prepare, load, feed)
 
 
 def supply_streamed(arrays: Arrays, steps: int, batch_size: int) -> Supply:
@@ -109,7 +104,7 @@ def supply_streamed(arrays: Arrays, steps: int, batch_size: int) -> Supply:
             name: tf.placeholder(array.dtype, (steps, batch_size, *array.shape[1:]), name=name)
             for name, array in arrays.items()
         }
-    return Supply(begin, block, tf.no_op(), tf.no_op(), feeds=(begin, *block.values()))
+    return Supply(begin, block, tf.no_op(), tf.no_op(), tf.no_op(), feeds=(begin, *block.values()))
 
 
 def batch_indices(step: Any, steps: int, batch_size: int, examples: int, seed: int) -> Any:

@@ -98,6 +98,8 @@ class Executor(_Session):
         self._state = self._session.make_callable(state, feed_list=[built.count])
         self._known: tuple[int, np.float32] | None = None
         """Step and learning rate as the graph has them; ``None`` where they may have changed."""
+        self._ready: int | None = None
+        """Number of the block of batches that the session has ready; ``None`` where it is not known."""
         self._stream = built.open_stream() if built.open_stream is not None else None
         if self._stream is not None:
             self._released.callback(self._stream.close)
@@ -170,11 +172,13 @@ class Executor(_Session):
         total: SumArrays = {}
         factor = [] if self._built.rate_factor is None else [self.rate_factor]
         while steps > 0:
-            fed, ready = self._block(self.step)
-            count = min(self._most, steps, ready)
-            begun, self._known = time.perf_counter(), None
+            number, place = divmod(self.step, self._built.execution.steps_per_execution)
+            count = min(self._most, steps, self._built.execution.steps_per_execution - place)
+            fed = self._fed(number, place)
+            begun, self._known, self._ready = time.perf_counter(), None, None
             _, sums, (step, rate) = self._run(count, *factor, *fed)
             self._known = int(step), rate
+            self._ready = self._known[0] // self._built.execution.steps_per_execution
             add_sums(total, sums)
             took = time.perf_counter() - begun
             self._most = max(
@@ -190,11 +194,13 @@ class Executor(_Session):
             self._known = int(step), rate
         return self._known
 
-    def _block(self, step: int) -> tuple[list[Any], int]:
-        """Return what a call that begins at a step is fed besides its count, and how many steps its block has left."""
-        number, place = divmod(step, self._built.execution.steps_per_execution)
-        fed = [] if self._stream is None else [place, *self._stream.block(number).values()]
-        return fed, self._built.execution.steps_per_execution - place
+    def _fed(self, number: int, place: int) -> list[Any]:
+        """Make sure that a block of batches is ready; return what a call that begins at a place of it is fed."""
+        if self._stream is not None:
+            return [place, *self._stream.block(number).values()]
+        if number != self._ready:
+            self._session.run(self._built.supply.fill)
+        return []
 
 
 class Evaluator(_Session):

@@ -112,9 +112,7 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
             def body(place: Any, totals: Any) -> Any:
                 step = first + tf.cast(place - begin, tf.int64)
                 batch = {name: batches[place] for name, batches in block.items()}
-                done, sums = one_step(
-                    config, spec, variables, batch, dataset.scaling, step, execution.jit_compile, factor
-                )
+                done, sums = one_step(config, spec, variables, batch, dataset.scaling, step, execution, factor)
                 with tf.control_dependencies([done]):
                     return place + 1, tf.nest.map_structure(add_wide, totals, sums)
 

@@ -13,7 +13,8 @@ from expkit.errors import ConfigError, Problem, listed
 from expkit.network.build import Connection, connect, penalty
 from expkit.network.spec import NetworkSpec
 from expkit.training.ema import averaged_names, moving_averages
-from expkit.training.execution import Compiled
+from expkit.training.execution import Execution
+from expkit.training.gradients import cheaper_gradients, is_product
 from expkit.training.multipliers import with_multipliers
 from expkit.training.optimizers import Optimizer
 
@@ -30,23 +31,27 @@ def one_step(
     batch: Mapping[str, Any],
     scaling: Mapping[str, Scaling],
     step: Any,
-    compiled: Compiled,
+    execution: Execution,
     rate_factor: Any | None = None,
 ) -> tuple[Any, Sums]:
     """Return the operation that does one step, and the statistics of its batches.
 
     The learning rate is multiplied by ``rate_factor``, a float32 scalar, where there is one.
 
-    XLA compiles what follows the gradients where ``compiled`` is ``update``: it makes fewer passes over the variables
-    than TensorFlow's operations do one by one.
+    XLA compiles what follows the gradients where ``execution.jit_compile`` is ``update``: it makes fewer passes over
+    the variables than TensorFlow's operations do one by one.
     """
+    bfloat16 = execution.precision == "bfloat16"
     trained = {name: variables[name] for name in spec.trainable}
     count = config.train.gradient_accumulation_steps
 
     def gradients_of(part: Mapping[str, Any], draw: Any) -> tuple[list[Any], Sums]:
         inputs = network_inputs(spec, part, scaling)
-        whole = compiled is True
-        connection = connect(spec, variables, inputs, training=True, seed=config.run.seed, step=draw, compiled=whole)
+        whole = execution.jit_compile is True
+        with cheaper_gradients(bfloat16=bfloat16):
+            connection = connect(
+                spec, variables, inputs, training=True, seed=config.run.seed, step=draw, compiled=whole
+            )
         loss, sums = judged(config, connection.outputs, part, penalty(spec, variables))
         gradients = _gradients(loss, trained)
         with tf.control_dependencies(gradients), tf.control_dependencies([_move_statistics(connection)]):
@@ -84,7 +89,14 @@ def one_step(
         with tf.control_dependencies([done]):
             return tf.identity(step)
 
-    return (compiled_by_xla(update) if compiled == "update" else update)(gradients, step), sums
+    def widened(gradients: list[Any], step: Any) -> Any:
+        return update([tf.cast(one, tf.float32) if one.dtype == tf.bfloat16 else one for one in gradients], step)
+
+    if execution.jit_compile != "update":
+        return update(gradients, step), sums
+    if bfloat16:  # As they are computed: XLA makes them float32 where it reads them.
+        gradients = [tf.cast(one, tf.bfloat16) if is_product(one) else one for one in gradients]
+    return compiled_by_xla(widened)(gradients, step), sums
 
 
 def compiled_by_xla(function: Callable[..., Any]) -> Any:

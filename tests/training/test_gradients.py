@@ -1,0 +1,91 @@
+"""Cheaper gradients: the same bits as TensorFlow's own where they promise it, and fewer operations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import pytest
+
+from expkit import tf1 as tf
+from expkit.training.gradients import cheaper_gradients, is_product
+
+POOLS = {"halves": (2, 2, "VALID"), "overlapping": (3, 2, "SAME"), "apart": (2, 3, "VALID")}
+
+
+def pooled(x: Any, pool: str, also: bool) -> Any:
+    """Return a number that depends on the pooled positive part of a tensor; ``also`` on the positive part itself."""
+    size, stride, padding = POOLS[pool]
+    positive = tf.identity(tf.nn.relu(x), name="named")
+    total = tf.reduce_sum(tf.nn.max_pool2d(positive, size, stride, padding) * tf.range(1.0, 4.0))
+    return total + tf.reduce_mean(positive**2) if also else total
+
+
+def gradient_of(x: np.ndarray, pool: str, also: bool, cheaper: bool) -> tuple[np.ndarray, list[Sequence[int]]]:
+    """Return the gradient, and the shapes of what was masked on the way to it."""
+    with tf.Graph().as_default() as graph, tf.plain_session(graph) as session:
+        given = tf.constant(x)
+        with cheaper_gradients(bfloat16=False) if cheaper else nullcontext():
+            total = pooled(given, pool, also)
+        (gradient,) = tf.gradients(total, [given])
+        masked = [op.outputs[0].shape.as_list() for op in graph.get_operations() if op.type == "ReluGrad"]
+        return session.run(gradient), masked
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("also", [False, True], ids=["only pooled", "read besides"])
+def test_gradients_through_pooled_activations_are_tensorflows_bit_for_bit(pool: str, also: bool) -> None:
+    draw = np.random.default_rng(3)
+    x = draw.integers(-2, 3, (2, 7, 6, 3)).astype(np.float32)  # Many ties, and zeros.
+    x[0, :4] = -1.0
+    wanted, masked_at = gradient_of(x, pool, also, cheaper=False)
+    got, masked = gradient_of(x, pool, also, cheaper=True)
+    assert np.abs(wanted).sum() > 0
+    assert got.tobytes() == wanted.tobytes()
+    assert masked_at == [[2, 7, 6, 3]]
+    assert ([2, 7, 6, 3] in masked) == also
+    assert len(masked) == 1
+
+
+def test_the_gradient_of_a_bias_is_a_product_of_rows_in_bfloat16_only() -> None:
+    rows, bias = np.random.default_rng(4).normal(size=(50, 6)).astype(np.float32), np.zeros(6, np.float32)
+    for bfloat16, wanted in ((False, "BiasAddGrad"), (True, "MatMul")):
+        with tf.Graph().as_default() as graph, tf.plain_session(graph) as session:
+            of = tf.constant(bias)
+            with cheaper_gradients(bfloat16=bfloat16):
+                image = tf.nn.bias_add(tf.constant(rows.reshape(5, 2, 5, 6)), of)
+                total = tf.reduce_sum(tf.nn.bias_add(tf.constant(rows), of) ** 2) + tf.reduce_sum(image**2)
+            (gradient,) = tf.gradients(total, [of])
+            assert session.run(gradient) == pytest.approx(4 * rows.sum(axis=0), rel=1e-5)
+            types = [op.type for op in graph.get_operations()]
+            assert types.count("BiasAddGrad") == (1 if bfloat16 else 2)
+            assert wanted in types
+
+
+def test_products_are_told_by_what_made_them() -> None:
+    with tf.Graph().as_default():
+        x = tf.placeholder(tf.float32, (4, 4))
+        product = tf.matmul(x, x)
+        assert is_product(tf.identity(tf.identity(product)))
+        assert not is_product(product + x)
+        assert not is_product(x)
+
+
+def test_a_product_cast_to_bfloat16_is_never_made_float32() -> None:
+    if not tf.has_bfloat16():
+        pytest.skip("the processor has no bfloat16")
+    options, told = tf.RunOptions(output_partition_graphs=True), tf.RunMetadata()
+    with tf.Graph().as_default() as graph:
+        rows = tf.placeholder(tf.float32, (64, 64))
+        product = rows
+        for _ in range(4):  # Smaller graphs are not rewritten at all.
+            product = tf.matmul(product, rows)
+        read = tf.bitcast(tf.cast(product, tf.bfloat16), tf.uint16)
+    with tf.bfloat16_session(graph) as session:
+        session.run(read, {rows: np.zeros((64, 64))}, options=options, run_metadata=told)
+    float32 = tf.float32.as_datatype_enum
+    casts = [node for part in told.partition_graphs for node in part.node if node.op == "Cast"]
+    assert casts
+    assert [node.name for node in casts if node.attr["DstT"].type == float32] == []
