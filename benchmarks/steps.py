@@ -14,6 +14,8 @@ Peers: Keras 3 ``fit`` with ``steps_per_execution=100``; a hand-written ``tf.fun
 ``mixed_bfloat16`` policy; the hand-written ones cast weights and activations. ``products`` are the two large matrix
 products of ``mlp_500`` alone, in NumPy: the bound that ``mlp_500`` is compared with.
 
+Below each row stands the least that a step has to do, as fast as TensorFlow does it (benchmarks/steps_bound.py).
+
 ``--others`` adds PyTorch and JAX (benchmarks/steps_others.py), run by another interpreter that has them: they are no
 dependencies of expkit.
 """
@@ -37,7 +39,9 @@ import numpy as np
 
 HERE = Path(__file__).parent
 EXAMPLES, CHUNK, EMA_DECAY, RATE = 20_000, 100, 0.99, 0.01
+WARM_SECONDS = 0.5
 
+BOUNDS = ("bound", "bound_jit")
 Pair = tuple[np.ndarray, np.ndarray]
 
 
@@ -89,29 +93,34 @@ def first_values(work: Workload) -> tuple[list[Pair], list[Pair]]:
 
 
 class Pacer:
-    """Times chunks between two points of a running program, and makes it wait for its turn."""
+    """Times chunks between two points of a running program, and makes it wait for its turn.
+
+    What it does in the first half second of a turn, and one chunk at least, does not count: its memory has been idle.
+    """
 
     def __init__(self) -> None:
-        self._begun = 0.0
+        self._begun: float | None = None
         self._steps = 0
-        self._wanted = 0.0
-        self._warm = False
+        self._turn = 0.0
+        self._wanted: float | None = None
 
     def reached(self, steps: int) -> None:
         """Say that so many steps were done since the last call."""
-        if self._warm:
-            self._steps += steps
-            took = time.perf_counter() - self._begun
-            if took < self._wanted:
-                return
-            print(self._steps / took, flush=True)
-        else:
-            self._warm = True
+        now = time.perf_counter()
+        if self._wanted is None:
             print("ready", flush=True)
+        elif self._begun is None:
+            self._begun = now if now - self._turn >= WARM_SECONDS else None
+            return
+        else:
+            self._steps += steps
+            if now - self._begun < self._wanted:
+                return
+            print(self._steps / (now - self._begun), flush=True)
         word = sys.stdin.readline().strip()
         if not word:
             os._exit(0)
-        self._wanted, self._steps, self._begun = float(word), 0, time.perf_counter()
+        self._wanted, self._steps, self._begun, self._turn = float(word), 0, None, time.perf_counter()
 
 
 def experiment(work: Workload, folder: Path) -> list[str]:
@@ -314,6 +323,12 @@ def run_products(work: Workload) -> None:
 
 def work_as(peer: str, work: Workload) -> None:
     """Be one of the programs."""
+
+    def bound(jit: bool) -> None:
+        from steps_bound import run_bound
+
+        run_bound(work, jit)
+
     runners: dict[str, Callable[[], None]] = {
         "expkit": lambda: run_expkit(work),
         "keras": lambda: run_keras(work, False),
@@ -322,6 +337,8 @@ def work_as(peer: str, work: Workload) -> None:
         "function_jit": lambda: run_function(work, True),
         "session": lambda: run_session(work),
         "products": lambda: run_products(work),
+        "bound": lambda: bound(False),
+        "bound_jit": lambda: bound(True),
     }
     runners[peer]()
 
@@ -373,7 +390,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--others", default="", metavar="PYTHON", help="an interpreter that has torch or jax")
-    parser.add_argument("--worker", choices=(*PEERS, "products"), help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=(*PEERS, *BOUNDS, "products"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
         work_as(given.worker, WORKLOADS[given.workloads])
@@ -385,7 +402,8 @@ def main() -> None:
     print(f"{'/ function':>12}{'goal':>6}{'/ session':>11}" + "".join(f"{'/ ' + peer:>9}" for peer in others))
     for name in given.workloads.split(","):
         work = WORKLOADS[name]
-        peers = (*present, "products") if name == "mlp_500" else present
+        bounds = BOUNDS if work.network == "mlp" and not work.bfloat16 else BOUNDS[:1]
+        peers = (*present, *bounds, *(["products"] if name == "mlp_500" else []))
         medians = measure(name, peers, given.others, given.rounds, given.seconds)
         own = medians["expkit"]
         keras = own / max(medians["keras"], medians["keras_jit"])
@@ -394,10 +412,16 @@ def main() -> None:
         print(f"{name:14}{cells}{keras:9.2f}{work.goals[0]:6.2f}{function:12.2f}{work.goals[1]:6.2f}", end="")
         print(f"{own / medians['session']:11.2f}", end="")
         print("".join(f"{own / medians[peer]:9.2f}" if peer in medians else f"{'-':>9}" for peer in others), flush=True)
+        least = max(medians[peer] for peer in bounds)
+        print(f"  products, weights and averages alone: {least:,.0f} steps/s,", end="")
+        print(f" {least / own * keras:.2f} / Keras, {least / own * function:.2f} / function", flush=True)
         if "products" in medians:
-            bound = medians["products"]
             print(
-                f"  of the {bound:,.0f} steps/s that its two large matrix products allow: {own / bound:.2f} (goal 0.80)"
+                f"  of the {medians['products']:,.0f} steps/s of its two large products in NumPy, expkit reaches",
+                end="",
+            )
+            print(
+                f" {own / medians['products']:.2f} (goal 0.80), the bound {least / medians['products']:.2f}", flush=True
             )
 
 

@@ -1,0 +1,159 @@
+"""The least that a step of a workload of benchmarks/steps.py has to do, as fast as TensorFlow does it.
+
+The products, convolutions and poolings of the step, forwards and backwards, on operands that lie ready; and every
+weight and its average moved, in one call that XLA compiles. There are no batches, biases, activations, loss or metrics,
+and bfloat16 kernels lie ready beside the float32 ones. No program can leave out the rest: one that is faster computes
+it by other kernels than TensorFlow's.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from steps import CHUNK, EMA_DECAY, RATE, Pacer, Workload
+
+__all__ = ["run_bound"]
+
+Products = tuple[Sequence[Any], Callable[[], Sequence[Any]]]
+"""Weights, and what computes their gradients."""
+
+
+def run_bound(work: Workload, jit: bool) -> None:
+    """Do the least of a step, 100 times a call; ``jit`` lets XLA compile the products, too."""
+    import tensorflow as tf
+
+    weights, gradients = {"mlp": dense_products, "cnn": image_products, "lstm": recurrent_products}[work.network](
+        tf, work
+    )
+    averages = [tf.Variable(weight) for weight in weights]
+
+    @tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]
+    def move(found: Sequence[Any]) -> None:
+        for weight, average, gradient in zip(weights, averages, found, strict=True):
+            weight.assign_sub(RATE * tf.cast(gradient, tf.float32))
+            average.assign_sub((average - weight) * (1 - EMA_DECAY))
+
+    @tf.function(jit_compile=jit)  # type: ignore[untyped-decorator]
+    def steps() -> None:
+        for _ in tf.range(CHUNK):
+            move(gradients())
+
+    steps()
+    pacer = Pacer()
+    while True:
+        steps()
+        pacer.reached(CHUNK)
+
+
+class Operands:
+    """Variables of random values, small enough to stay finite."""
+
+    def __init__(self, tf: Any, work: Workload) -> None:
+        self._tf = tf
+        self._draw = np.random.default_rng(0)
+        self._narrow = tf.bfloat16 if work.bfloat16 else tf.float32
+
+    def weight(self, *shape: int) -> Any:
+        """Return a float32 variable."""
+        return self._tf.Variable(self._draw.normal(0, 1e-3, shape).astype(np.float32))
+
+    def operand(self, *shape: int) -> Any:
+        """Return a variable of what products are computed in."""
+        return self._tf.Variable(self._tf.cast(self.weight(*shape), self._narrow))
+
+    def read(self, weight: Any) -> Any:
+        """Return what a product reads of a weight: itself in float32, in bfloat16 a copy that lies ready."""
+        return weight if self._narrow == self._tf.float32 else self.operand(*weight.shape)
+
+
+def dense_products(tf: Any, work: Workload) -> Products:
+    """Return the products of dense layers."""
+    operands, sizes = Operands(tf, work), (784, *work.hidden, 10)
+    weights = [operands.weight(*pair) for pair in itertools.pairwise(sizes)]
+    kernels, rows = [operands.read(weight) for weight in weights], operands.operand(work.batch_size, 784)
+
+    def gradients() -> list[Any]:
+        outputs = [rows.read_value()]
+        for kernel in kernels:
+            outputs.append(outputs[-1] @ kernel)
+        upstream, found = outputs.pop(), []
+        for number in reversed(range(len(kernels))):
+            found.append(tf.matmul(outputs[number], upstream, transpose_a=True))
+            if number:
+                upstream = tf.matmul(upstream, kernels[number], transpose_b=True)
+        return found[::-1]
+
+    return weights, gradients
+
+
+def image_products(tf: Any, work: Workload) -> Products:
+    """Return the convolutions and products of the network for images."""
+    operands, batch = Operands(tf, work), work.batch_size
+    layers = [((28, 28, 1), 32), ((14, 14, 32), 64)]
+    weights = [operands.weight(5, 5, shape[-1], filters) for shape, filters in layers]
+    dense = [(7 * 7 * 64, work.hidden[0]), (work.hidden[0], 10)]
+    weights += [operands.weight(*pair) for pair in dense]
+    kernels = [operands.read(weight) for weight in weights]
+    inputs = [operands.operand(batch, *shape) for shape, _ in layers] + [operands.operand(batch, i) for i, _ in dense]
+    upstream = [operands.operand(batch, *shape[:2], filters) for shape, filters in layers]
+    upstream += [operands.operand(batch, o) for _, o in dense]
+    kept = [tf.Variable(0.0) for _ in range(7 + 2 * len(layers))]
+
+    def gradients() -> list[Any]:
+        found, others = [], []
+        for number, (x, kernel, above) in enumerate(zip(inputs, kernels, upstream, strict=True)):
+            if number < len(layers):
+                same = {"strides": (1, 1, 1, 1), "padding": "SAME"}
+                others.append(tf.nn.conv2d(x, kernel, **same))
+                pooling = {"ksize": (1, 2, 2, 1), "strides": (1, 2, 2, 1), "padding": "VALID"}
+                others.append(tf.raw_ops.MaxPool(input=above, **pooling))
+                others.append(tf.raw_ops.MaxPoolGrad(
+                    orig_input=above, orig_output=others[-1], grad=others[-1], **pooling
+                ))  # fmt: skip
+                found.append(tf.raw_ops.Conv2DBackpropFilter(
+                    input=x, filter_sizes=kernel.shape, out_backprop=above, **same
+                ))  # fmt: skip
+                if number:
+                    others.append(tf.raw_ops.Conv2DBackpropInput(
+                        input_sizes=x.shape, filter=kernel, out_backprop=above, **same
+                    ))  # fmt: skip
+            else:
+                others.append(x @ kernel)
+                others.append(tf.matmul(above, kernel, transpose_b=True))
+                found.append(tf.matmul(x, above, transpose_a=True))
+        for place, other in zip(kept, others, strict=True):  # Else nothing would compute them.
+            place.assign(tf.cast(tf.reshape(other, [-1])[0], tf.float32))
+        return found
+
+    return weights, gradients
+
+
+def recurrent_products(tf: Any, work: Workload) -> Products:
+    """Return the products of an LSTM over 28 rows, those over time by halves of the batch that go side by side."""
+    operands, units, half = Operands(tf, work), work.hidden[0], work.batch_size // 2
+    kernel = operands.weight(28 + units, 4 * units)
+    rows = [operands.operand(half * 28, 28) for _ in range(2)]
+    before = [operands.operand(half * 28, 28 + units) for _ in range(2)]
+    above = [operands.operand(half * 28, 4 * units) for _ in range(2)]
+    kept = [tf.Variable(0.0) for _ in range(6)]
+
+    def gradients() -> list[Any]:
+        of_rows, recurrent = tf.split(kernel, [28, units])
+        others, found = [], []
+        for part in range(2):
+            others.append(rows[part] @ of_rows)
+            state, upstream = tf.zeros((half, units)), tf.zeros((half, 4 * units))
+            for _ in range(28):
+                state = (state @ recurrent)[:, :units]
+            for _ in range(28):
+                upstream = tf.tile(tf.matmul(upstream, recurrent, transpose_b=True), (1, 4))
+            others += [state, upstream]
+            found.append(tf.matmul(before[part], above[part], transpose_a=True))
+        for place, other in zip(kept, others, strict=True):  # Else nothing would compute them.
+            place.assign(tf.reshape(other, [-1])[0])
+        return [found[0] + found[1]]
+
+    return [kernel], gradients
