@@ -1,8 +1,8 @@
 """The least that a step of a workload of benchmarks/steps.py has to do, as fast as TensorFlow does it.
 
 The products, convolutions and poolings of the step, forwards and backwards, on operands that lie ready; and every
-weight and its average moved, in one call that XLA compiles. There are no batches, biases, activations, loss or metrics,
-and bfloat16 kernels lie ready beside the float32 ones. No program can leave out the rest: one that is faster computes
+weight and its average moved, in one call that XLA compiles. There are no biases, activations, loss or metrics; batches,
+and bfloat16 kernels beside the float32 ones, lie ready. No program can leave out the rest: one that is faster computes
 it by other kernels than TensorFlow's.
 """
 
@@ -17,8 +17,8 @@ from steps import CHUNK, EMA_DECAY, RATE, Pacer, Workload
 
 __all__ = ["run_bound"]
 
-Products = tuple[Sequence[Any], Callable[[], Sequence[Any]]]
-"""Weights, and what computes their gradients."""
+Products = tuple[Sequence[Any], Callable[[Any], Sequence[Any]]]
+"""Weights, and what computes their gradients in a step of the call."""
 
 
 def run_bound(work: Workload, jit: bool) -> None:
@@ -38,8 +38,8 @@ def run_bound(work: Workload, jit: bool) -> None:
 
     @tf.function(jit_compile=jit)  # type: ignore[untyped-decorator]
     def steps() -> None:
-        for _ in tf.range(CHUNK):
-            move(gradients())
+        for place in tf.range(CHUNK):
+            move(gradients(place))
 
     steps()
     pacer = Pacer()
@@ -73,10 +73,11 @@ def dense_products(tf: Any, work: Workload) -> Products:
     """Return the products of dense layers."""
     operands, sizes = Operands(tf, work), (784, *work.hidden, 10)
     weights = [operands.weight(*pair) for pair in itertools.pairwise(sizes)]
-    kernels, rows = [operands.read(weight) for weight in weights], operands.operand(work.batch_size, 784)
+    kernels, batches = [operands.read(weight) for weight in weights], operands.operand(CHUNK, work.batch_size, 784)
+    block = batches.read_value()
 
-    def gradients() -> list[Any]:
-        outputs = [rows.read_value()]
+    def gradients(place: Any) -> list[Any]:
+        outputs = [block[place]]
         for kernel in kernels:
             outputs.append(outputs[-1] @ kernel)
         upstream, found = outputs.pop(), []
@@ -102,7 +103,7 @@ def image_products(tf: Any, work: Workload) -> Products:
     upstream += [operands.operand(batch, o) for _, o in dense]
     kept = [tf.Variable(0.0) for _ in range(7 + 2 * len(layers))]
 
-    def gradients() -> list[Any]:
+    def gradients(place: Any) -> list[Any]:
         found, others = [], []
         for number, (x, kernel, above) in enumerate(zip(inputs, kernels, upstream, strict=True)):
             if number < len(layers):
@@ -140,7 +141,7 @@ def recurrent_products(tf: Any, work: Workload) -> Products:
     above = [operands.operand(half * 28, 4 * units) for _ in range(2)]
     kept = [tf.Variable(0.0) for _ in range(6)]
 
-    def gradients() -> list[Any]:
+    def gradients(place: Any) -> list[Any]:
         of_rows, recurrent = tf.split(kernel, [28, units])
         others, found = [], []
         for part in range(2):

@@ -111,7 +111,7 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
         def steps(first: Any, begin: Any, block: Any, count: Any) -> Any:
             def body(place: Any, totals: Any) -> Any:
                 step = first + tf.cast(place - begin, tf.int64)
-                batch = {name: batches[place] for name, batches in block.items()}
+                batch = {name: _batch(batches, place, execution) for name, batches in block.items()}
                 done, sums = one_step(config, spec, variables, batch, dataset.scaling, step, execution, factor)
                 with tf.control_dependencies([done]):
                     return place + 1, tf.nest.map_structure(add_wide, totals, sums)
@@ -142,6 +142,16 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
     opened = partial(Stream, train, most, rows, seed) if streamed else None
     execution = replace(execution, steps_per_execution=most)
     return TrainGraph(graph, execution, saved, count, done, sums, after, rate, factor, saver, snapshot, supply, opened)
+
+
+def _batch(batches: Any, place: Any, execution: Execution) -> Any:
+    """Return one of the batches of a block.
+
+    TensorFlow's rewrite would make a whole block bfloat16 in every call; it leaves alone what is read as whole numbers.
+    """
+    if execution.precision == "bfloat16" and batches.dtype == tf.float32:
+        return tf.bitcast(tf.bitcast(batches, tf.int32)[place], tf.float32)
+    return batches[place]
 
 
 def evaluate_graph(config: Config, spec: NetworkSpec, dataset: Dataset) -> EvaluateGraph:
