@@ -1,4 +1,4 @@
-"""Gradients of single operations that cost less on a CPU than TensorFlow's own, and the same numbers."""
+"""Gradients of single operations that cost less on a CPU than TensorFlow's own."""
 
 from __future__ import annotations
 
@@ -65,11 +65,13 @@ def _max_pool(operation: Any, gradient: Any) -> Any:
     rectified = _source(x)
     if rectified.op.type == "Relu" and _only_pooled(rectified):
         gradient = tf.raw_ops.ReluGrad(gradients=gradient, features=output)
-    window = {name: operation.get_attr(name) for name in ("ksize", "strides", "padding", "data_format")}
+    names = ("ksize", "strides", "padding", "explicit_paddings", "data_format")
+    window = {name: operation.get_attr(name) for name in names}
     return tf.raw_ops.MaxPoolGrad(orig_input=x, orig_output=output, grad=gradient, **window)
 
 
 def _bias_add(operation: Any, gradient: Any) -> tuple[Any, Any]:
     if gradient.shape.rank != 2:
         return gradient, tf.raw_ops.BiasAddGrad(out_backprop=gradient)
-    return gradient, tf.matmul(tf.ones((1, gradient.shape[0]), gradient.dtype), gradient)[0]
+    rows = tf.shape(gradient)[0] if gradient.shape[0] is None else gradient.shape[0]
+    return gradient, tf.matmul(tf.ones((1, rows), gradient.dtype), gradient)[0]

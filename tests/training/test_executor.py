@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -272,3 +273,23 @@ def test_rows_of_a_table_and_loops_over_time_compile_to_the_same_training(compil
     assert "words/embeddings/Adam" in plain
     for name, value in plain.items():
         np.testing.assert_allclose(same[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_blocks_of_batches_are_filled_once_and_then_follow_one_another(small: Small, monkeypatch: Any) -> None:
+    built = train_graph(*small, Execution(5))
+    with Executor(built) as executor:
+        executor.initialize()
+        asked: list[Any] = []
+        session_run = executor._session.run
+
+        def counted(fetches: Any, *rest: Any, **named: Any) -> Any:
+            asked.append(fetches)
+            return session_run(fetches, *rest, **named)
+
+        monkeypatch.setattr(executor._session, "run", counted)
+        for steps in (3, 2, 7, 9):
+            executor.run(steps)
+        assert asked.count(built.supply.fill) == 1
+        executor.load({"global_step": np.int64(2)})
+        executor.run(1)
+        assert asked.count(built.supply.fill) == 2

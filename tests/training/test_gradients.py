@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from experiments import config_of, loaded
 from expkit import tf1 as tf
+from expkit.training.execution import Compiled, Execution, Precision
+from expkit.training.executor import Executor, results
 from expkit.training.gradients import cheaper_gradients, is_product
+from expkit.training.graphs import train_graph
 
-POOLS = {"halves": (2, 2, "VALID"), "overlapping": (3, 2, "SAME"), "apart": (2, 3, "VALID")}
+POOLS: dict[str, tuple[int, int, Any]] = {
+    "halves": (2, 2, "VALID"),
+    "overlapping": (3, 2, "SAME"),
+    "apart": (2, 3, "VALID"),
+    "padded": (2, 2, [[0, 0], [1, 0], [0, 1], [0, 0]]),
+}
 
 
 def pooled(x: Any, pool: str, also: bool) -> Any:
@@ -64,6 +74,14 @@ def test_the_gradient_of_a_bias_is_a_product_of_rows_in_bfloat16_only() -> None:
             assert wanted in types
 
 
+def test_the_gradient_of_a_bias_needs_no_known_number_of_rows() -> None:
+    with tf.Graph().as_default() as graph, tf.plain_session(graph) as session:
+        rows, bias = tf.placeholder(tf.float32, (None, 3)), tf.constant([1.0, 2.0, 3.0])
+        with cheaper_gradients(bfloat16=True):
+            total = tf.reduce_sum(tf.nn.bias_add(rows, bias))
+        assert session.run(tf.gradients(total, [bias])[0], {rows: np.ones((7, 3))}).tolist() == [7, 7, 7]
+
+
 def test_products_are_told_by_what_made_them() -> None:
     with tf.Graph().as_default():
         x = tf.placeholder(tf.float32, (4, 4))
@@ -89,3 +107,37 @@ def test_a_product_cast_to_bfloat16_is_never_made_float32() -> None:
     casts = [node for part in told.partition_graphs for node in part.node if node.op == "Cast"]
     assert casts
     assert [node.name for node in casts if node.attr["DstT"].type == float32] == []
+
+
+WORDS = {
+    "inputs": {"x": {"shape": [6], "dtype": "int64"}},
+    "layers": {
+        "table": {"kind": "embedding", "input_dim": 9, "output_dim": 8},
+        "each": {"kind": "dense", "units": 16, "activation": "relu"},
+        "conv": {"kind": "conv1d", "filters": 16, "kernel_size": 3, "activation": "relu"},
+        "pool": {"kind": "max_pool"},
+        "rows": {"kind": "lstm", "units": 16},
+        "logits": {"kind": "dense", "units": 3},
+    },
+    "outputs": {"logits": "logits"},
+}
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+@pytest.mark.parametrize("compiled", [False, "update"])
+def test_sparse_and_dense_gradients_train_in_bfloat16(tmp_path: Path, compiled: Compiled, accumulated: int) -> None:
+    draw = np.random.default_rng(5)
+    words = draw.integers(0, 9, (60, 6))
+    train = {"gradient_accumulation_steps": accumulated}
+    arrays = {"x": words, "label": words[:, 0] % 3}
+    config = config_of(tmp_path, arrays, network=WORDS, optimizer={"learning_rate": 0.5}, train=train)
+    losses = {}
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16") if tf.has_bfloat16() else ("float32",)
+    for precision in precisions:
+        built = train_graph(config, *loaded(config), Execution(4, jit_compile=compiled, precision=precision))
+        with Executor(built) as executor:
+            executor.initialize()
+            first, last = (results(config, executor.run(steps))["loss"] for steps in (4, 60))
+        assert last < first
+        losses[precision] = last
+    assert losses.get("bfloat16", losses["float32"]) == pytest.approx(losses["float32"], rel=0.1)
