@@ -54,7 +54,8 @@ def one_step(
             )
         loss, sums = judged(config, connection.outputs, part, penalty(spec, variables))
         gradients = _gradients(loss, trained)
-        with tf.control_dependencies(gradients), tf.control_dependencies([_move_statistics(connection)]):
+        # Nothing that is read may have moved; but a variable need not wait for the gradients of others.
+        with tf.control_dependencies(_readers()), tf.control_dependencies([_move_statistics(connection)]):
             return [tf.identity(gradient) for gradient in gradients], sums
 
     if count == 1:
@@ -161,15 +162,19 @@ def _gradients(loss: Any, trained: Mapping[str, Any]) -> list[Any]:
 
 
 def _apply(optimizer: Optimizer, rate: Any, gradients: Sequence[tuple[Any, Any]], times: Mapping[str, float]) -> Any:
-    with tf.control_dependencies([gradient for gradient, _ in gradients]):
-        share = optimizer.decay_share()
-        decay = [
-            variable.assign_sub(rate * times.get(variable.op.name, 1.0) * share * variable, read_value=False)
-            for _, variable in gradients
-            if share > 0
-        ]
+    share, decay = optimizer.decay_share(), []
+    for gradient, variable in gradients if share > 0 else ():
+        with tf.control_dependencies([gradient]):
+            less = rate * times.get(variable.op.name, 1.0) * share * variable
+            decay.append(variable.assign_sub(less, read_value=False))
     with tf.control_dependencies(decay):
         return with_multipliers(optimizer.make(rate), times).apply_gradients(gradients)
+
+
+def _readers() -> list[Any]:
+    """Return the operations made so far that may read a variable."""
+    operations = tf.get_default_graph().get_operations()
+    return [operation for operation in operations if any(tensor.dtype == tf.resource for tensor in operation.inputs)]
 
 
 def _move_statistics(connection: Connection) -> Any:
