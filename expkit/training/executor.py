@@ -171,19 +171,17 @@ class Executor(_Session):
         """
         total: SumArrays = {}
         factor = [] if self._built.rate_factor is None else [self.rate_factor]
+        most = self._built.execution.steps_per_execution
         while steps > 0:
-            number, place = divmod(self.step, self._built.execution.steps_per_execution)
-            count = min(self._most, steps, self._built.execution.steps_per_execution - place)
+            number, place = divmod(self.step, most)
+            count = min(self._most, steps, most - place)
             fed = self._fed(number, place)
             begun, self._known, self._ready = time.perf_counter(), None, None
             _, sums, (step, rate) = self._run(count, *factor, *fed)
-            self._known = int(step), rate
-            self._ready = self._known[0] // self._built.execution.steps_per_execution
+            self._known, self._ready = (int(step), rate), int(step) // most
             add_sums(total, sums)
             took = time.perf_counter() - begun
-            self._most = max(
-                1, min(self._built.execution.steps_per_execution, int(count * LONGEST_CALL_SECONDS / took))
-            )
+            self._most = max(1, min(most, int(count * LONGEST_CALL_SECONDS / took)))
             steps -= count
         return total
 
@@ -199,6 +197,7 @@ class Executor(_Session):
         if self._stream is not None:
             return [place, *self._stream.block(number).values()]
         if number != self._ready:
+            self._ready = None
             self._session.run(self._built.supply.fill)
         return []
 
