@@ -8,11 +8,13 @@ import importlib
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 __all__ = [
     "bfloat16_session",
+    "compiled_by_xla",
     "has_bfloat16",
     "object_graph_proto",
     "plain_session",
@@ -75,6 +77,11 @@ def bfloat16_session(graph: Any) -> Any:
     config = tensorflow.ConfigProto()
     config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = 1  # RewriterConfig.ON
     return tensorflow.Session(graph=graph, config=config)
+
+
+def compiled_by_xla(function: Callable[..., Any]) -> Any:
+    """Return a function that XLA compiles where it is called."""
+    return _load().function(function, jit_compile=True, autograph=False)
 
 
 @cache

@@ -61,7 +61,7 @@ ROOMS = (
         "checkpoints",
         "data.dataset",
     ),
-    ("data.pipeline", "data.stream", "plots", "report"),
+    ("data.pipeline", "data.stream", "plots", "report", "training.update"),
     ("training.step",),
     ("training.graphs",),
     ("training.executor", "checkpoints.restore"),

@@ -130,7 +130,7 @@ class TrainConfig(Section):
     steps_per_execution: Literal["auto"] | Positive = "auto"
     """Most steps in one call of TensorFlow; no number depends on it."""
     jit_compile: Literal["auto"] | Compiled = "auto"
-    """Whether XLA compiles the step, or only its ``update``: what follows the gradients, averages included.
+    """Whether XLA compiles the step, or only its ``update``: what changes large variables and moves their averages.
 
     ``auto`` measures at the start of a long run and keeps the fastest way.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from expkit import tf1 as tf
@@ -37,17 +37,19 @@ def averaged_names(ema: EmaConfig, spec: NetworkSpec) -> tuple[str, ...]:
     return names
 
 
-def moving_averages(ema: EmaConfig, variables: Mapping[str, Any], names: Sequence[str], step: Any) -> Any:
-    """Return the operation that moves the averages after a training step.
+def moving_averages(ema: EmaConfig, names: Sequence[str], step: Any) -> Callable[[Any], Any]:
+    """Return a function that, given a variable, returns the operation that moves its average after a training step.
 
     Args:
         ema: decay, and how early averages move.
-        variables: by name.
-        names: variables to average.
+        names: variables that have an average; nothing is done for others.
         step: int64 scalar, the step just done, counted from 0; ``num_updates`` is ``step + 1``.
     """
     decay = tf.constant(ema.decay, tf.float32)
     if ema.start_step:
         decay = tf.where(step < ema.start_step, 0.0, decay)
-    average = tf.train.ExponentialMovingAverage(decay, num_updates=step + 1 if ema.num_updates else None)
-    return average.apply([variables[name] for name in names])
+    if ema.num_updates:  # As ExponentialMovingAverage would, for every variable anew.
+        updates = tf.cast(step + 1, tf.float32)
+        decay = tf.minimum(decay, (1.0 + updates) / (10.0 + updates))
+    average = tf.train.ExponentialMovingAverage(decay)
+    return lambda variable: average.apply([variable]) if variable.op.name in names else tf.no_op()

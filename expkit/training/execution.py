@@ -8,7 +8,7 @@ from typing import Literal
 __all__ = ["PLAIN", "Compiled", "Execution", "Precision"]
 
 Compiled = Literal["update"] | bool
-"""What XLA compiles of a step: all of it, only what follows the gradients, or nothing."""
+"""What XLA compiles of a step: all of it, only what changes large variables, or nothing."""
 Precision = Literal["float32", "bfloat16"]
 """What products and convolutions of training are computed in."""
 

@@ -18,7 +18,7 @@ from expkit.network.spec import NetworkSpec
 from expkit.training.ema import averaged_names
 from expkit.training.execution import PLAIN, Execution
 from expkit.training.snapshot import Snapshot, add_snapshot
-from expkit.training.step import Sums, add_wide, compiled_by_xla, judged, network_inputs, no_sums, one_step
+from expkit.training.step import Sums, add_wide, judged, network_inputs, no_sums, one_step
 
 __all__ = [
     "EvaluateGraph",
@@ -124,7 +124,7 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
                 parallel_iterations=1,
             )[1]
 
-        sums = (compiled_by_xla(steps) if execution.jit_compile is True else steps)(
+        sums = (tf.compiled_by_xla(steps) if execution.jit_compile is True else steps)(
             first, supply.begin, supply.block, count
         )
         with tf.control_dependencies([*tf.nest.flatten(sums), supply.prepare]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from expkit import tf1 as tf
@@ -12,13 +12,11 @@ from expkit.data.pipeline import standardized
 from expkit.errors import ConfigError, Problem, listed
 from expkit.network.build import Connection, connect, penalty
 from expkit.network.spec import NetworkSpec
-from expkit.training.ema import averaged_names, moving_averages
 from expkit.training.execution import Execution
-from expkit.training.gradients import cheaper_gradients, is_product
-from expkit.training.multipliers import with_multipliers
-from expkit.training.optimizers import Optimizer
+from expkit.training.gradients import cheaper_gradients
+from expkit.training.update import update_variables
 
-__all__ = ["Sums", "add_wide", "compiled_by_xla", "judged", "network_inputs", "no_sums", "one_step"]
+__all__ = ["Sums", "add_wide", "judged", "network_inputs", "no_sums", "one_step"]
 
 Sums = Mapping[str, Mapping[str, Any]]
 """Statistics by metric name (``loss`` among them): tensors in a graph, arrays outside."""
@@ -37,9 +35,6 @@ def one_step(
     """Return the operation that does one step, and the statistics of its batches.
 
     The learning rate is multiplied by ``rate_factor``, a float32 scalar, where there is one.
-
-    XLA compiles what follows the gradients where ``execution.jit_compile`` is ``update``: it makes fewer passes over
-    the variables than TensorFlow's operations do one by one.
     """
     bfloat16 = execution.precision == "bfloat16"
     trained = {name: variables[name] for name in spec.trainable}
@@ -77,32 +72,10 @@ def one_step(
             parallel_iterations=1,
         )
 
-    def update(gradients: list[Any], step: Any) -> Any:
-        if config.optimizer.global_clipnorm is not None:
-            gradients, _ = tf.clip_by_global_norm(gradients, config.optimizer.global_clipnorm)
-        rate, times = config.optimizer.rate(step), spec.learning_rate_multipliers
-        if rate_factor is not None:
-            rate = rate * rate_factor
-        done = _apply(config.optimizer, rate, list(zip(gradients, trained.values(), strict=True)), times)
-        if names := averaged_names(config.ema, spec):
-            with tf.control_dependencies([done]):
-                done = moving_averages(config.ema, variables, names, step)
-        with tf.control_dependencies([done]):
-            return tf.identity(step)
-
-    def widened(gradients: list[Any], step: Any) -> Any:
-        return update([tf.cast(one, tf.float32) if one.dtype == tf.bfloat16 else one for one in gradients], step)
-
-    if execution.jit_compile != "update":
-        return update(gradients, step), sums
-    if bfloat16:  # As they are computed: XLA makes them float32 where it reads them.
-        gradients = [tf.cast(one, tf.bfloat16) if is_product(one) else one for one in gradients]
-    return compiled_by_xla(widened)(gradients, step), sums
-
-
-def compiled_by_xla(function: Callable[..., Any]) -> Any:
-    """Return a function that XLA compiles where it is called."""
-    return tf.function(function, jit_compile=True, autograph=False)
+    done = update_variables(
+        config, spec, variables, dict(zip(trained, gradients, strict=True)), step, execution, rate_factor
+    )
+    return done, sums
 
 
 def network_inputs(spec: NetworkSpec, fields: Mapping[str, Any], scaling: Mapping[str, Scaling]) -> dict[str, Any]:
@@ -159,16 +132,6 @@ def _gradients(loss: Any, trained: Mapping[str, Any]) -> list[Any]:
             )
         )
     return list(gradients)
-
-
-def _apply(optimizer: Optimizer, rate: Any, gradients: Sequence[tuple[Any, Any]], times: Mapping[str, float]) -> Any:
-    share, decay = optimizer.decay_share(), []
-    for gradient, variable in gradients if share > 0 else ():
-        with tf.control_dependencies([gradient]):
-            less = rate * times.get(variable.op.name, 1.0) * share * variable
-            decay.append(variable.assign_sub(less, read_value=False))
-    with tf.control_dependencies(decay):
-        return with_multipliers(optimizer.make(rate), times).apply_gradients(gradients)
 
 
 def _readers() -> list[Any]:

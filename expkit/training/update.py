@@ -1,0 +1,85 @@
+"""What follows the gradients of a step, variable by variable: clipping, weight decay, the optimizer, averages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from expkit import tf1 as tf
+from expkit.config.schema import Config
+from expkit.network.spec import NetworkSpec
+from expkit.training.ema import averaged_names, moving_averages
+from expkit.training.execution import Execution
+from expkit.training.gradients import is_product
+from expkit.training.multipliers import with_multipliers
+
+__all__ = ["update_variables"]
+
+LEAST_COMPILED = 100_000
+"""Elements from which on XLA's fewer passes over a variable save more than a call of what it compiled costs."""
+
+
+def update_variables(
+    config: Config,
+    spec: NetworkSpec,
+    variables: Mapping[str, Any],
+    gradients: Mapping[str, Any],
+    step: Any,
+    execution: Execution,
+    rate_factor: Any | None = None,
+) -> Any:
+    """Return the operation that changes trained variables and moves their averages.
+
+    Variables do not wait for the gradients of others, unless gradients are clipped. XLA compiles the changes of every
+    large variable where ``execution.jit_compile`` is ``update``: it makes fewer passes over the variable, its slots and
+    its average than TensorFlow's operations do one by one.
+
+    Args:
+        config: optimizer and averages.
+        spec: the network.
+        variables: by name.
+        gradients: of trained variables, by name.
+        step: int64 scalar, counted from 0.
+        execution: how the step is run.
+        rate_factor: float32 scalar that the learning rate is multiplied by, if given.
+    """
+    optimizer = config.optimizer
+    compiled = execution.jit_compile == "update"
+    rate, times = optimizer.rate(step), spec.learning_rate_multipliers
+    if rate_factor is not None:
+        rate = rate * rate_factor
+    clipnorm, norm = optimizer.global_clipnorm, None
+    if clipnorm is not None:
+        norm = tf.global_norm(list(gradients.values()))
+    average = moving_averages(config.ema, averaged_names(config.ema, spec), step)
+
+    def with_all_else(apply: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what applies a gradient to a variable with all that goes with it."""
+
+        def changed(gradient: Any, variable: Any, *rest: Any) -> Any:
+            def change(gradient: Any, *rest: Any) -> Any:
+                gradient = tf.cast(gradient, variable.dtype)
+                if norm is not None:
+                    (gradient,), _ = tf.clip_by_global_norm([gradient], clipnorm, norm)
+                decayed = tf.no_op()
+                if (share := optimizer.decay_share()) > 0:
+                    with tf.control_dependencies([gradient]):
+                        less = rate * times.get(variable.op.name, 1.0) * share * variable
+                        decayed = variable.assign_sub(less, read_value=False)
+                with tf.control_dependencies([decayed]):
+                    done = apply(gradient, variable, *rest)
+                with tf.control_dependencies([done]), tf.control_dependencies([average(variable)]):
+                    return tf.identity(step)
+
+            if compiled and not rest and variable.shape.num_elements() >= LEAST_COMPILED:
+                if execution.precision == "bfloat16" and is_product(gradient):
+                    gradient = tf.cast(gradient, tf.bfloat16)  # As it is computed: XLA widens it where it reads it.
+                return tf.compiled_by_xla(change)(gradient).op
+            return change(gradient, *rest).op
+
+        return changed
+
+    made = with_multipliers(optimizer.make(rate), times)
+    for name in ("_resource_apply_dense", "_resource_apply_sparse_duplicate_indices"):
+        setattr(made, name, with_all_else(getattr(made, name)))
+    return made.apply_gradients([(gradient, variables[name]) for name, gradient in gradients.items()])
