@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from expkit import tf1 as tf
+from expkit.training.execution import Execution
 
 __all__ = ["cheaper_gradients", "is_product"]
 
 _PRODUCTS = ("MatMul", "Conv2DBackpropFilter")
 
 
-def cheaper_gradients(*, bfloat16: bool) -> AbstractContextManager[None]:
-    """Return a context in which operations are made whose gradients are these.
+def cheaper_gradients(execution: Execution) -> AbstractContextManager[None]:
+    """Return a context in which operations are made whose gradients are these, for a way to run steps.
 
     A ``Relu`` whose output only max pooling reads: what is not positive is masked in the gradient of the pooled values,
     which are fewer, and not again before pooling. No bit differs: a window's gradient goes to its largest value, which
     is positive exactly if the window's result is.
 
-    A ``BiasAdd`` to rows, where products are in ``bfloat16``: its gradient is a product, too.
+    A ``BiasAdd``, unless XLA compiles it: its gradient is a product, to images in float32, to rows in bfloat16. With a
+    convolution of images in float32 oneDNN would join it to the gradient of the kernel, which is slower than both.
     """
     _register()
     gradients = {"Relu": "ExpkitRelu", "MaxPool": "ExpkitMaxPool"}
-    if bfloat16:
-        gradients["BiasAdd"] = "ExpkitBiasAdd"
+    if execution.jit_compile is not True:
+        gradients["BiasAdd"] = "ExpkitRowsBiasAdd" if execution.precision == "bfloat16" else "ExpkitImagesBiasAdd"
     return tf.get_default_graph().gradient_override_map(gradients)  # type: ignore[no-any-return]
 
 
@@ -51,8 +53,9 @@ def _only_pooled(tensor: Any) -> bool:
 
 @cache
 def _register() -> None:
-    for name, gradient in (("ExpkitRelu", _relu), ("ExpkitMaxPool", _max_pool), ("ExpkitBiasAdd", _bias_add)):
-        tf.RegisterGradient(name)(gradient)
+    gradients = {"Relu": _relu, "MaxPool": _max_pool, "RowsBiasAdd": partial(_bias_add, 2)}
+    for name, gradient in {**gradients, "ImagesBiasAdd": partial(_bias_add, 4)}.items():
+        tf.RegisterGradient(f"Expkit{name}")(gradient)
 
 
 def _relu(operation: Any, gradient: Any) -> Any:
@@ -70,8 +73,11 @@ def _max_pool(operation: Any, gradient: Any) -> Any:
     return tf.raw_ops.MaxPoolGrad(orig_input=x, orig_output=output, grad=gradient, **window)
 
 
-def _bias_add(operation: Any, gradient: Any) -> tuple[Any, Any]:
-    if gradient.shape.rank != 2:
-        return gradient, tf.raw_ops.BiasAddGrad(out_backprop=gradient)
-    rows = tf.shape(gradient)[0] if gradient.shape[0] is None else gradient.shape[0]
-    return gradient, tf.matmul(tf.ones((1, rows), gradient.dtype), gradient)[0]
+def _bias_add(rank: int, operation: Any, gradient: Any) -> tuple[Any, Any]:
+    """Return the gradients of a ``BiasAdd``; the bias' is a product where what it is added to has a rank."""
+    data_format = operation.get_attr("data_format")
+    if gradient.shape.rank != rank or data_format != b"NHWC":
+        return gradient, tf.raw_ops.BiasAddGrad(out_backprop=gradient, data_format=data_format)
+    rows = tf.reshape(gradient, (-1, gradient.shape[-1]))
+    ones = tf.ones((1, rows.shape[0] or tf.shape(rows)[0]), gradient.dtype)
+    return gradient, tf.matmul(ones, rows)[0]

@@ -36,14 +36,13 @@ def one_step(
 
     The learning rate is multiplied by ``rate_factor``, a float32 scalar, where there is one.
     """
-    bfloat16 = execution.precision == "bfloat16"
     trained = {name: variables[name] for name in spec.trainable}
     count = config.train.gradient_accumulation_steps
 
     def gradients_of(part: Mapping[str, Any], draw: Any) -> tuple[list[Any], Sums]:
         inputs = network_inputs(spec, part, scaling)
         whole = execution.jit_compile is True
-        with cheaper_gradients(bfloat16=bfloat16):
+        with cheaper_gradients(execution):
             connection = connect(
                 spec, variables, inputs, training=True, seed=config.run.seed, step=draw, compiled=whole
             )

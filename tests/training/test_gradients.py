@@ -12,7 +12,7 @@ import pytest
 
 from experiments import config_of, loaded
 from expkit import tf1 as tf
-from expkit.training.execution import Compiled, Execution, Precision
+from expkit.training.execution import PLAIN, Compiled, Execution, Precision
 from expkit.training.executor import Executor, results
 from expkit.training.gradients import cheaper_gradients, is_product
 from expkit.training.graphs import train_graph
@@ -37,7 +37,7 @@ def gradient_of(x: np.ndarray, pool: str, also: bool, cheaper: bool) -> tuple[np
     """Return the gradient, and the shapes of what was masked on the way to it."""
     with tf.Graph().as_default() as graph, tf.plain_session(graph) as session:
         given = tf.constant(x)
-        with cheaper_gradients(bfloat16=False) if cheaper else nullcontext():
+        with cheaper_gradients(PLAIN) if cheaper else nullcontext():
             total = pooled(given, pool, also)
         (gradient,) = tf.gradients(total, [given])
         masked = [op.outputs[0].shape.as_list() for op in graph.get_operations() if op.type == "ReluGrad"]
@@ -59,27 +59,49 @@ def test_gradients_through_pooled_activations_are_tensorflows_bit_for_bit(pool: 
     assert len(masked) == 1
 
 
-def test_the_gradient_of_a_bias_is_a_product_of_rows_in_bfloat16_only() -> None:
-    rows, bias = np.random.default_rng(4).normal(size=(50, 6)).astype(np.float32), np.zeros(6, np.float32)
-    for bfloat16, wanted in ((False, "BiasAddGrad"), (True, "MatMul")):
+@pytest.mark.parametrize(
+    ("execution", "products"),
+    [
+        (PLAIN, ["images"]),
+        (Execution(jit_compile="update"), ["images"]),
+        (Execution(precision="bfloat16"), ["rows"]),
+        (Execution(jit_compile=True), []),
+    ],
+    ids=str,
+)
+def test_the_gradient_of_a_bias_is_a_product_where_that_is_faster(execution: Execution, products: list[str]) -> None:
+    draw = np.random.default_rng(4)
+    places = {"rows": (50, 6), "steps": (5, 10, 6), "images": (5, 2, 5, 6)}
+    for place, shape in places.items():
         with tf.Graph().as_default() as graph, tf.plain_session(graph) as session:
-            of = tf.constant(bias)
-            with cheaper_gradients(bfloat16=bfloat16):
-                image = tf.nn.bias_add(tf.constant(rows.reshape(5, 2, 5, 6)), of)
-                total = tf.reduce_sum(tf.nn.bias_add(tf.constant(rows), of) ** 2) + tf.reduce_sum(image**2)
-            (gradient,) = tf.gradients(total, [of])
-            assert session.run(gradient) == pytest.approx(4 * rows.sum(axis=0), rel=1e-5)
-            types = [op.type for op in graph.get_operations()]
-            assert types.count("BiasAddGrad") == (1 if bfloat16 else 2)
-            assert wanted in types
+            x, bias = draw.normal(size=shape).astype(np.float32), tf.constant(np.zeros(6, np.float32))
+            with cheaper_gradients(execution):
+                total = tf.reduce_sum(tf.nn.bias_add(tf.constant(x), bias) ** 2)
+            (gradient,) = tf.gradients(total, [bias])
+            assert session.run(gradient) == pytest.approx(2 * x.reshape(-1, 6).sum(axis=0), rel=1e-5, abs=1e-5)
+            types = {op.type for op in graph.get_operations()}
+            assert ("MatMul" in types, "BiasAddGrad" in types) == (place in products, place not in products)
 
 
-def test_the_gradient_of_a_bias_needs_no_known_number_of_rows() -> None:
+@pytest.mark.parametrize("shape", [(None, 3), (None, None, 4, 3)], ids=["rows", "images"])
+def test_the_gradient_of_a_bias_needs_no_known_number_of_rows(shape: tuple[int | None, ...]) -> None:
     with tf.Graph().as_default() as graph, tf.plain_session(graph) as session:
-        rows, bias = tf.placeholder(tf.float32, (None, 3)), tf.constant([1.0, 2.0, 3.0])
-        with cheaper_gradients(bfloat16=True):
-            total = tf.reduce_sum(tf.nn.bias_add(rows, bias))
-        assert session.run(tf.gradients(total, [bias])[0], {rows: np.ones((7, 3))}).tolist() == [7, 7, 7]
+        x, bias = tf.placeholder(tf.float32, shape), tf.constant([1.0, 2.0, 3.0])
+        with cheaper_gradients(Execution(precision="bfloat16" if len(shape) == 2 else "float32")):
+            total = tf.reduce_sum(tf.nn.bias_add(x, bias))
+        values = np.ones([7 if size is None else size for size in shape])
+        assert "MatMul" in {op.type for op in tf.gradients(total, [bias])[0].graph.get_operations()}
+        assert session.run(tf.gradients(total, [bias])[0], {x: values}).tolist() == [values.size // 3] * 3
+
+
+def test_a_bias_of_channels_that_come_first_keeps_tensorflows_gradient() -> None:
+    with tf.Graph().as_default() as graph:
+        x, bias = tf.placeholder(tf.float32, (2, 3, 4, 4)), tf.constant([1.0, 2.0, 3.0])
+        with cheaper_gradients(PLAIN):
+            total = tf.reduce_sum(tf.nn.bias_add(x, bias, data_format="NCHW"))
+        assert tf.gradients(total, [bias])[0].shape == (3,)
+        (gradient,) = (op for op in graph.get_operations() if op.type == "BiasAddGrad")
+        assert gradient.get_attr("data_format") == b"NCHW"
 
 
 def test_products_are_told_by_what_made_them() -> None:
