@@ -99,6 +99,7 @@ def connect(
     seed: int = 0,
     step: Any = None,
     compiled: bool = False,
+    bfloat16: bool = False,
 ) -> Connection:
     """Connect the network to inputs with given variables; a layer's output tensor is named by its path.
 
@@ -110,6 +111,7 @@ def connect(
         seed: seed of the run, for dropout.
         step: int64 scalar, for dropout; needed in training.
         compiled: whether XLA compiles what is connected.
+        bfloat16: whether products are computed in bfloat16.
     """
     current = tf.get_default_graph().get_name_scope()
     prefix = f"{current}/" if current else ""
@@ -117,7 +119,7 @@ def connect(
     updates: list[Update] = []
     for layer in spec.layers:
         with tf.name_scope(f"{prefix}{layer.path}/"):
-            call = Call(training, (seed * 1000003 + name_seed(layer.path)) % 2**32, step, compiled)
+            call = Call(training, (seed * 1000003 + name_seed(layer.path)) % 2**32, step, compiled, bfloat16)
             bound = {
                 local: tf.linalg.matrix_transpose(variables[full]) if layer.shared.get(local) else variables[full]
                 for local, full in layer.bindings.items()

@@ -121,6 +121,8 @@ class Call:
     """int64 scalar, the global step; ``None`` outside training."""
     compiled: bool = False
     """Whether XLA compiles what is connected."""
+    bfloat16: bool = False
+    """Whether products are computed in bfloat16."""
     updates: list[Update] = field(default_factory=list)
 
 

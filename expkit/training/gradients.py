@@ -21,8 +21,8 @@ def cheaper_gradients(execution: Execution) -> AbstractContextManager[None]:
     which are fewer, and not again before pooling. No bit differs: a window's gradient goes to its largest value, which
     is positive exactly if the window's result is.
 
-    A ``BiasAdd``, unless XLA compiles it: its gradient is a product, to images in float32, to rows in bfloat16. With a
-    convolution of images in float32 oneDNN would join it to the gradient of the kernel, which is slower than both.
+    A ``BiasAdd``, unless XLA compiles it: its gradient is a product, to images in float32, to all else in bfloat16.
+    With a convolution of images in float32 oneDNN would join it to the kernel's gradient, which is slower than both.
     """
     _register()
     gradients = {"Relu": "ExpkitRelu", "MaxPool": "ExpkitMaxPool"}
@@ -53,8 +53,8 @@ def _only_pooled(tensor: Any) -> bool:
 
 @cache
 def _register() -> None:
-    gradients = {"Relu": _relu, "MaxPool": _max_pool, "RowsBiasAdd": partial(_bias_add, 2)}
-    for name, gradient in {**gradients, "ImagesBiasAdd": partial(_bias_add, 4)}.items():
+    gradients = {"Relu": _relu, "MaxPool": _max_pool, "RowsBiasAdd": partial(_bias_add, (2, 3))}
+    for name, gradient in {**gradients, "ImagesBiasAdd": partial(_bias_add, (4,))}.items():
         tf.RegisterGradient(f"Expkit{name}")(gradient)
 
 
@@ -73,10 +73,10 @@ def _max_pool(operation: Any, gradient: Any) -> Any:
     return tf.raw_ops.MaxPoolGrad(orig_input=x, orig_output=output, grad=gradient, **window)
 
 
-def _bias_add(rank: int, operation: Any, gradient: Any) -> tuple[Any, Any]:
-    """Return the gradients of a ``BiasAdd``; the bias' is a product where what it is added to has a rank."""
+def _bias_add(ranks: tuple[int, ...], operation: Any, gradient: Any) -> tuple[Any, Any]:
+    """Return the gradients of a ``BiasAdd``; the bias' is a product where what it is added to has one of some ranks."""
     data_format = operation.get_attr("data_format")
-    if gradient.shape.rank != rank or data_format != b"NHWC":
+    if gradient.shape.rank not in ranks or data_format != b"NHWC":
         return gradient, tf.raw_ops.BiasAddGrad(out_backprop=gradient, data_format=data_format)
     rows = tf.reshape(gradient, (-1, gradient.shape[-1]))
     ones = tf.ones((1, rows.shape[0] or tf.shape(rows)[0]), gradient.dtype)

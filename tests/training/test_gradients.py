@@ -64,7 +64,7 @@ def test_gradients_through_pooled_activations_are_tensorflows_bit_for_bit(pool: 
     [
         (PLAIN, ["images"]),
         (Execution(jit_compile="update"), ["images"]),
-        (Execution(precision="bfloat16"), ["rows"]),
+        (Execution(precision="bfloat16"), ["rows", "steps"]),
         (Execution(jit_compile=True), []),
     ],
     ids=str,
@@ -129,6 +129,40 @@ def test_a_product_cast_to_bfloat16_is_never_made_float32() -> None:
     casts = [node for part in told.partition_graphs for node in part.node if node.op == "Cast"]
     assert casts
     assert [node.name for node in casts if node.attr["DstT"].type == float32] == []
+
+
+@pytest.mark.parametrize("shape", [[], [2]], ids=["rows", "steps"])
+@pytest.mark.parametrize(
+    ("features", "precision", "joined"), [(256, "bfloat16", False), (16, "bfloat16", True), (256, "float32", True)]
+)
+def test_a_bias_is_joined_to_a_product_unless_bfloat16_makes_that_slower(
+    tmp_path: Path, shape: list[int], features: int, precision: Precision, joined: bool
+) -> None:
+    if precision == "bfloat16" and not tf.has_bfloat16():
+        pytest.skip("the processor has no bfloat16")
+    network = {
+        "inputs": {"x": {"shape": [*shape, features]}},
+        "layers": {
+            "first": {"kind": "dense", "units": 32, "activation": "relu"},
+            "flat": {"kind": "flatten"},
+            "logits": {"kind": "dense", "units": 3},
+        },
+        "outputs": {"logits": "logits"},
+    }
+    arrays = {"x": np.ones((60, *shape, features), np.float32), "label": np.arange(60) % 3}
+    config = config_of(tmp_path, arrays, network=network)
+    built = train_graph(config, *loaded(config), Execution(4, precision=precision))
+    options, told = tf.RunOptions(output_partition_graphs=True), tf.RunMetadata()
+    with Executor(built) as executor:
+        executor.initialize()
+        executor._session.run(built.run, {built.count: 2}, options=options, run_metadata=told)
+    products = [
+        node.op
+        for part in told.partition_graphs
+        for node in part.node
+        if node.op.endswith("MatMul") and "/first/" in node.name and "grad" not in node.name
+    ]
+    assert [("Fused" in product) for product in products] == [joined]
 
 
 WORDS = {

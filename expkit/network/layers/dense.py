@@ -42,4 +42,6 @@ class Dense(Layer):
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Multiply, add, activate."""
-        return activate(self.activation, times(inputs[0], variables["kernel"], variables.get("bias")))
+        return activate(
+            self.activation, times(inputs[0], variables["kernel"], variables.get("bias"), bfloat16=call.bfloat16)
+        )
