@@ -7,6 +7,7 @@ from typing import Any
 
 from expkit import tf1 as tf
 from expkit.config.schema import Config
+from expkit.errors import ConfigError, Problem, listed
 from expkit.network.spec import NetworkSpec
 from expkit.training.ema import averaged_names, moving_averages
 from expkit.training.execution import Execution
@@ -42,6 +43,9 @@ def update_variables(
         step: int64 scalar, counted from 0.
         execution: how the step is run.
         rate_factor: float32 scalar that the learning rate is multiplied by, if given.
+
+    Raises:
+        ConfigError: the optimizer does not apply gradients as those of TensorFlow do.
     """
     optimizer = config.optimizer
     compiled = execution.jit_compile == "update"
@@ -52,11 +56,14 @@ def update_variables(
     if clipnorm is not None:
         norm = tf.global_norm(list(gradients.values()))
     average = moving_averages(config.ema, averaged_names(config.ema, spec), step)
+    reached: set[str] = set()
 
     def with_all_else(apply: Callable[..., Any]) -> Callable[..., Any]:
         """Return what applies a gradient to a variable with all that goes with it."""
 
         def changed(gradient: Any, variable: Any, *rest: Any) -> Any:
+            reached.add(variable.op.name)
+
             def change(gradient: Any, *rest: Any) -> Any:
                 gradient = tf.cast(gradient, variable.dtype)
                 if norm is not None:
@@ -82,4 +89,13 @@ def update_variables(
     made = with_multipliers(optimizer.make(rate), times)
     for name in ("_resource_apply_dense", "_resource_apply_sparse_duplicate_indices"):
         setattr(made, name, with_all_else(getattr(made, name)))
-    return made.apply_gradients([(gradient, variables[name]) for name, gradient in gradients.items()])
+    done = made.apply_gradients([(gradient, variables[name]) for name, gradient in gradients.items()])
+    if passed_over := [name for name in gradients if name not in reached]:
+        raise ConfigError(
+            Problem(
+                "optimizer.kind",
+                f"{type(made).__name__} does not apply gradients by _resource_apply_dense: clipping, weight decay and "
+                f"averages would pass over {listed(passed_over)}; override that instead of apply_gradients",
+            )
+        )
+    return done

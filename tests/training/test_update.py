@@ -10,6 +10,7 @@ import pytest
 
 from experiments import CNN, config_of, loaded
 from expkit import tf1 as tf
+from expkit.errors import ConfigError
 from expkit.training.execution import Compiled, Execution
 from expkit.training.executor import Executor
 from expkit.training.graphs import TrainGraph, train_graph
@@ -74,6 +75,25 @@ def test_a_variable_waits_for_no_other_gradient_unless_clipped(
     assert len(changes) == 5
     late = [name for name in changes if "Conv2DBackpropFilter" in kinds_before(nodes, name)]
     assert len(late) == (1 if clipnorm is None else 5)
+
+
+def test_an_optimizer_that_applies_gradients_in_its_own_way_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Own(tf.train.GradientDescentOptimizer):  # type: ignore[misc]
+        """Applies gradients in its own way."""
+
+        def apply_gradients(self, pairs: Any, *rest: Any, **named: Any) -> Any:
+            return tf.group(*(variable.assign_sub(gradient, read_value=False) for gradient, variable in pairs))
+
+    monkeypatch.setattr("expkit.training.optimizers.Sgd.make", lambda _, rate: Own(rate))
+    with pytest.raises(ConfigError) as caught:
+        built(tmp_path, Execution(), EVERYTHING[0])
+    assert str(caught.value) == (
+        "optimizer.kind: Own does not apply gradients by _resource_apply_dense: clipping, weight decay and averages "
+        "would pass over conv/kernel, norm/gamma, norm/beta, logits/kernel, logits/bias; "
+        "override that instead of apply_gradients"
+    )
 
 
 def step_of(built: TrainGraph) -> dict[str, Any]:
