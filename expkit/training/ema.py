@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Set
 from typing import Any
 
 from expkit import tf1 as tf
@@ -37,7 +37,7 @@ def averaged_names(ema: EmaConfig, spec: NetworkSpec) -> tuple[str, ...]:
     return names
 
 
-def moving_averages(ema: EmaConfig, names: Sequence[str], step: Any) -> Callable[[Any], Any]:
+def moving_averages(ema: EmaConfig, names: Set[str], step: Any) -> Callable[[Any], Any]:
     """Return a function that, given a variable, returns the operation that moves its average after a training step.
 
     Args:

@@ -53,9 +53,10 @@ def _only_pooled(tensor: Any) -> bool:
 
 @cache
 def _register() -> None:
-    gradients = {"Relu": _relu, "MaxPool": _max_pool, "RowsBiasAdd": partial(_bias_add, (2, 3))}
-    for name, gradient in {**gradients, "ImagesBiasAdd": partial(_bias_add, (4,))}.items():
-        tf.RegisterGradient(f"Expkit{name}")(gradient)
+    tf.RegisterGradient("ExpkitRelu")(_relu)
+    tf.RegisterGradient("ExpkitMaxPool")(_max_pool)
+    tf.RegisterGradient("ExpkitRowsBiasAdd")(partial(_bias_add, (2, 3)))
+    tf.RegisterGradient("ExpkitImagesBiasAdd")(partial(_bias_add, (4,)))
 
 
 def _relu(operation: Any, gradient: Any) -> Any:

@@ -7,10 +7,22 @@ from typing import Any
 
 from expkit.errors import ConfigError, Problem
 
-__all__ = ["with_multipliers"]
+__all__ = ["around_changes", "with_multipliers"]
 
 # Where the optimizers of ``tf.compat.v1.train`` keep the learning rate that they apply.
 _RATES = ("_lr_t", "_learning_rate_tensor")
+
+
+def around_changes(optimizer: Any, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Any:
+    """Return the optimizer, whose way to change a variable by a dense or a sparse gradient is from now on another.
+
+    Args:
+        optimizer: a ``tf.compat.v1.train.Optimizer``.
+        around: from what is called with gradient, variable and, where sparse, indices, to what is called instead.
+    """
+    for name in ("_resource_apply_dense", "_resource_apply_sparse_duplicate_indices"):
+        setattr(optimizer, name, around(getattr(optimizer, name)))
+    return optimizer
 
 
 def with_multipliers(optimizer: Any, multipliers: Mapping[str, float]) -> Any:
@@ -22,10 +34,9 @@ def with_multipliers(optimizer: Any, multipliers: Mapping[str, float]) -> Any:
         optimizer: a ``tf.compat.v1.train.Optimizer``.
         multipliers: by the variable's name; 1 where there is none.
     """
-    if multipliers:
-        for name in ("_resource_apply_dense", "_resource_apply_sparse_duplicate_indices"):
-            setattr(optimizer, name, _multiplied(optimizer, getattr(optimizer, name), multipliers))
-    return optimizer
+    if not multipliers:
+        return optimizer
+    return around_changes(optimizer, lambda apply: _multiplied(optimizer, apply, multipliers))
 
 
 def _multiplied(optimizer: Any, apply: Callable[..., Any], multipliers: Mapping[str, float]) -> Callable[..., Any]:

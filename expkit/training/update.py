@@ -12,7 +12,7 @@ from expkit.network.spec import NetworkSpec
 from expkit.training.ema import averaged_names, moving_averages
 from expkit.training.execution import Execution
 from expkit.training.gradients import is_product
-from expkit.training.multipliers import with_multipliers
+from expkit.training.multipliers import around_changes, with_multipliers
 
 __all__ = ["update_variables"]
 
@@ -55,7 +55,7 @@ def update_variables(
     clipnorm, norm = optimizer.global_clipnorm, None
     if clipnorm is not None:
         norm = tf.global_norm(list(gradients.values()))
-    average = moving_averages(config.ema, averaged_names(config.ema, spec), step)
+    average = moving_averages(config.ema, frozenset(averaged_names(config.ema, spec)), step)
     reached: set[str] = set()
 
     def with_all_else(apply: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,9 +86,7 @@ def update_variables(
 
         return changed
 
-    made = with_multipliers(optimizer.make(rate), times)
-    for name in ("_resource_apply_dense", "_resource_apply_sparse_duplicate_indices"):
-        setattr(made, name, with_all_else(getattr(made, name)))
+    made = around_changes(with_multipliers(optimizer.make(rate), times), with_all_else)
     done = made.apply_gradients([(gradient, variables[name]) for name, gradient in gradients.items()])
     if passed_over := [name for name in gradients if name not in reached]:
         raise ConfigError(

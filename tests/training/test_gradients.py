@@ -90,8 +90,9 @@ def test_the_gradient_of_a_bias_needs_no_known_number_of_rows(shape: tuple[int |
         with cheaper_gradients(Execution(precision="bfloat16" if len(shape) == 2 else "float32")):
             total = tf.reduce_sum(tf.nn.bias_add(x, bias))
         values = np.ones([7 if size is None else size for size in shape])
-        assert "MatMul" in {op.type for op in tf.gradients(total, [bias])[0].graph.get_operations()}
-        assert session.run(tf.gradients(total, [bias])[0], {x: values}).tolist() == [values.size // 3] * 3
+        (gradient,) = tf.gradients(total, [bias])
+        assert "MatMul" in {op.type for op in graph.get_operations()}
+        assert session.run(gradient, {x: values}).tolist() == [values.size // 3] * 3
 
 
 def test_a_bias_of_channels_that_come_first_keeps_tensorflows_gradient() -> None:
