@@ -50,8 +50,6 @@ def main() -> None:
     from expkit.data.dataset import load_dataset
     from expkit.preflight import check
     from expkit.training.autotune import choose
-    from expkit.training.executor import Executor
-    from expkit.training.graphs import train_graph
 
     with tempfile.TemporaryDirectory() as name:
         work = WORKLOADS[given.workload]
@@ -59,8 +57,8 @@ def main() -> None:
         config = load(overrides, [str(HERE / "conf")])
         spec = check(config)
         dataset = load_dataset(config, spec)
-        choice = choose(config, spec, dataset)
-        with Executor(train_graph(config, spec, dataset, choice.execution)) as executor:
+        choice, executor = choose(config, spec, dataset)
+        with executor:
             executor.initialize()
             for steps in (1, 4, 20, 100):
                 executor.run(steps)

@@ -108,14 +108,13 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
     store = open_store(config, folder)
     with timed("importing TensorFlow"):
         tf.tensorflow_version()
-    with timed("choosing how steps are run"):
-        choice = _execution(config, spec, dataset, folder)
     with timed("building the graphs"):
-        training = train_graph(config, spec, dataset, choice.execution)
         judging, inference = evaluate_graph(config, spec, dataset), infer_graph(spec, dataset.scaling)
+    with timed("choosing how steps are run"):
+        choice, training = _training(config, spec, dataset, folder)
     restored: str | None = None
     facts = {"execution": str(choice.execution), "execution.reason": choice.reason}
-    with Executor(training) as executor, Evaluator(judging, config) as evaluator:
+    with training as executor, Evaluator(judging, config) as evaluator:
         with timed("giving variables their values"):
             own = loop.restore_newest(store, executor)
             if own is not None:
@@ -198,13 +197,16 @@ def _restore(config: Config, spec: NetworkSpec, folder: RunFolder, executor: Exe
     return restored.plan
 
 
-def _execution(config: Config, spec: NetworkSpec, dataset: Dataset, folder: RunFolder) -> Choice:
-    """Return how steps are run; a run that goes on keeps what it chose, because XLA rounds otherwise."""
-    before = folder.state().get("execution")
-    choice = recorded(before) if before is not None else choose(config, spec, dataset)
-    folder.update(execution=choice.as_dict())
+def _training(config: Config, spec: NetworkSpec, dataset: Dataset, folder: RunFolder) -> tuple[Choice, Executor]:
+    """Return how steps are run, and what runs them; a run that goes on keeps its way, because XLA rounds otherwise."""
+    if (before := folder.state().get("execution")) is not None:
+        choice = recorded(before)
+        executor = Executor(train_graph(config, spec, dataset, choice.execution))
+    else:
+        choice, executor = choose(config, spec, dataset)
+        folder.update(execution=choice.as_dict())
     _log.info("%s: %s", choice.execution, choice.reason)
-    return choice
+    return choice, executor
 
 
 def _keep_evidence(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import gc
 import importlib
 import os
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     sys.setrecursionlimit(10_000)  # scopes in scopes take the libraries that read YAML more than 1,000 calls
     gc.set_threshold(1_000_000)  # start-up makes many objects and hardly any garbage: a tenth of its time
+    atexit.register(gc.freeze)  # Python would look for garbage once more at its end: seconds, for all of TensorFlow
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         sys.exit(_run(words))

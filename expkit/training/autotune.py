@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -43,33 +44,41 @@ def recorded(plain: Mapping[str, Any]) -> Choice:
     return Choice(Execution(**plain["execution"]), plain["reason"])
 
 
-def choose(config: Config, spec: NetworkSpec, dataset: Dataset) -> Choice:
-    """Return the way to run steps that the configuration asks for.
+def choose(config: Config, spec: NetworkSpec, dataset: Dataset) -> tuple[Choice, Executor]:
+    """Return the way to run steps that the configuration asks for, and an open executor that runs them so.
 
     With ``jit_compile: auto`` every way is timed, in a session of its own, for at most 5 s or 5 % of the run together.
     A run too short for that is not compiled. Whole steps are not compiled where that cannot pay on a CPU.
+
+    Variables have to be given their values before the executor is used: timing may have changed them.
     """
     asked = config.train
     most = MOST_STEPS if asked.steps_per_execution == "auto" else asked.steps_per_execution
     plain = Execution(most, precision=asked.precision)
+
+    def opened(way: Compiled) -> Executor:
+        return Executor(train_graph(config, spec, dataset, replace(plain, jit_compile=way)))
+
     if asked.jit_compile != "auto":
-        return Choice(replace(plain, jit_compile=asked.jit_compile), "as configured")
-    if asked.steps < MOST_STEPS or not spec.trainable:
-        return Choice(plain, "a short run")
-    before = _steps_per_second(config, spec, dataset, plain, seconds=0.1)
-    budget = min(LONGEST_SECONDS, LARGEST_SHARE * asked.steps / before)
-    if budget < LEAST_SECONDS:
-        return Choice(plain, "a short run")
+        return Choice(replace(plain, jit_compile=asked.jit_compile), "as configured"), opened(asked.jit_compile)
+    executor = opened(False)
+    with ExitStack() as on_error:
+        on_error.enter_context(executor)
+        too_short = asked.steps < MOST_STEPS or not spec.trainable
+        budget = 0.0 if too_short else LARGEST_SHARE * asked.steps / _steps_per_second(executor, seconds=0.1)
+        if budget < LEAST_SECONDS:
+            on_error.pop_all()
+            return Choice(plain, "a short run"), executor
     whole, why_not = _whole_step_may_pay(config, spec, dataset)
     ways: tuple[Compiled, ...] = (False, "update", True) if whole else (False, "update")
-    speeds = {
-        way: _steps_per_second(config, spec, dataset, replace(plain, jit_compile=way), seconds=budget / (2 * len(ways)))
-        for way in ways
-    }
+    speeds = {}
+    for way in ways:
+        with opened(way) as executor:
+            speeds[way] = _steps_per_second(executor, seconds=min(LONGEST_SECONDS, budget) / (2 * len(ways)))
     names = {False: "not compiled", "update": "with updates compiled by XLA", True: "compiled by XLA"}
     measured = ", ".join(f"{speed:,.0f} {names[way]}" for way, speed in speeds.items())
     best = max(speeds, key=lambda way: speeds[way])
-    return Choice(replace(plain, jit_compile=best), f"measured steps/s: {measured}{why_not}")
+    return Choice(replace(plain, jit_compile=best), f"measured steps/s: {measured}{why_not}"), opened(best)
 
 
 def _whole_step_may_pay(config: Config, spec: NetworkSpec, dataset: Dataset) -> tuple[bool, str]:
@@ -83,16 +92,13 @@ def _whole_step_may_pay(config: Config, spec: NetworkSpec, dataset: Dataset) -> 
     return size <= LARGEST_COMPILED, f"; XLA takes too long over {size:,} operations" if size > LARGEST_COMPILED else ""
 
 
-def _steps_per_second(
-    config: Config, spec: NetworkSpec, dataset: Dataset, execution: Execution, *, seconds: float
-) -> float:
-    """Return how fast steps run once they are warm; what they change is thrown away with their session."""
-    with Executor(train_graph(config, spec, dataset, execution)) as executor:
-        executor.initialize()
-        executor.run(1)
-        done, steps, begun = 0, 1, time.perf_counter()
-        while (took := time.perf_counter() - begun) < seconds:
-            executor.run(steps)
-            done += steps
-            steps = min(2 * steps, execution.steps_per_execution)
-        return done / took
+def _steps_per_second(executor: Executor, *, seconds: float) -> float:
+    """Return how fast steps run once they are warm."""
+    executor.initialize()
+    executor.run(1)
+    done, steps, begun = 0, 1, time.perf_counter()
+    while (took := time.perf_counter() - begun) < seconds:
+        executor.run(steps)
+        done += steps
+        steps = min(2 * steps, MOST_STEPS)
+    return done / took

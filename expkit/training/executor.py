@@ -105,9 +105,10 @@ class Executor(_Session):
             self._released.callback(self._stream.close)
 
     def initialize(self) -> None:
-        """Give every variable its initial value."""
+        """Give every variable its initial value, whatever it has been."""
         self._known = None
-        self._session.run("initialize")
+        for part in self._built.initialize:
+            self._session.run(part)
 
     def load(self, values: Values) -> None:
         """Put values into variables."""

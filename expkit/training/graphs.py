@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -51,6 +51,8 @@ class TrainGraph:
     """float32: of the step after those that ``run`` does, not multiplied by ``rate_factor``."""
     rate_factor: Any | None
     """Placeholder, float32: what the learning rate is multiplied by; ``None`` where training never rolls back."""
+    initialize: Sequence[Any]
+    """Operations that give every variable its initial value, run one after the other."""
     saver: Any
     snapshot: Snapshot
     supply: Supply
@@ -135,13 +137,19 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
         saver = tf.train.Saver(saved, max_to_keep=None)
         fixed = set(spec.variables) - set(spec.trainable)
         snapshot = add_snapshot(saved, set(saved) - fixed)
-        tf.group([variable.initializer for variable in saved.values()], name="initialize")
+        # Averages begin as copies of the network's variables: only in a new session would one group do.
+        initialize = [
+            tf.group([variable.initializer for name, variable in saved.items() if (name in variables) is network])
+            for network in (True, False)
+        ]
         after = first + tf.cast(count, tf.int64)
         rate = config.optimizer.rate(after)
     graph.finalize()
     opened = partial(Stream, train, most, rows, seed) if streamed else None
     execution = replace(execution, steps_per_execution=most)
-    return TrainGraph(graph, execution, saved, count, done, sums, after, rate, factor, saver, snapshot, supply, opened)
+    return TrainGraph(
+        *(graph, execution, saved, count, done, sums, after, rate, factor, initialize, saver, snapshot, supply, opened)
+    )
 
 
 def _batch(batches: Any, place: Any, execution: Execution) -> Any:

@@ -50,6 +50,13 @@ def trained(overrides: list[str], execution: Execution, calls: list[int]) -> tup
         return np.array([float(item["sum"] / item["count"]) for item in sums]), executor.values(built.variables)
 
 
+def chosen(overrides: list[str]) -> Choice:
+    choice, executor = choose(*parts(overrides))
+    with executor:
+        assert executor._built.execution.jit_compile == choice.execution.jit_compile
+    return choice
+
+
 @pytest.fixture(scope="module")
 def by_single_steps() -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return trained(OVERRIDES, Execution(1), [20] * 10)
@@ -141,33 +148,44 @@ def test_random_numbers_are_the_same_when_compiled() -> None:
     ],
 )
 def test_what_is_not_measured_says_why(overrides: list[str], execution: Execution, reason: str) -> None:
-    assert choose(*parts(overrides)) == Choice(execution, reason)
+    assert chosen(overrides) == Choice(execution, reason)
 
 
 def test_a_long_run_takes_the_way_that_measures_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     speeds: dict[Compiled, float] = {False: 100.0, "update": 120.0, True: 150.0}
     monkeypatch.setattr(
-        autotune, "_steps_per_second", lambda c, s, d, execution, seconds: speeds[execution.jit_compile]
+        autotune, "_steps_per_second", lambda executor, seconds: speeds[executor._built.execution.jit_compile]
     )
     measured = "measured steps/s: 100 not compiled, 120 with updates compiled by XLA"
-    choice = choose(*parts(["train.steps=100000"]))
+    choice = chosen(["train.steps=100000"])
     assert choice == Choice(Execution(100, jit_compile=True), f"{measured}, 150 compiled by XLA")
     for overrides, why in (
         (["experiment=digits_cnn"], "XLA on a CPU is slower for conv2d, max_pool"),
         (["train.precision=bfloat16"], "XLA on a CPU does not speed up bfloat16"),
     ):
-        choice = choose(*parts([*overrides, "train.steps=100000"]))
+        choice = chosen([*overrides, "train.steps=100000"])
         assert (choice.execution.jit_compile, choice.reason) == ("update", f"{measured}; {why}")
     monkeypatch.setattr(autotune, "LARGEST_COMPILED", 100)
-    choice = choose(*parts(["train.steps=100000"]))
+    choice = chosen(["train.steps=100000"])
     assert re.fullmatch(re.escape(measured) + r"; XLA takes too long over [\d,]+ operations", choice.reason)
     speeds["update"] = 50.0
-    assert choose(*parts(["train.steps=100000"])).execution == Execution(100)
+    assert chosen(["train.steps=100000"]).execution == Execution(100)
 
 
-def test_measuring_is_real_and_leaves_nothing_behind() -> None:
-    speed = autotune._steps_per_second(*parts(OVERRIDES), Execution(10), seconds=0.05)
-    assert speed > 0
+@pytest.mark.parametrize("placement", ["resident", "streamed"])
+def test_measuring_is_real_and_changes_no_bit(placement: str) -> None:
+    overrides = [*OVERRIDES, f"data.placement={placement}", "train.steps=200"]
+    _, executor = choose(*parts(overrides))
+    with executor:
+        assert executor.step > 0, "it was timed"
+        executor.initialize()
+        loss = executor.run(20)["loss"]
+        values = executor.values(executor.names)
+    (expected,), expected_values = trained(overrides, Execution(100), [20])
+    assert loss["sum"] / loss["count"] == expected
+    assert values.keys() == expected_values.keys()
+    for name, value in values.items():
+        np.testing.assert_array_equal(value, expected_values[name], err_msg=name)
 
 
 def test_a_run_that_goes_on_keeps_its_way(tmp_path: Path) -> None:
