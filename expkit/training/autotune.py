@@ -61,24 +61,32 @@ def choose(config: Config, spec: NetworkSpec, dataset: Dataset) -> tuple[Choice,
 
     if asked.jit_compile != "auto":
         return Choice(replace(plain, jit_compile=asked.jit_compile), "as configured"), opened(asked.jit_compile)
-    executor = opened(False)
-    with ExitStack() as on_error:
-        on_error.enter_context(executor)
-        too_short = asked.steps < MOST_STEPS or not spec.trainable
-        budget = 0.0 if too_short else LARGEST_SHARE * asked.steps / _steps_per_second(executor, seconds=0.1)
-        if budget < LEAST_SECONDS:
-            on_error.pop_all()
+    with ExitStack() as unless_taken:
+        executor = unless_taken.enter_context(opened(False))
+        budget = _budget(executor, asked.steps) if asked.steps >= MOST_STEPS and spec.trainable else 0.0
+        if not budget:
+            unless_taken.pop_all()
             return Choice(plain, "a short run"), executor
     whole, why_not = _whole_step_may_pay(config, spec, dataset)
     ways: tuple[Compiled, ...] = (False, "update", True) if whole else (False, "update")
     speeds = {}
     for way in ways:
         with opened(way) as executor:
-            speeds[way] = _steps_per_second(executor, seconds=min(LONGEST_SECONDS, budget) / (2 * len(ways)))
+            speeds[way] = _steps_per_second(executor, seconds=budget / (2 * len(ways)))
     names = {False: "not compiled", "update": "with updates compiled by XLA", True: "compiled by XLA"}
     measured = ", ".join(f"{speed:,.0f} {names[way]}" for way, speed in speeds.items())
     best = max(speeds, key=lambda way: speeds[way])
     return Choice(replace(plain, jit_compile=best), f"measured steps/s: {measured}{why_not}"), opened(best)
+
+
+def _budget(executor: Executor, steps: int) -> float:
+    """Return the seconds that a run of so many steps has for measuring; 0 where it has not enough."""
+    budget = 0.0
+    for seconds in (0.0, 0.1):  # of most short runs a single step tells that they are
+        budget = min(LONGEST_SECONDS, LARGEST_SHARE * steps / _steps_per_second(executor, seconds=seconds))
+        if budget < LEAST_SECONDS:
+            return 0.0
+    return budget
 
 
 def _whole_step_may_pay(config: Config, spec: NetworkSpec, dataset: Dataset) -> tuple[bool, str]:
@@ -93,12 +101,13 @@ def _whole_step_may_pay(config: Config, spec: NetworkSpec, dataset: Dataset) -> 
 
 
 def _steps_per_second(executor: Executor, *, seconds: float) -> float:
-    """Return how fast steps run once they are warm."""
+    """Return how fast steps run once they are warm, by at least one of them."""
     executor.initialize()
     executor.run(1)
     done, steps, begun = 0, 1, time.perf_counter()
-    while (took := time.perf_counter() - begun) < seconds:
+    while True:
         executor.run(steps)
         done += steps
+        if (took := time.perf_counter() - begun) >= seconds:
+            return done / took
         steps = min(2 * steps, MOST_STEPS)
-    return done / took
