@@ -51,5 +51,7 @@ def run_child(config: DictConfig) -> None:
         )
     )
     gc.collect()  # graphs are full of cycles, and the next run makes its own
+    if not gc.get_freeze_count():
+        gc.freeze()  # what is left after a first run is TensorFlow, which need not be looked through again
     if outcome.error is not None and RunFolder(folder).state().get("status") != "FAILED":
         raise RunError.at(sweep["runs"][folder.name]["label"], outcome.error)
