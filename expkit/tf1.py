@@ -13,13 +13,13 @@ from functools import cache
 from typing import Any
 
 __all__ = [
-    "bfloat16_session",
     "compiled_by_xla",
     "has_bfloat16",
     "object_graph_proto",
     "plain_session",
     "saved_model_proto",
     "tensorflow_version",
+    "training_session",
 ]
 
 _tensorflow: Any = None
@@ -31,6 +31,8 @@ def _load() -> Any:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         # Keras is not used; with this set TensorFlow does not import it (nor what it would pull in).
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+        # Every session has threads of its own; the first one would otherwise say for all how many an operation has.
+        os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
         _tensorflow = _import_quietly("tensorflow.compat.v1")
         _tensorflow.logging.set_verbosity(_tensorflow.logging.ERROR)
     return _tensorflow
@@ -65,17 +67,19 @@ def plain_session(graph: Any) -> Any:
     return tensorflow.Session(graph=graph, config=config)
 
 
-def bfloat16_session(graph: Any) -> Any:
-    """Return a session whose float32 products and convolutions oneDNN computes in bfloat16.
+def training_session(graph: Any, *, bfloat16: bool = False, threads: int = 0) -> Any:
+    """Return a session in which an operation has so many threads, of all cores with 0.
 
-    Casts are passed over where that is decided, so that a product cast to bfloat16 is not first made float32.
+    With ``bfloat16`` oneDNN computes float32 products and convolutions in it. Casts are passed over where that is
+    decided, so that a product cast to bfloat16 is not first made float32.
     """
     tensorflow = _load()
-    passed_over = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_CLEARLIST_ADD"
-    names = os.environ.get(passed_over, "").split(",")
-    os.environ[passed_over] = ",".join(dict.fromkeys(filter(None, [*names, "Cast"])))
-    config = tensorflow.ConfigProto()
-    config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = 1  # RewriterConfig.ON
+    config = tensorflow.ConfigProto(intra_op_parallelism_threads=threads)
+    if bfloat16:
+        passed_over = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_CLEARLIST_ADD"
+        names = os.environ.get(passed_over, "").split(",")
+        os.environ[passed_over] = ",".join(dict.fromkeys(filter(None, [*names, "Cast"])))
+        config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = 1  # RewriterConfig.ON
     return tensorflow.Session(graph=graph, config=config)
 
 
@@ -86,7 +90,7 @@ def compiled_by_xla(function: Callable[..., Any]) -> Any:
 
 @cache
 def has_bfloat16() -> bool:
-    """Return whether ``bfloat16_session`` does what it says: where it cannot, TensorFlow leaves float32 in silence."""
+    """Return whether ``bfloat16`` sessions compute in it: where they cannot, TensorFlow leaves float32 in silence."""
     tensorflow = _load()
     options = tensorflow.RunOptions(output_partition_graphs=True)
     told = tensorflow.RunMetadata()
@@ -95,7 +99,7 @@ def has_bfloat16() -> bool:
         product = rows
         for _ in range(4):  # Smaller graphs are not rewritten at all.
             product = tensorflow.matmul(product, rows)
-    with bfloat16_session(graph) as session:
+    with training_session(graph, bfloat16=True) as session:
         session.run(product, {rows: [[0.0] * 64] * 64}, options=options, run_metadata=told)
     bfloat16 = tensorflow.bfloat16.as_datatype_enum
     return any(node.attr["T"].type == bfloat16 for part in told.partition_graphs for node in part.node)

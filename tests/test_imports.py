@@ -50,7 +50,7 @@ ROOMS = (
     ("training.execution", "training.gradients", "training.multipliers", "training.snapshot", "training.state"),
     ("config",),
     ("network.expand", "network.lookup", "network.wellformed", "network.unfold", "network.order"),
-    ("network.reading", "network.variables", "network.spec"),
+    ("network.reading", "network.variables", "network.spec", "network.tensors"),
     (
         "training.ema",
         "preflight",

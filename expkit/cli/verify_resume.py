@@ -54,9 +54,10 @@ def _verify(given: argparse.Namespace) -> int:
         train = _Trainer(folder, given.overrides, given.config_dir)
         whole = train("whole", f"train.steps={2 * steps}")
         execution = whole.state()["execution"]["execution"]
-        kept = f"train.jit_compile={json.dumps(execution['jit_compile'])}"  # A run that goes on keeps it, too.
-        train("halves", kept, f"train.steps={steps}")
-        halves = train("halves", kept, f"train.steps={2 * steps}", f"run.resume={json.dumps(str(folder / 'halves'))}")
+        # A run that goes on keeps them, too.
+        kept = [f"train.{name}={json.dumps(execution[name])}" for name in ("jit_compile", "parallelism")]
+        train("halves", *kept, f"train.steps={steps}")
+        halves = train("halves", *kept, f"train.steps={2 * steps}", f"run.resume={json.dumps(str(folder / 'halves'))}")
         first, second = (_last(run) for run in (whole, halves))
         found = compare_sources(first, second, dict.fromkeys([*first.shapes, *second.shapes]))
         print(f"{2 * steps} steps at once, beside {steps} and {steps} more in a fresh process")

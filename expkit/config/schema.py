@@ -13,7 +13,7 @@ from expkit.config.tracking import TrackingConfig
 from expkit.data.sources import Source
 from expkit.data.tfrecord import Feature
 from expkit.registry import KindsOf, Section
-from expkit.training.execution import Compiled, Precision
+from expkit.training.execution import Compiled, Parallelism, Precision
 from expkit.training.losses import Loss
 from expkit.training.metrics import Metric
 from expkit.training.optimizers import Optimizer
@@ -139,6 +139,12 @@ class TrainConfig(Section):
 
     With ``bfloat16`` variables, updates, averages, evaluation and the frozen graph stay float32; it needs a processor
     with AVX-512 or AVX-NE-CONVERT, pays with AMX, and leaves ``jit_compile: true`` out, which XLA makes slower.
+    """
+    parallelism: Literal["auto"] | Parallelism = "auto"
+    """Whether all cores share every operation (``intra_op``), or each does one of its own (``inter_op``).
+
+    With ``inter_op`` convolutions, poolings and recurrent layers take the batch in as many parts as there are cores,
+    side by side, unless XLA compiles the step. ``auto`` measures at the start of a long run and keeps the fastest way.
     """
     log_every_steps: Positive = 100
     """Steps between two points of training metrics."""

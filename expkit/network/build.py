@@ -11,6 +11,7 @@ from expkit.errors import ConfigError, Problem
 from expkit.network.layer import Call, Inputs, Update
 from expkit.network.names import Reuse, name_seed, shadow_name
 from expkit.network.spec import LayerSpec, NetworkSpec
+from expkit.network.tensors import Tensors
 
 __all__ = ["Connection", "connect", "create_shadows", "create_variables", "penalty", "placeholders"]
 
@@ -100,6 +101,7 @@ def connect(
     step: Any = None,
     compiled: bool = False,
     bfloat16: bool = False,
+    parts: int = 1,
 ) -> Connection:
     """Connect the network to inputs with given variables; a layer's output tensor is named by its path.
 
@@ -112,26 +114,32 @@ def connect(
         step: int64 scalar, for dropout; needed in training.
         compiled: whether XLA compiles what is connected.
         bfloat16: whether products are computed in bfloat16.
+        parts: in how many parts of the batch, side by side, layers run that can.
     """
     current = tf.get_default_graph().get_name_scope()
     prefix = f"{current}/" if current else ""
-    tensors: dict[str, Any] = dict(inputs)
+    tensors = Tensors(inputs, prefix, parts)
     updates: list[Update] = []
     for layer in spec.layers:
         with tf.name_scope(f"{prefix}{layer.path}/"):
             call = Call(training, (seed * 1000003 + name_seed(layer.path)) % 2**32, step, compiled, bfloat16)
+            read = (*layer.inputs, *layer.named.values())
+            in_parts = parts > 1 and layer.layer.in_parts and all(spec.tensors[path].batched for path in read)
             bound = {
                 local: tf.linalg.matrix_transpose(variables[full]) if layer.shared.get(local) else variables[full]
                 for local, full in layer.bindings.items()
             }
-            read = Inputs(
-                (tensors[path] for path in layer.inputs), {field: tensors[path] for field, path in layer.named.items()}
-            )
-            result = layer.layer.apply(bound, read, call)
-        results = result if isinstance(result, Mapping) else {"": result}
-        _check(layer, results)
-        for path, tensor in zip(map(layer.tensor, results), results.values(), strict=True):
-            tensors[path] = tf.identity(tensor, name=f"{prefix}{path}/")
+            if in_parts:  # which read every variable once
+                bound = {local: tf.convert_to_tensor(variable) for local, variable in bound.items()}
+            results = []
+            for part in range(parts if in_parts else 1):
+                values = [tensors.parts(path)[part] if in_parts else tensors[path] for path in read]
+                named = dict(zip(layer.named, values[len(layer.inputs) :], strict=True))
+                result = layer.layer.apply(bound, Inputs(values[: len(layer.inputs)], named), call)
+                results.append(result if isinstance(result, Mapping) else {"": result})
+                _check(layer, results[-1])
+        for name in results[0]:
+            tensors.add(layer.tensor(name), [result[name] for result in results])
         updates += call.updates
     outputs = {
         name: tensors[path] if name == path else tf.identity(tensors[path], name=f"{prefix}{name}/")

@@ -138,6 +138,11 @@ class Layer(Kind):
     """Whether it may read tensors that depend on no example beside others: their first dimension is 1."""
     xla_is_faster: ClassVar[bool] = True
     """Whether XLA may make training faster on a CPU; it does not for windows over images."""
+    in_parts: ClassVar[bool] = False
+    """Whether it may run over parts of a batch side by side: what comes of an example depends on no other example.
+
+    Said where that may pay, because the work is large beside the variables, whose gradients are added up.
+    """
 
     input: str | tuple[str, ...] | None = None
     """Layer or network input to read, or a list of them; the layer before when not given."""

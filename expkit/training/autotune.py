@@ -11,7 +11,7 @@ from typing import Any
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
 from expkit.network.spec import NetworkSpec
-from expkit.training.execution import Compiled, Execution
+from expkit.training.execution import Compiled, Execution, Parallelism, cores
 from expkit.training.executor import Executor
 from expkit.training.graphs import train_graph
 
@@ -47,36 +47,62 @@ def recorded(plain: Mapping[str, Any]) -> Choice:
 def choose(config: Config, spec: NetworkSpec, dataset: Dataset) -> tuple[Choice, Executor]:
     """Return the way to run steps that the configuration asks for, and an open executor that runs them so.
 
-    With ``jit_compile: auto`` every way is timed, in a session of its own, for at most 5 s or 5 % of the run together.
-    A run too short for that is not compiled. Whole steps are not compiled where that cannot pay on a CPU.
+    With ``jit_compile`` or ``parallelism`` ``auto`` every way is timed, in a session of its own, for at most 5 s or 5 %
+    of the run together. A run too short for that is not compiled, and has the parallelism that suits its layers. Whole
+    steps are not compiled where that cannot pay on a CPU.
 
     Variables have to be given their values before the executor is used: timing may have changed them.
     """
     asked = config.train
     most = MOST_STEPS if asked.steps_per_execution == "auto" else asked.steps_per_execution
-    plain = Execution(most, precision=asked.precision)
-
-    def opened(way: Compiled) -> Executor:
-        return Executor(train_graph(config, spec, dataset, replace(plain, jit_compile=way)))
-
+    plain = Execution(most, precision=asked.precision, parallelism=_suited(config, spec))
     if asked.jit_compile != "auto":
-        return Choice(replace(plain, jit_compile=asked.jit_compile), "as configured"), opened(asked.jit_compile)
+        plain = replace(plain, jit_compile=asked.jit_compile)
+    if asked.parallelism != "auto":
+        plain = replace(plain, parallelism=asked.parallelism)
+
+    def opened(execution: Execution) -> Executor:
+        return Executor(train_graph(config, spec, dataset, execution))
+
+    if "auto" not in (asked.jit_compile, asked.parallelism):
+        return Choice(plain, "as configured"), opened(plain)
     with ExitStack() as unless_taken:
-        executor = unless_taken.enter_context(opened(False))
+        executor = unless_taken.enter_context(opened(plain))
         budget = _budget(executor, asked.steps) if asked.steps >= MOST_STEPS and spec.trainable else 0.0
         if not budget:
             unless_taken.pop_all()
             return Choice(plain, "a short run"), executor
-    whole, why_not = _whole_step_may_pay(config, spec, dataset)
-    ways: tuple[Compiled, ...] = (False, "update", True) if whole else (False, "update")
+    compiled: tuple[Compiled, ...] = (plain.jit_compile,)
+    why_not = ""
+    if asked.jit_compile == "auto":
+        whole, why_not = _whole_step_may_pay(config, spec, dataset)
+        compiled = (False, "update", True) if whole else (False, "update")
+    parallel: tuple[Parallelism, ...] = ("intra_op", "inter_op")
+    ways = [
+        replace(plain, jit_compile=jit_compile, parallelism=parallelism)
+        for jit_compile in compiled
+        for parallelism in (parallel if asked.parallelism == "auto" else (plain.parallelism,))
+    ]
     speeds = {}
     for way in ways:
         with opened(way) as executor:
             speeds[way] = _steps_per_second(executor, seconds=budget / (2 * len(ways)))
-    names = {False: "not compiled", "update": "with updates compiled by XLA", True: "compiled by XLA"}
-    measured = ", ".join(f"{speed:,.0f} {names[way]}" for way, speed in speeds.items())
+    measured = ", ".join(f"{speed:,.0f} {_named(way)}" for way, speed in speeds.items())
     best = max(speeds, key=lambda way: speeds[way])
-    return Choice(replace(plain, jit_compile=best), f"measured steps/s: {measured}{why_not}"), opened(best)
+    return Choice(best, f"measured steps/s: {measured}{why_not}"), opened(best)
+
+
+def _named(way: Execution) -> str:
+    """Return what tells a way from the others that are measured."""
+    compiled = {False: "not compiled", "update": "with updates compiled by XLA", True: "compiled by XLA"}
+    return compiled[way.jit_compile] + (" (inter_op)" if way.parallelism == "inter_op" else "")
+
+
+def _suited(config: Config, spec: NetworkSpec) -> Parallelism:
+    """Return what the cores share where nothing is measured: one part of the batch each, if layers can be run so."""
+    parts = Execution(parallelism="inter_op").parts(config.train.batch_size)
+    busy = parts == cores() > 1 and any(layer.layer.in_parts for layer in spec.layers)
+    return "inter_op" if busy else "intra_op"
 
 
 def _budget(executor: Executor, steps: int) -> float:

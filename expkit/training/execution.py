@@ -1,16 +1,22 @@
-"""How steps are run: how many in one call, what XLA compiles of them, and what products are computed in."""
+"""How steps are run: how many in one call, what XLA compiles of them, what computes in what, on which cores."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["PLAIN", "Compiled", "Execution", "Precision"]
+__all__ = ["LEAST_PART", "PLAIN", "Compiled", "Execution", "Parallelism", "Precision", "cores"]
 
 Compiled = Literal["update"] | bool
 """What XLA compiles of a step: all of it, only what changes large variables, or nothing."""
 Precision = Literal["float32", "bfloat16"]
 """What products and convolutions of training are computed in."""
+Parallelism = Literal["intra_op", "inter_op"]
+"""What the cores share: every operation, or they do one operation each."""
+
+LEAST_PART = 16
+"""Least examples in a part of a batch; products of fewer rows leave a core's units for them half empty."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +29,25 @@ class Execution:
     """What XLA compiles of a step."""
     precision: Precision = "float32"
     """What products and convolutions are computed in; variables and their updates are always float32."""
+    parallelism: Parallelism = "intra_op"
+    """What the cores share; with ``inter_op`` some layers take the batch by parts, side by side."""
+
+    def parts(self, batch_size: int) -> int:
+        """Return in how many parts of a batch layers that can take it so are run: as many as there are cores."""
+        if self.parallelism == "intra_op" or self.jit_compile is True:
+            return 1
+        return max(1, min(cores(), batch_size // LEAST_PART))
 
     def __str__(self) -> str:
         compiled = {"update": ", updates compiled by XLA", True: ", compiled by XLA", False: ""}[self.jit_compile]
         products = ", products in bfloat16" if self.precision == "bfloat16" else ""
-        return f"{self.steps_per_execution} steps per execution{compiled}{products}"
+        cores = ", one core per operation" if self.parallelism == "inter_op" else ""
+        return f"{self.steps_per_execution} steps per execution{compiled}{products}{cores}"
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 PLAIN = Execution()

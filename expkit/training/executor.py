@@ -85,7 +85,8 @@ class Executor(_Session):
                     "(TF_ENABLE_ONEDNN_OPTS); set float32",
                 )
             )
-        super().__init__(tf.bfloat16_session(built.graph) if bfloat16 else tf.Session(graph=built.graph))
+        threads = 1 if built.execution.parallelism == "inter_op" else 0
+        super().__init__(tf.training_session(built.graph, bfloat16=bfloat16, threads=threads))
         self._built = built
         self._most = min(built.execution.steps_per_execution, 2)  # how slow steps are is not known yet
         self._session.run(built.supply.load, dict(built.supply.load_feed))

@@ -41,9 +41,18 @@ def one_step(
 
     def gradients_of(part: Mapping[str, Any], draw: Any) -> tuple[list[Any], Sums]:
         inputs = network_inputs(spec, part, scaling)
-        way = {"compiled": execution.jit_compile is True, "bfloat16": execution.precision == "bfloat16"}
         with cheaper_gradients(execution):
-            connection = connect(spec, variables, inputs, training=True, seed=config.run.seed, step=draw, **way)
+            connection = connect(
+                spec,
+                variables,
+                inputs,
+                training=True,
+                seed=config.run.seed,
+                step=draw,
+                compiled=execution.jit_compile is True,
+                bfloat16=execution.precision == "bfloat16",
+                parts=execution.parts(config.train.batch_size),
+            )
         loss, sums = judged(config, connection.outputs, part, penalty(spec, variables))
         gradients = _gradients(loss, trained)
         # Nothing that is read may have moved; but a variable need not wait for the gradients of others.

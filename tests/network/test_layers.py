@@ -81,6 +81,30 @@ def test_it_does_where_a_size_is_not_known(case: Case) -> None:
         computed(case, unknown=2)
 
 
+IN_PARTS = [case for case in CASES if kinds("layer")[case[0]].in_parts and len(case[2][0]) > 1]
+
+
+@pytest.mark.parametrize("case", IN_PARTS, ids=map(titled, IN_PARTS))
+def test_what_a_layer_makes_of_parts_of_a_batch_is_the_same(case: Case) -> None:
+    kind, fields, given, variables, wanted = case
+    arrays, layer = given if isinstance(given, Inputs) else Inputs(given), layer_of(kind, fields)
+    made = []
+    with tf.Graph().as_default(), tf.Session() as session:
+        for rows in (slice(None, 1), slice(1, None)):
+            named = {name: tf.constant(array[rows]) for name, array in arrays.named.items()}
+            read = Inputs((tf.constant(array[rows]) for array in arrays), named)
+            bound = {name: tf.constant(value) for name, value in variables.items()}
+            made.append(session.run(layer.apply(bound, read, Call(training=True))))
+    for name, array in (wanted if isinstance(wanted, Mapping) else {"": wanted}).items():
+        parts = [part[name] if isinstance(part, Mapping) else part for part in made]
+        np.testing.assert_allclose(np.concatenate(parts), array, rtol=2e-5, atol=2e-5)
+
+
+def test_layers_that_run_over_parts_are_tried() -> None:
+    tried = {case[0] for case in IN_PARTS}
+    assert tried == {name for name, kind in kinds("layer").items() if kind.in_parts}
+
+
 @pytest.mark.parametrize("case", CASES, ids=map(titled, CASES))
 def test_a_layer_compiles_with_its_gradients_to_the_same_numbers(case: Case) -> None:
     kind, fields, given, variables, _ = case

@@ -23,14 +23,19 @@ from expkit.experiment import run_experiment
 from expkit.network.random import uniform
 from expkit.network.spec import NetworkSpec, network_spec
 from expkit.rundir import RunFolder
-from expkit.training import autotune
+from expkit.training import autotune, execution
 from expkit.training.autotune import Choice, choose, recorded
-from expkit.training.execution import Compiled, Execution
+from expkit.training.execution import Compiled, Execution, Parallelism
 from expkit.training.executor import Executor
 from expkit.training.graphs import train_graph
 
 WAYS = [Execution(1), Execution(7), Execution(100), Execution(30, jit_compile=True)]
-WAYS += [Execution(30, jit_compile="update"), Execution(30, "update", "bfloat16")]
+WAYS += [
+    Execution(30, jit_compile="update"),
+    Execution(30, "update", "bfloat16"),
+    Execution(30, parallelism="inter_op"),
+]
+FIXED = "as configured"
 OVERRIDES = ["network.layers.layer1.units=16", "optimizer.learning_rate=0.01", "optimizer.warmup_steps=20"]
 
 
@@ -139,11 +144,13 @@ def test_random_numbers_are_the_same_when_compiled() -> None:
 @pytest.mark.parametrize(
     ("overrides", "execution", "reason"),
     [
-        (["train.jit_compile=true"], Execution(100, jit_compile=True), "as configured"),
-        (["train.jit_compile=false", "train.steps_per_execution=7"], Execution(7), "as configured"),
+        (["train.jit_compile=true"], Execution(100, jit_compile=True), "a short run"),
+        (["train.jit_compile=true", "train.parallelism=inter_op"], Execution(100, True, parallelism="inter_op"), FIXED),
+        (["train.jit_compile=false", "train.parallelism=intra_op", "train.steps_per_execution=7"], Execution(7), FIXED),
         (["train.steps=50"], Execution(100), "a short run"),
         (["train.steps=200"], Execution(100), "a short run"),
-        (["train.jit_compile=update"], Execution(100, jit_compile="update"), "as configured"),
+        (["train.jit_compile=update"], Execution(100, jit_compile="update"), "a short run"),
+        (["train.parallelism=inter_op"], Execution(100, parallelism="inter_op"), "a short run"),
         (["train.precision=bfloat16", "train.steps=50"], Execution(100, precision="bfloat16"), "a short run"),
     ],
 )
@@ -151,14 +158,35 @@ def test_what_is_not_measured_says_why(overrides: list[str], execution: Executio
     assert chosen(overrides) == Choice(execution, reason)
 
 
+@pytest.mark.parametrize(
+    ("batch", "cores", "parallelism"), [(32, 2, "inter_op"), (31, 2, "intra_op"), (64, 1, "intra_op")]
+)
+def test_a_short_run_takes_a_part_of_the_batch_per_core_where_layers_can(
+    monkeypatch: pytest.MonkeyPatch, batch: int, cores: int, parallelism: Parallelism
+) -> None:
+    monkeypatch.setattr(execution, "cores", lambda: cores)
+    monkeypatch.setattr(autotune, "cores", lambda: cores)
+    overrides = ["experiment=digits_cnn", "train.steps=50", f"train.batch_size={batch}"]
+    assert chosen(overrides).execution == Execution(100, parallelism=parallelism)
+    assert chosen(["train.steps=50", f"train.batch_size={batch}"]).execution == Execution(100)
+
+
 def test_a_long_run_takes_the_way_that_measures_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     speeds: dict[Compiled, float] = {False: 100.0, "update": 120.0, True: 150.0}
-    monkeypatch.setattr(
-        autotune, "_steps_per_second", lambda executor, seconds: speeds[executor._built.execution.jit_compile]
+    faster = {"intra_op": 1.0, "inter_op": 0.9}
+
+    def speed(executor: Executor, seconds: float) -> float:
+        way = executor._built.execution
+        return speeds[way.jit_compile] * faster[way.parallelism]
+
+    monkeypatch.setattr(autotune, "_steps_per_second", speed)
+    measured = (
+        "measured steps/s: 100 not compiled, 90 not compiled (inter_op), "
+        "120 with updates compiled by XLA, 108 with updates compiled by XLA (inter_op)"
     )
-    measured = "measured steps/s: 100 not compiled, 120 with updates compiled by XLA"
     choice = chosen(["train.steps=100000"])
-    assert choice == Choice(Execution(100, jit_compile=True), f"{measured}, 150 compiled by XLA")
+    whole = "150 compiled by XLA, 135 compiled by XLA (inter_op)"
+    assert choice == Choice(Execution(100, jit_compile=True), f"{measured}, {whole}")
     for overrides, why in (
         (["experiment=digits_cnn"], "XLA on a CPU is slower for conv2d, max_pool"),
         (["train.precision=bfloat16"], "XLA on a CPU does not speed up bfloat16"),
@@ -170,6 +198,30 @@ def test_a_long_run_takes_the_way_that_measures_faster(monkeypatch: pytest.Monke
     assert re.fullmatch(re.escape(measured) + r"; XLA takes too long over [\d,]+ operations", choice.reason)
     speeds["update"] = 50.0
     assert chosen(["train.steps=100000"]).execution == Execution(100)
+    faster["inter_op"] = 1.1
+    assert chosen(["train.steps=100000"]).execution == Execution(100, parallelism="inter_op")
+    choice = chosen(["train.steps=100000", "train.jit_compile=update"])
+    assert choice.execution == Execution(100, "update", parallelism="inter_op")
+    assert choice.reason == (
+        "measured steps/s: 50 with updates compiled by XLA, 55 with updates compiled by XLA (inter_op)"
+    )
+    choice = chosen(["train.steps=100000", "train.parallelism=intra_op"])
+    assert (choice.execution, choice.reason.count("inter_op")) == (Execution(100), 0)
+
+
+def test_a_session_has_as_many_threads_for_an_operation_as_it_is_opened_with() -> None:
+    def threads() -> set[str]:
+        return {place.name for place in Path("/proc/self/task").iterdir()}
+
+    def opened(count: int) -> int:
+        """Return how many threads come with a session."""
+        before = threads()
+        with tf.Graph().as_default() as graph, tf.training_session(graph, threads=count) as session:
+            session.run(tf.constant(0))
+            return len(threads() - before)
+
+    opened(1)  # with the first come those that all share
+    assert [opened(count) for count in (3, 5)] == [3, 5]
 
 
 @pytest.mark.parametrize("placement", ["resident", "streamed"])

@@ -124,7 +124,7 @@ def test_a_product_cast_to_bfloat16_is_never_made_float32() -> None:
         for _ in range(4):  # Smaller graphs are not rewritten at all.
             product = tf.matmul(product, rows)
         read = tf.bitcast(tf.cast(product, tf.bfloat16), tf.uint16)
-    with tf.bfloat16_session(graph) as session:
+    with tf.training_session(graph, bfloat16=True) as session:
         session.run(read, {rows: np.zeros((64, 64))}, options=options, run_metadata=told)
     float32 = tf.float32.as_datatype_enum
     casts = [node for part in told.partition_graphs for node in part.node if node.op == "Cast"]

@@ -27,6 +27,7 @@ class Recurrent(Layer):
     ``bw/``.
     """
 
+    in_parts = True
     reads: ClassVar[tuple[str, ...]] = ("lengths", "initial_h")
     units: Positive
     """Size of the state."""
@@ -83,24 +84,8 @@ class Recurrent(Layer):
         return {"": output, **{f"state_{name}": spec for name, spec in states.items()}}
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Mapping[str, Any]:
-        """Run the cell; in training, unless compiled, over the two halves of the batch side by side.
-
-        A step's operations are too small to keep more than one core busy, and each waits for the one before.
-        """
+        """Run the cell."""
         variables = {name: tf.convert_to_tensor(variable) for name, variable in variables.items()}
-        if not call.training or call.compiled:
-            return self._run(variables, inputs, call.compiled)
-        rows = sizes_of(inputs[0])[0]
-        sizes = [rows // 2, rows - rows // 2]
-        named = {name: tf.split(tensor, sizes) for name, tensor in inputs.named.items()}
-        halves = [
-            self._run(variables, Inputs([part], {name: parts[place] for name, parts in named.items()}), False)
-            for place, part in enumerate(tf.split(inputs[0], sizes))
-        ]
-        return {name: tf.concat([half[name] for half in halves], axis=0) for name in halves[0]}
-
-    def _run(self, variables: Mapping[str, Any], inputs: Inputs[Any], compiled: bool) -> Mapping[str, Any]:
-        """Run the cell over a batch."""
         x, prefixes = inputs[0], self._prefixes
         batch, _, features = sizes_of(x)
         outputs, states = [], []
@@ -114,7 +99,7 @@ class Recurrent(Layer):
                 bias,
                 first,
                 recurrent=recurrent,
-                compiled=compiled,
+                compiled=call.compiled,
                 lengths=inputs.named.get("lengths"),
                 backward=self.direction == "backward" or prefix == "bw/",
                 sequence=self.return_sequences,
