@@ -11,8 +11,9 @@ averages.
 
 Peers: Keras 3 ``fit`` with ``steps_per_execution=100``; a hand-written ``tf.function`` loop over ``tf.data``; a
 ``tf.compat.v1`` session with a ``tf.data`` iterator and ``make_callable``. The bfloat16 workloads set Keras'
-``mixed_bfloat16`` policy; the hand-written ones cast weights and activations. ``products`` are the two large matrix
-products of ``mlp_500`` alone, in NumPy: the bound that ``mlp_500`` is compared with.
+``mixed_bfloat16`` policy; the hand-written ones cast weights and activations. Where a name ends in ``_1``, an operation
+has one thread (``TF_NUM_INTRAOP_THREADS``), which expkit's ``train.parallelism`` may choose, too. ``products`` are the
+two large matrix products of ``mlp_500`` alone, in NumPy: the bound that ``mlp_500`` is compared with.
 
 Below each row stands the least that a step has to do, as fast as TensorFlow does it (benchmarks/steps_bound.py).
 
@@ -41,7 +42,8 @@ HERE = Path(__file__).parent
 EXAMPLES, CHUNK, EMA_DECAY, RATE = 20_000, 100, 0.99, 0.01
 WARM_SECONDS = 0.5
 
-BOUNDS = ("bound", "bound_jit")
+ONE_THREAD = "_1"
+BOUNDS = ("bound", "bound_1", "bound_jit", "bound_jit_1")
 Pair = tuple[np.ndarray, np.ndarray]
 
 
@@ -67,7 +69,10 @@ WORKLOADS = {
     "cnn_bf16": Workload(64, "cnn", (512,), bfloat16=True, goals=(1.3, 1.2)),
     "lstm": Workload(64, "lstm", (128,), goals=(1.5, 1.1)),
 }
-PEERS = ("expkit", "keras", "keras_jit", "function", "function_jit", "session")
+KERAS = ("keras", "keras_1", "keras_jit", "keras_jit_1")
+FUNCTIONS = ("function", "function_1", "function_jit", "function_jit_1")
+SESSIONS = ("session", "session_1")
+PEERS = ("expkit", *KERAS, *FUNCTIONS, *SESSIONS)
 OTHERS = ("torch", "jax")
 
 
@@ -340,7 +345,7 @@ def work_as(peer: str, work: Workload) -> None:
         "bound": lambda: bound(False),
         "bound_jit": lambda: bound(True),
     }
-    runners[peer]()
+    runners[peer.removesuffix(ONE_THREAD)]()
 
 
 def installed(python: str, names: Sequence[str]) -> list[str]:
@@ -357,6 +362,8 @@ def measure(name: str, peers: Sequence[str], python: str, rounds: int, seconds: 
         if peer in OTHERS:
             command = [python, str(HERE / "steps_others.py"), peer, name]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        if peer.endswith(ONE_THREAD):
+            environment["TF_NUM_INTRAOP_THREADS"] = "1"
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -398,19 +405,18 @@ def main() -> None:
     others = OTHERS if given.others else ()
     columns = (*PEERS, *others)
     present = (*PEERS, *installed(given.others, others))
-    print(f"{'workload':14}" + "".join(f"{peer:>13}" for peer in columns) + f"{'/ Keras':>9}{'goal':>6}", end="")
+    print(f"{'workload':14}" + "".join(f"{peer:>15}" for peer in columns) + f"{'/ Keras':>9}{'goal':>6}", end="")
     print(f"{'/ function':>12}{'goal':>6}{'/ session':>11}" + "".join(f"{'/ ' + peer:>9}" for peer in others))
     for name in given.workloads.split(","):
         work = WORKLOADS[name]
-        bounds = BOUNDS if work.network == "mlp" and not work.bfloat16 else BOUNDS[:1]
+        bounds = BOUNDS if work.network == "mlp" and not work.bfloat16 else BOUNDS[:2]
         peers = (*present, *bounds, *(["products"] if name == "mlp_500" else []))
         medians = measure(name, peers, given.others, given.rounds, given.seconds)
         own = medians["expkit"]
-        keras = own / max(medians["keras"], medians["keras_jit"])
-        function = own / max(medians["function"], medians["function_jit"])
-        cells = "".join(f"{medians[peer]:13,.0f}" if peer in medians else f"{'no import':>13}" for peer in columns)
+        keras, function, session = (own / max(medians[peer] for peer in kind) for kind in (KERAS, FUNCTIONS, SESSIONS))
+        cells = "".join(f"{medians[peer]:15,.0f}" if peer in medians else f"{'no import':>15}" for peer in columns)
         print(f"{name:14}{cells}{keras:9.2f}{work.goals[0]:6.2f}{function:12.2f}{work.goals[1]:6.2f}", end="")
-        print(f"{own / medians['session']:11.2f}", end="")
+        print(f"{session:11.2f}", end="")
         print("".join(f"{own / medians[peer]:9.2f}" if peer in medians else f"{'-':>9}" for peer in others), flush=True)
         least = max(medians[peer] for peer in bounds)
         print(f"  products, weights and averages alone: {least:,.0f} steps/s,", end="")

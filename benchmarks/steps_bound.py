@@ -1,9 +1,10 @@
 """The least that a step of a workload of benchmarks/steps.py has to do, as fast as TensorFlow does it.
 
 The products, convolutions and poolings of the step, forwards and backwards, on operands that lie ready; and every
-weight and its average moved, in one call that XLA compiles. There are no biases, activations, loss or metrics; batches,
-and bfloat16 kernels beside the float32 ones, lie ready. No program can leave out the rest: one that is faster computes
-it by other kernels than TensorFlow's.
+weight and its average moved, in one call that XLA compiles. Batches, and bfloat16 kernels beside the float32 ones, lie
+ready. With convolutions and over time there are no biases, activations, loss or metrics. A dense network has all but
+the loss itself and metrics: its products are so fast that the rest counts. No program can leave out what is here: one
+that is faster computes it by other kernels than TensorFlow's.
 """
 
 from __future__ import annotations
@@ -70,24 +71,30 @@ class Operands:
 
 
 def dense_products(tf: Any, work: Workload) -> Products:
-    """Return the products of dense layers."""
+    """Return the products of dense layers, and what lies between them."""
     operands, sizes = Operands(tf, work), (784, *work.hidden, 10)
     weights = [operands.weight(*pair) for pair in itertools.pairwise(sizes)]
     kernels, batches = [operands.read(weight) for weight in weights], operands.operand(CHUNK, work.batch_size, 784)
-    block = batches.read_value()
+    biases = [operands.weight(size) for size in sizes[1:]]
+    block, labels = batches.read_value(), tf.Variable(tf.zeros((CHUNK, work.batch_size), tf.int64)).read_value()
 
     def gradients(place: Any) -> list[Any]:
-        outputs = [block[place]]
-        for kernel in kernels:
-            outputs.append(outputs[-1] @ kernel)
-        upstream, found = outputs.pop(), []
+        outputs, upstream = [block[place]], None
+        for number, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
+            result = outputs[-1] @ kernel + tf.cast(bias, outputs[-1].dtype)
+            outputs.append(tf.nn.relu(result) if number + 1 < len(kernels) else tf.cast(result, tf.float32))
+        logits = outputs.pop()
+        upstream = (tf.nn.softmax(logits) - tf.one_hot(labels[place], 10)) / work.batch_size
+        upstream, found, moved = tf.cast(upstream, outputs[-1].dtype), [], []
         for number in reversed(range(len(kernels))):
             found.append(tf.matmul(outputs[number], upstream, transpose_a=True))
+            moved.append(tf.cast(tf.reduce_sum(upstream, 0), tf.float32))
             if number:
                 upstream = tf.matmul(upstream, kernels[number], transpose_b=True)
-        return found[::-1]
+                upstream = tf.where(outputs[number] > 0, upstream, tf.zeros_like(upstream))
+        return [*found[::-1], *moved[::-1]]
 
-    return weights, gradients
+    return [*weights, *biases], gradients
 
 
 def image_products(tf: Any, work: Workload) -> Products:

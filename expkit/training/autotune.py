@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
 from expkit.network.spec import NetworkSpec
-from expkit.training.execution import Compiled, Execution, Parallelism, cores
+from expkit.training.execution import Compiled, Execution, cores
 from expkit.training.executor import Executor
 from expkit.training.graphs import train_graph
 
@@ -23,6 +23,8 @@ LONGEST_SECONDS = 5.0
 LARGEST_SHARE = 0.05
 LEAST_SECONDS = 2.0
 """What compiling and timing takes at the least; a run that cannot afford it is not measured."""
+MOST_WAYS = 4
+"""Ways that are timed: what XLA compiles, and with the best of it what the cores share."""
 LARGEST_COMPILED = 2000
 """Operations in a step; XLA would take longer over more than measuring may."""
 
@@ -47,19 +49,14 @@ def recorded(plain: Mapping[str, Any]) -> Choice:
 def choose(config: Config, spec: NetworkSpec, dataset: Dataset) -> tuple[Choice, Executor]:
     """Return the way to run steps that the configuration asks for, and an open executor that runs them so.
 
-    With ``jit_compile`` or ``parallelism`` ``auto`` every way is timed, in a session of its own, for at most 5 s or 5 %
-    of the run together. A run too short for that is not compiled, and has the parallelism that suits its layers. Whole
-    steps are not compiled where that cannot pay on a CPU.
+    With ``jit_compile`` or ``parallelism`` ``auto`` ways are timed, each in a session of its own, for at most 5 s or
+    5 % of the run together: what XLA compiles, then with the fastest of it what the cores share. A run too short for
+    that is not compiled, and has the parallelism that suits its layers. Whole steps are not compiled where that cannot
+    pay on a CPU.
 
     Variables have to be given their values before the executor is used: timing may have changed them.
     """
-    asked = config.train
-    most = MOST_STEPS if asked.steps_per_execution == "auto" else asked.steps_per_execution
-    plain = Execution(most, precision=asked.precision, parallelism=_suited(config, spec))
-    if asked.jit_compile != "auto":
-        plain = replace(plain, jit_compile=asked.jit_compile)
-    if asked.parallelism != "auto":
-        plain = replace(plain, parallelism=asked.parallelism)
+    asked, plain = config.train, _unmeasured(config, spec)
 
     def opened(execution: Execution) -> Executor:
         return Executor(train_graph(config, spec, dataset, execution))
@@ -77,18 +74,19 @@ def choose(config: Config, spec: NetworkSpec, dataset: Dataset) -> tuple[Choice,
     if asked.jit_compile == "auto":
         whole, why_not = _whole_step_may_pay(config, spec, dataset)
         compiled = (False, "update", True) if whole else (False, "update")
-    parallel: tuple[Parallelism, ...] = ("intra_op", "inter_op")
-    ways = [
-        replace(plain, jit_compile=jit_compile, parallelism=parallelism)
-        for jit_compile in compiled
-        for parallelism in (parallel if asked.parallelism == "auto" else (plain.parallelism,))
-    ]
-    speeds = {}
-    for way in ways:
-        with opened(way) as executor:
-            speeds[way] = _steps_per_second(executor, seconds=budget / (2 * len(ways)))
+    speeds: dict[Execution, float] = {}
+
+    def fastest(ways: Sequence[Execution]) -> Execution:
+        for way in ways:
+            if way not in speeds:
+                with opened(way) as executor:
+                    speeds[way] = _steps_per_second(executor, seconds=budget / (2 * MOST_WAYS))
+        return max(ways, key=lambda way: speeds[way])
+
+    best = fastest([replace(plain, jit_compile=jit_compile) for jit_compile in compiled])
+    if asked.parallelism == "auto":
+        best = fastest([replace(best, parallelism="intra_op"), replace(best, parallelism="inter_op")])
     measured = ", ".join(f"{speed:,.0f} {_named(way)}" for way, speed in speeds.items())
-    best = max(speeds, key=lambda way: speeds[way])
     return Choice(best, f"measured steps/s: {measured}{why_not}"), opened(best)
 
 
@@ -98,11 +96,19 @@ def _named(way: Execution) -> str:
     return compiled[way.jit_compile] + (" (inter_op)" if way.parallelism == "inter_op" else "")
 
 
-def _suited(config: Config, spec: NetworkSpec) -> Parallelism:
-    """Return what the cores share where nothing is measured: one part of the batch each, if layers can be run so."""
-    parts = Execution(parallelism="inter_op").parts(config.train.batch_size)
-    busy = parts == cores() > 1 and any(layer.layer.in_parts for layer in spec.layers)
-    return "inter_op" if busy else "intra_op"
+def _unmeasured(config: Config, spec: NetworkSpec) -> Execution:
+    """Return the way that is asked for; what is ``auto``, as it is where nothing is measured.
+
+    Cores take a part of the batch each if there are layers that can run so, and parts for all.
+    """
+    asked = config.train
+    most = MOST_STEPS if asked.steps_per_execution == "auto" else asked.steps_per_execution
+    way = Execution(most, asked.jit_compile if asked.jit_compile != "auto" else False, asked.precision)
+    if asked.parallelism != "auto":
+        return replace(way, parallelism=asked.parallelism)
+    apart = replace(way, parallelism="inter_op")
+    busy = apart.parts(asked.batch_size) == cores() > 1 and any(layer.layer.in_parts for layer in spec.layers)
+    return apart if busy else way
 
 
 def _budget(executor: Executor, steps: int) -> float:
