@@ -124,7 +124,7 @@ def connect(
         with tf.name_scope(f"{prefix}{layer.path}/"):
             call = Call(training, (seed * 1000003 + name_seed(layer.path)) % 2**32, step, compiled, bfloat16)
             read = (*layer.inputs, *layer.named.values())
-            in_parts = parts > 1 and layer.layer.in_parts and all(spec.tensors[path].batched for path in read)
+            in_parts = parts > 1 and _in_parts(layer, spec, tensors)
             bound = {
                 local: tf.linalg.matrix_transpose(variables[full]) if layer.shared.get(local) else variables[full]
                 for local, full in layer.bindings.items()
@@ -146,6 +146,14 @@ def connect(
         for name, path in spec.outputs.items()
     }
     return Connection(tensors, outputs, tuple(updates))
+
+
+def _in_parts(layer: LayerSpec, spec: NetworkSpec, tensors: Tensors) -> bool:
+    """Return whether a layer runs over parts of the batch."""
+    read = (*layer.inputs, *layer.named.values())
+    if layer.layer.apart == "follows":
+        return all(tensors.is_apart(path) for path in read)
+    return layer.layer.apart == "begins" and all(spec.tensors[path].batched for path in read)
 
 
 def _check(layer: LayerSpec, results: Mapping[str, Any]) -> None:

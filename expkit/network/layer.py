@@ -138,10 +138,11 @@ class Layer(Kind):
     """Whether it may read tensors that depend on no example beside others: their first dimension is 1."""
     xla_is_faster: ClassVar[bool] = True
     """Whether XLA may make training faster on a CPU; it does not for windows over images."""
-    in_parts: ClassVar[bool] = False
-    """Whether it may run over parts of a batch side by side: what comes of an example depends on no other example.
+    apart: ClassVar[Literal["never", "follows", "begins"]] = "never"
+    """Whether it may run over parts of a batch side by side: what comes of an example must depend on no other example.
 
-    Said where that may pay, because the work is large beside the variables, whose gradients are added up.
+    ``follows``: where what it reads is in parts; ``begins``: anywhere, because its work is large beside its variables,
+    whose gradients are added up.
     """
 
     input: str | tuple[str, ...] | None = None

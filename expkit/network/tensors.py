@@ -34,6 +34,10 @@ class Tensors(Mapping[str, Any]):
         else:
             self._parts[path] = parts
 
+    def is_apart(self, path: str) -> bool:
+        """Return whether a tensor is there in parts."""
+        return path in self._parts
+
     def parts(self, path: str) -> Sequence[Any]:
         """Return the parts of a tensor, of sizes that differ by one example at most."""
         if path not in self._parts:

@@ -99,7 +99,7 @@ def _named(way: Execution) -> str:
 def _unmeasured(config: Config, spec: NetworkSpec) -> Execution:
     """Return the way that is asked for; what is ``auto``, as it is where nothing is measured.
 
-    Cores take a part of the batch each if there are layers that can run so, and parts for all.
+    Cores take a part of the batch each if that suits the layers, and there are parts for all.
     """
     asked = config.train
     most = MOST_STEPS if asked.steps_per_execution == "auto" else asked.steps_per_execution
@@ -107,8 +107,27 @@ def _unmeasured(config: Config, spec: NetworkSpec) -> Execution:
     if asked.parallelism != "auto":
         return replace(way, parallelism=asked.parallelism)
     apart = replace(way, parallelism="inter_op")
-    busy = apart.parts(asked.batch_size) == cores() > 1 and any(layer.layer.in_parts for layer in spec.layers)
-    return apart if busy else way
+    return apart if apart.parts(asked.batch_size) == cores() > 1 and _suits_parts(spec) else way
+
+
+def _suits_parts(spec: NetworkSpec) -> bool:
+    """Return whether a network may be fast by parts of the batch, with one core for every operation.
+
+    It is not where images are joined, for batch statistics as a rule, and taken apart again for the next window.
+    """
+    apart: set[str] = set()
+    joined: set[str] = set()
+    for item in spec.layers:
+        read, made = {*item.inputs, *item.named.values()}, map(item.tensor, item.outputs)
+        if item.layer.apart == "begins":
+            if read & joined and not item.layer.xla_is_faster:
+                return False
+            apart.update(made)
+        elif item.layer.apart == "follows" and read <= apart:
+            apart.update(made)
+        elif read & (apart | joined):
+            joined.update(made)
+    return bool(apart)
 
 
 def _budget(executor: Executor, steps: int) -> float:

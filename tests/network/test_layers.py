@@ -81,7 +81,7 @@ def test_it_does_where_a_size_is_not_known(case: Case) -> None:
         computed(case, unknown=2)
 
 
-IN_PARTS = [case for case in CASES if kinds("layer")[case[0]].in_parts and len(case[2][0]) > 1]
+IN_PARTS = [case for case in CASES if kinds("layer")[case[0]].apart != "never" and len(case[2][0]) > 1]
 
 
 @pytest.mark.parametrize("case", IN_PARTS, ids=map(titled, IN_PARTS))
@@ -102,7 +102,7 @@ def test_what_a_layer_makes_of_parts_of_a_batch_is_the_same(case: Case) -> None:
 
 def test_layers_that_run_over_parts_are_tried() -> None:
     tried = {case[0] for case in IN_PARTS}
-    assert tried == {name for name, kind in kinds("layer").items() if kind.in_parts}
+    assert tried == {name for name, kind in kinds("layer").items() if kind.apart != "never"}
 
 
 @pytest.mark.parametrize("case", CASES, ids=map(titled, CASES))

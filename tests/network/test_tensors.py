@@ -20,6 +20,7 @@ layers:
   flat: {kind: flatten}
   out: {kind: dense, units: 2}
   again: {kind: activation, input: pool, function: tanh}
+  other: {kind: activation, input: flat, function: tanh}
 outputs: {out: out}
 """
 
@@ -66,8 +67,9 @@ def test_parts_are_joined_where_they_are_read_whole_and_nowhere_else() -> None:
         assert len({item.inputs[1].name for item in convolutions}) == 1, "a variable is read once"
         assert [name for name, kind in types.items() if kind == "ConcatV2"] == ["pool"]
         assert [name for name, kind in types.items() if kind == "SplitV"] == ["conv/split"]
-        assert set(connection.tensors) == {"x", "conv", "pool", "flat", "out", "again"}
-        assert len(connection.tensors) == 6
+        assert set(connection.tensors) == {"x", "conv", "pool", "flat", "out", "again", "other"}
+        assert len(connection.tensors) == 7
+        assert len([name for name, kind in types.items() if kind == "Tanh"]) == 3, "what is whole is left so"
         assert connection.tensors["conv"].name == "conv:0"
         assert connection.tensors["again"].shape == (5, 3, 3, 3)
 

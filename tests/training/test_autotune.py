@@ -28,6 +28,7 @@ from expkit.training.autotune import Choice, choose, recorded
 from expkit.training.execution import Compiled, Execution, Parallelism
 from expkit.training.executor import Executor
 from expkit.training.graphs import train_graph
+from networks import spec_of
 
 WAYS = [Execution(1), Execution(7), Execution(100), Execution(30, jit_compile=True)]
 WAYS += [
@@ -158,17 +159,50 @@ def test_what_is_not_measured_says_why(overrides: list[str], execution: Executio
     assert chosen(overrides) == Choice(execution, reason)
 
 
+def choice_for_images(monkeypatch: pytest.MonkeyPatch, cores: int, overrides: list[str], **between: Any) -> Choice:
+    """Return what is chosen on so many cores for a network with layers between two convolutions."""
+    for module in (execution, autotune):
+        monkeypatch.setattr(module, "cores", lambda: cores)
+    config, _, dataset = parts(["experiment=digits_cnn", *overrides])
+    window = {"kind": "conv2d", "filters": 2, "kernel_size": 3}
+    first = {"picture": {"kind": "reshape", "shape": [8, 8, 1]}, "first": window}
+    last = {"second": window, "flat": {"kind": "flatten"}, "logits": {"kind": "dense", "units": 10}}
+    inputs, outputs = {"image": {"shape": [64]}}, {"logits": "logits"}
+    spec = spec_of({"inputs": inputs, "layers": {**first, **between, **last}, "outputs": outputs})
+    choice, executor = choose(config, spec, dataset)
+    with executor:
+        assert executor._built.execution.parallelism == choice.execution.parallelism
+    return choice
+
+
+NORM, RELU = {"norm": {"kind": "batch_norm"}}, {"activated": {"kind": "activation", "function": "relu"}}
+
+
 @pytest.mark.parametrize(
-    ("batch", "cores", "parallelism"), [(32, 2, "inter_op"), (31, 2, "intra_op"), (64, 1, "intra_op")]
+    ("batch", "cores", "between", "parallelism"),
+    [
+        (32, 2, {}, "inter_op"),
+        (32, 2, RELU, "inter_op"),
+        (31, 2, {}, "intra_op"),
+        (64, 1, {}, "intra_op"),
+        (32, 2, NORM, "intra_op"),
+        (32, 2, NORM | RELU, "intra_op"),
+    ],
 )
-def test_a_short_run_takes_a_part_of_the_batch_per_core_where_layers_can(
-    monkeypatch: pytest.MonkeyPatch, batch: int, cores: int, parallelism: Parallelism
+def test_a_short_run_takes_a_part_of_the_batch_per_core_where_that_suits_its_layers(
+    monkeypatch: pytest.MonkeyPatch, batch: int, cores: int, between: dict[str, Any], parallelism: Parallelism
 ) -> None:
-    monkeypatch.setattr(execution, "cores", lambda: cores)
-    monkeypatch.setattr(autotune, "cores", lambda: cores)
-    overrides = ["experiment=digits_cnn", "train.steps=50", f"train.batch_size={batch}"]
-    assert chosen(overrides).execution == Execution(100, parallelism=parallelism)
-    assert chosen(["train.steps=50", f"train.batch_size={batch}"]).execution == Execution(100)
+    overrides = ["train.steps=50", f"train.batch_size={batch}"]
+    choice = choice_for_images(monkeypatch, cores, overrides, **between)
+    assert choice == Choice(Execution(100, parallelism=parallelism), "a short run")
+
+
+def test_a_long_run_begins_with_the_parallelism_that_suits_its_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autotune, "_steps_per_second", lambda executor, seconds: 100.0)
+    told = "100 not compiled (inter_op), 100 with updates compiled by XLA (inter_op), 100 not compiled"
+    why_not = "; XLA on a CPU is slower for conv2d"
+    choice = choice_for_images(monkeypatch, 2, ["train.steps=100000"])
+    assert choice.reason == f"measured steps/s: {told}{why_not}"
 
 
 def test_a_long_run_takes_the_way_that_measures_faster(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,15 +236,6 @@ def test_a_long_run_takes_the_way_that_measures_faster(monkeypatch: pytest.Monke
     assert choice.reason == told
     choice = chosen(["train.steps=100000", "train.parallelism=intra_op"])
     assert (choice.execution, choice.reason.count("inter_op")) == (Execution(100), 0)
-
-
-def test_a_long_run_begins_with_the_parallelism_that_suits_its_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "cores", lambda: 2)
-    monkeypatch.setattr(autotune, "cores", lambda: 2)
-    monkeypatch.setattr(autotune, "_steps_per_second", lambda executor, seconds: 100.0)
-    choice = chosen(["experiment=digits_cnn", "train.steps=100000"])
-    told = "100 not compiled (inter_op), 100 with updates compiled by XLA (inter_op), 100 not compiled"
-    assert choice.reason == f"measured steps/s: {told}; XLA on a CPU is slower for conv2d, max_pool"
 
 
 def test_a_session_has_as_many_threads_for_an_operation_as_it_is_opened_with() -> None:

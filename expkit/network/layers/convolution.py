@@ -19,7 +19,7 @@ class Convolution(Layer):
     """Base of the convolutions; owns ``kernel`` [*kernel_size, channels / groups, filters] and ``bias`` [filters]."""
 
     xla_is_faster = False
-    in_parts = True
+    apart = "begins"
     dimensions: ClassVar[int]
     """How many dimensions the window slides over."""
     filters: Positive

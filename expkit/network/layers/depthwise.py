@@ -21,7 +21,7 @@ class Depthwise(Layer):
     """Base of the depthwise convolutions; owns ``depthwise_kernel`` [height, width, channels, depth_multiplier]."""
 
     xla_is_faster = False
-    in_parts = True
+    apart = "begins"
     kernel_size: Size2D
     """Height and width of the window."""
     depth_multiplier: Positive = 1

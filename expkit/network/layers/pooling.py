@@ -27,7 +27,7 @@ class Pool(Layer):
     """Base of the poolings over windows, which slide over steps, images or volumes alike."""
 
     xla_is_faster = False
-    in_parts = True
+    apart = "follows"
     pool_size: PoolSize = 2
     """Size of the window: one number for all dimensions, or one each (``[height, width]``)."""
     strides: PoolSize | None = None
@@ -77,7 +77,7 @@ class GlobalPool(Layer):
     """Base of the poolings over everything between batch and channels."""
 
     xla_is_faster = False
-    in_parts = True
+    apart = "follows"
     keepdims: bool = False
     """Whether the pooled dimensions stay, with size 1."""
 

@@ -27,7 +27,7 @@ class Recurrent(Layer):
     ``bw/``.
     """
 
-    in_parts = True
+    apart = "begins"
     reads: ClassVar[tuple[str, ...]] = ("lengths", "initial_h")
     units: Positive
     """Size of the state."""

@@ -22,7 +22,7 @@ class Pad(Layer):
     """Places added at both ends of dimensions (``tf.pad``)."""
 
     kind: Literal["pad"] = "pad"
-    in_parts = True
+    apart = "follows"
     paddings: tuple[Pads, ...] = Field(min_length=1)
     """``[before, after]`` for the first dimensions after the batch: ``[[top, bottom], [left, right]]``."""
     mode: Literal["constant", "reflect", "symmetric"] = "constant"
@@ -64,7 +64,7 @@ class Resize(Layer):
 
     kind: Literal["resize"] = "resize"
     xla_is_faster = False
-    in_parts = True
+    apart = "follows"
     size: Size2D | None = None
     """Height and width of the output; or give ``scale``."""
     scale: Size2D | None = None

@@ -22,7 +22,7 @@ class Conv2DTranspose(Layer):
 
     kind: Literal["conv2d_transpose"] = "conv2d_transpose"
     xla_is_faster = False
-    in_parts = True
+    apart = "begins"
     filters: Positive
     """Channels of the output."""
     kernel_size: Size2D
