@@ -1,10 +1,11 @@
 """The least that a step of a workload of benchmarks/steps.py has to do, as fast as TensorFlow does it.
 
 The products, convolutions and poolings of the step, forwards and backwards, on operands that lie ready; and every
-weight and its average moved, in one call that XLA compiles. Batches, and bfloat16 kernels beside the float32 ones, lie
-ready. With convolutions and over time there are no biases, activations, loss or metrics. A dense network has all but
-the loss itself and metrics: its products are so fast that the rest counts. No program can leave out what is here: one
-that is faster computes it by other kernels than TensorFlow's.
+weight and its average moved, in one call that XLA compiles. bfloat16 kernels lie ready beside the float32 ones. With
+convolutions and over time batches lie ready, too, and there are no biases, activations, loss or metrics. A dense
+network has all but the loss itself and metrics, and draws the batches of the next call beside the steps of this one:
+its products are so fast that the rest counts. No program can leave out what is here: one that is faster computes it by
+other kernels than TensorFlow's.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from steps import CHUNK, EMA_DECAY, RATE, Pacer, Workload
+from steps import CHUNK, EMA_DECAY, EXAMPLES, RATE, Pacer, Workload, images
 
 __all__ = ["run_bound"]
 
-Products = tuple[Sequence[Any], Callable[[Any], Sequence[Any]]]
-"""Weights, and what computes their gradients in a step of the call."""
+Products = tuple[Sequence[Any], Callable[..., Sequence[Any]]]
+"""Weights, and what computes their gradients in a step of the call, given its place and what was drawn."""
 
 
 def run_bound(work: Workload, jit: bool) -> None:
@@ -38,15 +39,33 @@ def run_bound(work: Workload, jit: bool) -> None:
             average.assign_sub((average - weight) * (1 - EMA_DECAY))
 
     @tf.function(jit_compile=jit)  # type: ignore[untyped-decorator]
-    def steps() -> None:
+    def steps(*drawn: Any) -> None:
         for place in tf.range(CHUNK):
-            move(gradients(place))
+            move(gradients(place, *drawn))
 
-    steps()
+    call = drawing(tf, work, steps) if work.network == "mlp" else steps
+    call()
     pacer = Pacer()
     while True:
-        steps()
+        call()
         pacer.reached(CHUNK)
+
+
+def drawing(tf: Any, work: Workload, steps: Callable[..., None]) -> Any:
+    """Return a call of steps that draws images and labels for the next one beside them."""
+    x, y = images()
+    held = [tf.Variable(array[:EXAMPLES]) for array in (x, y)]
+    size = CHUNK, work.batch_size
+    drawn = [tf.Variable(tf.zeros((*size, 784))), tf.Variable(tf.zeros(size, tf.int64))]
+
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    def call() -> None:
+        steps(*[variable.read_value() for variable in drawn])
+        indices = tf.random.uniform(size, maxval=EXAMPLES, dtype=tf.int64)
+        for variable, array in zip(drawn, held, strict=True):
+            variable.assign(tf.gather(array, indices))
+
+    return call
 
 
 class Operands:
@@ -74,12 +93,10 @@ def dense_products(tf: Any, work: Workload) -> Products:
     """Return the products of dense layers, and what lies between them."""
     operands, sizes = Operands(tf, work), (784, *work.hidden, 10)
     weights = [operands.weight(*pair) for pair in itertools.pairwise(sizes)]
-    kernels, batches = [operands.read(weight) for weight in weights], operands.operand(CHUNK, work.batch_size, 784)
-    biases = [operands.weight(size) for size in sizes[1:]]
-    block, labels = batches.read_value(), tf.Variable(tf.zeros((CHUNK, work.batch_size), tf.int64)).read_value()
+    kernels, biases = [operands.read(weight) for weight in weights], [operands.weight(size) for size in sizes[1:]]
 
-    def gradients(place: Any) -> list[Any]:
-        outputs, upstream = [block[place]], None
+    def gradients(place: Any, block: Any, labels: Any) -> list[Any]:
+        outputs = [tf.cast(block[place], kernels[0].dtype)]
         for number, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
             result = outputs[-1] @ kernel + tf.cast(bias, outputs[-1].dtype)
             outputs.append(tf.nn.relu(result) if number + 1 < len(kernels) else tf.cast(result, tf.float32))
