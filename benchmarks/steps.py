@@ -6,8 +6,9 @@ Usage: python benchmarks/steps.py [--workloads mlp_500,mlp_32,...] [--rounds 5] 
 Every program is a process of its own that stops after each chunk of steps and waits; the rounds go around, so that
 one program runs at a time and all meet the same machine. expkit runs its whole path (``run_experiment`` with MLflow,
 metrics every 100 steps and averages) and is timed between two points of progress; Keras is timed between batch
-callbacks. The table gives medians and the ratio to the best setting of each kind of peer. 20,000 random images, SGD,
-averages.
+callbacks. A setting that is slower than 0.8 of the best of its kind in the first round ends after it: programs that
+wait hold memory, and the longer they wait the more of it has to be brought back. The table gives medians and the ratio
+to the best setting of each kind of peer. 20,000 random images, SGD, averages.
 
 Peers: Keras 3 ``fit`` with ``steps_per_execution=100``; a hand-written ``tf.function`` loop over ``tf.data``; a
 ``tf.compat.v1`` session with a ``tf.data`` iterator and ``make_callable``. The bfloat16 workloads set Keras'
@@ -40,7 +41,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 EXAMPLES, CHUNK, EMA_DECAY, RATE = 20_000, 100, 0.99, 0.01
-WARM_SECONDS = 0.5
+WARM_SECONDS, CLOSE = 0.5, 0.8
 
 ONE_THREAD = "_1"
 BOUNDS = ("bound", "bound_1", "bound_jit", "bound_jit_1")
@@ -377,6 +378,12 @@ def measure(name: str, peers: Sequence[str], python: str, rounds: int, seconds: 
             raise SystemExit(f"{peer} on {name} ended: {' '.join(command)}")
         processes[peer] = process
     speeds: dict[str, list[float]] = {peer: [] for peer in processes}
+
+    def end(peer: str) -> None:
+        process = processes.pop(peer)
+        process.kill()
+        process.wait()
+
     for _ in range(rounds):
         for peer, process in processes.items():
             assert process.stdin is not None
@@ -384,9 +391,14 @@ def measure(name: str, peers: Sequence[str], python: str, rounds: int, seconds: 
             process.stdin.write(f"{seconds}\n")
             process.stdin.flush()
             speeds[peer].append(float(process.stdout.readline()))
-    for process in processes.values():
-        process.kill()
-        process.wait()
+        for kind in (KERAS, FUNCTIONS, SESSIONS, BOUNDS):
+            left = [peer for peer in kind if peer in processes]
+            best = max((speeds[peer][0] for peer in left), default=0.0)
+            for peer in left:
+                if speeds[peer][0] < CLOSE * best:
+                    end(peer)
+    for peer in list(processes):
+        end(peer)
     return {peer: statistics.median(values) for peer, values in speeds.items()}
 
 

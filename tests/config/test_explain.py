@@ -159,6 +159,10 @@ ONE_PROBLEM = [
         CONV % "padding: sam",
         "network.layers.x.padding: needs 'same' or 'valid' or a list, got 'sam' (text); did you mean 'same'?",
     ),
+    (
+        "train.parallelism=both",
+        "train.parallelism: needs 'auto' or 'intra_op' or 'inter_op', got 'both' (text)",
+    ),
     ("train.best_mode=biggest", "train.best_mode: unknown value 'biggest' (text); allowed: max, min"),
     ("export.weights=3", "export.weights: unknown value 3; allowed: auto, raw, ema"),
     # Bounds.

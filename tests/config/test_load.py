@@ -172,6 +172,13 @@ def test_a_name_written_as_a_number_is_a_name() -> None:
             ["export.weights=ema", "ema=none"],
             ["export.weights is 'ema' but ema.enabled is false; allowed then: auto, raw"],
         ),
+        (
+            ["train.precision=bfloat16", "train.jit_compile=true"],
+            [
+                "train: precision is 'bfloat16', which XLA does not speed up on a CPU, but jit_compile is true; "
+                "allowed then: auto, update, false"
+            ],
+        ),
     ],
 )
 def test_a_wrong_override_is_explained(overrides: list[str], problems: list[str]) -> None:
