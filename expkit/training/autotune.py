@@ -107,27 +107,28 @@ def _unmeasured(config: Config, spec: NetworkSpec) -> Execution:
     if asked.parallelism != "auto":
         return replace(way, parallelism=asked.parallelism)
     apart = replace(way, parallelism="inter_op")
-    return apart if apart.parts(asked.batch_size) == cores() > 1 and _suits_parts(spec) else way
+    return apart if _suits_parts(spec, apart.parts(asked.batch_size)) else way
 
 
-def _suits_parts(spec: NetworkSpec) -> bool:
-    """Return whether a network may be fast by parts of the batch, with one core for every operation.
+def _suits_parts(spec: NetworkSpec, parts: int) -> bool:
+    """Return whether a network may be fast by so many parts of the batch, with one core for every operation.
 
-    It is not where images are joined, for batch statistics as a rule, and taken apart again for the next window.
+    With windows over images it is not where cores are left over, nor where images are joined, for batch statistics as a
+    rule, and taken apart again.
     """
     apart: set[str] = set()
     joined: set[str] = set()
     for item in spec.layers:
         read, made = {*item.inputs, *item.named.values()}, map(item.tensor, item.outputs)
         if item.layer.apart == "begins":
-            if read & joined and not item.layer.xla_is_faster:
+            if not item.layer.xla_is_faster and (read & joined or parts < cores()):
                 return False
             apart.update(made)
         elif item.layer.apart == "follows" and read <= apart:
             apart.update(made)
         elif read & (apart | joined):
             joined.update(made)
-    return bool(apart)
+    return parts > 1 and bool(apart)
 
 
 def _budget(executor: Executor, steps: int) -> float:

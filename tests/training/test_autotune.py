@@ -159,41 +159,45 @@ def test_what_is_not_measured_says_why(overrides: list[str], execution: Executio
     assert chosen(overrides) == Choice(execution, reason)
 
 
-def choice_for_images(monkeypatch: pytest.MonkeyPatch, cores: int, overrides: list[str], **between: Any) -> Choice:
-    """Return what is chosen on so many cores for a network with layers between two convolutions."""
+def choice_for(monkeypatch: pytest.MonkeyPatch, cores: int, overrides: list[str], layers: dict[str, Any]) -> Choice:
+    """Return what is chosen on so many cores for layers between images of digits and logits."""
     for module in (execution, autotune):
         monkeypatch.setattr(module, "cores", lambda: cores)
     config, _, dataset = parts(["experiment=digits_cnn", *overrides])
-    window = {"kind": "conv2d", "filters": 2, "kernel_size": 3}
-    first = {"picture": {"kind": "reshape", "shape": [8, 8, 1]}, "first": window}
-    last = {"second": window, "flat": {"kind": "flatten"}, "logits": {"kind": "dense", "units": 10}}
-    inputs, outputs = {"image": {"shape": [64]}}, {"logits": "logits"}
-    spec = spec_of({"inputs": inputs, "layers": {**first, **between, **last}, "outputs": outputs})
+    inputs, outputs = {"image": {"shape": [8, 8, 1]}}, {"logits": "logits"}
+    last = {"flat": {"kind": "flatten"}, "logits": {"kind": "dense", "units": 10}}
+    spec = spec_of({"inputs": inputs, "layers": layers | last, "outputs": outputs})
     choice, executor = choose(config, spec, dataset)
     with executor:
         assert executor._built.execution.parallelism == choice.execution.parallelism
     return choice
 
 
+FIRST, SECOND = ({name: {"kind": "conv2d", "filters": 2, "kernel_size": 3}} for name in ("first", "second"))
+LSTM = {"rows": {"kind": "reshape", "shape": [8, 8]}, "lstm": {"kind": "lstm", "units": 2}}
 NORM, RELU = {"norm": {"kind": "batch_norm"}}, {"activated": {"kind": "activation", "function": "relu"}}
 
 
 @pytest.mark.parametrize(
-    ("batch", "cores", "between", "parallelism"),
+    ("batch", "cores", "layers", "parallelism"),
     [
-        (32, 2, {}, "inter_op"),
-        (32, 2, RELU, "inter_op"),
-        (31, 2, {}, "intra_op"),
-        (64, 1, {}, "intra_op"),
-        (32, 2, NORM, "intra_op"),
-        (32, 2, NORM | RELU, "intra_op"),
+        (32, 2, FIRST | SECOND, "inter_op"),
+        (32, 2, FIRST | RELU | SECOND, "inter_op"),
+        (31, 2, FIRST | SECOND, "intra_op"),
+        (64, 1, FIRST | SECOND, "intra_op"),
+        (32, 8, FIRST | SECOND, "intra_op"),
+        (32, 2, FIRST | NORM, "inter_op"),
+        (32, 2, FIRST | NORM | SECOND, "intra_op"),
+        (32, 2, FIRST | NORM | RELU | SECOND, "intra_op"),
+        (32, 8, LSTM, "inter_op"),
+        (31, 8, LSTM, "intra_op"),
     ],
 )
 def test_a_short_run_takes_a_part_of_the_batch_per_core_where_that_suits_its_layers(
-    monkeypatch: pytest.MonkeyPatch, batch: int, cores: int, between: dict[str, Any], parallelism: Parallelism
+    monkeypatch: pytest.MonkeyPatch, batch: int, cores: int, layers: dict[str, Any], parallelism: Parallelism
 ) -> None:
     overrides = ["train.steps=50", f"train.batch_size={batch}"]
-    choice = choice_for_images(monkeypatch, cores, overrides, **between)
+    choice = choice_for(monkeypatch, cores, overrides, layers)
     assert choice == Choice(Execution(100, parallelism=parallelism), "a short run")
 
 
@@ -201,7 +205,7 @@ def test_a_long_run_begins_with_the_parallelism_that_suits_its_layers(monkeypatc
     monkeypatch.setattr(autotune, "_steps_per_second", lambda executor, seconds: 100.0)
     told = "100 not compiled (inter_op), 100 with updates compiled by XLA (inter_op), 100 not compiled"
     why_not = "; XLA on a CPU is slower for conv2d"
-    choice = choice_for_images(monkeypatch, 2, ["train.steps=100000"])
+    choice = choice_for(monkeypatch, 2, ["train.steps=100000"], FIRST)
     assert choice.reason == f"measured steps/s: {told}{why_not}"
 
 
