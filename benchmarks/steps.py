@@ -431,7 +431,7 @@ def main() -> None:
         print(f"{session:11.2f}", end="")
         print("".join(f"{own / medians[peer]:9.2f}" if peer in medians else f"{'-':>9}" for peer in others), flush=True)
         least = max(medians[peer] for peer in bounds)
-        print(f"  products, weights and averages alone: {least:,.0f} steps/s,", end="")
+        print(f"  the least of a step: {least:,.0f} steps/s,", end="")
         print(f" {least / own * keras:.2f} / Keras, {least / own * function:.2f} / function", flush=True)
         if "products" in medians:
             print(

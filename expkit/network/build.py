@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,7 +124,7 @@ def connect(
         with tf.name_scope(f"{prefix}{layer.path}/"):
             call = Call(training, (seed * 1000003 + name_seed(layer.path)) % 2**32, step, compiled, bfloat16)
             read = (*layer.inputs, *layer.named.values())
-            in_parts = parts > 1 and _in_parts(layer, spec, tensors)
+            in_parts = parts > 1 and _in_parts(layer, read, spec, tensors)
             bound = {
                 local: tf.linalg.matrix_transpose(variables[full]) if layer.shared.get(local) else variables[full]
                 for local, full in layer.bindings.items()
@@ -148,9 +148,8 @@ def connect(
     return Connection(tensors, outputs, tuple(updates))
 
 
-def _in_parts(layer: LayerSpec, spec: NetworkSpec, tensors: Tensors) -> bool:
-    """Return whether a layer runs over parts of the batch."""
-    read = (*layer.inputs, *layer.named.values())
+def _in_parts(layer: LayerSpec, read: Sequence[str], spec: NetworkSpec, tensors: Tensors) -> bool:
+    """Return whether a layer that reads these paths runs over parts of the batch."""
     if layer.layer.apart == "follows":
         return all(tensors.is_apart(path) for path in read)
     return layer.layer.apart == "begins" and all(spec.tensors[path].batched for path in read)

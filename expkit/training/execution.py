@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["LEAST_PART", "PLAIN", "Compiled", "Execution", "Parallelism", "Precision", "cores"]
+__all__ = ["PLAIN", "Compiled", "Execution", "Parallelism", "Precision", "cores"]
 
 Compiled = Literal["update"] | bool
 """What XLA compiles of a step: all of it, only what changes large variables, or nothing."""
@@ -41,8 +41,8 @@ class Execution:
     def __str__(self) -> str:
         compiled = {"update": ", updates compiled by XLA", True: ", compiled by XLA", False: ""}[self.jit_compile]
         products = ", products in bfloat16" if self.precision == "bfloat16" else ""
-        cores = ", one core per operation" if self.parallelism == "inter_op" else ""
-        return f"{self.steps_per_execution} steps per execution{compiled}{products}{cores}"
+        apart = ", one core per operation" if self.parallelism == "inter_op" else ""
+        return f"{self.steps_per_execution} steps per execution{compiled}{products}{apart}"
 
 
 def cores() -> int:
