@@ -197,7 +197,10 @@ class Store:
             profile=json.dumps(sizes),
         )
         item = DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
-        self._call(self._client.log_inputs, run_id, [item])
+        try:
+            self._call(self._client.log_inputs, run_id, [item])
+        except Refused:  # what MLflow answers when another run writes the same dataset between its look and its write
+            self._call(self._client.log_inputs, run_id, [item])
 
     def _experiment(self, address: Address) -> str:
         found = self._client.get_experiment_by_name(address.experiment)

@@ -17,7 +17,7 @@ from command_line import REPOSITORY, call
 from conftest import Finished
 from expkit.config.load import load
 from expkit.tracking.failures import TrackingError
-from expkit.tracking.journal import Journal
+from expkit.tracking.journal import Entry, Journal
 from expkit.tracking.store import Address, Store
 
 WRITERS, POINTS = 8, 300
@@ -28,7 +28,7 @@ import os, sys
 from pathlib import Path
 from expkit.tracking.delivery import Delivery, Stores
 from expkit.tracking.failures import Unreachable
-from expkit.tracking.journal import Journal
+from expkit.tracking.journal import Entry, Journal
 from expkit.tracking.store import Address, prepare
 
 place, writers, points = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
@@ -75,6 +75,34 @@ def test_eight_processes_that_make_and_write_one_file_lose_nothing(tmp_path: Pat
         found = [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, "loss")]
         assert found == [(step, step + int(run.info.run_name)) for step in range(POINTS)]
         assert run.info.status == "FINISHED"
+
+
+def test_runs_that_tell_of_one_dataset_at_once_have_it_both(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+    from sqlalchemy import event
+    from sqlalchemy.orm import Session
+
+    place = tmp_path.resolve()
+    uris = [f"sqlite:///{place / 'mlflow.db'}", f"sqlite:///{place / '.' / 'mlflow.db'}?timeout=20"]
+    first, second = (Store(Address(uri, "e", str(place / "a"))) for uri in uris)
+    about = {"name": "r", "tags": {}, "milliseconds": 1}
+    runs = [store.create({**about, "key": key}, None) for store, key in ((first, "1"), (second, "2"))]
+    entry = Entry("dataset", {"kind": "digits", "digest": "d" * 64, "sizes": {"train": 3}}, 0, 1)
+    between = []
+
+    def write_between(*_: object) -> None:
+        if not between:
+            between.append(runs[1])
+            second.act(runs[1], tmp_path, entry)
+
+    event.listen(Session, "before_flush", write_between)
+    try:
+        first.act(runs[0], tmp_path, entry)
+    finally:
+        event.remove(Session, "before_flush", write_between)
+    assert between
+    found = [MlflowClient(uris[0]).get_run(run).inputs.dataset_inputs for run in runs]
+    assert [[item.dataset.name for item in items] for items in found] == [["digits"], ["digits"]]
 
 
 # A file that a newer MLflow made
