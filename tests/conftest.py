@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from command_line import SHORT, Done, call
+from forked_recorder import ForkedRecorder, warm
 
 
 @pytest.fixture
@@ -15,6 +17,15 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder without a ``conf`` of its own, so that only the built-in files are read."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(autouse=True, scope="session")
+def recorder_begins_fast() -> Iterator[None]:
+    """Fork the recorder's process from one that has MLflow imported."""
+    warm()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("expkit.tracking.recorder._start", ForkedRecorder)
+        yield
 
 
 @dataclass(frozen=True)

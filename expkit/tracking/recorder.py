@@ -38,13 +38,7 @@ class Recorder:
     """
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, json.dumps(sys.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-            start_new_session=True,
-        )
+        self._process = _start()
         self._asked: dict[int, Future[Any]] = {}
         self._number = 0
         self._ended: TrackingError | None = None
@@ -109,6 +103,16 @@ class Recorder:
             left, self._asked = self._asked, {}
         for future in left.values():
             future.set_exception(self._ended)
+
+
+def _start() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, json.dumps(sys.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        start_new_session=True,
+    )
 
 
 def warn(text: str) -> None:

@@ -14,7 +14,12 @@ import pytest
 from command_line import REPOSITORY
 from expkit.tracking.failures import TrackingError
 from expkit.tracking.journal import Journal
-from expkit.tracking.recorder import Recorder
+from expkit.tracking.recorder import Recorder, _start
+
+
+@pytest.fixture(autouse=True)
+def recorder_begins_as_users_begin_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("expkit.tracking.recorder._start", _start)
 
 
 def address(folder: Path) -> dict[str, Any]:

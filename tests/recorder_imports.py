@@ -1,0 +1,11 @@
+"""What a recorder imports in the course of its work, imported."""
+
+from expkit.tracking.store import prepare
+
+prepare()
+
+import mlflow.pyfunc  # noqa: E402
+import mlflow.store.tracking.sqlalchemy_store  # noqa: E402, F401
+
+import expkit.plots.run  # noqa: E402
+import expkit.tracking.serving  # noqa: E402, F401
