@@ -31,6 +31,9 @@ SHORT = [
 ]
 """The default experiment, cut short: three points of metrics, three checkpoints."""
 
+PLAIN = ["train.jit_compile=false", "train.parallelism=intra_op"]
+"""One way to run steps, given: a long run then measures none before it begins."""
+
 
 @dataclass(frozen=True)
 class Done:

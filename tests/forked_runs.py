@@ -21,17 +21,17 @@ from pathlib import Path
 from experiments import config_of, examples
 from expkit import tf1 as tf
 from expkit.cli.job import Job, run_job
+from expkit.config.load import plain_yaml
 from expkit.config.schema import Config
 
 FEW_STEPS = 40
 """How many steps the run does after the last kill."""
 NETWORK = {
-    "inputs": {"x": {"shape": [4]}},
+    "inputs": {"x": {"shape": [600]}},
     "layers": {
         "first": {"kind": "dense", "units": 600, "activation": "relu"},
         "norm": {"kind": "batch_norm"},
         "drop": {"kind": "dropout", "rate": 0.5},
-        "second": {"kind": "dense", "units": 600, "activation": "relu"},
         "logits": {"kind": "dense", "units": 3},
     },
     "outputs": {"logits": "logits"},
@@ -44,13 +44,14 @@ def config(folder: Path, **train: object) -> Config:
     clock = {"log_every_steps": 5, "evaluate_every_steps": 10, "save_every_steps": 3, "keep_last": 2, "batch_size": 8}
     return config_of(
         folder,
-        examples((4,), 60),
+        examples((600,), 60),
         network=NETWORK,
         optimizer={"kind": "adam", "learning_rate": 0.001},
         train={
             **clock,
             "steps": 10**6,
             "jit_compile": False,
+            "parallelism": "intra_op",
             "best_metric": "valid/loss/ema",
             "best_mode": "min",
             "losses": {"main": {"kind": "sparse_softmax_cross_entropy"}},
@@ -121,6 +122,7 @@ def main() -> None:
     experiment = config(folder)
     run, unbroken, output = folder / "killed", folder / "unbroken", folder / "output"
     tf.tensorflow_version()
+    plain_yaml(experiment)  # pydantic completes its serializers when they are first used
     gc.freeze()
     draw = random.Random(seed)
     inside = sum(kill(experiment, run, output, draw) for _ in range(kills))

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from command_line import SHORT, call, start
+from command_line import PLAIN, SHORT, call, start
 from conftest import Finished
 from expkit.rundir import RunFolder
 from expkit.sweeps import launching
@@ -146,7 +146,7 @@ def test_runs_that_compute_the_same_are_run_once(tmp_path: Path) -> None:
 
 
 def test_a_sweep_that_is_interrupted_is_killed(tmp_path: Path) -> None:
-    words = ["-m", "run.seed=1,2", "train.steps=1000000", "train.save_every_steps=100", "export=none"]
+    words = ["-m", "run.seed=1,2", *PLAIN, "train.steps=1000000", "train.save_every_steps=100", "export=none"]
     words += ["train.steps_per_execution=20", "tracking.plots=false"]
     process = start("train", *words, cwd=tmp_path)
     while not list(tmp_path.glob("runs/multirun/*/*/0_digits_mlp/checkpoints/*/checkpoint.json")):
@@ -167,7 +167,7 @@ def test_a_sweep_that_is_interrupted_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_sweep_whose_parent_was_deleted_goes_on_under_a_new_one_and_says_so(tmp_path: Path) -> None:
-    words = ["-m", "run.seed=1,2", "train.steps=2", "export=none", "tracking.plots=false"]
+    words = ["-m", "run.seed=1,2", *PLAIN, "train.steps=2", "export=none", "tracking.plots=false"]
     assert call("train", *words, cwd=tmp_path).code == 0
     folder = only_sweep(tmp_path)
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")

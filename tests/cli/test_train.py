@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from command_line import SHORT, call, start
+from command_line import PLAIN, SHORT, call, start
 from conftest import Finished
 from expkit.config.load import builtin_conf, load
 from expkit.rundir import RunFolder, config_digest
@@ -295,7 +295,7 @@ def test_a_loss_that_is_not_finite_fails_the_run_with_the_reason(tmp_path: Path)
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
 def test_a_stopped_run_says_killed_and_how_to_go_on(number: signal.Signals, code: int, tmp_path: Path) -> None:
-    words = ["train.steps=1000000", "train.save_every_steps=20", "tracking=none", "hydra.run.dir=here"]
+    words = [*PLAIN, "train.steps=1000000", "train.save_every_steps=20", "tracking=none", "hydra.run.dir=here"]
     process = start("train", *words, cwd=tmp_path)
     try:
         pointer = tmp_path / "here" / "checkpoints" / "checkpoint"

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from command_line import SHORT, call, start
+from command_line import PLAIN, SHORT, call, start
 from expkit.config.load import load
 from expkit.rundir import RunFolder
 from expkit.tracking.failures import TrackingError
@@ -75,7 +75,13 @@ def points(folder: RunFolder) -> dict[str, list[tuple[int, float]]]:
 
 
 def test_a_server_killed_ten_times_under_a_run_loses_nothing_and_doubles_nothing(up: Server, tmp_path: Path) -> None:
-    words = ["export=none", "train.log_every_steps=5", "train.evaluate_every_steps=200", "train.save_every_steps=200"]
+    words = [
+        "export=none",
+        *PLAIN,
+        "train.log_every_steps=5",
+        "train.evaluate_every_steps=200",
+        "train.save_every_steps=200",
+    ]
     process = start("train", *words, f"tracking.uri={up.uri}", "train.steps=10000000", cwd=tmp_path)
     moments = random.Random(0)
     try:
