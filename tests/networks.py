@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -80,6 +81,17 @@ outputs: {logits: logits}
 
 OF_ALL_KINDS = {"sequences": SEQUENCES, "images": IMAGES}
 """Networks that together hold almost every kind of layer."""
+
+
+def examples_of_all_kinds(name: str) -> dict[str, np.ndarray]:
+    """Return 60 examples for one of the networks of all kinds, with labels."""
+    draw = np.random.default_rng(0)
+    label = draw.integers(0, 3, 60)
+    if name == "images":
+        return {"x": draw.normal(size=(60, 12, 12, 4)).astype(np.float32), "label": label}
+    count = draw.integers(1, 71, 60).astype(np.int32)
+    mask = (np.arange(70) < count[:, None]).astype(np.int32)
+    return {"ids": draw.integers(0, 9, (60, 70)).astype(np.int32), "count": count, "mask": mask, "label": label}
 
 
 def spec_of(text: str | dict[str, Any]) -> NetworkSpec:

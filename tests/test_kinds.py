@@ -11,25 +11,14 @@ import yaml
 from experiments import Values, checkpoint_values, config_of, run
 from expkit.export.freeze import read_frozen
 from expkit.registry import kinds
-from networks import OF_ALL_KINDS
-
-
-def data(name: str) -> Values:
-    draw = np.random.default_rng(0)
-    label = draw.integers(0, 3, 60)
-    if name == "images":
-        return {"x": draw.normal(size=(60, 12, 12, 4)).astype(np.float32), "label": label}
-    count = draw.integers(1, 71, 60).astype(np.int32)
-    mask = (np.arange(70) < count[:, None]).astype(np.int32)
-    return {"ids": draw.integers(0, 9, (60, 70)).astype(np.int32), "count": count, "mask": mask, "label": label}
-
+from networks import OF_ALL_KINDS, examples_of_all_kinds
 
 LEFT_OUT = {"scope", "block", "constant", "variable", "reshape", "activation", "dropout"}  # Those have their own.
 
 
 @pytest.mark.parametrize("name", OF_ALL_KINDS)
 def test_a_network_trains_every_variable_and_freezes(tmp_path: Path, name: str) -> None:
-    network, arrays = yaml.safe_load(OF_ALL_KINDS[name]), data(name)
+    network, arrays = yaml.safe_load(OF_ALL_KINDS[name]), examples_of_all_kinds(name)
     values: list[Values] = []
     for steps in (0, 3):
         config = config_of(tmp_path / "data", arrays, network=network, train={"steps": steps, "jit_compile": False})

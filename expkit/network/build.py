@@ -102,6 +102,7 @@ def connect(
     compiled: bool = False,
     bfloat16: bool = False,
     parts: int = 1,
+    after: Mapping[str, Any] | None = None,
 ) -> Connection:
     """Connect the network to inputs with given variables; a layer's output tensor is named by its path.
 
@@ -115,13 +116,15 @@ def connect(
         compiled: whether XLA compiles what is connected.
         bfloat16: whether products are computed in bfloat16.
         parts: in how many parts of the batch, side by side, layers run that can.
+        after: by full name of a variable: a tensor that is there before a layer reads it.
     """
     current = tf.get_default_graph().get_name_scope()
     prefix = f"{current}/" if current else ""
     tensors = Tensors(inputs, prefix, parts)
     updates: list[Update] = []
     for layer in spec.layers:
-        with tf.name_scope(f"{prefix}{layer.path}/"):
+        waited_for = [after[full] for full in layer.bindings.values()] if after else []
+        with tf.name_scope(f"{prefix}{layer.path}/"), tf.control_dependencies(waited_for):
             call = Call(training, (seed * 1000003 + name_seed(layer.path)) % 2**32, step, compiled, bfloat16)
             read = (*layer.inputs, *layer.named.values())
             in_parts = parts > 1 and _in_parts(layer, read, spec, tensors)

@@ -18,7 +18,7 @@ from expkit.network.spec import NetworkSpec
 from expkit.training.ema import averaged_names
 from expkit.training.execution import PLAIN, Execution
 from expkit.training.snapshot import Snapshot, add_snapshot
-from expkit.training.step import Sums, add_wide, judged, network_inputs, no_sums, one_step
+from expkit.training.step import Before, Sums, add_wide, judged, network_inputs, no_sums, one_step, what_moves
 
 __all__ = [
     "EvaluateGraph",
@@ -111,19 +111,23 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
             supply = supply_resident(train, first, count, most, rows, seed)
 
         def steps(first: Any, begin: Any, block: Any, count: Any) -> Any:
-            def body(place: Any, totals: Any) -> Any:
+            def body(place: Any, totals: Any, moved: Mapping[str, Any]) -> Any:
                 step = first + tf.cast(place - begin, tf.int64)
                 batch = {name: _batch(batches, place, execution) for name, batches in block.items()}
-                done, sums = one_step(config, spec, variables, batch, dataset.scaling, step, execution, factor)
-                with tf.control_dependencies([done]):
-                    return place + 1, tf.nest.map_structure(add_wide, totals, sums)
+                before = Before(tf.nest.flatten(totals), moved)
+                done = one_step(config, spec, variables, batch, dataset.scaling, step, execution, factor, before)
+                with tf.control_dependencies([done.all]):
+                    totals = tf.nest.map_structure(add_wide, totals, done.sums)
+                return place + 1, totals, {name: _after(done.moved[name], place) for name in moved}
 
+            # A step goes on beside the end of the one before; XLA does one after the other.
+            moved = () if execution.jit_compile is True else what_moves(spec)
             # The loop counts places: of a sum of ``begin`` and a count XLA would compile every value anew.
             return tf.while_loop(
-                lambda place, totals: place < begin + count,
+                lambda place, *_: place < begin + count,
                 body,
-                (begin, no_sums(config)),
-                parallel_iterations=1,
+                (begin, no_sums(config), dict.fromkeys(moved, begin)),
+                parallel_iterations=2,
             )[1]
 
         sums = (tf.compiled_by_xla(steps) if execution.jit_compile is True else steps)(
@@ -150,6 +154,12 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
     return TrainGraph(
         *(graph, execution, saved, count, done, sums, after, rate, factor, initialize, saver, snapshot, supply, opened)
     )
+
+
+def _after(operation: Any, value: Any) -> Any:
+    """Return a value that is there after an operation."""
+    with tf.control_dependencies([operation]):
+        return tf.identity(value)
 
 
 def _batch(batches: Any, place: Any, execution: Execution) -> Any:

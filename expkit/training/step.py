@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from expkit import tf1 as tf
@@ -16,10 +17,39 @@ from expkit.training.execution import Execution
 from expkit.training.gradients import cheaper_gradients
 from expkit.training.update import update_variables
 
-__all__ = ["Sums", "add_wide", "judged", "network_inputs", "no_sums", "one_step"]
+__all__ = ["Before", "Done", "Sums", "add_wide", "judged", "network_inputs", "no_sums", "one_step", "what_moves"]
+
+STATISTICS = ""
+"""Stands for all moving statistics where trained variables have their names."""
 
 Sums = Mapping[str, Mapping[str, Any]]
 """Statistics by metric name (``loss`` among them): tensors in a graph, arrays outside."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """What there is of the step before when this one begins, which may be while that one goes on."""
+
+    all: Sequence[Any] = ()
+    """Tensors that are there when it is done."""
+    moved: Mapping[str, Any] = field(default_factory=dict)
+    """Tensors that are there when what ``what_moves`` names has moved in it; none where it is done anyway."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """One step: operations, and the statistics of its batches."""
+
+    all: Any
+    """The operation that does the step."""
+    moved: Mapping[str, Any]
+    """Operations after which what ``what_moves`` names has moved."""
+    sums: Sums
+
+
+def what_moves(spec: NetworkSpec) -> tuple[str, ...]:
+    """Return what a step changes bit by bit: trained variables, by name, and ``STATISTICS`` where there may be some."""
+    return (*spec.trainable, *([STATISTICS] if set(spec.variables) - set(spec.trainable) else []))
 
 
 def one_step(
@@ -31,15 +61,21 @@ def one_step(
     step: Any,
     execution: Execution,
     rate_factor: Any | None = None,
-) -> tuple[Any, Sums]:
-    """Return the operation that does one step, and the statistics of its batches.
+    before: Before = Before(),
+) -> Done:
+    """Return what does one step.
+
+    A layer waits for nothing of the step before but that its own variables have moved; what changes variables waits for
+    all of it. So cores that the end of a step leaves idle begin the next, and no number depends on that.
 
     The learning rate is multiplied by ``rate_factor``, a float32 scalar, where there is one.
     """
+    trainable = set(spec.trainable)
+    after = {name: before.moved[name if name in trainable else STATISTICS] for name in spec.variables if before.moved}
     trained = {name: variables[name] for name in spec.trainable}
     count = config.train.gradient_accumulation_steps
 
-    def gradients_of(part: Mapping[str, Any], draw: Any) -> tuple[list[Any], Sums]:
+    def gradients_of(part: Mapping[str, Any], draw: Any) -> tuple[list[Any], Sums, Any]:
         inputs = network_inputs(spec, part, scaling)
         with cheaper_gradients(execution):
             connection = connect(
@@ -52,21 +88,26 @@ def one_step(
                 compiled=execution.jit_compile is True,
                 bfloat16=execution.precision == "bfloat16",
                 parts=execution.parts(config.train.batch_size),
+                after=after,
             )
-        loss, sums = judged(config, connection.outputs, part, penalty(spec, variables))
+        with tf.control_dependencies(list(after.values())):
+            regularization = penalty(spec, variables)
+        loss, sums = judged(config, connection.outputs, part, regularization)
         gradients = _gradients(loss, trained)
         # Nothing that is read may have moved; but a variable need not wait for the gradients of others.
-        with tf.control_dependencies(_readers()), tf.control_dependencies([_move_statistics(connection)]):
-            return [tf.identity(gradient) for gradient in gradients], sums
+        with tf.control_dependencies(_readers()):
+            statistics = _move_statistics(connection)
+            with tf.control_dependencies([statistics]):
+                return [tf.identity(gradient) for gradient in gradients], sums, statistics
 
     if count == 1:
-        gradients, sums = gradients_of(batch, step)
+        gradients, sums, statistics = gradients_of(batch, step)
     else:
         parts = {name: tf.reshape(rows, (count, -1, *rows.shape[1:])) for name, rows in batch.items()}
 
         def accumulate(place: Any, gradients: list[Any], sums: Sums) -> Any:
             part = {name: rows[place] for name, rows in parts.items()}
-            more, counted = gradients_of(part, step * count + tf.cast(place, tf.int64))
+            more, counted, _ = gradients_of(part, step * count + tf.cast(place, tf.int64))
             added = [total + tf.convert_to_tensor(one) / count for total, one in zip(gradients, more, strict=True)]
             return place + 1, added, tf.nest.map_structure(add_wide, sums, counted)
 
@@ -77,11 +118,13 @@ def one_step(
             (tf.constant(0), zeros, no_sums(config)),
             parallel_iterations=1,
         )
+        statistics = gradients[0].op
 
-    done = update_variables(
-        config, spec, variables, dict(zip(trained, gradients, strict=True)), step, execution, rate_factor
-    )
-    return done, sums
+    with tf.control_dependencies(before.all):
+        done, moved = update_variables(
+            config, spec, variables, dict(zip(trained, gradients, strict=True)), step, execution, rate_factor
+        )
+    return Done(done, {**moved, STATISTICS: statistics}, sums)
 
 
 def network_inputs(spec: NetworkSpec, fields: Mapping[str, Any], scaling: Mapping[str, Scaling]) -> dict[str, Any]:

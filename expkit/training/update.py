@@ -28,8 +28,8 @@ def update_variables(
     step: Any,
     execution: Execution,
     rate_factor: Any | None = None,
-) -> Any:
-    """Return the operation that changes trained variables and moves their averages.
+) -> tuple[Any, Mapping[str, Any]]:
+    """Return the operation that changes trained variables and moves their averages, and its part for each, by name.
 
     Variables do not wait for the gradients of others, unless gradients are clipped. XLA compiles the changes of every
     large variable where ``execution.jit_compile`` is ``update``: it makes fewer passes over the variable, its slots and
@@ -56,14 +56,12 @@ def update_variables(
     if clipnorm is not None:
         norm = tf.global_norm(list(gradients.values()))
     average = moving_averages(config.ema, frozenset(averaged_names(config.ema, spec)), step)
-    reached: set[str] = set()
+    moved: dict[str, Any] = {}
 
     def with_all_else(apply: Callable[..., Any]) -> Callable[..., Any]:
         """Return what applies a gradient to a variable with all that goes with it."""
 
         def changed(gradient: Any, variable: Any, *rest: Any) -> Any:
-            reached.add(variable.op.name)
-
             def change(gradient: Any, *rest: Any) -> Any:
                 gradient = tf.cast(gradient, variable.dtype)
                 if norm is not None:
@@ -81,14 +79,16 @@ def update_variables(
             if compiled and not rest and variable.shape.num_elements() >= LEAST_COMPILED:
                 if execution.precision == "bfloat16" and is_product(gradient):
                     gradient = tf.cast(gradient, tf.bfloat16)  # As it is computed: XLA widens it where it reads it.
-                return tf.compiled_by_xla(change)(gradient).op
-            return change(gradient, *rest).op
+                moved[variable.op.name] = tf.compiled_by_xla(change)(gradient).op
+            else:
+                moved[variable.op.name] = change(gradient, *rest).op
+            return moved[variable.op.name]
 
         return changed
 
     made = around_changes(with_multipliers(optimizer.make(rate), times), with_all_else)
     done = made.apply_gradients([(gradient, variables[name]) for name, gradient in gradients.items()])
-    if passed_over := [name for name in gradients if name not in reached]:
+    if passed_over := [name for name in gradients if name not in moved]:
         raise ConfigError(
             Problem(
                 "optimizer.kind",
@@ -96,4 +96,4 @@ def update_variables(
                 f"averages would pass over {listed(passed_over)}; override that instead of apply_gradients",
             )
         )
-    return done
+    return done, moved

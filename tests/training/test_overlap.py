@@ -1,0 +1,71 @@
+"""A step that begins beside the end of the one before computes what it would have after it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from experiments import Values, config_of, loaded
+from expkit.config.schema import Config
+from expkit.training.execution import Execution, Parallelism
+from expkit.training.executor import Executor
+from expkit.training.graphs import train_graph
+from networks import OF_ALL_KINDS, examples_of_all_kinds
+
+STEPS = 12
+ADAM = {"kind": "adam", "learning_rate": 0.01}
+EVERYTHING = {**ADAM, "kind": "adamw", "warmup_steps": 4, "global_clipnorm": 1.0, "weight_decay": 0.01}
+
+
+def config(folder: Path, name: str, optimizer: object, **train: object) -> Config:
+    network = yaml.safe_load(OF_ALL_KINDS[name])
+    return config_of(folder, examples_of_all_kinds(name), network=network, optimizer=optimizer, train=train)
+
+
+@pytest.mark.parametrize("parallelism", ["intra_op", "inter_op"])
+@pytest.mark.parametrize(
+    ("name", "optimizer", "train"),
+    [
+        ("images", ADAM, {}),
+        ("sequences", ADAM, {}),
+        ("images", EVERYTHING, {"gradient_accumulation_steps": 2, "batch_size": 16}),
+    ],
+    ids=["images", "sequences", "everything"],
+)
+def test_steps_of_one_call_are_those_of_many_bit_for_bit(
+    tmp_path: Path, name: str, parallelism: Parallelism, optimizer: object, train: dict[str, object]
+) -> None:
+    experiment = config(tmp_path, name, optimizer, **train)
+    built = train_graph(experiment, *loaded(experiment), Execution(STEPS, parallelism=parallelism))
+    found: list[Values] = []
+    with Executor(built) as executor:
+        for calls in ([1] * STEPS, [STEPS], [STEPS], [STEPS]):  # which core does what when is never the same
+            executor.initialize()
+            for steps in calls:
+                executor.run(steps)
+            found.append(executor.values(built.variables))
+    alone, *together = found
+    for values in together:
+        for key, value in values.items():
+            np.testing.assert_array_equal(value, alone[key], err_msg=key)
+
+
+def test_a_layer_waits_for_its_own_variables_and_the_next_step_for_none(tmp_path: Path) -> None:
+    experiment = config_of(tmp_path)
+    built = train_graph(experiment, *loaded(experiment), Execution(STEPS))
+    definition = built.graph.as_graph_def()
+    (loop,) = (node for node in definition.node if node.op == "While")
+    assert loop.attr["parallel_iterations"].i == 2
+    library = {function.signature.name: function for function in definition.library.function}
+    body = library[loop.attr["body"].func.name]
+    arguments = {item.name for item in body.signature.input_arg}
+    waits = {node.name: {f"^{name}" for name in arguments} & set(node.input) for node in body.node_def}
+    hidden, logits = (waits[f"{layer}/MatMul/ReadVariableOp"] for layer in ("hidden", "logits"))
+    assert (len(hidden), len(logits), hidden & logits) == (2, 2, set()), "kernel and bias of one layer each"
+    nodes = {node.name: node for node in body.node_def}
+    counters = [name for name in nodes if nodes[name].op == "AddV2" and set(nodes[name].input) & {"placeholder"}]
+    assert counters
+    assert not any(word.startswith("^") for name in counters for word in nodes[name].input)
