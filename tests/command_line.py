@@ -31,6 +31,9 @@ SHORT = [
 ]
 """The default experiment, cut short: three points of metrics, three checkpoints."""
 
+BARE = [*SHORT, "export=none", "tracking.plots=false"]
+"""The same without what takes a run longest to end: for tests of what runs are to each other."""
+
 PLAIN = ["train.jit_compile=false", "train.parallelism=intra_op"]
 """One way to run steps, given: a long run then measures none before it begins."""
 

@@ -125,7 +125,8 @@ def connect(
     for layer in spec.layers:
         waited_for = [after[full] for full in layer.bindings.values()] if after else []
         with tf.name_scope(f"{prefix}{layer.path}/"), tf.control_dependencies(waited_for):
-            call = Call(training, (seed * 1000003 + name_seed(layer.path)) % 2**32, step, compiled, bfloat16)
+            key = (seed * 1000003 + name_seed(layer.path)) % 2**32
+            call = Call(training, key, step, compiled, bfloat16, parts)
             read = (*layer.inputs, *layer.named.values())
             in_parts = parts > 1 and _in_parts(layer, read, spec, tensors)
             bound = {

@@ -123,6 +123,8 @@ class Call:
     """Whether XLA compiles what is connected."""
     bfloat16: bool = False
     """Whether products are computed in bfloat16."""
+    parts: int = 1
+    """How many cores there are for an operation each."""
     updates: list[Update] = field(default_factory=list)
 
 

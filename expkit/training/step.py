@@ -77,7 +77,8 @@ def one_step(
 
     def gradients_of(part: Mapping[str, Any], draw: Any) -> tuple[list[Any], Sums, Any]:
         inputs = network_inputs(spec, part, scaling)
-        with cheaper_gradients(execution):
+        cores = execution.parts(config.train.batch_size)
+        with cheaper_gradients(execution, cores):
             connection = connect(
                 spec,
                 variables,
@@ -87,7 +88,7 @@ def one_step(
                 step=draw,
                 compiled=execution.jit_compile is True,
                 bfloat16=execution.precision == "bfloat16",
-                parts=execution.parts(config.train.batch_size),
+                parts=cores,
                 after=after,
             )
         with tf.control_dependencies(list(after.values())):

@@ -105,6 +105,32 @@ def test_a_bias_of_channels_that_come_first_keeps_tensorflows_gradient() -> None
         assert gradient.get_attr("data_format") == b"NCHW"
 
 
+def test_images_in_parts_get_their_gradient_before_the_kernel_unless_nobody_wants_it() -> None:
+    found = []
+    bfloat16 = Execution(precision="bfloat16")
+    for execution, parts in ((PLAIN, 1), (bfloat16, 2), (PLAIN, 2)):
+        with tf.Graph().as_default() as graph, tf.plain_session(graph) as session:
+            draw = np.random.default_rng(5)
+            kernels = [
+                tf.get_variable(name, initializer=draw.normal(size=shape).astype("f"), use_resource=True)
+                for name, shape in (("a", (3, 3, 2, 4)), ("b", (3, 3, 4, 5)))
+            ]
+            x = tf.constant(draw.normal(size=(4, 6, 6, 2)).astype("f"))
+            with cheaper_gradients(execution, parts):
+                for kernel in kernels:
+                    x = tf.nn.conv2d(x, kernel, 1, "SAME", name=f"of_{kernel.op.name}")
+            gradients = tf.gradients(tf.reduce_sum(x**2), kernels)
+            of_kernels = [item for item in graph.get_operations() if item.type == "Conv2DBackpropFilter"]
+            waits = {item.inputs[0].op.type: [one.type for one in item.control_inputs] for item in of_kernels}
+            session.run(tf.global_variables_initializer())
+            found.append((session.run(gradients), waits))
+    (whole, unordered), (_, left_alone), (got, ordered) = found
+    assert unordered == left_alone == {"Const": [], "Conv2D": []}
+    assert ordered == {"Const": [], "Conv2D": ["Conv2DBackpropInput"]}
+    for value, wanted in zip(got, whole, strict=True):
+        assert value.tobytes() == wanted.tobytes()
+
+
 def test_products_are_told_by_what_made_them() -> None:
     with tf.Graph().as_default():
         x = tf.placeholder(tf.float32, (4, 4))

@@ -25,15 +25,15 @@ def config(folder: Path, name: str, optimizer: object, **train: object) -> Confi
     return config_of(folder, examples_of_all_kinds(name), network=network, optimizer=optimizer, train=train)
 
 
-@pytest.mark.parametrize("parallelism", ["intra_op", "inter_op"])
 @pytest.mark.parametrize(
-    ("name", "optimizer", "train"),
+    ("name", "parallelism", "optimizer", "train"),
     [
-        ("images", ADAM, {}),
-        ("sequences", ADAM, {}),
-        ("images", EVERYTHING, {"gradient_accumulation_steps": 2, "batch_size": 16}),
+        ("images", "intra_op", ADAM, {}),
+        ("images", "inter_op", ADAM, {}),
+        ("sequences", "inter_op", ADAM, {}),
+        ("images", "inter_op", EVERYTHING, {"gradient_accumulation_steps": 2, "batch_size": 16}),
     ],
-    ids=["images", "sequences", "everything"],
+    ids=["images", "images by cores", "sequences by cores", "everything"],
 )
 def test_steps_of_one_call_are_those_of_many_bit_for_bit(
     tmp_path: Path, name: str, parallelism: Parallelism, optimizer: object, train: dict[str, object]

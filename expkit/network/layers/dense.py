@@ -42,6 +42,5 @@ class Dense(Layer):
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Multiply, add, activate."""
-        return activate(
-            self.activation, times(inputs[0], variables["kernel"], variables.get("bias"), bfloat16=call.bfloat16)
-        )
+        kernel, bias = variables["kernel"], variables.get("bias")
+        return activate(self.activation, times(inputs[0], kernel, bias, bfloat16=call.bfloat16, parts=call.parts))
