@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from command_line import SHORT, Done, call
+from command_line import BARE, SHORT, Done, call
 from forked_recorder import ForkedRecorder, warm
 
 
@@ -56,6 +56,6 @@ def digits_run(workspace: Path) -> Finished:
 def sweep(workspace: Path, digits_run: Finished) -> Finished:
     """A sweep of four runs, two of which fail because their learning rate is absurd."""
     varied = ["network.layers.layer1.units=16,32", "optimizer.learning_rate=0.1,1e30"]
-    done = call("train", *varied, "-m", "optimizer=sgd", *SHORT, cwd=workspace)
+    done = call("train", *varied, "-m", "optimizer=sgd", *BARE, cwd=workspace)
     (folder,) = (workspace / "runs" / "multirun").glob("*/*")
     return Finished(workspace, folder, done)

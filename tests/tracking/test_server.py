@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from command_line import PLAIN, SHORT, call, start
+from command_line import BARE, PLAIN, SHORT, call, start
 from expkit.config.load import load
 from expkit.rundir import RunFolder
 from expkit.tracking.failures import TrackingError
@@ -188,7 +188,7 @@ def test_a_server_that_does_not_answer_holds_a_run_up_for_a_bounded_time(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     up.freeze()
     words = ["export=none", f"tracking.uri={up.uri}", "tracking.wait_seconds=2"]
-    done = call("train", *SHORT, *words, cwd=tmp_path)
+    done = call("train", *BARE, *words, cwd=tmp_path)
     folder = one_folder(tmp_path)
     assert done.code == 0
     begun, ended = done.errors
