@@ -137,10 +137,14 @@ class RunFolder:
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def drop_metrics_after(self, step: int) -> None:
-        """Forget metrics of later steps, which a resumed run logs again."""
+        """Forget metrics that a run which goes on logs again: those of later steps, and of its end, the test."""
         if self.metrics_file.is_file():
-            kept = [line for line in self.metrics() if line["step"] <= step]
+            kept = [line for line in self.metrics() if line["step"] <= step and not any(map(_is_of_the_end, line))]
             write_whole(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def _is_of_the_end(metric: str) -> bool:
+    return metric.startswith("test/")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,20 @@ import pytest
 
 from command_line import BARE, SHORT, Done, call
 from forked_recorder import ForkedRecorder, warm
+
+UNTRACED = {"cli", "export", "plots", "report", "sweeps", "tracking", "training"}
+"""Folders of tests that run without coverage, whose tracing doubles the time of building graphs."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Trace what tests the plain half, whose coverage is asked for, and leave out what only takes time."""
+    trace = sys.gettrace()
+    if UNTRACED.intersection(item.path.parts) or item.get_closest_marker("untraced") is not None:
+        sys.settrace(None)
+    result = yield
+    sys.settrace(trace)
+    return result
 
 
 @pytest.fixture

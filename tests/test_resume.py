@@ -124,6 +124,7 @@ def test_more_steps_may_be_asked_of_a_finished_run(unbroken: Path, tmp_path: Pat
     assert call("train", *WORDS, "run.resume=run", cwd=tmp_path).code == 0
     found, expected = tensors(tmp_path / "run"), tensors(unbroken)
     assert [name for name in expected if found[name].tobytes() != expected[name].tobytes()] == []
+    assert sum("test/loss" in line for line in metrics(tmp_path / "run")) == 1, "of its new end"
 
 
 def test_a_run_of_another_configuration_is_not_continued_and_every_difference_is_named(unbroken: Path) -> None:

@@ -124,6 +124,12 @@ def test_metrics_after_a_step_are_dropped(folder: RunFolder) -> None:
     RunFolder(folder.path / "absent").drop_metrics_after(0)
 
 
+def test_metrics_of_the_end_are_dropped_because_a_run_that_goes_on_ends_again(folder: RunFolder) -> None:
+    folder.log_metrics(3, {"test/loss": 0.5, "test/loss/ema": 0.4})
+    folder.drop_metrics_after(3)
+    assert folder.metrics() == [{"step": step, "train/loss": step / 10} for step in (1, 2, 3)]
+
+
 @pytest.mark.parametrize("torn", ['{"step": 4, "train/lo', '{"step": 4, "train/loss": 0.4}', "{"])
 def test_a_last_line_that_was_cut_off_is_left_out_and_cleaned_up(folder: RunFolder, torn: str) -> None:
     with folder.metrics_file.open("a") as file:

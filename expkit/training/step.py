@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from expkit import tf1 as tf
@@ -30,10 +30,10 @@ Sums = Mapping[str, Mapping[str, Any]]
 class Before:
     """What there is of the step before when this one begins, which may be while that one goes on."""
 
-    all: Sequence[Any] = ()
+    all: Sequence[Any]
     """Tensors that are there when it is done."""
-    moved: Mapping[str, Any] = field(default_factory=dict)
-    """Tensors that are there when what ``what_moves`` names has moved in it; none where it is done anyway."""
+    moved: Mapping[str, Any]
+    """Tensors that are there when what ``what_moves`` names has moved; empty where all is done anyway."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Done:
 
 
 def what_moves(spec: NetworkSpec) -> tuple[str, ...]:
-    """Return what a step changes bit by bit: trained variables, by name, and ``STATISTICS`` where there may be some."""
+    """Return what a step moves each in its time: trained variables, by name, and ``STATISTICS`` if there may be any."""
     return (*spec.trainable, *([STATISTICS] if set(spec.variables) - set(spec.trainable) else []))
 
 
@@ -60,8 +60,8 @@ def one_step(
     scaling: Mapping[str, Scaling],
     step: Any,
     execution: Execution,
-    rate_factor: Any | None = None,
-    before: Before = Before(),
+    rate_factor: Any | None,
+    before: Before,
 ) -> Done:
     """Return what does one step.
 
@@ -76,8 +76,7 @@ def one_step(
     count = config.train.gradient_accumulation_steps
 
     def gradients_of(part: Mapping[str, Any], draw: Any) -> tuple[list[Any], Sums, Any]:
-        inputs = network_inputs(spec, part, scaling)
-        cores = execution.parts(config.train.batch_size)
+        inputs, cores = network_inputs(spec, part, scaling), execution.parts(config.train.batch_size)
         with cheaper_gradients(execution, cores):
             connection = connect(
                 spec,
@@ -160,7 +159,7 @@ def add_wide(total: Any, more: Any) -> Any:
 
 
 def no_sums(config: Config) -> Sums:
-    """Return float64 zeros in the shape of ``_judged``'s statistics."""
+    """Return float64 zeros in the shape of ``judged``'s statistics."""
     names = [f"loss/{name}" for name in config.train.losses] if len(config.train.losses) > 1 else []
     shapes: dict[str, Mapping[str, tuple[int, ...]]] = {name: {"sum": (), "count": ()} for name in (*names, "loss")}
     shapes |= {name: metric.statistic_shapes for name, metric in config.train.metrics.items()}

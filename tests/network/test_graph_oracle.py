@@ -46,6 +46,7 @@ def test_every_kind_has_a_recipe() -> None:
     assert set(RECIPES) | {"scope", "block"} == set(kinds("layer")), "tests/recipes.py needs a line for every kind"
 
 
+@pytest.mark.untraced
 def test_random_networks_are_built_as_described() -> None:
     seen: dict[str, int] = {}
     shared = nested = 0

@@ -242,6 +242,7 @@ def computed(output: Any) -> np.ndarray:
         return np.asarray(session.run(output))
 
 
+@pytest.mark.untraced
 def test_random_networks_of_scopes_repetitions_blocks_and_ties_are_what_a_plain_program_makes() -> None:
     refused = shared = tied = repeated = connected = 0
     for raw in networks():
