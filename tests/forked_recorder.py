@@ -44,11 +44,6 @@ class ForkedRecorder:
         mine.close()
         answers.close()
 
-    @property
-    def pid(self) -> int | None:
-        """The process's id."""
-        return self._process.pid
-
     def kill(self) -> None:
         """Kill it."""
         self._process.kill()

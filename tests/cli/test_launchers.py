@@ -13,7 +13,7 @@ from command_line import run
 from expkit.sweeps.launching import is_installed
 from mlflow_server import Server
 
-BARE = [
+SHORT = [
     "train.steps=20",
     "train.log_every_steps=10",
     "train.save_every_steps=10",
@@ -64,7 +64,7 @@ def test_runs_in_other_processes_nest_under_one_parent_and_say_how_they_ended(
 ) -> None:
     (tmp_path / "kinds").mkdir()
     (tmp_path / "kinds" / "mine.py").write_text(KIND)
-    words = ["optimizer=sgd", "optimizer.learning_rate=0.1,1e30", *BARE]
+    words = ["optimizer=sgd", "optimizer.learning_rate=0.1,1e30", *SHORT]
     words += [f"tracking.uri={server.uri}", f"tracking.experiment={tmp_path.name}"]
     words += ["plugins=[mine.py]", "train.metrics.accuracy.kind=judged"]
     done = run("train", "--config-dir", "kinds", "-m", *launcher, *words, cwd=tmp_path)
@@ -109,7 +109,7 @@ class Deadly(Accuracy):
 def test_a_run_that_kills_its_process_is_killed_and_the_others_finish(tmp_path: Path) -> None:
     (tmp_path / "deadly.py").write_text(DEADLY)
     words = ["plugins=[deadly.py]", "train.metrics.accuracy.kind=deadly", "+train.metrics.accuracy.deadly=true,false"]
-    done = run("train", "-m", "hydra/launcher=cores", *words, *BARE, cwd=tmp_path)
+    done = run("train", "-m", "hydra/launcher=cores", *words, *SHORT, cwd=tmp_path)
     assert done.code == 1
     assert done.out.splitlines()[-2] == "1 of 2 runs finished, 1 killed"
     _, children = nested_runs(MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db"))

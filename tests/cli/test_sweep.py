@@ -168,7 +168,7 @@ def test_a_sweep_that_is_interrupted_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_sweep_whose_parent_was_deleted_goes_on_under_a_new_one_and_says_so(tmp_path: Path) -> None:
-    words = ["-m", "run.seed=1,2", *PLAIN, "train.steps=2", "export=none", "tracking.plots=false"]
+    words = ["-m", "run.seed=1,2", "train.steps=2", "export=none", "tracking.plots=false"]
     assert call("train", *words, cwd=tmp_path).code == 0
     folder = only_sweep(tmp_path)
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")

@@ -284,7 +284,7 @@ def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(
     latest = Path("run/checkpoints/step-00000060/model")
     files = (tmp_path / f"{latest}.index", tmp_path / f"{latest}.data-00000-of-00001")
     DAMAGES[damage](*files)
-    done = call("train", *BARE, "train.steps=80", "tracking=none", "export=none", "run.resume=run", cwd=tmp_path)
+    done = call("train", *BARE, "train.steps=80", "tracking=none", "run.resume=run", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     log = (tmp_path / "run/run.log").read_text()
     assert f"WARNING expkit.checkpoints.store: {tmp_path / latest.parent} is damaged and passed over: " in log

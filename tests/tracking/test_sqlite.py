@@ -28,7 +28,7 @@ import os, sys
 from pathlib import Path
 from expkit.tracking.delivery import Delivery, Stores
 from expkit.tracking.failures import Unreachable
-from expkit.tracking.journal import Entry, Journal
+from expkit.tracking.journal import Journal
 from expkit.tracking.store import Address, prepare
 
 place, writers, points = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
