@@ -16,7 +16,8 @@ Peers: Keras 3 ``fit`` with ``steps_per_execution=100``; a hand-written ``tf.fun
 has one thread (``TF_NUM_INTRAOP_THREADS``), which expkit's ``train.parallelism`` may choose, too. ``products`` are the
 two large matrix products of ``mlp_500`` alone, in NumPy: the bound that ``mlp_500`` is compared with.
 
-Below each row stands the least that a step has to do, as fast as TensorFlow does it (benchmarks/steps_bound.py).
+Below each row stands how expkit chose to run its steps, and the least that a step has to do, as fast as TensorFlow does
+it (benchmarks/steps_bound.py).
 
 ``--others`` adds PyTorch and JAX (benchmarks/steps_others.py), run by another interpreter that has them: they are no
 dependencies of expkit.
@@ -151,6 +152,7 @@ def run_expkit(work: Workload) -> None:
     from expkit.rundir import RunFolder
     from expkit.tracking.mlflow import MlflowTracker
     from expkit.tracking.recorder import Recorder
+    from expkit.training.autotune import recorded
 
     folder = Path(tempfile.mkdtemp())
     overrides = experiment(work, folder)
@@ -163,6 +165,9 @@ def run_expkit(work: Workload) -> None:
 
         def advance(self, step: int, shown: Any) -> None:
             done, last[0], warm[0] = step - last[0], step, warm[0] + 1
+            if warm[0] == 1:
+                choice = recorded(run.state()["execution"])
+                print(f"{choice.execution}; {choice.reason}")
             if warm[0] > 2:
                 pacer.reached(done)
 
@@ -355,9 +360,14 @@ def installed(python: str, names: Sequence[str]) -> list[str]:
     return [name for name, process in tried.items() if process.returncode == 0]
 
 
-def measure(name: str, peers: Sequence[str], python: str, rounds: int, seconds: float) -> dict[str, float]:
-    """Return the median steps per second of every program on a workload; ``python`` runs those of OTHERS."""
-    processes = {}
+def measure(
+    name: str, peers: Sequence[str], python: str, rounds: int, seconds: float
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Return the median steps per second of every program on a workload, and what it said before.
+
+    ``python`` runs those of OTHERS.
+    """
+    processes, said = {}, {}
     for peer in peers:
         command = [sys.executable, __file__, "--worker", peer, "--workloads", name]
         if peer in OTHERS:
@@ -374,8 +384,11 @@ def measure(name: str, peers: Sequence[str], python: str, rounds: int, seconds: 
             env=environment,
         )
         assert process.stdout is not None
-        if process.stdout.readline().strip() != "ready":
-            raise SystemExit(f"{peer} on {name} ended: {' '.join(command)}")
+        said[peer] = ""
+        while (line := process.stdout.readline()) != "ready\n":
+            if not line:
+                raise SystemExit(f"{peer} on {name} ended: {' '.join(command)}")
+            said[peer] += line
         processes[peer] = process
     speeds: dict[str, list[float]] = {peer: [] for peer in processes}
 
@@ -399,7 +412,7 @@ def measure(name: str, peers: Sequence[str], python: str, rounds: int, seconds: 
                     end(peer)
     for peer in list(processes):
         end(peer)
-    return {peer: statistics.median(values) for peer, values in speeds.items()}
+    return {peer: statistics.median(values) for peer, values in speeds.items()}, said
 
 
 def main() -> None:
@@ -423,13 +436,14 @@ def main() -> None:
         work = WORKLOADS[name]
         bounds = BOUNDS if work.network == "mlp" and not work.bfloat16 else BOUNDS[:2]
         peers = (*present, *bounds, *(["products"] if name == "mlp_500" else []))
-        medians = measure(name, peers, given.others, given.rounds, given.seconds)
+        medians, said = measure(name, peers, given.others, given.rounds, given.seconds)
         own = medians["expkit"]
         keras, function, session = (own / max(medians[peer] for peer in kind) for kind in (KERAS, FUNCTIONS, SESSIONS))
         cells = "".join(f"{medians[peer]:15,.0f}" if peer in medians else f"{'no import':>15}" for peer in columns)
         print(f"{name:14}{cells}{keras:9.2f}{work.goals[0]:6.2f}{function:12.2f}{work.goals[1]:6.2f}", end="")
         print(f"{session:11.2f}", end="")
         print("".join(f"{own / medians[peer]:9.2f}" if peer in medians else f"{'-':>9}" for peer in others), flush=True)
+        print(f"  expkit: {said['expkit']}", end="")
         least = max(medians[peer] for peer in bounds)
         print(f"  the least of a step: {least:,.0f} steps/s,", end="")
         print(f" {least / own * keras:.2f} / Keras, {least / own * function:.2f} / function", flush=True)

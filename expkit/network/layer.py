@@ -140,6 +140,12 @@ class Layer(Kind):
     """Whether it may read tensors that depend on no example beside others: their first dimension is 1."""
     xla_is_faster: ClassVar[bool] = True
     """Whether XLA may make training faster on a CPU; it does not for windows over images."""
+    keeps_workspace: ClassVar[bool] = False
+    """Whether its gradient reads what oneDNN kept of the layer itself, as that of max pooling does.
+
+    TensorFlow joins the two when it goes over a graph along its edges. In a loop whose steps overlap, edges go
+    around, and in one session it joins them and in the next it does not, by chance.
+    """
     apart: ClassVar[Literal["never", "follows", "begins"]] = "never"
     """Whether it may run over parts of a batch side by side: what comes of an example must depend on no other example.
 

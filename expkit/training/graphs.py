@@ -120,14 +120,13 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
                     totals = tf.nest.map_structure(add_wide, totals, done.sums)
                 return place + 1, totals, {name: _after(done.moved[name], place) for name in moved}
 
-            # A step goes on beside the end of the one before; XLA does one after the other.
-            moved = () if execution.jit_compile is True else what_moves(spec)
+            moved = what_moves(spec) if _overlap(spec, execution) else ()
             # The loop counts places: of a sum of ``begin`` and a count XLA would compile every value anew.
             return tf.while_loop(
                 lambda place, *_: place < begin + count,
                 body,
                 (begin, no_sums(config), dict.fromkeys(moved, begin)),
-                parallel_iterations=2,
+                parallel_iterations=2 if moved else 1,
             )[1]
 
         sums = (tf.compiled_by_xla(steps) if execution.jit_compile is True else steps)(
@@ -154,6 +153,11 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
     return TrainGraph(
         *(graph, execution, saved, count, done, sums, after, rate, factor, initialize, saver, snapshot, supply, opened)
     )
+
+
+def _overlap(spec: NetworkSpec, execution: Execution) -> bool:
+    """Return whether a step begins beside the end of the one before; XLA does one after the other."""
+    return execution.jit_compile is not True and not any(item.layer.keeps_workspace for item in spec.layers)
 
 
 def _after(operation: Any, value: Any) -> Any:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
 from experiments import Values, config_of, loaded
+from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.training.execution import Execution, Parallelism
 from expkit.training.executor import Executor
-from expkit.training.graphs import train_graph
+from expkit.training.graphs import TrainGraph, train_graph
 from networks import OF_ALL_KINDS, examples_of_all_kinds
 
 STEPS = 12
@@ -20,8 +22,24 @@ ADAM = {"kind": "adam", "learning_rate": 0.01}
 EVERYTHING = {**ADAM, "kind": "adamw", "warmup_steps": 4, "global_clipnorm": 1.0, "weight_decay": 0.01}
 
 
+POOLED = """
+inputs: {x: {shape: [8, 8, 1]}}
+layers:
+  conv1: {kind: conv2d, filters: 4, kernel_size: 3, activation: relu}
+  pool1: {kind: max_pool}
+  conv2: {kind: conv2d, filters: 4, kernel_size: 3, activation: relu}
+  pool2: {kind: max_pool}
+  flat: {kind: flatten}
+  hidden: {kind: dense, units: 8, activation: relu}
+  logits: {kind: dense, units: 3}
+outputs: {logits: logits}
+"""
+
+
 def config(folder: Path, name: str, optimizer: object, **train: object) -> Config:
     network = yaml.safe_load(OF_ALL_KINDS[name])
+    for layer in ("near", "smaller") if name == "images" else ():  # Where these are, no steps overlap.
+        network["layers"][layer] = {"kind": "average_pool", "pool_size": 1}
     return config_of(folder, examples_of_all_kinds(name), network=network, optimizer=optimizer, train=train)
 
 
@@ -40,6 +58,7 @@ def test_steps_of_one_call_are_those_of_many_bit_for_bit(
 ) -> None:
     experiment = config(tmp_path, name, optimizer, **train)
     built = train_graph(experiment, *loaded(experiment), Execution(STEPS, parallelism=parallelism))
+    assert loop_of(built).attr["parallel_iterations"].i == 2
     found: list[Values] = []
     with Executor(built) as executor:
         for calls in ([1] * STEPS, [STEPS], [STEPS], [STEPS]):  # which core does what when is never the same
@@ -53,11 +72,35 @@ def test_steps_of_one_call_are_those_of_many_bit_for_bit(
             np.testing.assert_array_equal(value, alone[key], err_msg=key)
 
 
+def loop_of(built: TrainGraph) -> Any:
+    """Return the node that is the loop over steps."""
+    (loop,) = (node for node in built.graph.as_graph_def().node if node.op == "While")
+    return loop
+
+
+def test_gradients_of_max_pooling_find_what_it_kept_in_every_session(tmp_path: Path) -> None:
+    if not tf.has_bfloat16():
+        pytest.skip("the processor has no bfloat16")
+    experiment = config_of(tmp_path, network=yaml.safe_load(POOLED), train={"batch_size": 32})
+    execution = Execution(STEPS, precision="bfloat16", parallelism="inter_op")
+    for _ in range(6):  # Where steps overlap, one gradient is left alone in one session out of four.
+        built = train_graph(experiment, *loaded(experiment), execution)
+        assert loop_of(built).attr["parallel_iterations"].i == 1
+        options, told = tf.RunOptions(output_partition_graphs=True), tf.RunMetadata()
+        with Executor(built) as executor:
+            executor.initialize()
+            executor._session.run(built.run, {built.count: 2}, options=options, run_metadata=told)
+        nodes = {node.name: node for part in told.partition_graphs for node in part.node}
+        gradients = [node for node in nodes.values() if node.op.endswith("MaxPoolGrad")]
+        assert len(gradients) == 2 * execution.parts(32)
+        for node in gradients:
+            assert node.op == f"{nodes[node.input[1]].op}Grad"
+
+
 def test_a_layer_waits_for_its_own_variables_and_the_next_step_for_none(tmp_path: Path) -> None:
     experiment = config_of(tmp_path)
     built = train_graph(experiment, *loaded(experiment), Execution(STEPS))
-    definition = built.graph.as_graph_def()
-    (loop,) = (node for node in definition.node if node.op == "While")
+    definition, loop = built.graph.as_graph_def(), loop_of(built)
     assert loop.attr["parallel_iterations"].i == 2
     library = {function.signature.name: function for function in definition.library.function}
     body = library[loop.attr["body"].func.name]

@@ -128,6 +128,7 @@ class LocalResponseNorm(Layer):
 
     kind: Literal["local_response_norm"] = "local_response_norm"
     xla_is_faster = False
+    keeps_workspace = True
     apart = "follows"
     depth_radius: int = Field(default=5, ge=0)
     """Channels to either side that count as near."""

@@ -64,6 +64,7 @@ class MaxPool(Pool):
     """Largest value of each window."""
 
     kind: Literal["max_pool"] = "max_pool"
+    keeps_workspace = True
 
 
 @register
