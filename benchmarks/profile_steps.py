@@ -73,7 +73,7 @@ def main() -> None:
             profiler.experimental.stop()
         found = seconds_by_operation(Path(name))
     step = took / steps
-    print(f"{given.workload}: {choice.execution} ({choice.reason}); {step * 1e3:.3f} ms a step while watched")
+    print(f"{given.workload}: {choice}; {step * 1e3:.3f} ms a step while watched")
     print(f"{'share':>6}{'us a step':>11}  operation")
     for operation, (_, seconds) in sorted(found.items(), key=lambda item: -item[1][1])[: given.most]:
         print(f"{seconds / took:6.2f}{seconds / steps * 1e6:11.1f}  {operation}")

@@ -166,8 +166,7 @@ def run_expkit(work: Workload) -> None:
         def advance(self, step: int, shown: Any) -> None:
             done, last[0], warm[0] = step - last[0], step, warm[0] + 1
             if warm[0] == 1:
-                choice = recorded(run.state()["execution"])
-                print(f"{choice.execution}; {choice.reason}")
+                print(recorded(run.state()["execution"]))
             if warm[0] > 2:
                 pacer.reached(done)
 

@@ -205,7 +205,7 @@ def _training(config: Config, spec: NetworkSpec, dataset: Dataset, folder: RunFo
     else:
         choice, executor = choose(config, spec, dataset)
         folder.update(execution=choice.as_dict())
-    _log.info("%s: %s", choice.execution, choice.reason)
+    _log.info("%s", choice)
     return choice, executor
 
 

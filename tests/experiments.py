@@ -16,6 +16,8 @@ from expkit.experiment import Result, run_experiment
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import check
 from expkit.rundir import RunFolder
+from expkit.training.executor import Executor
+from expkit.training.graphs import TrainGraph
 
 Values = dict[str, np.ndarray]
 
@@ -91,6 +93,15 @@ def write_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, An
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     return {"kind": "arrays", "fields": {name: str(folder / f"{name}.npy") for name in arrays}}
+
+
+def rewritten(built: TrainGraph) -> dict[str, Any]:
+    """Return the nodes by name of a graph that trains, as TensorFlow has rewritten it in a new session."""
+    options, told = tf.RunOptions(output_partition_graphs=True), tf.RunMetadata()
+    with Executor(built) as executor:
+        executor.initialize()
+        executor._session.run(built.run, {built.count: 2}, options=options, run_metadata=told)
+    return {node.name: node for part in told.partition_graphs for node in part.node}
 
 
 class Unseen:

@@ -83,7 +83,7 @@ def summary(console: Console, result: Result) -> None:
             lines.append((name.replace("/", " ", 1), f"{value:.4f}{also}"))
     trained = result.trained
     if trained.steps_per_second:
-        how = f"{result.choice.execution}: {result.choice.reason}"
+        how = str(result.choice)
         lines.append(("speed", f"{trained.steps_per_second:,.0f} steps/s  ({how})"))
     if trained.stopped_at is not None:
         lines.append(("stopped", f"early, at step {trained.stopped_at:,}"))

@@ -36,6 +36,9 @@ class Choice:
     execution: Execution
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.execution}: {self.reason}"
+
     def as_dict(self) -> dict[str, Any]:
         """Return a plain mapping, for ``recorded``."""
         return asdict(self)
