@@ -44,7 +44,7 @@ def test_a_module_imports_only_the_libraries_of_its_room(file: Path) -> None:
 ROOMS = (
     ("expkit", "dtypes", "errors", "masking", "registry", "plugins", "provenance", "timing", "tf1", "whole"),
     ("network", "network.names", "data", "training"),
-    ("data.stored", "data.example", "data.records"),
+    ("data.stored", "data.example", "data.records", "data.files"),
     ("network.initializers", "network.random", "network.layer", "network.layers", "data.sources", "data.tfrecord"),
     ("training.schedules", "training.optimizers", "training.losses", "training.metrics"),
     ("training.execution", "training.gradients", "training.multipliers", "training.snapshot", "training.state"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import math
 import zipfile
 import zlib
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from expkit.data.files import existing, read_idx
 from expkit.errors import DataError, did_you_mean, listed
 from expkit.registry import Kind, register
 
@@ -22,12 +22,10 @@ if TYPE_CHECKING:
 
     from expkit.data.stored import Array
 
-__all__ = ["Arrays", "Source", "existing", "read_idx"]
+__all__ = ["Arrays", "Source"]
 
 Arrays = Mapping[str, "Array"]
 """Fields by name, in memory or on disk; all have the same number of examples."""
-
-_IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
 class Source(Kind):
@@ -55,22 +53,6 @@ def _square(shape: tuple[int | None, ...]) -> tuple[int, int, int] | None:
     if len(shape) != 1 or shape[0] is None or math.isqrt(shape[0]) ** 2 != shape[0]:
         return None
     return math.isqrt(shape[0]), math.isqrt(shape[0]), 1
-
-
-def existing(path: str, field: str) -> Path:
-    """Return the path of a file that exists.
-
-    Raises:
-        DataError: it does not exist.
-    """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        near = did_you_mean(file.name, (p.name for p in file.parent.iterdir())) if file.parent.is_dir() else ""
-        raise DataError.at(
-            f"data.source.{field}",
-            f"no file {file}{near or ';'} give the path of an existing file with data.source.{field}=PATH",
-        )
-    return file
 
 
 @register
@@ -134,40 +116,6 @@ class Idx(Source):
     def image_shape(self, shape: tuple[int | None, ...]) -> tuple[int, int, int] | None:
         """Return height, width and channels, also of a row of pixels."""
         return super().image_shape(shape) or _square(shape)
-
-
-def read_idx(path: str, field: str, *, dimensions: int) -> np.ndarray:
-    """Return the array of an IDX file, gzipped or plain.
-
-    Raises:
-        DataError: the file is missing, its magic number is not IDX's or names other dimensions, or its length is not
-            what its header says.
-    """
-    import numpy as np
-
-    file = existing(path, field)
-    at = f"data.source.{field}"
-    try:
-        content = file.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError.at(at, f"{file} cannot be read ({error}); it is truncated or damaged, fetch it again") from None
-    header = 4 + 4 * dimensions
-    magic = content[:4]
-    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_TYPES or magic[3] != dimensions:
-        wanted = f"0x000008{dimensions:02x}"
-        raise DataError.at(
-            at, f"{file} is not an IDX file of {dimensions} dimension(s): magic 0x{magic.hex()}, wanted {wanted}"
-        )
-    dtype = np.dtype(_IDX_TYPES[magic[2]])
-    shape = tuple(int(size) for size in np.frombuffer(content[4:header], ">u4")) if len(content) >= header else ()
-    wanted_bytes = header + math.prod(shape) * dtype.itemsize if shape else header
-    if len(content) != wanted_bytes or not shape:
-        raise DataError.at(
-            at, f"{file} is truncated or damaged: {len(content)} bytes, its header says {wanted_bytes}; fetch it again"
-        )
-    return np.frombuffer(content, dtype, offset=header).reshape(shape)
 
 
 @register

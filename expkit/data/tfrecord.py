@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from expkit.data.sources import Arrays, Source, existing
+from expkit.data.files import existing
+from expkit.data.sources import Arrays, Source
 from expkit.errors import DataError
 from expkit.registry import Section, register
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from expkit.data.sources import Csv, Digits, Idx, Npz, StoredArrays, read_idx
+from expkit.data.files import read_idx
+from expkit.data.sources import Csv, Digits, Idx, Npz, StoredArrays
 from expkit.data.stored import Stored
 from expkit.errors import DataError
 
