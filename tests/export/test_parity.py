@@ -16,6 +16,7 @@ from expkit.errors import ExportError
 from expkit.export.parity import Difference, check_parity, meta_graph_outputs
 from expkit.training.executor import Evaluator, Executor
 from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
+from support.absence import SHOWN, without_expkit
 
 ONES = {"a": np.ones((2, 3), np.float32), "b": np.ones(2, np.float32)}
 
@@ -98,28 +99,9 @@ def test_the_graph_beside_a_checkpoint_computes_the_evaluation_graphs_numbers(sa
     assert np.abs(got["logits"] - outputs["ema"]["logits"]).max() > 1e-2
 
 
-# Python's -I leaves out PYTHONPATH and the working folder; this hides an installed expkit.
-HIDDEN = """
+PROGRAM = """
 import sys
 
-
-class Hidden:
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name == "expkit":
-            raise ImportError(name)
-
-
-sys.meta_path.insert(0, Hidden)
-"""
-PLAIN_PROGRAM = """
-import sys
-try:
-    import expkit
-except ImportError:
-    pass
-else:
-    raise SystemExit("expkit can be imported, so nothing is shown")
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -138,9 +120,9 @@ def test_the_graph_beside_a_checkpoint_loads_where_expkit_is_not_installed(saved
     prefix, batch, outputs = saved
     np.save(tmp_path / "batch.npy", batch["x"])
     done = subprocess.run(
-        [sys.executable, "-I", "-c", HIDDEN + PLAIN_PROGRAM, str(prefix), "batch.npy", "result.npy"],
+        [sys.executable, "-c", SHOWN + PROGRAM, str(prefix), "batch.npy", "result.npy"],
         cwd=tmp_path,
-        env={"TF_CPP_MIN_LOG_LEVEL": "3", "PATH": ""},
+        env=without_expkit({"TF_CPP_MIN_LOG_LEVEL": "3", "PATH": ""}),
         capture_output=True,
         text=True,
         check=False,

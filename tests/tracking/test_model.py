@@ -28,6 +28,7 @@ from expkit.rundir import RunFolder
 from expkit.tracking.mlflow import MlflowTracker
 from expkit.tracking.recorder import Recorder
 from mlflow_server import Server, free_port
+from support.absence import SHOWN, without_expkit
 
 _LOAD = """\
 import sys
@@ -37,7 +38,6 @@ import numpy as np
 
 with np.load(sys.argv[2]) as arrays:
     inputs = dict(arrays)
-assert not any("expkit" in place for place in sys.path)
 mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model(sys.argv[3])
 example = {f"example {name}": array for name, array in model.input_example.items()}
@@ -162,11 +162,13 @@ def test_an_alias_is_not_taken_from_a_newer_version(registered: Finished) -> Non
 
 def load_elsewhere(uri: str, model: str, inputs: Path, place: Path) -> dict[str, np.ndarray]:
     """Load a model in a process that cannot import expkit."""
-    (place / "load.py").write_text(_LOAD)
-    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    (place / "load.py").write_text(SHOWN + _LOAD)
     out = place / "out.npz"
     words = [sys.executable, "-P", "load.py", uri, str(inputs), model, str(out)]
-    subprocess.run(words, cwd=place, env=clean, check=True, capture_output=True, timeout=120)
+    done = subprocess.run(
+        words, cwd=place, env=without_expkit(), check=False, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
     with np.load(out) as arrays:
         return dict(arrays)
 
@@ -188,7 +190,7 @@ def test_mlflow_serves_it(registered: Finished, images: Path, tmp_path: Path) ->
         [sys.executable, "-m", "mlflow", "models", "serve", "-m", place, "-p", str(port), "--env-manager", "local",
          "--workers", "1"],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        env={**os.environ, "PATH": programs},
+        env={**without_expkit(), "PATH": programs},
     )  # fmt: skip
     try:
         with np.load(images) as arrays:
