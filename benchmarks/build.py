@@ -4,7 +4,7 @@ Usage: python benchmarks/build.py [--rounds 15]
 
 Both make the 199 variables and the inference graph of placeholders in a fresh ``tf.Graph``, in one process, by turns.
 ``expkit`` is timed from the composed configuration: names and shapes worked out, variables made, layers connected.
-Prints medians, and the ratio to the hand-written graph (``tests/bert_by_hand.py``); exit code 1 above the goal.
+Prints medians, and the ratio to the hand-written graph (``tests/support/bert_by_hand.py``); exit code 1 above the goal.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from bert_by_hand import Sizes, bert  # type: ignore[import-not-found]
 from expkit import tf1 as tf
 from expkit.config.load import load
 from expkit.config.schema import NetworkConfig
 from expkit.network.build import connect, create_variables, placeholders
 from expkit.network.spec import network_spec
+from support.bert_by_hand import Sizes, bert  # type: ignore[import-not-found]
 
 GOAL = 1.3
 INPUTS = ("input_ids", "input_mask", "token_type_ids")

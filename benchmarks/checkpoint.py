@@ -35,9 +35,9 @@ from expkit.checkpoints.writer import CheckpointWriter
 from expkit.config.load import validate
 from expkit.data.dataset import load_dataset
 from expkit.preflight import check
-from expkit.training.executor import Executor
 from expkit.training.graphs import TrainGraph, train_graph
 from expkit.training.loop import restore_newest
+from expkit.training.sessions import Executor
 
 UNITS = 4096
 TIME_GOAL, MEMORY_GOAL = 1.2, 1.3

@@ -149,9 +149,9 @@ def run_expkit(work: Workload) -> None:
     """Run ``run_experiment`` with everything on."""
     from expkit.config.load import load
     from expkit.experiment import run_experiment
-    from expkit.rundir import RunFolder
-    from expkit.tracking.mlflow import MlflowTracker
+    from expkit.run_folder import RunFolder
     from expkit.tracking.recorder import Recorder
+    from expkit.tracking.tracker import MlflowTracker
     from expkit.training.autotune import recorded
 
     folder = Path(tempfile.mkdtemp())

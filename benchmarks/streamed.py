@@ -45,7 +45,7 @@ def train(asked: dict[str, Any]) -> None:
     """Run the experiment; print its speed and the process's peak memory."""
     from expkit.config.load import load
     from expkit.experiment import run_experiment
-    from expkit.rundir import RunFolder
+    from expkit.run_folder import RunFolder
 
     class Unseen:
         """Progress that nobody watches."""

@@ -25,9 +25,9 @@ import numpy as np
 from expkit.config.load import load
 from expkit.data.dataset import Dataset
 from expkit.experiment import Frozen, run_experiment
-from expkit.rundir import RunFolder
-from expkit.tracking.mlflow import MlflowTracker, store_uri
+from expkit.run_folder import RunFolder
 from expkit.tracking.recorder import Recorder
+from expkit.tracking.tracker import MlflowTracker, store_uri
 
 HERE = Path(__file__).parent
 EXAMPLES = 20_000

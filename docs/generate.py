@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from expkit.config import schema
 from expkit.config.json_schema import FILES, file_schema, schema_text
-from expkit.network import layer
+from expkit.kinds.layers import base as layer
 from expkit.registry import KindsOf, field_docs, kinds
 
 HERE = Path(__file__).parent

@@ -11,22 +11,22 @@ from typing import Literal, Protocol
 import numpy as np
 
 from expkit import tf1 as tf
-from expkit.checkpoints.plan import Plan
-from expkit.checkpoints.restore import restore_from
+from expkit.checkpoints.restore.plan import Plan
+from expkit.checkpoints.restore.restore import restore_from
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, Scaling, load_dataset
+from expkit.diagram.svg import svg
 from expkit.export.run import Frozen, choose_checkpoint, evaluation_values, freeze_run, open_store
-from expkit.network.drawing.svg import svg
+from expkit.fs import whole
 from expkit.network.spec import NetworkSpec
-from expkit.plots.evidence import evidence_of
-from expkit.plots.saving import whole
+from expkit.plots.data import evidence_of
 from expkit.preflight import check
-from expkit.rundir import RunFolder
+from expkit.run_folder import RunFolder
 from expkit.timing import timed
 from expkit.training import loop
 from expkit.training.autotune import Choice, choose, recorded
-from expkit.training.executor import Evaluator, Executor
 from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
+from expkit.training.sessions import Evaluator, Executor
 from expkit.training.state import RollBack, TrainingState
 
 __all__ = ["Frozen", "Result", "Tracker", "evaluate_run", "freeze_run", "run_experiment"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from expkit.config.lines import told_by_line
 from expkit.config.load import load
 from expkit.config.schema import Config
+from expkit.config.source_lines import told_by_line
 from expkit.errors import ConfigError, Problem, did_you_mean, listed
+from expkit.network.averages import averaged_names
 from expkit.network.spec import NetworkSpec, network_spec
-from expkit.training.ema import averaged_names
 
 __all__ = ["check", "load_checked", "load_network", "metric_names"]
 

@@ -10,15 +10,29 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from types import MappingProxyType, ModuleType
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-__all__ = ["FAMILY", "Kind", "KindsOf", "Section", "all_or_nothing", "field_docs", "kinds", "register", "renew"]
+__all__ = [
+    "FAMILY",
+    "Kind",
+    "KindsOf",
+    "Positive",
+    "Section",
+    "all_or_nothing",
+    "field_docs",
+    "kinds",
+    "register",
+    "renew",
+]
 
 FAMILY = "x-family"
 """Key by which JSON Schema tells a choice of kinds from other choices."""
+
+Positive = Annotated[int, Field(gt=0)]
+"""A whole number above zero."""
 
 _FAMILIES: dict[str, dict[str, type[Kind]]] = {}
 

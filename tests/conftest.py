@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from command_line import BARE, SHORT, Done, call
-from forked_recorder import ForkedRecorder, warm
+from support.command_line import BARE, SHORT, Done, call
+from support.forked_recorder import ForkedRecorder, warm
 
-UNTRACED = {"cli", "export", "plots", "report", "sweeps", "tracking", "training"}
+UNTRACED = {"cli", "export", "plots", "report", "runs", "sweeps", "tracking", "training"}
 """Folders of tests that run without coverage, whose tracing doubles the time of building graphs."""
 
 

@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import (
+from expkit import tf1 as tf
+from expkit.checkpoints.restore.plan import Plan
+from expkit.checkpoints.restore.restore import Restored
+from expkit.config.load import load
+from expkit.config.schema import Config
+from expkit.errors import CheckpointError, ConfigError, ExportError, RunError
+from expkit.experiment import Result, evaluate_run, freeze_run, run_experiment
+from expkit.export import run as freezing
+from expkit.export.freeze import freeze, read_frozen
+from expkit.run_folder import RunFolder, config_digest
+from support.experiments import (
     CNN,
     MLP,
     Unseen,
@@ -25,16 +35,6 @@ from experiments import (
     numpy_mlp,
     run,
 )
-from expkit import tf1 as tf
-from expkit.checkpoints.plan import Plan
-from expkit.checkpoints.restore import Restored
-from expkit.config.load import load
-from expkit.config.schema import Config
-from expkit.errors import CheckpointError, ConfigError, ExportError, RunError
-from expkit.experiment import Result, evaluate_run, freeze_run, run_experiment
-from expkit.export import run as freezing
-from expkit.export.freeze import freeze, read_frozen
-from expkit.rundir import RunFolder, config_digest
 
 SHADOW = "/ExponentialMovingAverage"
 DATA = examples()

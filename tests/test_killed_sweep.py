@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from command_line import REPOSITORY, call, run, start
+from support.command_line import REPOSITORY, call, run, start
 
 RUNS = 12
 WORDS = [

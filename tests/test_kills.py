@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from command_line import ENVIRONMENT
-from experiments import assert_same, checkpoint_values
-from expkit.rundir import RunFolder
+from expkit.run_folder import RunFolder
+from support.command_line import ENVIRONMENT
+from support.experiments import assert_same, checkpoint_values
 
 SEED, KILLS = 20, 200
 
@@ -21,7 +21,7 @@ def metrics(run: str) -> list[dict[str, float]]:
 
 
 def test_a_run_killed_at_200_moments_ends_as_the_unbroken_one_bit_for_bit(tmp_path: Path) -> None:
-    program = str(Path(__file__).with_name("forked_runs.py"))
+    program = str(Path(__file__).with_name("support") / "forked_runs.py")
     command = [sys.executable, program, str(tmp_path), str(SEED), str(KILLS)]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr

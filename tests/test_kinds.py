@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import yaml
 
-from experiments import Values, checkpoint_values, config_of, run
 from expkit.export.freeze import read_frozen
 from expkit.registry import kinds
-from networks import OF_ALL_KINDS, examples_of_all_kinds
+from support.experiments import Values, checkpoint_values, config_of, run
+from support.networks import OF_ALL_KINDS, examples_of_all_kinds
 
 LEFT_OUT = {"scope", "block", "constant", "variable", "reshape", "activation", "dropout"}  # Those have their own.
 

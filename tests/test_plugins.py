@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from command_line import Done, call
-from command_line import run as started
 from expkit import plugins, registry
 from expkit.config.load import builtin_conf, load
 from expkit.errors import ConfigError
 from expkit.network.spec import network_spec
+from support.command_line import Done, call
+from support.command_line import run as started
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "my_layers.py"
 GATED = [
@@ -62,7 +62,7 @@ def kind_in_file(path: Path, body: str = "", kind: str = "mine") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
         "from typing import Literal\n"
-        "from expkit.network.layers.shape import Flatten\n"
+        "from expkit.kinds.layers.reshaping import Flatten\n"
         "from expkit.registry import register\n"
         "@register\n"
         "class Mine(Flatten):\n"
@@ -166,7 +166,7 @@ def test_every_plugin_that_cannot_be_loaded_is_told(empty_folder: Path, monkeypa
     kind_in_file(empty_folder / "own_half.py", "    size: int\nraise RuntimeError('not today')\n", kind="half")
     (empty_folder / "own_needs.py").write_text("import own_absent\n")
     (empty_folder / "own_bare.py").write_text(
-        "from expkit.network.layer import Layer\nfrom typing import Literal\nfrom expkit.registry import register\n"
+        "from expkit.kinds.layers.base import Layer\nfrom typing import Literal\nfrom expkit.registry import register\n"
         "@register\nclass Bare(Layer):\n    kind: Literal['bare'] = 'bare'\n"
     )
     files = ["own_syntax.py", "own_twice.py", "own_half.py", "own_needs", "own_nowhere.sub", "own_bare.py"]

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from experiments import MLP, config_of
 from expkit.errors import ConfigError
 from expkit.preflight import check
+from support.experiments import MLP, config_of
 
 
 def problems(folder: Path, **sections: Any) -> list[str]:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from experiments import CNN, Values, assert_same, checkpoint_values, config_of, run
 from expkit.config.schema import Config
 from expkit.errors import CheckpointError
 from expkit.experiment import evaluate_run, freeze_run
-from expkit.rundir import RunFolder
+from expkit.run_folder import RunFolder
+from support.experiments import CNN, Values, assert_same, checkpoint_values, config_of, run
 
 SHADOW = "/ExponentialMovingAverage"
 STEPS = 8

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from command_line import call, start
 from expkit import tf1 as tf
-from expkit.rundir import locked
+from expkit.run_folder import locked
+from support.command_line import call, start
 
 STEPS = 600
 WORDS = [

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from command_line import REPOSITORY
+from support.command_line import REPOSITORY
 
 
 @pytest.fixture(scope="module")

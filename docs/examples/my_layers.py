@@ -9,10 +9,10 @@ import numpy as np
 from pydantic import Field
 
 from expkit import tf1 as tf
-from expkit.network.initializers import GlorotUniform, Zeros
-from expkit.network.layer import Call, Declaration, Inputs, Layer, ShapeError, TensorSpec
+from expkit.kinds.initializers import GlorotUniform, Zeros
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, ShapeError, TensorSpec
+from expkit.kinds.losses import Loss
 from expkit.registry import register
-from expkit.training.losses import Loss
 
 
 @register

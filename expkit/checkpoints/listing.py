@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from expkit.checkpoints.find import checkpoints_right_in, find
+from expkit.checkpoints.formats.locate import checkpoints_right_in, find
 from expkit.errors import CheckpointError, ExpkitError
 
 __all__ = ["Listed", "checkpoints_in"]

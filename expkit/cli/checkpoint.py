@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from expkit.checkpoints import surgery
-from expkit.checkpoints.average import mean, taken_from_last
-from expkit.checkpoints.reader import Source, open_source
-from expkit.checkpoints.rewrite import new_prefix, write_new
-from expkit.checkpoints.surgery import Surgery
+from expkit.checkpoints.edit import plan as surgery
+from expkit.checkpoints.edit.average import mean, taken_from_last
+from expkit.checkpoints.edit.plan import Surgery
+from expkit.checkpoints.edit.write import new_prefix, write_new
+from expkit.checkpoints.formats.open import Source, open_source
+from expkit.checkpoints.ownership import kin
 from expkit.cli import checkpoint_show as show
 from expkit.cli.columns import columns
 from expkit.errors import CheckpointError
-from expkit.network.drafting.contents import in_reading_order
-from expkit.network.kin import kin
+from expkit.importer.contents import in_reading_order
 
 __all__ = ["add_verbs"]
 

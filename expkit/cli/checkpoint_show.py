@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from expkit.checkpoints.compare import Apart, compare_sources
+from expkit.checkpoints.diff import Apart, compare_sources
+from expkit.checkpoints.edit.plan import select
+from expkit.checkpoints.formats.open import Source, open_source
 from expkit.checkpoints.listing import checkpoints_in
-from expkit.checkpoints.reader import Source, open_source
+from expkit.checkpoints.ownership import Kin, kin
 from expkit.checkpoints.stats import Stats, stats_of
-from expkit.checkpoints.surgery import select
 from expkit.cli.columns import columns, sizes
 from expkit.errors import CheckpointError, ExpkitError
-from expkit.network.drafting.contents import in_reading_order
-from expkit.network.kin import Kin, kin
+from expkit.importer.contents import in_reading_order
 from expkit.network.names import shadow_name
 
 __all__ = ["diff", "list_checkpoints", "show_variables", "stats"]
@@ -206,7 +206,7 @@ def _bar_chart(item: Stats, width: int = 50) -> list[str]:
 
 def _plot(source: Source, names: Sequence[str], file: str, *, chosen: bool) -> str:
     """Draw histograms, averages over their variables, slots only when they were chosen; return what to say of it."""
-    from expkit.plots.evidence import MOST_SHOWN, histogram
+    from expkit.plots.data import MOST_SHOWN, histogram
     from expkit.plots.style import save
     from expkit.plots.weights import weight_histograms
 

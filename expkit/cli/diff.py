@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from expkit.plots.scale import number, said
+from expkit.plots.axis_scale import number, said
 from expkit.report.compare import MISSING, Comparison, Pair, compare
-from expkit.rundir import find_run
+from expkit.run_folder import find_run
 
 __all__ = ["add_verbs"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from expkit.errors import DataError, RunError
 from expkit.export.freeze import read_frozen
-from expkit.rundir import named_path
+from expkit.run_folder import named_path
 
 __all__ = ["add_verbs"]
 
@@ -87,7 +87,7 @@ def _info(given: argparse.Namespace) -> int:
 @contextmanager
 def _file(given: argparse.Namespace) -> Iterator[Path]:
     if given.graph.startswith(("models:", "runs:")):
-        from expkit.tracking.fetch import fetched
+        from expkit.tracking.download import fetched
 
         with fetched(given.graph, given.uri or _local_uri(given.graph)) as file:
             yield file
@@ -101,7 +101,7 @@ def _file(given: argparse.Namespace) -> Iterator[Path]:
 
 
 def _local_uri(address: str) -> str:
-    from expkit.tracking.mlflow import local_store
+    from expkit.tracking.tracker import local_store
 
     store = local_store("runs")
     if not store.is_file():

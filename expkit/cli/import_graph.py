@@ -8,8 +8,8 @@ from typing import Any
 
 from expkit.cli.writing import print_or_write
 from expkit.errors import ExpkitError
-from expkit.export.foreign import read_contents
-from expkit.network.drafting.text import draft
+from expkit.importer.foreign import read_contents
+from expkit.importer.text import draft
 
 __all__ = ["add_verbs"]
 

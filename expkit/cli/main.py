@@ -17,7 +17,7 @@ __all__ = ["VERBS", "main"]
 
 VERBS = {
     "names": "expkit.cli.names",
-    "check": "expkit.cli.lock",
+    "check": "expkit.cli.check",
     "restore-plan": "expkit.cli.restore_plan",
     "verify-resume": "expkit.cli.verify_resume",
     "schema": "expkit.cli.schema",

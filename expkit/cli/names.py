@@ -7,16 +7,16 @@ import json
 import shlex
 from typing import Any
 
-from expkit.checkpoints.lock import LOCK_FILE, locked
+from expkit.checkpoints.matching.lock import LOCK_FILE, locked
 from expkit.cli.columns import columns, sizes
 from expkit.cli.writing import write
 from expkit.config.schema import Config
-from expkit.network.drawing.svg import svg
-from expkit.network.layer import TensorSpec
+from expkit.diagram.svg import svg
+from expkit.kinds.layers.base import TensorSpec
+from expkit.network.averages import averaged_names
 from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import load_network
-from expkit.training.ema import averaged_names
 
 __all__ = ["add_verbs", "as_json", "table"]
 

@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from expkit.errors import RunError, listed
-from expkit.report.rows import Sweep, read_sweep
+from expkit.report.runs import Sweep, read_sweep
 from expkit.report.table import table_of
-from expkit.rundir import named_path
+from expkit.run_folder import named_path
 
 __all__ = ["add_verbs"]
 
@@ -53,9 +53,9 @@ def _report(given: argparse.Namespace) -> int:
 
 def _log(folder: Path) -> int:
     """Keep the report with the sweep's MLflow run; return 1 when its store does not answer."""
-    from expkit.tracking.delivery import Stores
     from expkit.tracking.journal import Journal
     from expkit.tracking.sync import sync
+    from expkit.tracking.uploader import Stores
 
     journal = Journal(folder)
     if not journal.exists():

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from expkit.checkpoints.claims import first_names
-from expkit.checkpoints.plan import Plan
-from expkit.checkpoints.receipt import as_plain
-from expkit.checkpoints.rename import restore_plan
-from expkit.checkpoints.restore import open_sources
-from expkit.checkpoints.wanted import wanted_by
-from expkit.config.lines import placed
+from expkit.checkpoints.restore.plan import Plan
+from expkit.checkpoints.restore.planner import restore_plan
+from expkit.checkpoints.restore.receipt import as_plain
+from expkit.checkpoints.restore.restore import open_sources
+from expkit.checkpoints.restore.rules import first_names
+from expkit.checkpoints.restore.targets import wanted_by
+from expkit.config.source_lines import placed
 from expkit.errors import Problem, first_of, listed
 from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
@@ -48,7 +48,7 @@ def _restore_plan(given: argparse.Namespace) -> int:
     config, spec = load_network(given.overrides, given.config_dir)
     opened = open_sources(config)
     if given.suggest:
-        from expkit.cli.suggested import print_suggestion
+        from expkit.cli.restore_suggest import print_suggestion
 
         return print_suggestion(config, spec, opened.offers, as_json=given.json)
     plan = restore_plan(wanted_by(config, spec), opened.offers, config.restore.keep_initial)

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from expkit.cli.show import metrics_table, parity_table
 from expkit.experiment import evaluate_run, freeze_run
-from expkit.rundir import find_run
+from expkit.run_folder import find_run
+from expkit.runs.terminal import metrics_table, parity_table
 
 __all__ = ["add_verbs"]
 

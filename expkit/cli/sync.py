@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from expkit.rundir import RunFolder
-from expkit.sweeps.folder import SweepFolder
+from expkit.run_folder import RunFolder
+from expkit.sweeps.sweep_folder import SweepFolder
 
 __all__ = ["add_verbs"]
 
@@ -34,8 +34,8 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _sync(given: argparse.Namespace) -> int:
-    from expkit.tracking.delivery import Stores
     from expkit.tracking.sync import journals, sync
+    from expkit.tracking.uploader import Stores
 
     folders = list(dict.fromkeys(folder for named in given.folders for folder in journals(named, given.folder)))
     stores, missing = Stores(), 0

@@ -16,15 +16,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from expkit.cli.recording import recorder_of_process
 from expkit.config.load import builtin_conf_behind, compose_plain, primary_conf, quoted, said, search_path, validate
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, RunError
 from expkit.preflight import load_checked
-from expkit.rundir import resumable
+from expkit.run_folder import resumable
+from expkit.runs.recording import recorder_of_process
 
 if TYPE_CHECKING:
-    from expkit.cli.job import Job, Outcome
+    from expkit.runs.job import Job, Outcome
     from expkit.tracking.recorder import Recorder
 
 __all__ = ["complete", "run"]
@@ -48,7 +48,7 @@ def run(words: list[str]) -> int:
         compose_plain([word for word in overrides if not _varies(word)], folders)
         return _hydra(flags, overrides, folders, _never)
     if given.multirun:
-        from expkit.cli import sweep
+        from expkit.runs import sweep
 
         return sweep.run(overrides, folders)
     config = load_checked(overrides, folders)[0]
@@ -57,7 +57,7 @@ def run(words: list[str]) -> int:
     place = [f"hydra.run.dir={quoted(resumed.path.resolve())}"] if resumed else []
     outcomes: list[Outcome] = []
     with recorder_of_process(wanted=config.tracking.enabled) as recorder:
-        from expkit.cli.job import run_job
+        from expkit.runs.job import run_job
 
         def task(config: DictConfig) -> None:
             outcomes.append(run_job(_job(config, overrides, folders, recorder)))
@@ -153,7 +153,7 @@ def _check_writable(config: Config) -> None:
 
 
 def _job(config: DictConfig, overrides: list[str], folders: Sequence[str], recorder: Recorder | None) -> Job:
-    from expkit.cli.job import Job
+    from expkit.runs.job import Job
 
     raw = OmegaConf.to_container(config, resolve=True)
     assert isinstance(raw, dict)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from expkit.errors import RunError
-from expkit.tracking.failures import Refused
-from expkit.tracking.store import check_sqlite
+from expkit.tracking.client import check_sqlite
+from expkit.tracking.errors import Refused
 
 __all__ = ["add_verbs"]
 
@@ -48,7 +48,7 @@ def _ui(given: argparse.Namespace) -> int:
             raise RunError.at("--port", f"{given.port} cannot be used ({error.strerror}); give another port") from None
     page = f"http://127.0.0.1:{given.port}"
     print(f"{page}/#/experiments?workflowType=machine_learning  (Ctrl-C stops it)", flush=True)
-    from expkit.tracking.views import sweep_pages
+    from expkit.tracking.ui_links import sweep_pages
 
     for shown, link in zip(
         ("newest sweep", "its charts", "compared"), sweep_pages(f"sqlite:///{store}", page), strict=False

@@ -16,15 +16,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from expkit.checkpoints.compare import Comparison, compare_sources
-from expkit.checkpoints.reader import open_source
-from expkit.checkpoints.source import Source
+from expkit.checkpoints.diff import Comparison, compare_sources
+from expkit.checkpoints.formats.open import open_source
+from expkit.checkpoints.formats.source import Source
 from expkit.errors import ConfigError, ExpkitError, Problem, listed
 from expkit.export.run import open_store
 from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import load_checked
-from expkit.rundir import RunFolder
+from expkit.run_folder import RunFolder
 
 __all__ = ["add_verbs"]
 

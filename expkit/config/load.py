@@ -22,8 +22,8 @@ from yaml import YAMLError
 
 import expkit
 from expkit.config.explain import explain
-from expkit.config.files import files_within_limits, read_yaml
 from expkit.config.schema import Config
+from expkit.config.yaml_files import files_within_limits, read_yaml
 from expkit.errors import ConfigError, Problem, did_you_mean, first_of, listed
 from expkit.plugins import load_plugins
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from expkit.config.network import BlockConfig, InputConfig, NetworkConfig, VariableRule
-from expkit.config.restore import RenameRule, RestoreConfig, SourceConfig, Transform
-from expkit.config.tracking import TrackingConfig
-from expkit.data.sources import Source
-from expkit.data.tfrecord import Feature
+from expkit.config.sections.data import DataConfig, PairsConfig, SplitConfig
+from expkit.config.sections.network import BlockConfig, InputConfig, NetworkConfig, VariableRule
+from expkit.config.sections.restore import RenameRule, RestoreConfig, SourceConfig, Transform
+from expkit.config.sections.tracking import TrackingConfig
+from expkit.config.sections.train import EarlyStoppingConfig, NanConfig, TrainConfig
+from expkit.kinds.optimizers import Optimizer
+from expkit.kinds.sources.tfrecord import Feature
 from expkit.registry import KindsOf, Section
-from expkit.training.execution import Compiled, Parallelism, Precision
-from expkit.training.losses import Loss
-from expkit.training.metrics import Metric
-from expkit.training.optimizers import Optimizer
-from expkit.training.state import EarlyStoppingConfig, NanConfig
 
 __all__ = [
     "BlockConfig",
@@ -41,8 +37,6 @@ __all__ = [
     "VariableRule",
 ]
 
-Positive = Annotated[int, Field(gt=0)]
-
 
 class RunConfig(Section):
     """The run: its name, its seed, its place."""
@@ -55,130 +49,6 @@ class RunConfig(Section):
     """Folder that holds all runs and the local MLflow store."""
     resume: str | None = None
     """Run folder to continue, or ``auto`` for the newest unfinished run of this configuration."""
-
-
-class SplitConfig(Section):
-    """Which examples train, choose and score: each a fraction of all (shuffled) or a range of indices (as they are)."""
-
-    train: float | tuple[int, int] = 0.7
-    """Fraction, or ``[first, after_last]``."""
-    valid: float | tuple[int, int] | None = None
-    """Fraction, or ``[first, after_last]``; ``null`` for no validation."""
-    test: float | tuple[int, int] = 0.2
-    """Fraction, or ``[first, after_last]``."""
-    seed: int = Field(default=0, ge=0, lt=2**31)
-    """Seed of the shuffle before fractions are cut."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> SplitConfig:
-        parts = [part for part in (self.train, self.valid, self.test) if part is not None]
-        fractions = [part for part in parts if isinstance(part, float | int)]
-        ranges = sorted(part for part in parts if isinstance(part, tuple))
-        if fractions and ranges:
-            raise ValueError("fractions and index ranges cannot be mixed; give all parts the same way")
-        if any(not 0 < part <= 1 for part in fractions) or sum(fractions) > 1 + 1e-9:
-            raise ValueError(f"fractions must lie in (0, 1] with a sum of at most 1, got {fractions}")
-        if any(not 0 <= first < after for first, after in ranges):
-            raise ValueError(f"an index range is [first, after_last] with 0 <= first < after_last, got {ranges}")
-        for (_, after), (first, _) in pairwise(ranges):
-            if first < after:
-                raise ValueError(f"index ranges overlap, so training would see scored examples: {ranges}")
-        return self
-
-
-class PairsConfig(Section):
-    """Pairs of examples of each part of the split: fields ``left``, ``right`` and ``label`` (1: the same label)."""
-
-    field: str = "image"
-    """Field whose values are paired."""
-    label: str = "label"
-    """Field that tells whether a pair is the same."""
-    per_example: Positive = 4
-    """Pairs per example, half of them the same (as near as it goes)."""
-    seed: int = Field(default=0, ge=0, lt=2**31)
-    """Seed of the pairing."""
-
-
-class DataConfig(Section):
-    """The data: a source, its split, its preparation."""
-
-    source: Annotated[Source, KindsOf("source")]
-    """Where examples come from."""
-    split: SplitConfig
-    """Which examples train, choose and score."""
-    standardize: tuple[str, ...] = ()
-    """Fields shifted and scaled to mean 0 and spread 1 per value, fitted on the training examples only."""
-    pairs: PairsConfig | None = None
-    """Whether to pair examples, after the split."""
-    placement: Literal["auto", "resident", "streamed"] = "auto"
-    """Whether the session holds the training examples (``resident``) or a thread prepares batches (``streamed``).
-
-    ``auto`` streams what is on disk (kinds ``arrays`` and ``tfrecord``) or takes more than a quarter of the machine's
-    memory; no number depends on it.
-    """
-
-
-class TrainConfig(Section):
-    """The training loop."""
-
-    steps: int = Field(ge=0)
-    """Steps to train; 0 to evaluate and freeze what was restored."""
-    batch_size: Positive
-    """Examples per step."""
-    gradient_accumulation_steps: Positive = 1
-    """Batches per step: their gradients are averaged before the optimizer moves."""
-    steps_per_execution: Literal["auto"] | Positive = "auto"
-    """Most steps in one call of TensorFlow; no number depends on it."""
-    jit_compile: Literal["auto"] | Compiled = "auto"
-    """Whether XLA compiles the step, or only its ``update``: what changes large variables and moves their averages.
-
-    ``auto`` measures at the start of a long run and keeps the fastest way.
-    """
-    precision: Precision = "float32"
-    """What products and convolutions of training are computed in, by oneDNN's rewrite of the graph.
-
-    With ``bfloat16`` variables, updates, averages, evaluation and the frozen graph stay float32; it needs a processor
-    with AVX-512 or AVX-NE-CONVERT, pays with AMX, and leaves ``jit_compile: true`` out, which XLA makes slower.
-    """
-    parallelism: Literal["auto"] | Parallelism = "auto"
-    """Whether all cores share every operation (``intra_op``), or each does one of its own (``inter_op``).
-
-    With ``inter_op`` convolutions, poolings and recurrent layers take the batch in as many parts as there are cores,
-    side by side, unless XLA compiles the step. ``auto`` measures at the start of a long run and keeps the fastest way.
-    """
-    log_every_steps: Positive = 100
-    """Steps between two points of training metrics."""
-    evaluate_every_steps: Positive = 500
-    """Steps between two evaluations on the validation part."""
-    evaluation_batch_size: Positive = 1000
-    """Examples per evaluation batch."""
-    save_every_steps: Positive = 500
-    """Steps between two checkpoints; the last step is always saved."""
-    keep_last: Positive = 3
-    """Newest checkpoints kept."""
-    keep_every_steps: Positive | None = None
-    """Steps between two checkpoints that are saved and kept for good; ``null`` for none."""
-    best_metric: str | None = None
-    """Validation metric whose best checkpoint is kept too, such as ``valid/accuracy``; ``null`` for none."""
-    best_mode: Literal["max", "min"] = "max"
-    """Whether the best is the largest or the smallest."""
-    early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
-    """When training ends before its last step."""
-    on_nan: NanConfig = NanConfig()
-    """What happens when the loss or a trained variable is no longer finite."""
-    losses: dict[str, Annotated[Loss, KindsOf("loss")]] = Field(min_length=1)
-    """Losses by name."""
-    metrics: dict[str, Annotated[Metric, KindsOf("metric")]] = {}
-    """Metrics by name."""
-
-    @model_validator(mode="after")
-    def _runs(self) -> TrainConfig:
-        if self.precision == "bfloat16" and self.jit_compile is True:
-            raise ValueError(
-                "precision is 'bfloat16', which XLA does not speed up on a CPU, but jit_compile is true; "
-                "allowed then: auto, update, false"
-            )
-        return self
 
 
 class EmaConfig(Section):

@@ -11,14 +11,14 @@ from typing import Literal
 import numpy as np
 
 from expkit.config.schema import Config, DataConfig, PairsConfig, SplitConfig
-from expkit.data.sources import Arrays
-from expkit.data.stored import Array, Mapped, Stored, rows_of, scan
 from expkit.dtypes import takes
 from expkit.errors import ConfigError, DataError, Problem, did_you_mean, listed
-from expkit.network.layer import TensorSpec
+from expkit.kinds.layers.base import TensorSpec
+from expkit.kinds.losses import Loss
+from expkit.kinds.metrics import Metric
+from expkit.kinds.sources.base import Arrays
+from expkit.kinds.sources.on_disk import Array, Mapped, Stored, rows_of, scan
 from expkit.network.spec import NetworkSpec
-from expkit.training.losses import Loss
-from expkit.training.metrics import Metric
 
 __all__ = ["Dataset", "Scaling", "load_dataset"]
 

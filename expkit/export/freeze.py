@@ -13,8 +13,8 @@ import numpy as np
 from expkit import tf1 as tf
 from expkit.dtypes import takes
 from expkit.errors import ExportError, Problem, listed, reason
-from expkit.training.executor import Predictor
 from expkit.training.graphs import InferGraph
+from expkit.training.sessions import Predictor
 
 __all__ = ["FrozenGraph", "freeze", "read_frozen"]
 

@@ -12,22 +12,22 @@ from typing import Any, Literal
 
 import numpy as np
 
-from expkit.checkpoints.restore import Restored, read_values
+from expkit.checkpoints.restore.restore import Restored, read_values
+from expkit.checkpoints.restore.targets import wanted_of_run
 from expkit.checkpoints.store import Checkpoint, CheckpointStore
-from expkit.checkpoints.wanted import wanted_of_run
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, load_dataset
 from expkit.errors import ConfigError, ExportError, Problem, RunError
 from expkit.export.freeze import freeze, read_frozen
 from expkit.export.parity import Difference, check_parity, meta_graph_outputs
+from expkit.fs import whole
+from expkit.network.averages import averaged_names
 from expkit.network.spec import NetworkSpec
-from expkit.plots.saving import whole
 from expkit.preflight import check
 from expkit.provenance import git_commit, versions
-from expkit.rundir import RunFolder, config_digest
-from expkit.training.ema import averaged_names
-from expkit.training.executor import Evaluator, Predictor
+from expkit.run_folder import RunFolder, config_digest
 from expkit.training.graphs import EvaluateGraph, InferGraph, evaluate_graph, infer_graph
+from expkit.training.sessions import Evaluator, Predictor
 
 __all__ = ["Frozen", "choose_checkpoint", "evaluation_values", "freeze_run", "open_store"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from expkit import tf1 as tf
 from expkit.errors import ConfigError, Problem
-from expkit.network.layer import Call, Inputs, Update
+from expkit.kinds.layers.base import Call, Inputs, Update
 from expkit.network.names import Reuse, name_seed, shadow_name
 from expkit.network.spec import LayerSpec, NetworkSpec
 from expkit.network.tensors import Tensors

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from expkit.config.network import BlockConfig, NetworkConfig
+from expkit.config.sections.network import BlockConfig, NetworkConfig
 from expkit.errors import ConfigError, Problem, did_you_mean, listed
-from expkit.network.layer import Layer
-from expkit.network.layers.scope import Block, Nest, Scope
+from expkit.kinds.layers.base import Layer
+from expkit.kinds.layers.scope import Block, Nest, Scope
 from expkit.network.names import INDEX
 from expkit.registry import Section
 

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from expkit.errors import Problem
-from expkit.network.unfold import Node
+from expkit.network.resolve import Node
 
 __all__ = ["in_order"]
 

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from expkit.config.network import VariableRule
+from expkit.config.sections.network import VariableRule
 from expkit.errors import MOST_EXPLAINED, Problem, did_you_mean, listed
-from expkit.network.initializers import Initializer
-from expkit.network.layer import Declaration, Regularizer, Shared
-from expkit.network.unfold import Node
+from expkit.kinds.initializers import Initializer
+from expkit.kinds.layers.base import Declaration, Regularizer, Shared
+from expkit.network.resolve import Node
 
 __all__ = ["VariableSpec", "VariableTable"]
 

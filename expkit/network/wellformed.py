@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from expkit.config.network import NetworkConfig
+from expkit.config.sections.network import NetworkConfig
 from expkit.errors import Problem
 from expkit.network.expand import Inside, Part
 from expkit.network.names import INDEX, NAME_RULE, is_name, is_path

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from expkit.plots import style
-from expkit.plots.scale import wide
+from expkit.plots.axis_scale import wide
 
 __all__ = ["Line", "learning_curves", "learning_rate", "lines_of"]
 

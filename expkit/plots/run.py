@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from expkit.plots import style
 from expkit.plots.confusion import confusion_matrix
 from expkit.plots.curves import learning_curves, learning_rate
-from expkit.plots.evidence import Evidence
-from expkit.plots.mistakes import worst_mistakes
+from expkit.plots.data import Evidence
+from expkit.plots.misclassified import worst_mistakes
 from expkit.plots.weights import weight_histograms
-from expkit.rundir import RunFolder
+from expkit.run_folder import RunFolder
 
 __all__ = ["draw_run"]
 

@@ -13,8 +13,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from expkit.plots.saving import whole
-from expkit.plots.scale import number
+from expkit.fs import whole
+from expkit.plots.axis_scale import number
 
 __all__ = [
     "BAD",

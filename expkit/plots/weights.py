@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 
 from expkit.plots import style
-from expkit.plots.evidence import Histogram
+from expkit.plots.data import Histogram
 
 __all__ = ["weight_histograms"]
 

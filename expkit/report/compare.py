@@ -9,7 +9,7 @@ from typing import Any
 
 from expkit.config.load import plain
 from expkit.network.spec import network_spec
-from expkit.rundir import RunFolder, flat
+from expkit.run_folder import RunFolder, flat
 
 __all__ = ["MISSING", "Comparison", "Pair", "compare"]
 

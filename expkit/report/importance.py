@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from expkit.plots.scale import scale_of
-from expkit.report.rows import Sweep
+from expkit.plots.axis_scale import scale_of
+from expkit.report.runs import Sweep
 
 __all__ = ["FEWEST", "Importance", "importance_of"]
 

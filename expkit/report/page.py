@@ -6,8 +6,8 @@ import base64
 from collections.abc import Mapping
 from html import escape
 
-from expkit.plots.scale import number
-from expkit.report.rows import Row, Sweep
+from expkit.plots.axis_scale import number
+from expkit.report.runs import Row, Sweep
 from expkit.report.table import table_of
 
 __all__ = ["page"]

@@ -7,8 +7,8 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from expkit.plots.scale import number, said
-from expkit.report.rows import Sweep
+from expkit.plots.axis_scale import number, said
+from expkit.report.runs import Sweep
 
 __all__ = ["Table", "as_csv", "table_of"]
 

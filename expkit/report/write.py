@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from expkit.errors import RunError
+from expkit.fs import whole
 from expkit.plots import style
-from expkit.plots.children import children_curves
-from expkit.plots.cost import cost_against_score
-from expkit.plots.importances import importances
-from expkit.plots.parallel import parallel_coordinates
-from expkit.plots.saving import whole
-from expkit.plots.slices import slices
 from expkit.report.importance import FEWEST, importance_of
 from expkit.report.page import page
-from expkit.report.rows import Mode, Sweep, read_sweep
+from expkit.report.plots.cost import cost_against_score
+from expkit.report.plots.curves import children_curves
+from expkit.report.plots.importance import importances
+from expkit.report.plots.parallel import parallel_coordinates
+from expkit.report.plots.slices import slices
+from expkit.report.runs import Mode, Sweep, read_sweep
 from expkit.report.table import as_csv
 
 __all__ = ["REPORT", "draw_report", "write_report"]

@@ -10,9 +10,9 @@ from omegaconf import OmegaConf
 
 from expkit.config.load import compose_plain, plain
 from expkit.config.schema import Config
-from expkit.plots.saving import whole
-from expkit.sweeps.folder import Child, State, SweepFolder
+from expkit.fs import whole
 from expkit.sweeps.objective import Objective
+from expkit.sweeps.sweep_folder import Child, State, SweepFolder
 
 __all__ = ["best_command", "keep_best", "shown"]
 

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from expkit.config.explain import explain
 from expkit.errors import ConfigError, Problem, listed
 from expkit.registry import KindsOf, Section, kinds
-from expkit.sweeps import search  # noqa: F401  registers its kind
-from expkit.sweeps.kinds import Sweeper
+from expkit.sweeps import optuna_sweeper  # noqa: F401  # registers its kind
+from expkit.sweeps.sweeper import Sweeper
 
 __all__ = ["sweeper_of"]
 

@@ -9,8 +9,8 @@ from typing import Literal
 
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, did_you_mean, listed
+from expkit.kinds.metrics import usual_mode
 from expkit.preflight import check, metric_names
-from expkit.training.metrics import usual_mode
 
 __all__ = ["Mode", "Objective", "front", "objectives_of"]
 

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from expkit.config.schema import Config
-from expkit.tracking.failures import TrackingError
+from expkit.tracking.errors import TrackingError
 from expkit.tracking.journal import Journal
-from expkit.tracking.mlflow import address_of
 from expkit.tracking.recorder import Recorder, warn
+from expkit.tracking.tracker import address_of
 
 __all__ = ["mark"]
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from expkit.errors import Problem
-from expkit.tracking.failures import TrackingError
+from expkit.tracking.errors import TrackingError
 
 __all__ = ["Recorder"]
 
@@ -24,7 +24,7 @@ _PROGRAM = """\
 import json, sys
 
 sys.path[:] = json.loads(sys.argv[1])
-from expkit.tracking.serving import serve
+from expkit.tracking.recorder_process import serve
 
 serve()
 """

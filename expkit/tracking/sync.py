@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expkit.errors import RunError, listed
-from expkit.rundir import named_path, run_of_id
-from expkit.tracking.delivery import Delivery, Stores, Trashed
-from expkit.tracking.failures import TrackingError, Unreachable
+from expkit.run_folder import named_path, run_of_id
+from expkit.tracking.client import Address
+from expkit.tracking.errors import TrackingError, Unreachable
 from expkit.tracking.journal import Journal
-from expkit.tracking.store import Address
+from expkit.tracking.uploader import Delivery, Stores, Trashed
 
 __all__ = ["Synced", "journals", "sync"]
 

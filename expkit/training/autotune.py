@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from expkit.config.schema import Config
+from expkit.config.sections.train import Compiled
 from expkit.data.dataset import Dataset
 from expkit.network.spec import NetworkSpec
-from expkit.training.execution import Compiled, Execution, cores
-from expkit.training.executor import Executor
+from expkit.training.execution import Execution, cores
 from expkit.training.graphs import train_graph
+from expkit.training.sessions import Executor
 
 __all__ = ["Choice", "choose", "recorded"]
 

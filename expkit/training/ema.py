@@ -2,39 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Set
 from typing import Any
 
 from expkit import tf1 as tf
 from expkit.config.schema import EmaConfig
-from expkit.errors import ConfigError, Problem, listed
-from expkit.network.spec import NetworkSpec
 
-__all__ = ["averaged_names", "moving_averages"]
-
-
-def averaged_names(ema: EmaConfig, spec: NetworkSpec) -> tuple[str, ...]:
-    """Return the names of the variables that have an average.
-
-    Raises:
-        ConfigError: averages are enabled, but the regular expression is none or matches no trained variable.
-    """
-    if not ema.enabled:
-        return ()
-    try:
-        names = tuple(name for name in spec.trainable if re.fullmatch(ema.variables, name))
-    except re.error as error:
-        raise ConfigError(Problem("ema.variables", f"'{ema.variables}' is no regular expression: {error}")) from None
-    if not names:
-        raise ConfigError(
-            Problem(
-                "ema.variables",
-                f"'{ema.variables}' matches no trained variable; variables: {listed(spec.trainable)}; "
-                "use ema=none for no averages",
-            )
-        )
-    return names
+__all__ = ["moving_averages"]
 
 
 def moving_averages(ema: EmaConfig, names: Set[str], step: Any) -> Callable[[Any], Any]:

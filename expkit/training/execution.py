@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Literal
 
-__all__ = ["PLAIN", "Compiled", "Execution", "Parallelism", "Precision", "cores"]
+from expkit.config.sections.train import Compiled, Parallelism, Precision
 
-Compiled = Literal["update"] | bool
-"""What XLA compiles of a step: all of it, only what changes large variables, or nothing."""
-Precision = Literal["float32", "bfloat16"]
-"""What products and convolutions of training are computed in."""
-Parallelism = Literal["intra_op", "inter_op"]
-"""What the cores share: every operation, or they do one operation each."""
+__all__ = ["PLAIN", "Execution", "cores"]
 
 LEAST_PART = 16
 """Least examples in a part of a batch; products of fewer rows leave a core's units for them half empty."""

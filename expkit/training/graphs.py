@@ -9,13 +9,13 @@ from typing import Any
 
 from expkit import tf1 as tf
 from expkit.config.schema import Config
+from expkit.data.batches import Supply, block_steps, standardized, supply_resident, supply_streamed
 from expkit.data.dataset import Dataset, Scaling
-from expkit.data.pipeline import Supply, block_steps, standardized, supply_resident, supply_streamed
-from expkit.data.stream import Stream
+from expkit.data.prefetch import Stream
+from expkit.network.averages import averaged_names
 from expkit.network.build import connect, create_shadows, create_variables, penalty, placeholders
 from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
-from expkit.training.ema import averaged_names
 from expkit.training.execution import PLAIN, Execution
 from expkit.training.snapshot import Snapshot, add_snapshot
 from expkit.training.step import Before, Sums, add_wide, judged, network_inputs, no_sums, one_step, what_moves

@@ -13,7 +13,7 @@ from expkit.checkpoints.writer import CheckpointWriter
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
 from expkit.errors import DamagedCheckpointError, TrainingError
-from expkit.training.executor import Evaluator, Executor, add_sums, results
+from expkit.training.sessions import Evaluator, Executor, add_sums, results
 from expkit.training.state import RollBack, SumArrays, TrainingState
 
 __all__ = ["Progress", "Record", "Trained", "Training", "evaluate", "restore_newest"]

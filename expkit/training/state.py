@@ -5,47 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 
-from expkit.registry import Section
+from expkit.config.sections.train import EarlyStoppingConfig
 
-__all__ = ["EarlyStoppingConfig", "NanConfig", "RollBack", "SumArrays", "TrainingState", "Waiting"]
+__all__ = ["RollBack", "SumArrays", "TrainingState", "Waiting"]
 
 SumArrays = dict[str, dict[str, np.ndarray]]
 """Statistics by metric name, in float64."""
-
-
-class EarlyStoppingConfig(Section):
-    """When training ends before its last step, because a metric no longer gets better."""
-
-    metric: str | None = None
-    """Validation metric that is watched, such as ``valid/loss`` or ``valid/loss/ema``; ``null`` to never stop early."""
-    mode: Literal["max", "min"] = "min"
-    """Whether better is larger or smaller."""
-    patience: int = Field(default=5, gt=0)
-    """Evaluations in a row without a better value after which training ends.
-
-    Those at multiples of ``evaluate_every_steps`` count.
-    """
-    min_delta: float = Field(default=0.0, ge=0)
-    """How much better a value must be than the best one to count as better."""
-
-
-class NanConfig(Section):
-    """What happens when the loss or a trained variable is no longer finite."""
-
-    action: Literal["stop", "roll_back"] = "stop"
-    """Whether training ends as failed, or goes on from the last good checkpoint with a lower learning rate.
-
-    A checkpoint is good when every value that training changes is finite.
-    """
-    factor: float = Field(default=0.5, gt=0, lt=1)
-    """What the learning rate is multiplied by at every roll back, for the rest of training."""
-    max_times: int = Field(default=3, gt=0)
-    """Most times in a run; after that training ends as failed."""
 
 
 @dataclass(frozen=True)

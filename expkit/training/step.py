@@ -8,13 +8,13 @@ from typing import Any
 
 from expkit import tf1 as tf
 from expkit.config.schema import Config
+from expkit.data.batches import standardized
 from expkit.data.dataset import Scaling
-from expkit.data.pipeline import standardized
 from expkit.errors import ConfigError, Problem, listed
 from expkit.network.build import Connection, connect, penalty
 from expkit.network.spec import NetworkSpec
+from expkit.training.cpu_gradients import cheaper_gradients
 from expkit.training.execution import Execution
-from expkit.training.gradients import cheaper_gradients
 from expkit.training.update import update_variables
 
 __all__ = ["Before", "Done", "Sums", "add_wide", "judged", "network_inputs", "no_sums", "one_step", "what_moves"]

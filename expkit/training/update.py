@@ -8,10 +8,11 @@ from typing import Any
 from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, listed
+from expkit.network.averages import averaged_names
 from expkit.network.spec import NetworkSpec
-from expkit.training.ema import averaged_names, moving_averages
+from expkit.training.cpu_gradients import is_product
+from expkit.training.ema import moving_averages
 from expkit.training.execution import Execution
-from expkit.training.gradients import is_product
 from expkit.training.multipliers import around_changes, with_multipliers
 
 __all__ = ["update_variables"]

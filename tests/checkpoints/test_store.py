@@ -9,11 +9,11 @@ from typing import Literal
 
 import pytest
 
-from experiments import checkpoint_values, write_checkpoint
 from expkit import tf1 as tf
-from expkit.checkpoints.find import find
+from expkit.checkpoints.formats.locate import find
 from expkit.checkpoints.store import Checkpoint, CheckpointStore
 from expkit.errors import CheckpointError
+from support.experiments import checkpoint_values, write_checkpoint
 
 
 def store(

@@ -14,12 +14,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from experiments import assert_same, checkpoint_values
 from expkit import tf1 as tf
 from expkit.checkpoints import writer as writers
 from expkit.checkpoints.store import CheckpointStore
 from expkit.checkpoints.writer import CheckpointWriter, write_values
 from expkit.errors import CheckpointError, TrainingError
+from support.experiments import assert_same, checkpoint_values
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from command_line import Done, call
 from conftest import Finished
-from experiments import checkpoint_values, write_checkpoint
+from support.command_line import Done, call
+from support.experiments import checkpoint_values, write_checkpoint
 
 W = np.arange(6, dtype=np.float32).reshape(2, 3)
 SHADOW = "/ExponentialMovingAverage"

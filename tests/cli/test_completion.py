@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from command_line import ENVIRONMENT, call, run
 from expkit.cli.main import VERBS
+from support.command_line import ENVIRONMENT, call, run
 
 VERB_WORDS = ["train", *VERBS]
 

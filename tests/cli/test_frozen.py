@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from command_line import call
 from conftest import Finished
 from expkit.export.freeze import read_frozen
+from support.command_line import call
 
 
 @pytest.fixture(scope="module")

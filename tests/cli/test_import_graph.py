@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import yaml
 
-from command_line import call
 from conftest import Finished
-from experiments import write_checkpoint
 from expkit import tf1 as tf
 from expkit.config.load import load
 from expkit.network.spec import network_spec
-from networks import spec_of
+from support.command_line import call
+from support.experiments import write_checkpoint
+from support.networks import spec_of
 
 SMALL = {
     "bert_mlm": ("layers=2", "hidden_size=128", "heads=2", "intermediate_size=48", "vocabulary_size=50"),

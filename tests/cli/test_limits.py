@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from command_line import ENVIRONMENT, Done
+from support.command_line import ENVIRONMENT, Done
 
 MEGABYTES = 500
 MEASURE = """

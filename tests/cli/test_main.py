@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import expkit
-from command_line import ENVIRONMENT, call, run
 from expkit.cli.main import VERBS
+from support.command_line import ENVIRONMENT, call, run
 
 MODULES = """
 import sys

@@ -9,16 +9,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from command_line import call
 from conftest import Finished
 from expkit import tf1 as tf
-from expkit.checkpoints.lock import read_lock
+from expkit.checkpoints.matching.lock import read_lock
 from expkit.cli.names import as_json, table
 from expkit.cli.writing import write
 from expkit.config.load import load
 from expkit.errors import ExpkitError
 from expkit.preflight import check
-from networks import spec_of
+from support.command_line import call
+from support.networks import spec_of
 
 EXPERIMENTS = ["digits_mlp", "digits_cnn", "mnist_mlp", "siamese"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from command_line import call
+from support.command_line import call
 
 NETWORK = """\
 inputs: {x: {shape: [4]}}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from command_line import call, run
 from expkit.config.json_schema import FILES, file_schema, whole_schema
 from expkit.config.load import builtin_conf
+from support.command_line import call, run
 
 
 def test_the_schema_of_a_whole_configuration_is_printed(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from command_line import PLAIN, SHORT, call, start
 from conftest import Finished
 from expkit.config.load import builtin_conf, load
-from expkit.rundir import RunFolder, config_digest
+from expkit.run_folder import RunFolder, config_digest
+from support.command_line import PLAIN, SHORT, call, start
 
 QUICK = ["train.steps=4", "tracking=none", "export=none"]
 

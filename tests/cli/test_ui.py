@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from command_line import call, start
 from conftest import Finished
+from support.command_line import call, start
 
 
 def free_port() -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from command_line import run
+from support.command_line import run
 
 FORGETFUL = '''\
 """A layer whose noise does not come from the seed and the step."""
@@ -14,7 +14,7 @@ FORGETFUL = '''\
 from typing import Any, Literal
 
 from expkit import tf1 as tf
-from expkit.network.layer import Layer
+from expkit.kinds.layers.base import Layer
 from expkit.registry import register
 
 

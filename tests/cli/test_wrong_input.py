@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from command_line import BARE, call
 from conftest import Finished
 from expkit.config.load import builtin_conf
 from expkit.registry import kinds
+from support.command_line import BARE, call
 
 CONF = builtin_conf()
 LAYER_FIELDS = (

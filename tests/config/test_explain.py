@@ -81,7 +81,7 @@ ONE_PROBLEM = [
         f"network.layers.layer1.kind: unknown kind 'dens'; did you mean 'dense'? allowed: {LAYERS}",
     ),
     (NESTED % "kind: dens", f"{Z}.kind: unknown kind 'dens'; did you mean 'dense'? allowed: {LAYERS}"),
-    ("data.source.kind=zzz", "data.source.kind: unknown kind 'zzz'; allowed: digits, idx, npz, arrays, csv, tfrecord"),
+    ("data.source.kind=zzz", "data.source.kind: unknown kind 'zzz'; allowed: npz, arrays, csv, digits, idx, tfrecord"),
     (
         "network.layers.layer1.initializer={kernel: {kind: he_norml}}",
         "network.layers.layer1.initializer.kernel.kind: unknown kind 'he_norml'; did you mean 'he_normal'? allowed: "
@@ -99,7 +99,7 @@ ONE_PROBLEM = [
     (NESTED % "units: 1", f"{Z}.kind: missing: it says which layer this is; allowed: {LAYERS}"),
     (
         "~data.source.kind",
-        "data.source.kind: missing: it says which source this is; allowed: digits, idx, npz, arrays, csv, tfrecord",
+        "data.source.kind: missing: it says which source this is; allowed: npz, arrays, csv, digits, idx, tfrecord",
     ),
     (
         "~train.losses.main.kind",

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import MLP, Values, config_of, examples, write_arrays
 from expkit.data import dataset as datasets
-from expkit.data import stored
 from expkit.data.dataset import Dataset, load_dataset
-from expkit.data.stored import Stored
 from expkit.errors import ConfigError, DataError
+from expkit.kinds.sources import on_disk as stored
+from expkit.kinds.sources.on_disk import Stored
 from expkit.preflight import check
+from support.experiments import MLP, Values, config_of, examples, write_arrays
 
 # Every value of an example is its index, so that it can be followed into its part.
 MARKED = {
@@ -331,7 +331,7 @@ def test_a_plain_memory_map_of_a_source_of_ones_own_stays_on_disk(
 ) -> None:
     write_arrays(tmp_path, MARKED)
     maps = {name: np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in MARKED}
-    monkeypatch.setattr("expkit.data.sources.Npz.load", lambda self: maps)
+    monkeypatch.setattr("expkit.kinds.sources.arrays.Npz.load", lambda self: maps)
     loaded = dataset(tmp_path)
     assert isinstance(loaded.parts["train"]["x"], Stored)
     assert loaded.placement == "streamed"

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import CNN, Values, config_of, loaded
 from expkit import tf1 as tf
 from expkit.errors import ExportError
 from expkit.export.freeze import freeze, read_frozen
-from expkit.training.executor import Executor, Predictor
 from expkit.training.graphs import infer_graph, train_graph
-from networks import spec_of
+from expkit.training.sessions import Executor, Predictor
+from support.experiments import CNN, Values, config_of, loaded
+from support.networks import spec_of
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import CNN, Values, checkpoint_values, config_of, loaded
 from expkit.checkpoints.writer import write_values
 from expkit.errors import ExportError
 from expkit.export.parity import Difference, check_parity, meta_graph_outputs
-from expkit.training.executor import Evaluator, Executor
 from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
+from expkit.training.sessions import Evaluator, Executor
 from support.absence import SHOWN, without_expkit
+from support.experiments import CNN, Values, checkpoint_values, config_of, loaded
 
 ONES = {"a": np.ones((2, 3), np.float32), "b": np.ones(2, np.float32)}
 

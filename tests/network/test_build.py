@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import CNN, checkpoint_values, config_of, loaded
 from expkit import tf1 as tf
 from expkit.checkpoints.writer import write_values
 from expkit.cli.names import table
@@ -19,9 +18,10 @@ from expkit.network.build import connect, create_shadows, create_variables, pena
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import check
 from expkit.registry import kinds
-from expkit.training.executor import Executor
 from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
-from networks import spec_of
+from expkit.training.sessions import Executor
+from support.experiments import CNN, checkpoint_values, config_of, loaded
+from support.networks import spec_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 EXPERIMENTS = sorted(file.stem for file in (builtin_conf() / "experiment").glob("*.yaml"))

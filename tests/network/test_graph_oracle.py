@@ -9,9 +9,9 @@ from expkit.config.load import builtin_conf, load
 from expkit.network.build import connect, create_variables, placeholders
 from expkit.network.spec import NetworkSpec, network_spec
 from expkit.registry import kinds
-from networks import spec_of
-from random_networks import random_networks
-from recipes import RECIPES
+from support.networks import spec_of
+from support.random_networks import random_networks
+from support.recipes import RECIPES
 
 EXAMPLES = 300
 CONF = builtin_conf()
@@ -43,7 +43,7 @@ def test_every_experiments_network_is_built_as_described(name: str) -> None:
 
 
 def test_every_kind_has_a_recipe() -> None:
-    assert set(RECIPES) | {"scope", "block"} == set(kinds("layer")), "tests/recipes.py needs a line for every kind"
+    assert set(RECIPES) | {"scope", "block"} == set(kinds("layer")), "a kind lacks its line in tests/support/recipes.py"
 
 
 @pytest.mark.untraced

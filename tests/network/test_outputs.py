@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from expkit import tf1 as tf
-from expkit.config.network import InputConfig, NetworkConfig
+from expkit.config.sections.network import InputConfig, NetworkConfig
 from expkit.errors import ConfigError
+from expkit.kinds.initializers import Ones
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, ShapeError, TensorSpec
+from expkit.kinds.layers.dense import Dense
+from expkit.kinds.layers.reshaping import Flatten
+from expkit.kinds.layers.scope import Scope
 from expkit.network.build import connect, create_variables, placeholders
-from expkit.network.initializers import Ones
-from expkit.network.layer import Call, Declaration, Inputs, Layer, ShapeError, TensorSpec
-from expkit.network.layers.dense import Dense
-from expkit.network.layers.scope import Scope
-from expkit.network.layers.shape import Flatten
 from expkit.network.spec import NetworkSpec, network_spec
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from networks import spec_of
+from support.networks import spec_of
 
 SERIES = "inputs: {x: {shape: [6, 4]}}\n"
 IMAGES = "inputs: {x: {shape: [8, 8, 3]}}\n"

@@ -11,10 +11,10 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.errors import ConfigError
-from expkit.network.layer import TensorSpec
-from expkit.network.layers.scope import Scope
+from expkit.kinds.layers.base import TensorSpec
+from expkit.kinds.layers.scope import Scope
 from expkit.network.names import inherit
-from networks import config_of, open_scope, spec_of
+from support.networks import config_of, open_scope, spec_of
 
 SCOPES = (None, None, "a", "b", "a/b", "", "/a", "/a/b", "/")
 REUSE = (False, False, True, "auto", "auto", "auto")

@@ -7,7 +7,7 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.network.build import connect, create_variables
-from networks import problems_of, spec_of
+from support.networks import problems_of, spec_of
 
 AUTOENCODER = """
 layers:

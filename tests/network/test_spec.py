@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from expkit.config.load import load
-from expkit.network.layer import TensorSpec
+from expkit.kinds.layers.base import TensorSpec
 from expkit.network.spec import network_spec
-from networks import problems_of, spec_of
+from support.networks import problems_of, spec_of
 
 
 def test_layers_come_after_what_they_read_and_otherwise_as_written() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from networks import config_of, problems_of, spec_of
+from support.networks import config_of, problems_of, spec_of
 
 NAME = "letters, digits, '_', '-' and '.', starting with a letter, a digit or '.'"
 

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from expkit import tf1 as tf
-from expkit.config.network import NetworkConfig
+from expkit.config.sections.network import NetworkConfig
 from expkit.errors import ConfigError
+from expkit.kinds.layers.base import Layer, Shared
+from expkit.kinds.layers.scope import Block, Nest, Scope
 from expkit.network.build import connect, create_variables
-from expkit.network.layer import Layer, Shared
-from expkit.network.layers.scope import Block, Nest, Scope
-from networks import config_of, open_scope, spec_of
+from support.networks import config_of, open_scope, spec_of
 
 EXAMPLES = 120
 SCOPES = (None, None, None, "a", "b", "a/b", "", "/a")

@@ -10,7 +10,7 @@ import pytest
 from expkit import tf1 as tf
 from expkit.network.build import connect, create_variables
 from expkit.network.spec import NetworkSpec
-from networks import OF_ALL_KINDS, spec_of
+from support.networks import OF_ALL_KINDS, spec_of
 
 SMALL = """
 inputs: {x: {shape: [6, 6, 2]}}

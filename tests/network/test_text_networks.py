@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bert_by_hand import Sizes, bert, heads
 from expkit import tf1 as tf
 from expkit.config.load import load
 from expkit.network.build import connect, create_variables, placeholders
 from expkit.network.spec import NetworkSpec, network_spec
+from support.bert_by_hand import Sizes, bert, heads
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 GOLDEN = Path(__file__).parents[1] / "golden" / "variables"

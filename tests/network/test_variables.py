@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from expkit.network.initializers import Constant, GlorotUniform, Zeros
-from expkit.network.layer import Regularizer
-from networks import problems_of, spec_of
+from expkit.kinds.initializers import Constant, GlorotUniform, Zeros
+from expkit.kinds.layers.base import Regularizer
+from support.networks import problems_of, spec_of
 
 SIAMESE = """
     inputs: {left: {shape: [4]}, right: {shape: [4]}}

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-import published
-from experiments import Values
 from expkit import tf1 as tf
 from expkit.config.load import builtin_conf, load
 from expkit.data.dataset import load_dataset
 from expkit.network.build import connect, create_variables
 from expkit.network.spec import NetworkSpec, network_spec
 from expkit.preflight import load_checked
+from support import published
+from support.experiments import Values
 
 CONF = builtin_conf()
 REPOSITORY = Path(__file__).parents[2]

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from conftest import Finished
+from expkit.plots.axis_scale import logarithmic, number
 from expkit.plots.confusion import MOST_CLASSES, confusion_matrix, matrix_of
 from expkit.plots.curves import Line, learning_curves, learning_rate, lines_of
-from expkit.plots.evidence import Head, Histogram
-from expkit.plots.mistakes import picture_of, worst_mistakes
+from expkit.plots.data import Head, Histogram
+from expkit.plots.misclassified import picture_of, worst_mistakes
 from expkit.plots.run import draw_run
-from expkit.plots.scale import logarithmic, number
 from expkit.plots.weights import weight_histograms
-from expkit.rundir import RunFolder
+from expkit.run_folder import RunFolder
 
 POINTS = [
     {"step": 10, "train/loss": 2.0, "train/learning_rate": 0.1, "train/steps_per_second": 9.0},

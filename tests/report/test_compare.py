@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from command_line import call
 from conftest import Finished
 from expkit.report.compare import Pair, compare
-from expkit.rundir import RunFolder
+from expkit.run_folder import RunFolder
+from support.command_line import call
 
 
 @pytest.fixture

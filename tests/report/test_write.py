@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from command_line import call
 from conftest import Finished
 from expkit.errors import RunError
-from expkit.plots.children import children_curves, panels_of
-from expkit.plots.cost import cost_against_score, front
-from expkit.plots.parallel import parallel_coordinates
-from expkit.plots.slices import slices
 from expkit.report.page import page
-from expkit.report.rows import Row, read_sweep
+from expkit.report.plots.cost import cost_against_score, front
+from expkit.report.plots.curves import children_curves, panels_of
+from expkit.report.plots.parallel import parallel_coordinates
+from expkit.report.plots.slices import slices
+from expkit.report.runs import Row, read_sweep
 from expkit.report.write import write_report
-from sweeps_by_hand import curve, write_run, write_sweep
+from support.command_line import call
+from support.sweeps_by_hand import curve, write_run, write_sweep
 
 PICTURES = {"parallel_coordinates.png", "slices.png", "importance.png", "learning_curves.png", "cost.png"}
 
@@ -174,7 +174,7 @@ def test_the_verb_prints_the_table_and_says_where_the_page_is(sweep: Finished) -
 
 
 def test_the_verb_finds_a_sweep_by_an_mlflow_run(sweep: Finished) -> None:
-    from expkit.rundir import RunFolder
+    from expkit.run_folder import RunFolder
 
     child = next(sweep.folder.glob("0_*"))
     done = call("report", RunFolder(child).state()["mlflow_run_id"], cwd=sweep.cwd)

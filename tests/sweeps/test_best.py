@@ -10,9 +10,9 @@ from expkit.config.load import load, plain
 from expkit.config.schema import Config
 from expkit.preflight import load_checked
 from expkit.sweeps.best import keep_best
-from expkit.sweeps.folder import Child, State, SweepFolder
+from expkit.sweeps.jobs import checked
 from expkit.sweeps.objective import Objective
-from expkit.sweeps.plan import checked
+from expkit.sweeps.sweep_folder import Child, State, SweepFolder
 
 SCORE, LOSS = Objective("valid/accuracy", "max"), Objective("valid/loss", "min")
 

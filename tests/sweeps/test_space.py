@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from expkit.errors import ConfigError
-from expkit.sweeps.plan import parsed
+from expkit.sweeps.jobs import parsed
 from expkit.sweeps.space import Choice, Numbers, Space, space_of
 
 

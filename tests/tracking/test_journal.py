@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from expkit.tracking.delivery import Delivery, Stores, Trashed
-from expkit.tracking.failures import Refused, Unreachable, failure
+from expkit.tracking.client import Address, Store
+from expkit.tracking.errors import Refused, Unreachable, failure
 from expkit.tracking.journal import Journal
-from expkit.tracking.store import Address, Store
+from expkit.tracking.uploader import Delivery, Stores, Trashed
 
 
 def begun(folder: Path, key: str = "k", parent: str | None = None) -> Journal:
@@ -98,7 +98,7 @@ def test_answers_that_are_lost_double_nothing_and_lose_nothing(
         return result
 
     monkeypatch.setattr(Store, "_call", lossy)
-    monkeypatch.setattr("expkit.tracking.delivery._MOST_METRICS", 5)
+    monkeypatch.setattr("expkit.tracking.uploader._MOST_METRICS", 5)
     journal = begun(tmp_path, "lost")
     (tmp_path / "file.txt").write_text("kept")
     journal.append("dataset", kind="digits", digest="d" * 64, sizes={"train": 1})

@@ -19,16 +19,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from command_line import SHORT, Done, call
 from conftest import Finished
 from expkit.config.load import load
 from expkit.export.freeze import read_frozen
 from expkit.export.run import Frozen
-from expkit.rundir import RunFolder
-from expkit.tracking.mlflow import MlflowTracker
+from expkit.run_folder import RunFolder
 from expkit.tracking.recorder import Recorder
-from mlflow_server import Server, free_port
+from expkit.tracking.tracker import MlflowTracker
 from support.absence import SHOWN, without_expkit
+from support.command_line import SHORT, Done, call
+from support.mlflow_server import Server, free_port
 
 _LOAD = """\
 import sys

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from command_line import REPOSITORY
-from expkit.tracking.failures import TrackingError
+from expkit.tracking.errors import TrackingError
 from expkit.tracking.journal import Journal
 from expkit.tracking.recorder import Recorder, _start
+from support.command_line import REPOSITORY
 
 
 @pytest.fixture(autouse=True)

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from command_line import BARE, PLAIN, SHORT, call, start
 from expkit.config.load import load
-from expkit.rundir import RunFolder
-from expkit.tracking.failures import TrackingError
-from expkit.tracking.mlflow import MlflowTracker
+from expkit.run_folder import RunFolder
+from expkit.tracking.client import Address, Store
+from expkit.tracking.errors import TrackingError
 from expkit.tracking.recorder import Recorder
-from expkit.tracking.store import Address, Store
-from mlflow_server import Server
+from expkit.tracking.tracker import MlflowTracker
+from support.command_line import BARE, PLAIN, SHORT, call, start
+from support.mlflow_server import Server
 
 KILLS = 10
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from command_line import REPOSITORY, call
 from conftest import Finished
 from expkit.config.load import load
-from expkit.tracking.failures import TrackingError
+from expkit.tracking.client import Address, Store
+from expkit.tracking.errors import TrackingError
 from expkit.tracking.journal import Entry, Journal
-from expkit.tracking.store import Address, Store
+from support.command_line import REPOSITORY, call
 
 WRITERS, POINTS = 8, 300
 
@@ -26,10 +26,10 @@ WRITERS, POINTS = 8, 300
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from expkit.tracking.delivery import Delivery, Stores
-from expkit.tracking.failures import Unreachable
+from expkit.tracking.uploader import Delivery, Stores
+from expkit.tracking.errors import Unreachable
 from expkit.tracking.journal import Journal
-from expkit.tracking.store import Address, prepare
+from expkit.tracking.client import Address, prepare
 
 place, writers, points = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 prepare()
@@ -201,9 +201,9 @@ def test_system_metrics_are_recorded_on_request(workspace: Path, digits_run: Fin
     pytest.importorskip("psutil")
     from mlflow import MlflowClient
 
-    from expkit.rundir import RunFolder
-    from expkit.tracking.mlflow import MlflowTracker, store_uri
+    from expkit.run_folder import RunFolder
     from expkit.tracking.recorder import Recorder
+    from expkit.tracking.tracker import MlflowTracker, store_uri
 
     config = load([f"run.folder={workspace / 'runs'}", "tracking.system_metrics=true"])
     folder = RunFolder.create(workspace / "runs" / "direct" / "system", config, [])

@@ -13,22 +13,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import Unseen
 from expkit import tf1 as tf
 from expkit.config.load import load
 from expkit.config.schema import Config
+from expkit.config.sections.train import Compiled, Parallelism
 from expkit.data.dataset import Dataset, load_dataset
 from expkit.errors import ConfigError
 from expkit.experiment import run_experiment
-from expkit.network.random import uniform
+from expkit.kinds.random import uniform
 from expkit.network.spec import NetworkSpec, network_spec
-from expkit.rundir import RunFolder
+from expkit.run_folder import RunFolder
 from expkit.training import autotune, execution
 from expkit.training.autotune import Choice, choose, recorded
-from expkit.training.execution import Compiled, Execution, Parallelism
-from expkit.training.executor import Executor
+from expkit.training.execution import Execution
 from expkit.training.graphs import train_graph
-from networks import spec_of
+from expkit.training.sessions import Executor
+from support.experiments import Unseen
+from support.networks import spec_of
 
 WAYS = [Execution(1), Execution(7), Execution(100), Execution(30, jit_compile=True)]
 WAYS += [

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import MLP, Values, checkpoint_values, config_of, loaded
 from expkit import tf1 as tf
 from expkit.checkpoints.writer import write_values
 from expkit.config.schema import EmaConfig
 from expkit.errors import ConfigError
-from expkit.training.ema import averaged_names
-from expkit.training.executor import Executor
+from expkit.network.averages import averaged_names
 from expkit.training.graphs import train_graph
-from networks import spec_of
+from expkit.training.sessions import Executor
+from support.experiments import MLP, Values, checkpoint_values, config_of, loaded
+from support.networks import spec_of
 
 STEPS = 30
 SHADOW = "/ExponentialMovingAverage"

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import CNN, MLP, config_of, examples, loaded, numpy_cross_entropy, numpy_mlp
 from expkit import tf1 as tf
 from expkit.errors import ConfigError
 from expkit.network.names import shadow_name
-from expkit.training.executor import Evaluator, Executor, Predictor
 from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
+from expkit.training.sessions import Evaluator, Executor, Predictor
+from support.experiments import CNN, MLP, config_of, examples, loaded, numpy_cross_entropy, numpy_mlp
 
 
 def stepped(folder: Path, steps: int = 1, **sections: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import assert_same, checkpoint_values, config_of, examples
 from expkit.checkpoints.store import Checkpoint, CheckpointStore
 from expkit.config.load import load
 from expkit.errors import CheckpointError, TrainingError
-from trainings import CLOCK, Trained, small, train
+from support.experiments import assert_same, checkpoint_values, config_of, examples
+from support.trainings import CLOCK, Trained, small, train
 
 TIMED = "train/steps_per_second"
 GOLDEN = Path(__file__).parents[1] / "golden"

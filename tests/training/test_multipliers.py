@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import Values, config_of, examples, loaded
 from expkit import tf1 as tf
 from expkit.errors import ConfigError
 from expkit.training.execution import Execution
-from expkit.training.executor import Executor
 from expkit.training.graphs import train_graph
 from expkit.training.multipliers import with_multipliers
+from expkit.training.sessions import Executor
+from support.experiments import Values, config_of, examples, loaded
 
 DATA = examples()
 TRAIN = {name: array[:40] for name, array in DATA.items()}

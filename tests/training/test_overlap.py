@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import yaml
 
-from experiments import Values, config_of, loaded, rewritten
 from expkit import tf1 as tf
 from expkit.config.schema import Config
-from expkit.training.execution import Execution, Parallelism
-from expkit.training.executor import Executor
+from expkit.config.sections.train import Parallelism
+from expkit.training.execution import Execution
 from expkit.training.graphs import TrainGraph, train_graph
-from networks import OF_ALL_KINDS, examples_of_all_kinds
+from expkit.training.sessions import Executor
+from support.experiments import Values, config_of, loaded, rewritten
+from support.networks import OF_ALL_KINDS, examples_of_all_kinds
 
 STEPS = 12
 ADAM = {"kind": "adam", "learning_rate": 0.01}

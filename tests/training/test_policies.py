@@ -12,19 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import CNN, Unseen, assert_same, checkpoint_values, config_of, examples, loaded
 from expkit.checkpoints.record import write_record
 from expkit.checkpoints.writer import write_values
 from expkit.config.schema import Config
+from expkit.config.sections.train import Compiled, EarlyStoppingConfig
 from expkit.errors import ConfigError, TrainingError
 from expkit.experiment import run_experiment
 from expkit.preflight import check
-from expkit.rundir import RunFolder
-from expkit.training.execution import Compiled, Execution
-from expkit.training.executor import Executor
+from expkit.run_folder import RunFolder
+from expkit.training.execution import Execution
 from expkit.training.graphs import train_graph
-from expkit.training.state import EarlyStoppingConfig, RollBack, TrainingState, Waiting
-from trainings import Trained, train
+from expkit.training.sessions import Executor
+from expkit.training.state import RollBack, TrainingState, Waiting
+from support.experiments import CNN, Unseen, assert_same, checkpoint_values, config_of, examples, loaded
+from support.trainings import Trained, train
 
 TIMED = "train/steps_per_second"
 

@@ -11,22 +11,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import CNN, assert_same, checkpoint_values, config_of, examples, loaded, run, write_arrays
 from expkit import experiment
 from expkit import tf1 as tf
 from expkit.config.schema import Config
-from expkit.data import pipeline
-from expkit.data.pipeline import block_steps
-from expkit.data.sources import Npz
-from expkit.data.stored import Mapped
-from expkit.data.stream import Stream
+from expkit.data import batches as pipeline
+from expkit.data.batches import block_steps
+from expkit.data.prefetch import Stream
 from expkit.errors import DataError
 from expkit.export.run import freeze_run
-from expkit.rundir import RunFolder
-from expkit.training import executor as executors
+from expkit.kinds.sources.arrays import Npz
+from expkit.kinds.sources.on_disk import Mapped
+from expkit.run_folder import RunFolder
+from expkit.training import sessions as executors
 from expkit.training.execution import Execution
-from expkit.training.executor import Evaluator, Executor
 from expkit.training.graphs import evaluate_graph, train_graph
+from expkit.training.sessions import Evaluator, Executor
+from support.experiments import CNN, assert_same, checkpoint_values, config_of, examples, loaded, run, write_arrays
 
 SPLITS = {"ranges": {"train": [0, 40], "valid": [40, 50], "test": [50, 60]}, "fractions": {"train": 0.6, "test": 0.4}}
 

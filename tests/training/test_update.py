@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import CNN, config_of, loaded
 from expkit import tf1 as tf
+from expkit.config.sections.train import Compiled
 from expkit.errors import ConfigError
-from expkit.training.execution import Compiled, Execution
-from expkit.training.executor import Executor
+from expkit.training.execution import Execution
 from expkit.training.graphs import TrainGraph, train_graph
+from expkit.training.sessions import Executor
+from support.experiments import CNN, config_of, loaded
 
 EVERYTHING = [
     {"kind": "sgd", "learning_rate": 0.1, "global_clipnorm": 0.3},
@@ -86,7 +87,7 @@ def test_an_optimizer_that_applies_gradients_in_its_own_way_is_an_error(
         def apply_gradients(self, pairs: Any, *rest: Any, **named: Any) -> Any:
             return tf.group(*(variable.assign_sub(gradient, read_value=False) for gradient, variable in pairs))
 
-    monkeypatch.setattr("expkit.training.optimizers.Sgd.make", lambda _, rate: Own(rate))
+    monkeypatch.setattr("expkit.kinds.optimizers.Sgd.make", lambda _, rate: Own(rate))
     with pytest.raises(ConfigError) as caught:
         built(tmp_path, Execution(), EVERYTHING[0])
     assert str(caught.value) == (

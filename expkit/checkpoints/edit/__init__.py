@@ -1,0 +1,1 @@
+"""New checkpoints made from existing ones: renamed, selected, averaged."""

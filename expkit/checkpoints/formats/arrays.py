@@ -1,0 +1,144 @@
+"""Files of named arrays as sources of variables: ``.npz``, and safetensors.
+
+safetensors files are read here, not by the package of that name: its NumPy half cannot give bfloat16 or float8, and the
+format is a length, a JSON header and bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from expkit import tf1 as tf
+from expkit.checkpoints.formats.source import Source
+from expkit.errors import CheckpointError
+
+__all__ = ["open_npz", "open_safetensors"]
+
+_NUMBERS = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64", "complex64", "complex128"),
+)
+_SAFETENSORS = {
+    "BOOL": "bool", "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64",
+    "U8": "uint8", "U16": "uint16", "U32": "uint32", "U64": "uint64", "C64": "complex64",
+    "F16": "float16", "F32": "float32", "F64": "float64", "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
+}  # fmt: skip
+_SIZES = {"bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
+_LONGEST_HEADER = 100_000_000
+"""Bytes, as the format says."""
+
+
+def open_npz(path: Path, at: str) -> Source:
+    """Open a ``.npz`` file; arrays of Python objects are never unpickled."""
+    archive = zipfile.ZipFile(path)
+    headers: dict[str, np.dtype] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for info in sorted(archive.infolist(), key=lambda info: info.filename):
+        name = info.filename.removesuffix(".npy")
+        if name == info.filename or name in shapes:
+            raise ValueError(f"'{info.filename}' is no array, or there twice")
+        with archive.open(info) as file:
+            shapes[name], headers[name] = _npy_header(file)
+            size = info.file_size - file.tell()
+        if headers[name].hasobject:
+            raise CheckpointError.at(at, f"{path}: array '{name}' holds pickled Python objects, which are never read")
+        if size != math.prod(shapes[name]) * headers[name].itemsize:
+            raise ValueError(f"array '{name}' is of another size than it says")
+    dtypes = {name: _npz_dtype(dtype, name, path, at) for name, dtype in headers.items()}
+
+    def get(name: str) -> np.ndarray:
+        with archive.open(f"{name}.npy") as file:
+            array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+            file.read(1)  # The checksum is compared at the end of the file.
+        if array.dtype.kind == "U":
+            array = np.char.encode(array, "utf-8")
+        return array.astype(object if dtypes[name] == "string" else dtypes[name], copy=False)
+
+    return Source(path, "npz", shapes, dtypes, get, at)
+
+
+def _npy_header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"arrays of version {version} are unknown")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return tuple(shape), dtype
+
+
+def _npz_dtype(dtype: np.dtype, name: str, path: Path, at: str) -> str:
+    if dtype.kind in "SU":
+        return "string"
+    if dtype.name not in _NUMBERS:
+        raise CheckpointError.at(
+            at,
+            f"{path}: array '{name}' is {dtype}; allowed: {', '.join(_NUMBERS)}, strings (NumPy alone has no bfloat16)",
+        )
+    return str(dtype.name)
+
+
+def open_safetensors(path: Path, at: str) -> Source:
+    """Open a safetensors file; the format has no checksums: a bit that flipped in a value is not noticed."""
+    entries, start = _safetensors_header(path)
+    shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
+    for name, entry in entries.items():
+        if entry["dtype"] not in _SAFETENSORS:
+            raise CheckpointError.at(
+                at, f"{path}: tensor '{name}' is {entry['dtype']}; allowed: {', '.join(_SAFETENSORS)}"
+            )
+    dtypes = {name: _SAFETENSORS[entry["dtype"]] for name, entry in entries.items()}
+    end = 0
+    for name in sorted(entries, key=lambda name: entries[name]["data_offsets"]):
+        first, last = entries[name]["data_offsets"]
+        if first != end or last - first != math.prod(shapes[name]) * _size(dtypes[name]):
+            raise ValueError(f"the place of tensor '{name}' does not fit its shape")
+        end = last
+    if start + end != path.stat().st_size:
+        raise ValueError(f"{start + end} bytes were written, {path.stat().st_size} are there")
+
+    def get(name: str) -> np.ndarray:
+        dtype = np.dtype(dtypes[name] if dtypes[name] in _NUMBERS else tf.as_dtype(dtypes[name]).as_numpy_dtype)
+        first = start + entries[name]["data_offsets"][0]
+        return np.fromfile(path, dtype, math.prod(shapes[name]), offset=first).reshape(shapes[name])
+
+    return Source(path, "safetensors", shapes, dtypes, get, at)
+
+
+def _size(dtype: str) -> int:
+    return _SIZES.get(dtype) or np.dtype(dtype).itemsize
+
+
+def _safetensors_header(path: Path) -> tuple[dict[str, Mapping[str, Any]], int]:
+    """Return what the header says of every tensor, by name, and where the values begin."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(_LONGEST_HEADER, path.stat().st_size - 8):
+            raise ValueError("no header of safetensors")
+        header = json.loads(file.read(length), object_pairs_hook=_once)
+    if not isinstance(header, dict):
+        raise ValueError("no header of safetensors")
+    header.pop("__metadata__", None)
+    for name, entry in header.items():
+        whole = isinstance(entry, dict) and entry.keys() >= {"dtype", "shape", "data_offsets"}
+        if not whole or len(entry["data_offsets"]) != 2 or not _counts([*entry["shape"], *entry["data_offsets"]]):
+            raise ValueError(f"the header's entry of tensor '{name}' is none")
+    return dict(sorted(header.items())), 8 + length
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is there twice")
+    return found
+
+
+def _counts(numbers: list[Any]) -> bool:
+    return all(type(number) is int and number >= 0 for number in numbers)

@@ -1,0 +1,1 @@
+"""Rename rules suggested by matching the names and shapes of two sets of variables."""

@@ -1,0 +1,1 @@
+"""Restoring: rename rules become a plan, the plan is carried out and leaves a receipt."""

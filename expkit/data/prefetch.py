@@ -1,0 +1,77 @@
+"""Batches of training examples, prepared ahead of the steps that read them by a thread of its own."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from expkit import tf1 as tf
+from expkit.data.batches import batch_indices
+from expkit.errors import DataError, reason
+from expkit.kinds.sources.base import Arrays
+from expkit.kinds.sources.on_disk import examples_at
+
+__all__ = ["PREFETCH", "Stream"]
+
+PREFETCH = 2
+"""How many blocks are prepared ahead of the one in use."""
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    number: int
+    fields: Future[dict[str, np.ndarray]]
+
+
+@final
+class Stream:
+    """Blocks of batches of the endless stream that ``batch_indices`` describes; block n begins at step n * steps.
+
+    Blocks are fixed, so what is read does not depend on how many steps a call does. At most three are held.
+    """
+
+    def __init__(self, arrays: Arrays, steps: int, batch_size: int, seed: int) -> None:
+        self.steps = steps
+        self._arrays = arrays
+        with tf.Graph().as_default() as graph:
+            self._first = tf.placeholder(tf.int64, ())
+            examples = len(next(iter(arrays.values())))
+            self._drawn = batch_indices(self._first, steps, batch_size, examples, seed)
+        graph.finalize()
+        self._session = tf.Session(graph=graph)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="expkit-stream")
+        self._ahead: deque[_Prepared] = deque()
+
+    def block(self, number: int) -> dict[str, np.ndarray]:
+        """Return fields of shape [steps, batch, ...]; the blocks after it are prepared meanwhile.
+
+        Raises:
+            DataError: the examples cannot be read.
+        """
+        while self._ahead and self._ahead[0].number != number:
+            self._ahead.popleft().fields.cancel()
+        for following in range(number + len(self._ahead), number + 1 + PREFETCH):
+            self._ahead.append(_Prepared(following, self._thread.submit(self._read, following)))
+        return self._ahead[0].fields.result()
+
+    def close(self) -> None:
+        """End the thread; what it is reading is finished first."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._ahead.clear()
+        self._session.close()
+
+    def _read(self, number: int) -> dict[str, np.ndarray]:
+        drawn: Any = self._session.run(self._drawn, {self._first: number * self.steps})
+        try:
+            return {
+                name: examples_at(array, drawn.reshape(-1)).reshape(*drawn.shape, *array.shape[1:])
+                for name, array in self._arrays.items()
+            }
+        except (OSError, ValueError) as error:
+            raise DataError.at(
+                "data.source", f"the batches of step {number * self.steps} on cannot be read: {reason(error)}"
+            ) from error

@@ -1,0 +1,234 @@
+"""A draft as YAML: guessed layers nested as their scopes are, in a chain where shapes fit, the rest to be filled in."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from expkit.errors import listed
+from expkit.importer.contents import Contents, Sorted, Stored, sort_out
+from expkit.importer.guess import Guess, guesses
+from expkit.kinds.layers.base import TensorSpec
+from expkit.network.names import is_name, is_path, join
+
+__all__ = ["draft"]
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-/]*\Z")
+_NOT_TEXT = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+
+
+def draft(contents: Contents, source: str) -> str:
+    """Return the text of a network file that owns all the variables.
+
+    Args:
+        contents: what was found.
+        source: where, for the comment on top.
+    """
+    parts = sort_out(contents.variables)
+    named = {name: stored for name, stored in parts.variables.items() if _can_be_made(name, stored)}
+    made = guesses(named, contents.uses)
+    writer = _Writer(contents, named, _naming(made))
+    layers = [*writer.scope(_tree([guess for guess in made if guess.kind != "variable"]), "", 1)]
+    output = writer.last
+    trailing = [guess for guess in made if guess.kind == "variable"]
+    if output is None:
+        writer.inputs["x"] = (TensorSpec((1,)), "fill in: what the network reads")
+    lines = [*map(_comment, _head(contents, parts, named, source)), "inputs:", *writer.input_lines()]
+    if writer.naming:
+        lines.append(f"variables: {_flow(writer.naming)}")
+    lines += ["layers:", *layers]
+    if trailing:
+        lines.append("  # Variables of no known layer. fill in: the layers that own them")
+        lines += [writer.variable(guess, output is None) for guess in trailing]
+    lines += ["outputs:", f"  {writer.name_of_output()}: {_word(output or writer.last or '')}  # fill in: all outputs"]
+    return "\n".join(lines) + "\n"
+
+
+def _can_be_made(name: str, stored: Stored) -> bool:
+    return is_path(name) and all(size > 0 for size in stored.shape)
+
+
+def _head(contents: Contents, parts: Sorted, named: Mapping[str, Any], source: str) -> Iterator[str]:
+    count = len(named)
+    yield f"# Drafted by `expkit import-graph` from {source}: {count} variable{'s' * (count != 1)}."
+    yield "# What is not known is marked: fill in. Layers read the one before where the shapes fit; see that they do."
+    if parts.slots:
+        told = ", ".join(f"VARIABLE/{end} of {number}" for end, number in parts.slots.items())
+        yield f"# Left out, as training keeps them: optimizer slots {told}"
+    if parts.averages:
+        yield f"# Left out, as training keeps them: averages VARIABLE/ExponentialMovingAverage of {parts.averages}"
+    if parts.others:
+        yield f"# Left out, as training keeps them: {listed(parts.others)}"
+    if unnamed := [name for name in parts.variables if name not in named]:
+        yield f"# Left out, as expkit cannot make them, by name or size: {listed(unnamed)}"
+    if contents.has_operations:
+        yield f"# The graph's inputs: {listed(f'{name} {spec}' for name, spec in contents.inputs.items())}"
+        yield f"# The graph's outputs: {listed(contents.outputs)}"
+
+
+def _comment(line: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in line)  # Names of others may hold anything.
+
+
+def _naming(made: list[Guess]) -> dict[str, str]:
+    """Return names for kernels and biases that hold in the whole network."""
+    naming = {}
+    for local in ("kernel", "bias", "depthwise_kernel", "pointwise_kernel"):
+        names = {_own(guess, local) for guess in made if local in guess.names}
+        if len(names) == 1 and names != {local}:
+            naming[local] = names.pop()
+    return naming
+
+
+def _own(guess: Guess, local: str) -> str:
+    name = guess.names[local]
+    return name[len(guess.scope) + 1 :] if guess.scope else name
+
+
+@dataclass
+class _Node:
+    """A scope: its layers and scopes, in order."""
+
+    guesses: list[Guess] = field(default_factory=list)
+    inside: dict[str, _Node] = field(default_factory=dict)
+
+
+def _tree(made: list[Guess]) -> _Node:
+    root = _Node()
+    for guess in made:
+        node = root
+        for part in guess.scope.split("/") if guess.scope else ():
+            node = node.inside.setdefault(part, _Node())
+        node.guesses.append(guess)
+    return root
+
+
+class _Writer:
+    def __init__(self, contents: Contents, variables: Mapping[str, Any], naming: Mapping[str, str]) -> None:
+        self.inputs: dict[str, tuple[TensorSpec, str]] = {}
+        self.naming = dict(naming)
+        self.last: str | None = None
+        """The layer or scope at the root that was written last."""
+        self._graph_inputs = dict(contents.inputs)
+        self._has_operations = contents.has_operations
+        self._variables = variables
+        self._before: TensorSpec | None = None
+        self._keys: dict[str, set[str]] = {}
+
+    def scope(self, node: _Node, path: str, depth: int) -> Iterator[str]:
+        """Yield the lines of what a scope holds."""
+        for guess in node.guesses:
+            key = self._key(path, _short(guess), taken=node.inside)
+            yield self._layer(guess, key, path, depth, scope="" if path or guess.scope == "" else None)
+            self._seen(path, key)
+        for part, inner in node.inside.items():
+            single = len(inner.guesses) == 1 and not inner.inside
+            key = self._key(path, part)
+            while single and join(path, key) in self._variables:
+                key = self._key(path, f"{part}_layer")
+            scope = part if key != part else None
+            if single:
+                yield self._layer(inner.guesses[0], key, path, depth, scope)
+            else:
+                yield f"{'  ' * depth}{_word(key)}:"
+                yield f"{'  ' * (depth + 1)}kind: scope"
+                if scope is not None:
+                    yield f"{'  ' * (depth + 1)}scope: {_word(scope)}"
+                yield f"{'  ' * (depth + 1)}layers:"
+                yield from self.scope(inner, join(path, key), depth + 2)
+            self._seen(path, key)
+
+    def variable(self, guess: Guess, alone: bool) -> str:
+        """Return the line of a variable of no known layer."""
+        name = guess.names["value"]
+        key = self._key("", name.replace("/", "."), taken={})
+        fields = {"scope": f"/{guess.scope}" if guess.scope else "", **guess.fields}
+        own = name.rpartition("/")[2]
+        if own != "value":
+            fields["variables"] = {"value": own}
+        if alone:
+            fields["batch_of"] = "x"
+        self._seen("", key)
+        return f"  {_word(key)}: {_flow({'kind': 'variable', **fields})}"
+
+    def input_lines(self) -> Iterator[str]:
+        """Yield the lines of the inputs."""
+        for name, (spec, note) in self.inputs.items():
+            fields: dict[str, Any] = {"shape": list(spec.shape)}
+            if spec.dtype != "float32":
+                fields["dtype"] = spec.dtype
+            yield f"  {_word(name)}: {_flow(fields)}" + (f"  # {note}" if note else "")
+
+    def name_of_output(self) -> str:
+        """Return a name for the network's output that nothing else has."""
+        taken = {*self._keys.get("", ()), *self.inputs, *self._variables}
+        return next(name for name in ("out", "output", "result", "network_output") if name not in taken)
+
+    def _layer(self, guess: Guess, key: str, path: str, depth: int, scope: str | None) -> str:
+        output = None if self._before is None else guess.output(self._before)
+        reads = {}
+        if output is None:
+            reads["input"] = self._input(guess, join(path, key))
+            output = guess.output(self.inputs[reads["input"]][0])
+        self._before = output
+        names = {local: _own(guess, local) for local in guess.names}
+        names = {local: own for local, own in names.items() if self.naming.get(local, local) != own}
+        fields = {"kind": guess.kind, **reads, **({} if scope is None else {"scope": scope}), **guess.fields}
+        if names:
+            fields["variables"] = names
+        told = [f"fill in: {', '.join(guess.open)}"] if guess.open else []
+        told += [guess.note] if guess.note else []
+        comment = _comment(f"  # {'; '.join(told)}") if told else ""
+        return f"{'  ' * depth}{_word(key)}: {_flow(fields)}{comment}"
+
+    def _input(self, guess: Guess, path: str) -> str:
+        """Return the name of a network input that a layer can read: one of the graph's, or one made for it."""
+        for name, spec in self._graph_inputs.items():
+            free = is_name(name) and name not in self._variables and name not in self.inputs
+            if free and guess.output(spec) is not None:
+                self.inputs[name] = (spec, "")
+                return name
+        assert guess.reads is not None
+        name = f"into_{path.replace('/', '_')}"
+        while name in self.inputs or name in self._variables:
+            name += "_"
+        self.inputs[name] = (guess.reads, f"fill in: what {path} reads")
+        return name
+
+    def _key(self, path: str, word: str, taken: Mapping[str, Any] | None = None) -> str:
+        """Return a name for a layer that no other in its scope has, nor a variable its path."""
+        keys = self._keys.setdefault(path, set())
+        word = word if is_name(word) else re.sub(r"^[^A-Za-z0-9.]+|[^A-Za-z0-9_.\-]", "", word) or "layer"
+        key, number = word, 1
+        while key in keys or key in (taken or ()) or (taken is not None and join(path, key) in self._variables):
+            key, number = f"{word}_{number}", number + 1
+        keys.add(key)
+        return key
+
+    def _seen(self, path: str, key: str) -> None:
+        if not path:
+            self.last = key
+
+
+def _short(guess: Guess) -> str:
+    """Return a name for one of several layers in a scope: what its variable's name says beside kernel and such."""
+    first = next(iter(guess.names)) if guess.names else guess.kind
+    own = _own(guess, first)
+    stem = re.sub(r"(^|_)(weights?|kernel|w|embeddings?)(?=_?\d*$)", "", own)
+    plain = "/" not in own and guess.kind not in ("batch_norm", "layer_norm", "lstm")
+    return stem if plain and is_name(stem) else guess.kind
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_word(key)}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return _word(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _word(text: str) -> str:
+    return text if _PLAIN.match(text) and text.lower() not in _NOT_TEXT else json.dumps(text)

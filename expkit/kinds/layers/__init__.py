@@ -1,0 +1,43 @@
+"""The kinds of layers, one file per family; importing this package registers them all."""
+
+from expkit.kinds.layers import (
+    attention,
+    batch_norm,
+    constants,
+    conv,
+    conv_transpose,
+    dense,
+    depthwise,
+    embedding,
+    layer_norm,
+    merge,
+    noise,
+    pooling,
+    products,
+    recurrent,
+    reshaping,
+    resizing,
+    scope,
+    slicing,
+)
+
+__all__ = [
+    "attention",
+    "batch_norm",
+    "constants",
+    "conv",
+    "conv_transpose",
+    "dense",
+    "depthwise",
+    "embedding",
+    "layer_norm",
+    "merge",
+    "noise",
+    "pooling",
+    "products",
+    "recurrent",
+    "reshaping",
+    "resizing",
+    "scope",
+    "slicing",
+]

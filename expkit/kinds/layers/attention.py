@@ -1,0 +1,135 @@
+"""Attention over sequences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from expkit import tf1 as tf
+from expkit.kinds.initializers import GlorotUniform, Zeros
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, ShapeError, TensorSpec
+from expkit.kinds.layers.checks import fits, last_size, same_dtype
+from expkit.kinds.layers.tensor_shapes import sizes_of, sizes_to_reshape, times
+from expkit.kinds.random import uniform
+from expkit.registry import Positive, register
+
+__all__ = ["Attention"]
+
+
+@register
+class Attention(Layer):
+    """Scaled dot-product attention of several heads (Vaswani et al. 2017) over [batch, positions, size].
+
+    One input attends to itself; of two the first asks and the second is attended to; three are queries, keys, values.
+    Owns ``query/kernel``, ``key/kernel``, ``value/kernel`` [size, num_heads * key_dim] with their biases, and
+    ``output/kernel``, ``output/bias`` where ``output_dim`` is given. Under the scope ``attention/self`` the first six
+    have BERT's names.
+    """
+
+    kind: Literal["attention"] = "attention"
+    arity: ClassVar[tuple[int, int | None]] = (1, 3)
+    reads = ("mask",)
+    num_heads: Positive
+    """Heads that attend side by side."""
+    key_dim: Positive | None = None
+    """Size of queries, keys and values of each head; the first input's size divided by ``num_heads`` when not given."""
+    output_dim: Positive | None = None
+    """Size to which the joined heads are brought; ``num_heads * key_dim``, as they are, when not given."""
+    mask: str | None = None
+    """Layer or input that tells where to attend (1 or true) and where not (0 or false): [batch, keys], or
+    [batch, queries, keys]."""
+    causal: bool = False
+    """Whether a position attends only to itself and those before it."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the attention weights dropped in training."""
+    use_bias: bool = True
+    """Whether the products with kernels get biases."""
+
+    def declare(self, inputs: Inputs[TensorSpec]) -> tuple[Declaration, ...]:
+        """Return the kernels and biases of queries, keys, values and the output."""
+        joined, dtype = self.num_heads * self._per_head(inputs[0].shape[-1]), inputs[0].dtype
+        read = dict(zip(("query", "key", "value"), _sources(inputs), strict=True))
+        shapes = {name: (last_size(spec, self.kind), joined) for name, spec in read.items()}
+        if self.output_dim is not None:
+            shapes["output"] = (joined, self.output_dim)
+        return tuple(
+            declared
+            for name, shape in shapes.items()
+            for declared in (
+                Declaration(f"{name}/kernel", shape, GlorotUniform(), dtype=dtype),
+                Declaration(f"{name}/bias", shape[1:], Zeros(), dtype=dtype),
+            )
+            if self.use_bias or declared.name.endswith("kernel")
+        )
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return [queries, output size]."""
+        for spec in inputs:
+            last_size(spec, self.kind)
+            if len(spec.shape) != 2:
+                raise ShapeError(f"attention needs [batch, positions, size], got {spec}")
+        dtype = same_dtype(inputs, self.kind)
+        query, key, value = _sources(inputs)
+        queries, keys = query.shape[0], key.shape[0]
+        if not fits((keys,), value.shape[:1]):
+            raise ShapeError(f"attention needs as many values as keys, got {key} and {value}")
+        if self.causal and not fits((queries,), (keys,)):
+            raise ShapeError(f"attention with causal: true needs as many queries as keys, got {query} and {key}")
+        if (mask := inputs.named.get("mask")) and not (fits(mask.shape, (keys,)) or fits(mask.shape, (queries, keys))):
+            raise ShapeError(
+                f"attention of {query} to {key} needs a mask [batch, keys] or [batch, queries, keys], got {mask}"
+            )
+        per_head = self._per_head(query.shape[1])
+        return TensorSpec((queries, self.output_dim or self.num_heads * per_head), dtype)
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Compare queries with keys, weigh the values, join the heads."""
+        per_head = self._per_head(inputs[0].shape.as_list()[-1])
+        query, key, value = (
+            self._heads(x, name, per_head, variables)
+            for x, name in zip(_sources(inputs), ("query", "key", "value"), strict=True)
+        )
+        scores = tf.matmul(query, key, transpose_b=True) * (1 / math.sqrt(per_head))
+        if (mask := inputs.named.get("mask")) is not None:
+            mask = mask[:, None, None, :] if mask.shape.rank == 2 else mask[:, None, :, :]
+            scores += (tf.cast(mask, scores.dtype) - 1) * _NEVER
+        if self.causal:
+            places = tf.range(sizes_of(query)[2])
+            scores += tf.cast(places[None, :] > places[:, None], scores.dtype) * -_NEVER
+        weights = tf.nn.softmax(scores)
+        if call.training and self.dropout > 0:
+            kept = uniform(sizes_of(weights), call.key, call.step) >= self.dropout
+            weights *= tf.cast(kept, weights.dtype) * (1 / (1 - self.dropout))
+        result = tf.transpose(tf.matmul(weights, value), (0, 2, 1, 3))
+        batch, queries, _, _ = sizes_to_reshape(result)
+        result = tf.reshape(result, [batch, queries, self.num_heads * per_head])
+        return result if self.output_dim is None else self._times(result, "output", variables)
+
+    def _per_head(self, size: Any) -> int:
+        """Return ``key_dim``, where it is not given that of a query of this size."""
+        if self.key_dim is not None:
+            return self.key_dim
+        if size % self.num_heads:
+            raise ShapeError(f"attention of {self.num_heads} heads needs a multiple of it as size, got {size}")
+        return int(size // self.num_heads)
+
+    def _heads(self, x: Any, name: str, per_head: int, variables: Mapping[str, Any]) -> Any:
+        """Return [batch, heads, positions, per_head]."""
+        batch, positions, _ = sizes_to_reshape(x)
+        result = tf.reshape(self._times(x, name, variables), [batch, positions, self.num_heads, per_head])
+        return tf.transpose(result, (0, 2, 1, 3))
+
+    def _times(self, x: Any, name: str, variables: Mapping[str, Any]) -> Any:
+        return times(x, variables[f"{name}/kernel"], variables.get(f"{name}/bias"))
+
+
+# Taken from the scores of what is not attended to; its exponential is 0 in float32, and float16 can hold it.
+_NEVER = 10000.0
+
+
+def _sources(inputs: Any) -> Any:
+    """Return what queries, keys and values are made of."""
+    return (inputs[0], inputs[min(1, len(inputs) - 1)], inputs[-1])

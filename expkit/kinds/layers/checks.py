@@ -1,0 +1,75 @@
+"""What layers ask of their inputs: floats, sizes that are known, shapes that agree, dimensions that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from expkit.kinds.layers.base import Shape, ShapeError, TensorSpec
+
+__all__ = ["fits", "inner_axis", "is_narrow_float", "last_size", "listed_specs", "need_floats", "same_dtype"]
+
+_NARROW_FLOATS = ("float16", "bfloat16", "float32")
+
+
+def is_narrow_float(spec: TensorSpec) -> bool:
+    """Return whether a tensor holds floats of at most 32 bits."""
+    return spec.dtype in _NARROW_FLOATS
+
+
+def need_floats(spec: TensorSpec, kind: str) -> TensorSpec:
+    """Return the spec of an input that holds floats.
+
+    Raises:
+        ShapeError: it does not.
+    """
+    if not (is_narrow_float(spec) or spec.dtype == "float64"):
+        raise ShapeError(f"{kind} needs an input of floats, got {spec}; kind 'cast' makes floats of it")
+    return spec
+
+
+def last_size(spec: TensorSpec, kind: str) -> int:
+    """Return the last dimension's size of an input of floats.
+
+    Raises:
+        ShapeError: it holds no floats, or has no last dimension besides the batch, or its size is not known.
+    """
+    need_floats(spec, kind)
+    if not spec.shape or spec.shape[-1] is None:
+        raise ShapeError(f"{kind} needs an input whose last dimension is known, got {spec}")
+    return spec.shape[-1]
+
+
+def same_dtype(inputs: Sequence[TensorSpec], kind: str) -> str:
+    """Return the inputs' common dtype.
+
+    Raises:
+        ShapeError: they have several.
+    """
+    if len({spec.dtype for spec in inputs}) > 1:
+        raise ShapeError(f"{kind} needs inputs of one dtype, got {listed_specs(inputs)}")
+    return inputs[0].dtype
+
+
+def listed_specs(inputs: Sequence[TensorSpec]) -> str:
+    """Return the inputs' shapes in words."""
+    return " and ".join(str(spec) for spec in inputs)
+
+
+def fits(shape: Shape, other: Shape) -> bool:
+    """Return whether two shapes may be the same; a size that is not known may be any."""
+    return len(shape) == len(other) and all(
+        None in pair or pair[0] == pair[1] for pair in zip(shape, other, strict=True)
+    )
+
+
+def inner_axis(axis: int, rank: int, kind: str) -> int:
+    """Return an axis counted from the front: negative ones count from the end.
+
+    Raises:
+        ShapeError: it is the batch, or a tensor of this rank does not have it.
+    """
+    counted = axis + rank if axis < 0 else axis
+    if not 1 <= counted < rank:
+        held = f"axes 1 to {rank - 1}" if rank > 1 else "no axis"
+        raise ShapeError(f"{kind} along axis {axis}: a tensor of rank {rank} has {held} besides 0, the batch")
+    return counted

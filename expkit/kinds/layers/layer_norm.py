@@ -1,0 +1,151 @@
+"""Normalization of every example on its own, the same in training and inference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from expkit import tf1 as tf
+from expkit.kinds.initializers import Ones, Zeros
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, ShapeError, TensorSpec
+from expkit.kinds.layers.checks import inner_axis, last_size
+from expkit.kinds.layers.tensor_shapes import sizes_of
+from expkit.kinds.layers.windows import grid
+from expkit.registry import Positive, register
+
+__all__ = ["GroupNorm", "LayerNorm", "LocalResponseNorm", "RmsNorm"]
+
+
+class ExampleNorm(Layer):
+    """Base of the norms that own ``gamma`` and ``beta``, each [channels]."""
+
+    center: bool = True
+    """Whether ``beta`` is added."""
+    scale: bool = True
+    """Whether the result is multiplied by ``gamma``."""
+
+    def declare(self, inputs: Inputs[TensorSpec]) -> tuple[Declaration, ...]:
+        """Return ``gamma`` and ``beta``."""
+        shape, dtype = (last_size(inputs[0], self.kind),), inputs[0].dtype
+        return (
+            *((Declaration("gamma", shape, Ones(), dtype=dtype),) if self.scale else ()),
+            *((Declaration("beta", shape, Zeros(), dtype=dtype),) if self.center else ()),
+        )
+
+
+@register
+class LayerNorm(ExampleNorm):
+    """Layer normalization (Ba et al. 2016); owns ``gamma`` and ``beta``, as in ``tf.contrib.layers`` and BERT."""
+
+    kind: Literal["layer_norm"] = "layer_norm"
+    epsilon: float = Field(default=0.001, gt=0)
+    """Added to the variance (``tf.contrib.layers`` and BERT: ``1e-12``)."""
+    begin_norm_axis: int = -1
+    """First of the dimensions that are normalized together, the batch counted as 0 (``tf.contrib.layers``: 1)."""
+
+    def _axes(self, rank: int) -> list[int]:
+        return list(range(inner_axis(self.begin_norm_axis, rank, self.kind), rank))
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return the input's shape."""
+        last_size(inputs[0], self.kind)
+        self._axes(len(inputs[0].shape) + 1)
+        return inputs[0]
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Normalize, scale, shift."""
+        x = inputs[0]
+        mean, variance = tf.nn.moments(x, axes=self._axes(x.shape.rank), keepdims=True)
+        beta, gamma = variables.get("beta"), variables.get("gamma")
+        return tf.nn.batch_normalization(x, mean, variance, beta, gamma, self.epsilon)
+
+
+@register
+class GroupNorm(ExampleNorm):
+    """Group normalization (Wu and He 2018) of [batch, ..., channels]; owns ``gamma`` and ``beta``.
+
+    With one channel per group it is instance normalization.
+    """
+
+    kind: Literal["group_norm"] = "group_norm"
+    groups: Positive = 32
+    """Groups of channels, each normalized together over all places."""
+    epsilon: float = Field(default=0.001, gt=0)
+    """Added to the variance (``tf.contrib.layers``: ``1e-6``)."""
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return the input's shape."""
+        channels = last_size(inputs[0], self.kind)
+        if channels % self.groups:
+            raise ShapeError(f"group_norm with groups {self.groups} needs a multiple of it as channels, got {channels}")
+        return inputs[0]
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Normalize, scale, shift."""
+        x = inputs[0]
+        *rest, channels = sizes_of(x)
+        parts = tf.reshape(x, [*rest, self.groups, channels // self.groups])
+        axes = [*range(1, x.shape.rank - 1), x.shape.rank]
+        mean, variance = tf.nn.moments(parts, axes=axes, keepdims=True)
+        shape = [1] * (x.shape.rank - 1) + [self.groups, channels // self.groups]
+        gamma, beta = (tf.reshape(variables[name], shape) if name in variables else None for name in ("gamma", "beta"))
+        result = tf.nn.batch_normalization(parts, mean, variance, beta, gamma, self.epsilon)
+        return tf.reshape(result, [*rest, channels])
+
+
+@register
+class RmsNorm(Layer):
+    """The last dimension divided by its root mean square (Zhang and Sennrich 2019); owns ``gamma``."""
+
+    kind: Literal["rms_norm"] = "rms_norm"
+    epsilon: float = Field(default=1e-6, gt=0)
+    """Added to the mean square."""
+    scale: bool = True
+    """Whether the result is multiplied by ``gamma``."""
+
+    def declare(self, inputs: Inputs[TensorSpec]) -> tuple[Declaration, ...]:
+        """Return ``gamma`` [channels]."""
+        shape, dtype = (last_size(inputs[0], self.kind),), inputs[0].dtype
+        return (Declaration("gamma", shape, Ones(), dtype=dtype),) if self.scale else ()
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return the input's shape."""
+        last_size(inputs[0], self.kind)
+        return inputs[0]
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Normalize, scale."""
+        mean_square = tf.reduce_mean(tf.square(inputs[0]), axis=-1, keepdims=True)
+        result = inputs[0] * tf.math.rsqrt(mean_square + self.epsilon)
+        return result * variables["gamma"] if self.scale else result
+
+
+@register
+class LocalResponseNorm(Layer):
+    """Every value divided by ``(bias + alpha * sum of squares of near channels) ** beta`` (Krizhevsky et al. 2012)."""
+
+    kind: Literal["local_response_norm"] = "local_response_norm"
+    xla_is_faster = False
+    keeps_workspace = True
+    apart = "follows"
+    depth_radius: int = Field(default=5, ge=0)
+    """Channels to either side that count as near."""
+    bias: float = 1.0
+    """Added to the sum."""
+    alpha: float = 1.0
+    """Factor of the sum."""
+    beta: float = 0.5
+    """Exponent."""
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return the input's shape."""
+        grid(inputs[0], self.kind, 2)
+        if inputs[0].dtype == "bfloat16":
+            raise ShapeError(f"local_response_norm needs float32 or float16, got {inputs[0]}")
+        return inputs[0]
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Normalize."""
+        return tf.nn.local_response_normalization(inputs[0], self.depth_radius, self.bias, self.alpha, self.beta)

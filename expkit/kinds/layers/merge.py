@@ -1,0 +1,145 @@
+"""Layers that join several inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+from typing import Any, ClassVar, Literal
+
+from expkit import tf1 as tf
+from expkit.kinds.layers.base import Call, Inputs, Layer, ShapeError, TensorSpec
+from expkit.kinds.layers.checks import inner_axis, listed_specs, need_floats, same_dtype
+from expkit.registry import register
+
+__all__ = [
+    "Add",
+    "Average",
+    "Concat",
+    "Maximum",
+    "Minimum",
+    "Multiply",
+    "Stack",
+    "Subtract",
+]
+
+
+@register
+class Concat(Layer):
+    """Inputs joined along one dimension."""
+
+    kind: Literal["concat"] = "concat"
+    arity: ClassVar[tuple[int, int | None]] = (2, None)
+    axis: int = -1
+    """Dimension to join; 0 is the batch and cannot be joined."""
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return the inputs' shape, the joined dimension added up."""
+        dtype = same_dtype(inputs, "concat")
+        axis = inner_axis(self.axis, len(inputs[0].shape) + 1, "concat") - 1
+        others = {(*spec.shape[:axis], *spec.shape[axis + 1 :]) for spec in inputs}
+        if len({len(spec.shape) for spec in inputs}) > 1 or len(others) > 1:
+            raise ShapeError(f"concat along axis {axis + 1} needs the other sizes equal, got {listed_specs(inputs)}")
+        sizes = [spec.shape[axis] for spec in inputs]
+        joined = None if None in sizes else sum(size for size in sizes if size is not None)
+        shape = inputs[0].shape
+        return TensorSpec((*shape[:axis], joined, *shape[axis + 1 :]), dtype)
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Join."""
+        return tf.concat(list(inputs), axis=self.axis)
+
+
+@register
+class Stack(Layer):
+    """Inputs of one shape side by side along a new dimension."""
+
+    kind: Literal["stack"] = "stack"
+    arity: ClassVar[tuple[int, int | None]] = (2, None)
+    axis: int = 1
+    """Place of the new dimension, the batch counted as 0."""
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return the inputs' shape with their number as a new dimension."""
+        dtype = same_dtype(inputs, "stack")
+        if len({spec.shape for spec in inputs}) > 1:
+            raise ShapeError(f"stack needs inputs of one shape, got {listed_specs(inputs)}")
+        shape = inputs[0].shape
+        axis = inner_axis(self.axis, len(shape) + 2, "stack") - 1
+        return TensorSpec((*shape[:axis], len(inputs), *shape[axis:]), dtype)
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Stack."""
+        return tf.stack(list(inputs), axis=self.axis)
+
+
+class Elementwise(Layer):
+    """Base of the layers that join inputs value by value; along a dimension of size 1 an input is repeated."""
+
+    arity: ClassVar[tuple[int, int | None]] = (2, None)
+    broadcasts = True
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return the inputs' common shape."""
+        dtype = same_dtype(inputs, self.kind)
+        if dtype == "bool":
+            raise ShapeError(
+                f"{self.kind} needs numbers, got {listed_specs(inputs)}; kind 'cast' makes numbers of them"
+            )
+        if self.kind == "average":
+            need_floats(inputs[0], self.kind)
+        ranks = {len(spec.shape) for spec in inputs}
+        sizes = [set(along) - {1} for along in zip(*(spec.shape for spec in inputs), strict=False)]
+        if len(ranks) > 1 or any(len(different) > 1 for different in sizes):
+            raise ShapeError(
+                f"{self.kind} needs inputs of one shape, or of size 1 where they differ, got {listed_specs(inputs)}"
+            )
+        return TensorSpec(tuple(next(iter(different), 1) for different in sizes), dtype)
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Join from left to right."""
+        if self.kind == "average":
+            return reduce(tf.add, inputs) / len(inputs)
+        return reduce(getattr(tf, self.kind), inputs)
+
+
+@register
+class Add(Elementwise):
+    """Sum of the inputs."""
+
+    kind: Literal["add"] = "add"
+
+
+@register
+class Subtract(Elementwise):
+    """The first input minus the second."""
+
+    kind: Literal["subtract"] = "subtract"
+    arity: ClassVar[tuple[int, int | None]] = (2, 2)
+
+
+@register
+class Multiply(Elementwise):
+    """Product of the inputs."""
+
+    kind: Literal["multiply"] = "multiply"
+
+
+@register
+class Average(Elementwise):
+    """Mean of the inputs."""
+
+    kind: Literal["average"] = "average"
+
+
+@register
+class Maximum(Elementwise):
+    """Largest of the inputs."""
+
+    kind: Literal["maximum"] = "maximum"
+
+
+@register
+class Minimum(Elementwise):
+    """Smallest of the inputs."""
+
+    kind: Literal["minimum"] = "minimum"

@@ -1,0 +1,87 @@
+"""Activations on their own, with or without noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from expkit import tf1 as tf
+from expkit.kinds.layers.activations import ActivationName, activate, activated
+from expkit.kinds.layers.base import Call, Inputs, Layer, TensorSpec
+from expkit.kinds.layers.checks import need_floats
+from expkit.kinds.layers.tensor_shapes import sizes_of
+from expkit.kinds.random import normal, uniform
+from expkit.registry import register
+
+__all__ = ["Activation", "Dropout", "GaussianNoise"]
+
+
+@register
+class Activation(Layer):
+    """A function of ``tf.nn``, value by value (crelu, softmax, log_softmax: over the last dimension)."""
+
+    kind: Literal["activation"] = "activation"
+    apart = "follows"
+    function: ActivationName
+    """Name of the function."""
+    alpha: float | None = Field(default=None, ge=0)
+    """Slope of ``leaky_relu`` below 0; 0.2 when not given."""
+
+    @model_validator(mode="after")
+    def _leaks(self) -> Activation:
+        if self.alpha is not None and self.function != "leaky_relu":
+            raise ValueError(f"alpha is the slope of leaky_relu, but function is '{self.function}'; leave alpha out")
+        return self
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return the input's shape; crelu doubles the last dimension."""
+        return activated(self.function, need_floats(inputs[0], self.kind))
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Activate."""
+        if self.alpha is not None:
+            return tf.nn.leaky_relu(inputs[0], self.alpha)
+        return activate(self.function, inputs[0])
+
+
+@register
+class Dropout(Layer):
+    """In training, values set to 0 at random and the others scaled up; the mask depends on (seed, global_step)."""
+
+    kind: Literal["dropout"] = "dropout"
+    rate: float = Field(ge=0, lt=1)
+    """Share of the values that are dropped, in [0, 1)."""
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return the input's shape."""
+        return need_floats(inputs[0], self.kind)
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Drop in training, pass through otherwise."""
+        if not call.training or self.rate == 0:
+            return inputs[0]
+        noise = uniform(sizes_of(inputs[0]), call.key, call.step)
+        kept = tf.cast(noise >= self.rate, inputs[0].dtype)
+        return inputs[0] * kept * (1 / (1 - self.rate))
+
+
+@register
+class GaussianNoise(Layer):
+    """In training, normal noise added to the values; it depends on (seed, global_step)."""
+
+    kind: Literal["gaussian_noise"] = "gaussian_noise"
+    stddev: float = Field(ge=0)
+    """Standard deviation of the noise."""
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return the input's shape."""
+        return need_floats(inputs[0], self.kind)
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Add in training, pass through otherwise."""
+        if not call.training or self.stddev == 0:
+            return inputs[0]
+        noise = normal(sizes_of(inputs[0]), call.key, call.step)
+        return inputs[0] + tf.cast(noise * self.stddev, inputs[0].dtype)

@@ -1,0 +1,107 @@
+"""Pooling: one value per channel and window, or per channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from expkit import tf1 as tf
+from expkit.kinds.layers.base import Call, Inputs, Layer, ShapeError, TensorSpec
+from expkit.kinds.layers.checks import is_narrow_float
+from expkit.kinds.layers.windows import Padding, each, grid, window_output
+from expkit.registry import Positive, register
+
+__all__ = ["AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"]
+
+PoolSize = Positive | tuple[Positive, ...]
+
+
+def _dimensions(spec: TensorSpec, kind: str) -> int:
+    count = len(spec.shape) - 1
+    if not 1 <= count <= 3 or not is_narrow_float(spec):
+        raise ShapeError(f"{kind} needs [batch, one to three sizes, channels] of floats up to 32 bits, got {spec}")
+    return count
+
+
+class Pool(Layer):
+    """Base of the poolings over windows, which slide over steps, images or volumes alike."""
+
+    xla_is_faster = False
+    apart = "follows"
+    pool_size: PoolSize = 2
+    """Size of the window: one number for all dimensions, or one each (``[height, width]``)."""
+    strides: PoolSize | None = None
+    """Steps between windows; ``pool_size`` when not given."""
+    padding: Padding = "valid"
+    """``same`` pads, ``valid`` does not."""
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return the places of the window, by dimension, and the channels."""
+        count = _dimensions(inputs[0], self.kind)
+        sizes, channels = grid(inputs[0], self.kind, count)
+        if count == 3 and inputs[0].dtype != "float32":
+            raise ShapeError(f"{self.kind} of volumes needs float32, got {inputs[0]}")
+        for field, given in (("pool_size", self.pool_size), ("strides", self.strides)):
+            if isinstance(given, tuple) and len(given) != count:
+                raise ShapeError(
+                    f"{self.kind} needs one {field} for all dimensions or {count} for {inputs[0]}, got {len(given)}"
+                )
+        windows = zip(sizes, each(self.pool_size, count), each(self.strides or self.pool_size, count), strict=True)
+        places = (window_output(*window, self.padding, self.kind) for window in windows)
+        return TensorSpec((*places, channels), inputs[0].dtype)
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Pool."""
+        count = inputs[0].shape.rank - 2
+        window = (1, *each(self.pool_size, count), 1)
+        strides = (1, *each(self.strides or self.pool_size, count), 1)
+        function = getattr(tf.nn, f"{'max' if self.kind == 'max_pool' else 'avg'}_pool{count}d")
+        return function(inputs[0], ksize=window, strides=strides, padding=self.padding.upper())
+
+
+@register
+class MaxPool(Pool):
+    """Largest value of each window."""
+
+    kind: Literal["max_pool"] = "max_pool"
+    keeps_workspace = True
+
+
+@register
+class AveragePool(Pool):
+    """Mean value of each window; padding is not counted."""
+
+    kind: Literal["average_pool"] = "average_pool"
+
+
+class GlobalPool(Layer):
+    """Base of the poolings over everything between batch and channels."""
+
+    xla_is_faster = False
+    apart = "follows"
+    keepdims: bool = False
+    """Whether the pooled dimensions stay, with size 1."""
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return [channels], or [1, ..., channels]."""
+        _, channels = grid(inputs[0], self.kind, count := _dimensions(inputs[0], self.kind))
+        return TensorSpec((*((1,) * count if self.keepdims else ()), channels), inputs[0].dtype)
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Pool."""
+        function = tf.reduce_max if self.kind == "global_max_pool" else tf.reduce_mean
+        return function(inputs[0], axis=list(range(1, inputs[0].shape.rank - 1)), keepdims=self.keepdims)
+
+
+@register
+class GlobalAveragePool(GlobalPool):
+    """Mean value of each channel."""
+
+    kind: Literal["global_average_pool"] = "global_average_pool"
+
+
+@register
+class GlobalMaxPool(GlobalPool):
+    """Largest value of each channel."""
+
+    kind: Literal["global_max_pool"] = "global_max_pool"

@@ -1,0 +1,76 @@
+"""Products of two inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from expkit import tf1 as tf
+from expkit.kinds.layers.base import Call, Inputs, Layer, ShapeError, TensorSpec
+from expkit.kinds.layers.checks import fits, listed_specs, need_floats, same_dtype
+from expkit.registry import register
+
+__all__ = ["Dot", "Matmul"]
+
+
+@register
+class Dot(Layer):
+    """Inner product of two inputs along the last dimension, which goes away."""
+
+    kind: Literal["dot"] = "dot"
+    arity: ClassVar[tuple[int, int | None]] = (2, 2)
+    broadcasts = True
+    normalize: bool = False
+    """Whether both are divided by their lengths first, which gives the cosine of the angle between them."""
+    keepdims: bool = False
+    """Whether the dimension stays, with size 1."""
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return the inputs' shape without the last dimension."""
+        dtype = need_floats(inputs[0], self.kind).dtype
+        same_dtype(inputs, self.kind)
+        if not inputs[0].shape or not fits(inputs[0].shape, inputs[1].shape):
+            raise ShapeError(f"dot needs two inputs of one shape with a last dimension, got {listed_specs(inputs)}")
+        return TensorSpec((*inputs[0].shape[:-1], *((1,) if self.keepdims else ())), dtype)
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Multiply and add up."""
+        left, right = (tf.nn.l2_normalize(x, axis=-1) for x in inputs) if self.normalize else inputs
+        return tf.reduce_sum(left * right, axis=-1, keepdims=self.keepdims)
+
+
+@register
+class Matmul(Layer):
+    """Matrix product of two inputs [batch, ..., rows, columns], matrix by matrix."""
+
+    kind: Literal["matmul"] = "matmul"
+    arity: ClassVar[tuple[int, int | None]] = (2, 2)
+    broadcasts = True
+    transpose_a: bool = False
+    """Whether the first input's matrices are transposed."""
+    transpose_b: bool = False
+    """Whether the second input's matrices are transposed."""
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return [..., rows of the first, columns of the second]."""
+        dtype = need_floats(inputs[0], self.kind).dtype
+        same_dtype(inputs, self.kind)
+        a, b = (spec.shape for spec in inputs)
+        if len(a) < 2 or len(a) != len(b) or not fits(a[:-2], b[:-2]):
+            raise ShapeError(
+                "matmul needs two inputs [batch, ..., rows, columns] that differ in rows and columns only, "
+                f"got {listed_specs(inputs)}"
+            )
+        rows, inner = (a[-1], a[-2]) if self.transpose_a else (a[-2], a[-1])
+        other, columns = (b[-1], b[-2]) if self.transpose_b else (b[-2], b[-1])
+        if not fits((inner,), (other,)):
+            first, second = (str(flag).lower() for flag in (self.transpose_a, self.transpose_b))
+            raise ShapeError(
+                f"matmul needs as many columns in the first as rows in the second, got {inner} and {other}, of "
+                f"{listed_specs(inputs)} with transpose_a: {first}, transpose_b: {second}"
+            )
+        return TensorSpec((*a[:-2], rows, columns), dtype)
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Multiply."""
+        return tf.matmul(*inputs, transpose_a=self.transpose_a, transpose_b=self.transpose_b)

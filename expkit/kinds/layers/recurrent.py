@@ -1,0 +1,236 @@
+"""Recurrent layers over whole sequences."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from expkit import tf1 as tf
+from expkit.kinds.initializers import GlorotUniform, Ones, Zeros
+from expkit.kinds.layers.activations import ActivationName, activate
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, ShapeError, TensorSpec
+from expkit.kinds.layers.checks import fits, last_size
+from expkit.kinds.layers.tensor_shapes import sizes_of
+from expkit.kinds.layers.unroll import State, over_time
+from expkit.registry import Positive, register
+
+__all__ = ["Gru", "Lstm"]
+
+
+class Recurrent(Layer):
+    """Base of the layers that run a cell over the steps of sequences.
+
+    Outputs: the layer's own name (the sequence, or its last output), ``state_h`` and, of an LSTM, ``state_c``. With
+    both directions the forward one's half of the last dimension comes first, and variables are under ``fw/`` and
+    ``bw/``.
+    """
+
+    apart = "begins"
+    reads: ClassVar[tuple[str, ...]] = ("lengths", "initial_h")
+    units: Positive
+    """Size of the state."""
+    direction: Literal["forward", "backward", "both"] = "forward"
+    """Which way the steps are read; ``both`` joins a forward and a backward cell."""
+    return_sequences: bool = False
+    """Whether the output is that of every step, [batch, time, units]; otherwise of the last, [batch, units]."""
+    lengths: str | None = None
+    """Layer or input that holds how many steps of each sequence count, [batch] of whole numbers; all if not given."""
+    initial_h: str | None = None
+    """Layer or input that holds the first state, [batch, units]; zeros when not given."""
+    activation: ActivationName = "tanh"
+    """Function of ``tf.nn`` within the cell; its gates are sigmoids."""
+
+    @property
+    def _states(self) -> Mapping[str, int]:
+        """Names and sizes of the cell's states, its output first."""
+        return {"h": self.units}
+
+    @abstractmethod
+    def _cell(self, features: int, dtype: str) -> tuple[Declaration, ...]:
+        """Return the variables of one cell."""
+
+    @abstractmethod
+    def _steps(self, variables: Mapping[str, Any], features: int) -> tuple[Any, Any, Any, Any]:
+        """Return kernel and bias of what depends on the inputs alone, the cell's step, and its ``recurrent`` kernel."""
+
+    @property
+    def _prefixes(self) -> tuple[str, ...]:
+        return ("fw/", "bw/") if self.direction == "both" else ("",)
+
+    def declare(self, inputs: Inputs[TensorSpec]) -> tuple[Declaration, ...]:
+        """Return the cell's variables; those of both directions under ``fw/`` and ``bw/``."""
+        features = self._features(inputs[0])
+        return tuple(
+            Declaration(prefix + own.name, own.shape, own.initializer, own.trainable, own.dtype)
+            for prefix in self._prefixes
+            for own in self._cell(features, inputs[0].dtype)
+        )
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> Mapping[str, TensorSpec]:
+        """Return the output and the last states."""
+        self._features(inputs[0])
+        dtype, times = inputs[0].dtype, len(self._prefixes)
+        if (lengths := inputs.named.get("lengths")) and (lengths.shape or lengths.dtype not in ("int32", "int64")):
+            raise ShapeError(f"{self.kind} needs lengths [batch] of int32 or int64, got {lengths}")
+        states = {name: TensorSpec((size * times,), dtype) for name, size in self._states.items()}
+        for name, wanted in states.items():
+            given = inputs.named.get(f"initial_{name}", wanted)
+            if not fits(given.shape, wanted.shape) or given.dtype != dtype:
+                raise ShapeError(f"{self.kind} needs initial_{name} {wanted}, got {given}")
+        last = states["h"].shape
+        output = TensorSpec((inputs[0].shape[0], *last) if self.return_sequences else last, dtype)
+        return {"": output, **{f"state_{name}": spec for name, spec in states.items()}}
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Mapping[str, Any]:
+        """Run the cell."""
+        variables = {name: tf.convert_to_tensor(variable) for name, variable in variables.items()}
+        x, prefixes = inputs[0], self._prefixes
+        batch, _, features = sizes_of(x)
+        outputs, states = [], []
+        for prefix, first in zip(prefixes, zip(*self._first(inputs, batch), strict=True), strict=True):
+            cell = {name.removeprefix(prefix): v for name, v in variables.items() if name.startswith(prefix)}
+            kernel, bias, step, recurrent = self._steps(cell, features)
+            output, state = over_time(
+                step,
+                x,
+                kernel,
+                bias,
+                first,
+                recurrent=recurrent,
+                compiled=call.compiled,
+                lengths=inputs.named.get("lengths"),
+                backward=self.direction == "backward" or prefix == "bw/",
+                sequence=self.return_sequences,
+            )
+            outputs.append(output)
+            states.append(state)
+        ends = zip(self._states, zip(*states, strict=True), strict=True)
+        last = {f"state_{name}": _joined(parts) for name, parts in ends}
+        return {"": _joined(outputs) if self.return_sequences else last["state_h"], **last}
+
+    def _first(self, inputs: Inputs[Any], batch: Any) -> list[list[Any]]:
+        """Return the first states, for each one tensor per direction."""
+        times, dtype = len(self._prefixes), inputs[0].dtype
+        given = {name: inputs.named.get(f"initial_{name}") for name in self._states}
+        return [
+            [tf.zeros([batch, size], dtype)] * times if given[name] is None else tf.split(given[name], times, axis=-1)
+            for name, size in self._states.items()
+        ]
+
+    def _features(self, spec: TensorSpec) -> int:
+        features = last_size(spec, self.kind)
+        if len(spec.shape) != 2:
+            raise ShapeError(f"{self.kind} needs [batch, time, features], got {spec}")
+        return features
+
+
+@register
+class Lstm(Recurrent):
+    """Long short-term memory; owns ``kernel`` [features + units, 4 * units] and ``bias``, as TF1's ``LSTMCell``.
+
+    The kernel's columns are input gate, candidate, forget gate, output gate: checkpoints of ``BasicLSTMCell``,
+    ``LSTMCell`` and ``LSTMBlockCell`` fit under a scope such as ``rnn/basic_lstm_cell``.
+    """
+
+    kind: Literal["lstm"] = "lstm"
+    reads = ("lengths", "initial_h", "initial_c")
+    initial_c: str | None = None
+    """Layer or input that holds the first state of the memory, [batch, units]; zeros when not given."""
+    forget_bias: float = 1.0
+    """Added to the forget gate besides ``bias`` (``CudnnCompatibleLSTMCell``: 0)."""
+    use_peepholes: bool = False
+    """Whether the gates see the memory, by ``w_i_diag``, ``w_f_diag`` and ``w_o_diag`` [units]."""
+    projection: Positive | None = None
+    """Size to which the output is brought by ``projection/kernel``; as ``units`` when not given."""
+
+    @property
+    def _states(self) -> Mapping[str, int]:
+        return {"h": self.projection or self.units, "c": self.units}
+
+    def _cell(self, features: int, dtype: str) -> tuple[Declaration, ...]:
+        units = self.units
+        rows = features + (self.projection or units)
+        peepholes = ("w_i_diag", "w_f_diag", "w_o_diag") if self.use_peepholes else ()
+        projection = Declaration("projection/kernel", (units, self.projection or units), GlorotUniform(), dtype=dtype)
+        return (
+            Declaration("kernel", (rows, 4 * units), GlorotUniform(), dtype=dtype),
+            Declaration("bias", (4 * units,), Zeros(), dtype=dtype),
+            *(Declaration(name, (units,), GlorotUniform(), dtype=dtype) for name in peepholes),
+            *((projection,) if self.projection else ()),
+        )
+
+    def _steps(self, variables: Mapping[str, Any], features: int) -> tuple[Any, Any, Any, Any]:
+        kernel = variables["kernel"]
+        kernel, recurrent = tf.split(kernel, [features, kernel.shape[0] - features])
+        forget = [0.0] * (2 * self.units) + [self.forget_bias] * self.units + [0.0] * self.units
+
+        def step(read: Any, state: State) -> State:
+            _, c = state
+            i, j, f, o = tf.split(read, 4, axis=-1)
+            if self.use_peepholes:
+                i, f = i + variables["w_i_diag"] * c, f + variables["w_f_diag"] * c
+            c = tf.sigmoid(f) * c + tf.sigmoid(i) * activate(self.activation, j)
+            if self.use_peepholes:
+                o = o + variables["w_o_diag"] * c
+            h = tf.sigmoid(o) * activate(self.activation, c)
+            return (tf.matmul(h, variables["projection/kernel"]) if self.projection else h), c
+
+        return kernel, variables["bias"] + tf.constant(forget, kernel.dtype), step, recurrent
+
+
+@register
+class Gru(Recurrent):
+    """Gated recurrent unit; owns kernels and biases of its gates (reset, update) and its candidate, as TF1's cells.
+
+    Names and shapes are those of ``GRUCell``: ``gates/kernel``, ``gates/bias``, ``candidate/kernel``,
+    ``candidate/bias``; with ``reset_after`` those of ``CudnnCompatibleGRUCell``, where the candidate has
+    ``candidate/input_projection/...`` and ``candidate/hidden_projection/...``.
+    """
+
+    kind: Literal["gru"] = "gru"
+    reset_after: bool = False
+    """Whether the reset gate is applied after the product with the state, as cuDNN does."""
+
+    def _cell(self, features: int, dtype: str) -> tuple[Declaration, ...]:
+        units = self.units
+        parts = {"candidate": features + units}
+        if self.reset_after:
+            parts = {"candidate/input_projection": features, "candidate/hidden_projection": units}
+        return (
+            Declaration("gates/kernel", (features + units, 2 * units), GlorotUniform(), dtype=dtype),
+            Declaration("gates/bias", (2 * units,), Ones(), dtype=dtype),
+            *(
+                declared
+                for name, rows in parts.items()
+                for declared in (
+                    Declaration(f"{name}/kernel", (rows, units), GlorotUniform(), dtype=dtype),
+                    Declaration(f"{name}/bias", (units,), Zeros(), dtype=dtype),
+                )
+            ),
+        )
+
+    def _steps(self, variables: Mapping[str, Any], features: int) -> tuple[Any, Any, Any, Any]:
+        gates, units = variables["gates/kernel"], self.units
+        name = "candidate/input_projection" if self.reset_after else "candidate"
+        candidate = variables[f"{name}/kernel"]
+        hidden = variables["candidate/hidden_projection/kernel"] if self.reset_after else candidate[features:]
+        recurrent = gates[features:]
+
+        def step(read: Any, state: State) -> State:
+            (h,) = state
+            read_gates, read_candidate = tf.split(read, [2 * units, units], axis=-1)
+            reset, update = tf.split(tf.sigmoid(read_gates + tf.matmul(h, recurrent)), 2, axis=-1)
+            if self.reset_after:
+                seen = reset * tf.nn.bias_add(tf.matmul(h, hidden), variables["candidate/hidden_projection/bias"])
+            else:
+                seen = tf.matmul(reset * h, hidden)
+            new = activate(self.activation, read_candidate + seen)
+            return (update * h + (1 - update) * new,)
+
+        kernel = tf.concat([gates[:features], candidate[:features]], axis=-1)
+        return kernel, tf.concat([variables["gates/bias"], variables[f"{name}/bias"]], axis=-1), step, None
+
+
+def _joined(parts: Any) -> Any:
+    return parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)

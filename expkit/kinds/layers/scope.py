@@ -1,0 +1,69 @@
+"""Layers under one scope, written there or in a block; unfolded before shapes are worked out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from expkit.kinds.layers.base import AnyLayer, Call, Layer, TensorSpec
+from expkit.registry import register
+
+__all__ = ["Block", "Nest", "Scope"]
+
+
+class Nest(Layer):
+    """Base of the layers that hold layers."""
+
+    arity: ClassVar[tuple[int, int | None]] = (0, None)
+    inputs: dict[str, str] = {}
+    """Names by which layers inside read what is outside: ``{x: hidden, mask: mask}``; instead of ``input``.
+
+    The first layer inside reads the first of them.
+    """
+    repeat: int | None = Field(default=None, gt=0, le=1000)
+    """How many of it to make, in a chain; they are called ``NAME_{index}``, and so are their scopes."""
+    first_index: int = Field(default=0, ge=0)
+    """The first ``{index}`` of ``repeat``."""
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Nest:
+        if self.inputs and self.input is not None:
+            raise ValueError("'input' and 'inputs' both say what is read; give one of them")
+        if self.first_index and self.repeat is None:
+            raise ValueError("'first_index' counts repetitions, but there are none; give repeat")
+        return self
+
+    def output_spec(self, inputs: Sequence[TensorSpec]) -> TensorSpec:
+        """Never called: a scope is unfolded into its layers before shapes are worked out."""
+        raise AssertionError("a scope has no tensor of its own")
+
+    def apply(self, variables: Mapping[str, Any], inputs: Sequence[Any], call: Call) -> Any:
+        """Never called: a scope is unfolded into its layers before they are connected."""
+        raise AssertionError("a scope has no tensor of its own")
+
+
+@register
+class Scope(Nest):
+    """Layers nested under a variable scope; their first reads the scope's input, their last is its output.
+
+    ``reuse``, ``variables`` and ``trainable: false`` hold for every layer inside.
+    """
+
+    kind: Literal["scope"] = "scope"
+    layers: dict[str, AnyLayer] = Field(min_length=1)
+    """The layers, by name, in order."""
+    output: str | None = None
+    """Layer inside that is the scope's output; the last one when not given."""
+    outputs: dict[str, str] = {}
+    """Further outputs, read from outside as ``scope/name``: layers inside, or outputs of theirs, by name."""
+
+
+@register
+class Block(Nest):
+    """The layers of ``network.blocks.BLOCK`` under a variable scope, connected here; otherwise as ``scope``."""
+
+    kind: Literal["block"] = "block"
+    block: str
+    """Name of the block."""

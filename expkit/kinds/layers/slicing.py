@@ -1,0 +1,146 @@
+"""Layers that take parts of a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from expkit import tf1 as tf
+from expkit.kinds.layers.base import Call, Inputs, Layer, Shape, ShapeError, TensorSpec
+from expkit.kinds.layers.checks import inner_axis
+from expkit.kinds.layers.tensor_shapes import sizes_of
+from expkit.kinds.layers.windows import Pads
+from expkit.registry import Positive, register
+
+__all__ = ["Crop", "Gather", "Slice", "Split"]
+
+
+def _with_size(spec: TensorSpec, axis: int, sizes: Shape) -> TensorSpec:
+    """Return a spec with other sizes in the place of one, its axis counted with the batch as 0."""
+    return TensorSpec((*spec.shape[: axis - 1], *sizes, *spec.shape[axis:]), spec.dtype)
+
+
+@register
+class Slice(Layer):
+    """A range of one dimension, by Python's rules: negative numbers count from the end."""
+
+    kind: Literal["slice"] = "slice"
+    axis: int = 1
+    """Dimension, the batch counted as 0."""
+    start: int = 0
+    """First place taken."""
+    stop: int | None = None
+    """Place after the last; the end when not given."""
+    step: Positive = 1
+    """Places from one to the next."""
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return the size of the range along the axis."""
+        axis = inner_axis(self.axis, len(inputs[0].shape) + 1, self.kind)
+        size = inputs[0].shape[axis - 1]
+        if size is None:
+            return _with_size(inputs[0], axis, (None,))
+        taken = len(range(size)[self.start : self.stop : self.step])
+        if not taken:
+            raise ShapeError(f"slice from {self.start} to {self.stop} takes nothing of axis {axis} of {inputs[0]}")
+        return _with_size(inputs[0], axis, (taken,))
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Slice."""
+        axis = inner_axis(self.axis, inputs[0].shape.rank, self.kind)
+        return inputs[0][(slice(None),) * axis + (slice(self.start, self.stop, self.step),)]
+
+
+@register
+class Crop(Layer):
+    """Places cut off at both ends of dimensions."""
+
+    kind: Literal["crop"] = "crop"
+    cropping: tuple[Pads, ...] = Field(min_length=1)
+    """``[before, after]`` for the first dimensions after the batch: ``[[top, bottom], [left, right]]``."""
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return what is left of each dimension."""
+        spec = inputs[0]
+        if len(self.cropping) > len(spec.shape):
+            raise ShapeError(f"crop of {len(self.cropping)} dimensions, but the input {spec} has {len(spec.shape)}")
+        left = []
+        for size, (before, after) in zip(spec.shape, self.cropping, strict=False):
+            if size is not None and before + after >= size:
+                raise ShapeError(f"crop by [{before}, {after}] leaves nothing of size {size} in {spec}")
+            left.append(None if size is None else size - before - after)
+        return TensorSpec((*left, *spec.shape[len(left) :]), spec.dtype)
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Crop."""
+        return inputs[0][(slice(None), *(slice(before, -after if after else None) for before, after in self.cropping))]
+
+
+@register
+class Split(Layer):
+    """Parts of one dimension, each an output: ``NAME/0``, ``NAME/1``, ..."""
+
+    kind: Literal["split"] = "split"
+    parts: Positive | tuple[Positive, ...]
+    """How many equal parts, or the size of each."""
+    axis: int = -1
+    """Dimension that is split, the batch counted as 0."""
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> Mapping[str, TensorSpec]:
+        """Return the parts by their numbers."""
+        spec, parts = inputs[0], self.parts
+        axis = inner_axis(self.axis, len(spec.shape) + 1, self.kind)
+        size = spec.shape[axis - 1]
+        if isinstance(parts, int):
+            if size is None or size % parts:
+                raise ShapeError(f"split into {parts} equal parts needs a size that is a multiple of it, got {spec}")
+            parts = (size // parts,) * parts
+        elif size is not None and sum(parts) != size:
+            raise ShapeError(f"split into parts of {list(parts)}, which add up to {sum(parts)}, not {size}, in {spec}")
+        return {str(number): _with_size(spec, axis, (part,)) for number, part in enumerate(parts)}
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Mapping[str, Any]:
+        """Split."""
+        parts = self.parts if isinstance(self.parts, int) else list(self.parts)
+        return {str(number): part for number, part in enumerate(tf.split(inputs[0], parts, axis=self.axis))}
+
+
+@register
+class Gather(Layer):
+    """Places of one dimension by their numbers: ``indices``, or a second input that holds them for every example."""
+
+    kind: Literal["gather"] = "gather"
+    arity: ClassVar[tuple[int, int | None]] = (1, 2)
+    indices: int | tuple[int, ...] | None = None
+    """Places to take, negative ones from the end; a single number takes the dimension away."""
+    axis: int = 1
+    """Dimension, the batch counted as 0."""
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return the input's shape with the indices' shape in the place of the dimension."""
+        spec = inputs[0]
+        axis = inner_axis(self.axis, len(spec.shape) + 1, self.kind)
+        if (self.indices is None) == (len(inputs) == 1):
+            given = "neither" if self.indices is None else "both"
+            raise ShapeError(f"gather needs either indices or a second input that holds them, got {given}")
+        if self.indices is None:
+            if inputs[1].dtype not in ("int32", "int64"):
+                raise ShapeError(f"gather needs int32 or int64 indices, got {inputs[1]}")
+            return _with_size(spec, axis, inputs[1].shape)
+        size = spec.shape[axis - 1]
+        places = (self.indices,) if isinstance(self.indices, int) else self.indices
+        if size is not None and any(not -size <= place < size for place in places):
+            raise ShapeError(f"gather of places {list(places)} from size {size} of axis {axis} of {spec}")
+        return _with_size(spec, axis, () if isinstance(self.indices, int) else (len(places),))
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Gather."""
+        axis = inner_axis(self.axis, inputs[0].shape.rank, self.kind)
+        if self.indices is None:
+            return tf.gather(inputs[0], inputs[1], axis=axis, batch_dims=1)
+        size = sizes_of(inputs[0])[axis]
+        given = (self.indices,) if isinstance(self.indices, int) else self.indices
+        places = [place + size if place < 0 else place for place in given]
+        return tf.gather(inputs[0], places[0] if isinstance(self.indices, int) else tf.stack(places), axis=axis)

@@ -1,0 +1,81 @@
+"""Sizes of sliding windows, shared by convolution and pooling."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from expkit.kinds.layers.base import ShapeError, TensorSpec
+from expkit.kinds.layers.checks import is_narrow_float
+from expkit.registry import Positive
+
+__all__ = [
+    "Padding",
+    "Pads",
+    "Size2D",
+    "Size3D",
+    "each",
+    "grid",
+    "transposed_output",
+    "window_output",
+]
+
+Padding = Literal["same", "valid"]
+NonNegative = Annotated[int, Field(ge=0)]
+Size2D = Positive | tuple[Positive, Positive]
+Size3D = Positive | tuple[Positive, Positive, Positive]
+Pads = tuple[NonNegative, NonNegative]
+
+_DIMENSIONS = {1: "steps", 2: "height, width", 3: "depth, height, width"}
+
+
+def each(size: int | tuple[int, ...], count: int) -> tuple[int, ...]:
+    """Return a size per dimension, of one given for all or one by one."""
+    return (size,) * count if isinstance(size, int) else size
+
+
+def grid(spec: TensorSpec, kind: str, dimensions: int) -> tuple[tuple[int | None, ...], int]:
+    """Return the sizes that windows slide over, and the channels.
+
+    Raises:
+        ShapeError: the tensor is not [batch, ..., channels] with so many dimensions between, of floats for which
+            TensorFlow has windows, with known channels.
+    """
+    if len(spec.shape) != dimensions + 1 or not is_narrow_float(spec):
+        raise ShapeError(
+            f"{kind} needs [batch, {_DIMENSIONS[dimensions]}, channels] of floats up to 32 bits, got {spec}"
+        )
+    *sizes, channels = spec.shape
+    if channels is None:
+        raise ShapeError(f"{kind} needs a known number of channels, got {spec}")
+    return tuple(sizes), channels
+
+
+def window_output(
+    size: int | None, window: int, stride: int, padding: Padding | Pads, kind: str, dilation: int = 1
+) -> int | None:
+    """Return how many places a window has along a dimension.
+
+    Raises:
+        ShapeError: a window that is not padded as needed is larger than the dimension.
+    """
+    if size is None:
+        return None
+    if padding == "same":
+        return -(-size // stride)
+    before, after = (0, 0) if padding == "valid" else padding
+    reach = (window - 1) * dilation + 1
+    if reach > size + before + after:
+        held = f"{size}" if padding == "valid" else f"{before} + {size} + {after}"
+        wide = f"{window}" if dilation == 1 else f"({window} - 1) * {dilation} + 1"
+        shown = "'valid'" if padding == "valid" else f"[{before}, {after}]"
+        raise ShapeError(f"{kind} with padding {shown} needs a window no larger than its input: {wide} > {held}")
+    return (size + before + after - reach) // stride + 1
+
+
+def transposed_output(size: int | None, window: int, stride: int, padding: Padding) -> int | None:
+    """Return the size of which a window with this stride makes ``size`` places: the inverse of ``window_output``."""
+    if size is None:
+        return None
+    return size * stride + (max(window - stride, 0) if padding == "valid" else 0)

@@ -1,0 +1,136 @@
+"""Losses: one number per example, from an output of the network and a field of the data."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from expkit import tf1 as tf
+from expkit.kinds.layers.base import TensorSpec
+from expkit.registry import Kind, register
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Loss", "class_labels_problem", "same_shape_problem"]
+
+
+class Loss(Kind):
+    """What training makes small; the total is the weighted sum of all losses' means, plus the regularizers."""
+
+    family: ClassVar[str] = "loss"
+
+    output: str = "logits"
+    """Output of the network to judge."""
+    labels: str = "label"
+    """Field of the data that holds the truth."""
+    weight: float = Field(default=1.0, ge=0)
+    """Factor in the total."""
+
+    @abstractmethod
+    def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
+        """Return what keeps these labels from fitting this output, or ``None``."""
+
+    @abstractmethod
+    def per_example(self, output: Any, labels: Any) -> Any:
+        """Return the float32 loss of every example, shape [batch]."""
+
+
+def class_labels_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
+    """Return what keeps ``labels`` from being class numbers, [examples] integers in [0, classes), or ``None``."""
+    import numpy as np
+
+    if len(output.shape) != 1 or not isinstance(output.shape[0], int):
+        return f"class labels need an output of shape [batch, classes], got {output}"
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        return f"needs one integer per example, got {labels.dtype} of shape {list(labels.shape)}"
+    classes = output.shape[0]
+    if labels.size and (labels.min() < 0 or labels.max() >= classes):
+        return (
+            f"labels run from {labels.min()} to {labels.max()}, but the output has {classes} classes "
+            f"(allowed: 0 to {classes - 1}); change the last layer's units or the data"
+        )
+    return None
+
+
+def same_shape_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
+    """Return what keeps ``labels`` from having the output's shape (one value may go without its dimension)."""
+    got = labels.shape[1:] or (1,)
+    if output.shape != got:
+        return f"needs labels shaped like the output, {list(output.shape)} per example, got {list(labels.shape[1:])}"
+    return None
+
+
+def _mean_per_example(values: Any) -> Any:
+    return tf.reduce_mean(tf.reshape(values, (tf.shape(values)[0], -1)), axis=1)
+
+
+def _like(labels: Any, output: Any) -> Any:
+    return tf.reshape(tf.cast(labels, output.dtype), tf.shape(output))
+
+
+@register
+class SparseSoftmaxCrossEntropy(Loss):
+    """Cross-entropy of softmax logits [batch, classes] against class numbers [batch]."""
+
+    kind: Literal["sparse_softmax_cross_entropy"] = "sparse_softmax_cross_entropy"
+
+    def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
+        """Return what is wrong with the class numbers."""
+        return class_labels_problem(output, labels)
+
+    def per_example(self, output: Any, labels: Any) -> Any:
+        """Return ``tf.nn.sparse_softmax_cross_entropy_with_logits``."""
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.cast(labels, tf.int64), logits=output)
+
+
+@register
+class SoftmaxCrossEntropy(Loss):
+    """Cross-entropy of softmax logits against probabilities of the same shape (one-hot labels among them)."""
+
+    kind: Literal["softmax_cross_entropy"] = "softmax_cross_entropy"
+
+    def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
+        """Return what is wrong with the probabilities."""
+        return same_shape_problem(output, labels)
+
+    def per_example(self, output: Any, labels: Any) -> Any:
+        """Return ``tf.nn.softmax_cross_entropy_with_logits``."""
+        loss = tf.nn.softmax_cross_entropy_with_logits(labels=_like(labels, output), logits=output)
+        return _mean_per_example(loss) if loss.shape.rank > 1 else loss
+
+
+@register
+class SigmoidCrossEntropy(Loss):
+    """Cross-entropy of independent logits against 0/1 labels of the same shape, mean over an example's values."""
+
+    kind: Literal["sigmoid_cross_entropy"] = "sigmoid_cross_entropy"
+
+    def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
+        """Return what is wrong with the labels."""
+        if problem := same_shape_problem(output, labels):
+            return problem
+        if labels.size and (labels.min() < 0 or labels.max() > 1):
+            return f"labels run from {labels.min()} to {labels.max()}, allowed: 0 to 1"
+        return None
+
+    def per_example(self, output: Any, labels: Any) -> Any:
+        """Return the mean of ``tf.nn.sigmoid_cross_entropy_with_logits`` per example."""
+        return _mean_per_example(tf.nn.sigmoid_cross_entropy_with_logits(labels=_like(labels, output), logits=output))
+
+
+@register
+class MeanSquaredError(Loss):
+    """Squared difference from labels of the same shape, mean over an example's values."""
+
+    kind: Literal["mean_squared_error"] = "mean_squared_error"
+
+    def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
+        """Return what is wrong with the labels."""
+        return same_shape_problem(output, labels)
+
+    def per_example(self, output: Any, labels: Any) -> Any:
+        """Return the mean squared difference per example."""
+        return _mean_per_example(tf.squared_difference(output, _like(labels, output)))

@@ -1,0 +1,171 @@
+"""Metrics as sums: a batch gives statistics, statistics of batches add up, their sum gives the number."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from expkit import tf1 as tf
+from expkit.kinds.layers.base import TensorSpec
+from expkit.kinds.losses import class_labels_problem, same_shape_problem
+from expkit.registry import Kind, register
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Metric", "usual_mode"]
+
+Statistics = Mapping[str, Any]
+
+
+def usual_mode(kind: str | None) -> Literal["max", "min"]:
+    """Return whether the best value of a kind of metric is its largest or its smallest; ``None`` stands for a loss."""
+    return "min" if kind is None or kind.endswith("_error") else "max"
+
+
+class Metric(Kind):
+    """A number to watch."""
+
+    family: ClassVar[str] = "metric"
+
+    statistic_shapes: ClassVar[Mapping[str, tuple[int, ...]]] = {"sum": (), "count": ()}
+    """Shapes of the statistics, by name."""
+
+    output: str = "logits"
+    """Output of the network to judge."""
+    labels: str = "label"
+    """Field of the data that holds the truth."""
+
+    def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
+        """Return what keeps these labels from fitting this output, or ``None``."""
+        return None
+
+    @abstractmethod
+    def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
+        """Return float32 tensors whose sums over batches determine the metric."""
+
+    @abstractmethod
+    def result(self, sums: Statistics) -> float:
+        """Return the metric of summed statistics."""
+
+
+def _mean(values: Any) -> dict[str, Any]:
+    return {"sum": tf.reduce_sum(values), "count": tf.cast(tf.size(values), tf.float32)}
+
+
+def _mean_result(sums: Statistics) -> float:
+    return float(sums["sum"] / sums["count"])
+
+
+@register
+class Accuracy(Metric):
+    """Share of examples whose largest logit is the label; with one logit, whose sign agrees with the 0/1 label.
+
+    Labels are class numbers [batch] or one-hot rows [batch, classes].
+    """
+
+    kind: Literal["accuracy"] = "accuracy"
+
+    def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
+        """Return what is wrong with the labels' shape."""
+        got = labels.shape[1:]
+        if got in (output.shape, output.shape[:-1]):
+            return None
+        return (
+            f"needs labels of shape {list(output.shape[:-1])} (class numbers) or {list(output.shape)} (one-hot) per "
+            f"example, got {list(got)}"
+        )
+
+    def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
+        """Return how many are right, and how many there are."""
+        if output.shape[-1] == 1:
+            right = tf.equal(tf.reshape(output, (-1,)) > 0, tf.reshape(tf.cast(labels, tf.float32), (-1,)) > 0.5)
+        else:
+            truth = tf.argmax(labels, -1) if labels.shape.rank == output.shape.rank else tf.cast(labels, tf.int64)
+            right = tf.equal(tf.argmax(output, -1), truth)
+        return _mean(tf.cast(right, tf.float32))
+
+    def result(self, sums: Statistics) -> float:
+        """Return right / all."""
+        return _mean_result(sums)
+
+
+@register
+class TopK(Metric):
+    """Share of examples whose label is among the ``k`` largest logits."""
+
+    kind: Literal["top_k"] = "top_k"
+    k: int = Field(default=5, gt=0)
+    """How many of the largest logits count."""
+
+    def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
+        """Return what is wrong with the class numbers."""
+        return class_labels_problem(output, labels)
+
+    def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
+        """Return how many are right, and how many there are."""
+        among = tf.math.in_top_k(predictions=output, targets=tf.cast(labels, tf.int32), k=self.k)
+        return _mean(tf.cast(among, tf.float32))
+
+    def result(self, sums: Statistics) -> float:
+        """Return right / all."""
+        return _mean_result(sums)
+
+
+@register
+class AUC(Metric):
+    """Area under the ROC curve of 0/1 labels, from a histogram of 2,000 probabilities (error below 0.001)."""
+
+    kind: Literal["auc"] = "auc"
+    buckets: ClassVar[int] = 2000
+    statistic_shapes = {"positive": (2000,), "negative": (2000,)}
+
+    def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
+        """Return why the labels are not two classes."""
+        import numpy as np
+
+        if output.shape not in ((1,), (2,)):
+            return f"auc needs one logit or two per example, got {output}"
+        if labels.size and not set(np.unique(labels)) <= {0, 1}:
+            return "auc needs labels 0 and 1"
+        return None
+
+    def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
+        """Return histograms of the positive and the negative examples' probabilities."""
+        positive = output[:, 0] if output.shape[-1] == 1 else output[:, 1] - output[:, 0]
+        place = tf.cast(tf.sigmoid(positive) * self.buckets, tf.int32)
+        places = tf.one_hot(tf.minimum(place, self.buckets - 1), self.buckets)
+        truth = tf.reshape(tf.cast(labels, tf.float32), (-1, 1))
+        return {"positive": tf.reduce_sum(places * truth, 0), "negative": tf.reduce_sum(places * (1 - truth), 0)}
+
+    def result(self, sums: Statistics) -> float:
+        """Return the trapezoid area; ``nan`` when a class is absent."""
+        import numpy as np
+
+        positive = np.asarray(sums["positive"], np.float64)
+        negative = np.asarray(sums["negative"], np.float64)
+        pairs = positive.sum() * negative.sum()
+        below = np.cumsum(negative) - negative
+        return float((positive * (below + negative / 2)).sum() / pairs) if pairs else float("nan")
+
+
+@register
+class MeanAbsoluteError(Metric):
+    """Absolute difference from labels of the same shape, mean over all values."""
+
+    kind: Literal["mean_absolute_error"] = "mean_absolute_error"
+
+    def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
+        """Return what is wrong with the labels."""
+        return same_shape_problem(output, labels)
+
+    def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
+        """Return the sum of differences and their number."""
+        return _mean(tf.abs(output - tf.reshape(tf.cast(labels, output.dtype), tf.shape(output))))
+
+    def result(self, sums: Statistics) -> float:
+        """Return sum / count."""
+        return _mean_result(sums)

@@ -1,0 +1,63 @@
+"""The source: where named arrays come from, whose first dimension counts examples."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from expkit.errors import DataError, did_you_mean
+from expkit.registry import Kind
+
+if TYPE_CHECKING:
+    from expkit.kinds.sources.on_disk import Array
+
+__all__ = ["Arrays", "Source", "existing", "square_image_shape"]
+
+Arrays = Mapping[str, "Array"]
+"""Fields by name, in memory or on disk; all have the same number of examples."""
+
+
+class Source(Kind):
+    """Where examples come from."""
+
+    family: ClassVar[str] = "source"
+
+    @abstractmethod
+    def load(self) -> Arrays:
+        """Return all examples: NumPy arrays, or fields that stay on disk (``expkit.kinds.sources.on_disk``).
+
+        Raises:
+            DataError: a file is missing, damaged or not what it should be.
+        """
+
+    def image_shape(self, shape: tuple[int | None, ...]) -> tuple[int, int, int] | None:
+        """Return height, width and channels of examples of a shape; ``None`` where they are no images."""
+        if len(shape) != 3 or shape[2] not in (1, 3, 4) or None in shape[:2]:
+            return None
+        return shape  # type: ignore[return-value]
+
+
+def square_image_shape(shape: tuple[int | None, ...]) -> tuple[int, int, int] | None:
+    """Return the shape of a square image whose pixels are one row."""
+    if len(shape) != 1 or shape[0] is None or math.isqrt(shape[0]) ** 2 != shape[0]:
+        return None
+    return math.isqrt(shape[0]), math.isqrt(shape[0]), 1
+
+
+def existing(path: str, field: str) -> Path:
+    """Return the path of a file that exists.
+
+    Raises:
+        DataError: it does not exist.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        near = did_you_mean(file.name, (p.name for p in file.parent.iterdir())) if file.parent.is_dir() else ""
+        raise DataError.at(
+            f"data.source.{field}",
+            f"no file {file}{near or ';'} give the path of an existing file with data.source.{field}=PATH",
+        )
+    return file

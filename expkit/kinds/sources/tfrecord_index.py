@@ -1,0 +1,211 @@
+"""TFRecord files with random access, through an index of where their records begin."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from expkit.errors import DataError, did_you_mean, listed
+from expkit.kinds.sources.on_disk import Stored, advise, aligned_empty, pieces
+from expkit.kinds.sources.tfrecord_example import parse_example
+
+__all__ = ["RecordField", "Records"]
+
+HEADER, FOOTER = 12, 4
+"""Bytes before a record, its length and the checksum of that; and after it, the checksum of its bytes."""
+SCANNED_BYTES = 1 << 28
+"""How far the index is built before mapped pages are given back."""
+REMEMBERED_BYTES = 1 << 26
+"""How large records may be together to be remembered for the next field."""
+AT = "data.source.files"
+
+Features = dict[str, list[bytes] | np.ndarray]
+
+
+@final
+class Records:
+    """The records of TFRecord files, numbered in the order of the files."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        """Map the files and index them in one pass; the checksum of every length is checked.
+
+        Raises:
+            DataError: a file is empty, compressed, truncated or damaged, or is no TFRecord file.
+        """
+        self.files = tuple(files)
+        self._maps = [_mapped(file) for file in files]
+        indices = [_index(file, content) for file, content in zip(files, self._maps, strict=True)]
+        for content in self._maps:
+            content.madvise(mmap.MADV_RANDOM)
+        self._offsets = np.concatenate([offsets for offsets, _ in indices])
+        self._lengths = np.concatenate([lengths for _, lengths in indices])
+        self._ends = np.cumsum(self._lengths)
+        self._firsts = np.cumsum([0, *(len(offsets) for offsets, _ in indices)])
+        self._last: tuple[np.ndarray, list[Features]] = (np.empty(0, np.int64), [])
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def examples(self, indices: np.ndarray) -> Iterator[Features]:
+        """Yield the features of ascending records.
+
+        Those of the last call are remembered when they are few, so that several fields share one reading.
+
+        Raises:
+            DataError: a record is not a ``tf.train.Example``.
+        """
+        before, features = self._last  # one assignment, one reading: threads may share it
+        if np.array_equal(before, indices):
+            yield from features
+            return
+        few = int(self._lengths[indices].sum()) <= REMEMBERED_BYTES
+        kept: list[Features] = []
+        for piece in pieces(self._ends[indices]):
+            for index in indices[piece].tolist():
+                example = self._example(index)
+                if few:
+                    kept.append(example)
+                yield example
+            self._release(indices[piece])
+        if few:
+            self._last = (indices, kept)
+
+    def where(self, index: int) -> str:
+        """Return which record of which file this is, in words."""
+        file = self._file(index)
+        return f"record {index - int(self._firsts[file])} of {self.files[file]}"
+
+    def _release(self, indices: np.ndarray) -> None:
+        """Give mapped pages back, from the first to the last of these ascending records."""
+        for file in range(self._file(int(indices[0])), self._file(int(indices[-1])) + 1):
+            inside = indices[(indices >= self._firsts[file]) & (indices < self._firsts[file + 1])]
+            if len(inside):
+                start, last = int(self._offsets[inside[0]]), int(inside[-1])
+                end = int(self._offsets[last] + self._lengths[last])
+                advise(self._maps[file], mmap.MADV_DONTNEED, start, end)
+
+    def _file(self, index: int) -> int:
+        return int(np.searchsorted(self._firsts, index, side="right")) - 1
+
+    def _example(self, index: int) -> Features:
+        start, length = int(self._offsets[index]), int(self._lengths[index])
+        try:
+            return parse_example(self._maps[self._file(index)][start : start + length])
+        except ValueError as error:
+            raise DataError.at(AT, f"{self.where(index)} is not a tf.train.Example: {error}") from None
+
+
+@final
+class RecordField(Stored):
+    """A feature of all records as a field of one shape and type."""
+
+    def __init__(self, records: Records, name: str, shape: tuple[int, ...], dtype: str) -> None:
+        self._records = records
+        self._name = name
+        self._shape = (len(records), *shape)
+        self._dtype = np.dtype(dtype)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape, examples first."""
+        return self._shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the values."""
+        return self._dtype
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """Return the feature of records, read in the order of the files.
+
+        Raises:
+            DataError: a record lacks the feature, or has another number of values.
+        """
+        values = aligned_empty((len(indices), *self.shape[1:]), self.dtype)
+        order = np.argsort(indices, kind="stable")
+        ascending = indices[order]
+        for place, index, features in zip(order, ascending, self._records.examples(ascending), strict=True):
+            values[place] = self._values(features, int(index))
+        return values
+
+    def _values(self, features: Features, index: int) -> np.ndarray:
+        at = f"data.source.features.{self._name}"
+        if self._name not in features:
+            near = did_you_mean(self._name, features) or ";"
+            raise DataError.at(
+                at, f"{self._records.where(index)} has no such feature{near} it has: {listed(sorted(features))}"
+            )
+        found = features[self._name]
+        size = math.prod(self.shape[1:])
+        content = None if isinstance(found, np.ndarray) else b"".join(found)
+        got, wanted = (len(found), size) if content is None else (len(content), size * self.dtype.itemsize)
+        if got != wanted:
+            raise DataError.at(
+                at,
+                f"{self._records.where(index)} has {got} {'values' if content is None else 'bytes'}, but shape "
+                f"{list(self.shape[1:])} of {self.dtype} needs {wanted}; give the shape and dtype that were written "
+                "(encoded images are not decoded)",
+            )
+        values = np.asarray(found) if content is None else np.frombuffer(content, self.dtype)
+        return values.reshape(self.shape[1:])
+
+
+def _mapped(file: Path) -> mmap.mmap:
+    try:
+        with file.open("rb") as opened:
+            return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise DataError.at(AT, f"{file} cannot be read: {error}") from None
+
+
+def _index(file: Path, content: mmap.mmap) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the bytes of every record begin, and how many they are."""
+    if content[:2] == b"\x1f\x8b":
+        raise DataError.at(AT, f"{file} is compressed, which leaves no random access; unpack it with gunzip")
+    offsets, lengths, sums = [], [], []
+    at, released, end = 0, 0, len(content)
+    while at + HEADER <= end:
+        length, checksum = struct.unpack_from("<QI", content, at)
+        offsets.append(at + HEADER)
+        lengths.append(length)
+        sums.append(checksum)
+        at += HEADER + length + FOOTER
+        if at - released > SCANNED_BYTES:
+            advise(content, mmap.MADV_DONTNEED, released, min(at, end))
+            released = at
+    advise(content, mmap.MADV_DONTNEED, 0, end)
+    wrong = np.flatnonzero(_masked_crc32c(np.array(lengths, "<u8")) != np.array(sums, np.uint32))
+    if len(wrong):
+        place = int(wrong[0])
+        what = "is no TFRecord file" if place == 0 else "is damaged"
+        raise DataError.at(
+            AT, f"{file} {what}: the checksum of the length at byte {offsets[place] - HEADER} (record {place}) is wrong"
+        )
+    if at != end:
+        whole = len(lengths) - (at > end)
+        raise DataError.at(
+            AT, f"{file} is truncated: {end} bytes end within record {whole}, after {whole} whole ones; fetch it again"
+        )
+    return np.array(offsets, np.int64), np.array(lengths, np.int64)
+
+
+def _table() -> np.ndarray:
+    table = np.arange(256, dtype=np.uint32)
+    for _ in range(8):
+        table = np.where(table & 1, (table >> 1) ^ np.uint32(0x82F63B78), table >> 1).astype(np.uint32)
+    return table
+
+
+def _masked_crc32c(lengths: np.ndarray) -> np.ndarray:
+    """Return the masked CRC-32C of every 8-byte length, as TFRecord files hold it."""
+    table, crc = _table(), np.full(len(lengths), 0xFFFFFFFF, np.uint32)
+    for byte in lengths.view(np.uint8).reshape(-1, 8).T:
+        crc = table[(crc ^ byte) & 0xFF] ^ (crc >> np.uint32(8))
+    crc = ~crc
+    return ((crc >> np.uint32(15)) | (crc << np.uint32(17))) + np.uint32(0xA282EAD8)

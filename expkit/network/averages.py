@@ -1,0 +1,34 @@
+"""The variables that have an exponential moving average."""
+
+from __future__ import annotations
+
+import re
+
+from expkit.config.schema import EmaConfig
+from expkit.errors import ConfigError, Problem, listed
+from expkit.network.spec import NetworkSpec
+
+__all__ = ["averaged_names"]
+
+
+def averaged_names(ema: EmaConfig, spec: NetworkSpec) -> tuple[str, ...]:
+    """Return the names of the variables that have an average.
+
+    Raises:
+        ConfigError: averages are enabled, but the regular expression is none or matches no trained variable.
+    """
+    if not ema.enabled:
+        return ()
+    try:
+        names = tuple(name for name in spec.trainable if re.fullmatch(ema.variables, name))
+    except re.error as error:
+        raise ConfigError(Problem("ema.variables", f"'{ema.variables}' is no regular expression: {error}")) from None
+    if not names:
+        raise ConfigError(
+            Problem(
+                "ema.variables",
+                f"'{ema.variables}' matches no trained variable; variables: {listed(spec.trainable)}; "
+                "use ema=none for no averages",
+            )
+        )
+    return names

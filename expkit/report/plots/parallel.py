@@ -1,0 +1,105 @@
+"""Parallel coordinates: a line a run, through its parameters to its objective."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from expkit.plots import style
+from expkit.plots.axis_scale import Scale, number, said, scale_of
+from expkit.report.plots.colors import colors_of, judged
+from expkit.report.runs import Row, Sweep
+
+__all__ = ["parallel_coordinates"]
+
+MOST_TICKS = 9
+BEND = 24
+"""Points of a line between two axes, which bends so that lines can be followed through where they meet."""
+MOST_AXES = 12
+
+
+def parallel_coordinates(sweep: Sweep, title: str) -> Figure | None:
+    """Return the runs as lines over an axis for every varied key and one for the objective, which also colours them."""
+    keys = list(sweep.varied)[:MOST_AXES]
+    if not keys or len(sweep.rows) < 2:
+        return None
+    columns: list[list[Any]] = [[row.values.get(key) for row in sweep.rows] for key in keys]
+    scores = [sweep.score(row) for row in sweep.finished]
+    scales = [scale_of(column) for column in columns]
+    left = style.Margins(left=0.55, right=0.95, top=0.42, bottom=0.1)
+    dropped = (
+        f"; {len(sweep.varied) - MOST_AXES} more parameters are not shown" if len(sweep.varied) > MOST_AXES else ""
+    )
+    figure, (axes,) = style.panels(1, 1, (max(4.2, 1.55 * len(keys)), 3.4), title, f"{judged(sweep)}{dropped}", left)
+    axes.set(xlim=(-0.02, len(keys) + 0.02), ylim=(-0.14 if sweep.others else -0.03, 1.03))
+    axes.set_axis_off()
+    colors = colors_of(sweep)
+    target = scale_of(scores) if scores else Scale()
+    height = {id(row): _height(target, scores, sweep.score(row)) for row in sweep.finished}
+    for row in reversed(sweep.rows):
+        heights = [
+            _height(scale, column, row.values.get(key))
+            for key, scale, column in zip(keys, scales, columns, strict=True)
+        ]
+        _line(axes, [*heights, height.get(id(row), -0.1)], row, colors, best=row is sweep.best)
+    for place, (key, scale, column) in enumerate(zip(keys, scales, columns, strict=True)):
+        _axis(axes, place, sweep.names[key], scale, column)
+    if scores:
+        _axis(axes, len(keys), sweep.metric, target, scores, right=True)
+    else:
+        axes.text(len(keys), 1.09, sweep.metric, ha="center", fontsize=style.NORMAL, color=style.INK)
+    if sweep.others:
+        axes.text(len(keys) + 0.03, -0.1, "not finished", va="center", fontsize=style.SMALL, color=style.MUTED)
+    return figure
+
+
+def _height(scale: Scale, values: Sequence[Any], value: Any) -> float:
+    """Return where a value lies between the bottom (0) and the top (1) of an axis."""
+    places = [scale.place(other) for other in values]
+    low, high = min(places), max(places)
+    return (scale.place(value) - low) / (high - low) if high > low else 0.5
+
+
+def _line(axes: Any, heights: Sequence[float], row: Row, colors: Any, best: bool) -> None:
+    bend = (1 - np.cos(np.linspace(0, np.pi, BEND))) / 2
+    x = np.concatenate([place + np.linspace(0, 1, BEND) for place in range(len(heights) - 1)])
+    y = np.concatenate([a + (b - a) * bend for a, b in pairwise(heights)])
+    color = colors.get(id(row))
+    if color is None:
+        axes.plot(x, y, ":", color=style.BAD, linewidth=1.2)
+        axes.plot([len(heights) - 1], [heights[-1]], "x", color=style.MUTED, markersize=5, clip_on=False)
+    else:
+        axes.plot(x, y, color=color, linewidth=3.2 if best else 1.4, alpha=1 if best else 0.8, zorder=3 if best else 2)
+
+
+def _axis(axes: Any, place: int, name: str, scale: Scale, values: Sequence[Any], right: bool = False) -> None:
+    axes.plot([place, place], [0, 1], color=style.INK, linewidth=1, zorder=4)
+    axes.text(place, 1.09, name, ha="center", va="bottom", fontsize=style.NORMAL, color=style.INK, fontweight="bold")
+    distinct = list({said(value): value for value in values}.values())
+    ticks: dict[str, float] = {said(value): _height(scale, values, value) for value in distinct}
+    if len(distinct) > MOST_TICKS and not scale.words:
+        low, high = min(scale.place(value) for value in values), max(scale.place(value) for value in values)
+        even = np.linspace(low, high, 5)
+        ticks = {number(10**tick if scale.logarithmic else tick): (tick - low) / (high - low) for tick in even.tolist()}
+    side = 1 if right else -1
+    shown = 1 if right else 0
+    for text, height in _apart(ticks):
+        axes.plot([place, place + side * 0.02], [height, height], color=style.INK, linewidth=1, zorder=4)
+        axes.text(
+            place + side * 0.035, height, text, ha="left" if shown else "right", va="center",
+            fontsize=style.SMALL, color=style.MUTED, zorder=5,
+            bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8},
+        )  # fmt: skip
+
+
+def _apart(ticks: dict[str, float]) -> list[tuple[str, float]]:
+    """Return ticks without those that would be written over another."""
+    kept: list[tuple[str, float]] = []
+    for text, height in sorted(ticks.items(), key=lambda item: -item[1]):
+        if all(abs(height - other) > 0.045 for _, other in kept):
+            kept.append((text, height))
+    return kept

@@ -1,0 +1,76 @@
+"""Slices: the objective against one parameter at a time."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from expkit.plots import style
+from expkit.plots.axis_scale import Scale, said, scale_of, wide
+from expkit.report.plots.colors import judged
+from expkit.report.runs import Sweep
+
+__all__ = ["slices"]
+
+MOST_VALUES = 10
+"""Up to how many different values have a median each."""
+
+
+def slices(sweep: Sweep, title: str) -> Figure | None:
+    """Return a panel for every varied key: a point a run, the best ringed, medians joined, unfinished runs below."""
+    if not sweep.varied or not sweep.finished:
+        return None
+    keys = sweep.varied
+    below = f"{judged(sweep)}; line: median of a value's runs; ring: the best run"
+    figure, panels = style.panels(len(keys), 3, (2.6, 2.2) if len(keys) > 1 else (4.6, 2.6), title, below)
+    scores = [sweep.score(row) for row in sweep.finished]
+    for axes, key in zip(panels, keys, strict=True):
+        style.quiet(axes, sweep.names[key], sweep.metric)
+        if wide(scores):
+            axes.set_yscale("log")
+        scale = scale_of(row.values.get(key) for row in sweep.rows)
+        _points(axes, sweep, key, scale)
+        if scale.words:
+            axes.set_xticks(range(len(scale.words)), [_cut(word) for word in scale.words])
+            axes.set_xlim(-0.5, len(scale.words) - 0.5)
+            if len(scale.words) > 4:
+                axes.tick_params(axis="x", rotation=30)
+        else:
+            if scale.logarithmic:
+                axes.set_xscale("log")
+            style.ticks_at(axes, [row.values[key] for row in sweep.rows])
+    return figure
+
+
+def _points(axes: Axes, sweep: Sweep, key: str, scale: Scale) -> None:
+    def x(value: Any) -> float:
+        return scale.place(value) if scale.words else float(value)
+
+    rows = sweep.finished
+    groups: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        groups.setdefault(said(row.values.get(key)), []).append((x(row.values.get(key)), sweep.score(row)))
+    if 1 < len(groups) <= MOST_VALUES and len(rows) > len(groups):
+        middle = sorted((pairs[0][0], median(score for _, score in pairs)) for pairs in groups.values())
+        axes.plot(*zip(*middle, strict=True), color=style.BAD, linewidth=1.2, zorder=1)
+    axes.plot(
+        [x(row.values.get(key)) for row in rows], [sweep.score(row) for row in rows], "o", color=style.COLORS[0],
+        markersize=5, alpha=0.75, markeredgewidth=0, zorder=2,
+    )  # fmt: skip
+    best = rows[0]
+    axes.plot(
+        [x(best.values.get(key))], [sweep.score(best)], "o", color=style.COLORS[1], markersize=10,
+        markerfacecolor="none", markeredgewidth=1.6, zorder=3,
+    )  # fmt: skip
+    if sweep.others:
+        axes.plot(
+            [x(row.values.get(key)) for row in sweep.others], [0.0] * len(sweep.others), "x", color=style.MUTED,
+            markersize=5, clip_on=False, transform=axes.get_xaxis_transform(), zorder=3,
+        )  # fmt: skip
+
+
+def _cut(word: str) -> str:
+    return word if len(word) <= 14 else f"{word[:13]}…"

@@ -1,0 +1,300 @@
+"""The run folder: made, recorded in, found again."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from expkit.config.load import kept_plugins, plain, plain_yaml, read
+from expkit.config.schema import Config
+from expkit.errors import ConfigError, ExpkitError, Problem, RunError, listed, reason
+from expkit.fs import write_whole
+from expkit.plugins import keep_plugins
+from expkit.redact import masked
+
+__all__ = [
+    "RunFolder",
+    "config_digest",
+    "find_run",
+    "flat",
+    "locked",
+    "named_path",
+    "resumable",
+    "short_names",
+]
+
+# What may change when a run is continued: none of it changes a number of the steps already done.
+_FREE = ("run.resume", "run.folder", "train.steps", "tracking.", "export.")
+
+
+class RunFolder:
+    """A run on disk: its configuration, state, metrics, checkpoints and exports."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path, config: Config, overrides: Sequence[str]) -> RunFolder:
+        """Make the folder with its configuration, or open it when it is there already, to go on.
+
+        Raises:
+            RunError: the folder cannot be written, or holds another configuration.
+        """
+        folder = cls(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if folder.config_file.is_file():
+                _check_same(folder, config)
+            write_whole(folder.config_file, masked(plain_yaml(config)))
+            keep_plugins(config.plugins, folder.plugins)
+            write_whole(path / "overrides.yaml", masked(yaml.safe_dump(list(overrides), width=1000)))
+            folder.update(digest=config_digest(config), name=config.run.name)
+        except OSError as error:
+            raise _unwritable(path, error) from None
+        return folder
+
+    @property
+    def config_file(self) -> Path:
+        """The composed configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def plugins(self) -> Path:
+        """Copies of the plugins that are files."""
+        return kept_plugins(self.path)
+
+    @property
+    def frozen(self) -> Path:
+        """The frozen graph."""
+        return self.path / "frozen.pb"
+
+    @property
+    def metrics_file(self) -> Path:
+        """All metrics, one JSON object with ``step`` a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def plots(self) -> Path:
+        """Folder of the pictures."""
+        return self.path / "plots"
+
+    @property
+    def evidence_file(self) -> Path:
+        """What the pictures show besides metrics."""
+        return self.plots / "evidence.npz"
+
+    @property
+    def scaling_file(self) -> Path:
+        """Means and spreads of standardized inputs."""
+        return self.path / "scaling.npz"
+
+    def state(self) -> dict[str, Any]:
+        """Return what ``run.json`` holds: name, status, digest of the configuration, MLflow run."""
+        try:
+            return dict(json.loads((self.path / "run.json").read_text()))
+        except (OSError, ValueError):
+            return {}
+
+    def update(self, **values: Any) -> None:
+        """Change what ``run.json`` holds."""
+        write_whole(self.path / "run.json", json.dumps({**self.state(), **values}, indent=2) + "\n")
+
+    def keep_receipt(self, receipt: str, of: str = "") -> None:
+        """Write what a restore gave to which variable: ``restore.json``, or a verb's own ``VERB.restore.json``.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        write_whole(self.path / (f"{of}.restore.json" if of else "restore.json"), receipt)
+
+    def config(self) -> Config:
+        """Return the configuration of the run."""
+        return read(self.config_file)
+
+    def log_metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Append metrics of a step."""
+        with self.metrics_file.open("a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+    def metrics(self) -> list[dict[str, float]]:
+        """Return all metrics, in the order logged; a last line that was cut off is left out."""
+        if not self.metrics_file.is_file():
+            return []
+        lines = self.metrics_file.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def drop_metrics_after(self, step: int) -> None:
+        """Forget metrics that a run which goes on logs again: those of later steps, and of its end, the test."""
+        if self.metrics_file.is_file():
+            kept = [line for line in self.metrics() if line["step"] <= step and "test/loss" not in line]
+            write_whole(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep a run folder for this process; the system lets go of it when the process ends, however it does.
+
+    Raises:
+        RunError: another process of this machine has it, or it cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        file = (path / ".lock").open("a+")
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            holder = f"process {number}" if (number := file.read().strip()) else "another process"
+            raise RunError.at(
+                str(path), f"{holder} is at work on this run; wait until it has ended, or start a new run"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def config_digest(config: Config) -> str:
+    """Return a SHA-256 over all of a configuration that changes its numbers or its length."""
+    values = flat(plain(config))
+    kept = {key: value for key, value in values.items() if not key.startswith(_FREE) or key == "train.steps"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def find_run(run: str) -> RunFolder:
+    """Return the run folder a user names.
+
+    Raises:
+        RunError: there is no run.
+    """
+    if not run.strip():  # A variable of the shell that is not set, not the working folder.
+        raise RunError.at(f"'{run}'", f"names no run; runs: {listed(_runs_near(Path()), 5)}")
+    try:
+        path = Path(run).expanduser()
+        if (path / "config.yaml").is_file() and (path / "run.json").is_file():
+            return RunFolder(path)
+        there = path.exists()
+    except (OSError, RuntimeError) as error:  # No permission, a name too long; a home folder that nobody has.
+        raise RunError.at(run, f"cannot be read ({reason(error)}); runs: {listed(_runs_near(Path()), 5)}") from None
+    what = "is no run folder (config.yaml and run.json are not in it)" if there else "does not exist"
+    raise RunError.at(run, f"{what}; runs: {listed(_runs_near(path), 5)}")
+
+
+def named_path(named: str, what: str) -> Path:
+    """Return the path that a user names; RunError where there can be none: empty, too long, nobody's home."""
+    if not named.strip():
+        raise RunError.at(f"'{named}'", f"names no {what}")
+    try:
+        path = Path(named).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as error:
+        raise RunError.at(named, f"cannot be read ({reason(error)})") from None
+    return path
+
+
+def run_of_id(run_id: str, runs: str, at: str) -> RunFolder:
+    """Return the run that MLflow knows by an id: the folder among the runs, also of sweeps, that says it.
+
+    Args:
+        run_id: the id.
+        runs: folder that holds all runs.
+        at: what named the id, for the error.
+
+    Raises:
+        RunError: there is none.
+    """
+    for pattern in ("*/*/run.json", "multirun/*/*/*/run.json"):
+        for file in Path(runs).glob(pattern):
+            folder = RunFolder(file.parent)
+            if folder.state().get("mlflow_run_id") == run_id:
+                return folder
+    raise RunError.at(
+        at, f"no run in {runs} has the id {run_id} in MLflow; the tag run_folder of the run tells its folder: give that"
+    )
+
+
+def resumable(config: Config) -> RunFolder | None:
+    """Return the run that ``run.resume`` means, or ``None`` to begin a new one.
+
+    ``auto`` is the newest run of the same configuration that has not finished.
+
+    Raises:
+        RunError: ``run.resume`` is a path but no run.
+        ConfigError: it is a run of another configuration.
+    """
+    if config.run.resume is None:
+        return None
+    if config.run.resume != "auto":
+        folder = find_run(config.run.resume)
+        _check_same(folder, config)
+        return folder
+    digest = config_digest(config)
+    found = [RunFolder(file.parent) for file in Path(config.run.folder).glob("*/*/run.json")]
+    states = [(folder, folder.state()) for folder in found]
+    same = [folder for folder, state in states if state.get("digest") == digest and state.get("status") != "FINISHED"]
+    return max(same, key=lambda folder: folder.path.as_posix(), default=None)
+
+
+def _unwritable(path: Path, error: OSError) -> ExpkitError:
+    return RunError.at(
+        "run.folder",
+        f"cannot write {path} ({error.strerror}); give a folder that is writable with run.folder=PATH",
+    )
+
+
+def _check_same(folder: RunFolder, config: Config) -> None:
+    before = flat(plain(folder.config()))
+    now = {key: masked(value) if isinstance(value, str) else value for key, value in flat(plain(config)).items()}
+    problems = [
+        Problem(
+            key, f"is {now.get(key)!r}, but the run to resume has {before.get(key)!r}; leave it, or start a new run"
+        )
+        for key in dict.fromkeys([*before, *now])
+        if before.get(key) != now.get(key) and not key.startswith(_FREE)
+    ]
+    if problems:
+        raise ConfigError(*problems)
+
+
+def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, keys joined by dots; empty mappings stay as values."""
+    if isinstance(values, dict) and values:
+        return {
+            k: v for key, value in values.items() for k, v in flat(value, f"{prefix}.{key}" if prefix else key).items()
+        }
+    return {prefix: values}
+
+
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """Return the shortest ends of dotted keys that tell them apart."""
+    short = {}
+    for key in keys:
+        parts = key.split(".")
+        for count in range(1, len(parts) + 1):
+            short[key] = ".".join(parts[-count:])
+            if sum(other == short[key] or other.endswith(f".{short[key]}") for other in keys) == 1:
+                break
+    return short
+
+
+def _runs_near(path: Path) -> list[str]:
+    places = [place for place in (path, path.parent, Path("runs")) if place.is_dir()]
+    found = [file.parent for place in places for file in [*place.glob("*/run.json"), *place.glob("*/*/run.json")]]
+    shown = {folder.resolve(): folder.as_posix() for folder in reversed(found)}
+    return sorted(shown.values(), reverse=True)

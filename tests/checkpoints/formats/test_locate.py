@@ -1,0 +1,138 @@
+"""What a user may name to mean a file of variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from expkit import tf1 as tf
+from expkit.checkpoints.formats.locate import ALLOWED, Found, find
+from expkit.checkpoints.listing import checkpoints_in
+from expkit.checkpoints.store import CheckpointStore
+from expkit.errors import CheckpointError
+from support.experiments import checkpoint_values, write_checkpoint
+
+
+def found(source: Path | str) -> Found:
+    return find(str(source), "restore.from")
+
+
+def said(source: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        found(source)
+    return str(caught.value)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """Return a run folder with two checkpoints."""
+    kept = CheckpointStore(tmp_path / "run/checkpoints", keep_last=3, best_metric=None, best_mode="min")
+    for step in (1, 2):
+        kept.save(lambda prefix: write_checkpoint(Path(prefix), {"v": float(step)}) and None, b"graph", step, {}, {})  # noqa: B023
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("source", ["", " "])
+def test_an_empty_name_is_not_the_working_folder(saved: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    monkeypatch.chdir(saved)
+    with pytest.raises(CheckpointError) as caught:
+        found(source)
+    assert str(caught.value) == f"restore.from: names nothing; {ALLOWED}"
+    with pytest.raises(CheckpointError, match="folder: names nothing; allowed: "):
+        checkpoints_in(source, "folder")
+
+
+@pytest.mark.parametrize(
+    ("source", "prefix"),
+    [
+        ("", "checkpoints/step-00000002/model"),
+        ("checkpoints", "checkpoints/step-00000002/model"),
+        ("checkpoints/step-00000001", "checkpoints/step-00000001/model"),
+        ("checkpoints/step-00000001/model", "checkpoints/step-00000001/model"),
+        ("checkpoints/step-00000001/model.index", "checkpoints/step-00000001/model"),
+    ],
+    ids=["run folder", "folder with a pointer", "folder of one checkpoint", "prefix", "index"],
+)
+def test_a_checkpoint_is_found_by(saved: Path, source: str, prefix: str) -> None:
+    assert found(saved / source) == Found(saved / prefix, "v2")
+
+
+def test_a_home_folder_is_written_with_a_tilde(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(saved.parent))
+    assert found("~/run").path == saved / "checkpoints/step-00000002/model"
+
+
+def test_the_working_folder_may_be_the_run(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(saved)
+    assert found(".").path == Path("checkpoints/step-00000002/model")
+    monkeypatch.chdir(saved / "checkpoints")
+    assert found("..").path == Path("../checkpoints/step-00000002/model")
+
+
+def test_a_copy_of_a_run_elsewhere_still_knows_its_latest_checkpoint(saved: Path) -> None:
+    moved = saved.rename(saved.with_name("moved"))
+    assert checkpoint_values(found(moved).path) == {"v": 2.0}
+
+
+def test_a_pointer_to_nothing_names_what_is_missing(saved: Path) -> None:
+    (saved / "checkpoints/step-00000002/model.index").unlink()
+    assert said(saved) == (
+        f"restore.from: {saved}/checkpoints/checkpoint names step-00000002/model, whose .index file is missing"
+    )
+
+
+@pytest.mark.parametrize("version", [tf.train.SaverDef.V2, tf.train.SaverDef.V1], ids=["v2", "v1"])
+@pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
+def test_checkpoints_of_a_plain_saver_are_found(tmp_path: Path, version: int, sharded: bool) -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.get_variable("v", initializer=3.0)
+        session.run(tf.global_variables_initializer())
+        for step in (10, 20):
+            saver = tf.train.Saver(write_version=version, sharded=sharded)
+            saver.save(session, str(tmp_path / "model.ckpt"), global_step=step)
+    format, end = ("v2", "") if version == tf.train.SaverDef.V2 else ("v1", "-?????-of-00001" if sharded else "")
+    assert found(tmp_path) == Found(tmp_path / f"model.ckpt-20{end}", format)
+    assert found(tmp_path / "model.ckpt-10") == Found(tmp_path / f"model.ckpt-10{end}", format)
+    listed = checkpoints_in(str(tmp_path), "here")
+    assert [(item.path, item.step, item.latest) for item in listed] == [
+        (tmp_path / f"model.ckpt-{step}{end}", step, step == 20) for step in (10, 20)
+    ]
+    assert all(item.size > 40 for item in listed)
+    (tmp_path / "checkpoint").unlink()
+    assert said(tmp_path) == (
+        f"restore.from: several checkpoints in {tmp_path}; give one as a prefix: model.ckpt-10{end}, model.ckpt-20{end}"
+    )
+    assert [item.latest for item in checkpoints_in(str(tmp_path), "here")] == [False, False]
+
+
+def test_the_variables_of_a_saved_model_are_found(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "variables" / "variables", {"v": 1.0})
+    assert found(tmp_path) == Found(tmp_path / "variables" / "variables", "v2")
+
+
+def test_what_is_no_checkpoint_is_told_what_would_be(tmp_path: Path) -> None:
+    for source in (tmp_path, tmp_path / "absent", tmp_path / "absent/too"):
+        assert said(source) == f"restore.from: no checkpoint at {source}; {ALLOWED}"
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    assert said(tmp_path / "one.npy") == (
+        f"restore.from: {tmp_path}/one.npy is damaged or no file of variables; {ALLOWED}"
+    )
+
+
+def test_names_that_no_system_takes_are_told() -> None:
+    assert said(Path("a" * 300)).startswith(f"restore.from: cannot read {'a' * 300} ([Errno 36] File name too long: ")
+    with pytest.raises(CheckpointError, match=r"here: cannot read a+ \(\[Errno 36\] File name too long"):
+        checkpoints_in("a" * 300, "here")
+    assert said(Path("~nobody-of-this-name/x")) == (
+        f"restore.from: cannot read ~nobody-of-this-name/x (Could not determine home directory.); {ALLOWED}"
+    )
+
+
+def test_a_damaged_record_is_named_where_checkpoints_are_listed(saved: Path) -> None:
+    record = saved / "checkpoints/step-00000001/checkpoint.json"
+    record.write_text("[]")
+    with pytest.raises(CheckpointError) as caught:
+        checkpoints_in(str(saved), "here")
+    assert str(caught.value) == f"{record}: damaged; delete it to list the checkpoint without its metrics"

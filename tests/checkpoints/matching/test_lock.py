@@ -1,0 +1,131 @@
+"""The lock: written, read back, compared, mended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from expkit.checkpoints.matching.lock import as_made, compare, locked, mend, read_lock
+from expkit.checkpoints.matching.match import Made
+from expkit.config.schema import RestoreConfig
+from expkit.errors import ConfigError
+from support.networks import spec_of
+from support.plans import plan_between
+
+BEFORE = """
+layers:
+  first: {kind: dense, units: 3}
+  norm: {kind: batch_norm}
+  last: {kind: dense, units: 2}
+"""
+AFTER = """
+layers:
+  first: {kind: dense, units: 3, scope: encoder, variables: {kernel: w}}
+  norm: {kind: batch_norm, scale: false}
+  more: {kind: dense, units: 7}
+  last: {kind: dense, units: 2}
+"""
+
+
+def lock_of(text: str, folder: Path) -> dict[str, Made]:
+    (folder / "lock.yaml").write_text(locked(spec_of(text), "expkit names --lock"))
+    return read_lock(folder / "lock.yaml")
+
+
+def test_what_is_locked_is_read_back_in_the_order_made(tmp_path: Path) -> None:
+    assert list(lock_of(BEFORE, tmp_path).items()) == list(as_made(spec_of(BEFORE)).items())
+    assert lock_of("layers: {a: {kind: flatten}}", tmp_path) == {}
+
+
+def test_a_lock_says_what_it_is_for_and_how_it_was_written(tmp_path: Path) -> None:
+    text = locked(spec_of(BEFORE), "expkit names network=mine --lock")
+    assert text.startswith("# Every variable of the network by name")
+    assert "# Written by: expkit names network=mine --lock\nvariables:\n  first/kernel: {shape: [4, 3], " in text
+
+
+def test_nothing_changed_is_no_change(tmp_path: Path) -> None:
+    change = compare(lock_of(BEFORE, tmp_path), as_made(spec_of(BEFORE)))
+    assert not change.orphans
+    assert (dict(change.new), mend(change)) == ({}, "")
+
+
+def test_a_change_is_told_and_what_is_printed_mends_it(tmp_path: Path) -> None:
+    lock, now = lock_of(BEFORE, tmp_path), as_made(spec_of(AFTER))
+    change = compare(lock, now)
+    assert change.orphans
+    assert list(change.gone) == ["first/kernel", "first/bias", "norm/gamma"]
+    assert list(change.new) == ["encoder/w", "encoder/bias", "more/kernel", "more/bias"]
+    assert change.changed == {"last/kernel": (Made((3, 2), "float32"), Made((7, 2), "float32"))}
+    section = mend(change)
+    assert section.splitlines() == [
+        "restore:",
+        "  rename:",
+        "    - {name: first/kernel, to: encoder/w}",
+        "    - {name: first/bias, to: encoder/bias}",
+        "    # ambiguous: last/bias may be what has its name",
+        "  keep_initial: ['more/.*', last/kernel]",
+    ]
+    restore = RestoreConfig.model_validate(yaml.safe_load(section)["restore"], strict=False)
+    shapes = [{name: made.shape for name, made in names.items()} for names in (now, lock)]
+    plan = plan_between(*shapes, restore.keep_initial, rename=restore.rename)
+    assert {pair.variable: pair.sources[0] for pair in plan.pairs if pair.sources != (pair.variable,)} == {
+        "encoder/w": "first/kernel",
+        "encoder/bias": "first/bias",
+    }
+    assert plan.spare == {"restore": ("norm/gamma", "last/kernel")}
+
+
+def test_only_new_variables_orphan_nothing(tmp_path: Path) -> None:
+    change = compare({}, as_made(spec_of(BEFORE)))
+    assert not change.orphans
+    assert mend(change) == "restore:\n  keep_initial: ['first/.*', 'norm/.*', 'last/.*']"
+
+
+def test_what_is_not_clear_is_left_open_and_said(tmp_path: Path) -> None:
+    one = "layers: {a: {kind: dense, units: 4, use_bias: false}, b: {kind: dense, units: 4, use_bias: false}}"
+    change = compare(lock_of(one, tmp_path), as_made(spec_of(one.replace("a:", "c:").replace("b:", "d:"))))
+    assert mend(change).splitlines() == [
+        "restore:",
+        "  # rename:",
+        "    # ambiguous: c/kernel may be a/kernel, or b/kernel",
+        "    # - {name: a/kernel, to: c/kernel}",
+        "    # ambiguous: d/kernel may be b/kernel, or a/kernel",
+        "    # - {name: b/kernel, to: d/kernel}",
+    ]
+
+
+def test_another_dtype_orphans_too() -> None:
+    change = compare({"a": Made((2,), "float32")}, {"a": Made((2,), "float64")})
+    assert change.orphans
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "{file}: no such file; write it with expkit names --lock"),
+        (b"\xff", "{file}: cannot be read: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte; "
+         "write it again with expkit names --lock"),
+        (b"variables: [", "{file}: cannot be read: while parsing a flow node did not find expected node content in "
+         '"<unicode string>", line 2, column 1; write it again with expkit names --lock'),
+        (b"variables: !!binary aGk=", "{file}: cannot be read: Object of type bytes is not JSON "
+         "serializable; write it again with expkit names --lock"),
+        (b"", "{file}: needs a mapping, got nothing"),
+        (b"names: {}", "{file}: variables: missing: it has no default (Variables by name); add variables=VALUE\n"
+         "{file}: names: unknown field; allowed: variables"),
+        (b"variables: {a: {shape: two, dtype: float32}}", "{file}: variables.a.shape: needs a list, got 'two' (text)"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_lock_is_refused(tmp_path: Path, content: bytes | None, said: str) -> None:
+    file = tmp_path / "lock.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        read_lock(file)
+    assert str(caught.value) == said.replace("{file}", str(file))
+
+
+def test_a_folder_is_no_lock(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be read: .*Is a directory"):
+        read_lock(tmp_path)

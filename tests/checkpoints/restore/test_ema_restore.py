@@ -1,0 +1,130 @@
+"""Averages in place of weights, in the three places where TensorFlow's own way fails, or loads weights in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from expkit import tf1 as tf
+from expkit.checkpoints.restore.restore import Restored, restore_from
+from expkit.errors import CheckpointError
+from expkit.preflight import check
+from support.experiments import Values, checkpoint_values, config_of
+
+SHADOW = "/ExponentialMovingAverage"
+SHAPES = {"body/kernel": (4, 3), "body/bias": (3,), "head/kernel": (3, 2), "head/bias": (2,)}
+NETWORK: dict[str, Any] = {
+    "inputs": {"x": {"shape": [4]}},
+    "layers": {"body": {"kind": "dense", "units": 3}, "head": {"kind": "dense", "units": 2}},
+    "outputs": {"logits": "head"},
+}
+FROZEN: dict[str, Any] = {
+    **NETWORK,
+    "layers": {**NETWORK["layers"], "body": {"kind": "dense", "units": 3, "trainable": False}},
+}
+
+
+def program(prefix: Path, averaged: Sequence[str]) -> Values:
+    """Train as a plain TensorFlow program does, averages over some variables; return what it saved."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        variables = {name: tf.get_variable(name, shape) for name, shape in SHAPES.items()}
+        moved = tf.group(*(variable.assign_add(tf.ones(variable.shape)) for variable in variables.values()))
+        if averaged:
+            average = tf.train.ExponentialMovingAverage(0.5)
+            with tf.control_dependencies([moved]):
+                moved = average.apply([variables[name] for name in averaged])
+        session.run(tf.global_variables_initializer())
+        for _ in range(3):
+            session.run(moved)
+        tf.train.Saver().save(session, str(prefix), write_meta_graph=False, write_state=False)
+    return checkpoint_values(prefix)
+
+
+def as_tensorflow_does(prefix: Path, trainable: bool) -> Values:
+    """Return what an inference graph gets through ``ema.variables_to_restore()``."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        variables = {name: tf.get_variable(name, shape, trainable=trainable) for name, shape in SHAPES.items()}
+        tf.train.Saver(tf.train.ExponentialMovingAverage(0.5).variables_to_restore()).restore(session, str(prefix))
+        return dict(session.run(variables))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("averages")
+
+
+@pytest.fixture(scope="module")
+def all_averaged(folder: Path) -> Values:
+    return program(folder / "all", list(SHAPES))
+
+
+@pytest.fixture(scope="module")
+def some_averaged(folder: Path) -> Values:
+    return program(folder / "some", ["head/kernel", "head/bias"])
+
+
+@pytest.fixture(scope="module")
+def none_averaged(folder: Path) -> Values:
+    return program(folder / "none", [])
+
+
+def restored(prefix: Path, network: dict[str, Any], weights: str, ema: dict[str, Any]) -> Restored:
+    asked = {"from": str(prefix), "weights": weights}
+    config = config_of(prefix.parent / "data", network=network, restore=asked, ema=ema)
+    return restore_from(config, check(config))
+
+
+def assert_values(done: Restored, wanted: Values, averaged: Sequence[str]) -> None:
+    """Assert that some variables hold their averages, which differ from the weights, and the others the weights."""
+    assert {pair.variable for pair in done.plan.pairs if pair.weights == "ema" and pair.role == "variable"} == set(
+        averaged
+    )
+    for name in SHAPES:
+        np.testing.assert_array_equal(done.values[name], wanted[name + SHADOW if name in averaged else name])
+        if name in averaged:
+            assert done.values[name].tobytes() != wanted[name].tobytes()
+
+
+def test_averages_over_a_subset(folder: Path, some_averaged: Values) -> None:
+    with pytest.raises(tf.errors.NotFoundError, match="body/bias/ExponentialMovingAverage not found"):
+        as_tensorflow_does(folder / "some", trainable=True)
+    heads = ["head/kernel", "head/bias"]
+    assert_values(restored(folder / "some", NETWORK, "ema", {"variables": "head/.*"}), some_averaged, heads)
+    assert_values(restored(folder / "some", NETWORK, "ema_if_present", {}), some_averaged, heads)
+    with pytest.raises(CheckpointError) as caught:
+        restored(folder / "some", NETWORK, "ema", {})
+    assert [problem.message.split(";")[0] for problem in caught.value.problems] == [
+        f"variable '{name}' has no average in the checkpoint: '{name}{SHADOW}' is absent"
+        for name in ("body/kernel", "body/bias")
+    ]
+
+
+def test_variables_that_are_not_trained(folder: Path, all_averaged: Values, some_averaged: Values) -> None:
+    silent = as_tensorflow_does(folder / "all", trainable=False)
+    assert all(silent[name].tobytes() == all_averaged[name].tobytes() for name in SHAPES), "raw, and nothing was said"
+    for ema in ({}, {"enabled": False}):
+        assert_values(restored(folder / "all", FROZEN, "ema", ema), all_averaged, list(SHAPES))
+    with pytest.raises(CheckpointError) as caught:
+        restored(folder / "some", FROZEN, "ema", {})
+    assert [str(problem).split(";")[0] for problem in caught.value.problems] == [
+        f"restore: variable '{name}' has no average in the checkpoint: '{name}{SHADOW}' is absent"
+        for name in ("body/kernel", "body/bias")
+    ]
+
+
+def test_a_checkpoint_without_averages(folder: Path, none_averaged: Values) -> None:
+    with pytest.raises(tf.errors.NotFoundError, match="ExponentialMovingAverage not found"):
+        as_tensorflow_does(folder / "none", trainable=True)
+    for network, ema in ((NETWORK, {}), (FROZEN, {"enabled": False})):
+        with pytest.raises(CheckpointError) as caught:
+            restored(folder / "none", network, "ema", ema)
+        assert [str(problem) for problem in caught.value.problems] == [
+            f"restore: variable '{name}' has no average in the checkpoint: '{name}{SHADOW}' is absent; set weights to "
+            "ema_if_present or raw, or leave the variable out of ema.variables"
+            for name in SHAPES
+        ]
+    assert_values(restored(folder / "none", NETWORK, "ema_if_present", {}), none_averaged, [])

@@ -1,0 +1,537 @@
+"""The restore plan as a value: a true map, and every mistake in one message."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from expkit.checkpoints.restore.plan import Pair, Plan, Wanted
+from expkit.checkpoints.restore.planner import restore_plan
+from expkit.config.sections.restore import RenameRule
+from expkit.errors import CheckpointError
+from support.plans import Shapes, offer, wanting
+
+SHADOW = "/ExponentialMovingAverage"
+WANTED = {"a/w": (2, 3), "b/w": (2, 3)}
+
+
+def names(*variables: str, **shapes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    return {**dict.fromkeys(variables, (2, 3)), **shapes}
+
+
+def exact(name: str, to: str | None = None, **more: Any) -> RenameRule:
+    return RenameRule.model_validate({"name": name, "to": to, **more}, strict=False)
+
+
+def pattern(word: str, to: str | None = None, **more: Any) -> RenameRule:
+    return RenameRule.model_validate({"pattern": word, "to": to, **more}, strict=False)
+
+
+def plan_of(wanted: Shapes, available: Shapes, keep_initial: Sequence[str] = (), **asked: Any) -> Plan:
+    beside = {key: asked.pop(key) for key in ("averaged", "shadows", "slots", "counters") if key in asked}
+    return restore_plan(wanting(wanted, **beside), [offer(available, **asked)], keep_initial)
+
+
+def sources(plan: Plan) -> dict[str, str]:
+    plan.check()
+    return {pair.variable: "+".join(pair.sources) for pair in plan.pairs}
+
+
+def problems(wanted: Any, available: Any, **asked: Any) -> list[str]:
+    plan = plan_of(wanted, available, **asked)
+    assert not plan.complete
+    with pytest.raises(CheckpointError) as caught:
+        plan.check()
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_names_that_agree_need_no_rule() -> None:
+    plan = plan_of(WANTED, names("b/w", "a/w", "global_step"))
+    pairs = tuple(Pair(name, "restore", (name,), "raw", (2, 3), "float32") for name in WANTED)
+    files, spare = {"restore": "restore.ckpt"}, {"restore": ("global_step",)}
+    assert plan == Plan(pairs, (), {}, spare, files, variables=2)
+    assert (plan.complete, plan.loaded) == (True, "2/2")
+
+
+@pytest.mark.parametrize(
+    ("available", "rules", "wanted"),
+    [
+        (["old", "b/w"], [exact("old", "a/w")], {"a/w": "old", "b/w": "b/w"}),
+        (["x/1/w", "x/2/w"], [exact("x/1/w", "a/w"), exact("x/2/w", "b/w")], {"a/w": "x/1/w", "b/w": "x/2/w"}),
+        (["net/a/v", "net/b/v"], [pattern("net/(.*)/v", r"\1/w")], {"a/w": "net/a/v", "b/w": "net/b/v"}),
+        (
+            ["w_a", "w_b"],
+            [pattern("(?P<what>w)_(?P<layer>.)", r"\g<layer>/\g<what>")],
+            {"a/w": "w_a", "b/w": "w_b"},
+        ),
+        (["a/w", "b/w"], [exact("a/w", "b/w"), exact("b/w", "a/w")], {"a/w": "b/w", "b/w": "a/w"}),
+        (["one"], [exact("one", "a/w"), exact("one", "b/w")], {"a/w": "one", "b/w": "one"}),
+        (["a/w"], [exact("a/w", "a/w"), exact("a/w", "b/w")], {"a/w": "a/w", "b/w": "a/w"}),
+        (["b/w", "b/w/Adam"], [pattern("b/(.*)", r"a/\1"), exact("b/w", "b/w")], {"a/w": "b/w", "b/w": "b/w"}),
+    ],
+    ids=["exact", "two exact", "groups", "named groups", "swap", "fan-out", "fan-out and itself", "copy"],
+)
+def test_rules_map_names_of_the_checkpoint_to_variables(
+    available: list[str], rules: list[RenameRule], wanted: dict[str, str]
+) -> None:
+    assert sources(plan_of(WANTED, names(*available), rename=rules)) == wanted
+
+
+def test_rename_there_and_back_is_the_identity() -> None:
+    there = [exact("a/w", "b/w"), exact("b/w", "a/w")]
+    first = sources(plan_of(WANTED, WANTED, rename=there))
+    assert {first[source] for source in first.values()} == set(WANTED)
+    assert {name: first[first[name]] for name in first} == {name: name for name in WANTED}
+
+
+def test_a_name_sent_elsewhere_no_longer_stands_for_itself() -> None:
+    assert problems(WANTED, names("a/w"), rename=[exact("a/w", "b/w")]) == [
+        "restore: variable 'a/w' gets no value from the checkpoint; names: a/w; "
+        "add a rename rule, or add it to keep_initial"
+    ]
+
+
+def test_every_mistake_is_told_in_one_message() -> None:
+    available = {"a/w": (2, 3), "other": (2, 3), "c/w": (3, 2), "bb/w": (2, 3)}
+    wanted = {**WANTED, "c/w": (2, 3), "d": ()}
+    rules = [
+        exact("othr", "a/w"),
+        exact("a/w", "a/w"),
+        exact("other", "a/w"),
+        pattern("bb/(.*)", r"nowhere/\1"),
+        pattern("x/.*", "a/w"),
+    ]
+    assert problems(wanted, available, rename=rules, keep_initial=["dd"]) == [
+        "restore.keep_initial: 'dd' matches no variable; did you mean 'd'? variables: a/w, b/w, c/w, d",
+        "restore.rename[0]: 'othr' matches no name in the checkpoint; did you mean 'other'? names: a/w, other, c/w, "
+        "bb/w",
+        "restore.rename[2]: variable 'a/w' would get both 'a/w' (rename[1]) and 'other'; keep one",
+        "restore.rename[3]: 'nowhere/w' is no variable to restore; variables: a/w, b/w, c/w, d",
+        "restore.rename[4]: 'x/.*' matches no name in the checkpoint; names: a/w, other, c/w, bb/w",
+        "restore: variable 'b/w' gets no value from the checkpoint; did you mean 'bb/w'? names: a/w, other, c/w, bb/w; "
+        "add a rename rule, or add it to keep_initial",
+        "restore: variable 'c/w' has shape [2, 3], 'c/w' in the checkpoint has [3, 2]; make the network fit, "
+        "give its rule a transform or on_shape_mismatch, or add 'c/w' to keep_initial",
+        "restore: variable 'd' gets no value from the checkpoint; add a rename rule, or add it to keep_initial",
+    ]
+
+
+def test_one_pattern_that_sends_two_names_to_one_variable_collides() -> None:
+    rules = [pattern(".*/old", "a/w")]
+    assert problems({"a/w": (2, 3)}, names("x/old", "y/old"), rename=rules) == [
+        "restore.rename[0]: variable 'a/w' would get both 'x/old' (rename[0]) and 'y/old'; keep one"
+    ]
+
+
+def test_the_target_of_a_useless_rule_is_corrected() -> None:
+    assert problems(WANTED, names("a/w", "b/w", "x"), rename=[exact("x", "b/ww")]) == [
+        "restore.rename[0]: 'b/ww' is no variable to restore; did you mean 'b/w'? variables: a/w, b/w"
+    ]
+
+
+def test_keep_initial_leaves_variables_out_by_regular_expression_over_whole_names() -> None:
+    wanted = {**WANTED, "head/w": (9, 9), "head/b": (9,)}
+    plan = plan_of(wanted, names("a/w", "b/w"), keep_initial=["head/.*", ".*/b"])
+    assert (plan.kept_initial, set(sources(plan))) == (("head/w", "head/b"), {"a/w", "b/w"})
+    assert "'a' matches no variable" in problems(WANTED, WANTED, keep_initial=["a"])[0]
+
+
+def test_a_rule_for_a_variable_that_keeps_its_initial_value_is_useless() -> None:
+    assert problems(WANTED, names("a/w", "b/w", "x"), rename=[exact("x", "a/w")], keep_initial=["a/w"]) == [
+        "restore.rename[0]: 'a/w' is no variable to restore; did you mean 'b/w'? variables: b/w"
+    ]
+
+
+AVERAGED = names("a/w", f"a/w{SHADOW}", "b/w", f"b/w{SHADOW}", "global_step")
+
+
+def test_ema_takes_the_average_of_every_variable() -> None:
+    plan = plan_of(WANTED, AVERAGED, weights="ema", averaged=["a/w", "b/w"])
+    assert [(pair.sources, pair.weights) for pair in plan.pairs] == [((name + SHADOW,), "ema") for name in WANTED]
+    assert plan.spare == {"restore": ("a/w", "b/w", "global_step")}
+
+
+def test_an_expected_average_that_is_absent_is_an_error_and_never_the_raw_value() -> None:
+    available = names("a/w", "b/w", f"b/w{SHADOW}")
+    assert problems(WANTED, available, weights="ema", averaged=["a/w", "b/w"]) == [
+        f"restore: variable 'a/w' has no average in the checkpoint: 'a/w{SHADOW}' is absent; set weights to "
+        "ema_if_present or raw, or leave the variable out of ema.variables"
+    ]
+
+
+def test_ema_takes_raw_values_where_no_average_is_expected_and_none_is_there() -> None:
+    available = names("a/w", f"a/w{SHADOW}", "b/w")
+    plan = plan_of(WANTED, available, weights="ema", averaged=["a/w"])
+    assert [(pair.sources, pair.weights) for pair in plan.pairs] == [((f"a/w{SHADOW}",), "ema"), (("b/w",), "raw")]
+
+
+def test_ema_uses_an_average_in_the_file_even_where_none_is_expected() -> None:
+    plan = plan_of(WANTED, AVERAGED, weights="ema", averaged=[])
+    assert sources(plan) == {name: name + SHADOW for name in WANTED}
+
+
+def test_ema_works_on_a_file_of_averages_alone() -> None:
+    available = names(f"a/w{SHADOW}", f"old{SHADOW}")
+    plan = plan_of(WANTED, available, weights="ema", averaged=list(WANTED), rename=[exact("old", "b/w")])
+    assert sources(plan) == {"a/w": f"a/w{SHADOW}", "b/w": f"old{SHADOW}"}
+
+
+def test_raw_values_are_missing_from_a_file_of_averages_alone() -> None:
+    assert problems({"a/w": (2, 3)}, names(f"a/w{SHADOW}")) == [
+        f"restore: variable 'a/w' gets no value from the checkpoint; names: a/w{SHADOW}; add a rename rule, or add it "
+        "to keep_initial"
+    ]
+
+
+def test_rules_carry_the_average_with_the_variable() -> None:
+    available = names("old/a", f"old/a{SHADOW}", "b/w", f"b/w{SHADOW}")
+    rules = [exact("old/a", "a/w")]
+    ema = plan_of(WANTED, available, weights="ema", averaged=list(WANTED), rename=rules)
+    assert sources(ema)["a/w"] == f"old/a{SHADOW}"
+    raw = plan_of(WANTED, available, rename=rules, shadows=list(WANTED))
+    assert sources(raw) == {
+        "a/w": "old/a",
+        f"a/w{SHADOW}": f"old/a{SHADOW}",
+        "b/w": "b/w",
+        f"b/w{SHADOW}": f"b/w{SHADOW}",
+    }
+
+
+def test_averages_are_swapped_with_their_variables() -> None:
+    rules = [exact("a/w", "b/w"), exact("b/w", "a/w")]
+    plan = plan_of(WANTED, AVERAGED, rename=rules, shadows=list(WANTED))
+    assert sources(plan) == {
+        "a/w": "b/w",
+        f"a/w{SHADOW}": f"b/w{SHADOW}",
+        "b/w": "a/w",
+        f"b/w{SHADOW}": f"a/w{SHADOW}",
+    }
+
+
+def test_a_pattern_over_all_names_takes_averages_along_and_is_no_mistake() -> None:
+    available = names("old/a/w", f"old/a/w{SHADOW}", "old/b/w", f"old/b/w{SHADOW}", "old/a/w/Adam")
+    plan = plan_of(WANTED, available, rename=[pattern("old/(.*)", r"\1")], shadows=list(WANTED))
+    assert sources(plan)[f"a/w{SHADOW}"] == f"old/a/w{SHADOW}"
+    ema = plan_of(WANTED, available, rename=[pattern("old/(.*)", r"\1")], weights="ema", averaged=list(WANTED))
+    assert sources(ema) == {"a/w": f"old/a/w{SHADOW}", "b/w": f"old/b/w{SHADOW}"}
+
+
+def test_an_average_of_another_shape_is_an_error_too() -> None:
+    available = {**AVERAGED, f"a/w{SHADOW}": (9,)}
+    wanted = (
+        f"restore: variable 'a/w' has shape [2, 3], 'a/w{SHADOW}' in the checkpoint has [9]; make the network fit, "
+        "give its rule a transform or on_shape_mismatch, or add 'a/w' to keep_initial"
+    )
+    assert problems(WANTED, available, weights="ema", averaged=list(WANTED)) == [wanted]
+    assert problems(WANTED, available, shadows=list(WANTED)) == [
+        f"restore: variable 'a/w{SHADOW}' has shape [2, 3], 'a/w{SHADOW}' in the checkpoint has [9]; make the network "
+        "fit, give its rule a transform or on_shape_mismatch, or add 'a/w' to keep_initial"
+    ]
+
+
+def test_problems_name_the_place_that_asked() -> None:
+    plan = restore_plan(wanting({"v": ()}), [offer({}, at="runs/x")], at="runs/x")
+    assert str(plan.gaps[0].problem).startswith("runs/x: variable 'v' gets no value")
+
+
+def test_a_plan_that_is_incomplete_says_why_by_kind() -> None:
+    wanted = {**WANTED, "c/w": (9,)}
+    plan = plan_of(wanted, names("a/w", "c/w"), rename=[exact("x", "b/w")])
+    assert (plan.complete, plan.loaded, plan.variables) == (False, "1/3", 3)
+    kinds = {"missing": ("b/w",), "shape": ("c/w",), "rule": ("restore.rename[0]",), "collision": ()}
+    assert {kind: plan.about(kind) for kind in kinds} == kinds
+
+
+@pytest.mark.parametrize(
+    ("available", "prefix", "to", "wanted"),
+    [
+        (["old/a/w", "old/b/w"], "old/", "", {"a/w": "old/a/w", "b/w": "old/b/w"}),
+        (["a/w", "b/w"], "", "net/", {"net/a/w": "a/w", "net/b/w": "b/w"}),
+        (["cc/w", "b/w"], "c", "a", {"ac/w": "cc/w", "b/w": "b/w"}),
+    ],
+    ids=["scope off", "scope on", "part of a name"],
+)
+def test_a_prefix_is_replaced_as_it_stands(available: list[str], prefix: str, to: str, wanted: dict[str, str]) -> None:
+    assert sources(plan_of(names(*wanted), names(*available), rename=[{"prefix": prefix, "to": to}])) == wanted
+
+
+def test_a_prefix_that_nothing_begins_with_is_told() -> None:
+    assert problems(WANTED, WANTED, rename=[{"prefix": "c/", "to": ""}]) == [
+        "restore.rename[0]: 'c/' matches no name in the checkpoint; names: a/w, b/w"
+    ]
+
+
+def test_of_two_rules_for_one_name_and_variable_the_first_says_how() -> None:
+    rules = [exact("x/a/w", "a/w", transform=[{"scale": 2.0}]), pattern("x/(.*)", r"\1")]
+    plan = plan_of(WANTED, names("x/a/w", "x/b/w"), rename=rules)
+    assert {pair.variable: pair.changes for pair in plan.pairs} == {"a/w": "scale 2", "b/w": ""}
+    assert problems(WANTED, names("x/a/w", "x/b/w"), rename=rules[::-1]) == [
+        "restore.rename[1]: does nothing: rules before it say all that 'x/a/w' does; put it before them, or leave it "
+        "out"
+    ]
+
+
+def test_an_optional_rule_may_match_nothing_and_reach_nothing() -> None:
+    rules = [exact("x", "a/w", optional=True), exact("y", "z", optional=True)]
+    assert sources(plan_of(WANTED, names("a/w", "b/w", "y"), rename=rules)) == {"a/w": "a/w", "b/w": "b/w"}
+
+
+def test_include_and_exclude_choose_names_of_the_file() -> None:
+    available = names("a/w", "b/w", "x/a/w")
+    rules = [pattern("x/(.*)", r"\1")]
+    assert problems(WANTED, available, rename=rules, exclude=["x/.*"])[0] == (
+        "restore.rename[0]: 'x/(.*)' matches no name in the checkpoint; names: a/w, b/w"
+    )
+    assert sources(plan_of(WANTED, available, exclude=["x/.*"])) == {"a/w": "a/w", "b/w": "b/w"}
+    plan = plan_of(WANTED, available, include=["a/.*"], keep_initial=["b/.*"])
+    assert (sources(plan), plan.spare) == ({"a/w": "a/w"}, {"restore": ("b/w", "x/a/w")})
+    assert problems(WANTED, available, include=[".*", "c"], exclude=["d"]) == [
+        "restore.include: 'c' matches no name in the checkpoint; names: a/w, b/w, x/a/w",
+        "restore.exclude: 'd' matches no name in the checkpoint; names: a/w, b/w, x/a/w",
+    ]
+
+
+def two(first: Shapes, other: Shapes, keep_initial: Sequence[str] = (), **asked: Any) -> Plan:
+    """Return the plan of two files; what is asked is asked of the second."""
+    at = "restore.sources.head"
+    return restore_plan(wanting(WANTED), [offer(first), offer(other, at, **asked)], keep_initial)
+
+
+def test_files_give_what_each_has_and_rules_come_before_names_that_agree() -> None:
+    plan = two(names("a/w"), names("b/w"))
+    assert {pair.variable: pair.offer for pair in plan.pairs} == {"a/w": "restore", "b/w": "restore.sources.head"}
+    ruled = two(names("a/w", "b/w"), names("old"), rename=[exact("old", "b/w")])
+    assert sources(ruled) == {"a/w": "a/w", "b/w": "old"}
+    assert ruled.spare == {"restore": ("b/w",), "restore.sources.head": ()}
+
+
+def test_two_files_for_one_variable_are_an_error_with_its_way_out() -> None:
+    plan = two(names("a/w", "b/w"), names("b/w"))
+    assert [str(gap.problem) for gap in plan.gaps] == [
+        "restore: variable 'b/w' would get its value from restore (restore.ckpt) and restore.sources.head "
+        "(restore.sources.head.ckpt); leave it out of one with exclude"
+    ]
+    assert plan.about("collision") == ("b/w",)
+    rules = two(names("a/w", "x"), names("y"), rename=[exact("y", "a/w")])
+    assert rules.about("missing") == ("b/w",)
+    both = restore_plan(
+        wanting(WANTED),
+        [offer(names("x", "b/w"), rename=[exact("x", "a/w")]), offer(names("y"), "other", rename=[exact("y", "a/w")])],
+    )
+    assert [str(gap.problem) for gap in both.gaps] == [
+        "other.rename[0]: variable 'a/w' would get both 'x' (restore.rename[0]) and 'y'; keep one"
+    ]
+
+
+def test_each_file_has_its_own_weights() -> None:
+    wanted = wanting(WANTED, averaged=list(WANTED))
+    both = [offer(AVERAGED, exclude=["b/.*"]), offer(AVERAGED, "other", exclude=["a/.*"], weights="ema")]
+    assert sources(restore_plan(wanted, both)) == {"a/w": "a/w", "b/w": f"b/w{SHADOW}"}
+
+
+def test_averages_where_present_are_taken_and_raw_values_elsewhere() -> None:
+    available = names("a/w", f"a/w{SHADOW}", "b/w")
+    plan = plan_of(WANTED, available, weights="ema_if_present", averaged=list(WANTED))
+    assert [(pair.sources, pair.weights) for pair in plan.pairs] == [((f"a/w{SHADOW}",), "ema"), (("b/w",), "raw")]
+
+
+def test_an_average_without_one_in_the_file_starts_as_its_variable() -> None:
+    plan = plan_of(WANTED, names("old", "b/w"), rename=[exact("old", "a/w")], shadows=list(WANTED))
+    assert sources(plan) == {"a/w": "old", "b/w": "b/w", f"a/w{SHADOW}": "old", f"b/w{SHADOW}": "b/w"}
+    averaged = plan_of(WANTED, AVERAGED, weights="ema", averaged=list(WANTED), shadows=["a/w"])
+    assert sources(averaged)[f"a/w{SHADOW}"] == f"a/w{SHADOW}"
+
+
+def test_an_average_that_must_be_there_is_told() -> None:
+    wanted = wanting(WANTED) | {f"a/w{SHADOW}": Wanted((2, 3), "float32", "average", "a/w", averaged=True)}
+    plan = restore_plan(wanted, [offer(names("a/w", "b/w"))])
+    assert [str(gap.problem) for gap in plan.gaps] == [
+        f"restore: the average of 'a/w' is not in the checkpoint: 'a/w{SHADOW}' is absent"
+    ]
+
+
+def test_names_are_joined_into_one_variable_in_the_order_of_the_rule() -> None:
+    wanted = {"q1/w": (2, 6), "q2/w": (2, 6)}
+    available = {f"layer_{i}/{part}/w": (2, size) for i in (1, 2) for part, size in (("q", 1), ("k", 2), ("v", 3))}
+    rule = pattern(r"layer_(\d)/q/w", r"q\1/w", concat=[r"layer_\1/k/w", r"layer_\1/v/w"], axis=1)
+    plan = plan_of(wanted, available, rename=[rule])
+    assert sources(plan)["q2/w"] == "layer_2/q/w+layer_2/k/w+layer_2/v/w"
+    assert {pair.changes for pair in plan.pairs} == {"concat axis 1"}
+
+
+def test_what_cannot_be_joined_is_told() -> None:
+    wanted, available = {"qk": (2, 6)}, {"q": (2, 3), "k": (3, 3), "s": ()}
+    from_both = "restore.rename[0]: variable 'qk' from 'q' + 'k': shapes [2, 3], [3, 3]"
+    for other, axis, said in (
+        ("k", 1, f"{from_both} differ in more than dimension 1"),
+        ("k", 2, f"{from_both} have no dimension 2 to join along"),
+        ("x", 1, "restore.rename[0]: x, to be joined to 'q', is not in the checkpoint; names: q, k, s"),
+    ):
+        assert problems(wanted, available, rename=[exact("q", "qk", concat=[other], axis=axis)])[0] == said
+
+
+def test_many_to_one_is_refused_without_concat() -> None:
+    assert problems({"a/w": (2, 3)}, names("x", "y"), rename=[exact("x", "a/w"), exact("y", "a/w")]) == [
+        "restore.rename[1]: variable 'a/w' would get both 'x' (rename[0]) and 'y'; keep one"
+    ]
+
+
+def test_transforms_make_shapes_and_types_fit_in_order() -> None:
+    steps = [{"reshape": [-1, 4]}, {"slice": [[1, 3], None]}, {"transpose": [1, 0]}, {"pad": [[0, 0], [1, 0]]}]
+    plan = plan_of({"v": (4, 3)}, {"v": (24,)}, rename=[exact("v", transform=[*steps, {"scale": 0.5}])])
+    assert sources(plan) == {"v": "v"}
+    assert plan.pairs[0].changes == (
+        "reshape [-1, 4], slice [[1, 3], null], transpose [1, 0], pad [[0, 0], [1, 0]], scale 0.5"
+    )
+    cast = restore_plan(
+        wanting({"v": ()}), [offer({"v": ()}, dtype="int64", rename=[exact("v", transform=[{"cast": "float32"}])])]
+    )
+    assert cast.complete
+
+
+def test_a_type_that_differs_is_told_with_the_cast_that_mends_it() -> None:
+    plan = restore_plan(wanting({"v": ()}), [offer({"v": ()}, dtype="int64")])
+    assert [str(gap.problem) for gap in plan.gaps] == [
+        "restore: variable 'v' is float32, 'v' in the checkpoint is int64; give its rule transform: [{cast: float32}], "
+        "or add 'v' to keep_initial"
+    ]
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "string"])
+def test_no_cast_is_advised_where_none_keeps_the_value(dtype: str) -> None:
+    plan = restore_plan(wanting({"v": ()}), [offer({"v": ()}, dtype=dtype)])
+    assert [str(gap.problem) for gap in plan.gaps] == [
+        f"restore: variable 'v' is float32, 'v' in the checkpoint is {dtype}; add 'v' to keep_initial"
+    ]
+
+
+def test_a_shape_that_differs_after_a_transform_is_told_as_it_is_then() -> None:
+    assert problems({"v": (2,)}, {"v": (2, 3)}, rename=[exact("v", transform=[{"reshape": [6]}])]) == [
+        "restore.rename[0]: variable 'v' has shape [2], 'v' as the rule changes it has [6]; make the network fit, give "
+        "its rule a transform or on_shape_mismatch, or add 'v' to keep_initial"
+    ]
+
+
+def test_a_rule_may_skip_shapes_that_differ() -> None:
+    rules = [pattern(".*", on_shape_mismatch="skip")]
+    plan = plan_of({**WANTED, "head": (5,)}, {**WANTED, "head": (9,)}, rename=rules, shadows=["head"])
+    assert (sources(plan), plan.skipped) == ({"a/w": "a/w", "b/w": "b/w"}, {"head": "head"})
+    assert plan.kept_initial == (f"head{SHADOW}",)
+
+
+def test_a_rule_may_slice_or_pad_shapes_that_differ() -> None:
+    rule = exact("v", on_shape_mismatch="slice_or_pad")
+    plan = plan_of({"v": (2, 5)}, {"v": (3, 4), f"v{SHADOW}": (3, 4)}, rename=[rule], shadows=["v"])
+    assert {pair.changes for pair in plan.pairs} == {"slice [[0, 2], null], pad [[0, 0], [0, 1]]"}
+    assert len(plan.pairs) == 2
+    assert problems({"v": (2, 5)}, {"v": (10,)}, rename=[rule]) == [
+        "restore.rename[0]: variable 'v' from 'v': [10] and [2, 5] have different numbers of dimensions"
+    ]
+
+
+SLOTS = ("Adam", "Adam_1")
+
+
+def slotted(*variables: str) -> dict[str, tuple[int, ...]]:
+    return names(
+        *variables, *(f"{name}/{slot}" for name in variables for slot in SLOTS), beta1_power=(), global_step=()
+    )
+
+
+def test_slots_and_counters_follow_the_rename_of_their_variable() -> None:
+    asked = {"slots": SLOTS, "counters": ["beta1_power", "global_step"], "shadows": ["a/w"]}
+    available = {**slotted("x/w", "b/w"), f"x/w{SHADOW}": (2, 3)}
+    for rule in (exact("x/w", "a/w"), pattern("x/(.*)", r"a/\1")):
+        assert sources(plan_of(WANTED, available, rename=[rule], **asked)) == {
+            "a/w": "x/w",
+            "b/w": "b/w",
+            f"a/w{SHADOW}": f"x/w{SHADOW}",
+            "a/w/Adam": "x/w/Adam",
+            "a/w/Adam_1": "x/w/Adam_1",
+            "b/w/Adam": "b/w/Adam",
+            "b/w/Adam_1": "b/w/Adam_1",
+            "beta1_power": "beta1_power",
+            "global_step": "global_step",
+        }
+
+
+def test_slots_are_swapped_with_their_variables() -> None:
+    rules = [exact("a/w", "b/w"), exact("b/w", "a/w")]
+    plan = sources(plan_of(WANTED, slotted(*WANTED), rename=rules, slots=SLOTS))
+    assert {name: plan[name] for name in plan if "Adam" in name} == {
+        f"{name}/{slot}": f"{other}/{slot}" for name, other in (("a/w", "b/w"), ("b/w", "a/w")) for slot in SLOTS
+    }
+
+
+def test_a_rule_over_all_names_does_not_take_counters_away() -> None:
+    available = {**slotted("a/w"), "global_step": ()}
+    plan = plan_of({"net/a/w": (2, 3)}, available, rename=[{"prefix": "", "to": "net/"}], counters=["global_step"])
+    assert sources(plan) == {"net/a/w": "a/w", "global_step": "global_step"}
+
+
+def test_slots_of_another_programs_naming_are_reached_by_rules() -> None:
+    rules = [pattern("(.*)/adam_m", r"\1/Adam"), pattern("(.*)/adam_v", r"\1/Adam_1")]
+    plan = plan_of({"a/w": (2, 3)}, names("a/w", "a/w/adam_m", "a/w/adam_v"), rename=rules, slots=SLOTS)
+    assert sources(plan) == {"a/w": "a/w", "a/w/Adam": "a/w/adam_m", "a/w/Adam_1": "a/w/adam_v"}
+
+
+def test_a_slot_that_is_absent_is_told_with_its_ways_out() -> None:
+    available = names("a/w", "a/w/Adam")
+    assert problems({"a/w": (2, 3)}, available, slots=SLOTS) == [
+        "restore: slot 'a/w/Adam_1' gets no value: 'a/w/Adam_1' is not in the checkpoint; set optimizer to reset, or "
+        "add the slot to keep_initial"
+    ]
+    plan = plan_of({"a/w": (2, 3)}, available, ["a/w/Adam_1"], slots=SLOTS)
+    assert (plan.complete, plan.kept_initial) == (True, ("a/w/Adam_1",))
+
+
+def test_what_is_kept_beside_a_variable_keeps_its_initial_value_with_it() -> None:
+    plan = plan_of(WANTED, slotted("b/w"), ["a/w"], slots=SLOTS, shadows=["a/w"])
+    assert (plan.complete, set(plan.kept_initial)) == (True, {"a/w", f"a/w{SHADOW}", "a/w/Adam", "a/w/Adam_1"})
+
+
+def test_slots_are_transformed_as_their_variable_and_never_scaled() -> None:
+    available = {name: tuple(reversed(shape)) for name, shape in slotted("a/w").items()}
+    turned = exact("a/w", transform=[{"transpose": [1, 0]}])
+    plan = plan_of({"a/w": (2, 3)}, available, rename=[turned], slots=SLOTS)
+    assert {pair.changes for pair in plan.pairs} == {"transpose [1, 0]"}
+    scaled = exact("a/w", transform=[{"scale": 2.0}])
+    assert problems({"a/w": (2, 3)}, slotted("a/w"), rename=[scaled], slots=SLOTS[:1]) == [
+        "restore.rename[0]: variable 'a/w/Adam' from 'a/w/Adam': a slot does not scale as its variable does; set "
+        "optimizer to reset"
+    ]
+
+
+@pytest.mark.parametrize("weights", ["raw", "ema", "ema_if_present"])
+def test_a_rule_may_name_averages_themselves(weights: str) -> None:
+    available = names(f"train/a/w{SHADOW}", f"train/b/w{SHADOW}", "a/w")
+    rule = pattern(f"train/(.*){SHADOW}", r"\1")
+    plan = plan_of(WANTED, available, rename=[rule], weights=weights, averaged=list(WANTED), shadows=["a/w"])
+    assert sources(plan) == {name: f"train/{name}{SHADOW}" for name in WANTED} | {f"a/w{SHADOW}": f"train/a/w{SHADOW}"}
+    assert {pair.weights for pair in plan.pairs} == {"ema"}
+
+
+def test_any_permutation_of_names_carries_all_that_is_kept_beside_and_back_again() -> None:
+    for seed in range(30):
+        draw = random.Random(seed)
+        variables = [f"{draw.choice('ab')}/{draw.choice('cd')}/v{i}" for i in range(8)]
+        others = [f"other/v{i}" if draw.random() < 0.3 else name for i, name in enumerate(variables)]
+        to = dict(zip(variables, draw.sample(others, len(others)), strict=True))
+        there = [exact(name, target) for name, target in to.items()]
+        back = [exact(target, name) for name, target in to.items()]
+        draw.shuffle(there)
+        available = {**slotted(*variables), **{name + SHADOW: (2, 3) for name in variables}}
+        ends = ("", SHADOW, "/Adam", "/Adam_1")
+
+        def carried(shapes: Shapes, asked: Shapes, rename: list[RenameRule]) -> dict[str, str]:
+            return sources(plan_of(asked, shapes, rename=rename, slots=SLOTS, shadows=list(asked)))
+
+        moved = carried(available, names(*others), there)
+        assert moved == {target + end: name + end for name, target in to.items() for end in ends}
+        again = carried(dict.fromkeys(moved, (2, 3)), names(*variables), back)
+        assert {name: moved[source] for name, source in again.items()} == {
+            name + end: name + end for name in variables for end in ends
+        }

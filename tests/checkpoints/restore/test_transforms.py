@@ -1,0 +1,153 @@
+"""Transforms: the shape that is foretold is the one that comes out, and what cannot be done is told."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from expkit.checkpoints.restore.transforms import applied, dtype_after, fitting, joined_shape, shape_after
+from expkit.config.sections.restore import RenameRule, RestoreConfig, Transform
+
+VALUE = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+
+
+def transform(**fields: Any) -> Transform:
+    return Transform.model_validate_json(json.dumps(fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({"transpose": [2, 0, 1]}, VALUE.transpose(2, 0, 1)),
+        ({"reshape": [4, 6]}, VALUE.reshape(4, 6)),
+        ({"reshape": [-1]}, VALUE.reshape(-1)),
+        ({"slice": [None, [1, 3], [2, None]]}, VALUE[:, 1:3, 2:]),
+        ({"pad": [[0, 0], [1, 2], [0, 1]]}, np.pad(VALUE, [(0, 0), (1, 2), (0, 1)])),
+        ({"scale": 0.5}, VALUE * np.float32(0.5)),
+        ({"cast": "float64"}, VALUE.astype(np.float64)),
+        ({"cast": "int32"}, VALUE.astype(np.int32)),
+    ],
+    ids=lambda item: next(iter(item)) if isinstance(item, dict) else "",
+)
+def test_a_transform_does_what_its_name_says_and_foretells_the_shape_and_type(
+    fields: dict[str, Any], wanted: np.ndarray
+) -> None:
+    step = transform(**fields)
+    made = applied(step, VALUE)
+    np.testing.assert_array_equal(made, wanted, strict=True)
+    assert (shape_after(step, VALUE.shape), dtype_after(step, "float32")) == (made.shape, made.dtype.name)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"transpose": [1, 0]}, "transpose [1, 0] is no order of the 3 dimensions of [2, 3, 4]"),
+        ({"transpose": [0, 1, 1]}, "transpose [0, 1, 1] is no order of the 3 dimensions of [2, 3, 4]"),
+        ({"reshape": [5, -1]}, "reshape [5, -1] does not hold the 24 values of [2, 3, 4]"),
+        ({"reshape": [-1, -1]}, "reshape [-1, -1] does not hold the 24 values of [2, 3, 4]"),
+        ({"reshape": [0, -1]}, "reshape [0, -1] does not hold the 24 values of [2, 3, 4]"),
+        ({"slice": [None]}, "slice [null] is for 1 dimensions, the shape is [2, 3, 4]"),
+        ({"slice": [None, [1, 4], None]}, "slice [null, [1, 4], null] reaches outside [2, 3, 4]"),
+        ({"slice": [None, [2, 2], None]}, "slice [null, [2, 2], null] reaches outside [2, 3, 4]"),
+        ({"pad": [[0, 1]]}, "pad [[0, 1]] is for 1 dimensions, the shape is [2, 3, 4]"),
+    ],
+)
+def test_a_transform_that_is_not_for_the_shape_is_told(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  # the text is compared
+        shape_after(transform(**fields), VALUE.shape)
+    assert str(caught.value) == said
+
+
+def test_a_transform_that_is_not_for_the_type_is_told() -> None:
+    for fields, dtype, said in (
+        ({"scale": 2.0}, "int32", "scale 2 is for floating-point values, not int32"),
+        ({"cast": "float32"}, "string", "cast float32 cannot be made of text"),
+        ({"cast": "float32"}, "complex64", "cast float32 would drop the imaginary part of complex64"),
+    ):
+        with pytest.raises(ValueError) as caught:  # noqa: PT011  # the text is compared
+            dtype_after(transform(**fields), dtype)
+        assert str(caught.value) == said
+
+
+def test_bfloat16_is_cast_both_ways() -> None:
+    wide = applied(transform(cast="float32"), applied(transform(cast="bfloat16"), VALUE))
+    np.testing.assert_array_equal(wide, VALUE)
+
+
+@pytest.mark.parametrize("wanted", [(2, 3, 4), (1, 3, 6), (5, 5, 5), (1, 1, 1)])
+def test_what_fits_a_shape_keeps_the_corner_and_adds_zeros(wanted: tuple[int, ...]) -> None:
+    made = VALUE
+    for step in fitting(VALUE.shape, wanted):
+        made = applied(step, made)
+    expected = np.zeros(wanted, np.float32)
+    corner = tuple(slice(min(have, want)) for have, want in zip(VALUE.shape, wanted, strict=True))
+    expected[corner] = VALUE[corner]
+    np.testing.assert_array_equal(made, expected, strict=True)
+
+
+def test_shapes_are_joined_along_a_dimension() -> None:
+    assert joined_shape([(2, 3), (2, 4), (2, 1)], 1) == (2, 8)
+
+
+@pytest.mark.parametrize(
+    ("model", "raw", "said"),
+    [
+        (Transform, {}, "a transform is one of transpose, reshape, slice, pad, scale, cast; got none"),
+        (
+            Transform,
+            {"scale": 2.0, "cast": "float32"},
+            "a transform is one of transpose, reshape, slice, pad, scale, cast; got scale, cast",
+        ),
+        (Transform, {"scale": None}, "a transform is one of transpose, reshape, slice, pad, scale, cast; got none"),
+        (
+            RenameRule,
+            {"name": "a", "prefix": "b", "to": "c"},
+            "a rename rule needs exactly one of 'name' (exact), 'prefix' and 'pattern' (regular expression)",
+        ),
+        (
+            RenameRule,
+            {"prefix": "a", "to": "c", "concat": ["b"]},
+            "a rule with 'concat' needs 'to', and 'name' or 'pattern' in place of 'prefix'",
+        ),
+        (
+            RenameRule,
+            {"pattern": "(", "to": "c"},
+            "'(' -> 'c' is no regular expression rule: missing ), unterminated subpattern at position 0",
+        ),
+        (
+            RenameRule,
+            {"pattern": "b.*", "to": r"\2"},
+            r"'b.*' -> '\2' is no regular expression rule: invalid group reference 2 at position 1",
+        ),
+        (
+            RenameRule,
+            {"pattern": "(b)", "to": r"\1", "concat": [r"\2"]},
+            r"'(b)' -> '\2' is no regular expression rule: invalid group reference 2 at position 1",
+        ),
+        (
+            RestoreConfig,
+            {"keep_initial": ["("]},
+            "keep_initial: '(' is no regular expression: missing ), unterminated subpattern at position 0",
+        ),
+        (
+            RestoreConfig,
+            {"exclude": ["*"]},
+            "exclude: '*' is no regular expression: nothing to repeat at position 0",
+        ),
+        (
+            RestoreConfig,
+            {"sources": {"head": {"from": "x"}}},
+            "'sources' are files besides 'from', which is null; give the first file as 'from'",
+        ),
+        (RestoreConfig, {"from": "x", "sources": {"head": {}}}, "every source needs 'from'; lacking in: head"),
+    ],
+)
+def test_rules_that_do_not_agree_are_told(model: Any, raw: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate_json(json.dumps(raw))
+    [problem] = caught.value.errors()
+    assert problem["msg"].removeprefix("Value error, ") == said

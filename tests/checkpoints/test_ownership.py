@@ -1,0 +1,52 @@
+"""Kin: what in a checkpoint belongs to which variable."""
+
+from __future__ import annotations
+
+import pytest
+
+from expkit.checkpoints.ownership import Kin, following, kin
+
+VARIABLES = {"a/w": (2, 3), "a/b": (3,), "deep/a/w": (2, 3)}
+KEPT = {
+    "a/w/Adam": ((2, 3), Kin("slot", "a/w", "Adam")),
+    "a/w/Adam_12": ((2, 3), Kin("slot", "a/w", "Adam_12")),
+    "train/a/b/Momentum": ((3,), Kin("slot", "a/b", "Momentum")),
+    "deep/a/w/adam_m": ((2, 3), Kin("slot", "deep/a/w", "adam_m")),
+    "a/w/.OPTIMIZER_SLOT/optimizer/m": ((2, 3), Kin("slot", "a/w", "m")),
+    "a/b/ExponentialMovingAverage": ((3,), Kin("average", "a/b")),
+    "a/b/ExponentialMovingAverage/local_step": ((), Kin("counter", "a/b/ExponentialMovingAverage")),
+    "adam/iteration": ((), Kin("counter")),
+    "adam/learning_rate": ((), Kin("counter")),
+    "adam/deep_a_w_velocity": ((2, 3), Kin("slot", "deep/a/w", "velocity")),
+    "train/beta1_power": ((), Kin("counter")),
+    "global_step": ((), Kin("counter")),
+}
+OTHERS = {
+    "a/w/Other": (2, 3),
+    "a/b/Adam": (7,),
+    "lonely/Adam": (3,),
+    "lonely/ExponentialMovingAverage": (3,),
+    "other/a_w_momentum": (2, 3),
+    "adam/a_b_momentum": (9,),
+    "adam/own": (3,),
+}
+
+
+def test_slots_averages_and_counters_are_told_from_variables() -> None:
+    made = {**VARIABLES, **{name: shape for name, (shape, _) in KEPT.items()}, **OTHERS}
+    wanted = {name: item for name, (_, item) in KEPT.items()}
+    assert kin(made) == {**{name: Kin("variable") for name in (*VARIABLES, *OTHERS)}, **wanted}
+
+
+@pytest.mark.parametrize(
+    ("name", "owner", "renamed"),
+    [
+        ("a/w/Adam", "a/w", "b/v/Adam"),
+        ("train/a/w/Adam", "a/w", "train/b/v/Adam"),
+        ("a/w/a/w/Adam", "a/w", "b/v/a/w/Adam"),
+        ("adam/a_w_velocity_hat", "a/w", "adam/b_v_velocity_hat"),
+        ("a/w/.OPTIMIZER_SLOT/optimizer/m", "a/w", "b/v/.OPTIMIZER_SLOT/optimizer/m"),
+    ],
+)
+def test_what_follows_keeps_what_is_before_and_after_its_owner(name: str, owner: str, renamed: str) -> None:
+    assert following(name, owner, "b/v") == renamed

@@ -1,0 +1,307 @@
+"""NumPy as the oracle of layers, a line a case in ``layer_tables``; and what differs between training and inference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from expkit import tf1 as tf
+from expkit.kinds.layers.base import Call, Inputs, Layer, TensorSpec
+from expkit.network.build import connect, create_variables
+from expkit.registry import kinds
+from support.layer_tables import Array, Case, basic, norms, sequences, shapes, some, windows
+from support.layer_tables.basic import CUBES, ROWS
+from support.layer_tables.norms import IMAGES, STATISTICS, without
+from support.networks import plain_and_compiled, spec_of
+
+CASES = [case for family in (basic, windows, norms, shapes, sequences) for case in family.CASES]
+
+
+def layer_of(kind: str, fields: dict[str, Any]) -> Layer:
+    made = kinds("layer")[kind](**fields)
+    assert isinstance(made, Layer)
+    return made
+
+
+def titled(case: Case) -> str:
+    return " ".join([case[0], *(f"{name}={value}" for name, value in case[1].items())])
+
+
+def computed(case: Case, unknown: int) -> None:
+    """Compare a layer with NumPy; sizes of the first ``unknown`` dimensions are not known (the batch, and one more)."""
+    kind, fields, given, variables, wanted = case
+    layer, arrays = layer_of(kind, fields), given if isinstance(given, Inputs) else Inputs(given)
+
+    def shape_of(array: Array) -> tuple[int | None, ...]:
+        free = unknown if array.ndim > 2 else 1
+        return (*(None,) * free, *array.shape[free:])
+
+    specs, places = (
+        Inputs(map(make, arrays), {name: make(array) for name, array in arrays.named.items()})
+        for make in (
+            lambda array: TensorSpec(shape_of(array)[1:], array.dtype.name),
+            lambda array: tf.placeholder(array.dtype, shape_of(array)),
+        )
+    )
+    assert {item.name: (item.shape, item.dtype) for item in layer.declare(specs)} == {
+        name: (value.shape, value.dtype.name) for name, value in variables.items()
+    }
+    outputs = layer.output_spec(specs)
+    result = layer.apply({name: tf.constant(value) for name, value in variables.items()}, places, Call(training=False))
+    feed = dict(zip((*places, *places.named.values()), (*arrays, *arrays.named.values()), strict=True))
+    with tf.Session() as session:
+        got = session.run(result, feed)
+    assert isinstance(got, Mapping) == isinstance(wanted, Mapping) == isinstance(outputs, Mapping)
+    for name, array in (wanted if isinstance(wanted, Mapping) else {"": wanted}).items():
+        value = got[name] if isinstance(got, Mapping) else got
+        np.testing.assert_allclose(value, array, rtol=2e-5, atol=2e-5)
+        spec = outputs[name] if isinstance(outputs, Mapping) else outputs
+        assert value.dtype.name == spec.dtype
+        assert len(spec.shape) == value.ndim - 1
+        assert all(size in (None, real) for size, real in zip(spec.shape, value.shape[1:], strict=True))
+        assert unknown > 1 or None not in spec.shape
+
+
+@pytest.mark.parametrize("case", CASES, ids=map(titled, CASES))
+def test_a_layer_computes_what_numpy_does(case: Case) -> None:
+    with tf.Graph().as_default():
+        computed(case, unknown=1)
+
+
+UNKNOWN = [case for case in CASES if case[0] != "flatten" and any(array.ndim > 2 for array in case[2])]
+
+
+@pytest.mark.parametrize("case", UNKNOWN, ids=map(titled, UNKNOWN))
+def test_it_does_where_a_size_is_not_known(case: Case) -> None:
+    with tf.Graph().as_default():
+        computed(case, unknown=2)
+
+
+IN_PARTS = [case for case in CASES if kinds("layer")[case[0]].apart != "never" and len(case[2][0]) > 1]
+
+
+@pytest.mark.parametrize("case", IN_PARTS, ids=map(titled, IN_PARTS))
+def test_what_a_layer_makes_of_parts_of_a_batch_is_the_same(case: Case) -> None:
+    kind, fields, given, variables, wanted = case
+    arrays, layer = given if isinstance(given, Inputs) else Inputs(given), layer_of(kind, fields)
+    made = []
+    with tf.Graph().as_default(), tf.Session() as session:
+        for rows in (slice(None, 1), slice(1, None)):
+            named = {name: tf.constant(array[rows]) for name, array in arrays.named.items()}
+            read = Inputs((tf.constant(array[rows]) for array in arrays), named)
+            bound = {name: tf.constant(value) for name, value in variables.items()}
+            made.append(session.run(layer.apply(bound, read, Call(training=True))))
+    for name, array in (wanted if isinstance(wanted, Mapping) else {"": wanted}).items():
+        parts = [part[name] if isinstance(part, Mapping) else part for part in made]
+        np.testing.assert_allclose(np.concatenate(parts), array, rtol=2e-5, atol=2e-5)
+
+
+def test_layers_that_run_over_parts_are_tried() -> None:
+    tried = {case[0] for case in IN_PARTS}
+    assert tried == {name for name, kind in kinds("layer").items() if kind.apart != "never"}
+
+
+@pytest.mark.parametrize("case", CASES, ids=map(titled, CASES))
+def test_a_layer_compiles_with_its_gradients_to_the_same_numbers(case: Case) -> None:
+    kind, fields, given, variables, _ = case
+    layer, arrays = layer_of(kind, fields), given if isinstance(given, Inputs) else Inputs(given)
+
+    def connected(inputs: Inputs[Any], named: dict[str, Any], variables: dict[str, Any]) -> tuple[list[Any], list[Any]]:
+        call = Call(training=True, key=3, step=tf.constant(5, tf.int64))
+        outputs = tf.nest.flatten(layer.apply(variables, Inputs(inputs, named), call))
+        loss = tf.add_n(
+            [tf.constant(0.0), *(tf.cast(tf.reduce_sum(tf.sin(y)), tf.float32) for y in outputs if floats(y))]
+        )
+        read = [x for x in (*inputs, *named.values(), *variables.values()) if floats(x)]
+        gradients = tf.gradients(loss, read) if read else []
+        return outputs, [tf.convert_to_tensor(gradient) for gradient in gradients if gradient is not None]
+
+    def floats(tensor: Any) -> bool:
+        return bool(tensor.dtype.is_floating)
+
+    held = (tuple(arrays), dict(arrays.named), variables)
+    (wanted, wanted_slopes), (got, slopes) = plain_and_compiled(connected, *held)
+    statistics = 2 if kind == "batch_norm" else 0
+    assert len(slopes) == sum(array.dtype.kind == "f" for array in tf.nest.flatten(held)) - statistics
+    for one, other in zip([*got, *slopes], [*wanted, *wanted_slopes], strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5)
+
+
+def test_every_kind_is_in_the_table() -> None:
+    assert {case[0] for case in CASES} | {"scope", "block", "constant", "variable"} == set(kinds("layer"))
+
+
+def test_batch_norm_in_training_uses_the_batch_and_asks_to_move_its_statistics() -> None:
+    layer = layer_of("batch_norm", {"momentum": 0.9})
+    with tf.Graph().as_default(), tf.Session() as session:
+        call = Call(training=True)
+        variables = {name: tf.constant(value) for name, value in STATISTICS.items()}
+        got = session.run(layer.apply(variables, [tf.constant(IMAGES)], call))
+        moved = {id(update.variable): session.run(update.value) for update in call.updates}
+        assert {update.momentum for update in call.updates} == {0.9}
+    mean, variance = IMAGES.mean(axis=(0, 1, 2)), IMAGES.var(axis=(0, 1, 2))
+    wanted = (IMAGES - mean) / np.sqrt(variance + 0.001) * STATISTICS["gamma"] + STATISTICS["beta"]
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(moved[id(variables["moving_mean"])], mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(moved[id(variables["moving_variance"])], variance, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("x", [IMAGES, IMAGES[:, :, 0], IMAGES[:, 0, 0]], ids=["images", "sequences", "rows"])
+def test_batch_norm_can_gather_the_unbiased_variance_as_fused_batch_norm_does(x: Array) -> None:
+    axes, count = tuple(range(x.ndim - 1)), x.size // 3
+    with tf.Graph().as_default(), tf.Session() as session:
+        moved = {}
+        for unbiased in (False, True):
+            layer, call = layer_of("batch_norm", {"unbiased_variance": unbiased, "scale": False}), Call(training=True)
+            result = layer.apply(without("gamma"), Inputs([tf.placeholder_with_default(x, (2, *x.shape[1:]))]), call)
+            got, moved[unbiased] = session.run([result, call.updates[1].value])
+            wanted = (x - x.mean(axes)) / np.sqrt(x.var(axes) + 0.001) + STATISTICS["beta"]
+            np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(moved[False], x.var(axes), rtol=1e-5)
+    np.testing.assert_allclose(moved[True], x.var(axes) * count / (count - 1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("unbiased", [False, True])
+def test_batch_norm_of_one_value_has_no_spread(unbiased: bool) -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        for x in (IMAGES[:1, :1, :1], ROWS[:1]):
+            call = Call(training=True)
+            layer = layer_of("batch_norm", {"unbiased_variance": unbiased})
+            got = session.run(layer.apply(STATISTICS, Inputs([tf.constant(x)]), call))
+            np.testing.assert_allclose(got, np.broadcast_to(STATISTICS["beta"], x.shape), rtol=1e-5)
+            np.testing.assert_array_equal(session.run(call.updates[1].value), np.zeros(3))
+
+
+FROZEN_NORMS = {
+    "by the layer": "layers: {norm: {kind: batch_norm, trainable: false}}",
+    "by its scope": "layers: {block: {kind: scope, trainable: false, layers: {norm: {kind: batch_norm}}}}",
+}
+
+
+@pytest.mark.parametrize("text", FROZEN_NORMS.values(), ids=FROZEN_NORMS)
+def test_a_frozen_batch_norm_reads_its_moving_statistics_in_training_too(text: str) -> None:
+    spec = spec_of(text)
+    with tf.Graph().as_default(), tf.Session() as session:
+        variables = create_variables(spec, 0)
+        step = tf.constant(0, tf.int64)
+        x = {"x": tf.constant(CUBES[:, 0] @ some(3, 4))}
+        with tf.name_scope("training"):
+            training = connect(spec, variables, x, training=True, step=step)
+        with tf.name_scope("inference"):
+            inference = connect(spec, variables, x)
+        session.run(tf.global_variables_initializer())
+        assert training.updates == ()
+        np.testing.assert_array_equal(*session.run([training.outputs["out"], inference.outputs["out"]]))
+
+
+DROPOUTS = "layers: {first: {kind: dropout, rate: 0.25}, second: {kind: dropout, input: x, rate: 0.25}}"
+
+
+def masks(seed: int, step: int) -> tuple[Array, Array]:
+    spec = spec_of(DROPOUTS)
+    with tf.Graph().as_default(), tf.Session() as session:
+        ones = tf.ones((500, 4))
+        tensors = connect(spec, {}, {"x": ones}, training=True, seed=seed, step=tf.constant(step, tf.int64)).tensors
+        return session.run(tensors["first"]), session.run(tensors["second"])
+
+
+def test_dropout_in_training_drops_its_share_and_scales_the_rest() -> None:
+    mask, _ = masks(0, 0)
+    assert set(np.unique(mask)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert (mask == 0).mean() == pytest.approx(0.25, abs=0.04)
+    assert mask.mean() == pytest.approx(1, abs=0.06)
+
+
+def test_dropout_depends_on_seed_step_and_layer_alone() -> None:
+    first, second = masks(3, 7)
+    np.testing.assert_array_equal(first, masks(3, 7)[0])
+    for other in (masks(3, 8)[0], masks(4, 7)[0], second):
+        assert 0.2 < (first != other).mean() < 0.6
+
+
+def test_dropout_outside_training_and_at_rate_0_changes_nothing() -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        rows = tf.constant(ROWS)
+        in_training = layer_of("dropout", {"rate": 0.0}).apply({}, [rows], Call(True, tf.constant([1, 2])))
+        outside = layer_of("dropout", {"rate": 0.9}).apply({}, [rows], Call(False))
+        for tensor in (in_training, outside):
+            np.testing.assert_array_equal(session.run(tensor), ROWS)
+
+
+NOISES = "layers: {first: {kind: gaussian_noise, stddev: 2.0}, second: {kind: gaussian_noise, input: x, stddev: 2.0}}"
+
+
+def noises(seed: int, step: int) -> Array:
+    spec = spec_of(NOISES)
+
+    def connected(x: Any, step: Any) -> Any:
+        tensors = connect(spec, {}, {"x": x}, training=True, seed=seed, step=step).tensors
+        return tensors["first"], tensors["second"]
+
+    (first, second), compiled = plain_and_compiled(connected, np.zeros((5000, 4), np.float32), np.int64(step))
+    np.testing.assert_array_equal((first, second), compiled)
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.03, "each layer draws its own"
+    return np.asarray(first)
+
+
+def test_gaussian_noise_is_normal() -> None:
+    drawn = np.sort(noises(0, 0).ravel()) / 2
+    wanted = [0.5 * (1 + math.erf(value / math.sqrt(2))) for value in drawn]
+    assert np.abs(np.arange(len(drawn)) / len(drawn) - wanted).max() < 0.015
+    assert (drawn.mean(), drawn.std()) == (pytest.approx(0, abs=0.02), pytest.approx(1, abs=0.02))
+
+
+def test_gaussian_noise_depends_on_seed_and_step_alone_whatever_compiles_it() -> None:
+    drawn = noises(3, 7)
+    np.testing.assert_array_equal(drawn, noises(3, 7))
+    for other in (noises(3, 8), noises(4, 7)):
+        assert abs(np.corrcoef(drawn.ravel(), other.ravel())[0, 1]) < 0.03
+
+
+def test_gaussian_noise_outside_training_and_without_spread_changes_nothing() -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        rows = tf.constant(ROWS)
+        in_training = layer_of("gaussian_noise", {"stddev": 0.0}).apply({}, Inputs([rows]), Call(True, 1))
+        np.testing.assert_array_equal(session.run(in_training), ROWS)
+
+
+def test_attention_in_training_drops_weights_and_scales_the_rest() -> None:
+    fields = {"num_heads": 1, "key_dim": 6, "dropout": 0.25}
+    with tf.Graph().as_default(), tf.Session() as session:
+        variables = {name: np.zeros_like(value) for name, value in sequences.SELF.items()}
+        variables["value/bias"] = np.ones(6, np.float32)
+        ones = tf.constant(np.ones((50, 40, 4), np.float32))
+        step = tf.constant(3, tf.int64)
+        got, again, later = session.run(
+            [
+                layer_of("attention", fields).apply(variables, Inputs([ones]), Call(True, 5, at))
+                for at in (step, step, step + 1)
+            ]
+        )
+    # Every query weighs 40 equal values; what is left of them is a mean of 40 draws of 0 and 1 / 0.75.
+    assert np.unique(np.round(got * 40 * 0.75, 3)).size > 5
+    assert got.mean() == pytest.approx(1, abs=0.01)
+    np.testing.assert_array_equal(got, again)
+    assert (got != later).mean() > 0.5
+
+
+def test_grouped_convolution_has_the_gradients_of_its_parts() -> None:
+    kernel = some(3, 2, 2, 4)
+    images = some(2, 5, 6, 4)
+    with tf.Graph().as_default(), tf.Session() as session:
+        x, variables = tf.constant(images), {"kernel": tf.constant(kernel)}
+        fields = {"filters": 4, "kernel_size": (3, 2), "groups": 2, "use_bias": False}
+        whole = layer_of("conv2d", fields).apply(variables, Inputs([x]), Call(True))
+        parts = [
+            layer_of("conv2d", {**fields, "filters": 2, "groups": 1}).apply({"kernel": own}, Inputs([part]), Call(True))
+            for part, own in zip(tf.split(x, 2, -1), tf.split(variables["kernel"], 2, -1), strict=True)
+        ]
+        got, wanted = session.run(
+            [tf.gradients(tf.reduce_sum(y**2), [x, variables["kernel"]]) for y in (whole, tf.concat(parts, -1))]
+        )
+    for one, other in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)

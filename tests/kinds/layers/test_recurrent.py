@@ -1,0 +1,71 @@
+"""The loop over steps: written out, in the graph, or compiled, it gives the same numbers and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from expkit import tf1 as tf
+from expkit.kinds.layers.base import Call, Inputs
+from expkit.registry import kinds
+from support.layer_tables import Array
+from support.layer_tables.sequences import BOTH, CUDNN, GRU, LENGTHS, LSTM, PEEPHOLES, PROJECTED, X
+from support.networks import plain_and_compiled
+
+CELLS: dict[str, tuple[str, dict[str, Any], dict[str, Array]]] = {
+    "lstm": ("lstm", {}, LSTM),
+    "lstm, peepholes": ("lstm", {"use_peepholes": True}, PEEPHOLES),
+    "lstm, projection": ("lstm", {"projection": 3}, PROJECTED),
+    "lstm, both": ("lstm", {"direction": "both"}, BOTH),
+    "gru": ("gru", {}, GRU),
+    "gru, backward": ("gru", {"direction": "backward"}, GRU),
+    "gru, cudnn": ("gru", {"reset_after": True}, CUDNN),
+}
+
+
+def trained(
+    cell: tuple[str, dict[str, Any], dict[str, Array]], fields: Mapping[str, Any], lengths: bool, *, loop: bool = False
+) -> list[Array]:
+    """Return the output, the last state, and the gradients of input and variables; compiled they are the same."""
+    kind, own, values = cell
+    layer: Any = kinds("layer")[kind](units=2, **own, **fields)
+
+    def connected(x: Any, counts: Any, *variables: Any) -> Any:
+        bound = dict(zip(values, variables, strict=True))
+        named = {"lengths": counts} if lengths else {}
+        outputs = layer.apply(bound, Inputs([x], named), Call(training=True, compiled=loop))
+        loss = tf.reduce_sum(outputs[""] ** 2) + tf.reduce_sum(outputs["state_h"])
+        return [outputs[""], outputs["state_h"], *tf.gradients(loss, [x, *variables])]
+
+    plain, compiled = plain_and_compiled(connected, X, LENGTHS, *values.values())
+    for one, other in zip(plain, compiled, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    return list(plain)
+
+
+@pytest.mark.parametrize(
+    ("cell", "sequence"),
+    [*((cell, True) for cell in CELLS.values()), (CELLS["lstm"], False)],
+    ids=[*CELLS, "lstm, last output"],
+)
+def test_a_loop_in_the_graph_trains_as_steps_that_are_written_out(
+    cell: tuple[str, dict[str, Any], dict[str, Array]],
+    sequence: bool,
+) -> None:
+    fields = {"return_sequences": sequence}
+    wanted = trained(cell, fields, sequence)
+    got = trained(cell, fields, sequence, loop=True)
+    for one, other in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_what_lies_beyond_a_length_changes_nothing_and_gets_no_gradient() -> None:
+    values = trained(CELLS["lstm, both"], {"return_sequences": True}, True)
+    output, gradient = values[0], values[2]
+    for example, length in enumerate(LENGTHS):
+        assert not output[example, length:].any()
+        assert not gradient[example, length:].any()
+        assert length == 0 or np.abs(gradient[example, :length]).min() > 0

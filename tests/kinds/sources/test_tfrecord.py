@@ -1,0 +1,204 @@
+"""TFRecord files written by TensorFlow: read by index without it, damage told with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from expkit import tf1 as tf
+from expkit.config.load import validate
+from expkit.errors import DataError
+from expkit.kinds.sources import on_disk as stored
+from expkit.kinds.sources import tfrecord_index as records
+from expkit.kinds.sources.on_disk import Stored
+from expkit.kinds.sources.tfrecord import Feature, TFRecord
+from expkit.kinds.sources.tfrecord_example import parse_example
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (9, 4, 3)).astype(np.uint8)
+WEIGHTS = np.random.default_rng(1).normal(size=(9, 5)).astype(np.float32)
+NUMBERS = np.array([[0, -1], [127, 128], [2**62, -(2**62)], [300, 5], [1, 2], [3, 4], [5, 6], [7, 8], [9, 10]])
+FEATURES = {
+    "image": Feature(shape=(4, 3), dtype="uint8"),
+    "weights": Feature(shape=(5,)),
+    "numbers": Feature(shape=(2,), dtype="int64"),
+    "label": Feature(dtype="int32"),
+}
+
+
+def example(**features: Any) -> bytes:
+    """Return a serialized example; bytes, floats and integers become lists of their kind."""
+    made = {}
+    for name, value in features.items():
+        if isinstance(value, bytes):
+            made[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        elif np.asarray(value).dtype.kind == "f":
+            made[name] = tf.train.Feature(float_list=tf.train.FloatList(value=np.ravel(value)))
+        else:
+            made[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=np.ravel(value)))
+    return bytes(tf.train.Example(features=tf.train.Features(feature=made)).SerializeToString())
+
+
+def write(path: Path, serialized: Iterable[bytes]) -> Path:
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in serialized:
+            writer.write(record)
+    return path
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Return a folder of nine examples in two files."""
+    made = [
+        example(image=IMAGES[i].tobytes(), weights=WEIGHTS[i], numbers=NUMBERS[i], label=i, spare=b"x" * (i * 100))
+        for i in range(9)
+    ]
+    write(tmp_path / "part-0.tfrecord", made[:4])
+    write(tmp_path / "part-1.tfrecord", made[4:])
+    return tmp_path
+
+
+def source(files: Any, **features: Feature) -> TFRecord:
+    return TFRecord(files=files, features=features or FEATURES)
+
+
+def problem_of(act: Callable[[], Any]) -> str:
+    with pytest.raises(DataError) as caught:
+        act()
+    return str(caught.value)
+
+
+def test_every_feature_is_read_by_index_across_files(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored, "PIECE_EXAMPLES", 3)
+    monkeypatch.setattr(stored, "PIECE_BYTES", 100)
+    monkeypatch.setattr(records, "SCANNED_BYTES", 100)
+    fields = source(str(files / "part-*.tfrecord")).load()
+    order = np.array([8, 0, 3, 4, 4, 7, 1])
+    expected = {"image": IMAGES, "weights": WEIGHTS, "numbers": NUMBERS, "label": np.arange(9, dtype=np.int32)}
+    for name, values in expected.items():
+        assert isinstance(fields[name], Stored)
+        assert (fields[name].shape, fields[name].dtype) == (values.shape, values.dtype)
+        np.testing.assert_array_equal(fields[name][order], values[order])
+        np.testing.assert_array_equal(fields[name][2:6], values[2:6])
+
+
+def test_fields_share_one_reading_of_records_unless_they_are_large(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bytes] = []
+    monkeypatch.setattr(records, "parse_example", lambda record: (read.append(record), parse_example(record))[1])
+    fields = source(str(files / "part-*")).load()
+    for remembered, times in ((1 << 20, 1), (0, 2)):
+        monkeypatch.setattr(records, "REMEMBERED_BYTES", remembered)
+        read.clear()
+        order = np.array([5, 2, 7]) - (remembered == 0)
+        np.testing.assert_array_equal(fields["image"][order], IMAGES[order])
+        np.testing.assert_array_equal(fields["label"][order], order)
+        assert len(read) == 3 * times
+
+
+def test_files_are_one_or_a_list_of_names_and_patterns(files: Path) -> None:
+    one, other = str(files / "part-1.tfrecord"), str(files / "part-0*")
+    np.testing.assert_array_equal(source(one).load()["label"][:], np.arange(4, 9))
+    np.testing.assert_array_equal(source((one, other)).load()["label"][:], [4, 5, 6, 7, 8, 0, 1, 2, 3])
+
+
+def test_the_parser_agrees_with_tensorflow_and_takes_values_that_are_not_packed() -> None:
+    made = example(a=b"bytes", b=WEIGHTS[0], c=NUMBERS.ravel())
+    parsed = parse_example(made)
+    assert parsed["a"] == [b"bytes"]
+    np.testing.assert_array_equal(parsed["b"], WEIGHTS[0])
+    np.testing.assert_array_equal(parsed["c"], NUMBERS.ravel())
+    unpacked = b"\x0a\x12\x0a\x10\x0a\x01n\x12\x0b\x1a\x09\x08\x07\x08\x80\x01\x08\x01\x08\x02"
+    np.testing.assert_array_equal(parse_example(unpacked)["n"], [7, 128, 1, 2])
+    assert parse_example(tf.train.Example().SerializeToString()) == {}
+    empty = tf.train.Example(features=tf.train.Features(feature={"e": tf.train.Feature()}))
+    assert parse_example(empty.SerializeToString()) == {"e": []}
+
+
+@pytest.mark.parametrize(
+    ("record", "problem"),
+    [
+        (b"\x0a\xff", "a number does not end"),
+        (b"\x0b", "unknown wire type 3"),
+        (b"\x0a\x05abc", "a field is longer than its message"),
+        (b"\x08\x01", "a number stands where a message should"),
+        (b"\x0a\x0a\x0a\x08\x12\x06\x12\x04\x0a\x02ab", "a list of floats ends within one"),
+        (b"\x0a\x0a\x0a\x08\x12\x06\x1a\x04\x0a\x02\x01\x80", "a list of integers ends within one"),
+    ],
+)
+def test_bytes_that_are_no_example_are_told(tmp_path: Path, record: bytes, problem: str) -> None:
+    file = write(tmp_path / "x.tfrecord", [record])
+    told = problem_of(source(str(file), label=Feature()).load)
+    assert told == f"data.source.files: record 0 of {file} is not a tf.train.Example: {problem}"
+
+
+def test_fields_of_a_message_that_are_unknown_are_passed_over() -> None:
+    inner = b"\x0a\x01n\x12\x05\x1a\x03\x0a\x01\x07" + b"\x1d\0\0\0\0" + b"\x21" + b"\0" * 8
+    entry = b"\x0a" + bytes([len(inner)]) + inner
+    np.testing.assert_array_equal(parse_example(b"\x0a" + bytes([len(entry)]) + entry)["n"], [7])
+
+
+def test_damage_is_told_with_its_place(files: Path) -> None:
+    file = files / "part-0.tfrecord"
+    content = file.read_bytes()
+    first = int.from_bytes(content[:8], "little")
+    cases = {
+        content[:-1]: f"is truncated: {len(content) - 1} bytes end within record 3, after 3 whole ones; fetch it again",
+        content[
+            : first + 20
+        ]: f"is truncated: {first + 20} bytes end within record 1, after 1 whole ones; fetch it again",
+        b"what is this, then?"
+        + content: "is no TFRecord file: the checksum of the length at byte 0 (record 0) is wrong",
+        content[: first + 16] + b"\xff" + content[first + 17 :]: "is damaged: the checksum of the length at byte "
+        f"{first + 16} (record 1) is wrong",
+        b"\x1f\x8b" + content: "is compressed, which leaves no random access; unpack it with gunzip",
+        b"": "cannot be read: cannot mmap an empty file",
+    }
+    for damaged, problem in cases.items():
+        file.write_bytes(damaged)
+        assert problem_of(source(str(file)).load) == f"data.source.files: {file} {problem}"
+
+
+def test_features_that_do_not_fit_are_told_before_anything_is_built(files: Path) -> None:
+    file = files / "part-0.tfrecord"
+    start = f"record 0 of {file}"
+    assert problem_of(source(str(file), imag=Feature()).load) == (
+        f"data.source.features.imag: {start} has no such feature; did you mean 'image'? it has: image, label, numbers, "
+        "spare, weights"
+    )
+    end = "give the shape and dtype that were written (encoded images are not decoded)"
+    assert problem_of(source(str(file), image=Feature(shape=(4, 3))).load) == (
+        f"data.source.features.image: {start} has 12 bytes, but shape [4, 3] of float32 needs 48; {end}"
+    )
+    assert problem_of(source(str(file), weights=Feature()).load) == (
+        f"data.source.features.weights: {start} has 5 values, but shape [] of float32 needs 1; {end}"
+    )
+
+
+def test_a_later_record_that_does_not_fit_is_named_by_file_and_number(files: Path) -> None:
+    odd = write(files / "part-2.tfrecord", [example(label=1), example(label=[1, 2])])
+    field = source((str(files / "part-1.tfrecord"), str(odd)), label=Feature(dtype="int64")).load()["label"]
+    assert problem_of(lambda: field[:]).startswith(f"data.source.features.label: record 1 of {odd} has 2 values, but")
+
+
+def test_missing_files_and_patterns_without_match_are_told(files: Path) -> None:
+    assert problem_of(source(str(files / "partt-0.tfrecord")).load).startswith(
+        f"data.source.files: no file {files}/partt-0.tfrecord; did you mean 'part-0.tfrecord'?"
+    )
+    assert problem_of(source(str(files / "none-*")).load) == (
+        f"data.source.files: no file matches {files}/none-*; give the path or pattern of existing files"
+    )
+
+
+def test_yaml_gives_files_as_text_or_list(files: Path) -> None:
+    from support.experiments import config_of
+
+    kept = config_of(files).model_dump(by_alias=True, mode="json")
+    for asked in ("a*", ["a", "b"]):
+        features = {"x": {"shape": [4]}, "label": {"dtype": "int64"}}
+        kept["data"]["source"] = {"kind": "tfrecord", "files": asked, "features": features}
+        assert validate(kept).data.source.files == (asked if isinstance(asked, str) else tuple(asked))

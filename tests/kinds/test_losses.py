@@ -1,0 +1,133 @@
+"""NumPy as the oracle of losses; and what they say of labels that do not fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from expkit import tf1 as tf
+from expkit.kinds.layers.base import TensorSpec
+from expkit.kinds.losses import Loss
+from expkit.registry import kinds
+from support.experiments import numpy_cross_entropy
+
+pytestmark = pytest.mark.untraced
+
+DRAW = np.random.default_rng(0)
+LOGITS = (3 * DRAW.normal(size=(6, 4))).astype(np.float32)
+ONE = LOGITS[:, :1]
+GRID = (3 * DRAW.normal(size=(6, 2, 4))).astype(np.float32)
+CLASSES = np.array([0, 3, 1, 2, 2, 0])
+BITS = np.array([0, 1, 1, 0, 1, 0])
+SOFT = DRAW.dirichlet(np.ones(4), size=6).astype(np.float32)
+SOFT_GRID = DRAW.dirichlet(np.ones(4), size=(6, 2)).astype(np.float32)
+
+
+def soft_cross_entropy(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return -(truth * (shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))).sum(axis=-1)
+
+
+def sigmoid_cross_entropy(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    share = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    return -(truth * np.log(share) + (1 - truth) * np.log(1 - share))
+
+
+CASES: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]] = [
+    ("sparse_softmax_cross_entropy", LOGITS, CLASSES, numpy_cross_entropy(LOGITS, CLASSES)),
+    ("sparse_softmax_cross_entropy", LOGITS, CLASSES.astype(np.uint8), numpy_cross_entropy(LOGITS, CLASSES)),
+    ("sparse_softmax_cross_entropy", 1000 * LOGITS, CLASSES, numpy_cross_entropy(1000 * LOGITS, CLASSES)),
+    ("softmax_cross_entropy", LOGITS, np.eye(4)[CLASSES], numpy_cross_entropy(LOGITS, CLASSES)),
+    ("softmax_cross_entropy", LOGITS, SOFT, soft_cross_entropy(LOGITS, SOFT)),
+    ("softmax_cross_entropy", GRID, SOFT_GRID, soft_cross_entropy(GRID, SOFT_GRID).mean(axis=1)),
+    ("sigmoid_cross_entropy", ONE, BITS, sigmoid_cross_entropy(ONE[:, 0], BITS)),
+    ("sigmoid_cross_entropy", ONE, BITS[:, None], sigmoid_cross_entropy(ONE[:, 0], BITS)),
+    ("sigmoid_cross_entropy", LOGITS, SOFT, sigmoid_cross_entropy(LOGITS, SOFT).mean(axis=1)),
+    ("mean_squared_error", ONE, CLASSES, (ONE[:, 0] - CLASSES) ** 2),
+    ("mean_squared_error", GRID, SOFT_GRID, ((GRID - SOFT_GRID) ** 2).mean(axis=(1, 2))),
+]
+
+
+def loss_of(kind: str, **fields: Any) -> Loss:
+    made = kinds("loss")[kind](**fields)
+    assert isinstance(made, Loss)
+    return made
+
+
+@pytest.mark.parametrize(("kind", "output", "labels", "wanted"), CASES)
+def test_a_loss_is_what_numpy_computes_per_example(
+    kind: str, output: np.ndarray, labels: np.ndarray, wanted: np.ndarray
+) -> None:
+    loss = loss_of(kind)
+    assert loss.problem(TensorSpec(output.shape[1:]), labels) is None
+    with tf.Graph().as_default(), tf.Session() as session:
+        places = [tf.placeholder(array.dtype, (None, *array.shape[1:])) for array in (output, labels)]
+        got = session.run(loss.per_example(*places), dict(zip(places, (output, labels), strict=True)))
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_every_kind_is_in_the_table() -> None:
+    assert {case[0] for case in CASES} == set(kinds("loss"))
+
+
+FIVE = TensorSpec((5,))
+
+
+@pytest.mark.parametrize(
+    ("kind", "output", "labels", "problem"),
+    [
+        (
+            "sparse_softmax_cross_entropy",
+            FIVE,
+            np.array([0, 5]),
+            "labels run from 0 to 5, but the output has 5 classes (allowed: 0 to 4); change the last layer's units or "
+            "the data",
+        ),
+        (
+            "sparse_softmax_cross_entropy",
+            FIVE,
+            np.array([-1, 2]),
+            "labels run from -1 to 2, but the output has 5 classes (allowed: 0 to 4); change the last layer's units or "
+            "the data",
+        ),
+        (
+            "sparse_softmax_cross_entropy",
+            FIVE,
+            np.array([0.5]),
+            "needs one integer per example, got float64 of shape [1]",
+        ),
+        (
+            "sparse_softmax_cross_entropy",
+            FIVE,
+            np.zeros((2, 5), np.int64),
+            "needs one integer per example, got int64 of shape [2, 5]",
+        ),
+        (
+            "sparse_softmax_cross_entropy",
+            TensorSpec((2, 5)),
+            np.array([0]),
+            "class labels need an output of shape [batch, classes], got [batch, 2, 5] float32",
+        ),
+        (
+            "softmax_cross_entropy",
+            FIVE,
+            np.zeros((2, 4)),
+            "needs labels shaped like the output, [5] per example, got [4]",
+        ),
+        ("mean_squared_error", FIVE, np.zeros(2), "needs labels shaped like the output, [5] per example, got []"),
+        (
+            "sigmoid_cross_entropy",
+            FIVE,
+            np.zeros((2, 4)),
+            "needs labels shaped like the output, [5] per example, got [4]",
+        ),
+        ("sigmoid_cross_entropy", TensorSpec((1,)), np.array([0, 2]), "labels run from 0 to 2, allowed: 0 to 1"),
+    ],
+)
+def test_a_loss_says_what_keeps_labels_from_fitting(
+    kind: str, output: TensorSpec, labels: np.ndarray, problem: str
+) -> None:
+    assert loss_of(kind).problem(output, labels) == problem

@@ -1,0 +1,215 @@
+"""A study: asked, told, gone on with, and judging what runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("optuna")
+
+from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.trial import TrialState
+
+from expkit.errors import ConfigError, Pruned
+from expkit.sweeps.jobs import parsed
+from expkit.sweeps.objective import Mode
+from expkit.sweeps.optuna_study import Pruner, Pruning, Sampler, Sampling, Study, Trial, judge_of, open_storage
+from expkit.sweeps.space import Value, space_of
+
+WORDS = ["x=interval(-1,1)", "y=tag(log,interval(0.01,1))", "c=a,b", "n=range(1,10,2)", "f=range(0.1,0.5,0.1)"]
+NO_PRUNING = Pruning("none", 5, 0, 100)
+
+
+def study_of(
+    storage: BaseStorage,
+    sampler: Sampler = "random",
+    words: Sequence[str] = WORDS,
+    modes: Sequence[Mode] = ("min",),
+    pruning: Pruning = NO_PRUNING,
+    seed: int = 0,
+) -> Study:
+    population = 4 if sampler in ("cmaes", "nsgaii") else None
+    sampling = Sampling(sampler, seed, 3 if sampler == "tpe" else None, population)
+    return Study(storage, "one", modes, space_of(parsed(words)), sampling, pruning)
+
+
+def cost(values: Mapping[str, Any]) -> float:
+    return float(values["x"] ** 2 + abs(values["n"] - 5) + (values["c"] == "a") + values["f"] + values["y"])
+
+
+def go_on(study: Study, until: int, *, second: bool = False) -> list[dict[str, Value]]:
+    """Ask and tell until there are so many points; return all."""
+    while len(study.trials()) < until and (trial := study.ask()) is not None:
+        study.tell(trial, "COMPLETE", [cost(trial.values), *([-trial.values["x"]] if second else [])])  # type: ignore[operator]
+    return [dict(trial.values) for trial in study.trials()]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "cmaes", "nsgaii"])
+def test_a_study_that_was_stopped_goes_on_with_the_points_of_one_that_was_not(sampler: Sampler) -> None:
+    modes: list[Mode] = ["min", "min"] if sampler == "nsgaii" else ["min"]
+    second = sampler == "nsgaii"
+    whole = go_on(study_of(InMemoryStorage(), sampler, modes=modes), 14, second=second)
+    storage = InMemoryStorage()
+    for until in (2, 9, 14):
+        stopped = go_on(study_of(storage, sampler, modes=modes), until, second=second)
+    assert stopped == whole
+    assert len({str(point) for point in whole}) > 10
+    other = go_on(study_of(InMemoryStorage(), sampler, modes=modes, seed=1), 3, second=second)
+    assert other != whole[:3]
+
+
+def test_a_sampler_learns_from_what_it_is_told() -> None:
+    words = ["x=interval(-1,1)", "y=interval(-1,1)"]
+    for sampler in ("tpe", "cmaes"):
+        study = study_of(InMemoryStorage(), sampler, words)  # type: ignore[arg-type]
+        while len(study.trials()) < 40:
+            trial = study.ask()
+            assert trial is not None
+            study.tell(trial, "COMPLETE", [float(trial.values["x"] ** 2 + trial.values["y"] ** 2)])  # type: ignore[operator]
+        far = [math.hypot(trial.values["x"], trial.values["y"]) for trial in study.trials()]  # type: ignore[arg-type]
+        assert sum(far[-10:]) < 0.7 * sum(far[:10])
+
+
+def test_the_order_of_the_command_line_changes_no_point() -> None:
+    assert go_on(study_of(InMemoryStorage()), 3) == go_on(study_of(InMemoryStorage(), words=WORDS[::-1]), 3)
+
+
+def test_a_grid_asks_for_every_point_once_and_ends(tmp_path: Path) -> None:
+    words = ["a=x,y", "f=range(0.1,0.4,0.1)", "n=range(2)"]
+    storage = open_storage(f"sqlite:///{tmp_path}/study.db")
+    seen: list[dict[str, Value]] = []
+    for _ in range(2):  # the second goes on in the middle
+        study = study_of(storage, "grid", words)
+        while len(study.trials()) < 7 + 100 * bool(seen) and (trial := study.ask()) is not None:
+            study.tell(trial, "COMPLETE", [0.0])
+        seen = [dict(trial.values) for trial in study.trials()]
+    assert seen == list(space_of(parsed(words)).grid())
+    assert {point["f"] for point in seen} == {0.1, 0.2, 0.3}
+
+
+def test_points_that_were_not_told_are_found_again_with_their_runs(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/study.db")
+    study = study_of(storage)
+    asked = [study.ask() for _ in range(3)]
+    assert all(asked)
+    first, second, third = (trial for trial in asked if trial is not None)
+    study.begun(first, "0_run")
+    study.tell(first, "COMPLETE", [1.0])
+    study.begun(second, "1_run")
+    again = study_of(open_storage.__wrapped__(f"sqlite:///{tmp_path}/study.db"))
+    assert again.trials() == [
+        Trial(0, first.values, "COMPLETE", "0_run"),
+        Trial(1, second.values, "RUNNING", "1_run"),
+        Trial(2, third.values, "RUNNING", None),
+    ]
+    assert again.told == 1
+
+
+def test_a_point_that_was_not_wholly_asked_for_is_given_up_and_does_not_count() -> None:
+    storage = InMemoryStorage()
+    study = study_of(storage)
+    whole = study.ask()
+    study._study.ask()  # as if killed before a value was chosen
+    again = study_of(storage)
+    assert again.trials() == [whole]
+    assert [trial.state for trial in again._study.trials] == [TrialState.RUNNING, TrialState.FAIL]
+
+
+def test_values_that_are_no_numbers_have_failed() -> None:
+    study = study_of(InMemoryStorage())
+    for value in (math.nan, math.inf, 0.5):
+        trial = study.ask()
+        assert trial is not None
+        study.tell(trial, "COMPLETE", [value])
+    assert [trial.state for trial in study.trials()] == ["FAIL", "FAIL", "COMPLETE"]
+
+
+# Judging
+
+
+def judged(storage: BaseStorage, pruning: Pruning, study: Study) -> tuple[Trial, Callable[[int, float], None]]:
+    trial = study.ask()
+    assert trial is not None
+    study.begun(trial, f"{trial.number}_run")
+    judge = judge_of(storage, "one", pruning, "valid/loss", f"{trial.number}_run")
+    assert judge is not None
+    return trial, lambda step, value: judge(step, {"train/loss": 9.0, "valid/loss": value})
+
+
+def test_a_run_that_is_worse_than_the_median_is_pruned(tmp_path: Path) -> None:
+    storage, pruning = open_storage(f"sqlite:///{tmp_path}/study.db"), Pruning("median", 2, 40, 100)
+    study = study_of(storage, pruning=pruning)
+    for value in (0.1, 0.2):
+        trial, judge = judged(storage, pruning, study)
+        for step in (20, 40):
+            judge(step, value)
+        study.tell(trial, "COMPLETE", [value])
+    trial, judge = judged(storage, pruning, study)
+    judge(20, 0.5)
+    with pytest.raises(Pruned) as caught:
+        judge(40, 0.4)
+    assert str(caught.value) == "median: valid/loss 0.4 at step 40"
+    study.tell(trial, "PRUNED")
+    assert [trial.state for trial in study.trials()] == ["COMPLETE", "COMPLETE", "PRUNED"]
+    assert study._study.trials[2].intermediate_values == {20: 0.5, 40: 0.4}
+
+
+def test_hyperband_ends_the_worst_of_many_runs() -> None:
+    storage, pruning = InMemoryStorage(), Pruning("hyperband", 5, 10, 90)
+    study = study_of(storage, pruning=pruning)
+    for place in range(12):
+        trial, judge = judged(storage, pruning, study)
+        try:
+            for step in range(10, 91, 10):
+                judge(step, float(place))  # every run is worse than those before
+            study.tell(trial, "COMPLETE", [float(place)])
+        except Pruned:
+            study.tell(trial, "PRUNED")
+    states = [trial.state for trial in study.trials()]
+    assert states[0] == "COMPLETE"
+    assert states.count("PRUNED") >= 4
+
+
+def test_a_run_that_no_study_waits_for_is_not_judged() -> None:
+    storage = InMemoryStorage()
+    study_of(storage)
+    assert judge_of(storage, "one", Pruning("median", 0, 0, 1), "valid/loss", "0_run") is None
+
+
+def test_metrics_of_steps_without_an_evaluation_are_not_judged() -> None:
+    storage, pruning = InMemoryStorage(), Pruning("median", 0, 0, 1)
+    study = study_of(storage, pruning=pruning)
+    trial = study.ask()
+    assert trial is not None
+    study.begun(trial, "0_run")
+    judge = judge_of(storage, "one", pruning, "valid/loss", "0_run")
+    assert judge is not None
+    judge(1, {"train/loss": 1.0})
+    assert study._study.trials[0].intermediate_values == {}
+
+
+@pytest.mark.parametrize("pruner", ["none", "median", "hyperband"])
+def test_every_pruner_can_be_made(pruner: Pruner) -> None:
+    assert type(Pruning(pruner, 1, 1, 10).made()).__name__.lower() == f"{pruner.replace('none', 'nop')}pruner"
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        (
+            "sqlite:////nosuch/study.db",
+            "sqlite:////nosuch/study.db cannot be opened ((sqlite3.OperationalError) unable",
+        ),
+        ("nonsense", "nonsense cannot be opened (Could not parse SQLAlchemy URL from given URL string); mend it"),
+        ("postgresql://me:secret@nohost/db", "postgresql://***@nohost/db cannot be opened ("),
+    ],
+)
+def test_a_storage_that_cannot_be_opened_is_told_without_its_password(url: str, why: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_storage(url)
+    assert str(caught.value).startswith(f"hydra.sweeper.storage: {why}")
+    assert str(caught.value).endswith("or leave it out: the study is then kept in the sweep's folder")

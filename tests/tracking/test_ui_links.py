@@ -1,0 +1,109 @@
+"""Links to MLflow's pages of the newest sweep."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from expkit.tracking.errors import TrackingError
+from expkit.tracking.ui_links import sweep_pages
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('views') / 'mlflow.db'}"
+
+
+@pytest.fixture(scope="module")
+def client(uri: str) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri)
+
+
+def make_sweep(client: Any, at: int, best: dict[str, str], metrics: list[str]) -> tuple[str, list[str]]:
+    tags = {"expkit.sweep.key": "k"}
+    parent = client.create_run("0", start_time=at, tags=tags).info.run_id
+    children = []
+    for number in range(3):
+        run = client.create_run("0", start_time=at + 1 + number, tags={**tags, "mlflow.parentRunId": parent})
+        params = {"optimizer.learning_rate": str(number), "train.steps": "3", **best}
+        for key, value in params.items():
+            client.log_param(run.info.run_id, key, value)
+        for name in metrics:
+            client.log_metric(run.info.run_id, name, number)
+        children.append(run.info.run_id)
+    return parent, children
+
+
+def view_of(client: Any, key: str) -> Any:
+    return json.loads(client.get_experiment("0").tags[f"mlflow.sharedViewState.{key}"])
+
+
+def test_a_store_without_a_sweep_has_no_links(uri: str, client: Any) -> None:
+    client.create_run("0", start_time=1)
+    assert sweep_pages(uri, "http://host") == []
+
+
+def test_links_show_what_varies_and_the_score_of_the_newest_sweep(uri: str, client: Any) -> None:
+    make_sweep(client, 10, {}, [])
+    named = {"train.best_metric": "valid/accuracy", "train.best_mode": "max"}
+    recorded = ["train/loss", "valid/loss", "valid/accuracy", "valid/accuracy/ema", "test/accuracy"]
+    parent, children = make_sweep(client, 20, named, recorded)
+    table, charts, beside = sweep_pages(uri, "http://host")
+    assert charts == f"{table}&compareRunsMode=CHART"
+    assert table == f"http://host/#/experiments/0/runs?viewStateShareKey={parent}&workflowType=machine_learning"
+    scores = ["metrics.`valid/accuracy`", "metrics.`valid/accuracy/ema`", "metrics.`test/accuracy`"]
+    columns = ["params.`optimizer.learning_rate`", *scores]
+    view = view_of(client, parent)
+    (parallel,) = view.pop("compareRunCharts")  # of one field there is no contour
+    assert (parallel["selectedParams"], parallel["selectedMetrics"]) == (
+        ["optimizer.learning_rate"],
+        ["valid/accuracy"],
+    )
+    assert [section["uuid"] for section in view.pop("compareRunSections")] == [parallel["metricSectionId"]]
+    assert view == {
+        "searchFilter": f"tags.`mlflow.parentRunId` = '{parent}'",
+        "selectedColumns": columns,
+        "columnOrder": ["attributes.`Run Name`", *columns],
+        "columnWidths": dict(zip(["attributes.`Run Name`", *columns], [260, 191, 128, 156, 121], strict=True)),
+        "orderByKey": "metrics.`valid/accuracy`",
+        "orderByAsc": False,
+    }
+    asked = urllib.parse.parse_qs(beside.removeprefix("http://host/#/compare-runs?"))
+    assert json.loads(asked["runs"][0]) == children
+    assert (json.loads(asked["experiments"][0]), asked["workflowType"]) == (["0"], ["machine_learning"])
+
+
+def test_two_numbers_that_vary_span_a_contour_and_words_do_not(uri: str, client: Any) -> None:
+    parent, children = make_sweep(client, 25, {}, ["valid/loss"])
+    for number, child in enumerate(children):
+        client.log_param(child, "optimizer.kind", ["sgd", "adam", "adamw"][number])
+        client.log_param(child, "units", f"{number}e-05")
+    sweep_pages(uri, "http://host")
+    parallel, contour = view_of(client, parent)["compareRunCharts"]
+    assert parallel["selectedParams"] == ["optimizer.learning_rate", "optimizer.kind", "units"]
+    assert (contour["type"], contour["zaxis"]) == ("CONTOUR", {"key": "valid/loss", "type": "METRIC"})
+    assert contour["xaxis"] == {"key": "optimizer.learning_rate", "type": "PARAM"}
+    assert contour["yaxis"] == {"key": "units", "type": "PARAM"}
+
+
+def test_the_lowest_loss_comes_first_where_no_metric_is_named_the_best(uri: str, client: Any) -> None:
+    parent, _ = make_sweep(client, 30, {}, ["valid/loss"])
+    sweep_pages(uri, "http://host")
+    view = view_of(client, parent)
+    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`valid/loss`", True)
+
+
+def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("not a database, but long enough to be read as one" * 20)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with pytest.raises(TrackingError) as caught:
+        sweep_pages(uri, "http://host")
+    assert str(caught.value) == (
+        f"{uri}: the store cannot be read (file is not a database); mend it, or name another place"
+    )
