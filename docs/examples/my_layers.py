@@ -10,9 +10,10 @@ from pydantic import Field
 
 from expkit import tf1 as tf
 from expkit.kinds.initializers import GlorotUniform, Zeros
-from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, ShapeError, TensorSpec
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
 from expkit.kinds.losses import Loss
 from expkit.registry import register
+from expkit.tensor_spec import ShapeError, TensorSpec
 
 
 @register

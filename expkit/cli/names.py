@@ -12,11 +12,11 @@ from expkit.cli.columns import columns, sizes
 from expkit.cli.writing import write
 from expkit.config.schema import Config
 from expkit.diagram.svg import svg
-from expkit.kinds.layers.base import TensorSpec
 from expkit.network.averages import averaged_names
 from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import load_network
+from expkit.tensor_spec import TensorSpec
 
 __all__ = ["add_verbs", "as_json", "table"]
 

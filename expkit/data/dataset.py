@@ -11,14 +11,13 @@ from typing import Literal
 import numpy as np
 
 from expkit.config.schema import Config, DataConfig, PairsConfig, SplitConfig
-from expkit.dtypes import takes
 from expkit.errors import ConfigError, DataError, Problem, did_you_mean, listed
-from expkit.kinds.layers.base import TensorSpec
 from expkit.kinds.losses import Loss
 from expkit.kinds.metrics import Metric
 from expkit.kinds.sources.base import Arrays
 from expkit.kinds.sources.on_disk import Array, Mapped, Stored, rows_of, scan
 from expkit.network.spec import NetworkSpec
+from expkit.tensor_spec import TensorSpec, accepts
 
 __all__ = ["Dataset", "Scaling", "load_dataset"]
 
@@ -168,7 +167,7 @@ def _misfit(wanted: TensorSpec, array: Array) -> str | None:
     fits = len(got) == len(wanted.shape) and all(w in (None, g) for w, g in zip(wanted.shape, got, strict=True))
     if not fits:
         return f"the network wants shape {_shape(wanted.shape)} per example, the data has {list(got)}"
-    if not takes(wanted.dtype, array.dtype):
+    if not accepts(wanted.dtype, array.dtype):
         return f"the network wants {wanted.dtype}, the data is {array.dtype}"
     return None
 

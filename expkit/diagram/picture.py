@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from expkit.diagram.fold import Fold, folds, own_fields
-from expkit.kinds.layers.base import TensorSpec
 from expkit.network.names import join
 from expkit.network.spec import LayerSpec, NetworkSpec
+from expkit.tensor_spec import TensorSpec
 
 __all__ = ["Box", "Item", "Picture", "Row", "picture"]
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from expkit import tf1 as tf
-from expkit.dtypes import takes
 from expkit.errors import ExportError, Problem, listed, reason
+from expkit.tensor_spec import accepts
 from expkit.training.graphs import InferGraph
 from expkit.training.sessions import Predictor
 
@@ -74,7 +74,7 @@ class FrozenGraph:
             if not fits:
                 shown = ", ".join("?" if size is None else str(size) for size in shape)
                 problems.append(Problem(f"input {name}", f"the graph reads shape [{shown}], got {got}"))
-            elif not takes(wanted[name]["dtype"], array.dtype):
+            elif not accepts(wanted[name]["dtype"], array.dtype):
                 problems.append(Problem(f"input {name}", f"the graph reads {wanted[name]['dtype']}, got {array.dtype}"))
         if problems:
             raise ExportError(*problems)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from expkit.checkpoints.ownership import kin
-from expkit.kinds.layers.base import TensorSpec
+from expkit.tensor_spec import TensorSpec
 
 __all__ = ["Contents", "Sorted", "Stored", "Use", "in_reading_order", "sort_out"]
 

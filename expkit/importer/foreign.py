@@ -11,7 +11,7 @@ from expkit import tf1 as tf
 from expkit.checkpoints.formats.open import Source, open_source
 from expkit.errors import ExportError
 from expkit.importer.contents import Contents, Stored, Use, in_reading_order
-from expkit.kinds.layers.base import TensorSpec
+from expkit.tensor_spec import TensorSpec
 
 __all__ = ["read_contents"]
 

@@ -13,9 +13,10 @@ from pydantic import ValidationError
 
 import expkit.kinds.layers  # noqa: F401  # registers the kinds of layers
 from expkit.importer.contents import Stored, Use
-from expkit.kinds.layers.base import Inputs, Layer, ShapeError, TensorSpec
+from expkit.kinds.layers.base import Inputs, Layer
 from expkit.network.names import join
 from expkit.registry import kinds
+from expkit.tensor_spec import ShapeError, TensorSpec
 
 __all__ = ["Guess", "guesses"]
 

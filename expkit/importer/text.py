@@ -11,8 +11,8 @@ from typing import Any
 from expkit.errors import listed
 from expkit.importer.contents import Contents, Sorted, Stored, sort_out
 from expkit.importer.guess import Guess, guesses
-from expkit.kinds.layers.base import TensorSpec
 from expkit.network.names import is_name, is_path, join
+from expkit.tensor_spec import TensorSpec
 
 __all__ = ["draft"]
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from expkit import tf1 as tf
-from expkit.kinds.layers.base import TensorSpec
 from expkit.kinds.losses import class_labels_problem, same_shape_problem
 from expkit.registry import Kind, register
+from expkit.tensor_spec import TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from expkit.errors import Problem, did_you_mean, listed
-from expkit.kinds.layers.base import Inputs, TensorSpec
+from expkit.kinds.layers.base import Inputs
 from expkit.network.names import join
 from expkit.network.references import Source
 from expkit.network.resolve import Node
+from expkit.tensor_spec import TensorSpec
 
 __all__ = ["are_there", "arity_fits", "batches_fit"]
 

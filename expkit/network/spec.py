@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 from expkit.config.sections.network import NetworkConfig
 from expkit.errors import ConfigError, Problem, did_you_mean, first_of, listed, said_at
-from expkit.kinds.layers.base import Declaration, Inputs, Layer, ShapeError, Shared, TensorSpec
+from expkit.kinds.layers.base import Declaration, Inputs, Layer, Shared
 from expkit.network.expand import Part
 from expkit.network.input_checks import are_there, arity_fits, batches_fit
 from expkit.network.names import Reuse, join
 from expkit.network.order import in_order
 from expkit.network.resolve import Node, unfold
 from expkit.network.variables import VariableSpec, VariableTable
+from expkit.tensor_spec import ShapeError, TensorSpec
 
 __all__ = ["LayerSpec", "NetworkSpec", "network_spec"]
 

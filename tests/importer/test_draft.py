@@ -8,8 +8,8 @@ import yaml
 from expkit.config.load import builtin_conf, load
 from expkit.importer.contents import Contents, Stored, Use, in_reading_order, sort_out
 from expkit.importer.text import draft
-from expkit.kinds.layers.base import TensorSpec
 from expkit.network.spec import NetworkSpec, network_spec
+from expkit.tensor_spec import TensorSpec
 from support.networks import spec_of
 from support.random_networks import random_networks
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from expkit import tf1 as tf
-from expkit.kinds.layers.base import TensorSpec
 from expkit.kinds.losses import Loss
 from expkit.registry import kinds
+from expkit.tensor_spec import TensorSpec
 from support.experiments import numpy_cross_entropy
 
 pytestmark = pytest.mark.untraced

@@ -9,9 +9,9 @@ import pytest
 from sklearn.metrics import roc_auc_score, top_k_accuracy_score
 
 from expkit import tf1 as tf
-from expkit.kinds.layers.base import TensorSpec
 from expkit.kinds.metrics import Metric
 from expkit.registry import kinds
+from expkit.tensor_spec import TensorSpec
 from expkit.training.sessions import SumArrays, add_sums
 
 pytestmark = pytest.mark.untraced

@@ -12,12 +12,13 @@ from expkit import tf1 as tf
 from expkit.config.sections.network import InputConfig, NetworkConfig
 from expkit.errors import ConfigError
 from expkit.kinds.initializers import Ones
-from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, ShapeError, TensorSpec
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
 from expkit.kinds.layers.dense import Dense
 from expkit.kinds.layers.reshaping import Flatten
 from expkit.kinds.layers.scope import Scope
 from expkit.network.build import connect, create_variables, placeholders
 from expkit.network.spec import NetworkSpec, network_spec
+from expkit.tensor_spec import ShapeError, TensorSpec
 
 
 class Halves(Layer):

@@ -11,9 +11,9 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.errors import ConfigError
-from expkit.kinds.layers.base import TensorSpec
 from expkit.kinds.layers.scope import Scope
 from expkit.network.names import inherit
+from expkit.tensor_spec import TensorSpec
 from support.networks import config_of, open_scope, spec_of
 
 SCOPES = (None, None, "a", "b", "a/b", "", "/a", "/a/b", "/")

@@ -7,9 +7,10 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from expkit.kinds.layers.base import Inputs, Layer, TensorSpec
+from expkit.kinds.layers.base import Inputs, Layer
 from expkit.network.names import join
 from expkit.registry import kinds
+from expkit.tensor_spec import TensorSpec
 from support.recipes import LAST, RECIPES, last
 
 INPUTS: dict[str, dict[str, Any]] = {

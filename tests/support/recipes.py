@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from expkit.kinds.layers.base import TensorSpec
+from expkit.tensor_spec import TensorSpec
 
 Fits = Callable[[TensorSpec], bool]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pydantic import Field
 
 import expkit.kinds.layers  # noqa: F401  # registers the kinds of layers
-from expkit.kinds.layers.base import AnyInitializer, AnyLayer, DType, Regularizer
+from expkit.kinds.layers.base import AnyInitializer, AnyLayer, Regularizer
 from expkit.registry import Positive, Section
+from expkit.tensor_spec import DType
 
 __all__ = ["BlockConfig", "InputConfig", "NetworkConfig", "VariableRule"]
 

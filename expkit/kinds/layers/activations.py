@@ -6,7 +6,7 @@ import math
 from typing import Any, Literal
 
 from expkit import tf1 as tf
-from expkit.kinds.layers.base import TensorSpec
+from expkit.tensor_spec import TensorSpec
 
 __all__ = ["ActivationName", "activate", "activated"]
 

@@ -11,42 +11,19 @@ from pydantic import Field
 
 from expkit.kinds.initializers import Initializer
 from expkit.registry import Kind, KindsOf, Section
+from expkit.tensor_spec import TensorSpec
 
 __all__ = [
     "AnyInitializer",
     "AnyLayer",
     "Call",
-    "DType",
     "Declaration",
     "Inputs",
     "Layer",
     "Regularizer",
-    "Shape",
-    "ShapeError",
     "Shared",
-    "TensorSpec",
     "Update",
 ]
-
-Shape = tuple[int | None, ...]
-"""Sizes of all dimensions but the first, which is the batch; ``None`` where a size is not known."""
-
-DType = Literal["float32", "float64", "float16", "bfloat16", "int32", "int64", "uint8", "bool"]
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """Shape (without the batch dimension) and dtype of a tensor."""
-
-    shape: Shape
-    dtype: str = "float32"
-    batched: bool = True
-    """Whether the first dimension is the batch; it is 1 where a tensor depends on no example."""
-
-    def __str__(self) -> str:
-        sizes = ", ".join("?" if size is None else str(size) for size in ("batch" if self.batched else 1, *self.shape))
-        return f"[{sizes}] {self.dtype}"
-
 
 Item = TypeVar("Item")
 
@@ -61,10 +38,6 @@ class Inputs(tuple[Item, ...]):
         made = super().__new__(cls, inputs)
         made.named = dict(named or {})
         return made
-
-
-class ShapeError(ValueError):
-    """Raised by a layer whose inputs do not fit; the message says which rule they break."""
 
 
 class Regularizer(Section):

@@ -10,10 +10,11 @@ from pydantic import Field
 
 from expkit import tf1 as tf
 from expkit.kinds.initializers import Ones, Zeros
-from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, TensorSpec, Update
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, Update
 from expkit.kinds.layers.checks import last_size
 from expkit.kinds.layers.tensor_shapes import sizes_of
 from expkit.registry import register
+from expkit.tensor_spec import TensorSpec
 
 __all__ = ["BatchNorm"]
 

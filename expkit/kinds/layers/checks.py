@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from expkit.kinds.layers.base import Shape, ShapeError, TensorSpec
+from expkit.tensor_spec import Shape, ShapeError, TensorSpec
 
 __all__ = ["fits", "inner_axis", "is_narrow_float", "last_size", "listed_specs", "need_floats", "same_dtype"]
 

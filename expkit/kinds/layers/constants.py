@@ -9,8 +9,9 @@ from pydantic import model_validator
 
 from expkit import tf1 as tf
 from expkit.kinds.initializers import GlorotUniform, Zeros
-from expkit.kinds.layers.base import Call, Declaration, DType, Inputs, Layer, TensorSpec
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
 from expkit.registry import Positive, register
+from expkit.tensor_spec import DType, TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Literal
 from expkit import tf1 as tf
 from expkit.kinds.initializers import GlorotUniform, Zeros
 from expkit.kinds.layers.activations import ActivationName, activate, activated
-from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, ShapeError, TensorSpec
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
 from expkit.kinds.layers.windows import Padding, Pads, Size2D, Size3D, each, grid, window_output
 from expkit.registry import Positive, register
+from expkit.tensor_spec import ShapeError, TensorSpec
 
 __all__ = ["Conv1D", "Conv2D", "Conv3D"]
 

@@ -9,10 +9,11 @@ from pydantic import Field
 
 from expkit.kinds.initializers import GlorotUniform, Zeros
 from expkit.kinds.layers.activations import ActivationName, activate, activated
-from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, TensorSpec
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
 from expkit.kinds.layers.checks import last_size
 from expkit.kinds.layers.tensor_shapes import times
 from expkit.registry import register
+from expkit.tensor_spec import TensorSpec
 
 __all__ = ["Dense"]
 

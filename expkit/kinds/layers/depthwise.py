@@ -10,9 +10,10 @@ from pydantic import model_validator
 from expkit import tf1 as tf
 from expkit.kinds.initializers import GlorotUniform, Zeros
 from expkit.kinds.layers.activations import ActivationName, activate, activated
-from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, TensorSpec
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
 from expkit.kinds.layers.windows import Padding, Pads, Size2D, each, grid, window_output
 from expkit.registry import Positive, register
+from expkit.tensor_spec import TensorSpec
 
 __all__ = ["DepthwiseConv2D", "SeparableConv2D"]
 

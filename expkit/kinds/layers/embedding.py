@@ -9,10 +9,11 @@ from pydantic import Field
 
 from expkit import tf1 as tf
 from expkit.kinds.initializers import RandomUniform
-from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, ShapeError, TensorSpec
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
 from expkit.kinds.layers.checks import last_size
 from expkit.kinds.layers.tensor_shapes import sizes_of
 from expkit.registry import register
+from expkit.tensor_spec import ShapeError, TensorSpec
 
 __all__ = ["Embedding", "OneHot", "PositionEmbedding", "PositionEncoding"]
 

@@ -9,11 +9,12 @@ from pydantic import Field
 
 from expkit import tf1 as tf
 from expkit.kinds.initializers import Ones, Zeros
-from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, ShapeError, TensorSpec
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
 from expkit.kinds.layers.checks import inner_axis, last_size
 from expkit.kinds.layers.tensor_shapes import sizes_of
 from expkit.kinds.layers.windows import grid
 from expkit.registry import Positive, register
+from expkit.tensor_spec import ShapeError, TensorSpec
 
 __all__ = ["GroupNorm", "LayerNorm", "LocalResponseNorm", "RmsNorm"]
 

@@ -7,9 +7,10 @@ from functools import reduce
 from typing import Any, ClassVar, Literal
 
 from expkit import tf1 as tf
-from expkit.kinds.layers.base import Call, Inputs, Layer, ShapeError, TensorSpec
+from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.kinds.layers.checks import inner_axis, listed_specs, need_floats, same_dtype
 from expkit.registry import register
+from expkit.tensor_spec import ShapeError, TensorSpec
 
 __all__ = [
     "Add",

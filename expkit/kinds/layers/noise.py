@@ -9,11 +9,12 @@ from pydantic import Field, model_validator
 
 from expkit import tf1 as tf
 from expkit.kinds.layers.activations import ActivationName, activate, activated
-from expkit.kinds.layers.base import Call, Inputs, Layer, TensorSpec
+from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.kinds.layers.checks import need_floats
 from expkit.kinds.layers.tensor_shapes import sizes_of
 from expkit.kinds.random import normal, uniform
 from expkit.registry import register
+from expkit.tensor_spec import TensorSpec
 
 __all__ = ["Activation", "Dropout", "GaussianNoise"]
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from expkit import tf1 as tf
-from expkit.kinds.layers.base import Call, Inputs, Layer, ShapeError, TensorSpec
+from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.kinds.layers.checks import is_narrow_float
 from expkit.kinds.layers.windows import Padding, each, grid, window_output
 from expkit.registry import Positive, register
+from expkit.tensor_spec import ShapeError, TensorSpec
 
 __all__ = ["AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"]
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from expkit import tf1 as tf
-from expkit.kinds.layers.base import Call, Inputs, Layer, ShapeError, TensorSpec
+from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.kinds.layers.checks import fits, listed_specs, need_floats, same_dtype
 from expkit.registry import register
+from expkit.tensor_spec import ShapeError, TensorSpec
 
 __all__ = ["Dot", "Matmul"]
 

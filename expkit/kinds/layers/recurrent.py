@@ -9,11 +9,12 @@ from typing import Any, ClassVar, Literal
 from expkit import tf1 as tf
 from expkit.kinds.initializers import GlorotUniform, Ones, Zeros
 from expkit.kinds.layers.activations import ActivationName, activate
-from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, ShapeError, TensorSpec
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
 from expkit.kinds.layers.checks import fits, last_size
 from expkit.kinds.layers.tensor_shapes import sizes_of
 from expkit.kinds.layers.unroll import State, over_time
 from expkit.registry import Positive, register
+from expkit.tensor_spec import ShapeError, TensorSpec
 
 __all__ = ["Gru", "Lstm"]
 

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from expkit import tf1 as tf
-from expkit.kinds.layers.base import Call, Inputs, Layer, ShapeError, TensorSpec
+from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.registry import register
+from expkit.tensor_spec import ShapeError, TensorSpec
 
 __all__ = ["Cast", "Flatten", "Reshape", "Transpose"]
 

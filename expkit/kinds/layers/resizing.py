@@ -8,11 +8,12 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from expkit import tf1 as tf
-from expkit.kinds.layers.base import Call, Inputs, Layer, ShapeError, TensorSpec
+from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.kinds.layers.checks import inner_axis, need_floats
 from expkit.kinds.layers.tensor_shapes import sizes_of
 from expkit.kinds.layers.windows import Pads, Size2D, each, grid
 from expkit.registry import register
+from expkit.tensor_spec import ShapeError, TensorSpec
 
 __all__ = ["Pad", "Reduce", "Resize"]
 

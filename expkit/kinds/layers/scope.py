@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from expkit.kinds.layers.base import AnyLayer, Call, Layer, TensorSpec
+from expkit.kinds.layers.base import AnyLayer, Call, Layer
 from expkit.registry import register
+from expkit.tensor_spec import TensorSpec
 
 __all__ = ["Block", "Nest", "Scope"]
 

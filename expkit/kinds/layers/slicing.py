@@ -8,11 +8,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from expkit import tf1 as tf
-from expkit.kinds.layers.base import Call, Inputs, Layer, Shape, ShapeError, TensorSpec
+from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.kinds.layers.checks import inner_axis
 from expkit.kinds.layers.tensor_shapes import sizes_of
 from expkit.kinds.layers.windows import Pads
 from expkit.registry import Positive, register
+from expkit.tensor_spec import Shape, ShapeError, TensorSpec
 
 __all__ = ["Crop", "Gather", "Slice", "Split"]
 

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from expkit.kinds.layers.base import ShapeError, TensorSpec
 from expkit.kinds.layers.checks import is_narrow_float
 from expkit.registry import Positive
+from expkit.tensor_spec import ShapeError, TensorSpec
 
 __all__ = [
     "Padding",

@@ -10,12 +10,11 @@ import pytest
 from pydantic import ValidationError
 
 from expkit import tf1 as tf
-from expkit.dtypes import takes
 from expkit.export.freeze import read_frozen
-from expkit.kinds.layers.base import DType
 from expkit.kinds.layers.constants import Constant
 from expkit.network.build import connect, create_variables, placeholders
 from expkit.network.spec import NetworkSpec
+from expkit.tensor_spec import DType, accepts
 from support.experiments import config_of as experiment
 from support.experiments import run
 from support.networks import problems_of, spec_of
@@ -179,10 +178,10 @@ def test_a_constant_that_is_none_is_refused(fields: dict[str, Any], message: str
     assert [error["msg"] for error in caught.value.errors()] == [f"Value error, {message}"]
 
 
-def test_which_arrays_a_dtype_takes() -> None:
+def test_which_arrays_a_dtype_accepts() -> None:
     numbers = ("bool", "uint8", "int32", "int64", "float32", "float64")
-    taken = {dtype: [name for name in numbers if takes(dtype, np.dtype(name))] for dtype in get_args(DType)}
-    assert taken == {
+    accepted = {dtype: [name for name in numbers if accepts(dtype, np.dtype(name))] for dtype in get_args(DType)}
+    assert accepted == {
         "float32": list(numbers),
         "float64": list(numbers),
         "float16": list(numbers),

@@ -8,10 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 from expkit.kinds.initializers import fans
-from expkit.kinds.layers.base import Layer, ShapeError
+from expkit.kinds.layers.base import Layer
 from expkit.kinds.layers.scope import Scope
 from expkit.kinds.layers.windows import window_output
 from expkit.registry import kinds
+from expkit.tensor_spec import ShapeError
 from support.layer_tables import Refused, Spec, basic, norms, sequences, shapes, specs, windows
 
 STATISTICS = ("moving_mean", "moving_variance")

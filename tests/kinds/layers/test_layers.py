@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from expkit import tf1 as tf
-from expkit.kinds.layers.base import Call, Inputs, Layer, TensorSpec
+from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.network.build import connect, create_variables
 from expkit.registry import kinds
+from expkit.tensor_spec import TensorSpec
 from support.layer_tables import Array, Case, basic, norms, sequences, shapes, some, windows
 from support.layer_tables.basic import CUBES, ROWS
 from support.layer_tables.norms import IMAGES, STATISTICS, without

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kinds.layers.base import Inputs, TensorSpec
+from expkit.kinds.layers.base import Inputs
+from expkit.tensor_spec import TensorSpec
 
 Array = np.ndarray
 Case = tuple[str, dict[str, Any], Sequence[Array], dict[str, Array], Array | Mapping[str, Array]]

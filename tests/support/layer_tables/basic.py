@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from expkit.kinds.layers.base import TensorSpec
+from expkit.tensor_spec import TensorSpec
 from support.layer_tables import Array, Case, Refused, Spec, integers, sigmoid, softmax, some, specs
 
 

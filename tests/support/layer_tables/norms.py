@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from expkit.kinds.layers.base import TensorSpec
+from expkit.tensor_spec import TensorSpec
 from support.layer_tables import Array, Case, Refused, Spec, integers, some, specs
 
 IMAGES, ROWS, SERIES = some(2, 5, 6, 3), some(4, 3), some(2, 7, 6)

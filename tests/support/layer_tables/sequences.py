@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from expkit.kinds.layers.base import Inputs, TensorSpec
+from expkit.kinds.layers.base import Inputs
+from expkit.tensor_spec import TensorSpec
 from support.layer_tables import Array, Case, Refused, Spec, integers, sigmoid, softmax, some, specs
 
 Step = Callable[[Array, list[Array]], list[Array]]

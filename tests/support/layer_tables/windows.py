@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from expkit.kinds.layers.base import TensorSpec
+from expkit.tensor_spec import TensorSpec
 from support.layer_tables import Array, Case, Refused, Spec, integers, some, specs
 
 
