@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/build.py [--rounds 15]
 
-Both make the 199 variables and the inference graph of placeholders in a fresh ``tf.Graph``, in one process, by turns.
-``expkit`` is timed from the composed configuration: names and shapes worked out, variables made, layers connected.
+Both create the 199 variables and the inference graph of placeholders in a fresh ``tf.Graph``, in turn, in one process.
+``expkit`` is timed from the composed configuration: names and shapes computed, variables created, layers connected.
 Prints medians, and the ratio to the hand-written graph (``tests/support/bert_by_hand.py``); exit code 1 above the goal.
 """
 

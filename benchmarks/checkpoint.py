@@ -2,14 +2,14 @@
 
 Usage: python benchmarks/checkpoint.py [--rounds 5] [--layers 16] [--folder PATH]
 
-Both have the same graph and session, expkit's for training, of dense layers of 4096 x 4096 float32 (64 MB each), by
-turns in one process; for peak memory each has a process of its own. Both keep two checkpoints and delete the one before
-as a part of saving. ``Saver`` is ``save`` and ``restore``; its files are then forced to the disk, and timed apart.
+Both use the same graph and session, expkit's for training, of dense layers of 4096 x 4096 float32 (64 MB each), in turn
+in one process; for peak memory each has a process of its own. Both keep two checkpoints and delete the oldest as a part
+of saving. ``Saver`` is ``save`` and ``restore``; its files are then forced to disk, and timed separately.
 ``expkit`` is a snapshot, the store's save (values, inference graph, record with checksums; the checkpoint before it is
-forced to the disk) and what a run does when it goes on: finding the newest checkpoint that is whole, and restoring it.
+forced to the disk) and the start of a resumed run: finding the newest whole checkpoint, and restoring it.
 The goals: at most 1.2 times the time, 1.3 times the memory.
 
-The last lines tell how long a loop of steps is held up by a save: taking the snapshot, and the step after it, which
+The last lines give the delay of a loop of steps by a save: taking the snapshot, and the step after it, which
 gives the variables new memory, compared with a step without a save and with copying the values once.
 """
 

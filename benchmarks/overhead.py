@@ -1,14 +1,14 @@
-"""What an experiment costs besides its steps: ``expkit train`` from start to exit beside a script that only trains.
+"""The cost of an experiment beside its steps: ``expkit train`` from start to exit beside a script that only trains.
 
 Usage: python benchmarks/overhead.py [--rounds 3] [--steps 3000]
 
-Both are processes of their own, run by turns; the table gives medians of seconds from start to exit and their ratio,
-whose goal is at most 1.25. expkit does all it does: configuration, MLflow in SQLite, checkpoints, evaluation on a
+Both are processes of their own, run in turn; the table gives medians of seconds from start to exit and their ratio,
+whose goal is at most 1.25. expkit does everything: configuration, MLflow in SQLite, checkpoints, evaluation on a
 validation and a test part, freezing with its proof. The script is hand-written ``tf.compat.v1``: data in the graph,
-``make_callable``, averages, one checkpoint at the end; it knows how to keep TensorFlow from importing Keras, and
-``--keras`` takes that from it. 20,000 random images, 784-500-10, batch 100, SGD, averages.
+``make_callable``, EMA, one checkpoint at the end; it keeps TensorFlow from importing Keras, unless ``--keras`` is
+given. 20,000 random images, 784-500-10, batch 100, SGD, EMA.
 
-The breakdown is of expkit's median run, by what it writes into ``run.log`` ("NAME took N s").
+The breakdown is that of expkit's median run, from its ``run.log`` ("NAME took N s").
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Where the time of a training step goes: the operations of a step, or the parts of it that XLA made, by their share.
+"""The time of a training step by operation, or by the parts that XLA compiled it to.
 
 Usage: python benchmarks/profile_steps.py [--workload mlp_500] [--jit-compile auto|update|true|false] [--most 20]
 
 Trains a workload of benchmarks/steps.py with expkit's executor, without MLflow, and lets TensorFlow's profiler watch
-some of its steps. Two threads work at once, so the shares of a step's time may add up to 2.
+some of its steps. Two threads work at once, so the fractions of a step's time may add up to 2.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""How fast the commands that need no TensorFlow answer: best of three, each a process of its own.
+"""Response time of the commands that need no TensorFlow: best of three, each a process of its own.
 
 Usage: python benchmarks/startup.py
 
-Prints seconds per command and the ratio to a bare Python start. Every command but Hydra's own help is to answer in
-under one second, one over a network or file far beyond the ordinary in under two, and none may import TensorFlow or
-MLflow (checked with ``-X importtime``).
+Prints seconds per command and the ratio to a bare Python start. Goals: every command but Hydra's own help in under
+one second, with an extraordinarily large network or file in under two; none may import TensorFlow or MLflow (checked
+with ``-X importtime``).
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""Steps per second of expkit beside what its users could pick instead, in one run.
+"""Steps per second of expkit beside its alternatives, in one run.
 
 Usage: python benchmarks/steps.py [--workloads mlp_500,mlp_32,...] [--rounds 5] [--seconds 2]
        [--others PYTHON]
 
-Every program is a process of its own that stops after each chunk of steps and waits; the rounds go around, so that
-one program runs at a time and all meet the same machine. expkit runs its whole path (``run_experiment`` with MLflow,
-metrics every 100 steps and averages) and is timed between two points of progress; Keras is timed between batch
-callbacks. A setting that is slower than 0.8 of the best of its kind in the first round ends after it: programs that
-wait hold memory, and the longer they wait the more of it has to be brought back. The table gives medians and the ratio
-to the best setting of each kind of peer. 20,000 random images, SGD, averages.
+Every program is a process of its own that pauses after each chunk of steps; the programs take turns, so that one runs
+at a time and all meet the same machine. expkit runs its whole path (a run with MLflow, metrics every 100 steps and
+EMA) and is timed between two reports of progress; Keras is timed between batch callbacks. A setting slower than 0.8
+of the best of its kind in the first round ends after it: paused programs hold memory, and the longer they pause the
+more of it has to be read back. The table gives medians and the ratio to the best setting of each kind of peer. 20,000
+random images, SGD, EMA.
 
 Peers: Keras 3 ``fit`` with ``steps_per_execution=100``; a hand-written ``tf.function`` loop over ``tf.data``; a
 ``tf.compat.v1`` session with a ``tf.data`` iterator and ``make_callable``. The bfloat16 workloads set Keras'
@@ -16,11 +16,10 @@ Peers: Keras 3 ``fit`` with ``steps_per_execution=100``; a hand-written ``tf.fun
 has one thread (``TF_NUM_INTRAOP_THREADS``), which expkit's ``train.parallelism`` may choose, too. ``products`` are the
 two large matrix products of ``mlp_500`` alone, in NumPy: the bound that ``mlp_500`` is compared with.
 
-Below each row stands how expkit chose to run its steps, and the least that a step has to do, as fast as TensorFlow does
-it (benchmarks/steps_bound.py).
+Below each row: the execution mode that expkit chose, and the lower bound of the step time (benchmarks/steps_bound.py).
 
-``--others`` adds PyTorch and JAX (benchmarks/steps_others.py), run by another interpreter that has them: they are no
-dependencies of expkit.
+``--others`` adds PyTorch and JAX (benchmarks/steps_others.py), run by another interpreter that has them; neither is a
+dependency of expkit.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Workload:
-    """A network, its batch, and what it computes in."""
+    """A network, its batch size and its precision."""
 
     batch_size: int
     network: str
@@ -60,7 +59,7 @@ class Workload:
     """Units of the dense layers before the last, or of the LSTM."""
     bfloat16: bool = False
     goals: tuple[float, float] = (1.0, 1.0)
-    """Least ratios wanted to the best of Keras and to the best ``tf.function`` loop."""
+    """Smallest ratio to aim for beside the best Keras setting, and beside the best ``tf.function`` loop."""
 
 
 WORKLOADS = {
@@ -444,7 +443,7 @@ def main() -> None:
         print("".join(f"{own / medians[peer]:9.2f}" if peer in medians else f"{'-':>9}" for peer in others), flush=True)
         print(f"  expkit: {said['expkit']}", end="")
         least = max(medians[peer] for peer in bounds)
-        print(f"  the least of a step: {least:,.0f} steps/s,", end="")
+        print(f"  lower bound of the step time: {least:,.0f} steps/s,", end="")
         print(f" {least / own * keras:.2f} / Keras, {least / own * function:.2f} / function", flush=True)
         if "products" in medians:
             print(

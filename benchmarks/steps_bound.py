@@ -1,11 +1,11 @@
-"""The least that a step of a workload of benchmarks/steps.py has to do, as fast as TensorFlow does it.
+"""The lower bound of the step time of a workload of benchmarks/steps.py, with TensorFlow's kernels.
 
-The products, convolutions and poolings of the step, forwards and backwards, on operands that lie ready; and every
-weight and its average moved, in one call that XLA compiles. bfloat16 kernels lie ready beside the float32 ones. With
-convolutions and over time batches lie ready, too, and there are no biases, activations, loss or metrics. A dense
-network has all but the loss itself and metrics, and draws the batches of the next call beside the steps of this one:
-its products are so fast that the rest counts. No program can leave out what is here: one that is faster computes it by
-other kernels than TensorFlow's.
+It runs the products, convolutions and pooling of the step, forward and backward, on prepared operands, and updates
+every weight and its EMA in one call that XLA compiles. bfloat16 kernels are prepared beside the float32 ones. For
+convolutions and LSTMs batches are prepared, too, without biases, activations, loss or metrics. A dense network has
+everything but the loss itself and metrics, and draws the batches of the next call beside the steps of this one: its
+products are so fast that the rest counts. No program can omit any of this: a faster one uses other kernels than
+TensorFlow's.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from steps import CHUNK, EMA_DECAY, EXAMPLES, RATE, Pacer, Workload, images
 __all__ = ["run_bound"]
 
 Products = tuple[Sequence[Any], Callable[..., Sequence[Any]]]
-"""Weights, and what computes their gradients in a step of the call, given its place and what was drawn."""
+"""Weights, and a function from a step's index and the drawn batches to their gradients."""
 
 
 def run_bound(work: Workload, jit: bool) -> None:
-    """Do the least of a step, 100 times a call; ``jit`` lets XLA compile the products, too."""
+    """Run the bound's steps, 100 per call; ``jit`` lets XLA compile the products, too."""
     import tensorflow as tf
 
     weights, gradients = {"mlp": dense_products, "cnn": image_products, "lstm": recurrent_products}[work.network](

@@ -40,7 +40,7 @@ class Ended(Exception):
 
 
 class Switched:
-    """A tracker that is switched on and off as the run goes on, and the progress that counts steps meanwhile."""
+    """A tracker that is switched on and off during the run, with a progress that counts the steps in between."""
 
     def __init__(self, tracker: MlflowTracker, cycles: int) -> None:
         self._tracker = tracker

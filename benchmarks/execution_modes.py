@@ -1,10 +1,10 @@
-"""Ways to run the steps of a workload of benchmarks/steps.py, side by side in one process.
+"""Execution modes of a workload of benchmarks/steps.py, side by side in one process.
 
-Usage: python benchmarks/ways.py [--workload lstm] [--rounds 15] [--batch-size 64] [WAY ...]
+Usage: python benchmarks/execution_modes.py [--workload lstm] [--rounds 15] [--batch-size 64] [MODE ...]
 
-A way is what XLA compiles and what the cores share, ``update:inter_op`` (``train.jit_compile``, ``train.parallelism``).
-Each has a session of its own; the rounds go around, so that all meet the same machine. Prints the median milliseconds
-of a step, and the median of the ratios to the first way of the same round.
+A mode is ``train.jit_compile`` and ``train.parallelism``, such as ``update:inter_op``. Each has a session of its own;
+the modes take turns in every round, so that all meet the same machine. Prints the median milliseconds per step, and
+the median ratio to the first mode of the same round.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from steps import HERE, WORKLOADS, experiment
 
-WAYS = ("false:intra_op", "false:inter_op", "update:intra_op", "update:inter_op")
+MODES = ("false:intra_op", "false:inter_op", "update:intra_op", "update:inter_op")
 TURN_SECONDS = 0.3
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--workload", default="lstm", choices=WORKLOADS)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--batch-size", type=int, help="the workload's when not given")
-    parser.add_argument("ways", nargs="*", default=WAYS, metavar="WAY")
+    parser.add_argument("modes", nargs="*", default=MODES, metavar="MODE")
     given = parser.parse_args()
     from expkit.config.load import load
     from expkit.data.dataset import load_dataset
@@ -41,28 +41,28 @@ def main() -> None:
         if given.batch_size:
             overrides.append(f"train.batch_size={given.batch_size}")
         executors = {}
-        for way in given.ways:
-            jit_compile, _, parallelism = way.partition(":")
-            set_so = [f"train.jit_compile={jit_compile}", f"train.parallelism={parallelism}"]
-            config = load([*overrides, *set_so], [str(HERE / "conf")])
+        for mode in given.modes:
+            jit_compile, _, parallelism = mode.partition(":")
+            settings = [f"train.jit_compile={jit_compile}", f"train.parallelism={parallelism}"]
+            config = load([*overrides, *settings], [str(HERE / "conf")])
             spec = check(config)
             _, executor = choose(config, spec, load_dataset(config, spec))
-            executors[way] = opened.enter_context(executor)
+            executors[mode] = opened.enter_context(executor)
             executor.initialize()
             executor.run(20)
-        seconds: dict[str, list[float]] = {way: [] for way in executors}
+        seconds: dict[str, list[float]] = {mode: [] for mode in executors}
         for _ in range(given.rounds):
-            for way, executor in executors.items():
+            for mode, executor in executors.items():
                 executor.run(5)
                 done, begun = 0, time.perf_counter()
                 while time.perf_counter() - begun < TURN_SECONDS:
                     executor.run(20)
                     done += 20
-                seconds[way].append((time.perf_counter() - begun) / done)
+                seconds[mode].append((time.perf_counter() - begun) / done)
     first = next(iter(seconds.values()))
-    for way, times in seconds.items():
+    for mode, times in seconds.items():
         ratio = statistics.median(one / other for one, other in zip(times, first, strict=True))
-        print(f"{given.workload} {way:16} {1e3 * statistics.median(times):8.3f} ms a step {ratio:6.2f}")
+        print(f"{given.workload} {mode:16} {1e3 * statistics.median(times):8.3f} ms per step {ratio:6.2f}")
 
 
 if __name__ == "__main__":
