@@ -1,4 +1,4 @@
-"""The program ``expkit``: picks the verb, turns errors into messages and exit codes."""
+"""The program ``expkit``: picks the verb and turns errors into messages with exit codes."""
 
 from __future__ import annotations
 
@@ -11,46 +11,28 @@ import sys
 from collections.abc import Sequence
 
 import expkit
+from expkit.cli.verbs import VERBS
 from expkit.errors import ExpkitError
 
-__all__ = ["VERBS", "main"]
-
-VERBS = {
-    "names": "expkit.cli.names",
-    "check": "expkit.cli.check",
-    "restore-plan": "expkit.cli.restore_plan",
-    "verify-resume": "expkit.cli.verify_resume",
-    "schema": "expkit.cli.schema",
-    "import-graph": "expkit.cli.import_graph",
-    "checkpoint": "expkit.cli.checkpoint",
-    "evaluate": "expkit.cli.runs",
-    "freeze": "expkit.cli.runs",
-    "predict": "expkit.cli.frozen",
-    "info": "expkit.cli.frozen",
-    "sync": "expkit.cli.sync",
-    "report": "expkit.cli.report",
-    "diff": "expkit.cli.diff",
-    "ui": "expkit.cli.ui",
-}
-"""The module of every verb but ``train``; only the one asked for is imported."""
+__all__ = ["main"]
 
 _DESCRIPTION = """\
 Declarative experiments for TensorFlow graphs with named variables.
 
-  expkit train [OVERRIDES] [-m]     train, evaluate, freeze, record; -m for a sweep
-  expkit names [OVERRIDES]          list every variable's name and shape, without TensorFlow; draw, lock them
-  expkit check [OVERRIDES]          fail where an edit would orphan checkpoints
+  expkit train [OVERRIDES] [-m]     train, evaluate, freeze and record a run; -m for a sweep
+  expkit names [OVERRIDES]          list every variable's name and shape, without TensorFlow; draw or lock them
+  expkit check [OVERRIDES]          fail if an edit would orphan checkpoints
   expkit restore-plan [OVERRIDES]   show what a restore will do, before anything is loaded
-  expkit verify-resume [OVERRIDES]  prove that a run which stops and goes on ends the same, bit for bit
+  expkit verify-resume [OVERRIDES]  prove that a resumed run ends the same as an unbroken one, bit for bit
   expkit schema [FILE]              write JSON Schema of the configuration, for editors
   expkit import-graph SOURCE        draft a network's YAML from a checkpoint, a .meta or a .pb file
-  expkit checkpoint ACT SOURCE      list, show, compare, rename, cut, average checkpoints
-  expkit evaluate RUN               judge a run's checkpoint, raw and averaged
+  expkit checkpoint ACT SOURCE      list, show, compare, rename, cut or average checkpoints
+  expkit evaluate RUN               evaluate a run's checkpoint, raw and EMA
   expkit freeze RUN                 write a run's frozen graph, proven equal
   expkit predict GRAPH NPZ          compute outputs with a frozen graph: a file, a run, models:/NAME@ALIAS
-  expkit info GRAPH                 say what a frozen graph is
-  expkit sync RUN                   deliver to MLflow what it has not got of a run or a sweep
-  expkit report SWEEP               tell what a sweep found: table, pictures, one page
+  expkit info GRAPH                 print the metadata of a frozen graph
+  expkit sync RUN                   upload to MLflow what it is missing of a run or a sweep
+  expkit report SWEEP               summarize a sweep: table, plots, one page
   expkit diff RUN_A RUN_B           compare two runs: configuration, variables, metrics
   expkit ui                         open MLflow on the local store
 
@@ -61,10 +43,10 @@ Every verb has --help. Tab completion: eval "$(expkit -sc install=bash)"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line.
 
-    Exit codes: 0 done, 1 a failure of expkit itself, runs that differ, checkpoints that would be orphaned, a restore
-    plan that is incomplete, 2 a mistake to mend, 130 and 143 interrupted; of a sweep how many of its runs failed.
+    Exit codes: 0 success; 1 a failure of expkit itself, runs that differ, checkpoints that would be orphaned, or an
+    incomplete restore plan; 2 a mistake of the user; 130 and 143 interrupted; for a sweep the number of failed runs.
     """
-    sys.setrecursionlimit(10_000)  # scopes in scopes take the libraries that read YAML more than 1,000 calls
+    sys.setrecursionlimit(10_000)  # nested scopes take the libraries that read YAML more than 1,000 calls deep
     gc.set_threshold(1_000_000)  # start-up makes many objects and hardly any garbage: a tenth of its time
     atexit.register(gc.freeze)  # Python would look for garbage once more at its end: seconds, for all of TensorFlow
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -96,7 +78,7 @@ def _run(words: list[str]) -> int:
     )
     parser.add_argument("--version", action="version", version=f"expkit {expkit.__version__}")
     if verb not in VERBS:
-        parser.add_argument("verb", metavar="VERB", choices=("train", *VERBS), help=argparse.SUPPRESS)
+        parser.add_argument("verb", metavar="VERB", choices=VERBS, help=argparse.SUPPRESS)
         parser.parse_args(words)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", prog="expkit")
     importlib.import_module(VERBS[verb]).add_verbs(verbs)

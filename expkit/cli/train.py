@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from expkit.cli.verbs import VERBS
 from expkit.config.load import builtin_conf_behind, compose_plain, primary_conf, quoted, said, search_path, validate
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, RunError
@@ -79,9 +80,7 @@ def complete(words: list[str]) -> int:
         _, _, rest = line.partition(" ")
         verb, found, _ = rest.lstrip().partition(" ")
         if not found:
-            from expkit.cli.main import VERBS
-
-            print("\n".join(word for word in ("train", *VERBS) if word.startswith(verb)))
+            print("\n".join(word for word in VERBS if word.startswith(verb)))
             return 0
         if verb not in ("train", "names", "check"):
             return 0

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from expkit.cli.main import VERBS
+from expkit.cli.verbs import VERBS
 from support.command_line import ENVIRONMENT, call, run
 
-VERB_WORDS = ["train", *VERBS]
+VERB_WORDS = list(VERBS)
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import expkit
-from expkit.cli.main import VERBS
+from expkit.cli.verbs import VERBS
 from support.command_line import ENVIRONMENT, call, run
 
 MODULES = """
@@ -28,7 +28,7 @@ def test_help_lists_every_verb(tmp_path: Path) -> None:
     done = call("--help", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("usage: expkit [-h] [--version] VERB ...")
-    assert [verb for verb in ("train", *VERBS) if f"\n  expkit {verb} " not in done.out] == []
+    assert [verb for verb in VERBS if f"\n  expkit {verb} " not in done.out] == []
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_version(tmp_path: Path) -> None:
 def test_an_unknown_verb_is_answered_with_the_known_ones(word: str, tmp_path: Path) -> None:
     done = call(word, cwd=tmp_path)
     assert done.code == 2
-    known = ", ".join(f"'{verb}'" for verb in ("train", *VERBS))
+    known = ", ".join(f"'{verb}'" for verb in VERBS)
     assert done.errors[-1] == f"expkit: error: argument VERB: invalid choice: '{word}' (choose from {known})"
 
 

@@ -1,0 +1,50 @@
+"""The verb ``info``: the metadata of a frozen graph."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from expkit.cli.predict import add_graph_arguments
+from expkit.export.freeze import read_frozen
+from expkit.runs.frozen_graph import frozen_file
+
+__all__ = ["add_verbs"]
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "info",
+        help="print the metadata of a frozen graph",
+        description="Print the metadata inside a frozen .pb file: inputs, outputs, weights, step, versions.",
+    )
+    add_graph_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=_info)
+
+
+def _info(given: argparse.Namespace) -> int:
+    with frozen_file(given.graph, given.uri) as file:
+        frozen = read_frozen(file)
+        content = dict(frozen.metadata)
+        content["operations"] = len(frozen.graph_def.node)
+        content["bytes"] = file.stat().st_size
+    if given.json:
+        print(json.dumps(content, indent=2))
+        return 0
+    for key, value in content.items():
+        if key in ("inputs", "outputs"):
+            print(f"{key}:")
+            for name, item in value.items():
+                print(f"  {name}: {item['tensor']} {item.get('dtype', '')} {_shape(item.get('shape'))}".rstrip())
+        elif isinstance(value, dict):
+            print(f"{key}: {', '.join(f'{name} {word}' for name, word in value.items())}")
+        else:
+            print(f"{key}: {'unknown' if value is None else value}")
+    return 0
+
+
+def _shape(shape: list[int | None] | None) -> str:
+    return "" if shape is None else f"[{', '.join('batch' if size is None else str(size) for size in shape)}]"

@@ -1,0 +1,55 @@
+"""The frozen graph that an address names: a file, a run folder, or a model in MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from expkit.errors import RunError
+from expkit.export.freeze import FrozenGraph, read_frozen
+from expkit.run_folder import named_path
+
+__all__ = ["find_frozen", "frozen_file"]
+
+
+def find_frozen(address: str, uri: str | None = None) -> FrozenGraph:
+    """Read the frozen graph that an address names.
+
+    Args:
+        address: a ``.pb`` file, a run folder, ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``runs:/ID``.
+        uri: the MLflow store of ``models:/`` and ``runs:/``; the local one in ``runs/`` when not given.
+
+    Raises:
+        ExpkitError: there is none, or it cannot be read.
+    """
+    with frozen_file(address, uri) as file:
+        return read_frozen(file)
+
+
+@contextmanager
+def frozen_file(address: str, uri: str | None = None) -> Iterator[Path]:
+    """Yield the file of the frozen graph that an address names; one from MLflow is temporary.
+
+    Raises:
+        ExpkitError: there is none.
+    """
+    if address.startswith(("models:", "runs:")):
+        from expkit.tracking.download import fetched
+
+        with fetched(address, uri or _local_uri(address)) as file:
+            yield file
+        return
+    if uri is not None:
+        raise RunError.at("--uri", f"{address} is no model or run in a store; allowed: models:/NAME@ALIAS, runs:/ID")
+    path = named_path(address, "frozen graph")
+    yield path / "frozen.pb" if path.is_dir() else path
+
+
+def _local_uri(address: str) -> str:
+    from expkit.tracking.tracker import local_store
+
+    store = local_store("runs")
+    if not store.is_file():
+        raise RunError.at(address, f"no store {store}; give the store's address with --uri URI")
+    return f"sqlite:///{store}"
