@@ -125,12 +125,14 @@ def test_a_run_leaves_a_receipt_with_checksums_of_what_was_loaded(folder: Path, 
         "file": str(half),
         "source": ["conv/kernel"],
         "weights": "raw",
+        "rule": "rename[0] 'conv/kernel' -> 'tower/conv/weights'",
         "transform": "",
         "shape": [3, 3, 1, 4],
         "dtype": "float32",
         "sha256": hashlib.sha256(stored["conv/kernel"].tobytes()).hexdigest(),
     }
     assert rows["tower/norm/gamma/Adam"]["role"] == "slot"
+    assert rows["tower/norm/gamma/Adam"]["rule"] == "rename[1] 'norm/' -> 'tower/norm/'"
     assert rows[f"tower/norm/gamma{SHADOW}"]["weights"] == "ema"
     for row in rows.values():
         assert row["sha256"] == hashlib.sha256(stored[row["source"][0]].tobytes()).hexdigest()

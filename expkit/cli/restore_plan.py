@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -72,7 +73,8 @@ def _as_json(plan: Plan, problems: Sequence[Problem]) -> dict[str, Any]:
 def _print(plan: Plan, spec: NetworkSpec, problems: Sequence[Problem]) -> None:
     several = len(plan.files) > 1
     changed = any(pair.changes for pair in plan.pairs)
-    columns = ["variable", "shape", "from", "weights", *(["file"] if several else []), *(["change"] if changed else [])]
+    optional = [*(["file"] if several else []), *(["change"] if changed else [])]
+    columns = ["variable", "shape", "from", "weights", "rule", *optional]
     table = Table(*(Column(name, overflow="fold") for name in columns), box=None, header_style="bold")
     pairs = {pair.variable: pair for pair in plan.pairs}
     for name, variable in spec.variables.items():
@@ -82,6 +84,7 @@ def _print(plan: Plan, spec: NetworkSpec, problems: Sequence[Problem]) -> None:
             cells += [_why(name, plan)]
         else:
             cells += [" + ".join(source.removesuffix(shadow_name("")) for source in pair.sources), pair.weights]
+            cells += [pair.origin.rule]
             cells += [pair.offer] if several else []
             cells += [pair.changes] if changed else []
         table.add_row(*map(escape, cells))
@@ -94,7 +97,7 @@ def _print(plan: Plan, spec: NetworkSpec, problems: Sequence[Problem]) -> None:
 def _why(name: str, plan: Plan) -> str:
     """Return why a variable gets no value."""
     if name in plan.skipped:
-        return f"(skipped: {plan.skipped[name]} has another shape)"
+        return f"(shape differs: {plan.skipped[name]})"
     return "(initial value)" if name in plan.kept_initial else "NO VALUE"
 
 
@@ -102,7 +105,9 @@ def _rest(plan: Plan, problems: Sequence[Problem]) -> Iterator[str]:
     """Yield what is told below the table."""
     yield ""
     yield from (f"{at}: {file}" for at, file in plan.files.items())
-    for role, word in (("average", "averages"), ("slot", "optimizer slots"), ("counter", "counters")):
+    rules = Counter(pair.origin.without_note for pair in plan.pairs)
+    yield from (f"{rule}: {count} value{'s' * (count != 1)}" for rule, count in sorted(rules.items()))
+    for role, word in (("average", "EMA variables"), ("slot", "optimizer slots"), ("counter", "counters")):
         if count := sum(pair.role == role for pair in plan.pairs):
             yield f"{word}: {count}"
     for at, names in plan.spare.items():

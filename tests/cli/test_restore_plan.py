@@ -42,14 +42,15 @@ def test_a_complete_plan_is_a_table_of_all_variables(folder: Path) -> None:
     done = call(*WORDS, RULES, "restore.keep_initial=[head/bias]", cwd=folder)
     assert (done.code, done.err) == (0, "")
     assert [line.split() for line in done.out.splitlines()] == [
-        ["variable", "shape", "from", "weights"],
-        ["body/kernel", "[4,", "3]", "old/kernel", "raw"],
-        ["body/bias", "[3]", "old/bias", "raw"],
-        ["head/kernel", "[3,", "2]", "(skipped:", "head/kernel", "has", "another", "shape)"],
+        ["variable", "shape", "from", "weights", "rule"],
+        ["body/kernel", "[4,", "3]", "old/kernel", "raw", "rename[0]"],
+        ["body/bias", "[3]", "old/bias", "raw", "rename[0]"],
+        ["head/kernel", "[3,", "2]", "(shape", "differs:", "head/kernel)"],
         ["head/bias", "[2]", "(initial", "value)"],
         [],
         ["restore:", "old.npz"],
-        ["averages:", "2"],
+        ["rename[0]", "'old/'", "->", "'body/':", "4", "values"],
+        ["EMA", "variables:", "2"],
         ["restore:", "2", "not", "read:", "head/kernel,", "step"],
         ["complete:", "2/4", "variables", "get", "a", "value"],
     ]
@@ -60,9 +61,9 @@ def test_an_incomplete_plan_says_why_and_the_exit_code_is_1(folder: Path) -> Non
     assert (done.code, done.err) == (1, "")
     lines = done.out.splitlines()
     assert [" ".join(line.split()) for line in lines[:5]] == [
-        "variable shape from weights change",
+        "variable shape from weights rule change",
         "body/kernel [4, 3] NO VALUE",
-        "body/bias [3] old/bias raw scale 2",
+        "body/bias [3] old/bias raw rename[0] scale 2",
         "head/kernel [3, 2] NO VALUE",
         "head/bias [2] NO VALUE",
     ]
@@ -93,10 +94,12 @@ def test_the_plan_as_json_has_all_of_it(folder: Path) -> None:
         "file": "old.npz",
         "source": ["old/kernel"],
         "weights": "raw",
+        "rule": "rename[0] 'old/' -> 'body/'",
         "transform": "",
         "shape": [4, 3],
         "dtype": "float32",
     }
+    assert plan["variables"][-1]["rule"] == "same name, no EMA in the file"
     assert [(gap["kind"], gap["about"], gap["path"]) for gap in plan["gaps"]] == [
         ("rule", "restore.rename[1]", "restore.rename[1]"),
         ("missing", "head/bias", "restore"),

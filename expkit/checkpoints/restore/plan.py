@@ -9,7 +9,7 @@ from typing import Literal
 from expkit.config.sections.restore import SourceConfig, Transform
 from expkit.errors import CheckpointError, Problem, first_of
 
-__all__ = ["Gap", "GapKind", "Offer", "Pair", "Plan", "Role", "Shape", "Wanted"]
+__all__ = ["Gap", "GapKind", "Offer", "Origin", "Pair", "Plan", "Role", "Shape", "Wanted"]
 
 Shape = tuple[int, ...]
 Role = Literal["variable", "average", "slot", "counter"]
@@ -45,6 +45,26 @@ class Offer:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """The rule that gave a variable its value."""
+
+    rule: str = "same name"
+    """``rename[0]`` or ``sources.head.rename[0]``; ``same name`` where no rule was needed."""
+    words: str = ""
+    """What the rule says: ``'tower/(.*)' -> 'encoder/\\1'``."""
+    note: str = ""
+    """How the value differs from what the rule alone would give."""
+
+    @property
+    def without_note(self) -> str:
+        """The rule and what it says."""
+        return " ".join(text for text in (self.rule, self.words) if text)
+
+    def __str__(self) -> str:
+        return ", ".join(text for text in (self.without_note, self.note) if text)
+
+
+@dataclass(frozen=True)
 class Pair:
     """A variable and where its value comes from."""
 
@@ -63,6 +83,7 @@ class Pair:
     """Dimension along which several are joined."""
     steps: tuple[Transform, ...] = ()
     """What happens to the value, in order."""
+    origin: Origin = Origin()
 
     @property
     def changes(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from expkit.checkpoints.restore.plan import Gap, GapKind, Offer, Pair, Plan, Wanted
+from expkit.checkpoints.restore.plan import Gap, GapKind, Offer, Origin, Pair, Plan, Wanted
 from expkit.checkpoints.restore.rules import Claim, claims, first_names, matching
 from expkit.checkpoints.restore.transforms import dtype_after, fitting, joined_shape, shape_after
 from expkit.errors import MOST_EXPLAINED, Problem, did_you_mean, listed
@@ -82,12 +82,12 @@ class _Making:
             return
         available, asked = claim.offer.shapes, claim.offer.asked.weights
         if all(source in available and source.endswith(shadow_name("")) for source in claim.names):
-            self._pair(name, want, claim, claim.names, "ema")  # A rule names the average itself.
+            self._pair(name, want, claim, claim.names, "ema", claim.origin())  # A rule names the average itself.
             return
         averages = tuple(shadow_name(source) for source in claim.names)
         there = all(average in available for average in averages)
         if asked != "raw" and there:
-            self._pair(name, want, claim, averages, "ema")
+            self._pair(name, want, claim, averages, "ema", claim.origin())
         elif asked == "ema" and want.averaged:
             absent = next(average for average in averages if average not in available)
             self._gap(
@@ -98,15 +98,17 @@ class _Making:
                 "ema_if_present or raw, or leave the variable out of ema.variables",
             )
         elif all(source in available for source in claim.names):
-            self._pair(name, want, claim, claim.names, "raw")
+            note = "no EMA in the file" if asked == "ema_if_present" and want.averaged else ""
+            self._pair(name, want, claim, claim.names, "raw", claim.origin(note))
         else:
             self._missing(name, claim.offer.at)
 
     def beside(self, name: str, want: Wanted, claim: Claim | None, owner: Claim | None) -> None:
         """Plan what is kept beside a variable: as a rule says, else from beside the variable's name in the file."""
+        weights: Literal["raw", "ema"] = "ema" if want.role == "average" else "raw"
         if claim is not None:
             if all(source in claim.offer.shapes for source in claim.names):
-                self._pair(name, want, claim, claim.names, "ema" if want.role == "average" else "raw")
+                self._pair(name, want, claim, claim.names, weights, claim.origin())
             return
         pair = self.pairs.get(str(want.of))
         if pair is None or owner is None:
@@ -115,9 +117,11 @@ class _Making:
         sources = tuple(f"{source}/{ending}" for source in owner.names)
         absent = [source for source in sources if source not in owner.offer.shapes]
         if want.role == "average" and not want.averaged and (absent or pair.weights == "ema"):
-            self._pair(name, want, owner, pair.sources, pair.weights)
+            self._pair(name, want, owner, pair.sources, pair.weights, owner.origin("EMA starts as its variable"))
         elif not absent:
-            self._pair(name, want, owner, sources, "ema" if want.role == "average" else "raw")
+            self._pair(
+                name, want, owner, sources, weights, owner.origin("renamed with its owner" if owner.rule else "")
+            )
         elif want.role == "average":
             said = f"the average of '{want.of}' is not in the checkpoint: '{absent[0]}' is absent"
             self._gap("average", name, owner.offer.at, said)
@@ -129,7 +133,13 @@ class _Making:
             self._gap("slot", name, owner.offer.at, said)
 
     def _pair(
-        self, name: str, want: Wanted, claim: Claim, sources: tuple[str, ...], weights: Literal["raw", "ema"]
+        self,
+        name: str,
+        want: Wanted,
+        claim: Claim,
+        sources: tuple[str, ...],
+        weights: Literal["raw", "ema"],
+        origin: Origin,
     ) -> None:
         """Add the pair where shapes and types fit, once the rule has made its changes."""
         rule, offer = claim.rule, claim.offer
@@ -169,7 +179,7 @@ class _Making:
             self._gap("dtype", name, claim.where, f"{said}add '{owner}' to keep_initial")
         if shape == want.shape and dtype == want.dtype:
             self.pairs[name] = Pair(
-                name, offer.at, sources, weights, want.shape, want.dtype, want.role, axis, tuple(steps)
+                name, offer.at, sources, weights, want.shape, want.dtype, want.role, axis, tuple(steps), origin
             )
 
     def _missing(self, name: str, at: str) -> None:

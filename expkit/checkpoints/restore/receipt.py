@@ -38,6 +38,7 @@ def as_plain(plan: Plan) -> dict[str, Any]:
                 "file": plan.files[pair.offer],
                 "source": list(pair.sources),
                 "weights": pair.weights,
+                "rule": str(pair.origin),
                 "transform": pair.changes,
                 "shape": list(pair.shape),
                 "dtype": pair.dtype,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from expkit.checkpoints.restore.plan import Gap, Offer, Wanted
+from expkit.checkpoints.restore.plan import Gap, Offer, Origin, Wanted
 from expkit.config.sections.restore import RenameRule
 from expkit.errors import Problem, did_you_mean, listed
 from expkit.network.names import shadow_name
@@ -26,6 +26,13 @@ class Claim:
     rule: RenameRule | None = None
     where: str = ""
     """Path of the rule in the configuration; of the file where no rule is needed."""
+
+    def origin(self, note: str = "") -> Origin:
+        """Return the rule as a plan reports it."""
+        if self.rule is None:
+            return Origin(note=note)
+        to = "" if self.rule.to is None else f" -> '{self.rule.to}'"
+        return Origin(self.where.removeprefix("restore."), f"{_quoted((self.rule.word, *self.rule.concat))}{to}", note)
 
 
 def claims(wanted: Mapping[str, Wanted], offers: Sequence[Offer], gaps: list[Gap]) -> dict[str, Claim]:

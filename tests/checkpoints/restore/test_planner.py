@@ -345,6 +345,39 @@ def test_an_average_without_one_in_the_file_starts_as_its_variable() -> None:
     assert sources(averaged)[f"a/w{SHADOW}"] == f"a/w{SHADOW}"
 
 
+def test_every_value_says_which_rule_gave_it() -> None:
+    wanted = wanting(WANTED | {"c/w": (2, 6)}, averaged=list(WANTED), shadows=["a/w", "b/w"], slots=["Adam"])
+    first = offer(
+        names("old", f"old{SHADOW}", "old/Adam", "q", "k", "q/Adam", "k/Adam"),
+        rename=[pattern("(q)", "c/w", concat=["k"], axis=1), exact("old", "a/w")],
+    )
+    other = offer(
+        names("b/x", "b/x/Adam", global_step=()), "restore.sources.head", rename=[{"prefix": "b/x", "to": "b/w"}]
+    )
+    plan = restore_plan(wanted | wanting({}, counters=["global_step"]), [first, other])
+    plan.check()
+    joined = r"rename[0] '(q)' + 'k' -> 'c/w'"
+    head = "sources.head.rename[0] 'b/x' -> 'b/w'"
+    assert {pair.variable: str(pair.origin) for pair in plan.pairs} == {
+        "a/w": "rename[1] 'old' -> 'a/w'",
+        "b/w": head,
+        "c/w": joined,
+        f"a/w{SHADOW}": "rename[1] 'old' -> 'a/w', renamed with its owner",
+        f"b/w{SHADOW}": f"{head}, EMA starts as its variable",
+        "a/w/Adam": "rename[1] 'old' -> 'a/w', renamed with its owner",
+        "b/w/Adam": head,
+        "c/w/Adam": f"{joined}, renamed with its owner",
+        "global_step": "same name",
+    }
+
+
+def test_a_raw_value_in_place_of_an_average_says_so() -> None:
+    plan = plan_of(WANTED, AVERAGED | names("c/w"), weights="ema_if_present", averaged=list(WANTED))
+    assert {str(pair.origin) for pair in plan.pairs} == {"same name"}
+    plan = plan_of(WANTED, names(*WANTED), weights="ema_if_present", averaged=["a/w"])
+    assert [str(pair.origin) for pair in plan.pairs] == ["same name, no EMA in the file", "same name"]
+
+
 def test_an_average_that_must_be_there_is_told() -> None:
     wanted = wanting(WANTED) | {f"a/w{SHADOW}": Wanted((2, 3), "float32", "average", "a/w", averaged=True)}
     plan = restore_plan(wanted, [offer(names("a/w", "b/w"))])
