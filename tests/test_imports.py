@@ -18,7 +18,7 @@ ALLOWED = {
     "hydra": ("config/", "cli/", "runs/", "sweeps/", "tracking/"),
     "omegaconf": ("config/", "cli/", "runs/", "sweeps/", "tracking/"),
     "matplotlib": ("plots/", "report/plots/"),
-    "optuna": ("sweeps/optuna_study.py",),
+    "optuna": ("sweeps/optuna_study.py", "sweeps/optuna_internals.py"),
 }
 
 

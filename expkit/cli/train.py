@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -17,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from expkit.cli.verbs import VERBS
+from expkit.config.hydra_internals import argument_parser
 from expkit.config.load import builtin_conf_behind, compose_plain, primary_conf, quoted, said, search_path, validate
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, RunError
@@ -93,7 +93,7 @@ def complete(words: list[str]) -> int:
 
 
 def _parse(words: list[str]) -> Any:
-    parser = get_args_parser()
+    parser = argument_parser()
     parser.prog = "expkit train"
     given = parser.parse_intermixed_args(words)
     refused = {flag: why for flag, why in _REFUSED.items() if getattr(given, flag) is not None}

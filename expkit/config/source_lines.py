@@ -12,16 +12,15 @@ from typing import Any
 
 import yaml
 from hydra import initialize_config_dir
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from expkit.config.hydra_internals import FileSource, reading_files_by
 from expkit.config.load import builtin_conf, builtin_conf_behind, primary_conf, search_path
-from expkit.config.yaml_files import build, read_node, reading_files_by, shown_path
+from expkit.config.yaml_files import build, read_node, shown_path
 from expkit.errors import ConfigError, Problem
 
 __all__ = ["placed", "told_by_line"]
@@ -94,18 +93,15 @@ class _Composition:
         return place if all(_common(path, key) <= depth for key in self.overridden) else ""
 
 
-class _Outline(FileConfigSource):  # type: ignore[misc]
+class _Outline(FileSource):
     """Hydra's reader of files that takes no more of them than says which others belong to them."""
 
-    def load_config(self, config_path: str) -> ConfigResult:
-        path = Path(self.path) / self._normalize_file_name(config_path)
+    def read(self, path: Path) -> Node:
         root = read_node(path)
         kept: dict[str, Any] = {}
         if isinstance(root, yaml.MappingNode):
             kept = {key.value: build(value) for key, value in root.value if key.value in ("defaults", "hydra")}
-        with path.open(encoding="utf-8") as file:
-            header = ConfigSource._get_header_dict(file.read(512))
-        return ConfigResult(self.provider, f"file://{self.path}", OmegaConf.create(kept), header)
+        return OmegaConf.create(kept)
 
 
 def _composition(overrides: Sequence[str], config_dirs: Sequence[str]) -> _Composition:

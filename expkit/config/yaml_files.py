@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
-from hydra._internal.sources_registry import SourcesRegistry
-from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import AnyNode, DictConfig, ListConfig, Node, OmegaConf
-from omegaconf._utils import get_yaml_loader
 
+from expkit.config.hydra_internals import FileSource, fill, reading_files_by, scalar_resolvers
 from expkit.errors import ConfigError, Problem
 
-__all__ = ["build", "files_within_limits", "read_node", "read_yaml", "reading_files_by", "shown_path"]
+__all__ = ["build", "files_within_limits", "read_node", "read_yaml", "shown_path"]
 
 MOST_BYTES = 2_000_000
 MOST_VALUES = 200_000
@@ -34,25 +30,19 @@ _Native = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class _Loader(_Native):  # type: ignore[misc,valid-type]
     """libyaml's parser, ten times faster, with OmegaConf's rules of what is a number and what is text."""
 
-    yaml_implicit_resolvers = get_yaml_loader().yaml_implicit_resolvers
+    yaml_implicit_resolvers = scalar_resolvers()
 
 
-class _Source(FileConfigSource):  # type: ignore[misc]
+class _Source(FileSource):
     """Hydra's reader of files, within limits."""
 
-    def load_config(self, config_path: str) -> ConfigResult:
-        path = Path(os.path.realpath(os.path.join(self.path, self._normalize_file_name(config_path))))
-        if not path.is_file():
-            return super().load_config(config_path)
+    def read(self, path: Path) -> Node:
         try:
             content = read_yaml(path)
         except UnicodeDecodeError as error:
             said = f"is no UTF-8 text ({error.reason} at byte {error.start})"
             raise ConfigError(Problem(shown_path(path), said)) from None
-        with path.open(encoding="utf-8") as file:
-            header = ConfigSource._get_header_dict(file.read(512))
-        config = _node(content) if isinstance(content, dict) else OmegaConf.create({} if content is None else content)
-        return ConfigResult(provider=self.provider, path=f"file://{self.path}", config=config, header=header)
+        return _node(content) if isinstance(content, dict) else OmegaConf.create({} if content is None else content)
 
 
 def _node(value: Any, key: Any = None, parent: DictConfig | None = None) -> Node:
@@ -64,25 +54,13 @@ def _node(value: Any, key: Any = None, parent: DictConfig | None = None) -> Node
     if not all(isinstance(name, str) for name in value):
         return DictConfig(value, key=key, parent=parent)
     mapping = DictConfig({}, key=key, parent=parent)
-    mapping.__dict__["_content"].update((name, _node(inside, name, mapping)) for name, inside in value.items())
+    fill(mapping, {name: _node(inside, name, mapping) for name, inside in value.items()})
     return mapping
 
 
 def files_within_limits() -> AbstractContextManager[None]:
     """Let Hydra read the files of what is composed inside the block by ``read_yaml``."""
     return reading_files_by(_Source)
-
-
-@contextmanager
-def reading_files_by(source: type[FileConfigSource]) -> Iterator[None]:
-    """Let Hydra read files by another class inside the block."""
-    types = SourcesRegistry.instance().types
-    before = types["file"]
-    types["file"] = source
-    try:
-        yield
-    finally:
-        types["file"] = before
 
 
 def read_yaml(path: Path) -> Any:

@@ -8,14 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.callbacks import Callbacks
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobStatus, configure_log, setup_globals
+from hydra.core.utils import configure_log, setup_globals
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from expkit.config.hydra_internals import Callbacks, config_loader, failure_of
 from expkit.config.load import builtin_conf_behind, primary_conf, quoted, search_path
 from expkit.errors import ConfigError, Problem
 from expkit.sweeps.sweep_folder import Child, SweepFolder
@@ -42,7 +40,7 @@ class Launching:
                 _check_installed(word.partition("=")[2])  # before a file that is not there is missed
         setup_globals()
         with builtin_conf_behind():
-            self._loader = ConfigLoaderImpl(create_config_search_path(str(primary_conf())))
+            self._loader = config_loader(primary_conf())
             given = [*search_path(folders), *words]
             self._settings: DictConfig = self._loader.load_configuration("config", given, RunMode.MULTIRUN)
         self._callbacks = Callbacks(self._settings)
@@ -92,8 +90,8 @@ class Launching:
         )
         jobs = [[*child.job.words, f"hydra.sweep.subdir={quoted(child.folder.path.name)}"] for child in children]
         for ended in launcher.launch(jobs, initial_job_idx=children[0].number):
-            if ended.status == JobStatus.FAILED:
-                raise ended._return_value
+            if (failure := failure_of(ended)) is not None:
+                raise failure
 
     @property
     def _target(self) -> str:

@@ -1,4 +1,4 @@
-"""Optuna: a study in its storage, asked for points, told what came of them; the only module that imports it."""
+"""Optuna: a study in its storage, asked for points, told what came of them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from expkit.errors import ConfigError, Problem, Pruned, reason
 from expkit.redact import masked
+from expkit.sweeps import optuna_internals
 from expkit.sweeps.objective import Mode
 from expkit.sweeps.space import Choice, Dimension, Space, Value
 
@@ -155,8 +156,7 @@ class Study:
 
     def begun(self, trial: Trial, run: str) -> None:
         """Keep the name of the folder of a point's run."""
-        storage = self._study._storage
-        storage.set_trial_user_attr(self._study.trials[trial.number]._trial_id, "run", run)
+        optuna_internals.set_attribute(self._study, self._study.trials[trial.number], "run", run)
 
     def tell(self, trial: Trial, state: Literal["COMPLETE", "PRUNED", "FAIL"], values: Sequence[float] = ()) -> None:
         """Keep what came of a point; one whose values are no numbers has failed."""
@@ -190,8 +190,8 @@ def judge_of(
     pruner = pruning.made()
     study = optuna.load_study(study_name=name, storage=storage, pruner=pruner)
     running = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
-    asked = [trial._trial_id for trial in running if trial.user_attrs.get("run") == run]
-    if not asked:
+    trial = next((trial for trial in running if trial.user_attrs.get("run") == run), None)
+    if trial is None:
         return None
 
     def judge(step: int, metrics: Mapping[str, float]) -> None:
@@ -203,8 +203,7 @@ def judge_of(
         if metric not in metrics:
             return
         try:
-            study._storage.set_trial_intermediate_value(asked[0], step, metrics[metric])
-            ends = pruner.prune(study, study._storage.get_trial(asked[0]))
+            ends = pruner.prune(study, optuna_internals.report(study, trial, step, metrics[metric]))
         except optuna.exceptions.OptunaError as error:
             _log.warning("step %d is not judged: %s", step, reason(error))
             return

@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal, Protocol
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from pydantic import Field
 
+from expkit.config.hydra_internals import combinations
 from expkit.config.load import said
 from expkit.errors import ConfigError, Problem
 from expkit.registry import Kind, register
@@ -134,10 +134,9 @@ class Grid(Sweeper):
         ]:
             raise ConfigError(*problems)
         try:
-            batches = BasicSweeper.split_arguments(list(overrides), max_batch_size=None)
+            return combinations(overrides)
         except HydraException as error:
             raise ConfigError(Problem("command line", said(error))) from None
-        return [list(words) for batch in batches for words in batch]
 
     def key(self, overrides: Sequence[Override], jobs: Sequence[Job]) -> str:
         """Return a hash over what is computed, so that the order of words and values does not matter."""

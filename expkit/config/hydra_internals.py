@@ -1,0 +1,101 @@
+"""Private API of Hydra or OmegaConf, which no other module uses; its test names what a new version lacks."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from argparse import ArgumentParser
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import DictConfig, Node
+from omegaconf._utils import get_yaml_loader
+
+__all__ = [
+    "Callbacks",
+    "FileSource",
+    "argument_parser",
+    "combinations",
+    "config_loader",
+    "failure_of",
+    "fill",
+    "reading_files_by",
+    "scalar_resolvers",
+]
+
+
+def argument_parser() -> ArgumentParser:
+    """Return the parser of Hydra's command line."""
+    parser: ArgumentParser = get_args_parser()
+    return parser
+
+
+def config_loader(conf: Path) -> Any:
+    """Return Hydra's loader of configurations, which reads a folder first."""
+    return ConfigLoaderImpl(create_config_search_path(str(conf)))
+
+
+class FileSource(FileConfigSource):  # type: ignore[misc]
+    """Hydra's reader of configuration files, with the reading of a file left to a subclass."""
+
+    @abstractmethod
+    def read(self, path: Path) -> Node:
+        """Return the content of a file."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Return the content and the header, or raise Hydra's error where there is no such file."""
+        path = Path(os.path.realpath(os.path.join(self.path, self._normalize_file_name(config_path))))
+        if not path.is_file():
+            return super().load_config(config_path)
+        config = self.read(path)
+        with path.open(encoding="utf-8") as file:
+            header = self._get_header_dict(file.read(512))
+        return ConfigResult(provider=self.provider, path=f"file://{self.path}", config=config, header=header)
+
+
+@contextmanager
+def reading_files_by(source: type[FileSource]) -> Iterator[None]:
+    """Have Hydra read files by another class inside the block."""
+    types = SourcesRegistry.instance().types
+    before = types["file"]
+    types["file"] = source
+    try:
+        yield
+    finally:
+        types["file"] = before
+
+
+def scalar_resolvers() -> Any:
+    """Return OmegaConf's rules that tell numbers from text in YAML."""
+    return get_yaml_loader().yaml_implicit_resolvers
+
+
+def fill(mapping: DictConfig, nodes: Mapping[str, Node]) -> None:
+    """Put nodes into an empty mapping without the checks of each assignment."""
+    mapping.__dict__["_content"].update(nodes)
+
+
+def combinations(overrides: Sequence[Override]) -> list[list[str]]:
+    """Return the overrides of every run of a grid.
+
+    Raises:
+        HydraException: an override has no end of values.
+    """
+    batches = BasicSweeper.split_arguments(list(overrides), max_batch_size=None)
+    return [list(words) for batch in batches for words in batch]
+
+
+def failure_of(job: JobReturn) -> BaseException | None:
+    """Return the exception that ended a job; Hydra's public property prints before it raises."""
+    return job._return_value if job.status == JobStatus.FAILED else None

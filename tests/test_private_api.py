@@ -1,0 +1,117 @@
+"""Private API of other packages: one module for each package, and a clear word when a new version lacks any of it."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import expkit
+
+PACKAGE = Path(expkit.__file__).parent
+USED = {
+    "config/hydra_internals.py": {
+        "hydra-core": (
+            "hydra._internal.callbacks:Callbacks.on_multirun_start",
+            "hydra._internal.callbacks:Callbacks.on_multirun_end",
+            "hydra._internal.config_loader_impl:ConfigLoaderImpl.load_configuration",
+            "hydra._internal.core_plugins.basic_sweeper:BasicSweeper.split_arguments",
+            "hydra._internal.core_plugins.file_config_source:FileConfigSource._get_header_dict",
+            "hydra._internal.core_plugins.file_config_source:FileConfigSource._normalize_file_name",
+            "hydra._internal.sources_registry:SourcesRegistry.instance",
+            "hydra._internal.utils:create_config_search_path",
+            "hydra._internal.utils:get_args_parser",
+            "hydra.core.utils:JobReturn._return_value",
+        ),
+        "omegaconf": ("omegaconf._utils:get_yaml_loader",),
+    },
+    "sweeps/optuna_internals.py": {
+        "optuna": (
+            "optuna.storages:BaseStorage.get_trial",
+            "optuna.storages:BaseStorage.set_trial_intermediate_value",
+            "optuna.storages:BaseStorage.set_trial_user_attr",
+        )
+    },
+}
+"""By module of expkit and by package: MODULE:NAME of all private API that is used."""
+INSIDE = {"_content", "_get_header_dict", "_normalize_file_name", "_return_value", "_storage", "_trial_id"}
+"""Private attributes among it."""
+
+
+def lacking(package: str, used: str, module: str) -> str | None:
+    """Return a sentence about private API that a package lacks, or ``None``."""
+    where, _, names = used.partition(":")
+    try:
+        found = importlib.import_module(where)
+        for name in names.split("."):
+            found = getattr(found, name) if hasattr(found, name) else found.__dataclass_fields__[name]
+    except (ImportError, AttributeError, KeyError):
+        return f"{package} {version(package)} no longer has {where}.{names}: adapt expkit/{module}"
+    return None
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "used"),
+    [(module, package, used) for module, uses in USED.items() for package, names in uses.items() for used in names],
+)
+def test_a_package_still_has_the_private_api_that_is_used(module: str, package: str, used: str) -> None:
+    pytest.importorskip(used.partition(".")[0])
+    assert (said := lacking(package, used, module)) is None, said
+
+
+def test_private_api_that_is_gone_is_named_with_the_module_to_adapt() -> None:
+    assert lacking("hydra-core", "hydra._internal.utils:gone", "config/hydra_internals.py") == (
+        f"hydra-core {version('hydra-core')} no longer has hydra._internal.utils.gone: "
+        "adapt expkit/config/hydra_internals.py"
+    )
+    assert lacking("hydra-core", "hydra._internal.gone:Gone", "x.py") is not None
+
+
+def test_a_mapping_of_omegaconf_keeps_its_nodes_where_they_are_put() -> None:
+    from omegaconf import AnyNode, DictConfig
+
+    from expkit.config.hydra_internals import fill
+
+    mapping = DictConfig({})
+    fill(mapping, {"a": AnyNode(1)})
+    assert mapping == {"a": 1}, f"omegaconf {version('omegaconf')} keeps content elsewhere: adapt {fill.__module__}"
+
+
+def test_a_study_of_optuna_has_its_storage_and_trials_their_number_there() -> None:
+    optuna = pytest.importorskip("optuna")
+    study = optuna.create_study()
+    study.ask()
+    for owner, name in ((study, "_storage"), (study.trials[0], "_trial_id")):
+        said = f"optuna {version('optuna')} no longer has {type(owner).__name__}.{name}"
+        assert hasattr(owner, name), f"{said}: adapt expkit/sweeps/optuna_internals.py"
+
+
+def private(file: Path) -> set[str]:
+    """Return the private modules of other packages that a file imports, and the attributes of ``INSIDE`` it names."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and node.attr in INSIDE:
+            found.add(node.attr)
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [f"{node.module}.{alias.name}" for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+        for name in names:
+            parts = name.split(".")
+            if parts[0] in ("hydra", "omegaconf", "optuna") and any(part.startswith("_") for part in parts):
+                found.add(name)
+    return found
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: file.relative_to(PACKAGE).as_posix())
+def test_private_api_is_used_in_its_module_only(file: Path) -> None:
+    place = file.relative_to(PACKAGE).as_posix()
+    assert place in USED or not private(file), f"{place} uses {sorted(private(file))}; allowed in {sorted(USED)}"
+
+
+def test_the_list_of_private_api_is_complete() -> None:
+    for module, uses in USED.items():
+        listed = {used.partition(":") for names in uses.values() for used in names}
+        known = {f"{where}.{names.split('.')[0]}" for where, _, names in listed} | INSIDE
+        assert private(PACKAGE / module) <= known
