@@ -17,7 +17,7 @@ from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, Scaling, load_dataset
 from expkit.diagram.svg import svg
 from expkit.export.run import Frozen, choose_checkpoint, evaluation_values, freeze_run, open_store
-from expkit.fs import whole
+from expkit.fs import atomic_write, atomic_write_text
 from expkit.network.spec import NetworkSpec
 from expkit.plots.data import evidence_of
 from expkit.preflight import check
@@ -219,8 +219,8 @@ def _keep_evidence(
     else:
         values = evaluation_values(config, spec, chosen.prefix).values
         evaluator.load(values)
-    with whole(folder.plots / "network.svg") as file:
-        file.write_text(svg(spec, config.run.name), encoding="utf-8")
+    folder.plots.mkdir(exist_ok=True)
+    atomic_write_text(folder.plots / "network.svg", svg(spec, config.run.name), durable=False)
     evidence_of(config, spec, dataset, evaluator.outputs, values, chosen.step).save(folder.evidence_file)
 
 
@@ -229,7 +229,8 @@ def _save_scaling(folder: RunFolder, scaling: Mapping[str, Scaling]) -> None:
         arrays = {
             f"{name}/{part}": getattr(item, part) for name, item in scaling.items() for part in ("mean", "spread")
         }
-        np.savez(folder.scaling_file, allow_pickle=False, **arrays)
+        with atomic_write(folder.scaling_file) as partial, partial.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
 
 
 def _kept_files(folder: RunFolder) -> list[Path]:

@@ -1,33 +1,94 @@
-"""Files that are written whole or not at all."""
+"""Files on disk: atomic writes, locks between processes, the message for an unwritable path.
+
+A process that is killed, or a disk that is full, leaves the old file or the new one, never half of either; at most a
+hidden ``.NAME.XXXXXXXX.partial`` stays behind. Two writers of one file do not disturb each other: the last one wins.
+
+After a power loss, a durable write that returned is there. One with ``durable=False`` may be lost, or be empty: that is
+for files which can be made again, such as pictures, and saves waiting for the disk.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
-__all__ = ["whole", "write_whole"]
+from expkit.errors import reason
+
+__all__ = ["Locked", "atomic_write", "atomic_write_text", "cannot_write", "file_lock", "force_to_disk"]
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all, also when the power fails."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+class Locked(Exception):
+    """Raised when another process holds a lock."""
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Give a file to write, which takes its name, and the place of what had it, when that is done."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+def atomic_write(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Yield a temporary file to write, which replaces ``path`` at the end of the block; an error leaves ``path`` as is.
+
+    Args:
+        path: the file, in a folder that exists.
+        durable: wait until the file and its name are on the disk.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         yield partial
+        if durable:
+            force_to_disk(partial)
         os.replace(partial, path)
+        if durable:
+            force_to_disk(path.parent)
     finally:
-        with suppress(OSError):
+        with suppress(OSError):  # After the replacement there is none.
             partial.unlink()
+
+
+def atomic_write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write a text as UTF-8; arguments and errors are those of ``atomic_write``."""
+    with atomic_write(path, durable=durable) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def force_to_disk(path: Path) -> None:
+    """Wait until the content of a file, or the names in a folder, would survive a power loss."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+@contextmanager
+def file_lock(path: Path, *, wait: bool = False) -> Iterator[TextIO]:
+    """Hold an exclusive lock on a file, and yield the file, opened for appending; it is created where it is missing.
+
+    The system releases the lock when the process ends, however it ends. It does not hinder readers or writers that do
+    not ask for it, nor SQLite, whose locks are of another kind.
+
+    Args:
+        path: the file.
+        wait: wait for the lock while another process holds it.
+
+    Raises:
+        Locked: another process holds it.
+        OSError: the file cannot be opened.
+    """
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise Locked(path) from None
+        yield file
+
+
+def cannot_write(path: Path | str, error: Exception, fix: str = "") -> str:
+    """Return the message for a file or folder that cannot be written, with the way out if there is one."""
+    cause = error.strerror if isinstance(error, OSError) else None
+    return f"cannot write {path} ({cause or reason(error)})" + (f"; {fix}" if fix else "")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expkit.errors import ConfigError, Problem, listed, said_at
+from expkit.fs import atomic_write
 from expkit.registry import all_or_nothing
 
 __all__ = ["keep_plugins", "load_plugins"]
@@ -56,7 +57,8 @@ def keep_plugins(names: Sequence[str], folder: Path) -> None:
     for place, name in enumerate(names):
         if name in _LOADED:
             folder.mkdir(exist_ok=True)
-            (folder / _kept_name(place, name)).write_bytes(_LOADED[name].content)
+            with atomic_write(folder / _kept_name(place, name)) as partial:
+                partial.write_bytes(_LOADED[name].content)
 
 
 class _Refused(Exception):

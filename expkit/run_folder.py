@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import yaml
 from expkit.config.load import kept_plugins, plain, plain_yaml, read
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, ExpkitError, Problem, RunError, listed, reason
-from expkit.fs import write_whole
+from expkit.fs import Locked, atomic_write_text, cannot_write, file_lock
 from expkit.plugins import keep_plugins
 from expkit.redact import masked
 
@@ -29,6 +28,7 @@ __all__ = [
     "named_path",
     "resumable",
     "short_names",
+    "unwritable",
 ]
 
 # What may change when a run is continued: none of it changes a number of the steps already done.
@@ -53,12 +53,12 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             if folder.config_file.is_file():
                 _check_same(folder, config)
-            write_whole(folder.config_file, masked(plain_yaml(config)))
+            atomic_write_text(folder.config_file, masked(plain_yaml(config)))
             keep_plugins(config.plugins, folder.plugins)
-            write_whole(path / "overrides.yaml", masked(yaml.safe_dump(list(overrides), width=1000)))
+            atomic_write_text(path / "overrides.yaml", masked(yaml.safe_dump(list(overrides), width=1000)))
             folder.update(digest=config_digest(config), name=config.run.name)
         except OSError as error:
-            raise _unwritable(path, error) from None
+            raise unwritable(path, error) from None
         return folder
 
     @property
@@ -110,7 +110,7 @@ class RunFolder:
 
     def update(self, **values: Any) -> None:
         """Change what ``run.json`` holds."""
-        write_whole(self.path / "run.json", json.dumps({**self.state(), **values}, indent=2) + "\n")
+        atomic_write_text(self.path / "run.json", json.dumps({**self.state(), **values}, indent=2) + "\n")
 
     def keep_receipt(self, receipt: str, of: str = "") -> None:
         """Write what a restore gave to which variable: ``restore.json``, or a verb's own ``VERB.restore.json``.
@@ -118,7 +118,7 @@ class RunFolder:
         Raises:
             OSError: the file cannot be written.
         """
-        write_whole(self.path / (f"{of}.restore.json" if of else "restore.json"), receipt)
+        atomic_write_text(self.path / (f"{of}.restore.json" if of else "restore.json"), receipt)
 
     def config(self) -> Config:
         """Return the configuration of the run."""
@@ -140,7 +140,7 @@ class RunFolder:
         """Forget metrics that a run which goes on logs again: those of later steps, and of its end, the test."""
         if self.metrics_file.is_file():
             kept = [line for line in self.metrics() if line["step"] <= step and "test/loss" not in line]
-            write_whole(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
+            atomic_write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 @contextmanager
@@ -150,20 +150,18 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         RunError: another process of this machine has it, or it cannot be written.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        file = (path / ".lock").open("a+")
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    with file:
+    lock = path / ".lock"
+    with ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            holder = f"process {number}" if (number := file.read().strip()) else "another process"
+            path.mkdir(parents=True, exist_ok=True)
+            file = held.enter_context(file_lock(lock))
+        except Locked:
+            holder = f"process {number}" if (number := lock.read_text().strip()) else "another process"
             raise RunError.at(
                 str(path), f"{holder} is at work on this run; wait until it has ended, or start a new run"
             ) from None
+        except OSError as error:
+            raise unwritable(path, error) from None
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
@@ -251,11 +249,9 @@ def resumable(config: Config) -> RunFolder | None:
     return max(same, key=lambda folder: folder.path.as_posix(), default=None)
 
 
-def _unwritable(path: Path, error: OSError) -> ExpkitError:
-    return RunError.at(
-        "run.folder",
-        f"cannot write {path} ({error.strerror}); give a folder that is writable with run.folder=PATH",
-    )
+def unwritable(path: Path, error: OSError) -> ExpkitError:
+    """Return the error for a run folder that cannot be written."""
+    return RunError.at("run.folder", cannot_write(path, error, "give a folder that is writable with run.folder=PATH"))
 
 
 def _check_same(folder: RunFolder, config: Config) -> None:

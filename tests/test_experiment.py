@@ -217,7 +217,7 @@ def test_a_frozen_graph_that_cannot_be_written_says_why(done: tuple[Config, Resu
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError) as caught:
         freeze_run(RunFolder(done[1].folder), path=tmp_path / "file/frozen.pb")
-    assert str(caught.value) == f"{tmp_path}/file/frozen.pb: cannot be written: File exists"
+    assert str(caught.value) == f"export: cannot write {tmp_path}/file/frozen.pb (File exists)"
 
 
 def test_a_run_continued_in_its_folder_equals_the_unbroken_one(tmp_path: Path) -> None:

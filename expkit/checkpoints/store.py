@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -14,13 +13,13 @@ from typing import Any, Literal
 
 from expkit.checkpoints.record import Damage, check_contents, read_record, write_record
 from expkit.errors import CheckpointError, Problem, reason
+from expkit.fs import atomic_write, force_to_disk
 
 __all__ = ["Checkpoint", "CheckpointStore"]
 
 _log = logging.getLogger(__name__)
 
 _FOLDER = re.compile(r"step-(\d{8,})\Z")
-_POINTER = ".checkpoint.partial"
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ class CheckpointStore:
             CheckpointError: the disk is full or the folder cannot be written; earlier checkpoints are whole.
         """
         name = f"step-{step:08d}"
-        partial, pointer = self._folder / f".{name}.partial", self._folder / _POINTER
+        partial = self._folder / f".{name}.partial"
         try:
             self._clear()
             partial.mkdir(parents=True)
@@ -137,10 +136,10 @@ class CheckpointStore:
             (partial / "model.meta").write_bytes(meta_graph)
             content = {"step": step, "finite": finite, "metrics": dict(metrics), "state": dict(state)}
             write_record(partial, content)
-            pointer.write_text(f'model_checkpoint_path: "{name}/model"\n')
-            self._remove(self._folder / name)
-            partial.rename(self._folder / name)  # From here on nothing is written any more, names change only.
-            os.replace(pointer, self._folder / "checkpoint")
+            with atomic_write(self._folder / "checkpoint", durable=False) as pointer:
+                pointer.write_text(f'model_checkpoint_path: "{name}/model"\n')
+                self._remove(self._folder / name)  # From here on nothing is written any more, names change only.
+                partial.rename(self._folder / name)
             self._damaged.pop(name, None)
             self._prune()
         except Exception as error:
@@ -202,11 +201,7 @@ class CheckpointStore:
         """Wait until all checkpoints would outlast a loss of power; those that do already take no time."""
         for folder in self._folder.glob("step-*"):
             for path in (*folder.iterdir(), folder, self._folder):
-                opened = os.open(path, os.O_RDONLY)
-                try:
-                    os.fsync(opened)
-                finally:
-                    os.close(opened)
+                force_to_disk(path)
 
     def _remove(self, folder: Path) -> None:
         """Delete a checkpoint so that it is never half there: it loses its name first."""
@@ -221,4 +216,5 @@ class CheckpointStore:
         for pattern in (".step-*.partial", ".step-*.gone"):
             for folder in self._folder.glob(pattern):
                 shutil.rmtree(folder, ignore_errors=True)
-        (self._folder / _POINTER).unlink(missing_ok=True)
+        for pointer in self._folder.glob(".checkpoint.*partial"):
+            pointer.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from expkit.checkpoints.ownership import Kin, kin
 from expkit.checkpoints.stats import Stats, stats_of
 from expkit.cli.columns import columns, sizes
 from expkit.errors import CheckpointError, ExpkitError
+from expkit.fs import cannot_write
 from expkit.importer.contents import in_reading_order
 from expkit.network.names import shadow_name
 
@@ -225,7 +226,7 @@ def _plot(source: Source, names: Sequence[str], file: str, *, chosen: bool) -> s
     try:
         save(figure, path)
     except OSError as error:
-        raise ExpkitError.at("--plot", f"cannot write {file} ({error.strerror})") from None
+        raise ExpkitError.at("--plot", cannot_write(file, error)) from None
     left = f", the first {MOST_SHOWN} of {len(own)} variables; name those to draw" if len(own) > MOST_SHOWN else ""
     return f"wrote {file}{left}"
 

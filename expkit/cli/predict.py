@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from expkit.errors import DataError
+from expkit.fs import atomic_write, cannot_write
 from expkit.runs.frozen_graph import find_frozen
 
 __all__ = ["add_graph_arguments", "add_verbs"]
@@ -48,11 +49,13 @@ def _predict(given: argparse.Namespace) -> int:
             if array.ndim == 2 and array.shape[1] > 1:
                 print(f"{name} largest at {array.argmax(axis=1)}")
     if given.output is not None:
+        output = Path(str(given.output).removesuffix(".npz") + ".npz")
         try:
-            np.savez(given.output, allow_pickle=False, **outputs)
+            with atomic_write(output) as partial, partial.open("wb") as content:
+                np.savez(content, allow_pickle=False, **outputs)
         except OSError as error:
-            raise DataError.at("--output", f"cannot write {given.output}: {error.strerror}") from None
-        print(f"written to {given.output}")
+            raise DataError.at("--output", cannot_write(output, error)) from None
+        print(f"written to {output}")
     return 0
 
 

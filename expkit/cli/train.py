@@ -19,9 +19,9 @@ from expkit.cli.verbs import VERBS
 from expkit.config.hydra_internals import argument_parser
 from expkit.config.load import builtin_conf_behind, compose_plain, primary_conf, quoted, said, search_path, validate
 from expkit.config.schema import Config
-from expkit.errors import ConfigError, Problem, RunError
+from expkit.errors import ConfigError, Problem
 from expkit.preflight import load_checked
-from expkit.run_folder import resumable
+from expkit.run_folder import resumable, unwritable
 from expkit.runs.recording import recorder_of_process
 
 if TYPE_CHECKING:
@@ -145,10 +145,7 @@ def _check_writable(config: Config) -> None:
         if not os.access(folder, os.W_OK):
             raise PermissionError(13, "Permission denied")
     except OSError as error:
-        raise RunError.at(
-            "run.folder",
-            f"cannot write {folder} ({error.strerror}); give a folder that is writable with run.folder=PATH",
-        ) from None
+        raise unwritable(folder, error) from None
 
 
 def _job(config: DictConfig, overrides: list[str], folders: Sequence[str], recorder: Recorder | None) -> Job:

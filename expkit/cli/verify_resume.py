@@ -21,6 +21,7 @@ from expkit.checkpoints.formats.open import open_source
 from expkit.checkpoints.formats.source import Source
 from expkit.errors import ConfigError, ExpkitError, Problem, listed
 from expkit.export.run import open_store
+from expkit.fs import cannot_write
 from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import load_checked
@@ -106,7 +107,7 @@ def _place(folder: str | None) -> Iterator[Path]:
         path.mkdir(parents=True, exist_ok=True)
         empty = not any(path.iterdir())
     except OSError as error:
-        raise ConfigError(Problem("--folder", f"cannot write {folder} ({error.strerror})")) from None
+        raise ConfigError(Problem("--folder", cannot_write(folder, error))) from None
     if not empty:
         raise ConfigError(Problem("--folder", f"{folder} is not empty; give a new folder"))
     yield path

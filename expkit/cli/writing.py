@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 
 from expkit.errors import ExpkitError
+from expkit.fs import atomic_write_text, cannot_write
 
 __all__ = ["print_or_write", "write"]
 
 
 def print_or_write(text: str, file: str | None) -> None:
-    """Print a text, or write it to a file and say so.
+    """Print a text, or write it to a file and report that.
 
     Raises:
         ExpkitError: the file cannot be written.
@@ -25,22 +24,17 @@ def print_or_write(text: str, file: str | None) -> None:
 
 
 def write(file: str, text: str, at: str) -> None:
-    """Write a text to a file, whole or not at all.
+    """Write a text to a file, which keeps its content when this fails.
 
     Args:
-        file: the file; what it held before is kept when this fails.
-        text: what it is to hold.
+        file: the file.
+        text: its new content.
         at: the argument that named it, for the error.
 
     Raises:
         ExpkitError: the file cannot be written.
     """
-    path = Path(file)
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
+        atomic_write_text(Path(file), text)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise ExpkitError.at(at, f"cannot write {file} ({error.strerror})") from None
+        raise ExpkitError.at(at, cannot_write(file, error)) from None

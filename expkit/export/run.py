@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +18,7 @@ from expkit.data.dataset import Dataset, load_dataset
 from expkit.errors import ConfigError, ExportError, Problem, RunError
 from expkit.export.freeze import freeze, read_frozen
 from expkit.export.parity import Difference, check_parity, meta_graph_outputs
-from expkit.fs import whole
+from expkit.fs import atomic_write, atomic_write_text, cannot_write
 from expkit.network.averages import averaged_names
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import check
@@ -97,36 +95,31 @@ def freeze_run(
         restored = predictor.predict(inputs)
         content = freeze(built, predictor, _metadata(config, folder, chosen, chosen_weights))
     differs = any(not np.array_equal(values[name], raw[name]) for name in values)
-    partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        written = read_frozen(partial)
-        frozen = written.predict(inputs)
-        from_meta = meta_graph_outputs(chosen.prefix, spec.outputs, inputs)
-        table = check_parity(
-            {
-                "restored graph": (expected[chosen_weights], restored),
-                "inference meta graph (raw)": (expected["raw"], from_meta),
-                "frozen file": (expected[chosen_weights], frozen),
-            },
-            (expected[chosen_weights], written.predict(inputs, plain=False)),
-            (expected["raw"], frozen) if chosen_weights == "ema" and differs else None,
-            config.export.tolerance,
-        )
-        os.replace(partial, path)
+        with atomic_write(path) as partial:
+            partial.write_bytes(content)
+            written = read_frozen(partial)
+            frozen = written.predict(inputs)
+            from_meta = meta_graph_outputs(chosen.prefix, spec.outputs, inputs)
+            table = check_parity(
+                {
+                    "restored graph": (expected[chosen_weights], restored),
+                    "inference meta graph (raw)": (expected["raw"], from_meta),
+                    "frozen file": (expected[chosen_weights], frozen),
+                },
+                (expected[chosen_weights], written.predict(inputs, plain=False)),
+                (expected["raw"], frozen) if chosen_weights == "ema" and differs else None,
+                config.export.tolerance,
+            )
         rows = [item.as_dict() for item in table]
         for end, text in ((".parity.json", json.dumps(rows, indent=2) + "\n"), (".restore.json", read.receipt)):
-            with whole(path.with_suffix(end)) as file:
-                file.write_text(text)
+            atomic_write_text(path.with_suffix(end), text)
         example = path.with_suffix(".example.npz")
-        with whole(example) as file, file.open("wb") as into:
+        with atomic_write(example) as partial, partial.open("wb") as into:
             np.savez(into, allow_pickle=False, **{name: _plain(array[:1]) for name, array in inputs.items()})
     except OSError as error:
-        raise ExportError.at(str(path), f"cannot be written: {error.strerror}") from None
-    finally:
-        with suppress(OSError):  # Where it could not be written there is nothing to remove.
-            partial.unlink()
+        raise ExportError.at("export", cannot_write(path, error)) from None
     return Frozen(path, chosen_weights, chosen.step, table, written.metadata, example)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
-from expkit.fs import whole
+from expkit.fs import atomic_write
 from expkit.kinds.losses import SparseSoftmaxCrossEntropy, class_labels_problem
 from expkit.kinds.metrics import Accuracy, TopK
 from expkit.kinds.sources.on_disk import Array
@@ -102,7 +102,8 @@ class Evidence:
         for place, item in enumerate(self.histograms.values()):
             arrays[f"histogram{place}/edges"] = item.edges
             arrays |= {f"histogram{place}/{weights}": counts for weights, counts in item.counts.items()}
-        with whole(path) as partial, partial.open("wb") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as partial, partial.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     @classmethod

@@ -13,7 +13,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from expkit.fs import whole
+from expkit.fs import atomic_write
 from expkit.plots.axis_scale import number
 
 __all__ = [
@@ -150,6 +150,7 @@ def ticks_at(axes: Axes, values: Sequence[float], most: int = 8) -> None:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG; equal data gives equal bytes."""
-    with whole(path) as partial:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path, durable=False) as partial:
         figure.savefig(partial, format="png", metadata={"Software": None})
     return path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from expkit.errors import RunError
-from expkit.fs import whole
+from expkit.fs import atomic_write_text, cannot_write
 from expkit.plots import style
 from expkit.report.importance import FEWEST, importance_of
 from expkit.report.page import page
@@ -58,6 +58,7 @@ def draw_report(sweep: Sweep, into: Path) -> list[Path]:
         "cost": cost_against_score(sweep, sweep.name),
     }
     try:
+        into.mkdir(parents=True, exist_ok=True)
         pictures = {
             name: style.save(figure, into / f"{name}.png") for name, figure in figures.items() if figure is not None
         }
@@ -66,8 +67,7 @@ def draw_report(sweep: Sweep, into: Path) -> list[Path]:
         content = {name: file.read_bytes() for name, file in pictures.items()}
         texts = {"report.html": page(sweep, content, _MISSING), "table.csv": as_csv(sweep)}
         for name, text in texts.items():
-            with whole(into / name) as partial:
-                partial.write_text(text, encoding="utf-8")
+            atomic_write_text(into / name, text, durable=False)
     except OSError as error:
-        raise RunError.at(str(into), f"cannot be written ({error.strerror})") from None
+        raise RunError.at("report", cannot_write(into, error)) from None
     return [*(into / name for name in texts), *pictures.values()]

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from expkit.config.load import compose_plain, said
 from expkit.config.schema import Config
-from expkit.errors import ConfigError, Problem, RunError
-from expkit.run_folder import short_names
+from expkit.errors import ConfigError, Problem
+from expkit.run_folder import short_names, unwritable
 from expkit.runs.interruption import termination_raises
 from expkit.runs.recording import recorder_of_process
 from expkit.runs.sweep_results import leave_best
@@ -205,10 +205,7 @@ def _folder(asked: _Asked, *, given: bool) -> SweepFolder:
             runs.mkdir(parents=True, exist_ok=True)  # where the store is, wherever the sweep is
         folder.update()
     except OSError as error:
-        raise RunError.at(
-            "run.folder",
-            f"cannot write {folder.path} ({error.strerror}); give a folder that is writable with run.folder=PATH",
-        ) from None
+        raise unwritable(folder.path, error) from None
     return folder
 
 

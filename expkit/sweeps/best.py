@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from expkit.config.load import compose_plain, plain
 from expkit.config.schema import Config
-from expkit.fs import whole
+from expkit.fs import atomic_write_text
 from expkit.sweeps.objective import Objective
 from expkit.sweeps.sweep_folder import Child, State, SweepFolder
 
@@ -46,8 +46,7 @@ def keep_best(
     for number, (child, state) in enumerate(best):
         file = place / f"{_name(number, len(best))}.yaml"
         about = f"# {child.label}: {shown(objectives, state)}\n# Command:  {best_command(folder, child, file.stem)}\n"
-        with whole(file) as partial:
-            partial.write_text("# @package _global_\n" + about + _experiment(child.job.config, groups), "utf-8")
+        atomic_write_text(file, "# @package _global_\n" + about + _experiment(child.job.config, groups))
         files.append(file)
     for file in set(place.glob("best*.yaml")) - set(files):
         file.unlink()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from expkit.errors import RunError
-from expkit.fs import write_whole
+from expkit.fs import Locked, atomic_write_text, file_lock
 from expkit.run_folder import RunFolder, locked
 from expkit.sweeps.jobs import Job
 
@@ -91,7 +90,7 @@ class SweepFolder:
 
     def update(self, **values: Any) -> None:
         """Change what ``sweep.json`` holds; it is written whole or not at all."""
-        write_whole(self.file, json.dumps({**self.settings(), **values}, indent=2) + "\n")
+        atomic_write_text(self.file, json.dumps({**self.settings(), **values}, indent=2) + "\n")
 
     def child(self, job: Job) -> Child:
         """Return the run of a job: the one that computes the same where there is one, else a new one."""
@@ -124,10 +123,10 @@ class SweepFolder:
         Raises:
             RunError: another process holds it.
         """
-        with (self.path / "sweep.lock").open("a") as file:
+        with ExitStack() as held:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                held.enter_context(file_lock(self.path / "sweep.lock"))
+            except Locked:
                 raise RunError.at(
                     str(self.path), "this sweep is running already; wait for it, or give another hydra.sweep.dir=FOLDER"
                 ) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib
 import importlib.util
 import json
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from expkit.fs import file_lock
 from expkit.redact import HIDDEN, is_masked, masked, without_user
 from expkit.tracking.errors import Refused, TrackingError, Unreachable, failure
 from expkit.tracking.journal import Entry
@@ -269,8 +269,7 @@ def _one_maker(uri: str) -> Iterator[None]:
     if path is None:
         yield
         return
-    with open(path, "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # no lock that SQLite itself takes
+    with file_lock(Path(path), wait=True):
         yield
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from expkit.fs import Locked, atomic_write_text, file_lock
 
 __all__ = ["Cursor", "Entry", "Journal"]
 
@@ -57,7 +58,7 @@ class Journal:
         self.file = folder / "tracking.jsonl"
         self._cursor_file = folder / "tracking.json"
         self._written: int | None = None
-        self._locked: int | None = None
+        self._locked: ExitStack | None = None
 
     def exists(self) -> bool:
         """Return whether something has been recorded."""
@@ -126,11 +127,9 @@ class Journal:
             return Cursor()
 
     def move(self, cursor: Cursor, **changed: Any) -> Cursor:
-        """Write down what is delivered now, whole or not at all."""
+        """Record the progress. A power loss may take it back: what is then uploaded again changes nothing."""
         cursor = replace(cursor, **changed)
-        partial = self._cursor_file.with_name(".tracking.json.partial")
-        partial.write_text(json.dumps(asdict(cursor), indent=2) + "\n")
-        os.replace(partial, self._cursor_file)
+        atomic_write_text(self._cursor_file, json.dumps(asdict(cursor), indent=2) + "\n", durable=False)
         return cursor
 
     def left(self) -> int:
@@ -143,21 +142,21 @@ class Journal:
     def lock(self) -> bool:
         """Take the right to deliver; return whether nobody else has it. It ends with the process."""
         if self._locked is None:
-            file = os.open(self.file, os.O_RDONLY)
+            lock = ExitStack()
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(file)
+                lock.enter_context(file_lock(self.file))
+            except Locked:
                 return False
-            self._locked = file
+            self._locked = lock
         return True
 
     def close(self) -> None:
         """Give up the lock and close the files."""
-        for file in (self._written, self._locked):
-            if file is not None:
-                with suppress(OSError):
-                    os.close(file)
+        if self._written is not None:
+            with suppress(OSError):
+                os.close(self._written)
+        if self._locked is not None:
+            self._locked.close()
         self._written = self._locked = None
 
 

@@ -100,7 +100,7 @@ def test_a_run_without_a_frozen_graph_says_how_to_make_one(images: Path, tmp_pat
 
 def test_outputs_that_cannot_be_written_are_named(digits_run: Finished, images: Path, tmp_path: Path) -> None:
     done = call("predict", digits_run.folder, images / "good.npz", "--output", "no/out.npz", cwd=tmp_path)
-    assert (done.code, done.errors) == (2, ["error: --output: cannot write no/out.npz: No such file or directory"])
+    assert (done.code, done.errors) == (2, ["error: --output: cannot write no/out.npz (No such file or directory)"])
 
 
 def test_info_says_what_a_frozen_graph_is(digits_run: Finished, tmp_path: Path) -> None:

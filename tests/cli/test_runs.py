@@ -93,7 +93,7 @@ def test_a_place_that_cannot_be_written_is_named(copy: Path) -> None:
     done = call("freeze", "run", "--output", "taken/x.pb", cwd=copy.parent)
     assert done.code == 2
     (line,) = done.errors
-    assert line.startswith("error: taken/x.pb: cannot be written: ")
+    assert line.startswith("error: export: cannot write taken/x.pb (")
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "freeze"])

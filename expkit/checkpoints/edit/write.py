@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from expkit import tf1 as tf
 from expkit.checkpoints.writer import write_values
-from expkit.errors import CheckpointError, reason
+from expkit.errors import CheckpointError
+from expkit.fs import cannot_write, force_to_disk
 
 __all__ = ["new_prefix", "write_new"]
 
@@ -31,7 +32,7 @@ def new_prefix(output: str, at: str) -> Path:
         if not prefix.parent.is_dir():
             raise CheckpointError.at(at, f"cannot write {output}: there is no folder {prefix.parent}")
     except (OSError, RuntimeError) as error:  # No permission, a name too long; a home folder that nobody has.
-        raise CheckpointError.at(at, f"cannot write {output} ({reason(error)})") from None
+        raise CheckpointError.at(at, cannot_write(output, error)) from None
     return prefix
 
 
@@ -49,24 +50,24 @@ def write_new(
     Raises:
         CheckpointError: it cannot be written; nothing is left of it.
     """
-    partial = prefix.with_name(f".{prefix.name}.partial")
     moved: list[Path] = []
     done = False
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        _merge(list(_parts(partial, values, bytes_at_once)), partial / prefix.name)
-        new_prefix(str(prefix), at)
-        for file in sorted(_files(partial / prefix.name), key=lambda file: file.suffix == ".index"):
-            moved.append(prefix.with_name(file.name))
-            os.replace(file, moved[-1])  # The index last: without it there is no checkpoint.
+        with tempfile.TemporaryDirectory(".partial", f".{prefix.name}.", prefix.parent) as folder:
+            partial = Path(folder)
+            _merge(list(_parts(partial, values, bytes_at_once)), partial / prefix.name)
+            new_prefix(str(prefix), at)
+            for file in sorted(_files(partial / prefix.name), key=lambda file: file.suffix == ".index"):
+                moved.append(prefix.with_name(file.name))
+                force_to_disk(file)
+                os.replace(file, moved[-1])  # The index last: without it there is no checkpoint.
+            force_to_disk(prefix.parent)
         done = True
     except Exception as error:
         if not isinstance(error, OSError) and not type(error).__module__.startswith("tensorflow"):
             raise
-        raise CheckpointError.at(at, f"cannot write {prefix} ({reason(error)})") from None
+        raise CheckpointError.at(at, cannot_write(prefix, error)) from None
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
         for file in () if done else moved:
             file.unlink(missing_ok=True)
 

@@ -46,7 +46,7 @@ def test_what_fails_on_the_way_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="old: damaged"):
         write_new(tmp_path / "new", values, "OUTPUT", bytes_at_once=100)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(CheckpointError, match=r"OUTPUT: cannot write .*new \(.*No such file or directory"):
+    with pytest.raises(CheckpointError, match=r"OUTPUT: cannot write .*new \(No such file or directory\)"):
         write_new(tmp_path / "nosuch" / "new", reading(VALUES), "OUTPUT")
 
 
@@ -62,7 +62,7 @@ def test_what_is_there_is_never_written_over(tmp_path: Path) -> None:
     assert checkpoint_values(tmp_path / "old") == {"v": 1.0}
     with pytest.raises(CheckpointError, match=r"OUTPUT: cannot write .*: there is no folder .*/nosuch"):
         new_prefix(str(tmp_path / "nosuch" / "new"), "OUTPUT")
-    with pytest.raises(CheckpointError, match=r"OUTPUT: cannot write a+ \(\[Errno 36\] File name too long: "):
+    with pytest.raises(CheckpointError, match=r"OUTPUT: cannot write a+ \(File name too long\)"):
         new_prefix("a" * 300, "OUTPUT")
 
 
