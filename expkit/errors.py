@@ -35,6 +35,7 @@ __all__ = [
     "listed",
     "reason",
     "said_at",
+    "unknown",
 ]
 
 MOST_EXPLAINED = 20
@@ -113,6 +114,29 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the nearest allowed word, or an empty string."""
     near = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
     return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def unknown(
+    sentence: str,
+    word: str,
+    allowed: Iterable[str],
+    *,
+    label: str = "allowed",
+    most: int = 20,
+    shown: Iterable[str] | None = None,
+) -> str:
+    """Return a message about an unknown word: ``no layer 'dens'; did you mean 'dense'? allowed: conv2d, dense``.
+
+    Args:
+        sentence: names the word, and the place where it is unknown.
+        word: the unknown word.
+        allowed: the known words.
+        label: introduces the list of known words.
+        most: known words in the message.
+        shown: listed in place of the known words.
+    """
+    known = list(allowed)
+    return f"{sentence}{did_you_mean(word, known) or ';'} {label}: {listed(known if shown is None else shown, most)}"
 
 
 def listed(words: Iterable[str], most: int = 20) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.config.source_lines import told_by_line
-from expkit.errors import ConfigError, Problem, did_you_mean, listed
+from expkit.errors import ConfigError, Problem, unknown
 from expkit.network.averages import averaged_names
 from expkit.network.spec import NetworkSpec, network_spec
 
@@ -76,8 +76,7 @@ def _unknown_outputs(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
     ]
     for at, output in judges:
         if output not in spec.outputs:
-            near = did_you_mean(output, spec.outputs) or ";"
-            yield Problem(f"{at}.output", f"no output '{output}'{near} allowed: {listed(spec.outputs)}")
+            yield Problem(f"{at}.output", unknown(f"no output '{output}'", output, spec.outputs))
 
 
 def _unknown_metrics(config: Config, averages: bool) -> Iterator[Problem]:
@@ -93,4 +92,4 @@ def _unknown_metrics(config: Config, averages: bool) -> Iterator[Problem]:
                 f"'{metric}' cannot be known: there is no validation part; give data.split.valid, or {at}=null",
             )
         elif metric not in known:
-            yield Problem(at, f"no metric '{metric}'{did_you_mean(metric, known) or ';'} allowed: {listed(known)}")
+            yield Problem(at, unknown(f"no metric '{metric}'", metric, known))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from expkit import errors
-from expkit.errors import ConfigError, ExpkitError, Problem, did_you_mean, listed
+from expkit.errors import ConfigError, ExpkitError, Problem, did_you_mean, listed, unknown
 
 
 def test_an_error_shows_every_problem_on_a_line_of_its_own() -> None:
@@ -39,6 +39,15 @@ def test_every_error_of_the_tree_is_an_expkit_error_and_not_of_another() -> None
 )
 def test_did_you_mean_offers_one_near_word_or_nothing(word: str, hint: str) -> None:
     assert did_you_mean(word, ["conv2d", "dense", "dense_2"]) == hint
+
+
+def test_an_unknown_word_is_told_with_the_nearest_and_all_that_are_allowed() -> None:
+    assert unknown("no layer 'dens'", "dens", ["conv2d", "dense"]) == (
+        "no layer 'dens'; did you mean 'dense'? allowed: conv2d, dense"
+    )
+    assert unknown("no alias 'x'", "x", iter(["best"]), label="aliases", shown=["best (version 2)"]) == (
+        "no alias 'x'; aliases: best (version 2)"
+    )
 
 
 @pytest.mark.parametrize(

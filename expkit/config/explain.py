@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from expkit.errors import Problem, did_you_mean, listed
+from expkit.errors import Problem, did_you_mean, listed, unknown
 from expkit.registry import Kind, KindsOf, field_docs, kinds
 
 __all__ = ["dotted", "explain"]
@@ -159,8 +159,7 @@ def _problem(path: tuple[str | int, ...], place: _Place, error: Error) -> Proble
     if kind == "extra_forbidden" and place.model is not None:
         allowed = list(_fields(place.model))
         where = f"unknown field for kind '{_kind(place.model)}'" if _kind(place.model) else "unknown field"
-        near = did_you_mean(str(path[-1]), allowed) or ";"
-        return Problem(at, f"{where}{near} allowed: {listed(allowed, 40)}")
+        return Problem(at, unknown(where, str(path[-1]), allowed, most=40))
     if kind == "missing":
         named = _kind(place.model) if place.model else None
         description = field_docs(place.model).get(str(path[-1]), "").replace("``", "'") if place.model else ""
@@ -169,9 +168,7 @@ def _problem(path: tuple[str | int, ...], place: _Place, error: Error) -> Proble
         return Problem(at, f"missing: {whom}{what}; add {at}=VALUE")
     if kind == "union_tag_invalid":
         tag, allowed = str(error["ctx"]["tag"]), _tags(error)
-        return Problem(
-            f"{at}.kind", f"unknown kind '{tag}'{did_you_mean(tag, allowed) or ';'} allowed: {listed(allowed, 60)}"
-        )
+        return Problem(f"{at}.kind", unknown(f"unknown kind '{tag}'", tag, allowed, most=60))
     if kind == "union_tag_not_found":
         family = _family_of_path(place)
         near = did_you_mean(str(path[-1]), place.siblings).replace("did you mean", "or did you mean the existing")
@@ -181,8 +178,7 @@ def _problem(path: tuple[str | int, ...], place: _Place, error: Error) -> Proble
         )
     if kind == "literal_error":
         allowed = _words(error)
-        near = did_you_mean(str(place.value), allowed) or ";"
-        return Problem(at, f"unknown value {_shown(place.value)}{near} allowed: {listed(allowed, 40)}")
+        return Problem(at, unknown(f"unknown value {_shown(place.value)}", str(place.value), allowed, most=40))
     if kind == "string_pattern_mismatch":
         return Problem(at, f"{_shown(place.value)} is not allowed here; it must match {error['ctx']['pattern']}")
     if kind in ("too_short", "too_long"):

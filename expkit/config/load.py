@@ -24,7 +24,7 @@ import expkit
 from expkit.config.explain import explain
 from expkit.config.schema import Config
 from expkit.config.yaml_files import files_within_limits, read_yaml
-from expkit.errors import ConfigError, Problem, did_you_mean, first_of, listed
+from expkit.errors import ConfigError, Problem, first_of, unknown
 from expkit.plugins import load_plugins
 
 __all__ = [
@@ -212,11 +212,7 @@ def _missing_file(error: MissingConfigException) -> ConfigError:
         return ConfigError(Problem("configuration", said(error)))
     group, _, option = name.removesuffix(".yaml").rpartition("/")
     options = [str(choice) for choice in error.options]
-    return ConfigError(
-        Problem(
-            group, f"no file '{option}' in this group{did_you_mean(option, options) or ';'} allowed: {listed(options)}"
-        )
-    )
+    return ConfigError(Problem(group, unknown(f"no file '{option}' in this group", option, options)))
 
 
 def _composition_error(

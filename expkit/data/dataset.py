@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from expkit.config.schema import Config, DataConfig, PairsConfig, SplitConfig
-from expkit.errors import ConfigError, DataError, Problem, did_you_mean, listed
+from expkit.errors import ConfigError, DataError, Problem, unknown
 from expkit.kinds.losses import Loss
 from expkit.kinds.metrics import Metric
 from expkit.kinds.sources.base import Arrays
@@ -116,8 +116,7 @@ def _paired(arrays: Arrays, pairs: PairsConfig, part: int) -> Arrays:
     """Return pairs: for every example, as many of the same label as of others."""
     for name in (pairs.field, pairs.label):
         if name not in arrays:
-            near = did_you_mean(name, arrays) or ";"
-            raise ConfigError(Problem("data.pairs", f"no field '{name}'{near} allowed: {listed(arrays)}"))
+            raise ConfigError(Problem("data.pairs", unknown(f"no field '{name}'", name, arrays)))
     values, labels = arrays[pairs.field], arrays[pairs.label][:]
     draw = np.random.Generator(np.random.PCG64([pairs.seed, part]))
     left = np.repeat(np.arange(len(labels)), pairs.per_example)
@@ -135,10 +134,8 @@ def _check(config: Config, spec: NetworkSpec, arrays: Arrays) -> list[str]:
     problems = []
     for name, wanted in spec.inputs.items():
         if name not in arrays:
-            near = did_you_mean(name, arrays) or ";"
-            problems.append(
-                Problem(f"network.inputs.{name}", f"the data has no field '{name}'{near} fields: {listed(arrays)}")
-            )
+            message = unknown(f"the data has no field '{name}'", name, arrays, label="fields")
+            problems.append(Problem(f"network.inputs.{name}", message))
         elif problem := _misfit(wanted, arrays[name]):
             problems.append(Problem(f"network.inputs.{name}", problem))
     judges: dict[str, Loss | Metric] = {
@@ -147,14 +144,11 @@ def _check(config: Config, spec: NetworkSpec, arrays: Arrays) -> list[str]:
     }
     for at, judge in judges.items():
         if judge.labels not in arrays:
-            near = did_you_mean(judge.labels, arrays) or ";"
-            problems.append(
-                Problem(f"{at}.labels", f"the data has no field '{judge.labels}'{near} fields: {listed(arrays)}")
-            )
+            message = unknown(f"the data has no field '{judge.labels}'", judge.labels, arrays, label="fields")
+            problems.append(Problem(f"{at}.labels", message))
     for name in config.data.standardize:
         if name not in spec.inputs:
-            near = did_you_mean(name, spec.inputs) or ";"
-            problems.append(Problem("data.standardize", f"no input '{name}'{near} allowed: {listed(spec.inputs)}"))
+            problems.append(Problem("data.standardize", unknown(f"no input '{name}'", name, spec.inputs)))
         elif spec.inputs[name].dtype != "float32":
             problems.append(Problem("data.standardize", f"input '{name}' is {spec.inputs[name].dtype}, needs float32"))
     if problems:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from expkit.config.sections.network import BlockConfig, NetworkConfig
-from expkit.errors import ConfigError, Problem, did_you_mean, listed
+from expkit.errors import ConfigError, Problem, unknown
 from expkit.kinds.layers.base import Layer
 from expkit.kinds.layers.scope import Block, Nest, Scope
 from expkit.network.names import INDEX
@@ -132,8 +132,7 @@ class _Expansion:
         assert isinstance(layer, Block)
         block = self._blocks.get(layer.block)
         if block is None:
-            near = did_you_mean(layer.block, self._blocks) or ";"
-            message = f"no block '{layer.block}'{near} allowed: {listed(self._blocks)}"
+            message = unknown(f"no block '{layer.block}'", layer.block, self._blocks)
             self._problems.append(Problem(f"{at}.block", message))
             return Inside(at, {}, {})
         around = (*place.blocks, layer.block)

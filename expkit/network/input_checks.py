@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from expkit.errors import Problem, did_you_mean, listed
+from expkit.errors import Problem, listed, unknown
 from expkit.kinds.layers.base import Inputs
 from expkit.network.names import join
 from expkit.network.references import Source
@@ -35,8 +35,8 @@ def are_there(
         outputs = made[source.layer]
         allowed = [join(source.layer, output) for output in outputs]
         if source.output:
-            near = did_you_mean(source.output, outputs) or ";"
-            message = f"layer '{source.layer}' has no output '{source.output}'{near} allowed: {listed(allowed)}"
+            sentence = f"layer '{source.layer}' has no output '{source.output}'"
+            message = unknown(sentence, source.output, outputs, shown=allowed)
         else:
             message = (
                 f"layer '{source.layer}' has several outputs and none of its own name; name one: {listed(allowed)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from expkit.errors import MOST_EXPLAINED, Problem, did_you_mean, listed
+from expkit.errors import MOST_EXPLAINED, Problem, unknown
 from expkit.network.expand import Inside, Part
 from expkit.network.names import join
 
@@ -105,17 +105,11 @@ class Names:
             for output in part.inside.outputs
         ]
         allowed = [*self.inputs, *seen, *self.layers, *outputs]
-        near = did_you_mean(name, allowed) or ";"
-        self._problems.append(Problem(at, f"no layer or input '{name}'{near} allowed: {listed(allowed, 40)}"))
+        self._problems.append(Problem(at, unknown(f"no layer or input '{name}'", name, allowed, most=40)))
         return None
 
     def _unknown_in_block(self, name: str, place: str, holder: Inside, at: str) -> None:
         allowed = [*self._given.get(place, {}), *holder.parts]
-        near = did_you_mean(name, allowed) or ";"
-        self._problems.append(
-            Problem(
-                at,
-                f"no layer or input '{name}' in block '{holder.block}' as {self.layers[place].at} connects it{near} "
-                f"allowed: {listed(allowed, 40)}; give it more with inputs: {{NAME: LAYER}}",
-            )
-        )
+        sentence = f"no layer or input '{name}' in block '{holder.block}' as {self.layers[place].at} connects it"
+        message = f"{unknown(sentence, name, allowed, most=40)}; give it more with inputs: {{NAME: LAYER}}"
+        self._problems.append(Problem(at, message))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from expkit.config.sections.network import NetworkConfig
-from expkit.errors import Problem, did_you_mean, listed
+from expkit.errors import Problem, listed, unknown
 from expkit.kinds.layers.base import Layer
 from expkit.kinds.layers.scope import Nest, Scope
 from expkit.network.expand import Inside, Part, expand
@@ -90,10 +90,7 @@ def unfold(network: NetworkConfig, problems: list[Problem]) -> Unfolded:
     for name, layer in network.outputs.items():
         found, source = names.inside("", layer)
         if not found:
-            near = did_you_mean(layer, names.layers) or ";"
-            problems.append(
-                Problem(f"network.outputs.{name}", f"no layer '{layer}'{near} allowed: {listed(names.layers)}")
-            )
+            problems.append(Problem(f"network.outputs.{name}", unknown(f"no layer '{layer}'", layer, names.layers)))
         elif source is not None:
             outputs[name] = source
     return Unfolded(nodes, scopes, tuple(promised), outputs)
@@ -107,8 +104,7 @@ def _promised(path: str, part: Part, names: Names, problems: list[Problem]) -> I
     for at, name in {**own, **{f"{inside.at}.outputs.{key}": name for key, name in inside.outputs.items()}}.items():
         found, source = names.inside(path, name)
         if not found:
-            near = did_you_mean(name, inside.parts) or ";"
-            problems.append(Problem(at, f"no layer '{name}' inside{near} allowed: {listed(inside.parts)}"))
+            problems.append(Problem(at, unknown(f"no layer '{name}' inside", name, inside.parts)))
         elif source is not None:
             yield at, source
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from expkit.config.sections.network import NetworkConfig
-from expkit.errors import ConfigError, Problem, did_you_mean, first_of, listed, said_at
+from expkit.errors import ConfigError, Problem, first_of, said_at, unknown
 from expkit.kinds.layers.base import Declaration, Inputs, Layer, Shared
 from expkit.network.expand import Part
 from expkit.network.input_checks import are_there, arity_fits, batches_fit
@@ -164,13 +164,8 @@ def _bind(
     ):
         for name in given:
             if name not in owned:
-                near = did_you_mean(name, owned) or ";"
-                problems.append(
-                    Problem(
-                        f"{node.at}.{field}.{name}",
-                        f"kind '{layer.kind}' has no variable '{name}'{near} allowed: {listed(owned)}",
-                    )
-                )
+                message = unknown(f"kind '{layer.kind}' has no variable '{name}'", name, owned)
+                problems.append(Problem(f"{node.at}.{field}.{name}", message))
     bindings = {}
     for item in declared:
         changed = replace(
@@ -202,10 +197,7 @@ def _unused_names(network: NetworkConfig, scopes: Mapping[str, Part], spec: Netw
         known = sorted({name for layer in spec.layers if layer.path.startswith(path) for name in layer.bindings})
         for name in naming:
             if name not in known:
-                near = did_you_mean(name, known) or ";"
-                yield Problem(
-                    f"{at}.variables.{name}", f"no layer has a variable '{name}'{near} allowed: {listed(known)}"
-                )
+                yield Problem(f"{at}.variables.{name}", unknown(f"no layer has a variable '{name}'", name, known))
 
 
 def _summed_up(problems: list[Problem]) -> list[Problem]:

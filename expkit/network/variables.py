@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from expkit.config.sections.network import VariableRule
-from expkit.errors import MOST_EXPLAINED, Problem, did_you_mean, listed
+from expkit.errors import MOST_EXPLAINED, Problem, listed, unknown
 from expkit.kinds.initializers import Initializer
 from expkit.kinds.layers.base import Declaration, Regularizer, Shared
 from expkit.network.resolve import Node
@@ -134,8 +134,7 @@ class VariableTable:
         if existing is None:
             message = f"no layer before makes variable '{name}'"
             if len(problems) < MOST_EXPLAINED:
-                near = did_you_mean(name, self.variables) or ";"
-                message += f"{near} variables: {listed(self.variables)}"
+                message = unknown(message, name, self.variables, label="variables")
             problems.append(Problem(at, message))
             return name
         shape, way = existing.shape, ""

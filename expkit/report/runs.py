@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
-from expkit.errors import ExpkitError, RunError, did_you_mean, listed
+from expkit.errors import ExpkitError, RunError, unknown
 from expkit.kinds.metrics import usual_mode
 from expkit.network.spec import network_spec
 from expkit.plots.axis_scale import said
@@ -198,8 +198,8 @@ def _objective(rows: Sequence[Row], kept: Mapping[str, Any], metric: str | None,
     if metric is None:
         raise RunError.at("--metric", "no run has recorded any metric yet")
     if metric not in known and known:
-        near = did_you_mean(metric, known) or ";"
-        raise RunError.at("--metric", f"no run has a metric '{metric}'{near} there are: {listed(known, 40)}")
+        message = unknown(f"no run has a metric '{metric}'", metric, known, label="there are", most=40)
+        raise RunError.at("--metric", message)
     if mode is None:
         kind = values.get(f"train.metrics.{metric.split('/')[1]}.kind") if "/" in metric else None
         mode = usual.get(metric) or usual_mode(None if kind is None else str(kind))

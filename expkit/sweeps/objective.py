@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from expkit.config.schema import Config
-from expkit.errors import ConfigError, Problem, did_you_mean, listed
+from expkit.errors import ConfigError, Problem, listed, unknown
 from expkit.kinds.metrics import usual_mode
 from expkit.preflight import check, metric_names
 
@@ -69,10 +69,7 @@ def objectives_of(
     names = [metric] if isinstance(metric, str) else list(metric)
     modes = [None] * len(names) if mode is None else [mode] if isinstance(mode, str) else list(mode)
     problems = [
-        Problem(
-            "hydra.sweeper.objective",
-            f"no metric '{name}'{did_you_mean(name, known) or ';'} allowed: {listed(known, 40)}",
-        )
+        Problem("hydra.sweeper.objective", unknown(f"no metric '{name}'", name, known, most=40))
         for name in names
         if name not in known
     ]

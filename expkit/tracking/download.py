@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from expkit.errors import RunError, did_you_mean, listed
+from expkit.errors import RunError, listed, unknown
 from expkit.redact import masked
 from expkit.tracking.client import check_sqlite, prepare
 from expkit.tracking.errors import Refused, TrackingError, Unreachable, failure
@@ -95,15 +95,12 @@ class _Source:
             model = self._ask(self._client.get_registered_model, name)
         except Refused:
             names = [item.name for item in self._ask(self._client.search_registered_models, max_results=1000)]
-            raise RunError.at(
-                self._address,
-                f"{self._shown} has no registered model '{name}'{did_you_mean(name, names) or ';'} "
-                f"registered: {listed(names)}",
-            ) from None
+            sentence = f"{self._shown} has no registered model '{name}'"
+            raise RunError.at(self._address, unknown(sentence, name, names, label="registered")) from None
         if alias is not None and alias not in model.aliases:
             shown = [f"{key} (version {value})" for key, value in sorted(model.aliases.items())]
-            near = did_you_mean(alias, model.aliases) or ";"
-            raise RunError.at(self._address, f"model '{name}' has no alias '{alias}'{near} aliases: {listed(shown)}")
+            sentence = f"model '{name}' has no alias '{alias}'"
+            raise RunError.at(self._address, unknown(sentence, alias, model.aliases, label="aliases", shown=shown))
         versions = self._ask(self._client.search_model_versions, f"name = '{name}'")
         numbers = sorted((int(item.version) for item in versions), reverse=True)
         wanted = model.aliases[alias] if alias is not None else version

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from expkit.checkpoints.ownership import Kin, following, kin
-from expkit.errors import CheckpointError, Problem, did_you_mean, listed
+from expkit.errors import CheckpointError, Problem, listed, unknown
 from expkit.network.names import shadow_name
 
 __all__ = ["Move", "Surgery", "bake", "copy", "remove", "rename", "same_variables", "select"]
@@ -172,8 +172,7 @@ def _matches(word: str, to: str, names: Iterable[str], at: str, problems: list[P
         problems.append(Problem(at, f"{rule} is no regular expression: {error}"))
         return {}
     if not found:
-        near = did_you_mean(word, names) or ";"
-        problems.append(Problem(at, f"'{word}' matches no name{near} names: {listed(names)}"))
+        problems.append(Problem(at, unknown(f"'{word}' matches no name", word, names, label="names")))
     return found
 
 

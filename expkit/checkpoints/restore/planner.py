@@ -8,7 +8,7 @@ from typing import Literal
 from expkit.checkpoints.restore.plan import Gap, GapKind, Offer, Origin, Pair, Plan, Wanted
 from expkit.checkpoints.restore.rules import Claim, claims, first_names, matching
 from expkit.checkpoints.restore.transforms import dtype_after, fitting, joined_shape, shape_after
-from expkit.errors import MOST_EXPLAINED, Problem, did_you_mean, listed
+from expkit.errors import MOST_EXPLAINED, Problem, did_you_mean, listed, unknown
 from expkit.network.names import shadow_name
 
 __all__ = ["restore_plan"]
@@ -69,8 +69,7 @@ class _Making:
             found = matching(pattern, wanted)
             if not found:
                 variables = [name for name, want in wanted.items() if want.of is None]
-                near = did_you_mean(pattern, variables) or ";"
-                said = f"'{pattern}' matches no variable{near} variables: {listed(variables)}"
+                said = unknown(f"'{pattern}' matches no variable", pattern, variables, label="variables")
                 self._gap("pattern", pattern, f"{at}.keep_initial", said)
             kept |= dict.fromkeys(found)
         return kept

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from expkit.checkpoints.restore.plan import Gap, Offer, Origin, Wanted
 from expkit.config.sections.restore import RenameRule
-from expkit.errors import Problem, did_you_mean, listed
+from expkit.errors import Problem, listed, unknown
 from expkit.network.names import shadow_name
 
 __all__ = ["Claim", "claims", "first_names", "matching"]
@@ -140,13 +140,12 @@ def _claim(
     if rule.optional:
         return
     if not targets:
-        near = did_you_mean(rule.word, taken) or ";"
-        gap(f"'{rule.word}' matches no name in the checkpoint{near} names: {listed(first_names(taken))}")
+        sentence = f"'{rule.word}' matches no name in the checkpoint"
+        gap(unknown(sentence, rule.word, taken, label="names", shown=first_names(taken)))
     elif not reached:
         target = targets[0][1]
         variables = [name for name, want in wanted.items() if want.of is None]
-        near = did_you_mean(target, variables) or ";"
-        gap(f"'{target}' is no variable to restore{near} variables: {listed(variables)}")
+        gap(unknown(f"'{target}' is no variable to restore", target, variables, label="variables"))
     elif not new:
         gap(f"does nothing: rules before it say all that '{rule.word}' does; put it before them, or leave it out")
 

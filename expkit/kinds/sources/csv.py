@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from expkit.errors import DataError, did_you_mean, listed
+from expkit.errors import DataError, unknown
 from expkit.kinds.sources.base import Arrays, Source, existing
 from expkit.registry import register
 
@@ -49,8 +49,8 @@ class Csv(Source):
         features = self.features or tuple(name for name in header if name != self.label)
         for column in (self.label, *features):
             if column not in header:
-                near = did_you_mean(column, header) or ";"
-                raise DataError.at("data.source", f"no column '{column}' in {file}{near} columns: {listed(header)}")
+                message = unknown(f"no column '{column}' in {file}", column, header, label="columns")
+                raise DataError.at("data.source", message)
         if not features:
             raise DataError.at("data.source.path", f"{file} has no column but the label '{self.label}'; add features")
         for line, row in rows:

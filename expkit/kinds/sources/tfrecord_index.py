@@ -11,7 +11,7 @@ from typing import final
 
 import numpy as np
 
-from expkit.errors import DataError, did_you_mean, listed
+from expkit.errors import DataError, unknown
 from expkit.kinds.sources.on_disk import Stored, advise, aligned_empty, pieces
 from expkit.kinds.sources.tfrecord_example import parse_example
 
@@ -137,10 +137,8 @@ class RecordField(Stored):
     def _values(self, features: Features, index: int) -> np.ndarray:
         at = f"data.source.features.{self._name}"
         if self._name not in features:
-            near = did_you_mean(self._name, features) or ";"
-            raise DataError.at(
-                at, f"{self._records.where(index)} has no such feature{near} it has: {listed(sorted(features))}"
-            )
+            sentence = f"{self._records.where(index)} has no such feature"
+            raise DataError.at(at, unknown(sentence, self._name, sorted(features), label="it has"))
         found = features[self._name]
         size = math.prod(self.shape[1:])
         content = None if isinstance(found, np.ndarray) else b"".join(found)
