@@ -1,13 +1,13 @@
-"""Errors a user can cause, each a list of problems that name a place and a way out.
+"""Errors that a user can cause, each a list of problems with their location and a fix.
 
 ExpkitError
   ConfigError        the configuration is wrong; found before anything is built
   DataError          the data is missing, damaged or does not fit the network
   CheckpointError    a checkpoint is missing, damaged or does not fit the variables
-    DamagedCheckpointError   its bytes are not those that were written
+    DamagedCheckpointError   bytes of the file differ from those written
   ExportError        a graph cannot be frozen, or a frozen file cannot be read
-  RunError           a run folder cannot be found, written or continued
-  TrainingError      training cannot go on (the loss is not finite)
+  RunError           a run folder cannot be found, written or resumed
+  TrainingError      training cannot continue (the loss is not finite)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 __all__ = [
-    "MOST_EXPLAINED",
+    "MAX_EXPLAINED",
     "CheckpointError",
     "ConfigError",
     "DamagedCheckpointError",
@@ -30,35 +30,35 @@ __all__ = [
     "Pruned",
     "RunError",
     "TrainingError",
+    "comma_list",
+    "describe_exception",
     "did_you_mean",
-    "first_of",
-    "listed",
-    "reason",
-    "said_at",
+    "error_message",
+    "limit_problems",
     "unknown",
 ]
 
-MOST_EXPLAINED = 20
-"""How many mistakes of one kind are told with what was allowed: both may be as many as a network has layers."""
-MOST_TOLD = 100
-"""How many mistakes are told at once."""
+MAX_EXPLAINED = 20
+"""Problems of one kind that list the allowed words: both may be as many as the layers of a network."""
+MAX_PROBLEMS = 100
+"""Problems in one report."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: where it is, and a sentence with the offender, what was allowed and the way out."""
+    """One mistake: its path, and a message with the offender, the allowed values and a fix."""
 
     path: str
     message: str
-    place: str = ""
-    """File and line of the key, ``conf/network/mine.yaml:12``, where a file has it."""
+    location: str = ""
+    """File and line of the key, ``conf/network/mine.yaml:12``; empty if no file has it."""
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.place, self.path, self.message) if part)
+        return ": ".join(part for part in (self.location, self.path, self.message) if part)
 
 
 class ExpkitError(Exception):
-    """Base of every error that a user can cause; carries all problems found at once."""
+    """Base of every error that a user can cause; carries every problem found."""
 
     def __init__(self, *problems: Problem) -> None:
         assert problems, "an error needs a problem"
@@ -67,7 +67,7 @@ class ExpkitError(Exception):
 
     @classmethod
     def at(cls, path: str, message: str) -> ExpkitError:
-        """Make an error of one problem."""
+        """Return an error of one problem."""
         return cls(Problem(path, message))
 
 
@@ -84,7 +84,7 @@ class CheckpointError(ExpkitError):
 
 
 class DamagedCheckpointError(CheckpointError):
-    """Raised when the bytes of a checkpoint are not those that were written."""
+    """Raised when the bytes of a checkpoint differ from those written."""
 
 
 class ExportError(ExpkitError):
@@ -92,22 +92,22 @@ class ExportError(ExpkitError):
 
 
 class RunError(ExpkitError):
-    """Raised when a run folder cannot be found, written or continued."""
+    """Raised when a run folder cannot be found, written or resumed."""
 
 
 class TrainingError(ExpkitError):
-    """Raised when training cannot go on."""
+    """Raised when training cannot continue."""
 
 
 class Pruned(Exception):
-    """Raised where a run is judged while it trains, to end it early; says at which step, and why."""
+    """Raised by an evaluation to end a run early; the message gives the step and the reason."""
 
 
-def first_of(problems: Sequence[Problem]) -> list[Problem]:
-    """Return problems, of very many the first and how many there are besides."""
-    if len(problems) <= MOST_TOLD:
+def limit_problems(problems: Sequence[Problem]) -> list[Problem]:
+    """Return the first ``MAX_PROBLEMS`` problems, then one that counts the rest."""
+    if len(problems) <= MAX_PROBLEMS:
         return list(problems)
-    return [*problems[:MOST_TOLD], Problem("", f"and {len(problems) - MOST_TOLD:,} more; mend these first")]
+    return [*problems[:MAX_PROBLEMS], Problem("", f"and {len(problems) - MAX_PROBLEMS:,} more; fix these first")]
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
@@ -136,28 +136,30 @@ def unknown(
         shown: listed in place of the known words.
     """
     known = list(allowed)
-    return f"{sentence}{did_you_mean(word, known) or ';'} {label}: {listed(known if shown is None else shown, most)}"
+    return (
+        f"{sentence}{did_you_mean(word, known) or ';'} {label}: {comma_list(known if shown is None else shown, most)}"
+    )
 
 
-def listed(words: Iterable[str], most: int = 20) -> str:
-    """Return words as one comma-separated string, cut after ``most``; ``none`` when there are none."""
+def comma_list(words: Iterable[str], most: int = 20) -> str:
+    """Return words separated by commas, cut after ``most``; ``none`` when there are none."""
     names: Sequence[str] = list(words)
     shown = ", ".join(names[:most])
     return (f"{shown} and {len(names) - most} more" if len(names) > most else shown) or "none"
 
 
-def reason(error: BaseException) -> str:
-    """Return the sentence of a library's error that says what happened.
+def error_message(error: BaseException) -> str:
+    """Return the line of a library's error that gives the cause.
 
-    TensorFlow wraps it in where the failing operation was made: the line after ``Node: ...`` is the one.
+    TensorFlow puts the traceback of the failing operation around it: the cause follows the line ``Node: ...``.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     after_node = [after for line, after in itertools.pairwise(lines) if line.startswith("Node: ")]
     return (after_node or lines or [type(error).__name__])[0]
 
 
-def said_at(error: BaseException) -> str:
-    """Return an error's type, what it says, and the file and line where it came up."""
+def describe_exception(error: BaseException) -> str:
+    """Return an exception's type, its message, and the file and line that raised it."""
     text = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
     frames = traceback.extract_tb(error.__traceback__)
     file, line = (frames[-1].filename, frames[-1].lineno) if frames else ("", None)

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from expkit.errors import reason
+from expkit.errors import error_message
 
 __all__ = ["Locked", "atomic_write", "atomic_write_text", "cannot_write", "file_lock", "force_to_disk"]
 
@@ -91,4 +91,4 @@ def file_lock(path: Path, *, wait: bool = False) -> Iterator[TextIO]:
 def cannot_write(path: Path | str, error: Exception, fix: str = "") -> str:
     """Return the message for a file or folder that cannot be written, with the way out if there is one."""
     cause = error.strerror if isinstance(error, OSError) else None
-    return f"cannot write {path} ({cause or reason(error)})" + (f"; {fix}" if fix else "")
+    return f"cannot write {path} ({cause or error_message(error)})" + (f"; {fix}" if fix else "")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from expkit.errors import ConfigError, Problem, listed, said_at
+from expkit.errors import ConfigError, Problem, comma_list, describe_exception
 from expkit.fs import atomic_write
 from expkit.registry import all_or_nothing
 
@@ -72,7 +72,7 @@ def _kept_name(place: int, name: str) -> str:
 def _load_file(name: str, candidates: Sequence[Path]) -> None:
     path = next((path for path in candidates if path.is_file()), None)
     if path is None:
-        raise _Refused(f"no file '{name}'; looked for {listed(map(str, candidates))}")
+        raise _Refused(f"no file '{name}'; looked for {comma_list(map(str, candidates))}")
     try:
         file = _File(path.resolve(), path.read_bytes())
     except OSError as error:
@@ -96,7 +96,7 @@ def _load_file(name: str, candidates: Sequence[Path]) -> None:
                 spec.loader.exec_module(sys.modules[module])
         except (Exception, SystemExit) as error:
             del sys.modules[module]
-            raise _Refused(f"{path} cannot be loaded: {said_at(error)}") from None
+            raise _Refused(f"{path} cannot be loaded: {describe_exception(error)}") from None
     _LOADED[name] = file
 
 
@@ -110,6 +110,6 @@ def _load_module(name: str) -> None:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             way = "install it, or give a file that ends in .py"
             raise _Refused(f"no module '{error.name}'; {way}") from None
-        raise _Refused(f"module '{name}' cannot be loaded: {said_at(error)}") from None
+        raise _Refused(f"module '{name}' cannot be loaded: {describe_exception(error)}") from None
     except (Exception, SystemExit) as error:
-        raise _Refused(f"module '{name}' cannot be loaded: {said_at(error)}") from None
+        raise _Refused(f"module '{name}' cannot be loaded: {describe_exception(error)}") from None

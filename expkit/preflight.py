@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from expkit.config.load import load
 from expkit.config.schema import Config
-from expkit.config.source_lines import told_by_line
+from expkit.config.source_lines import locating_problems
 from expkit.errors import ConfigError, Problem, unknown
 from expkit.network.averages import averaged_names
 from expkit.network.spec import NetworkSpec, network_spec
@@ -20,7 +20,7 @@ def load_checked(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> t
     Raises:
         ConfigError: with every mistake found, each with its file and line where it comes from a file.
     """
-    with told_by_line(overrides, config_dirs):
+    with locating_problems(overrides, config_dirs):
         config = load(overrides, config_dirs)
         return config, check(config)
 
@@ -31,7 +31,7 @@ def load_network(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> t
     Raises:
         ConfigError: with every mistake found, each with its file and line where it comes from a file.
     """
-    with told_by_line(overrides, config_dirs):
+    with locating_problems(overrides, config_dirs):
         config = load(overrides, config_dirs)
         return config, network_spec(config.network)
 

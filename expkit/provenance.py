@@ -1,12 +1,13 @@
-"""Where a result comes from: commit and versions."""
+"""Provenance of a result: commit, versions, installed packages."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import platform
 import subprocess
 
-__all__ = ["git_commit", "versions"]
+__all__ = ["git_commit", "is_installed", "versions"]
 
 _PACKAGES = ("expkit", "tensorflow", "hydra-core", "omegaconf", "mlflow", "numpy")
 
@@ -20,7 +21,7 @@ def git_commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide about numbers."""
+    """Return the versions of Python and of the packages that results depend on."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -28,6 +29,14 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def is_installed(module: str) -> bool:
+    """Return True if a module can be imported, without importing it."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # a package around it
+        return False
 
 
 def _git(*words: str) -> str | None:

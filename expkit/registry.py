@@ -19,6 +19,7 @@ __all__ = [
     "FAMILY",
     "Kind",
     "KindsOf",
+    "NonNegative",
     "Positive",
     "Section",
     "all_or_nothing",
@@ -32,7 +33,9 @@ FAMILY = "x-family"
 """Key by which JSON Schema tells a choice of kinds from other choices."""
 
 Positive = Annotated[int, Field(gt=0)]
-"""A whole number above zero."""
+"""An integer above zero."""
+NonNegative = Annotated[int, Field(ge=0)]
+"""An integer of at least zero."""
 
 _FAMILIES: dict[str, dict[str, type[Kind]]] = {}
 

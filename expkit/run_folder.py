@@ -14,7 +14,7 @@ import yaml
 
 from expkit.config.load import kept_plugins, plain, plain_yaml, read
 from expkit.config.schema import Config
-from expkit.errors import ConfigError, ExpkitError, Problem, RunError, listed, reason
+from expkit.errors import ConfigError, ExpkitError, Problem, RunError, comma_list, error_message
 from expkit.fs import Locked, atomic_write_text, cannot_write, file_lock
 from expkit.plugins import keep_plugins
 from expkit.redact import masked
@@ -182,16 +182,18 @@ def find_run(run: str) -> RunFolder:
         RunError: there is no run.
     """
     if not run.strip():  # A variable of the shell that is not set, not the working folder.
-        raise RunError.at(f"'{run}'", f"names no run; runs: {listed(_runs_near(Path()), 5)}")
+        raise RunError.at(f"'{run}'", f"names no run; runs: {comma_list(_runs_near(Path()), 5)}")
     try:
         path = Path(run).expanduser()
         if (path / "config.yaml").is_file() and (path / "run.json").is_file():
             return RunFolder(path)
         there = path.exists()
     except (OSError, RuntimeError) as error:  # No permission, a name too long; a home folder that nobody has.
-        raise RunError.at(run, f"cannot be read ({reason(error)}); runs: {listed(_runs_near(Path()), 5)}") from None
+        raise RunError.at(
+            run, f"cannot be read ({error_message(error)}); runs: {comma_list(_runs_near(Path()), 5)}"
+        ) from None
     what = "is no run folder (config.yaml and run.json are not in it)" if there else "does not exist"
-    raise RunError.at(run, f"{what}; runs: {listed(_runs_near(path), 5)}")
+    raise RunError.at(run, f"{what}; runs: {comma_list(_runs_near(path), 5)}")
 
 
 def named_path(named: str, what: str) -> Path:
@@ -202,21 +204,24 @@ def named_path(named: str, what: str) -> Path:
         path = Path(named).expanduser()
         path.exists()
     except (OSError, RuntimeError) as error:
-        raise RunError.at(named, f"cannot be read ({reason(error)})") from None
+        raise RunError.at(named, f"cannot be read ({error_message(error)})") from None
     return path
 
 
-def run_of_id(run_id: str, runs: str, at: str) -> RunFolder:
-    """Return the run that MLflow knows by an id: the folder among the runs, also of sweeps, that says it.
+def run_of_uri(uri: str, runs: str, at: str) -> RunFolder | None:
+    """Return the run of MLflow's ``runs:/ID``, found by its id among runs and sweeps; ``None`` for another name.
 
     Args:
-        run_id: the id.
+        uri: the name.
         runs: folder that holds all runs.
-        at: what named the id, for the error.
+        at: path of the problem.
 
     Raises:
-        RunError: there is none.
+        RunError: no run has the id.
     """
+    if not uri.startswith("runs:/"):
+        return None
+    run_id = uri.removeprefix("runs:/")
     for pattern in ("*/*/run.json", "multirun/*/*/*/run.json"):
         for file in Path(runs).glob(pattern):
             folder = RunFolder(file.parent)

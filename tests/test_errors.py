@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from expkit import errors
-from expkit.errors import ConfigError, ExpkitError, Problem, did_you_mean, listed, unknown
+from expkit.errors import ConfigError, ExpkitError, Problem, comma_list, did_you_mean, unknown
 
 
 def test_an_error_shows_every_problem_on_a_line_of_its_own() -> None:
@@ -41,7 +41,7 @@ def test_did_you_mean_offers_one_near_word_or_nothing(word: str, hint: str) -> N
     assert did_you_mean(word, ["conv2d", "dense", "dense_2"]) == hint
 
 
-def test_an_unknown_word_is_told_with_the_nearest_and_all_that_are_allowed() -> None:
+def test_a_message_about_an_unknown_word_has_the_nearest_and_all_allowed_words() -> None:
     assert unknown("no layer 'dens'", "dens", ["conv2d", "dense"]) == (
         "no layer 'dens'; did you mean 'dense'? allowed: conv2d, dense"
     )
@@ -54,5 +54,5 @@ def test_an_unknown_word_is_told_with_the_nearest_and_all_that_are_allowed() -> 
     ("words", "text"),
     [([], "none"), (["a"], "a"), (["a", "b", "c"], "a, b, c"), (["a", "b", "c", "d", "e"], "a, b, c and 2 more")],
 )
-def test_listed_cuts_after_the_most(words: list[str], text: str) -> None:
-    assert listed(words, most=3) == text
+def test_comma_list_cuts_after_the_most(words: list[str], text: str) -> None:
+    assert comma_list(words, most=3) == text

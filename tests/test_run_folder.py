@@ -12,7 +12,7 @@ import yaml
 
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, RunError
-from expkit.run_folder import RunFolder, config_digest, find_run, flat, locked, named_path, resumable, run_of_id
+from expkit.run_folder import RunFolder, config_digest, find_run, flat, locked, named_path, resumable, run_of_uri
 from support.command_line import ENVIRONMENT, call
 from support.experiments import CNN, config_of
 
@@ -284,9 +284,11 @@ def test_a_run_is_found_by_its_id_in_mlflow_also_in_a_sweep(config: Config, tmp_
     places = {"one": tmp_path / "2026-01-01/00-00-00_small", "two": tmp_path / "multirun/2026-01-01/00_small/3_small"}
     for run_id, place in places.items():
         RunFolder.create(place, config, []).update(mlflow_run_id=run_id)
-    assert {run_id: run_of_id(run_id, str(tmp_path), "restore.from").path for run_id in places} == places
+    found = {run_id: run_of_uri(f"runs:/{run_id}", str(tmp_path), "restore.from") for run_id in places}
+    assert {run_id: run and run.path for run_id, run in found.items()} == places
+    assert run_of_uri("runs/one", str(tmp_path), "restore.from") is None
     with pytest.raises(RunError) as caught:
-        run_of_id("three", str(tmp_path), "restore.from")
+        run_of_uri("runs:/three", str(tmp_path), "restore.from")
     assert str(caught.value) == (
         f"restore.from: no run in {tmp_path} has the id three in MLflow; the tag run_folder of the run tells its "
         "folder: give that"

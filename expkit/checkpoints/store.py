@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from expkit.checkpoints.record import Damage, check_contents, read_record, write_record
-from expkit.errors import CheckpointError, Problem, reason
+from expkit.errors import CheckpointError, Problem, error_message
 from expkit.fs import atomic_write, force_to_disk
 
 __all__ = ["Checkpoint", "CheckpointStore"]
@@ -148,8 +148,8 @@ class CheckpointStore:
                 raise
             raise CheckpointError.at(
                 str(self._folder),
-                f"step {step} could not be saved ({reason(error)}); earlier checkpoints are whole: mend that, and "
-                "run.resume goes on from the last",
+                f"step {step} could not be saved ({error_message(error)}); earlier checkpoints are whole: mend that, "
+                "and run.resume goes on from the last",
             ) from error
         return Checkpoint(step, self._folder / name / "model", metrics, state, finite)
 

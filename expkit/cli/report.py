@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from expkit.errors import RunError, listed
+from expkit.errors import RunError, comma_list
 from expkit.report.runs import Sweep, read_sweep
 from expkit.report.table import table_of
 from expkit.run_folder import named_path
@@ -78,7 +78,7 @@ def _folder(sweep: str, runs: Path) -> Path:
             raise RunError.at(sweep, "is a file; give the folder of a sweep")
         if not path.exists():
             near = sorted((file.as_posix() for file in runs.glob("multirun/*/*/")), reverse=True)
-            raise RunError.at(sweep, f"does not exist; sweeps: {listed(near, 5)}")
+            raise RunError.at(sweep, f"does not exist; sweeps: {comma_list(near, 5)}")
         return path
     for file in [*runs.glob("multirun/*/*/sweep.json"), *runs.glob("multirun/*/*/*/run.json")]:
         if f'"{sweep}"' in file.read_text():

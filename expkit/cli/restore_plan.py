@@ -18,8 +18,8 @@ from expkit.checkpoints.restore.receipt import as_plain
 from expkit.checkpoints.restore.restore import open_sources
 from expkit.checkpoints.restore.rules import first_names
 from expkit.checkpoints.restore.targets import wanted_by
-from expkit.config.source_lines import placed
-from expkit.errors import Problem, first_of, listed
+from expkit.config.source_lines import locate_problems
+from expkit.errors import Problem, comma_list, limit_problems
 from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import load_network
@@ -53,7 +53,9 @@ def _restore_plan(given: argparse.Namespace) -> int:
 
         return print_suggestion(config, spec, opened.offers, as_json=given.json)
     plan = restore_plan(wanted_by(config, spec), opened.offers, config.restore.keep_initial)
-    problems = placed([gap.problem for gap in plan.gaps], given.overrides, given.config_dir) if plan.gaps else []
+    problems = (
+        locate_problems([gap.problem for gap in plan.gaps], given.overrides, given.config_dir) if plan.gaps else []
+    )
     if given.json:
         print(json.dumps(_as_json(plan, problems), indent=2))
     else:
@@ -63,7 +65,7 @@ def _restore_plan(given: argparse.Namespace) -> int:
 
 def _as_json(plan: Plan, problems: Sequence[Problem]) -> dict[str, Any]:
     gaps = [
-        {"kind": gap.kind, "about": gap.about, "path": told.path, "place": told.place, "message": told.message}
+        {"kind": gap.kind, "about": gap.about, "path": told.path, "place": told.location, "message": told.message}
         for gap, told in zip(plan.gaps, problems, strict=True)
     ]
     spare = {at: list(names) for at, names in plan.spare.items()}
@@ -112,9 +114,9 @@ def _rest(plan: Plan, problems: Sequence[Problem]) -> Iterator[str]:
             yield f"{word}: {count}"
     for at, names in plan.spare.items():
         if names:
-            yield f"{at}: {len(names)} not read: {listed(first_names(names) or names, 8)}"
+            yield f"{at}: {len(names)} not read: {comma_list(first_names(names) or names, 8)}"
     if plan.complete:
         yield f"complete: {plan.loaded} variables get a value"
     else:
         yield f"incomplete: {plan.loaded} variables get a value"
-        yield from (f"  {problem}" for problem in first_of(problems))
+        yield from (f"  {problem}" for problem in limit_problems(problems))

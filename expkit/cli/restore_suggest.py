@@ -12,7 +12,7 @@ from expkit.checkpoints.restore.planner import restore_plan
 from expkit.checkpoints.restore.rules import matching
 from expkit.checkpoints.restore.targets import wanted_by
 from expkit.config.schema import Config
-from expkit.errors import ConfigError, Problem, first_of, listed
+from expkit.errors import ConfigError, Problem, comma_list, limit_problems
 from expkit.network.spec import NetworkSpec
 
 __all__ = ["print_suggestion"]
@@ -74,7 +74,7 @@ def _told(suggestion: Suggestion, plan: Plan, offer: Offer, keep_initial: Sequen
         f"({same} by their own name), {len(suggestion.proposals) - high} a guess, {len(suggestion.missing)} not there"
     )
     if suggestion.spare:
-        yield f"# not used: {listed(suggestion.spare, 8)}"
+        yield f"# not used: {comma_list(suggestion.spare, 8)}"
     yield section(suggestion, offer.shapes, keep_initial) or "# no rule is needed"
     if suggestion.certain:
-        yield from (f"# still incomplete: {problem}" for problem in first_of([gap.problem for gap in plan.gaps]))
+        yield from (f"# still incomplete: {problem}" for problem in limit_problems([gap.problem for gap in plan.gaps]))

@@ -17,7 +17,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from expkit.cli.verbs import VERBS
 from expkit.config.hydra_internals import argument_parser
-from expkit.config.load import builtin_conf_behind, compose_plain, primary_conf, quoted, said, search_path, validate
+from expkit.config.load import (
+    builtin_conf_behind,
+    compose_plain,
+    composition_message,
+    primary_conf,
+    quoted,
+    search_path,
+    validate,
+)
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem
 from expkit.preflight import load_checked
@@ -130,7 +138,7 @@ def _hydra(flags: list[str], overrides: list[str], folders: Sequence[str], task:
         with builtin_conf_behind():
             hydra.main(version_base="1.3", config_path=str(primary_conf()), config_name="config")(expkit)()
     except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
-        raise ConfigError(Problem("command line", said(error))) from None
+        raise ConfigError(Problem("command line", composition_message(error))) from None
     return 0
 
 

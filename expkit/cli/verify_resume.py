@@ -19,7 +19,7 @@ from rich.table import Column, Table
 from expkit.checkpoints.diff import Comparison, compare_sources
 from expkit.checkpoints.formats.open import open_source
 from expkit.checkpoints.formats.source import Source
-from expkit.errors import ConfigError, ExpkitError, Problem, listed
+from expkit.errors import ConfigError, ExpkitError, Problem, comma_list
 from expkit.export.run import open_store
 from expkit.fs import cannot_write
 from expkit.network.names import shadow_name
@@ -138,5 +138,5 @@ def _print(found: Comparison, first: Source, spec: NetworkSpec) -> None:
     if len(found.values) > 20:
         console.print(f"and {len(found.values) - 20} more")
     if other := (*found.gone, *found.added, *found.shapes, *found.dtypes):
-        console.print(escape(f"not in both, or of another shape: {listed(other)}"), highlight=False, soft_wrap=True)
+        console.print(escape(f"not in both, or of another shape: {comma_list(other)}"), highlight=False, soft_wrap=True)
     console.print("different" if found.differs else "equal, bit for bit")

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from expkit.errors import Problem, did_you_mean, listed, unknown
+from expkit.errors import Problem, comma_list, did_you_mean, unknown
 from expkit.registry import Kind, KindsOf, field_docs, kinds
 
 __all__ = ["dotted", "explain"]
@@ -174,7 +174,7 @@ def _problem(path: tuple[str | int, ...], place: _Place, error: Error) -> Proble
         near = did_you_mean(str(path[-1]), place.siblings).replace("did you mean", "or did you mean the existing")
         return Problem(
             f"{at}.kind",
-            f"missing: it says which {family or 'kind'} this is{near or ';'} allowed: {listed(_known(family), 60)}",
+            f"missing: it says which {family or 'kind'} this is{near or ';'} allowed: {comma_list(_known(family), 60)}",
         )
     if kind == "literal_error":
         allowed = _words(error)

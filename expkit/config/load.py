@@ -24,13 +24,14 @@ import expkit
 from expkit.config.explain import explain
 from expkit.config.schema import Config
 from expkit.config.yaml_files import files_within_limits, read_yaml
-from expkit.errors import ConfigError, Problem, first_of, unknown
+from expkit.errors import ConfigError, Problem, limit_problems, unknown
 from expkit.plugins import load_plugins
 
 __all__ = [
     "builtin_conf",
     "builtin_conf_behind",
     "compose_plain",
+    "composition_message",
     "kept_plugins",
     "load",
     "plain",
@@ -38,9 +39,8 @@ __all__ = [
     "primary_conf",
     "quoted",
     "read",
-    "said",
     "search_path",
-    "unread",
+    "unreadable_override",
     "validate",
 ]
 
@@ -145,7 +145,7 @@ def validate(raw: Plain, config_dirs: Sequence[str] = (), kept_plugins: Path | N
             Problem("configuration", f"{error}; allowed: text, numbers, true, false, null, lists, mappings")
         ) from None
     except ValidationError as error:
-        raise ConfigError(*first_of(explain(error, json.loads(text), Config))) from None
+        raise ConfigError(*limit_problems(explain(error, json.loads(text), Config))) from None
 
 
 def read(path: Path) -> Config:
@@ -159,7 +159,7 @@ def read(path: Path) -> Config:
         raw = OmegaConf.to_container(content, resolve=True)
         return validate(raw, kept_plugins=kept_plugins(path.parent))  # type: ignore[arg-type]
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(Problem(str(path), f"not a readable configuration: {said(error)}")) from None
+        raise ConfigError(Problem(str(path), f"not a readable configuration: {composition_message(error)}")) from None
 
 
 def kept_plugins(run: Path) -> Path:
@@ -188,13 +188,13 @@ def _compose(overrides: Sequence[str], config_dirs: Sequence[str], *, with_hydra
             composed: DictConfig = compose("config", overrides=words, return_hydra_config=with_hydra)
             return composed
     except OverrideParseException as error:
-        raise ConfigError(unread(str(error.override))) from None
+        raise ConfigError(unreadable_override(str(error.override))) from None
     except MissingConfigException as error:
         raise _missing_file(error) from None
     except ConfigCompositionException:
         raise
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
-        raise ConfigError(Problem("configuration", said(error))) from None
+        raise ConfigError(Problem("configuration", composition_message(error))) from None
 
 
 def _plain(config: DictConfig) -> Plain:
@@ -203,13 +203,13 @@ def _plain(config: DictConfig) -> Plain:
     except MissingMandatoryValue as error:
         raise ConfigError(Problem(str(error.full_key), f"missing: give it with {error.full_key}=VALUE")) from None
     except OmegaConfBaseException as error:
-        raise ConfigError(Problem(str(error.full_key or "configuration"), said(error))) from None
+        raise ConfigError(Problem(str(error.full_key or "configuration"), composition_message(error))) from None
 
 
 def _missing_file(error: MissingConfigException) -> ConfigError:
     name = str(error.missing_cfg_file)
     if not error.options:
-        return ConfigError(Problem("configuration", said(error)))
+        return ConfigError(Problem("configuration", composition_message(error)))
     group, _, option = name.removesuffix(".yaml").rpartition("/")
     options = [str(choice) for choice in error.options]
     return ConfigError(Problem(group, unknown(f"no file '{option}' in this group", option, options)))
@@ -225,7 +225,7 @@ def _composition_error(
         f"++{word}" if "=" in word and word[0] not in "+~" and word.split("=")[0] == key else word for word in overrides
     ]
     if forced == list(overrides):
-        return ConfigError(Problem(key, said(error)))
+        return ConfigError(Problem(key, composition_message(error)))
     try:
         validate(_plain(_compose(forced, config_dirs)), config_dirs)
     except ConfigError as explained:
@@ -236,18 +236,18 @@ def _composition_error(
     return ConfigError(Problem(key, f"no configuration file mentions this key; to add it write +{word}"))
 
 
-def unread(override: str, also: str = "") -> Problem:
-    """Return that an override cannot be read, and how one is written; ``also``: what else is allowed there."""
+def unreadable_override(override: str, also: str = "") -> Problem:
+    """Return the problem of an override that cannot be parsed; ``also``: further allowed forms."""
     quoted = "" if override.isascii() else "; other letters than a to z need quotes: path.to.key='\"VALUE\"'"
     return Problem("command line", f"cannot read the override '{override}'; write path.to.key=VALUE{also}{quoted}")
 
 
-def said(error: BaseException) -> str:
-    """Return what a library's error says, in one line; Hydra's often leave the reason to their cause."""
-    told = [error, error.__cause__] if isinstance(error, HydraException) and error.__cause__ else [error]
-    return ": ".join(text for text in map(_line, told) if text) or type(error).__name__
+def composition_message(error: BaseException) -> str:
+    """Return the message of an error of Hydra or OmegaConf in one line, with that of its cause."""
+    chain = [error, error.__cause__] if isinstance(error, HydraException) and error.__cause__ else [error]
+    return ": ".join(text for text in map(_line, chain) if text) or type(error).__name__
 
 
 def _line(error: BaseException) -> str:
-    lines = str(error).splitlines()  # OmegaConf says all in the first, then repeats keys and types.
+    lines = str(error).splitlines()  # OmegaConf repeats keys and types after the first line.
     return " ".join(" ".join(lines[:1] if isinstance(error, OmegaConfBaseException) else lines).split())

@@ -23,13 +23,13 @@ from expkit.config.load import builtin_conf, builtin_conf_behind, primary_conf, 
 from expkit.config.yaml_files import build, read_node, shown_path
 from expkit.errors import ConfigError, Problem
 
-__all__ = ["placed", "told_by_line"]
+__all__ = ["locate_problems", "locating_problems"]
 
 _PART = re.compile(r"\.?[^.\[]+|\[\d+\]")
 
 
 @contextmanager
-def told_by_line(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Iterator[None]:
+def locating_problems(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Iterator[None]:
     """Give the problems of a ``ConfigError`` raised inside the block the file and line that they come from.
 
     Args:
@@ -39,10 +39,12 @@ def told_by_line(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> I
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(*placed(error.problems, overrides, config_dirs)) from None
+        raise ConfigError(*locate_problems(error.problems, overrides, config_dirs)) from None
 
 
-def placed(problems: Iterable[Problem], overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> list[Problem]:
+def locate_problems(
+    problems: Iterable[Problem], overrides: Sequence[str], config_dirs: Sequence[str] = ()
+) -> list[Problem]:
     """Return problems with the file and line that they come from.
 
     Args:
@@ -51,7 +53,7 @@ def placed(problems: Iterable[Problem], overrides: Sequence[str], config_dirs: S
         config_dirs: further folders of configuration files.
     """
     composition = _composition(overrides, config_dirs)
-    return [replace(problem, place=composition.place(problem.path)) for problem in problems]
+    return [replace(problem, location=composition.place(problem.path)) for problem in problems]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from expkit import tf1 as tf
 from expkit.data.batches import batch_indices
-from expkit.errors import DataError, reason
+from expkit.errors import DataError, error_message
 from expkit.kinds.sources.base import Arrays
 from expkit.kinds.sources.on_disk import examples_at
 
@@ -73,5 +73,5 @@ class Stream:
             }
         except (OSError, ValueError) as error:
             raise DataError.at(
-                "data.source", f"the batches of step {number * self.steps} on cannot be read: {reason(error)}"
+                "data.source", f"the batches of step {number * self.steps} on cannot be read: {error_message(error)}"
             ) from error

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from expkit import tf1 as tf
-from expkit.errors import ExportError, Problem, listed, reason
+from expkit.errors import ExportError, Problem, comma_list, error_message
 from expkit.tensor_spec import accepts
 from expkit.training.graphs import InferGraph
 from expkit.training.sessions import Predictor
@@ -59,13 +59,13 @@ class FrozenGraph:
     def _check(self, inputs: Mapping[str, np.ndarray]) -> None:
         wanted = self.metadata["inputs"]
         problems = [
-            Problem(f"input {name}", f"missing; arrays given: {listed(inputs)}")
+            Problem(f"input {name}", f"missing; arrays given: {comma_list(inputs)}")
             for name in wanted
             if name not in inputs
         ]
         for name, array in inputs.items():
             if name not in wanted:
-                problems.append(Problem(f"input {name}", f"unknown; the graph reads: {listed(wanted)}"))
+                problems.append(Problem(f"input {name}", f"unknown; the graph reads: {comma_list(wanted)}"))
                 continue
             shape, got = wanted[name]["shape"], list(array.shape)
             fits = shape is None or (
@@ -140,7 +140,7 @@ def read_frozen(path: Path) -> FrozenGraph:
     if reaching:
         raise ExportError.at(
             str(path),
-            f"refused: its operations reach files, network or Python: {listed(reaching)}; freeze it without them",
+            f"refused: its operations reach files, network or Python: {comma_list(reaching)}; freeze it without them",
         )
     return FrozenGraph(graph_def, _whole(path, graph_def))
 
@@ -152,7 +152,8 @@ def _whole(path: Path, graph_def: Any) -> Mapping[str, Any]:
             tf.import_graph_def(graph_def, name="")
     except (tf.errors.OpError, ValueError) as error:
         raise ExportError.at(
-            str(path), f"not a frozen graph TensorFlow can read: {reason(error)}; it is cut off or from elsewhere"
+            str(path),
+            f"not a frozen graph TensorFlow can read: {error_message(error)}; it is cut off or from elsewhere",
         ) from None
     try:
         metadata = _metadata(graph_def)
@@ -160,7 +161,7 @@ def _whole(path: Path, graph_def: Any) -> Mapping[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise ExportError.at(str(path), f"not a frozen graph (its metadata is damaged: {error})") from None
     if absent := sorted(named - {node.name for node in graph_def.node}):
-        raise ExportError.at(str(path), f"not a frozen graph: it is cut off before {listed(absent)}")
+        raise ExportError.at(str(path), f"not a frozen graph: it is cut off before {comma_list(absent)}")
     if not metadata["inputs"] or not metadata["outputs"]:
         raise ExportError.at(str(path), "not a frozen graph: it has no inputs (placeholders) or no outputs")
     return metadata

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from expkit.errors import listed
+from expkit.errors import comma_list
 from expkit.importer.contents import Contents, Sorted, Stored, sort_out
 from expkit.importer.guess import Guess, guesses
 from expkit.network.names import is_name, is_path, join
@@ -61,12 +61,12 @@ def _head(contents: Contents, parts: Sorted, named: Mapping[str, Any], source: s
     if parts.averages:
         yield f"# Left out, as training keeps them: averages VARIABLE/ExponentialMovingAverage of {parts.averages}"
     if parts.others:
-        yield f"# Left out, as training keeps them: {listed(parts.others)}"
+        yield f"# Left out, as training keeps them: {comma_list(parts.others)}"
     if unnamed := [name for name in parts.variables if name not in named]:
-        yield f"# Left out, as expkit cannot make them, by name or size: {listed(unnamed)}"
+        yield f"# Left out, as expkit cannot make them, by name or size: {comma_list(unnamed)}"
     if contents.has_operations:
-        yield f"# The graph's inputs: {listed(f'{name} {spec}' for name, spec in contents.inputs.items())}"
-        yield f"# The graph's outputs: {listed(contents.outputs)}"
+        yield f"# The graph's inputs: {comma_list(f'{name} {spec}' for name, spec in contents.inputs.items())}"
+        yield f"# The graph's outputs: {comma_list(contents.outputs)}"
 
 
 def _comment(line: str) -> str:

@@ -9,11 +9,10 @@ from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_seriali
 from pydantic_core import CoreSchema
 
 from expkit import tf1 as tf
-from expkit.registry import Kind, KindsOf, register
+from expkit.registry import Kind, KindsOf, Positive, register
 
 __all__ = ["AnySchedule", "Constant", "Schedule"]
 
-Steps = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0)]
 
 
@@ -70,7 +69,7 @@ class Exponential(Schedule):
     kind: Literal["exponential"] = "exponential"
     initial_learning_rate: Rate
     """Rate at step 0."""
-    decay_steps: Steps
+    decay_steps: Positive
     """Steps in which the rate is multiplied by ``decay_rate`` once."""
     decay_rate: float = Field(gt=0)
     """Factor per ``decay_steps``."""
@@ -91,7 +90,7 @@ class Cosine(Schedule):
     kind: Literal["cosine"] = "cosine"
     initial_learning_rate: Rate
     """Rate at step 0."""
-    decay_steps: Steps
+    decay_steps: Positive
     """Steps until the lowest rate, which then stays."""
     alpha: float = Field(default=0.0, ge=0, le=1)
     """Lowest rate, as a share of the initial rate."""
@@ -134,7 +133,7 @@ class Polynomial(Schedule):
     kind: Literal["polynomial"] = "polynomial"
     initial_learning_rate: Rate
     """Rate at step 0."""
-    decay_steps: Steps
+    decay_steps: Positive
     """Steps until the end rate, which then stays."""
     end_learning_rate: Rate = 0.0001
     """Lowest rate."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from expkit.config.schema import EmaConfig
-from expkit.errors import ConfigError, Problem, listed
+from expkit.errors import ConfigError, Problem, comma_list
 from expkit.network.spec import NetworkSpec
 
 __all__ = ["averaged_names"]
@@ -27,7 +27,7 @@ def averaged_names(ema: EmaConfig, spec: NetworkSpec) -> tuple[str, ...]:
         raise ConfigError(
             Problem(
                 "ema.variables",
-                f"'{ema.variables}' matches no trained variable; variables: {listed(spec.trainable)}; "
+                f"'{ema.variables}' matches no trained variable; variables: {comma_list(spec.trainable)}; "
                 "use ema=none for no averages",
             )
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from expkit.errors import Problem, listed, unknown
+from expkit.errors import Problem, comma_list, unknown
 from expkit.kinds.layers.base import Inputs
 from expkit.network.names import join
 from expkit.network.references import Source
@@ -39,7 +39,7 @@ def are_there(
             message = unknown(sentence, source.output, outputs, shown=allowed)
         else:
             message = (
-                f"layer '{source.layer}' has several outputs and none of its own name; name one: {listed(allowed)}"
+                f"layer '{source.layer}' has several outputs and none of its own name; name one: {comma_list(allowed)}"
             )
         problems.append(Problem(at, message))
     return not missing
@@ -53,12 +53,8 @@ def arity_fits(node: Node, problems: list[Problem]) -> bool:
         return True
     span = f"{least or 'no'}" if most in (least, None) else f"{least} to {most}"
     wanted = f"{span} input" + ("s" if (most or least) > 1 else "") + (" or more" if most is None else "")
-    problems.append(
-        Problem(
-            f"{node.at}.input",
-            f"kind '{node.layer.kind}' needs {wanted}, got {count} ({listed(source.path for source in node.inputs)})",
-        )
-    )
+    paths = comma_list(source.path for source in node.inputs)
+    problems.append(Problem(f"{node.at}.input", f"kind '{node.layer.kind}' needs {wanted}, got {count} ({paths})"))
     return False
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from expkit.errors import MOST_EXPLAINED, Problem, unknown
+from expkit.errors import MAX_EXPLAINED, Problem, unknown
 from expkit.network.expand import Inside, Part
 from expkit.network.names import join
 
@@ -95,7 +95,7 @@ class Names:
             place = place.rpartition("/")[0]
         if name in self.inputs:
             return Source(name)
-        if len(self._problems) >= MOST_EXPLAINED:
+        if len(self._problems) >= MAX_EXPLAINED:
             self._problems.append(Problem(at, f"no layer or input '{name}'"))
             return None
         outputs = [

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from expkit.config.sections.network import NetworkConfig
-from expkit.errors import Problem, listed, unknown
+from expkit.errors import Problem, comma_list, unknown
 from expkit.kinds.layers.base import Layer
 from expkit.kinds.layers.scope import Nest, Scope
 from expkit.network.expand import Inside, Part, expand
@@ -116,7 +116,7 @@ def _walk(layers: Inside, place: _Place, names: Names, problems: list[Problem]) 
         given = layer if isinstance(layer, Nest) and layer.inputs else None
         must_say = must_say and layer.input is None and given is None and layer.arity[1] != 0
         if must_say and not isinstance(layer, Scope):
-            allowed = listed(names.inputs)
+            allowed = comma_list(names.inputs)
             message = f"missing: there are several inputs; say which one to read: {allowed}"
             problems.append(Problem(f"{part.at}.input", message))
             must_say = False

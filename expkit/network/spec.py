@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from expkit.config.sections.network import NetworkConfig
-from expkit.errors import ConfigError, Problem, first_of, said_at, unknown
+from expkit.errors import ConfigError, Problem, describe_exception, limit_problems, unknown
 from expkit.kinds.layers.base import Declaration, Inputs, Layer, Shared
 from expkit.network.expand import Part
 from expkit.network.input_checks import are_there, arity_fits, batches_fit
@@ -111,7 +111,7 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
         except Exception as error:
             if type(node.layer).__module__.startswith("expkit."):
                 raise
-            problems.append(Problem(node.at, f"kind '{node.layer.kind}' fails: {said_at(error)}"))
+            problems.append(Problem(node.at, f"kind '{node.layer.kind}' fails: {describe_exception(error)}"))
             continue
         layer = LayerSpec(
             node.path,
@@ -136,7 +136,7 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
         problems += _unused_names(network, unfolded.scopes, spec)
         problems += _name_clashes(unfolded.nodes, layers, spec)
     if problems:
-        raise ConfigError(*first_of(_summed_up(problems)))
+        raise ConfigError(*limit_problems(_summed_up(problems)))
     return spec
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from expkit.config.sections.network import VariableRule
-from expkit.errors import MOST_EXPLAINED, Problem, listed, unknown
+from expkit.errors import MAX_EXPLAINED, Problem, comma_list, unknown
 from expkit.kinds.initializers import Initializer
 from expkit.kinds.layers.base import Declaration, Regularizer, Shared
 from expkit.network.resolve import Node
@@ -95,7 +95,7 @@ class VariableTable:
         return [
             Problem(
                 f"network.rules.{key}.variables",
-                f"'{rule.variables}' matches no variable; variables: {listed(self.variables)}",
+                f"'{rule.variables}' matches no variable; variables: {comma_list(self.variables)}",
             )
             for key, rule in self._rules.items()
             if key not in self._matched and _is_pattern(rule.variables)
@@ -133,7 +133,7 @@ class VariableTable:
         existing = self.variables.get(name)
         if existing is None:
             message = f"no layer before makes variable '{name}'"
-            if len(problems) < MOST_EXPLAINED:
+            if len(problems) < MAX_EXPLAINED:
                 message = unknown(message, name, self.variables, label="variables")
             problems.append(Problem(at, message))
             return name
@@ -197,7 +197,7 @@ class VariableTable:
             )
 
     def _no_variable(self, name: str, told: int) -> str:
-        if told >= MOST_EXPLAINED:
+        if told >= MAX_EXPLAINED:
             return f"reuse is true, but no layer before makes variable '{name}'"
         scopes = dict.fromkeys(other.rpartition("/")[0] for other in self.variables)
         near = difflib.get_close_matches(name.rpartition("/")[0], scopes, n=3, cutoff=0.0)

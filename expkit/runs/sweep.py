@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from expkit.config.load import compose_plain, said
+from expkit.config.load import compose_plain, composition_message
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem
 from expkit.run_folder import short_names, unwritable
@@ -176,7 +176,7 @@ def _asked(words: list[str], folders: Sequence[str]) -> _Asked:
         # What a run's configuration lacks is told better by checking it, and what Hydra's own lacks by composing that.
         check(Grid().checks([item for item in overrides if not item.is_interval_sweep()]))
         compose_plain([word for word in words if word.startswith("hydra")], folders)
-        raise ConfigError(Problem("command line", said(error))) from None
+        raise ConfigError(Problem("command line", composition_message(error))) from None
     sweeper = sweeper_of(launching.settings)
     jobs = check(sweeper.checks(overrides))
     if not jobs:

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from pydantic import ValidationError
 
 from expkit.config.explain import explain
-from expkit.errors import ConfigError, Problem, listed
+from expkit.errors import ConfigError, Problem, comma_list
 from expkit.registry import KindsOf, Section, kinds
 from expkit.sweeps import optuna_sweeper  # noqa: F401  # registers its kind
 from expkit.sweeps.sweeper import Sweeper
@@ -30,7 +30,7 @@ def sweeper_of(settings: Any) -> Sweeper:
     """
     raw: Any = {"sweeper": OmegaConf.to_container(settings.sweeper, resolve=True)}
     if "kind" not in raw["sweeper"]:
-        allowed = listed(kinds("sweeper"))
+        allowed = comma_list(kinds("sweeper"))
         raise ConfigError(
             Problem("hydra/sweeper", f"is none of expkit's; write hydra/sweeper=NAME; allowed: {allowed}")
         )

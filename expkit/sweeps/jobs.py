@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 
-from expkit.config.load import plain, said, unread
+from expkit.config.load import composition_message, plain, unreadable_override
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem
 from expkit.preflight import load_checked
@@ -45,9 +45,9 @@ def parsed(words: Sequence[str]) -> list[Override]:
     try:
         return list(OverridesParser.create().parse_overrides(list(words)))
     except OverrideParseException as error:
-        raise ConfigError(unread(str(error.override), ", or =A,B")) from None
+        raise ConfigError(unreadable_override(str(error.override), ", or =A,B")) from None
     except HydraException as error:
-        raise ConfigError(Problem("command line", said(error))) from None
+        raise ConfigError(Problem("command line", composition_message(error))) from None
 
 
 def varied(overrides: Iterable[Override]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +15,10 @@ from omegaconf import DictConfig, open_dict
 from expkit.config.hydra_internals import Callbacks, config_loader, failure_of
 from expkit.config.load import builtin_conf_behind, primary_conf, quoted, search_path
 from expkit.errors import ConfigError, Problem
+from expkit.provenance import is_installed
 from expkit.sweeps.sweep_folder import Child, SweepFolder
 
-__all__ = ["Launching", "is_installed"]
+__all__ = ["Launching"]
 
 # The launchers that are packages of their own: by the names of their settings, here and there, the extra that has them.
 _EXTRAS = {"cores": "joblib", "joblib": "joblib", "slurm": "submitit", "slurm_local": "submitit"}
@@ -100,7 +100,7 @@ class Launching:
 
 def _check_installed(name: str) -> None:
     package = f"hydra_{_EXTRAS.get(name)}_launcher"
-    if name in _EXTRAS and not is_installed(package):
+    if name in _EXTRAS and not is_installed(f"hydra_plugins.{package}"):
         raise ConfigError(
             Problem(
                 "hydra/launcher",
@@ -108,10 +108,3 @@ def _check_installed(name: str) -> None:
                 f"pip install 'expkit[{_EXTRAS[name]}]'; without a launcher runs are made one after the other",
             )
         )
-
-
-def is_installed(package: str) -> bool:
-    """Return whether a package of Hydra's plugins is there."""
-    return importlib.util.find_spec("hydra_plugins") is not None and (
-        importlib.util.find_spec(f"hydra_plugins.{package}") is not None
-    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from expkit.config.schema import Config
-from expkit.errors import ConfigError, Problem, listed, unknown
+from expkit.errors import ConfigError, Problem, comma_list, unknown
 from expkit.kinds.metrics import usual_mode
 from expkit.preflight import check, metric_names
 
@@ -74,9 +74,9 @@ def objectives_of(
         if name not in known
     ]
     if not names:
-        problems.append(Problem("hydra.sweeper.objective", f"names no metric; allowed: {listed(known, 40)}"))
+        problems.append(Problem("hydra.sweeper.objective", f"names no metric; allowed: {comma_list(known, 40)}"))
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        problems.append(Problem("hydra.sweeper.objective", f"names {listed(twice)} twice"))
+        problems.append(Problem("hydra.sweeper.objective", f"names {comma_list(twice)} twice"))
     if len(modes) != len(names):
         problems.append(Problem("hydra.sweeper.mode", f"has {len(modes)} for {len(names)} objectives; give each one"))
     if problems:

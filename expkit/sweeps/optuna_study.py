@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
-from expkit.errors import ConfigError, Problem, Pruned, reason
+from expkit.errors import ConfigError, Problem, Pruned, error_message
 from expkit.redact import masked
 from expkit.sweeps import optuna_internals
 from expkit.sweeps.objective import Mode
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-__all__ = ["Pruner", "Pruning", "Sampler", "Sampling", "Study", "Trial", "is_installed", "judge_of", "open_storage"]
+__all__ = ["Pruner", "Pruning", "Sampler", "Sampling", "Study", "Trial", "judge_of", "open_storage"]
 
 Sampler = Literal["tpe", "cmaes", "random", "grid", "nsgaii"]
 Pruner = Literal["none", "median", "hyperband"]
@@ -205,7 +204,7 @@ def judge_of(
         try:
             ends = pruner.prune(study, optuna_internals.report(study, trial, step, metrics[metric]))
         except optuna.exceptions.OptunaError as error:
-            _log.warning("step %d is not judged: %s", step, reason(error))
+            _log.warning("step %d is not judged: %s", step, error_message(error))
             return
         if ends:
             raise Pruned(f"{pruning.pruner}: {metric} {metrics[metric]:.4g} at step {step}")
@@ -235,15 +234,10 @@ def open_storage(url: str) -> BaseStorage:
         raise ConfigError(
             Problem(
                 "hydra.sweeper.storage",
-                f"{masked(url)} cannot be opened ({masked(reason(error))}); "
+                f"{masked(url)} cannot be opened ({masked(error_message(error))}); "
                 "mend it, or leave it out: the study is then kept in the sweep's folder",
             )
         ) from None
-
-
-def is_installed(package: str) -> bool:
-    """Return whether a package is there."""
-    return importlib.util.find_spec(package) is not None
 
 
 def _trial(trial: FrozenTrial, space: Space) -> Trial:

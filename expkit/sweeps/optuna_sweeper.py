@@ -12,8 +12,9 @@ from typing import Annotated, Literal
 from hydra.core.override_parser.types import Override
 from pydantic import Field
 
-from expkit.errors import ConfigError, Problem, listed
-from expkit.registry import register
+from expkit.errors import ConfigError, Problem, comma_list
+from expkit.provenance import is_installed
+from expkit.registry import NonNegative, Positive, register
 from expkit.sweeps.jobs import Job, key_of
 from expkit.sweeps.objective import Objective
 from expkit.sweeps.optuna_study import (
@@ -23,7 +24,6 @@ from expkit.sweeps.optuna_study import (
     Sampling,
     Study,
     Trial,
-    is_installed,
     judge_of,
     open_storage,
 )
@@ -42,23 +42,23 @@ class Optuna(Sweeper):
     sampler: Sampler = "tpe"
     """What chooses points; ``cmaes`` needs two intervals or ranges, ``grid`` has no intervals, ``nsgaii`` is for
     several objectives."""
-    n_trials: Annotated[int, Field(gt=0)] = 20
+    n_trials: Positive = 20
     """Points in all; given again with more of them, a search goes on."""
     timeout: Annotated[float, Field(gt=0)] | None = None
     """Seconds after which no other point is asked for; those under way are run to their end."""
-    batch_size: Annotated[int, Field(gt=0)] = 1
+    batch_size: Positive = 1
     """Points asked for at once, and handed to the launcher together."""
     seed: int = 0
     """Of the sampler: equal seeds, and batches, suggest equal points."""
-    startup_trials: Annotated[int, Field(ge=0)] | None = None
+    startup_trials: NonNegative | None = None
     """Points at random before ``tpe`` (10 by default) or ``cmaes`` (1) begins."""
     population_size: Annotated[int, Field(gt=1)] | None = None
     """Points of a generation of ``nsgaii`` (50 by default) or ``cmaes``."""
     pruner: Pruner = "none"
     """What ends runs early that fall behind."""
-    prune_after_trials: Annotated[int, Field(ge=0)] | None = None
+    prune_after_trials: NonNegative | None = None
     """Runs that end before ``median`` prunes any; 5 by default."""
-    prune_after_steps: Annotated[int, Field(gt=0)] | None = None
+    prune_after_steps: Positive | None = None
     """Step before which no run is pruned; for ``hyperband`` the first time it is judged, by default."""
     storage: str | None = None
     """URL of the storage that Optuna keeps the study in; by default ``study.db`` in the sweep's folder."""
@@ -187,7 +187,9 @@ class Optuna(Sweeper):
             ("prune_after_steps", ("median", "hyperband"), self.pruner),
         ):
             if getattr(self, field) is not None and chosen not in takers:
-                yield Problem(f"hydra.sweeper.{field}", f"is not for '{chosen}'; allowed: null, or {listed(takers)}")
+                yield Problem(
+                    f"hydra.sweeper.{field}", f"is not for '{chosen}'; allowed: null, or {comma_list(takers)}"
+                )
 
     def _unfit(self, space: Space) -> Iterator[Problem]:
         """Yield what of a space the sampler cannot search."""
@@ -195,7 +197,7 @@ class Optuna(Sweeper):
         if self.sampler == "cmaes" and len(numbers) < 2:
             yield Problem(
                 "hydra.sweeper.sampler",
-                f"'cmaes' needs at least two intervals or ranges, and there is {listed(numbers)}; "
+                f"'cmaes' needs at least two intervals or ranges, and there is {comma_list(numbers)}; "
                 "take tpe, random or nsgaii",
             )
         for key in numbers:

@@ -11,7 +11,7 @@ from typing import TypeGuard
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, ValueType
 from hydra.errors import HydraException
 
-from expkit.config.load import said
+from expkit.config.load import composition_message
 from expkit.errors import ConfigError, Problem
 
 __all__ = ["Choice", "Dimension", "Numbers", "Space", "Value", "space_of"]
@@ -143,7 +143,7 @@ def space_of(overrides: Sequence[Override]) -> Space:
             dimensions[key] = _dimension(item)
             prefixes[key] = written.removesuffix(key)
         except HydraException as error:
-            problems.append(Problem(key, said(error)))
+            problems.append(Problem(key, composition_message(error)))
         except ValueError as error:
             problems.append(Problem(key, str(error)))
     if problems:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Literal, Protocol
+from typing import Literal, Protocol
 
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from pydantic import Field
 
 from expkit.config.hydra_internals import combinations
-from expkit.config.load import said
+from expkit.config.load import composition_message
 from expkit.errors import ConfigError, Problem
-from expkit.registry import Kind, register
+from expkit.registry import Kind, Positive, register
 from expkit.sweeps.jobs import Job, key_of
 from expkit.sweeps.objective import Mode, Objective
 from expkit.sweeps.sweep_folder import Child, State, SweepFolder
@@ -118,7 +117,7 @@ class Grid(Sweeper):
     """Every combination of the values given: ``a=1,2 b=range(3)``, ``choice(...)``, ``glob(...)``."""
 
     kind: Literal["grid"] = "grid"
-    batch_size: Annotated[int, Field(gt=0)] | None = None
+    batch_size: Positive | None = None
     """Runs handed to the launcher at once; ``null`` for all of them."""
 
     def checks(self, overrides: Sequence[Override]) -> list[list[str]]:
@@ -136,7 +135,7 @@ class Grid(Sweeper):
         try:
             return combinations(overrides)
         except HydraException as error:
-            raise ConfigError(Problem("command line", said(error))) from None
+            raise ConfigError(Problem("command line", composition_message(error))) from None
 
     def key(self, overrides: Sequence[Override], jobs: Sequence[Job]) -> str:
         """Return a hash over what is computed, so that the order of words and values does not matter."""

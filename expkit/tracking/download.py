@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from expkit.errors import RunError, listed, unknown
+from expkit.errors import RunError, comma_list, unknown
 from expkit.redact import masked
 from expkit.tracking.client import check_sqlite, prepare
 from expkit.tracking.errors import Refused, TrackingError, Unreachable, failure
@@ -109,7 +109,7 @@ class _Source:
         chosen = next((item for item in versions if str(item.version) == str(wanted)), None)
         if chosen is None:
             raise RunError.at(
-                self._address, f"model '{name}' has no version {wanted}; versions: {listed(map(str, numbers))}"
+                self._address, f"model '{name}' has no version {wanted}; versions: {comma_list(map(str, numbers))}"
             )
         source = _ADDRESS.fullmatch(chosen.source)  # the store keeps the model's id nowhere else
         if source is None or source["id"] is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sqlite3
 
-from expkit.errors import ExpkitError, reason
+from expkit.errors import ExpkitError, error_message
 from expkit.redact import masked
 
 __all__ = ["Refused", "TrackingError", "Unreachable", "failure"]
@@ -79,4 +79,4 @@ def _said(error: Exception) -> str:
         if re.search(pattern, text):
             return short
     driver = re.search(r"^\((?:sqlite3|psycopg2)[\w.]*\) (.+)", text, re.MULTILINE)
-    return masked(driver[1] if driver else reason(error))[:_LONGEST]
+    return masked(driver[1] if driver else error_message(error))[:_LONGEST]

@@ -6,16 +6,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from expkit.errors import RunError, listed
-from expkit.run_folder import named_path, run_of_id
+from expkit.errors import RunError, comma_list
+from expkit.run_folder import named_path, run_of_uri
 from expkit.tracking.client import Address
 from expkit.tracking.errors import TrackingError, Unreachable
 from expkit.tracking.journal import Journal
 from expkit.tracking.uploader import Delivery, Stores, Trashed
 
 __all__ = ["Synced", "journals", "sync"]
-
-_BY_ID = "runs:/"
 
 
 @dataclass(frozen=True)
@@ -53,15 +51,15 @@ def journals(named: str, runs: str) -> list[Path]:
     Raises:
         RunError: there is none with records.
     """
-    if named.startswith(_BY_ID):
-        return [run_of_id(named.removeprefix(_BY_ID), runs, named).path]
+    if (run := run_of_uri(named, runs, named)) is not None:
+        return [run.path]
     path = named_path(named, "run")
     found = sorted(file.parent for file in path.rglob("tracking.jsonl")) if path.is_dir() else []
     if not found:
         what = "has no records of a run (no tracking.jsonl in it)" if path.exists() else "does not exist"
         near = [folder for place in (path.parent, Path("runs")) for folder in place.glob("*/*/tracking.jsonl")]
         others = sorted({file.parent.as_posix() for file in near}, reverse=True)
-        raise RunError.at(named, f"{what}; runs: {listed(others, 5)}")
+        raise RunError.at(named, f"{what}; runs: {comma_list(others, 5)}")
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import importlib.util
 import json
 import time
 import uuid
@@ -17,7 +16,7 @@ from expkit.config.load import plain
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
 from expkit.experiment import Frozen
-from expkit.provenance import git_commit, versions
+from expkit.provenance import git_commit, is_installed, versions
 from expkit.redact import masked
 from expkit.run_folder import RunFolder, flat
 from expkit.tracking.client import Address, Status
@@ -169,7 +168,7 @@ class MlflowTracker(_Recorded):
         Raises:
             TrackingError: system metrics are wanted without psutil.
         """
-        if config.tracking.system_metrics and importlib.util.find_spec("psutil") is None:
+        if config.tracking.system_metrics and not is_installed("psutil"):
             said = "needs psutil; pip install 'expkit[system]', or leave it false"
             raise TrackingError.at("tracking.system_metrics", said)
         self._run = folder

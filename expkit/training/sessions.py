@@ -12,7 +12,7 @@ import numpy as np
 from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.batches import block_steps
-from expkit.errors import CheckpointError, ConfigError, DamagedCheckpointError, Problem, reason
+from expkit.errors import CheckpointError, ConfigError, DamagedCheckpointError, Problem, error_message
 from expkit.kinds.sources.base import Arrays
 from expkit.training.graphs import EvaluateGraph, InferGraph, TrainGraph
 from expkit.training.state import SumArrays
@@ -128,10 +128,10 @@ class Executor(_Session):
             with self._built.graph.as_default():
                 self._built.saver.restore(self._session, prefix)
         except (tf.errors.DataLossError, tf.errors.OutOfRangeError) as error:
-            raise DamagedCheckpointError.at(prefix, f"damaged: {reason(error)}") from None
+            raise DamagedCheckpointError.at(prefix, f"damaged: {error_message(error)}") from None
         except (tf.errors.OpError, ValueError) as error:
             raise CheckpointError.at(
-                prefix, f"not of this network: {reason(error)}; begin a new run, with restore.from={prefix}"
+                prefix, f"not of this network: {error_message(error)}; begin a new run, with restore.from={prefix}"
             ) from None
 
     @property

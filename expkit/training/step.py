@@ -10,7 +10,7 @@ from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.batches import standardized
 from expkit.data.dataset import Scaling
-from expkit.errors import ConfigError, Problem, listed
+from expkit.errors import ConfigError, Problem, comma_list
 from expkit.network.build import Connection, connect, penalty
 from expkit.network.spec import NetworkSpec
 from expkit.training.cpu_gradients import cheaper_gradients
@@ -177,7 +177,7 @@ def _gradients(loss: Any, trained: Mapping[str, Any]) -> list[Any]:
         raise ConfigError(
             Problem(
                 "train.losses",
-                f"no loss depends on {listed(unreached)}; set trainable: false on the layers or remove them",
+                f"no loss depends on {comma_list(unreached)}; set trainable: false on the layers or remove them",
             )
         )
     return list(gradients)

@@ -7,7 +7,7 @@ from typing import Any
 
 from expkit import tf1 as tf
 from expkit.config.schema import Config
-from expkit.errors import ConfigError, Problem, listed
+from expkit.errors import ConfigError, Problem, comma_list
 from expkit.network.averages import averaged_names
 from expkit.network.spec import NetworkSpec
 from expkit.training.cpu_gradients import is_product
@@ -94,7 +94,7 @@ def update_variables(
             Problem(
                 "optimizer.kind",
                 f"{type(made).__name__} does not apply gradients by _resource_apply_dense: clipping, weight decay and "
-                f"averages would pass over {listed(passed_over)}; override that instead of apply_gradients",
+                f"averages would pass over {comma_list(passed_over)}; override that instead of apply_gradients",
             )
         )
     return done, moved

@@ -81,7 +81,7 @@ def test_as_many_mistakes_as_layers(tmp_path: Path, layer: str, first: str, more
     done = names(tmp_path, "".join(layer.format(i=i) for i in range(5000)))
     assert (done.code, len(done.errors)) == (2, 101)
     assert first in done.errors[0]
-    assert done.errors[-1] == f"error: and {more} more; mend these first"
+    assert done.errors[-1] == f"error: and {more} more; fix these first"
 
 
 def test_a_cycle_of_five_thousand_layers_is_told_in_short(tmp_path: Path) -> None:

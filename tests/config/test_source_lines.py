@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from expkit.config.load import builtin_conf
-from expkit.config.source_lines import told_by_line
+from expkit.config.source_lines import locating_problems
 from expkit.errors import ConfigError, Problem
 from expkit.preflight import load_checked
 
@@ -41,13 +41,13 @@ def places(*overrides: str, config_dirs: tuple[str, ...] = ()) -> dict[str, str]
     """Return file and line by path of the problems of a composition that has some."""
     with pytest.raises(ConfigError) as caught:
         load_checked(overrides, config_dirs)
-    return {problem.path: problem.place for problem in caught.value.problems}
+    return {problem.path: problem.location for problem in caught.value.problems}
 
 
 def place_of(path: str, *overrides: str) -> str:
-    with pytest.raises(ConfigError) as caught, told_by_line(overrides):
+    with pytest.raises(ConfigError) as caught, locating_problems(overrides):
         raise ConfigError(Problem(path, "wrong"))
-    return caught.value.problems[0].place
+    return caught.value.problems[0].location
 
 
 def test_every_mistake_of_a_file_is_told_by_its_line() -> None:
@@ -69,7 +69,7 @@ def test_the_place_comes_before_the_path() -> None:
     assert str(caught.value) == wanted
 
 
-def test_mistakes_that_only_the_whole_network_shows_are_told_by_line_too() -> None:
+def test_mistakes_that_only_the_whole_network_shows_are_located_too() -> None:
     write("network/mine.yaml", NETWORK.split("  conv:")[0] + "  a: {kind: dense, units: 3}\n"
           "  sum: {kind: add, input: [a, image]}\noutputs: {logits: nosuch}\n")  # fmt: skip
     assert places("network=mine") == {

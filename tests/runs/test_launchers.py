@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from expkit.sweeps.launcher import is_installed
+from expkit.provenance import is_installed
 from support.command_line import run
 from support.mlflow_server import Server
 
@@ -31,8 +31,12 @@ class Judged(Accuracy):
     kind: Literal["judged"] = "judged"
 """
 
-joblib = pytest.mark.skipif(not is_installed("hydra_joblib_launcher"), reason="pip install 'expkit[joblib]'")
-submitit = pytest.mark.skipif(not is_installed("hydra_submitit_launcher"), reason="pip install 'expkit[submitit]'")
+joblib = pytest.mark.skipif(
+    not is_installed("hydra_plugins.hydra_joblib_launcher"), reason="pip install 'expkit[joblib]'"
+)
+submitit = pytest.mark.skipif(
+    not is_installed("hydra_plugins.hydra_submitit_launcher"), reason="pip install 'expkit[submitit]'"
+)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from expkit.checkpoints.ownership import Kin, following, kin
-from expkit.errors import CheckpointError, Problem, listed, unknown
+from expkit.errors import CheckpointError, Problem, comma_list, unknown
 from expkit.network.names import shadow_name
 
 __all__ = ["Move", "Surgery", "bake", "copy", "remove", "rename", "same_variables", "select"]
@@ -110,7 +110,7 @@ def bake(variables: Mapping[str, Any], at: str) -> Surgery:
     end = shadow_name("")
     averages = {name.removesuffix(end): name for name in variables if name.endswith(end)}
     if not averages:
-        raise CheckpointError.at(at, f"holds no averages: no name ends in {end}; names: {listed(variables)}")
+        raise CheckpointError.at(at, f"holds no averages: no name ends in {end}; names: {comma_list(variables)}")
     kept = [name for name in variables if end not in name and name not in averages]
     moves = [Move(name, averages.get(name, name)) for name in sorted([*averages, *kept])]
     written = {move.source for move in moves}

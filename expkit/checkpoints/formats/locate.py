@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from expkit.errors import CheckpointError, reason
+from expkit.errors import CheckpointError, error_message
 
 __all__ = ["ALLOWED", "Format", "Found", "checkpoints_right_in", "find"]
 
@@ -41,7 +41,7 @@ def find(source: str, at: str) -> Found:
     try:
         return _found(source, at)
     except (OSError, RuntimeError) as error:  # No permission, a name too long; a home folder that nobody has.
-        raise CheckpointError.at(at, f"cannot read {source} ({reason(error)}); {ALLOWED}") from None
+        raise CheckpointError.at(at, f"cannot read {source} ({error_message(error)}); {ALLOWED}") from None
 
 
 def _found(source: str, at: str) -> Found:

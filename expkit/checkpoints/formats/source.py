@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from expkit.errors import CheckpointError, reason
+from expkit.errors import CheckpointError, error_message
 
 __all__ = ["Source", "damage_told"]
 
@@ -55,5 +55,5 @@ def damage_told(path: Path, at: str) -> Iterator[None]:
         if not isinstance(error, _DAMAGE) and not type(error).__module__.startswith(("tensorflow", "google.protobuf")):
             raise
         raise CheckpointError.at(
-            at, f"{path} is damaged or incomplete: {reason(error)}; use another checkpoint"
+            at, f"{path} is damaged or incomplete: {error_message(error)}; use another checkpoint"
         ) from None

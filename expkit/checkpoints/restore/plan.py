@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from expkit.config.sections.restore import SourceConfig, Transform
-from expkit.errors import CheckpointError, Problem, first_of
+from expkit.errors import CheckpointError, Problem, limit_problems
 
 __all__ = ["Gap", "GapKind", "Offer", "Origin", "Pair", "Plan", "Role", "Shape", "Wanted"]
 
@@ -142,4 +142,4 @@ class Plan:
             CheckpointError: with every reason.
         """
         if self.gaps:
-            raise CheckpointError(*first_of([gap.problem for gap in self.gaps]))
+            raise CheckpointError(*limit_problems([gap.problem for gap in self.gaps]))

@@ -8,7 +8,7 @@ from typing import Literal
 from expkit.checkpoints.restore.plan import Gap, GapKind, Offer, Origin, Pair, Plan, Wanted
 from expkit.checkpoints.restore.rules import Claim, claims, first_names, matching
 from expkit.checkpoints.restore.transforms import dtype_after, fitting, joined_shape, shape_after
-from expkit.errors import MOST_EXPLAINED, Problem, did_you_mean, listed, unknown
+from expkit.errors import MAX_EXPLAINED, Problem, comma_list, did_you_mean, unknown
 from expkit.network.names import shadow_name
 
 __all__ = ["restore_plan"]
@@ -184,8 +184,8 @@ class _Making:
     def _missing(self, name: str, at: str) -> None:
         before, self._told = self._told, self._told + 1
         others = (other for other in self._names if other != name)
-        near = (did_you_mean(name, others) if before < MOST_EXPLAINED else "") or ";"
-        names = f" names: {listed(self._names)};" if before == 0 else ""
+        near = (did_you_mean(name, others) if before < MAX_EXPLAINED else "") or ";"
+        names = f" names: {comma_list(self._names)};" if before == 0 else ""
         said = f"variable '{name}' gets no value from the checkpoint{near}{names} add a rename rule, or add it to "
         self._gap("missing", name, at, f"{said}keep_initial")
 

@@ -20,12 +20,9 @@ from expkit.config.schema import Config
 from expkit.config.sections.restore import SourceConfig
 from expkit.errors import CheckpointError, Problem
 from expkit.network.spec import NetworkSpec
-from expkit.run_folder import run_of_id
+from expkit.run_folder import run_of_uri
 
 __all__ = ["Opened", "Restored", "open_sources", "read_values", "restore_from"]
-
-_BY_ID = "runs:/"
-"""How MLflow writes that a run's id follows."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +64,8 @@ def open_sources(config: Config) -> Opened:
 
 
 def _opened(source: str, runs: str, at: str) -> Source:
-    if source.startswith(_BY_ID):
-        return open_source(run_of_id(source.removeprefix(_BY_ID), runs, at).path, at)
-    return open_source(source, at)
+    run = run_of_uri(source, runs, at)
+    return open_source(source if run is None else run.path, at)
 
 
 def restore_from(config: Config, spec: NetworkSpec) -> Restored:

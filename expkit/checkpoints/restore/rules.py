@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from expkit.checkpoints.restore.plan import Gap, Offer, Origin, Wanted
 from expkit.config.sections.restore import RenameRule
-from expkit.errors import Problem, listed, unknown
+from expkit.errors import Problem, comma_list, unknown
 from expkit.network.names import shadow_name
 
 __all__ = ["Claim", "claims", "first_names", "matching"]
@@ -91,7 +91,7 @@ def _taken(offer: Offer, gaps: list[Gap]) -> dict[str, None]:
         matched[field] = {name for pattern in patterns for name in matching(pattern, offer.shapes)}
         for pattern in patterns:
             if not matching(pattern, offer.shapes):
-                said = f"'{pattern}' matches no name in the checkpoint; names: {listed(first_names(offer.shapes))}"
+                said = f"'{pattern}' matches no name in the checkpoint; names: {comma_list(first_names(offer.shapes))}"
                 gaps.append(Gap("pattern", pattern, Problem(f"{offer.at}.{field}", said)))
     if asked.include:
         taken = {name: None for name in taken if name in matched["include"]}
@@ -118,8 +118,8 @@ def _claim(
     targets = list(_targets(rule, bases, taken))
     for names, target in targets:
         if absent := [name for name in names if name not in bases]:
-            names_told = listed(first_names(taken))
-            gap(f"{listed(absent)}, to be joined to '{names[0]}', is not in the checkpoint; names: {names_told}")
+            names_told = comma_list(first_names(taken))
+            gap(f"{comma_list(absent)}, to be joined to '{names[0]}', is not in the checkpoint; names: {names_told}")
             reached = new = 1
             continue
         moved.update(names)

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from expkit.registry import Section
+from expkit.registry import NonNegative, Section
 
 __all__ = ["RenameRule", "RestoreConfig", "SourceConfig", "Transform", "Weights"]
 
 Weights = Literal["raw", "ema", "ema_if_present"]
 Dtype = Literal["float32", "float64", "float16", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool"]
-NotNegative = Annotated[int, Field(ge=0)]
 
 
 class Transform(Section):
     """One change to a value on its way into a variable; exactly one field."""
 
-    transpose: tuple[NotNegative, ...] | None = None
+    transpose: tuple[NonNegative, ...] | None = None
     """The dimensions in their new order: ``[1, 0]``."""
     reshape: tuple[int, ...] | None = None
     """Sizes of all dimensions; one may be -1, which takes what is left."""
-    slice: tuple[tuple[NotNegative, NotNegative | None] | None, ...] | None = None
+    slice: tuple[tuple[NonNegative, NonNegative | None] | None, ...] | None = None
     """Part of each dimension: ``[first, after_last]``, ``[first, null]`` up to the end, ``null`` for all of it."""
-    pad: tuple[tuple[NotNegative, NotNegative], ...] | None = None
+    pad: tuple[tuple[NonNegative, NonNegative], ...] | None = None
     """Zeros around each dimension: ``[before, after]``."""
     scale: float | None = None
     """Number to multiply by."""
@@ -58,7 +57,7 @@ class RenameRule(Section):
     """Name of the variable; the name in the checkpoint when not given."""
     concat: tuple[str, ...] = ()
     r"""More names in the checkpoint, joined to the first; with a pattern they may use its groups, as ``\1``."""
-    axis: NotNegative = 0
+    axis: NonNegative = 0
     """Dimension along which ``concat`` joins."""
     transform: tuple[Transform, ...] = ()
     """What happens to the value, in order."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from expkit.kinds.layers.checks import is_narrow_float
-from expkit.registry import Positive
+from expkit.registry import NonNegative, Positive
 from expkit.tensor_spec import ShapeError, TensorSpec
 
 __all__ = [
@@ -22,7 +20,6 @@ __all__ = [
 ]
 
 Padding = Literal["same", "valid"]
-NonNegative = Annotated[int, Field(ge=0)]
 Size2D = Positive | tuple[Positive, Positive]
 Size3D = Positive | tuple[Positive, Positive, Positive]
 Pads = tuple[NonNegative, NonNegative]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from expkit.errors import DataError, listed
+from expkit.errors import DataError, comma_list
 from expkit.kinds.sources.base import Arrays, Source, existing
 from expkit.registry import register
 
@@ -42,7 +42,7 @@ class Npz(Source):
         except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError.at("data.source.path", f"{file} is not a readable .npz file: {error}") from None
         if missing := [name for name in self.fields if name not in arrays]:
-            raise DataError.at("data.source.fields", f"no array {listed(missing)} in {file}")
+            raise DataError.at("data.source.fields", f"no array {comma_list(missing)} in {file}")
         arrays = {self.fields.get(name, name): array for name, array in arrays.items()}
         if not arrays or any(array.ndim == 0 for array in arrays.values()):
             raise DataError.at("data.source.path", f"{file} needs arrays with a first dimension that counts examples")
@@ -52,7 +52,7 @@ class Npz(Source):
 
 def _check_sizes(at: str, which: str, arrays: Mapping[str, np.ndarray]) -> None:
     if len({len(array) for array in arrays.values()}) > 1:
-        sizes = listed(f"{name} {len(array)}" for name, array in arrays.items())
+        sizes = comma_list(f"{name} {len(array)}" for name, array in arrays.items())
         raise DataError.at(at, f"{which} differ in their number of examples: {sizes}")
 
 

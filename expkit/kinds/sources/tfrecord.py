@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import glob
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from expkit.errors import DataError
 from expkit.kinds.sources.base import Arrays, Source, existing
-from expkit.registry import Section, register
+from expkit.registry import Positive, Section, register
 
 __all__ = ["Feature", "TFRecord"]
 
@@ -18,7 +18,7 @@ __all__ = ["Feature", "TFRecord"]
 class Feature(Section):
     """A feature of a ``tf.train.Example`` as a field of the data, for the source ``tfrecord``."""
 
-    shape: tuple[Annotated[int, Field(gt=0)], ...] = ()
+    shape: tuple[Positive, ...] = ()
     """Sizes per example; none for a single value."""
     dtype: Literal["uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"] = "float32"
     """Type of the values; the bytes of a ``bytes_list`` are read as this type."""
