@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from expkit.runs.recording import recorders_started_by
 from support.command_line import BARE, SHORT, Done, call
 from support.forked_recorder import ForkedRecorder, warm
 
@@ -38,8 +39,7 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def recorder_begins_fast() -> Iterator[None]:
     """Fork the recorder's process from one that has MLflow imported."""
     warm()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("expkit.tracking.recorder._start", ForkedRecorder)
+    with recorders_started_by(ForkedRecorder):
         yield
 
 

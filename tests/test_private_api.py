@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import importlib
+import sqlite3
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import expkit
+from expkit.tracking.mlflow_internals import schema_revisions, shared_view
 
 PACKAGE = Path(expkit.__file__).parent
 USED = {
@@ -33,6 +36,13 @@ USED = {
             "optuna.storages:BaseStorage.get_trial",
             "optuna.storages:BaseStorage.set_trial_intermediate_value",
             "optuna.storages:BaseStorage.set_trial_user_attr",
+        )
+    },
+    "tracking/mlflow_internals.py": {
+        "mlflow": tuple(
+            f"mlflow.system_metrics.metrics.{name.lower()}_monitor:{name}Monitor.{method}"
+            for name in ("CPU", "Disk", "GPU", "Network")
+            for method in ("collect_metrics", "aggregate_metrics", "clear_metrics")
         )
     },
 }
@@ -89,6 +99,27 @@ def test_a_study_of_optuna_has_its_storage_and_trials_their_number_there() -> No
         assert hasattr(owner, name), f"{said}: adapt expkit/sweeps/optuna_internals.py"
 
 
+def test_the_pages_of_mlflow_know_the_view_of_a_sweep_and_its_addresses() -> None:
+    folder = find_spec("mlflow").origin  # type: ignore[union-attr]
+    pages = "".join(file.read_text() for file in (Path(str(folder)).parent / "server/js/build/static/js").glob("*.js"))
+    view = shared_view(search="", params=["a", "b"], numeric=["a", "b"], scores=["s"], ascending=True)
+    words = {"sharedViewState", "viewStateShareKey", "compareRunsMode", "workflowType", "compare-runs"}
+    words |= {*view, *view["compareRunSections"][0], *view["compareRunCharts"][0], *view["compareRunCharts"][1]}
+    words |= {chart["type"] for chart in view["compareRunCharts"]}
+    unknown = sorted(word for word in words if word not in pages)
+    assert not unknown, f"MLflow {version('mlflow')} no longer knows {unknown}: adapt {shared_view.__module__}"
+
+
+def test_the_schema_of_mlflow_is_among_its_revisions(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_experiments()
+    with sqlite3.connect(tmp_path / "mlflow.db") as connection:
+        revisions = {row[0] for row in connection.execute("select version_num from alembic_version")}
+    said = f"MLflow {version('mlflow')} keeps revisions elsewhere: adapt {schema_revisions.__module__}"
+    assert revisions <= schema_revisions(), said
+
+
 def private(file: Path) -> set[str]:
     """Return the private modules of other packages that a file imports, and the attributes of ``INSIDE`` it names."""
     found = set()
@@ -99,7 +130,8 @@ def private(file: Path) -> set[str]:
         names += [f"{node.module}.{alias.name}" for alias in node.names] if isinstance(node, ast.ImportFrom) else []
         for name in names:
             parts = name.split(".")
-            if parts[0] in ("hydra", "omegaconf", "optuna") and any(part.startswith("_") for part in parts):
+            hidden = any(part.startswith("_") for part in parts)
+            if (parts[0] in ("hydra", "omegaconf", "optuna") and hidden) or parts[:2] == ["mlflow", "system_metrics"]:
                 found.add(name)
     return found
 

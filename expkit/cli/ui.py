@@ -14,6 +14,7 @@ from typing import Any
 from expkit.errors import RunError
 from expkit.tracking.client import check_sqlite
 from expkit.tracking.errors import Refused
+from expkit.tracking.mlflow_internals import experiments_page
 
 __all__ = ["add_verbs"]
 
@@ -47,7 +48,7 @@ def _ui(given: argparse.Namespace) -> int:
         except OSError as error:
             raise RunError.at("--port", f"{given.port} cannot be used ({error.strerror}); give another port") from None
     page = f"http://127.0.0.1:{given.port}"
-    print(f"{page}/#/experiments?workflowType=machine_learning  (Ctrl-C stops it)", flush=True)
+    print(f"{experiments_page(page)}  (Ctrl-C stops it)", flush=True)
     from expkit.tracking.ui_links import sweep_pages
 
     for shown, link in zip(

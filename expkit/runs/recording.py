@@ -1,33 +1,46 @@
-"""The recorder of this process: one for all runs that are made in it."""
+"""The recorder of this process, which all runs in it share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from expkit.tracking.recorder import Recorder
+    from expkit.tracking.recorder import Recorder, RecorderProcess
 
-__all__ = ["own_recorder", "recorder_of_process"]
+__all__ = ["own_recorder", "recorder_of_process", "recorders_started_by"]
 
 _recorder: Recorder | None = None
+_start: Callable[[], RecorderProcess] | None = None
+
+
+@contextmanager
+def recorders_started_by(start: Callable[[], RecorderProcess]) -> Iterator[None]:
+    """Start the processes of this block's recorders with a function, in place of ``recorder.start_process``.
+
+    For programs that call ``main`` many times, as tests do: a forked process is ready sooner than a new one.
+    """
+    global _start
+    before, _start = _start, start
+    try:
+        yield
+    finally:
+        _start = before
 
 
 @contextmanager
 def recorder_of_process(*, wanted: bool) -> Iterator[Recorder | None]:
-    """Have one recorder for all runs that are made in this process, inside the block.
+    """Have one recorder for all runs of this block, or ``None`` where none is wanted.
 
-    It is the process that has MLflow, and is started early, so that it is ready when the first run is.
+    It is started early, because its process imports MLflow, so that it is ready when the first run is.
     """
     global _recorder
     if not wanted:
         yield None
         return
-    from expkit.tracking.recorder import Recorder
-
-    with Recorder() as _recorder:
+    with _new_recorder() as _recorder:
         try:
             yield _recorder
         finally:
@@ -35,11 +48,15 @@ def recorder_of_process(*, wanted: bool) -> Iterator[Recorder | None]:
 
 
 def own_recorder() -> Recorder:
-    """Return the recorder of this process; one that a launcher started gets its own, and keeps it for the next run."""
+    """Return the recorder of this process; a process that a launcher started makes one, and keeps it until its end."""
     global _recorder
     if _recorder is None:
-        from expkit.tracking.recorder import Recorder
-
-        _recorder = Recorder()
+        _recorder = _new_recorder()
         Finalize(None, _recorder.close, exitpriority=0)
     return _recorder
+
+
+def _new_recorder() -> Recorder:
+    from expkit.tracking.recorder import Recorder, start_process
+
+    return Recorder(_start or start_process)

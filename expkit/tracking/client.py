@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from expkit.fs import file_lock
 from expkit.redact import HIDDEN, is_masked, masked, without_user
 from expkit.tracking.errors import Refused, TrackingError, Unreachable, failure
 from expkit.tracking.journal import Entry
+from expkit.tracking.mlflow_internals import run_page, schema_revisions
 from expkit.tracking.model import keep_model
 
 __all__ = ["Address", "Status", "Store", "check_sqlite", "prepare"]
@@ -133,7 +133,7 @@ class Store:
         """Return where to look at a run."""
         if self._uri.startswith("http"):
             page = masked(self._uri).replace(f"{HIDDEN}@", "").rstrip("/")
-            return f"{page}/#/experiments/{self._experiment_id}/runs/{run_id}"
+            return run_page(page, self._experiment_id, run_id)
         return f"{run_id} (expkit ui)"
 
     def metrics(self, run_id: str, entries: Sequence[Entry]) -> None:
@@ -241,20 +241,12 @@ def check_sqlite(uri: str) -> None:
         revisions = (
             [str(row[0]) for row in connection.execute("select version_num from alembic_version")] if tables else []
         )
-    unknown = set(revisions) - _known_revisions()
+    unknown = set(revisions) - schema_revisions()
     if unknown:
         raise Refused(
             f"a newer MLflow made it: its schema {', '.join(sorted(unknown))} is unknown to the one installed here; "
             "pip install --upgrade mlflow"
         )
-
-
-def _known_revisions() -> set[str]:
-    found = importlib.util.find_spec("mlflow")
-    assert found is not None
-    assert found.origin is not None
-    versions = Path(found.origin).parent / "store" / "db_migrations" / "versions"
-    return {file.name.partition("_")[0] for file in versions.glob("*.py")}
 
 
 def _sqlite_file(uri: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The recorder: a process beside the run that delivers its journal, so that no server holds a step up."""
+"""The recorder: a process beside the run that uploads its journal, so that no server delays a step."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import logging
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import IO, Any, Protocol
 
 from expkit.errors import Problem
 from expkit.tracking.errors import TrackingError
 
-__all__ = ["Recorder"]
+__all__ = ["Recorder", "RecorderProcess", "start_process", "warn"]
 
 _log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 15
@@ -30,16 +31,46 @@ serve()
 """
 
 
-class Recorder:
-    """The process and the thread that listens to it: one JSON object a line, either way.
+class RecorderProcess(Protocol):
+    """A process that runs ``recorder_process.serve``: the part of ``subprocess.Popen`` that the recorder uses."""
 
-    The process is not of the terminal's group, so Ctrl-C leaves it alone; it ends when its standard input does, after
-    delivering what it can: also when this process is killed.
+    @property
+    def stdin(self) -> IO[str] | None:
+        """Calls to the process, one JSON object a line."""
+
+    @property
+    def stdout(self) -> IO[str] | None:
+        """Its answers, one JSON object a line."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit code once the process has ended; subprocess.TimeoutExpired after so many seconds."""
+
+    def kill(self) -> None:
+        """Kill the process."""
+
+
+def start_process() -> RecorderProcess:
+    """Start the process with the interpreter and the ``sys.path`` of this one, in a session of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, json.dumps(sys.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        start_new_session=True,
+    )
+
+
+class Recorder:
+    """The process, with the thread that reads its answers.
+
+    The process is not in the terminal's group, so Ctrl-C does not reach it. It ends when its standard input does, after
+    uploading all it can; so too when this process is killed.
     """
 
-    def __init__(self) -> None:
-        self._process = _start()
-        self._asked: dict[int, Future[Any]] = {}
+    def __init__(self, start: Callable[[], RecorderProcess] = start_process) -> None:
+        """Start the process; ``start`` says how."""
+        self._process = start()
+        self._calls: dict[int, Future[Any]] = {}
         self._number = 0
         self._ended: TrackingError | None = None
         self._lock = threading.Lock()
@@ -55,23 +86,23 @@ class Recorder:
         self.close()
 
     def submit(self, act: str, **values: Any) -> Future[Any]:
-        """Ask for one of the process's acts; the future has its result, or the error it raised."""
+        """Call one of the process's acts; the future has its result, or the error that it raised."""
         future: Future[Any] = Future()
         with self._lock:
             if self._ended is not None:
                 future.set_exception(self._ended)
                 return future
             self._number += 1
-            self._asked[self._number] = future
+            self._calls[self._number] = future
             line = json.dumps({"number": self._number, "act": act, **values}) + "\n"
             assert self._process.stdin is not None
-            with suppress(OSError):  # the thread that listens finds that the process has ended
+            with suppress(OSError):  # The thread finds out that the process has ended.
                 self._process.stdin.write(line)
                 self._process.stdin.flush()
         return future
 
     def close(self) -> None:
-        """Let the process end; one that waits for a server is not waited for longer than some seconds."""
+        """End the process; one that still waits for a server is killed after some seconds."""
         assert self._process.stdin is not None
         with self._lock:
             with suppress(OSError):
@@ -79,43 +110,33 @@ class Recorder:
         try:
             self._process.wait(_CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
-            self._process.kill()  # the journals know what it had not delivered
+            self._process.kill()  # The journals keep what is not uploaded.
             self._process.wait()
         self._thread.join()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            said = json.loads(line)
-            if (warning := said.get("warning")) is not None:
+            answer = json.loads(line)
+            if (warning := answer.get("warning")) is not None:
                 warn(warning)
                 continue
             with self._lock:
-                future = self._asked.pop(said["number"])
-            if problems := said.get("problems"):
+                future = self._calls.pop(answer["number"])
+            if problems := answer.get("problems"):
                 future.set_exception(TrackingError(*(Problem(*problem) for problem in problems)))
             else:
-                future.set_result(said["result"])
+                future.set_result(answer["result"])
         code = self._process.wait()
         message = f"MLflow's process ended (exit code {code}); tracking=none runs without it"
         with self._lock:
             self._ended = TrackingError(Problem("tracking", message))
-            left, self._asked = self._asked, {}
-        for future in left.values():
+            open_calls, self._calls = self._calls, {}
+        for future in open_calls.values():
             future.set_exception(self._ended)
 
 
-def _start() -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, json.dumps(sys.path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-        start_new_session=True,
-    )
-
-
 def warn(text: str) -> None:
-    """Say what the user should know, in the log and on the terminal."""
+    """Write a warning to the log and to the terminal."""
     _log.warning("%s", text)
     print(f"warning: {text}", file=sys.stderr)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import suppress
-from typing import Any
 
 from expkit.tracking.journal import Journal
+from expkit.tracking.mlflow_internals import monitors
 
 __all__ = ["SystemMetrics"]
 
@@ -29,24 +28,12 @@ class SystemMetrics:
         self._ended.set()
 
     def _sample(self) -> None:
-        monitors, step = _monitors(), self._first
+        machine, step = monitors(), self._first
         while not self._ended.wait(_EVERY_SECONDS if step > self._first else 1.0):
             values: dict[str, float] = {}
-            for monitor in monitors:
+            for monitor in machine:
                 monitor.collect_metrics()
                 values |= {f"system/{name}": float(value) for name, value in monitor.aggregate_metrics().items()}
                 monitor.clear_metrics()
             self._journal.append("metrics", step=step, values=values, milliseconds=int(time.time() * 1000))
             step += 1
-
-
-def _monitors() -> list[Any]:
-    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
-    from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
-    from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
-    from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
-
-    found: list[Any] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
-    with suppress(ImportError, RuntimeError):  # no NVIDIA processor, or its library is not installed
-        found.append(GPUMonitor())
-    return found

@@ -13,6 +13,7 @@ from expkit.errors import Pruned
 from expkit.run_folder import RunFolder
 from expkit.runs.job import Job, run_job
 from expkit.tracking.recorder import Recorder
+from support.forked_recorder import ForkedRecorder
 
 
 def test_a_run_that_its_judge_prunes_is_pruned_here_and_killed_with_a_tag_in_mlflow(
@@ -28,7 +29,7 @@ def test_a_run_that_its_judge_prunes_is_pruned_here_and_killed_with_a_tag_in_mlf
             raise Pruned(f"step {step}: worse than the median")
 
     folder = RunFolder(tmp_path / "child")
-    with Recorder() as recorder:
+    with Recorder(ForkedRecorder) as recorder:
         outcome = run_job(
             Job(config, folder.path, (), "seed=1", parent=None, recorder=recorder, judge=judge, quiet=True)
         )

@@ -1,7 +1,7 @@
 """The recorder's process, forked from one that has MLflow imported: that takes seconds, and most tests record.
 
-It is the recorder as it is, only begun faster; ``tracking/test_recorder.py`` and all that starts the program as a
-process of its own begin it as users do.
+It is the real recorder, started faster; ``tracking/test_recorder.py`` and all tests that start the program as a process
+of its own start it as users do.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def warm() -> None:
 
 
 class ForkedRecorder:
-    """What the recorder wants of a ``subprocess.Popen``."""
+    """A ``RecorderProcess`` that is forked."""
 
     def __init__(self) -> None:
         theirs, mine = _FORKSERVER.Pipe(duplex=False)
@@ -45,14 +45,14 @@ class ForkedRecorder:
         answers.close()
 
     def kill(self) -> None:
-        """Kill it."""
+        """Kill the process."""
         self._process.kill()
 
     def wait(self, timeout: float | None = None) -> int:
-        """Return how it ended.
+        """Return the exit code.
 
         Raises:
-            subprocess.TimeoutExpired: it has not.
+            subprocess.TimeoutExpired: the process has not ended in time.
         """
         self._process.join(timeout)
         if self._process.exitcode is None:

@@ -28,6 +28,7 @@ from expkit.tracking.recorder import Recorder
 from expkit.tracking.tracker import MlflowTracker
 from support.absence import SHOWN, without_expkit
 from support.command_line import SHORT, Done, call
+from support.forked_recorder import ForkedRecorder
 from support.mlflow_server import Server, free_port
 
 _LOAD = """\
@@ -349,7 +350,7 @@ def test_several_inputs_and_outputs_of_any_dtype_and_rank(
     example = folder.path / "frozen.example.npz"
     np.savez(example, **{name: array[:1] for name, array in arrays.items()})
     np.savez(tmp_path / "in.npz", **arrays)
-    with Recorder() as recorder:
+    with Recorder(ForkedRecorder) as recorder:
         tracker = MlflowTracker(recorder, config, folder)
         tracker.model(Frozen(folder.frozen, "raw", 1, [], metadata, example))
         tracker.finish("FINISHED")

@@ -13,13 +13,8 @@ import pytest
 
 from expkit.tracking.errors import TrackingError
 from expkit.tracking.journal import Journal
-from expkit.tracking.recorder import Recorder, _start
+from expkit.tracking.recorder import Recorder, start_process
 from support.command_line import REPOSITORY
-
-
-@pytest.fixture(autouse=True)
-def recorder_begins_as_users_begin_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("expkit.tracking.recorder._start", _start)
 
 
 def address(folder: Path) -> dict[str, Any]:
@@ -57,8 +52,9 @@ def test_errors_come_back_as_they_were_raised_and_the_process_goes_on(tmp_path: 
 
 def test_a_process_that_died_is_an_error_of_every_later_call_and_hangs_nothing(tmp_path: Path) -> None:
     journal_in(tmp_path)
-    with Recorder() as recorder:
-        os.kill(recorder._process.pid, signal.SIGKILL)
+    process = start_process()
+    with Recorder(lambda: process) as recorder:
+        process.kill()
         for _ in range(2):
             with pytest.raises(TrackingError, match=r"MLflow's process ended .*; tracking=none runs without it"):
                 begin(recorder, tmp_path, address(tmp_path))

@@ -23,6 +23,7 @@ from expkit.tracking.errors import TrackingError
 from expkit.tracking.recorder import Recorder
 from expkit.tracking.tracker import MlflowTracker
 from support.command_line import BARE, PLAIN, SHORT, call, start
+from support.forked_recorder import ForkedRecorder
 from support.mlflow_server import Server
 
 KILLS = 10
@@ -206,7 +207,7 @@ def test_a_server_that_does_not_answer_holds_a_run_up_for_a_bounded_time(
 
 
 def test_a_run_deleted_in_mlflow_is_told_once_and_can_be_taken_back(up: Server, tmp_path: Path) -> None:
-    with Recorder() as recorder:
+    with Recorder(ForkedRecorder) as recorder:
         config = load([f"run.folder={tmp_path / 'runs'}", f"tracking.uri={up.uri}"])
         folder = RunFolder.create(tmp_path / "runs" / "a" / "b", config, [])
         tracker = MlflowTracker(recorder, config, folder)

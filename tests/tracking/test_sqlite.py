@@ -19,6 +19,7 @@ from expkit.tracking.client import Address, Store
 from expkit.tracking.errors import TrackingError
 from expkit.tracking.journal import Entry, Journal
 from support.command_line import REPOSITORY, call
+from support.forked_recorder import ForkedRecorder
 
 WRITERS, POINTS = 8, 300
 
@@ -207,7 +208,7 @@ def test_system_metrics_are_recorded_on_request(workspace: Path, digits_run: Fin
 
     config = load([f"run.folder={workspace / 'runs'}", "tracking.system_metrics=true"])
     folder = RunFolder.create(workspace / "runs" / "direct" / "system", config, [])
-    with Recorder() as recorder:
+    with Recorder(ForkedRecorder) as recorder:
         tracker = MlflowTracker(recorder, config, folder)
         tracker.begin()
         tracker.metrics(1, {"train/loss": 0.5})

@@ -22,11 +22,12 @@ from expkit.tracking.journal import Journal
 from expkit.tracking.recorder import Recorder
 from expkit.tracking.tracker import MlflowTracker, SweepRun, TrackingError, store_uri
 from support.command_line import REPOSITORY, SHORT, call
+from support.forked_recorder import ForkedRecorder
 
 
 @pytest.fixture(scope="module")
 def recorder() -> Iterator[Recorder]:
-    with Recorder() as recorder:
+    with Recorder(ForkedRecorder) as recorder:
         yield recorder
 
 

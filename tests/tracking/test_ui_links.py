@@ -105,5 +105,5 @@ def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrackingError) as caught:
         sweep_pages(uri, "http://host")
     assert str(caught.value) == (
-        f"{uri}: the store cannot be read (file is not a database); mend it, or name another place"
+        f"{uri}: the store cannot be read (file is not a database); fix it, or name another folder"
     )

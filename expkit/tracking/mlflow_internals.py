@@ -1,0 +1,104 @@
+"""Private API of MLflow, which no other module uses; its test names what a new version lacks.
+
+These are its monitors of the machine, the schema revisions of its databases, the addresses of its pages, and the view
+of a table of runs that its pages read from a tag when their address has ``viewStateShareKey``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import urllib.parse
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "SHARED_VIEW",
+    "experiments_page",
+    "monitors",
+    "run_page",
+    "schema_revisions",
+    "shared_view",
+    "shared_view_pages",
+]
+
+SHARED_VIEW = "mlflow.sharedViewState."
+"""Prefix of an experiment's tags that hold shared views; the key follows."""
+_WORKFLOW = "workflowType=machine_learning"
+_NAME = "attributes.`Run Name`"
+_CARD = {"deleted": False, "isGenerated": False, "isReordered": False, "display": True}
+
+
+def monitors() -> list[Any]:
+    """Return the monitors of processor, disk, network and, where there is one, NVIDIA's processor."""
+    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+    from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+    from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+    from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+
+    found: list[Any] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
+    with suppress(ImportError, RuntimeError):  # no NVIDIA processor, or its library is not installed
+        found.append(GPUMonitor())
+    return found
+
+
+def schema_revisions() -> set[str]:
+    """Return the revisions of a database's schema that the installed MLflow knows; MLflow is not imported."""
+    package = importlib.util.find_spec("mlflow")
+    assert package is not None
+    assert package.origin is not None
+    versions = Path(package.origin).parent / "store" / "db_migrations" / "versions"
+    return {file.name.partition("_")[0] for file in versions.glob("*.py")}
+
+
+def experiments_page(server: str) -> str:
+    """Return the address of the list of experiments."""
+    return f"{server}/#/experiments?{_WORKFLOW}"
+
+
+def run_page(server: str, experiment: str, run_id: str) -> str:
+    """Return the address of a run."""
+    return f"{server}/#/experiments/{experiment}/runs/{run_id}"
+
+
+def shared_view_pages(server: str, experiment: str, key: str, run_ids: Sequence[str]) -> list[str]:
+    """Return the addresses of a shared view as a table and as charts, and of the comparison of its runs."""
+    table = f"{server}/#/experiments/{experiment}/runs?viewStateShareKey={key}&{_WORKFLOW}"
+    compared = json.dumps(list(run_ids), separators=(",", ":"))
+    query = urllib.parse.urlencode({"runs": compared, "experiments": json.dumps([experiment])})
+    return [table, f"{table}&compareRunsMode=CHART", f"{server}/#/compare-runs?{query}&{_WORKFLOW}"]
+
+
+def shared_view(
+    *, search: str, params: Sequence[str], numeric: Sequence[str], scores: Sequence[str], ascending: bool
+) -> dict[str, Any]:
+    """Return a view of runs, the best first, with columns and charts of parameters and scores.
+
+    Args:
+        search: filter that selects the runs.
+        params: parameters to show.
+        numeric: those among them that are numbers.
+        scores: metrics to show; the first one orders the runs.
+        ascending: the smallest score is the best.
+    """
+    columns = {f"params.`{key}`": key for key in params} | {f"metrics.`{key}`": key for key in scores}
+    widths = {_NAME: 260, **{column: 30 + 7 * len(key) for column, key in columns.items()}}  # No word is cut off.
+    order = {"orderByKey": f"metrics.`{scores[0]}`", "orderByAsc": ascending} if scores else {}
+    table = {"selectedColumns": list(columns), "columnOrder": list(widths), "columnWidths": widths}
+    charts = _charts(params, numeric, scores[0]) if scores and params else []
+    drawn = {"compareRunCharts": charts, "compareRunSections": [{**_CARD, "uuid": "sweep", "name": "sweep"}]}
+    return {"searchFilter": search, **table, **order, **(drawn if charts else {})}
+
+
+def _charts(params: Sequence[str], numeric: Sequence[str], score: str) -> list[dict[str, Any]]:
+    """Return parallel coordinates of parameters and a score, and a contour over the first two numbers."""
+    card = {**_CARD, "metricSectionId": "sweep", "runsCountToCompare": 10}
+    parallel = {"uuid": "sweep-parallel", "type": "PARALLEL", "selectedParams": params, "selectedMetrics": [score]}
+    charts = [{**card, **parallel, "showAllRuns": True}]
+    if len(numeric) > 1:
+        axes = {f"{axis}axis": {"key": key, "type": "PARAM"} for axis, key in zip("xy", numeric, strict=False)}
+        contour = {"uuid": "sweep-contour", "type": "CONTOUR", **axes, "zaxis": {"key": score, "type": "METRIC"}}
+        charts.append({**card, **contour})
+    return charts
