@@ -19,7 +19,7 @@ from expkit.diagram.svg import svg
 from expkit.export.run import Frozen, choose_checkpoint, evaluation_values, freeze_run, open_store
 from expkit.fs import atomic_write, atomic_write_text
 from expkit.network.spec import NetworkSpec
-from expkit.plots.data import evidence_of
+from expkit.plots.data import collect_plot_data
 from expkit.preflight import check
 from expkit.run_folder import RunFolder
 from expkit.timing import timed
@@ -221,7 +221,7 @@ def _keep_evidence(
         evaluator.load(values)
     folder.plots.mkdir(exist_ok=True)
     atomic_write_text(folder.plots / "network.svg", svg(spec, config.run.name), durable=False)
-    evidence_of(config, spec, dataset, evaluator.outputs, values, chosen.step).save(folder.evidence_file)
+    collect_plot_data(config, spec, dataset, evaluator.outputs, values, chosen.step).save(folder.evidence_file)
 
 
 def _save_scaling(folder: RunFolder, scaling: Mapping[str, Scaling]) -> None:

@@ -207,7 +207,7 @@ def _bar_chart(item: Stats, width: int = 50) -> list[str]:
 
 def _plot(source: Source, names: Sequence[str], file: str, *, chosen: bool) -> str:
     """Draw histograms, averages over their variables, slots only when they were chosen; return what to say of it."""
-    from expkit.plots.data import MOST_SHOWN, histogram
+    from expkit.plots.data import MAX_SHOWN, histogram
     from expkit.plots.style import save
     from expkit.plots.weights import weight_histograms
 
@@ -217,7 +217,7 @@ def _plot(source: Source, names: Sequence[str], file: str, *, chosen: bool) -> s
     kinds = kin({name: (source.shapes[name], source.dtypes[name]) for name in source.shapes})
     own = [name for name in names if kinds[name].kind == "variable" or (chosen and kinds[name].owner not in names)]
     drawn = {}
-    for name in own[:MOST_SHOWN]:
+    for name in own[:MAX_SHOWN]:
         shadow = shadow_name(name)
         drawn[name] = histogram(source.read(name), source.read(shadow) if shadow in names else None)
     figure = weight_histograms(drawn, "Values of the variables", str(source.path))
@@ -227,7 +227,7 @@ def _plot(source: Source, names: Sequence[str], file: str, *, chosen: bool) -> s
         save(figure, path)
     except OSError as error:
         raise ExpkitError.at("--plot", cannot_write(file, error)) from None
-    left = f", the first {MOST_SHOWN} of {len(own)} variables; name those to draw" if len(own) > MOST_SHOWN else ""
+    left = f", the first {MAX_SHOWN} of {len(own)} variables; name those to draw" if len(own) > MAX_SHOWN else ""
     return f"wrote {file}{left}"
 
 

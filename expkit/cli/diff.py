@@ -1,4 +1,4 @@
-"""The verb ``diff``: two runs side by side."""
+"""The verb ``diff``: comparison of two runs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from expkit.plots.axis_scale import number, said
-from expkit.report.compare import MISSING, Comparison, Pair, compare
+from expkit.plots.axis_scale import number_text, value_text
+from expkit.report.compare import MISSING, RunComparison, ValuePair, compare_runs
 from expkit.run_folder import find_run
 
 __all__ = ["add_verbs"]
@@ -22,30 +22,30 @@ def add_verbs(verbs: Any) -> None:
     parser = verbs.add_parser(
         "diff",
         help="compare two runs: configuration, variables, metrics",
-        description="Show what differs between two runs. Exit code 0: the same, 1: different, 2: wrong input.",
+        description="Show the differences between two runs. Exit code 0: equal, 1: different, 2: invalid input.",
     )
     parser.add_argument("first", metavar="RUN_A", help="run folder")
     parser.add_argument("second", metavar="RUN_B", help="run folder")
-    parser.add_argument("--json", action="store_true", help="print one JSON object: what differs, a pair each")
+    parser.add_argument("--json", action="store_true", help="print the differences as one JSON object")
     parser.set_defaults(run=_diff)
 
 
 def _diff(given: argparse.Namespace) -> int:
     first, second = find_run(given.first), find_run(given.second)
-    found = compare(first, second)
+    comparison = compare_runs(first, second)
     if given.json:
         runs = [first.path.as_posix(), second.path.as_posix()]
-        print(json.dumps({"runs": runs, "same": found.same, **found.as_dict()}, indent=2))
+        print(json.dumps({"runs": runs, "same": comparison.equal, **comparison.as_dict()}, indent=2))
     else:
         print(f"A  {first.path.as_posix()}\nB  {second.path.as_posix()}\n")
-        _print(found)
-    return 0 if found.same else 1
+        _print(comparison)
+    return 0 if comparison.equal else 1
 
 
-def _print(found: Comparison) -> None:
+def _print(comparison: RunComparison) -> None:
     console = Console()
-    for name, pairs in found.sections.items():
-        shown = [pair for pair in pairs if not pair.same]
+    for name, pairs in comparison.sections.items():
+        shown = [pair for pair in pairs if not pair.equal]
         same = len(pairs) - len(shown)
         if not shown:
             console.print(f"[bold]{name}[/]  the same, {same:,}\n", highlight=False)
@@ -56,16 +56,16 @@ def _print(found: Comparison) -> None:
             table.add_column(column, overflow="fold", justify="right" if numbers and column != name else "left")
         for pair in shown:
             cells = [pair.name, _text(pair.first), _text(pair.second), *([_difference(pair)] if numbers else [])]
-            table.add_row(*(escape(cell) for cell in cells), style=None if pair.counts else "dim")
+            table.add_row(*(escape(cell) for cell in cells), style=None if pair.relevant else "dim")
         console.print(table)
         console.print(f"{f'and {same:,} the same' if same else ''}\n", highlight=False)
 
 
 def _text(value: Any) -> str:
-    return "-" if value is MISSING else said(value)
+    return "-" if value is MISSING else value_text(value)
 
 
-def _difference(pair: Pair) -> str:
+def _difference(pair: ValuePair) -> str:
     if pair.first is MISSING or pair.second is MISSING:
         return ""
-    return f"{'+' if pair.second > pair.first else ''}{number(pair.second - pair.first)}"
+    return f"{'+' if pair.second > pair.first else ''}{number_text(pair.second - pair.first)}"

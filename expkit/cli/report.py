@@ -1,4 +1,4 @@
-"""The verb ``report``: a sweep's table, pictures and page, from the folders of its runs."""
+"""The verb ``report``: a sweep's report from the folders of its runs."""
 
 from __future__ import annotations
 
@@ -14,28 +14,33 @@ from expkit.errors import RunError, comma_list
 from expkit.report.runs import Sweep, read_sweep
 from expkit.report.table import table_of
 from expkit.run_folder import named_path
+from expkit.sweeps.sweep_folder import sweep_folders
 
 __all__ = ["add_verbs"]
 
-MOST_LINES = 20
-"""How many runs are printed; the page has all."""
-_ON_THE_PAGE = ("parameters", "run")
-"""Columns that are not printed, as those of the test part are not."""
+MAX_LINES = 20
+"""Most runs that are printed; the page has all."""
+_NOT_PRINTED = ("parameters", "run")
+"""Columns of the page only, as are those of the test split."""
 
 
 def add_verbs(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser(
         "report",
-        help="tell what a sweep found: table, pictures, one page",
-        description="Write SWEEP/report: a page with the runs' table and pictures; reads the runs' folders alone.",
+        help="write the report of a sweep: table, pictures, one page",
+        description="Write SWEEP/report, a page with a table of the runs and pictures, from their folders alone.",
     )
     parser.add_argument("sweep", metavar="SWEEP", help="folder of the sweep, or the id of its MLflow run")
-    parser.add_argument("--metric", metavar="NAME", help="judge runs by this metric (as the sweep does)")
-    parser.add_argument("--mode", choices=("max", "min"), help="whether the best is the largest or smallest")
-    parser.add_argument("--folder", default="runs", metavar="DIR", help="where an MLflow run's id is looked for (runs)")
+    parser.add_argument("--metric", metavar="NAME", help="objective of the report (default: the sweep's)")
     parser.add_argument(
-        "--log", action="store_true", help="keep the report with the sweep's MLflow run, as its end does"
+        "--mode", choices=("max", "min"), help="mode of the objective (default: the usual one of the metric)"
+    )
+    parser.add_argument(
+        "--folder", default="runs", metavar="DIR", help="folder of all runs, searched for an MLflow id (default: runs)"
+    )
+    parser.add_argument(
+        "--log", action="store_true", help="upload the report to the sweep's MLflow run, as the end of a sweep does"
     )
     parser.set_defaults(run=_report)
 
@@ -52,14 +57,14 @@ def _report(given: argparse.Namespace) -> int:
 
 
 def _log(folder: Path) -> int:
-    """Keep the report with the sweep's MLflow run; return 1 when its store does not answer."""
+    """Upload the report to the sweep's MLflow run; return 1 if its store does not answer."""
     from expkit.tracking.journal import Journal
     from expkit.tracking.sync import sync
     from expkit.tracking.uploader import Stores
 
     journal = Journal(folder)
     if not journal.exists():
-        raise RunError.at("--log", f"{folder} is no sweep that was recorded in MLflow; leave --log out")
+        raise RunError.at("--log", f"{folder} is not a sweep recorded in MLflow; omit --log")
     journal.append("artifacts", paths=["report"], folder=None)
     synced = sync(folder, Stores())
     print(synced)
@@ -67,48 +72,48 @@ def _log(folder: Path) -> int:
 
 
 def _folder(sweep: str, runs: Path) -> Path:
-    """Return the folder of a sweep; an id is that of its MLflow run, or of one of its runs.
+    """Return the folder of a sweep, given as a path, or as the id of its MLflow run or of one of its runs.
 
     Raises:
-        RunError: there is none.
+        RunError: there is no such folder.
     """
     path = named_path(sweep, "sweep")
     if path.exists() or len(sweep) != 32:
         if path.exists() and not path.is_dir():
             raise RunError.at(sweep, "is a file; give the folder of a sweep")
         if not path.exists():
-            near = sorted((file.as_posix() for file in runs.glob("multirun/*/*/")), reverse=True)
+            near = [folder.path.as_posix() for folder in sweep_folders(runs)]
             raise RunError.at(sweep, f"does not exist; sweeps: {comma_list(near, 5)}")
         return path
-    for file in [*runs.glob("multirun/*/*/sweep.json"), *runs.glob("multirun/*/*/*/run.json")]:
-        if f'"{sweep}"' in file.read_text():
-            return file.parent if file.name == "sweep.json" else file.parent.parent
+    for found in sweep_folders(runs):
+        if any(f'"{sweep}"' in file.read_text() for file in [found.file, *found.path.glob("*/run.json")]):
+            return found.path
     raise RunError.at(
-        sweep, f"no sweep of this MLflow run in {runs}/multirun; name another place with --folder, or give its folder"
+        sweep, f"no sweep of this MLflow run in {runs}/multirun; give another --folder, or the folder of the sweep"
     )
 
 
 def _print(sweep: Sweep) -> None:
     console = Console()
-    found = table_of(sweep)
+    content = table_of(sweep)
     table = Table(box=None, header_style="bold", pad_edge=False)
-    dropped = {*_ON_THE_PAGE, *(() if sweep.others else ("ended",))}
+    dropped = {*_NOT_PRINTED, *(() if sweep.unfinished else ("ended",))}
     shown = [
-        place
-        for place, name in enumerate(found.columns)
+        index
+        for index, name in enumerate(content.columns)
         if name not in dropped and (not name.startswith("test/") or sweep.metric.startswith("test/"))
     ]
-    for place in shown:
-        name = found.columns[place].replace("/", "/\n")
-        table.add_column(escape(name), justify="right" if found.numeric[place] else "left", overflow="fold")
-    for row, line in zip(sweep.rows[:MOST_LINES], found.lines, strict=False):
+    for index in shown:
+        name = content.columns[index].replace("/", "/\n")
+        table.add_column(escape(name), justify="right" if content.numeric[index] else "left", overflow="fold")
+    for row, line in zip(sweep.rows[:MAX_LINES], content.lines, strict=False):
         style = "bold" if row is sweep.best else "" if line[0] else "dim"
-        table.add_row(*(escape(line[place]) for place in shown), style=style)
+        table.add_row(*(escape(line[index]) for index in shown), style=style)
     console.print(table)
-    if len(sweep.rows) > MOST_LINES:
-        console.print(f"and {len(sweep.rows) - MOST_LINES} more", highlight=False)
-    for row in [row for row in sweep.others if row.error][:MOST_LINES]:
-        error = str(row.error).partition("\n")[0]
-        console.print(f"{row.status.lower()} {row.label}: {error}", highlight=False, markup=False, soft_wrap=True)
+    if len(sweep.rows) > MAX_LINES:
+        console.print(f"and {len(sweep.rows) - MAX_LINES} more", highlight=False)
+    for row in [row for row in sweep.unfinished if row.state.error][:MAX_LINES]:
+        error = str(row.state.error).partition("\n")[0]
+        console.print(f"{row.state.status.lower()} {row.label}: {error}", highlight=False, markup=False, soft_wrap=True)
     if sweep.constant:
-        console.print(f"the same in all: {escape(', '.join(sweep.constant))}", highlight=False, soft_wrap=True)
+        console.print(f"shared by all runs: {escape(', '.join(sweep.constant))}", highlight=False, soft_wrap=True)

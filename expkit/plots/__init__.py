@@ -1,1 +1,1 @@
-"""Pictures of runs and sweeps, drawn by matplotlib from plain data."""
+"""Plots of runs, drawn by matplotlib from plain data."""

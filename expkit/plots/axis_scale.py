@@ -1,4 +1,4 @@
-"""How values lie on an axis: numbers straight or by their logarithm, words side by side."""
+"""Scales of axes: linear or logarithmic for numbers, categories for everything else."""
 
 from __future__ import annotations
 
@@ -9,71 +9,71 @@ from itertools import pairwise
 from statistics import median_low
 from typing import Any
 
-__all__ = ["Scale", "is_number", "logarithmic", "number", "said", "scale_of", "wide"]
+__all__ = ["AxisScale", "is_logarithmic", "is_number", "number_text", "scale_of", "spans_decades", "value_text"]
 
-WIDE = 30.0
-"""From which ratio on positive numbers are told apart by their logarithm only."""
+LARGE_RATIO = 30.0
+"""Ratio from which positive numbers are distinguishable on a logarithmic axis only."""
 
 
 @dataclass(frozen=True)
-class Scale:
-    """Where values lie on an axis."""
+class AxisScale:
+    """Positions of values on an axis."""
 
     words: tuple[str, ...] = ()
-    """Values that are no numbers, in the order of the axis; empty for numbers."""
+    """Categories in the order of the axis; empty for numbers."""
     logarithmic: bool = False
 
-    def place(self, value: Any) -> float:
-        """Return where a value lies."""
+    def position(self, value: Any) -> float:
+        """Return the position of a value."""
         if self.words:
-            return float(self.words.index(said(value)))
+            return float(self.words.index(value_text(value)))
         return math.log10(value) if self.logarithmic else float(value)
 
 
-def scale_of(values: Iterable[Any]) -> Scale:
-    """Return the axis that shows values: numbers if all are, otherwise words in the order of their first use."""
+def scale_of(values: Iterable[Any]) -> AxisScale:
+    """Return the scale for values: numeric if all are numbers, otherwise categories in the order of appearance."""
     every = list(values)
     if every and all(is_number(value) for value in every):
-        return Scale(logarithmic=logarithmic(every))
-    return Scale(words=tuple(dict.fromkeys(said(value) for value in every)))
+        return AxisScale(logarithmic=is_logarithmic(every))
+    return AxisScale(words=tuple(dict.fromkeys(value_text(value) for value in every)))
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a value is a finite number."""
+    """Return True for a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def logarithmic(values: Sequence[float]) -> bool:
-    """Return whether numbers belong on a logarithmic axis.
+def is_logarithmic(values: Sequence[float]) -> bool:
+    """Return True if numbers belong on a logarithmic axis.
 
-    They do where their ratio is large and most of them are small, or where it is the same from each to the next.
+    They do if their ratio is large and most of them are small, or if successive ones have the same ratio.
     """
     distinct = sorted(set(values))
     if len(distinct) < 2 or distinct[0] <= 0:
         return False
-    if wide(distinct) and median_low(distinct) < (distinct[0] + distinct[-1]) / 4:
+    if spans_decades(distinct) and median_low(distinct) < (distinct[0] + distinct[-1]) / 4:
         return True
     ratios = [after / before for before, after in pairwise(distinct)]
     return len(ratios) > 1 and max(ratios) < 1.01 * min(ratios)
 
 
-def wide(values: Sequence[float]) -> bool:
-    """Return whether finite numbers are positive and so far apart that only a logarithmic axis shows them all."""
+def spans_decades(values: Sequence[float]) -> bool:
+    """Return True if the finite numbers are positive and only a logarithmic axis distinguishes all of them."""
     finite = [value for value in values if math.isfinite(value)]
-    return bool(finite) and min(finite) > 0 and max(finite) / min(finite) >= WIDE
+    return bool(finite) and min(finite) > 0 and max(finite) / min(finite) >= LARGE_RATIO
 
 
-def said(value: Any) -> str:
-    """Return a value of a configuration as a person would write it."""
+def value_text(value: Any) -> str:
+    """Return a value of a configuration as text."""
     if value is None:
         return "none"
     if isinstance(value, bool):
         return str(value).lower()
-    return number(value) if isinstance(value, int | float) else str(value)
+    return number_text(value) if isinstance(value, int | float) else str(value)
 
 
-def number(value: float) -> str:
-    """Return a number in at most four digits, whole ones in full."""
+def number_text(value: float) -> str:
+    """Return a number with at most four significant digits, integers in full."""
     if value != 0 and (abs(value) < 1e-3 or abs(value) >= 1e9):
         mantissa, _, exponent = f"{value:.3g}".partition("e")
         return f"{float(mantissa):g}e{int(exponent)}" if exponent else mantissa

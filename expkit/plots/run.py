@@ -1,4 +1,4 @@
-"""The pictures of one run, drawn from what its folder holds."""
+"""Plots of one run, drawn from the files in its folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from expkit.plots import style
 from expkit.plots.confusion import confusion_matrix
 from expkit.plots.curves import learning_curves, learning_rate
-from expkit.plots.data import Evidence
+from expkit.plots.data import PlotData
 from expkit.plots.misclassified import worst_mistakes
 from expkit.plots.weights import weight_histograms
 from expkit.run_folder import RunFolder
@@ -19,10 +19,10 @@ __all__ = ["draw_run"]
 
 
 def draw_run(path: Path) -> list[Path]:
-    """Draw a run's pictures into its folder; what there is nothing to show of is left out.
+    """Draw the plots of a run into its folder; plots without data are omitted.
 
     Returns:
-        All pictures of the run, the network's drawing among them.
+        All pictures of the run, including the diagram of the network.
     """
     folder = RunFolder(path)
     state = folder.state()
@@ -39,25 +39,22 @@ def _figures(folder: RunFolder, title: str) -> Iterator[tuple[str, Figure | None
     yield "learning_rate", learning_rate(points, title)
     if not folder.evidence_file.is_file():
         return
-    evidence = Evidence.load(folder.evidence_file)
-    averaged = "averaged weights" if evidence.weights == "ema" else "weights"
-    whose = f"{averaged} of step {evidence.step:,}"
-    for name, head in evidence.heads.items():
-        several = len(evidence.heads) > 1
-        end = f"_{_file_name(name)}" if several else ""
-        called = f"{title}, {name}" if several else title
-        of = f"{head.examples:,}" if head.examples == evidence.examples else f"the first {head.examples:,}"
-        said = f"{head.wrong:,} of {of} test examples wrong ({whose})"
-        yield f"confusion_matrix{end}", confusion_matrix(head, called, said)
-        shown = said if head.wrong else f"no mistake in {of} test examples ({whose}): the least certain"
-        yield (
-            f"worst_mistakes{end}",
-            worst_mistakes(head, called, f"{shown}; over each the probability given to the answer, and its number"),
-        )
-    count = len(evidence.histograms)
-    largest = "" if count == evidence.variables else f", the {count} largest of {evidence.variables} variables"
-    below = f"share of a variable's values by value, step {evidence.step:,}{largest}"
-    yield "weights", weight_histograms(evidence.histograms, title, below)
+    data = PlotData.load(folder.evidence_file)
+    weights = f"{'EMA weights' if data.weights == 'ema' else 'weights'} of step {data.step:,}"
+    for name, head in data.heads.items():
+        several = len(data.heads) > 1
+        suffix = f"_{_file_name(name)}" if several else ""
+        head_title = f"{title}, {name}" if several else title
+        of = f"{head.examples:,}" if head.examples == data.examples else f"the first {head.examples:,}"
+        errors = f"{head.wrong:,} of {of} test examples wrong ({weights})"
+        yield f"confusion_matrix{suffix}", confusion_matrix(head, head_title, errors)
+        errors = errors if head.wrong else f"no error in {of} test examples ({weights}): the least certain"
+        caption = f"{errors}; text: probability of the predicted class, index of the example"
+        yield f"worst_mistakes{suffix}", worst_mistakes(head, head_title, caption)
+    count = len(data.histograms)
+    largest = "" if count == data.variables else f", the {count} largest of {data.variables} variables"
+    caption = f"fraction of a variable's values by value, step {data.step:,}{largest}"
+    yield "weights", weight_histograms(data.histograms, title, caption)
 
 
 def _file_name(name: str) -> str:

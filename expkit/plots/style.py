@@ -1,4 +1,4 @@
-"""The look of every picture: sizes, colours that the colour-blind tell apart, quiet axes."""
+"""Style of every plot: sizes, colors for the color-blind, plain axes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from expkit.fs import atomic_write
-from expkit.plots.axis_scale import number
+from expkit.plots.axis_scale import number_text
 
 __all__ = [
     "BAD",
@@ -22,9 +22,9 @@ __all__ = [
     "GRID",
     "INK",
     "MUTED",
-    "PARTS",
+    "SPLITS",
     "Margins",
-    "averaged_style",
+    "line_style",
     "panels",
     "plain_numbers",
     "quiet",
@@ -35,24 +35,24 @@ __all__ = [
 ]
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5C00", "#4D4D4D")
-"""Okabe and Ito's (2008), the yellow, which is too light for a line, darkened."""
-PARTS = {"train": COLORS[0], "valid": COLORS[1], "test": COLORS[2]}
-"""By part of the data."""
+"""By Okabe and Ito (2008), with the yellow darkened, which is too light for lines."""
+SPLITS = {"train": COLORS[0], "valid": COLORS[1], "test": COLORS[2]}
+"""Colors by split of the data."""
 BAD = "#9AA3AD"
-"""What failed."""
+"""Color of failed runs."""
 INK, MUTED, GRID = "#1C2733", "#5F6B78", "#E3E7EB"
 SMALL, NORMAL, LARGE = 8.0, 9.0, 11.0
 DPI = 120
 
 
-def averaged_style(averaged: bool) -> str:
-    """Return how a line is drawn: averaged dashed, raw solid."""
-    return "--" if averaged else "-"
+def line_style(*, ema: bool) -> str:
+    """Return the style of a line: EMA dashed, raw solid."""
+    return "--" if ema else "-"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Margins:
-    """Inches around every panel, for what is written there."""
+    """Inches around every panel, for its labels."""
 
     left: float = 0.72
     right: float = 0.2
@@ -65,25 +65,25 @@ def panels(
     columns: int,
     size: tuple[float, float],
     title: str,
-    below: str = "",
+    caption: str = "",
     margins: Margins = Margins(),
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure of panels in rows, placed by inches: to have matplotlib find the places takes as long as to draw.
+    """Return a figure of panels in rows, positioned in inches: automatic layout would take as long as the drawing.
 
     Args:
-        count: of panels.
-        columns: how many stand beside each other.
-        size: of a panel's axes, width and height in inches.
-        title: of the figure.
-        below: what is to be known of it, in small letters under the title.
-        margins: around every panel.
+        count: number of panels.
+        columns: most panels in a row.
+        size: width and height of a panel's axes in inches.
+        title: title of the figure.
+        caption: text in small letters below the title.
+        margins: margins of every panel.
     """
     columns = min(columns, count)
     rows = math.ceil(count / columns)
     wide, high = size[0] + margins.left + margins.right, size[1] + margins.top + margins.bottom
     heading = wrapped(title, columns * wide - 0.2, LARGE * 1.12)
-    said = wrapped(below, columns * wide - 0.2, SMALL)
-    head = 0.12 + (0.2 * len(heading) + 0.14 * len(said))
+    small = wrapped(caption, columns * wide - 0.2, SMALL)
+    head = 0.12 + (0.2 * len(heading) + 0.14 * len(small))
     figure = Figure((columns * wide, rows * high + head), dpi=DPI, facecolor="white")
     width, height = figure.get_size_inches()
     figure.text(
@@ -91,11 +91,11 @@ def panels(
         va="top", fontsize=LARGE, fontweight="bold", color=INK,
     )  # fmt: skip
     figure.text(
-        0.1 / width, 1 - (0.11 + 0.2 * len(heading)) / height, "\n".join(said), va="top", fontsize=SMALL, color=MUTED
+        0.1 / width, 1 - (0.11 + 0.2 * len(heading)) / height, "\n".join(small), va="top", fontsize=SMALL, color=MUTED
     )
     axes = []
-    for place in range(count):
-        row, column = divmod(place, columns)
+    for index in range(count):
+        row, column = divmod(index, columns)
         left = column * wide + margins.left
         bottom = height - head - (row + 1) * high + margins.bottom
         axes.append(figure.add_axes((left / width, bottom / height, size[0] / width, size[1] / height)))
@@ -103,12 +103,12 @@ def panels(
 
 
 def wrapped(text: str, inches: float, points: float) -> list[str]:
-    """Return a text in lines that fit a width in letters of a size."""
+    """Return a text in lines that fit a width in inches at a font size in points."""
     return textwrap.wrap(text, max(12, int(inches * 72 / (points * 0.56))))
 
 
 def quiet(axes: Axes, x: str = "", y: str = "", title: str = "") -> Axes:
-    """Name the axes, and take away what says nothing."""
+    """Label axes, and remove needless lines."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -124,24 +124,24 @@ def quiet(axes: Axes, x: str = "", y: str = "", title: str = "") -> Axes:
 
 
 def steps_axis(axes: Axes) -> None:
-    """Write steps with thousands separated."""
+    """Format steps with thousands separators."""
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
 def plain_numbers(axis: Axis) -> None:
-    """Write an axis' numbers without zeros at their ends."""
-    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    """Format the numbers of an axis without trailing zeros."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number_text(value)))
 
 
 def ticks_at(axes: Axes, values: Sequence[float], most: int = 8) -> None:
-    """Put the ticks of the x axis where the values are, when there are few of them; none is written over another."""
+    """Put the ticks of the x axis at the values, if these are few, without overlapping labels."""
     distinct = sorted(set(values))
     if len(distinct) <= most:
-        place = math.log if axes.get_xscale() == "log" else float
-        apart = (place(distinct[-1]) - place(distinct[0])) / 10
+        position = math.log if axes.get_xscale() == "log" else float
+        distance = (position(distinct[-1]) - position(distinct[0])) / 10
         shown = distinct[:1]
         for value in distinct[1:]:
-            if place(value) - place(shown[-1]) > apart:
+            if position(value) - position(shown[-1]) > distance:
                 shown.append(value)
         axes.xaxis.set_major_locator(FixedLocator(shown))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -149,7 +149,7 @@ def ticks_at(axes: Axes, values: Sequence[float], most: int = 8) -> None:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG; equal data gives equal bytes."""
+    """Write a figure as PNG; equal data give equal bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, durable=False) as partial:
         figure.savefig(partial, format="png", metadata={"Software": None})

@@ -1,1 +1,1 @@
-"""What several runs have to say together: rows from their folders, and a report of a sweep."""
+"""Reports of sweeps, comparison of runs, both from the folders of runs."""

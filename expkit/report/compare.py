@@ -1,4 +1,4 @@
-"""Two runs side by side: configuration, variables, metrics."""
+"""Comparison of two runs: configuration, variables, metrics."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ from typing import Any
 from expkit.config.load import plain
 from expkit.network.spec import network_spec
 from expkit.run_folder import RunFolder, flat
+from expkit.sweeps.sweep_folder import RunState
 
-__all__ = ["MISSING", "Comparison", "Pair", "compare"]
+__all__ = ["MISSING", "RunComparison", "ValuePair", "compare_runs"]
 
 MISSING = None
-"""Stands for what a run does not have."""
+"""Stands for a value that a run does not have."""
 
-_PLACES = ("run.folder", "run.resume")
-"""Where a run lies, which changes nothing of it."""
+_FOLDERS = ("run.folder", "run.resume")
+"""Keys that say where a run is, and change nothing else."""
 _MEASURED = ("train/steps_per_second",)
-"""Metrics of the machine, which are shown, but make no run another."""
+"""Metrics of the machine, which are shown but do not make runs different."""
 
 
-@dataclass(frozen=True)
-class Pair:
-    """What both runs have under a name."""
+@dataclass(frozen=True, kw_only=True)
+class ValuePair:
+    """The values of both runs under one name."""
 
     name: str
     first: Any
     second: Any
-    counts: bool = True
-    """Whether a difference makes the runs different."""
+    relevant: bool = True
+    """True if a difference makes the runs different."""
 
     @property
-    def same(self) -> bool:
-        """Whether both are equal; two values that are no numbers are."""
+    def equal(self) -> bool:
+        """True if both values are equal, or both are NaN."""
         both = (self.first, self.second)
         if all(isinstance(value, float) and math.isnan(value) for value in both):
             return True
@@ -42,54 +43,61 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Everything that two runs have, in pairs."""
+class RunComparison:
+    """All values of two runs, in pairs."""
 
-    configuration: tuple[Pair, ...]
+    configuration: tuple[ValuePair, ...]
     """Values by dotted key."""
-    variables: tuple[Pair, ...]
+    variables: tuple[ValuePair, ...]
     """Shape and dtype by name."""
-    metrics: tuple[Pair, ...]
+    metrics: tuple[ValuePair, ...]
     """The last value of every metric."""
 
     @property
-    def sections(self) -> dict[str, tuple[Pair, ...]]:
-        """All pairs by what they are."""
+    def sections(self) -> dict[str, tuple[ValuePair, ...]]:
+        """All pairs by section."""
         return {"configuration": self.configuration, "variables": self.variables, "metrics": self.metrics}
 
     @property
-    def same(self) -> bool:
-        """Whether nothing that counts differs."""
-        return all(pair.same or not pair.counts for pairs in self.sections.values() for pair in pairs)
+    def equal(self) -> bool:
+        """True if no relevant value differs."""
+        return all(pair.equal or not pair.relevant for pairs in self.sections.values() for pair in pairs)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what differs as plain data; numbers that are not finite become ``null``."""
+        """Return the differences as plain data; numbers that are not finite become ``null``."""
         return {
-            name: {pair.name: [_plain(pair.first), _plain(pair.second)] for pair in pairs if not pair.same}
+            name: {pair.name: [_finite(pair.first), _finite(pair.second)] for pair in pairs if not pair.equal}
             for name, pairs in self.sections.items()
         }
 
 
-def compare(first: RunFolder, second: RunFolder) -> Comparison:
-    """Return two runs in pairs, in the order of the first.
+def compare_runs(first: RunFolder, second: RunFolder) -> RunComparison:
+    """Return the comparison of two runs, in the order of the first.
 
     Raises:
         ConfigError: a run's configuration cannot be read.
     """
-    return Comparison(
-        tuple(pair for pair in _pairs(_values(first), _values(second)) if pair.name not in _PLACES),
-        tuple(_pairs(_variables(first), _variables(second))),
-        tuple(_pairs(_last(first), _last(second))),
+    return RunComparison(
+        configuration=_pairs(_values(first), _values(second)),
+        variables=_pairs(_variables(first), _variables(second)),
+        metrics=_pairs(RunState.read(first).values, RunState.read(second).values),
     )
 
 
-def _pairs(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Pair]:
-    names = dict.fromkeys([*first, *second])
-    return [Pair(name, first.get(name, MISSING), second.get(name, MISSING), name not in _MEASURED) for name in names]
+def _pairs(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[ValuePair, ...]:
+    return tuple(
+        ValuePair(
+            name=name,
+            first=first.get(name, MISSING),
+            second=second.get(name, MISSING),
+            relevant=name not in _MEASURED,
+        )
+        for name in dict.fromkeys([*first, *second])
+    )
 
 
 def _values(folder: RunFolder) -> dict[str, Any]:
-    return flat(plain(folder.config()))
+    return {key: value for key, value in flat(plain(folder.config())).items() if key not in _FOLDERS}
 
 
 def _variables(folder: RunFolder) -> dict[str, str]:
@@ -97,12 +105,5 @@ def _variables(folder: RunFolder) -> dict[str, str]:
     return {name: f"{list(item.shape)} {item.dtype}" for name, item in spec.variables.items()}
 
 
-def _last(folder: RunFolder) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for point in folder.metrics():
-        found |= {name: value for name, value in point.items() if name != "step"}
-    return found
-
-
-def _plain(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value

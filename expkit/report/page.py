@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: pictures inside, no scripts, nothing from elsewhere."""
+"""The report as a single HTML page with embedded pictures, without scripts or external resources."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import base64
 from collections.abc import Mapping
 from html import escape
 
-from expkit.plots.axis_scale import number
-from expkit.report.runs import Row, Sweep
+from expkit.plots.axis_scale import number_text
+from expkit.report.runs import RunRow, Sweep
 from expkit.report.table import table_of
 
 __all__ = ["page"]
@@ -33,37 +33,36 @@ HEADINGS = {
     "learning_curves": "Learning curves of all runs",
     "cost": "Cost against score",
 }
-"""By the name of a picture's file, in their order."""
+"""Headings of the pictures by file name, in their order."""
 
 
 def page(sweep: Sweep, pictures: Mapping[str, bytes], missing: Mapping[str, str]) -> str:
     """Return the page.
 
     Args:
-        sweep: its rows.
-        pictures: PNG files by name, of those in ``HEADINGS``.
-        missing: why there is no picture of a name.
+        sweep: the sweep.
+        pictures: PNG files by name; names are those of ``HEADINGS``.
+        missing: reasons why pictures are missing, by name.
     """
-    better = "larger" if sweep.mode == "max" else "smaller"
-    parts = [
+    sections = [
         f"<h1>{escape(sweep.name)}</h1>",
         f'<p class="m">{len(sweep.rows)} run{"" if len(sweep.rows) == 1 else "s"}, {len(sweep.finished)} finished; '
-        f"judged by <b>{escape(sweep.metric)}</b>, {better} is better</p>",
+        f"objective <b>{escape(sweep.metric)}</b>, {sweep.objective.better} is better</p>",
     ]
     if sweep.constant:
-        parts.append(f'<p class="m">The same in all: <code>{escape(", ".join(sweep.constant))}</code></p>')
-    parts += [*_best(sweep), "<h2>Runs</h2>", _table(sweep)]
+        sections.append(f'<p class="m">Shared by all runs: <code>{escape(", ".join(sweep.constant))}</code></p>')
+    sections += [*_best(sweep), "<h2>Runs</h2>", _table(sweep)]
     for name, heading in HEADINGS.items():
-        parts.append(f"<h2>{heading}</h2>")
+        sections.append(f"<h2>{heading}</h2>")
         if name in pictures:
             data = base64.b64encode(pictures[name]).decode()
-            parts.append(f'<img alt="{heading}" src="data:image/png;base64,{data}">')
+            sections.append(f'<img alt="{heading}" src="data:image/png;base64,{data}">')
         else:
-            parts.append(f'<p class="m">{escape(missing.get(name, "nothing to show"))}</p>')
+            sections.append(f'<p class="m">{escape(missing.get(name, "nothing to show"))}</p>')
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(sweep.name)}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>\n{_STYLE}</style>\n</head>\n<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
+        f"<style>\n{_STYLE}</style>\n</head>\n<body>\n" + "\n".join(sections) + "\n</body>\n</html>\n"
     )
 
 
@@ -71,30 +70,30 @@ def _best(sweep: Sweep) -> list[str]:
     if sweep.best is None:
         return ['<div class="best">No run has finished with this metric.</div>']
     return [
-        f'<div class="best"><b>{escape(number(sweep.score(sweep.best)))}</b> {escape(sweep.best.label)}'
+        f'<div class="best"><b>{escape(number_text(sweep.score(sweep.best)))}</b> {escape(sweep.best.label)}'
         f"<br><code>{escape(sweep.best.command)}</code></div>"
     ]
 
 
 def _table(sweep: Sweep) -> str:
     table = table_of(sweep)
-    ended = len(table.columns) - 2
+    status = len(table.columns) - 2
     head = "".join(
         f"<th{_right(numeric)}>{escape(name)}</th>" for name, numeric in zip(table.columns, table.numeric, strict=True)
     )
     lines = []
     for row, line in zip(sweep.rows, table.lines, strict=True):
-        look = "first" if row is sweep.best else "" if line[0] else "bad"
+        css = "first" if row is sweep.best else "" if line[0] else "bad"
         cells = "".join(
-            f"<td{' class=e' if place == ended and not line[0] else _right(numeric)}>{escape(cell)}</td>"
-            for place, (cell, numeric) in enumerate(zip(_with_error(line, row), table.numeric, strict=True))
+            f"<td{' class=e' if index == status and not line[0] else _right(numeric)}>{escape(cell)}</td>"
+            for index, (cell, numeric) in enumerate(zip(_with_error(line, row), table.numeric, strict=True))
         )
-        lines.append(f"<tr{f' class={look}' if look else ''}>{cells}</tr>")
+        lines.append(f"<tr{f' class={css}' if css else ''}>{cells}</tr>")
     return f'<div class="w"><table>\n<tr>{head}</tr>\n' + "\n".join(lines) + "\n</table></div>"
 
 
-def _with_error(line: tuple[str, ...], row: Row) -> list[str]:
-    return [*line[:-2], f"{line[-2]}: {row.error}" if row.error else line[-2], line[-1]]
+def _with_error(line: tuple[str, ...], row: RunRow) -> list[str]:
+    return [*line[:-2], f"{line[-2]}: {row.state.error}" if row.state.error else line[-2], line[-1]]
 
 
 def _right(numeric: bool) -> str:

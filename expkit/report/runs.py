@@ -1,4 +1,4 @@
-"""The runs of a sweep as rows, read from their folders."""
+"""Runs of a sweep as rows of its report, read from their folders."""
 
 from __future__ import annotations
 
@@ -6,71 +6,62 @@ import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
 from expkit.errors import ExpkitError, RunError, unknown
-from expkit.kinds.metrics import usual_mode
 from expkit.network.spec import network_spec
-from expkit.plots.axis_scale import said
+from expkit.plots.axis_scale import value_text
 from expkit.run_folder import RunFolder, flat, short_names
+from expkit.sweeps.objective import Mode, Objective, default_metric, mode_of
+from expkit.sweeps.sweep_folder import RunState, SweepFolder
 
-__all__ = ["Mode", "Row", "Sweep", "read_sweep"]
+__all__ = ["RunRow", "Sweep", "read_sweep"]
 
-Mode = Literal["max", "min"]
 Points = Sequence[Mapping[str, float]]
 
 _NEVER_VARIED = ("run.folder", "run.resume", "hydra.", "tracking")
 _RATES = ("train/learning_rate", "train/steps_per_second")
 
 
-@dataclass(frozen=True)
-class Row:
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
     """A run of a sweep."""
 
     folder: Path
     label: str
-    """What tells it from its siblings."""
-    status: str
-    error: str | None
-    overrides: tuple[str, ...]
+    """The values that differ from those of the other runs."""
+    state: RunState
+    overrides: tuple[str, ...] = ()
     values: Mapping[str, Any]
-    """All of its configuration, keys joined by dots, and what its overrides set besides, such as groups."""
-    points: Points
-    """Metrics as they were logged."""
-    size: int | None
-    """Parameters of its network; ``None`` where its configuration cannot be read here."""
+    """Its configuration by dotted key, with the overrides that are no keys of it, such as groups."""
+    points: Points = ()
+    """Its metrics in the order recorded."""
+    size: int | None = None
+    """Number of parameters of its network; ``None`` if its configuration cannot be read."""
 
     @property
     def command(self) -> str:
-        """What runs it again, wherever runs are kept there."""
-        words = [word for word in self.overrides if not _split(word)[0].startswith(_NEVER_VARIED)]
-        return shlex.join(["expkit", "train", *words])
+        """The command that runs it again, in a new folder."""
+        arguments = [item for item in self.overrides if not _split(item)[0].startswith(_NEVER_VARIED)]
+        return shlex.join(["expkit", "train", *arguments])
 
     @cached_property
     def last(self) -> dict[str, float]:
-        """The last value of every metric, where that is a finite number."""
-        found: dict[str, float] = {}
-        for point in self.points:
-            found |= {name: value for name, value in point.items() if name != "step"}
-        return {name: value for name, value in found.items() if math.isfinite(value)}
-
-    @cached_property
-    def steps(self) -> int:
-        """The last step that was logged."""
-        return max((int(point["step"]) for point in self.points), default=0)
+        """The last value of every metric, if it is finite."""
+        return {name: value for name, value in self.state.values.items() if math.isfinite(value)}
 
     @cached_property
     def seconds(self) -> float | None:
-        """Seconds that its steps took: evaluating, saving and everything else not counted."""
-        total, before = 0.0, 0
+        """Time of its training steps, without evaluating, saving and everything else."""
+        total, previous = 0.0, 0
         for point in self.points:
             if rate := point.get("train/steps_per_second"):
-                total, before = total + (point["step"] - before) / rate, int(point["step"])
+                total, previous = total + (point["step"] - previous) / rate, int(point["step"])
         return total or None
 
     def curve(self, metric: str) -> tuple[list[int], list[float]]:
@@ -79,186 +70,179 @@ class Row:
         return [step for step, _ in pairs], [value for _, value in pairs]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """A sweep's rows and what they are judged by: finished ones first, the best of them on top."""
+    """Rows of a sweep, finished runs first, the best of them on top."""
 
     name: str
-    rows: tuple[Row, ...]
-    metric: str
-    mode: Mode
-    varied: tuple[str, ...]
-    """Keys whose values differ."""
+    rows: tuple[RunRow, ...]
+    objective: Objective
+    names: Mapping[str, str]
+    """Short names of the keys whose values differ."""
     constant: tuple[str, ...]
-    """Overrides that all runs have."""
-    names: Mapping[str, str] = field(default_factory=dict)
-    """Short names of the varied keys."""
+    """Overrides that all runs share."""
 
     @property
-    def finished(self) -> list[Row]:
-        """The runs that ended as they should and have the objective, best first."""
-        return [row for row in self.rows if row.status == "FINISHED" and self.metric in row.last]
+    def metric(self) -> str:
+        """Metric of the objective."""
+        return self.objective.metric
 
     @property
-    def others(self) -> list[Row]:
-        """The runs that did not."""
+    def varied(self) -> tuple[str, ...]:
+        """Keys whose values differ."""
+        return tuple(self.names)
+
+    @property
+    def finished(self) -> list[RunRow]:
+        """The runs that have finished and recorded the objective, best first."""
+        return [row for row in self.rows if row.state.status == "FINISHED" and self.metric in row.last]
+
+    @property
+    def unfinished(self) -> list[RunRow]:
+        """The other runs."""
         finished = self.finished
         return [row for row in self.rows if row not in finished]
 
     @property
-    def best(self) -> Row | None:
-        """The best run, where one has finished."""
+    def best(self) -> RunRow | None:
+        """The best run, if any has finished."""
         return next(iter(self.finished), None)
 
-    def score(self, row: Row) -> float:
+    def score(self, row: RunRow) -> float:
         """Return a finished run's objective."""
         return row.last[self.metric]
 
 
-def read_sweep(folder: Path, metric: str | None = None, mode: Mode | None = None) -> Sweep:
-    """Read the runs beneath a sweep's folder, at most two levels down, or one run's folder.
+def read_sweep(path: Path, metric: str | None = None, mode: Mode | None = None) -> Sweep:
+    """Read the runs in a sweep's folder, at most two levels down, or one run's folder.
 
     Args:
-        folder: of the sweep.
-        metric: what runs are judged by; by default what the sweep itself was, else ``train.best_metric``, else a loss.
-        mode: whether the best is the largest or the smallest; by default what goes with the metric.
+        path: folder of the sweep.
+        metric: the objective; by default the sweep's own, else ``train.best_metric``, else a loss.
+        mode: mode of the objective; by default the usual one of the metric.
 
     Raises:
-        RunError: there is no run in it, or no run has the metric.
+        RunError: there is no run in the folder, or no run has the metric.
     """
-    found = [file.parent for pattern in ("", "*/", "*/*/") for file in folder.glob(f"{pattern}run.json")]
-    folders = [path for path in dict.fromkeys(found) if (path / "config.yaml").is_file()]
+    found = [file.parent for pattern in ("", "*/", "*/*/") for file in path.glob(f"{pattern}run.json")]
+    folders = [folder for folder in dict.fromkeys(found) if (folder / "config.yaml").is_file()]
     if not folders:
-        what = "no run in it (a run has config.yaml and run.json)" if folder.is_dir() else "does not exist"
-        raise RunError.at(str(folder), f"{what}; give the folder of a sweep, such as runs/multirun/DATE/TIME_NAME")
-    kept = _json(folder / "sweep.json")
-    labels = {name: str(run.get("label") or "") for name, run in dict(kept.get("runs", {})).items()}
+        problem = "contains no run (a run has config.yaml and run.json)" if path.is_dir() else "does not exist"
+        raise RunError.at(str(path), f"{problem}; give the folder of a sweep, such as runs/multirun/DATE/TIME_NAME")
+    settings = SweepFolder(path).settings()
+    labels = {name: str(run.get("label") or "") for name, run in dict(settings.get("runs", {})).items()}
     sizes: dict[str, int | None] = {}
-    rows = [_row(RunFolder(path), labels.get(path.name, ""), sizes) for path in sorted(folders, key=_number)]
-    metric, mode = _objective(rows, kept, metric, mode)
-    varied, constant = _told_apart(rows)
+    rows = [_row(RunFolder(folder), labels.get(folder.name, ""), sizes) for folder in sorted(folders, key=_number)]
+    objective = _objective(rows, settings, metric, mode)
+    varied, constant = _differences(rows)
     names = short_names(varied)
     rows = [row if row.label else _labelled(row, names) for row in rows]
-    sign = -1 if mode == "max" else 1
 
-    def order(row: Row) -> tuple[bool, bool, float]:
-        missing = metric not in row.last
-        return row.status != "FINISHED", missing, 0 if missing else sign * row.last[metric]
+    def order(row: RunRow) -> tuple[bool, bool, float]:
+        missing = objective.metric not in row.last
+        return row.state.status != "FINISHED", missing, 0 if missing else objective.cost(row.last)
 
-    name = str(kept.get("name") or f"{rows[0].values.get('run.name', folder.name)} sweep")
-    return Sweep(name, tuple(sorted(rows, key=order)), metric, mode, varied, constant, names)
+    return Sweep(
+        name=str(settings.get("name") or f"{rows[0].values.get('run.name', path.name)} sweep"),
+        rows=tuple(sorted(rows, key=order)),
+        objective=objective,
+        names=names,
+        constant=constant,
+    )
 
 
-def _row(folder: RunFolder, label: str, sizes: dict[str, int | None]) -> Row:
-    state = folder.state()
-    error = state.get("error")
+def _row(folder: RunFolder, label: str, sizes: dict[str, int | None]) -> RunRow:
+    settings, points = folder.state(), folder.metrics()
+    state = RunState.of(settings, points)
     overrides: tuple[str, ...] = ()
     values: dict[str, Any] = {}
     try:
         values = flat(_yaml(folder.config_file) or {})
-        overrides = tuple(str(word) for word in _yaml(folder.path / "overrides.yaml") or ())
-    except (OSError, ValueError, yaml.YAMLError) as problem:
-        error = error or f"its configuration cannot be read: {problem}"
-    given = dict(_split(word) for word in overrides)
+        overrides = tuple(str(override) for override in _yaml(folder.path / "overrides.yaml") or ())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        state = replace(state, error=state.error or f"its configuration cannot be read: {error}")
+    given = dict(_split(override) for override in overrides)
     values |= {key: value for key, value in given.items() if key not in values}
     network = json.dumps({key: value for key, value in values.items() if key.startswith("network.")}, default=str)
     if network not in sizes:
         sizes[network] = _size(folder)
-    return Row(
-        folder.path,
-        str(state.get("label") or label),
-        str(state.get("status", "UNKNOWN")),
-        None if error is None else str(error),
-        overrides,
-        values,
-        folder.metrics(),
-        sizes[network],
+    return RunRow(
+        folder=folder.path,
+        label=str(settings.get("label") or label),
+        state=state,
+        overrides=overrides,
+        values=values,
+        points=points,
+        size=sizes[network],
     )
 
 
 def _size(folder: RunFolder) -> int | None:
     try:
         spec = network_spec(folder.config().network)
-    except (ExpkitError, OSError):  # kinds of its plugins are not here, or it was written by another version
+    except (ExpkitError, OSError):  # kinds of its plugins are missing here, or another version wrote it
         return None
     return sum(variable.size for variable in spec.variables.values())
 
 
-def _objective(rows: Sequence[Row], kept: Mapping[str, Any], metric: str | None, mode: Mode | None) -> tuple[str, Mode]:
-    """Return metric and mode, by the first run's configuration where the sweep does not say."""
+def _objective(rows: Sequence[RunRow], settings: Mapping[str, Any], metric: str | None, mode: Mode | None) -> Objective:
+    """Return the requested objective, else the sweep's own, else the default of the first run's configuration."""
     known = sorted({name for row in rows for name in row.last if name not in _RATES})
-    values = rows[0].values
-    usual: dict[str, Mode] = {}
-    for name, its in ((kept.get("objective"), kept.get("mode")), _best_of(values)):
-        if isinstance(name, str) and its in ("max", "min"):
-            usual.setdefault(name, its)
-    if metric is None:
-        losses = [name for name in ("valid/loss", "test/loss", "train/loss") if name in known]
-        metric = next(iter([*usual, *losses]), None)
+    values, recorded = rows[0].values, settings.get("objective")
+    metric = metric or recorded or default_metric(values, known)
     if metric is None:
         raise RunError.at("--metric", "no run has recorded any metric yet")
     if metric not in known and known:
-        message = unknown(f"no run has a metric '{metric}'", metric, known, label="there are", most=40)
-        raise RunError.at("--metric", message)
-    if mode is None:
-        kind = values.get(f"train.metrics.{metric.split('/')[1]}.kind") if "/" in metric else None
-        mode = usual.get(metric) or usual_mode(None if kind is None else str(kind))
-    return metric, mode
+        raise RunError.at("--metric", unknown(f"no run has a metric '{metric}'", metric, known, most=40))
+    if mode is None and metric == recorded:
+        mode = settings.get("mode")
+    return Objective(metric, mode or mode_of(values, metric))
 
 
-def _best_of(values: Mapping[str, Any]) -> tuple[Any, Any]:
-    return values.get("train.best_metric"), values.get("train.best_mode", "max")
+def _differences(rows: Sequence[RunRow]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the keys whose values differ, and the overrides that all runs share.
 
-
-def _told_apart(rows: Sequence[Row]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the keys that differ, and the overrides that are everywhere.
-
-    They are looked for among the overrides; only where none differs, as with runs that were put together by hand, among
-    all of the configurations.
+    Keys are taken from the overrides; only if none of these differs, as among runs collected by hand, from the whole
+    configurations.
     """
-    every = list(dict.fromkeys(word for row in rows for word in row.overrides))
-    keys = list(dict.fromkeys(_split(word)[0] for word in every))
-    varied = [key for key in keys if not key.startswith(_NEVER_VARIED) and _differs(rows, key)]
-    if not varied:
-        every_key = dict.fromkeys(key for row in rows for key in row.values)
-        varied = [key for key in every_key if not key.startswith(_NEVER_VARIED) and _differs(rows, key)]
+    overrides = list(dict.fromkeys(override for row in rows for override in row.overrides))
+    varied = _varied(rows, [_split(override)[0] for override in overrides])
+    varied = varied or _varied(rows, [key for row in rows for key in row.values])
     constant = [
-        word
-        for word in every
-        if not _split(word)[0].startswith((*varied, *_NEVER_VARIED)) and all(word in row.overrides for row in rows)
+        override
+        for override in overrides
+        if not _split(override)[0].startswith((*varied, *_NEVER_VARIED))
+        and all(override in row.overrides for row in rows)
     ]
     return tuple(varied), tuple(constant)
 
 
-def _differs(rows: Sequence[Row], key: str) -> bool:
-    return len({said(row.values.get(key)) for row in rows}) > 1
+def _varied(rows: Sequence[RunRow], keys: Sequence[str]) -> list[str]:
+    return [
+        key
+        for key in dict.fromkeys(keys)
+        if not key.startswith(_NEVER_VARIED) and len({value_text(row.values.get(key)) for row in rows}) > 1
+    ]
 
 
-def _labelled(row: Row, names: Mapping[str, str]) -> Row:
-    label = ", ".join(f"{name}={said(row.values.get(key))}" for key, name in names.items())
+def _labelled(row: RunRow, names: Mapping[str, str]) -> RunRow:
+    label = ", ".join(f"{name}={value_text(row.values.get(key))}" for key, name in names.items())
     return replace(row, label=label or row.folder.name)
 
 
-def _split(word: str) -> tuple[str, Any]:
-    """Return the key and the value of an override; one that deletes has none."""
-    key, _, value = word.lstrip("+~").partition("=")
+def _split(override: str) -> tuple[str, Any]:
+    """Return key and value of an override; one that deletes a key has no value."""
+    key, _, value = override.lstrip("+~").partition("=")
     try:
-        return key, None if word.startswith("~") else yaml.safe_load(value)
+        return key, None if override.startswith("~") else yaml.safe_load(value)
     except yaml.YAMLError:
         return key, value
 
 
-def _number(path: Path) -> tuple[float, str]:
-    """Sort by the number that a child's folder begins with."""
-    first = path.name.partition("_")[0]
-    return (int(first) if first.isdigit() else math.inf), path.as_posix()
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(file.read_text()))
-    except (OSError, ValueError):
-        return {}
+def _number(folder: Path) -> tuple[float, str]:
+    """Return a sort key: the number that the folder's name starts with."""
+    first = folder.name.partition("_")[0]
+    return (int(first) if first.isdigit() else math.inf), folder.as_posix()
 
 
 def _yaml(file: Path) -> Any:

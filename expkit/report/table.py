@@ -1,4 +1,4 @@
-"""The table of a sweep: a row a run, and only what tells the runs apart."""
+"""Table of a sweep: a row for each run, with only the columns in which runs differ."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from expkit.plots.axis_scale import number, said
+from expkit.plots.axis_scale import number_text, value_text
 from expkit.report.runs import Sweep
 
 __all__ = ["Table", "as_csv", "table_of"]
@@ -20,11 +20,11 @@ class Table:
     columns: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
     numeric: tuple[bool, ...]
-    """Which columns are numbers, to be set right."""
+    """True for columns of numbers, which are aligned right."""
 
 
 def table_of(sweep: Sweep) -> Table:
-    """Return the table, best first; unfinished runs, which have no place, follow."""
+    """Return the table, best run first; unfinished runs follow without a rank."""
     other = sweep.metric.removesuffix("/ema") if sweep.metric.endswith("/ema") else f"{sweep.metric}/ema"
     metrics = [sweep.metric, *([other] if any(other in row.last for row in sweep.rows) else [])]
     test = sweep.metric.removesuffix("/ema").replace("valid/", "test/", 1)
@@ -34,15 +34,15 @@ def table_of(sweep: Sweep) -> Table:
     finished = sweep.finished
     lines = []
     for row in sweep.rows:
-        place = str(finished.index(row) + 1) if row in finished else ""
+        rank = str(finished.index(row) + 1) if row in finished else ""
         lines.append(
             (
-                place,
+                rank,
                 *(_score(row.last.get(name)) for name in metrics),
-                *(said(row.values.get(key)) for key in sweep.varied),
+                *(value_text(row.values.get(key)) for key in sweep.varied),
                 "" if row.seconds is None else f"{row.seconds:.1f}",
                 "" if row.size is None else f"{row.size:,}",
-                row.status.lower(),
+                row.state.status.lower(),
                 row.folder.name,
             )
         )
@@ -53,7 +53,7 @@ def table_of(sweep: Sweep) -> Table:
 
 
 def as_csv(sweep: Sweep) -> str:
-    """Return all that is known of the runs, unrounded: a line a run."""
+    """Return all values of the runs, unrounded, with a line for each run."""
     metrics = list(dict.fromkeys(name for row in sweep.rows for name in row.last))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -61,14 +61,14 @@ def as_csv(sweep: Sweep) -> str:
     for row in sweep.rows:
         values = [row.values.get(key) for key in sweep.varied]
         scores = [row.last.get(name) for name in metrics]
-        writer.writerow([row.folder.name, row.status, *values, row.seconds, row.size, *scores, row.error])
+        writer.writerow([row.folder.name, row.state.status, *values, row.seconds, row.size, *scores, row.state.error])
     return text.getvalue()
 
 
 def _score(value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else number(value)
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else number_text(value)
 
 
 def _numbers(values: Sequence[object]) -> bool:

@@ -1,4 +1,4 @@
-"""The report of a sweep: a page, its pictures, and a table for other programs."""
+"""The report of a sweep, written as a page, pictures, a CSV table."""
 
 from __future__ import annotations
 
@@ -7,37 +7,38 @@ from pathlib import Path
 from expkit.errors import RunError
 from expkit.fs import atomic_write_text, cannot_write
 from expkit.plots import style
-from expkit.report.importance import FEWEST, importance_of
+from expkit.report.importance import MIN_RUNS, importance_of
 from expkit.report.page import page
 from expkit.report.plots.cost import cost_against_score
 from expkit.report.plots.curves import children_curves
 from expkit.report.plots.importance import importances
 from expkit.report.plots.parallel import parallel_coordinates
 from expkit.report.plots.slices import slices
-from expkit.report.runs import Mode, Sweep, read_sweep
+from expkit.report.runs import Sweep, read_sweep
 from expkit.report.table import as_csv
+from expkit.sweeps.objective import Mode
 
 __all__ = ["REPORT", "draw_report", "write_report"]
 
 REPORT = "report"
-"""Folder of the report in that of the sweep."""
+"""Name of the report's folder in the sweep's folder."""
 
 _MISSING = {
     "parallel_coordinates": "Needs two runs that differ.",
     "slices": "Needs a finished run, and a parameter that differs.",
-    "importance": f"Needs {FEWEST} finished runs whose scores differ, and a parameter that does.",
-    "learning_curves": "No metric was logged more than once.",
-    "cost": "No finished run has logged how fast its steps were.",
+    "importance": f"Needs {MIN_RUNS} finished runs with different scores, and a parameter that differs.",
+    "learning_curves": "No metric was recorded more than once.",
+    "cost": "No finished run has recorded its steps per second.",
 }
 
 
 def write_report(folder: Path, metric: str | None = None, mode: Mode | None = None) -> list[Path]:
-    """Write the report of a sweep into its folder, from what its runs' folders hold; MLflow is not asked.
+    """Write the report of a sweep into its folder, from the folders of its runs alone, without MLflow.
 
     Args:
         folder: of the sweep.
-        metric: what runs are judged by; what the sweep was, or ``train.best_metric``, when not given.
-        mode: whether the best is the largest or the smallest.
+        metric: the objective; by default the sweep's own, else ``train.best_metric``, else a loss.
+        mode: mode of the objective; by default the usual one of the metric.
 
     Returns:
         The files: the page first.
@@ -49,7 +50,7 @@ def write_report(folder: Path, metric: str | None = None, mode: Mode | None = No
 
 
 def draw_report(sweep: Sweep, into: Path) -> list[Path]:
-    """Write the report of rows that are read already."""
+    """Write the report of a sweep that has been read."""
     figures = {
         "parallel_coordinates": parallel_coordinates(sweep, sweep.name),
         "slices": slices(sweep, sweep.name),
@@ -63,7 +64,7 @@ def draw_report(sweep: Sweep, into: Path) -> list[Path]:
             name: style.save(figure, into / f"{name}.png") for name, figure in figures.items() if figure is not None
         }
         for name in figures.keys() - pictures.keys():
-            (into / f"{name}.png").unlink(missing_ok=True)  # of a report before
+            (into / f"{name}.png").unlink(missing_ok=True)  # left by an earlier report
         content = {name: file.read_bytes() for name, file in pictures.items()}
         texts = {"report.html": page(sweep, content, _MISSING), "table.csv": as_csv(sweep)}
         for name, text in texts.items():

@@ -13,8 +13,8 @@ from expkit.errors import RunError
 from expkit.run_folder import RunFolder
 from expkit.runs.job import Job, run_job
 from expkit.runs.recording import own_recorder
-from expkit.sweeps.chosen import sweeper_of
 from expkit.sweeps.sweep_folder import SweepFolder
+from expkit.sweeps.sweeper_selection import sweeper_of
 
 __all__ = ["run_child"]
 
@@ -46,7 +46,7 @@ def run_child(config: DictConfig) -> None:
             recorder=own_recorder() if run.tracking.enabled else None,
             parent=sweep.get("parent"),
             tags={"expkit.sweep": sweep["name"], "expkit.sweep.key": sweep["key"], **above},
-            judge=sweeper_of(hydra).judge(swept, folder.name),
+            judge=sweeper_of(hydra).prune_check(swept, folder.name),
             quiet=True,
         )
     )

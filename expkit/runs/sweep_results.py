@@ -1,69 +1,119 @@
-"""What a sweep leaves of its best runs: files to train them again, marks in MLflow, the last lines of the terminal."""
+"""Results of a sweep: its report, its best runs, its status, recorded on disk with MLflow."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from expkit.sweeps.best import best_command, keep_best, shown
-from expkit.sweeps.progress import Watch
-from expkit.sweeps.sweep_folder import SweepFolder
+from expkit.config.schema import Config
+from expkit.sweeps.best import best_command, objective_values, write_best
+from expkit.sweeps.progress import Progress
+from expkit.sweeps.sweep_folder import Child, SweepFolder
 
 if TYPE_CHECKING:
     from expkit.tracking.recorder import Recorder
-    from expkit.tracking.tracker import SweepRun
+    from expkit.tracking.tracker import Status, SweepRun
 
-__all__ = ["leave_best"]
+__all__ = ["SweepResults"]
 
-_MARK = "expkit.best"
-_MOST_LINES = 10
-
-
-def leave_best(
-    folder: SweepFolder,
-    watch: Watch,
-    config_dirs: Sequence[str],
-    recorder: Recorder | None,
-    parent: SweepRun | None,
-) -> list[str]:
-    """Keep and mark the best run; of several objectives all that no other is better than.
-
-    Returns:
-        What to say of them, line by line.
-    """
-    if not (best := watch.best):
-        return []
-    files = keep_best(folder, best, watch.objectives, config_dirs)
-    _mark(folder, watch, recorder, parent)
-    if parent is not None:
-        parent.artifacts(files)
-    if len(watch.objectives) == 1:
-        lines = [f"best {shown(watch.objectives, best[0][1])}: {best[0][0].label}"]
-    else:
-        these = "this one" if len(best) == 1 else f"these {len(best)}"
-        rows = [f"  {shown(watch.objectives, state)}: {child.label}" for child, state in best[:_MOST_LINES]]
-        rest = [f"  and {len(best) - _MOST_LINES} more"] if len(best) > _MOST_LINES else []
-        lines = [f"no run is better than {these} in all objectives:", *rows, *rest]
-    return [*lines, f"train again with {best_command(folder, best[0][0], files[0].stem)}"]
+_TAG = "expkit.best"
+_MAX_LINES = 10
 
 
-def _mark(folder: SweepFolder, watch: Watch, recorder: Recorder | None, parent: SweepRun | None) -> None:
-    """Tag the best runs and their parent; what was best before is so no more."""
-    names = [child.folder.path.name for child, _ in watch.best]
-    before = folder.settings().get("best", [])
-    folder.update(best=names)
-    if recorder is None or parent is None:
-        return
-    from expkit.tracking.marks import mark
+class SweepResults:
+    """Records the results of a sweep in its folder, and under its run in MLflow if it has one."""
 
-    marks = {**dict.fromkeys(before, "false"), **dict.fromkeys(names, "true")}
-    for name, is_best in marks.items():
-        if (is_best == "true") != (name in before) and name in watch.states:
-            child, _ = watch.states[name]
-            mark(recorder, child.job.config, child.folder.path, {_MARK: is_best})
-    parent.tags(
-        {
-            _MARK: "; ".join(child.label for child, _ in watch.best),
-            f"{_MARK}.runs": ",".join(str(child.folder.state().get("mlflow_run_id")) for child, _ in watch.best),
-        }
-    )
+    def __init__(self, folder: SweepFolder, recorder: Recorder | None) -> None:
+        self.parent: SweepRun | None = None
+        """The sweep's run in MLflow."""
+        self._folder = folder
+        self._recorder = recorder
+
+    def start_parent(self, config: Config, name: str, key: str) -> None:
+        """Start the sweep's run in MLflow, or resume it."""
+        from expkit.tracking.tracker import SweepRun
+
+        assert self._recorder is not None
+        self.parent = SweepRun(self._recorder, config, self._folder.path, name, tags={"expkit.sweep.key": key})
+        self.parent.begin()
+        self._folder.update(mlflow_run_id=self.parent.run_id, parent=self.parent.reference)
+
+    def record_death(self, child: Child, reason: str) -> None:
+        """Mark a run as killed, which its dead process could not."""
+        child.folder.update(status="KILLED", error=reason)
+        if self._recorder is None or not child.job.config.tracking.enabled:
+            return
+        from expkit.tracking.tracker import MlflowTracker
+
+        parent = self.parent.reference if self.parent is not None else None
+        tracker = MlflowTracker(self._recorder, child.job.config, child.folder, name=child.label, parent=parent)
+        tracker.finish("KILLED", reason)
+
+    def keep_best(self, progress: Progress, config_dirs: Sequence[str]) -> list[str]:
+        """Write and tag the best run, or the Pareto front of several objectives; return lines for the terminal."""
+        if not (best := progress.best):
+            return []
+        files = write_best(self._folder, best, progress.objectives, config_dirs)
+        self._tag_best(progress)
+        if self.parent is not None:
+            self.parent.artifacts(files)
+        if len(progress.objectives) == 1:
+            lines = [f"best {objective_values(progress.objectives, best[0][1])}: {best[0][0].label}"]
+        else:
+            front = "this one" if len(best) == 1 else f"these {len(best)}"
+            lines = [f"no run is better than {front} in all objectives:"]
+            lines += [
+                f"  {objective_values(progress.objectives, state)}: {child.label}" for child, state in best[:_MAX_LINES]
+            ]
+            lines += [f"  and {len(best) - _MAX_LINES} more"] if len(best) > _MAX_LINES else []
+        return [*lines, f"train again with {best_command(self._folder, best[0][0], files[0].stem)}"]
+
+    def finish(self, status: Status, *, report: bool) -> Path | None:
+        """Record the status; return the page of the report, which is written unless the sweep was interrupted.
+
+        The status in the folder comes last: a sweep killed before that is resumed, and finishes again.
+        """
+        page = self._write_report() if report and status != "KILLED" else None
+        if self.parent is not None:
+            self.parent.finish(status)
+            self._folder.update(mlflow_run_id=self.parent.run_id)
+        self._folder.update(status=status)
+        if status == "KILLED":
+            print("stopped; the same command runs the missing runs", file=sys.stderr)
+        return page
+
+    def _write_report(self) -> Path | None:
+        """Write the report of all runs so far; return its page, or ``None`` with a warning if it cannot be written."""
+        from expkit.report.write import write_report
+
+        try:
+            files = write_report(self._folder.path)
+        except Exception as error:
+            print(f"warning: no report: {error}", file=sys.stderr)
+            return None
+        if self.parent is not None:
+            self.parent.artifacts([files[0].parent])
+        return files[0]
+
+    def _tag_best(self, progress: Progress) -> None:
+        """Tag the best runs and their parent; remove the tag from runs that were best before."""
+        names = [child.name for child, _ in progress.best]
+        before = self._folder.settings().get("best", [])
+        self._folder.update(best=names)
+        if self._recorder is None or self.parent is None:
+            return
+        from expkit.tracking.marks import mark
+
+        tags = {**dict.fromkeys(before, "false"), **dict.fromkeys(names, "true")}
+        for name, is_best in tags.items():
+            if (is_best == "true") != (name in before) and name in progress.states:
+                child, _ = progress.states[name]
+                mark(self._recorder, child.job.config, child.folder.path, {_TAG: is_best})
+        self.parent.tags(
+            {
+                _TAG: "; ".join(child.label for child, _ in progress.best),
+                f"{_TAG}.runs": ",".join(str(child.folder.state().get("mlflow_run_id")) for child, _ in progress.best),
+            }
+        )

@@ -1,1 +1,1 @@
-"""Sweeps: many runs of one command, their folder, what is missing of them, how they are launched and shown."""
+"""Sweeps: many runs of one command."""

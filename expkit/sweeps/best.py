@@ -1,4 +1,4 @@
-"""The best runs of a sweep as experiments of their own, which ``--config-dir`` takes back."""
+"""The best runs of a sweep, written as experiments that ``--config-dir`` finds."""
 
 from __future__ import annotations
 
@@ -12,73 +12,71 @@ from expkit.config.load import compose_plain, plain
 from expkit.config.schema import Config
 from expkit.fs import atomic_write_text
 from expkit.sweeps.objective import Objective
-from expkit.sweeps.sweep_folder import Child, State, SweepFolder
+from expkit.sweeps.sweep_folder import Child, RunState, SweepFolder
 
-__all__ = ["best_command", "keep_best", "shown"]
+__all__ = ["best_command", "objective_values", "write_best"]
 
-# What is the new run's own: where it is kept, and how it is recorded.
-_LEFT_OUT = ("plugins", "tracking")
+# Sections that belong to a run rather than to its experiment.
+_OMITTED = ("plugins", "tracking")
 _KEPT_OF_RUN = ("name", "seed")
 
 
-def keep_best(
+def write_best(
     folder: SweepFolder,
-    best: Sequence[tuple[Child, State]],
+    best: Sequence[tuple[Child, RunState]],
     objectives: Sequence[Objective],
     config_dirs: Sequence[str],
 ) -> list[Path]:
-    """Write the best run as ``conf/experiment/best.yaml`` of the sweep's folder; of several ``best_0.yaml`` and so on.
+    """Write the best run as ``conf/experiment/best.yaml`` in the sweep's folder, or several as ``best_0.yaml`` etc.
 
     Args:
-        folder: of the sweep.
-        best: the runs, best first.
-        objectives: what they are judged by.
-        config_dirs: those of the sweep.
+        folder: the sweep.
+        best: its best runs, best first.
+        objectives: its objectives.
+        config_dirs: its ``--config-dir`` folders.
 
     Returns:
-        The files; those of an earlier call are gone.
+        The files; those of an earlier call are deleted.
     """
-    place = _place(folder)
-    place.mkdir(parents=True, exist_ok=True)
+    experiments = _experiments(folder)
+    experiments.mkdir(parents=True, exist_ok=True)
     choices = compose_plain([], config_dirs).hydra.runtime.choices
-    groups = [group for group in Config.model_fields if group in choices and group not in ("run", *_LEFT_OUT)]
+    groups = [group for group in Config.model_fields if group in choices and group not in ("run", *_OMITTED)]
     files: list[Path] = []
-    for number, (child, state) in enumerate(best):
-        file = place / f"{_name(number, len(best))}.yaml"
-        about = f"# {child.label}: {shown(objectives, state)}\n# Command:  {best_command(folder, child, file.stem)}\n"
-        atomic_write_text(file, "# @package _global_\n" + about + _experiment(child.job.config, groups))
+    for index, (child, state) in enumerate(best):
+        name = "best" if len(best) == 1 else f"best_{index}"
+        file = experiments / f"{name}.yaml"
+        header = f"# {child.label}: {objective_values(objectives, state)}\n"
+        header += f"# Command:  {best_command(folder, child, name)}\n"
+        atomic_write_text(file, "# @package _global_\n" + header + _experiment(child.job.config, groups))
         files.append(file)
-    for file in set(place.glob("best*.yaml")) - set(files):
+    for file in set(experiments.glob("best*.yaml")) - set(files):
         file.unlink()
     return files
 
 
-def shown(objectives: Sequence[Objective], state: State) -> str:
-    """Return what a run reached, of every objective."""
+def objective_values(objectives: Sequence[Objective], state: RunState) -> str:
+    """Return the values that a run reached, of every objective."""
     return ", ".join(f"{item.metric} {state.values[item.metric]:.4f}" for item in objectives)
 
 
 def best_command(folder: SweepFolder, child: Child, name: str) -> str:
-    """Return the command that trains one of the best again."""
+    """Return the command that trains one of the best runs again, by the name of its experiment."""
     plugins = child.job.config.plugins
-    words = [
-        *("expkit", "train", "--config-dir", str(_place(folder).parent), f"experiment={name}"),
+    arguments = [
+        *("expkit", "train", "--config-dir", str(_experiments(folder).parent), f"experiment={name}"),
         *([f"plugins=[{','.join(plugins)}]"] if plugins else []),
     ]
-    return shlex.join(words)
+    return shlex.join(arguments)
 
 
 def _experiment(config: Config, groups: Sequence[str]) -> str:
-    """Return a configuration as an experiment: whole, so that nothing is left of the groups' files."""
-    values = {key: value for key, value in plain(config).items() if key not in _LEFT_OUT}
+    """Return a configuration as a complete experiment, which takes nothing from the files of groups."""
+    values = {key: value for key, value in plain(config).items() if key not in _OMITTED}
     values["run"] = {key: values["run"][key] for key in _KEPT_OF_RUN}
     defaults = {"defaults": [*({f"override /{group}": None} for group in groups), "_self_"]}
     return OmegaConf.to_yaml(OmegaConf.create(defaults)) + "\n" + OmegaConf.to_yaml(OmegaConf.create(values))
 
 
-def _place(folder: SweepFolder) -> Path:
+def _experiments(folder: SweepFolder) -> Path:
     return folder.path / "conf" / "experiment"
-
-
-def _name(number: int, count: int) -> str:
-    return "best" if count == 1 else f"best_{number}"

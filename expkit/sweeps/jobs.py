@@ -1,4 +1,4 @@
-"""What a sweep is to run: its jobs checked, named by what they vary, told apart by what they compute."""
+"""Jobs of a sweep: its runs before they start, checked, each with a label and a digest."""
 
 from __future__ import annotations
 
@@ -17,95 +17,87 @@ from expkit.errors import ConfigError, Problem
 from expkit.preflight import load_checked
 from expkit.run_folder import config_digest, short_names
 
-__all__ = ["Job", "checked", "digest", "key_of", "label", "parsed", "varied"]
+__all__ = ["SweepJob", "check_jobs", "hash_of", "label_of", "parse_overrides", "varied_keys"]
 
 
 @dataclass(frozen=True)
-class Job:
-    """A run that a sweep asks for, checked."""
+class SweepJob:
+    """A run of a sweep before it starts, checked."""
 
-    words: tuple[str, ...]
-    """Its overrides."""
+    overrides: tuple[str, ...]
     config: Config
     label: str
-    """What tells it from its siblings: ``units=64, rate=0.1``."""
+    """The values that differ from those of the other runs: ``units=64, rate=0.1``."""
 
     @property
     def digest(self) -> str:
-        """What it is recognised by."""
-        return digest(self.config)
+        """Hash of everything that changes the run's numbers, its length or its exports."""
+        return hash_of(config_digest(self.config), plain(self.config)["export"])
 
 
-def parsed(words: Sequence[str]) -> list[Override]:
-    """Return overrides as Hydra reads them.
+def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+    """Return overrides as Hydra parses them.
 
     Raises:
-        ConfigError: one cannot be read.
+        ConfigError: an override cannot be parsed.
     """
     try:
-        return list(OverridesParser.create().parse_overrides(list(words)))
+        return list(OverridesParser.create().parse_overrides(list(overrides)))
     except OverrideParseException as error:
         raise ConfigError(unreadable_override(str(error.override), ", or =A,B")) from None
     except HydraException as error:
         raise ConfigError(Problem("command line", composition_message(error))) from None
 
 
-def varied(overrides: Iterable[Override]) -> list[str]:
+def varied_keys(overrides: Iterable[Override]) -> list[str]:
     """Return the keys that a sweep varies."""
     return [str(item.get_key_element()).lstrip("+") for item in overrides if item.is_sweep_override()]
 
 
-def label(keys: Sequence[str], words: Iterable[str]) -> str | None:
-    """Return what tells a job from its siblings, or ``None`` where nothing varies."""
+def label_of(keys: Sequence[str], overrides: Iterable[str]) -> str | None:
+    """Return a job's label from the keys that vary, or ``None`` if none of them is among the overrides."""
     names = short_names(keys)
-    given = dict(word.lstrip("+").split("=", 1) for word in words if "=" in word)
-    return ", ".join(f"{names[key]}={_short(given[key])}" for key in keys if key in given) or None
+    values = dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
+    return ", ".join(f"{names[key]}={_rounded(values[key])}" for key in keys if key in values) or None
 
 
-def _short(value: str) -> str:
-    """Return a number that has very many digits with five of them, and anything else as it is."""
+def _rounded(value: str) -> str:
+    """Return a number of many digits rounded to five, and any other value unchanged."""
     try:
         return f"{float(value):.5g}" if len(value) > 8 and "." in value else value
     except ValueError:
         return value
 
 
-def checked(jobs: Sequence[Sequence[str]], keys: Sequence[str], folders: Sequence[str]) -> list[Job]:
-    """Return the jobs of lists of overrides; all mistakes of all jobs are reported at once.
+def check_jobs(
+    override_lists: Sequence[Sequence[str]], keys: Sequence[str], config_dirs: Sequence[str]
+) -> list[SweepJob]:
+    """Return the jobs of lists of overrides.
 
     Args:
-        jobs: the overrides of each.
-        keys: what varies.
-        folders: those of ``--config-dir``.
+        override_lists: the overrides of each job.
+        keys: the keys that vary.
+        config_dirs: the folders of ``--config-dir``.
+
+    Raises:
+        ConfigError: with the mistakes of all jobs, each mistake once.
     """
-    found: list[Job] = []
+    jobs: list[SweepJob] = []
     problems: dict[str, Problem] = {}
-    for place, words in enumerate(jobs):
+    for index, overrides in enumerate(override_lists):
         try:
-            config = load_checked(words, folders)[0]
-            found.append(Job(tuple(words), config, label(keys, words) or config.run.name))
+            config = load_checked(overrides, config_dirs)[0]
+            jobs.append(SweepJob(tuple(overrides), config, label_of(keys, overrides) or config.run.name))
         except ConfigError as error:
-            where = f" (job {place} of {len(jobs)}: {' '.join(words)})" if len(jobs) > 1 else ""
+            several = len(override_lists) > 1
+            which = f" (job {index} of {len(override_lists)}: {' '.join(overrides)})" if several else ""
             for problem in error.problems:
-                problems.setdefault(str(problem), replace(problem, message=f"{problem.message}{where}"))
+                problems.setdefault(str(problem), replace(problem, message=f"{problem.message}{which}"))
     if problems:
         raise ConfigError(*problems.values())
-    return found
+    return jobs
 
 
-def digest(config: Config) -> str:
-    """Return what a run of a sweep is recognised by: all that changes its numbers, its length or what it exports."""
-    return _sha256(config_digest(config), plain(config)["export"])
-
-
-def key_of(*parts: object) -> str:
-    """Return a sweep's key: the same for the same sweep, in whatever order its jobs come.
-
-    Args:
-        parts: plain data; those that are sets of digests are sorted by the caller.
-    """
-    return _sha256(*parts)
-
-
-def _sha256(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+def hash_of(*values: object) -> str:
+    """Return a SHA-256 hash of plain data, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Launching: a batch of a sweep's runs is handed to one of Hydra's launchers, whichever process they then run in."""
+"""Launching of a sweep's runs, in whichever processes Hydra's launcher chooses."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from expkit.errors import ConfigError, Problem
 from expkit.provenance import is_installed
 from expkit.sweeps.sweep_folder import Child, SweepFolder
 
-__all__ = ["Launching"]
+__all__ = ["Launcher"]
 
-# The launchers that are packages of their own: by the names of their settings, here and there, the extra that has them.
+# Extras that install the launchers of other packages, by the launcher's name in expkit's settings and in its own.
 _EXTRAS = {"cores": "joblib", "joblib": "joblib", "slurm": "submitit", "slurm_local": "submitit"}
 _EXTRAS |= {"submitit_slurm": "submitit", "submitit_local": "submitit"}
 
 
-class Launching:
-    """Hydra's side of a sweep: its settings, and the launcher."""
+class Launcher:
+    """Hydra's settings of a sweep, with the launcher that they name."""
 
-    def __init__(self, words: Sequence[str], folders: Sequence[str]) -> None:
-        """Compose Hydra's settings; the words that vary are left to the jobs.
+    def __init__(self, overrides: Sequence[str], config_dirs: Sequence[str]) -> None:
+        """Compose Hydra's settings; overrides that vary are left to the jobs.
 
         Raises:
-            HydraException: the words cannot be composed.
+            HydraException: the overrides cannot be composed.
             ConfigError: the launcher is not installed.
         """
-        for word in words:
-            if word.startswith("hydra/launcher="):
-                _check_installed(word.partition("=")[2])  # before a file that is not there is missed
+        for override in overrides:
+            if override.startswith("hydra/launcher="):
+                _check_installed(override.partition("=")[2])  # before Hydra reports a missing file
         setup_globals()
         with builtin_conf_behind():
             self._loader = config_loader(primary_conf())
-            given = [*search_path(folders), *words]
-            self._settings: DictConfig = self._loader.load_configuration("config", given, RunMode.MULTIRUN)
+            composed = [*search_path(config_dirs), *overrides]
+            self._settings: DictConfig = self._loader.load_configuration("config", composed, RunMode.MULTIRUN)
         self._callbacks = Callbacks(self._settings)
         self.folder = Path(self._settings.hydra.sweep.dir).resolve()
-        """Where Hydra's settings put the sweep."""
+        """Folder of the sweep by Hydra's settings."""
         _check_installed(str(self.settings.runtime.choices["hydra/launcher"]))
 
     @property
@@ -55,40 +55,40 @@ class Launching:
 
     @property
     def in_this_process(self) -> bool:
-        """Whether runs are made one after the other, here."""
+        """True if runs are executed one after another in this process."""
         return self._target.endswith(".BasicLauncher")
 
     @property
     def waits_for_all(self) -> bool:
-        """Whether nothing runs any more when the launcher has failed."""
+        """True if no run is executing any more once the launcher has failed."""
         return self.in_this_process or "joblib" in self._target
 
     @contextmanager
-    def calling_back(self) -> Iterator[None]:
-        """Call the user's own callbacks of Hydra before and after the sweep."""
+    def callbacks(self) -> Iterator[None]:
+        """Call the user's callbacks of Hydra before and after the sweep."""
         self._callbacks.on_multirun_start(config=self._settings, config_name="config")
         yield
         self._callbacks.on_multirun_end(config=self._settings, config_name="config")
 
     def launch(self, children: Sequence[Child], sweep: SweepFolder, task: TaskFunction) -> None:
-        """Run children in their folders; this returns when all have ended.
+        """Execute runs in their folders; return when all have ended.
 
         Raises:
-            Exception: what the launcher raises when a process dies or a queue refuses, or why a run could not begin.
+            Exception: the launcher's error when a process dies or a queue refuses, or the reason a run could not start.
         """
         with open_dict(self._settings):
             self._settings.hydra.sweep.dir = str(sweep.path)
-            place = f"hydra.sweep.dir={quoted(sweep.path)}"
-            if place not in self._settings.hydra.overrides.hydra:
-                self._settings.hydra.overrides.hydra.append(place)
-        # Not within builtin_conf_behind: a launcher hands on Hydra's registries, which other processes have to know.
+            sweep_dir = f"hydra.sweep.dir={quoted(sweep.path)}"
+            if sweep_dir not in self._settings.hydra.overrides.hydra:
+                self._settings.hydra.overrides.hydra.append(sweep_dir)
+        # Outside builtin_conf_behind: a launcher pickles Hydra's registries, which other processes have to load.
         configure_log(self._settings.hydra.hydra_logging, self._settings.hydra.verbose)
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=HydraContext(config_loader=self._loader, callbacks=self._callbacks),
             task_function=task,
             config=self._settings,
         )
-        jobs = [[*child.job.words, f"hydra.sweep.subdir={quoted(child.folder.path.name)}"] for child in children]
+        jobs = [[*child.job.overrides, f"hydra.sweep.subdir={quoted(child.name)}"] for child in children]
         for ended in launcher.launch(jobs, initial_job_idx=children[0].number):
             if (failure := failure_of(ended)) is not None:
                 raise failure
@@ -98,13 +98,13 @@ class Launching:
         return str(self._settings.hydra.launcher.get("_target_"))
 
 
-def _check_installed(name: str) -> None:
-    package = f"hydra_{_EXTRAS.get(name)}_launcher"
-    if name in _EXTRAS and not is_installed(f"hydra_plugins.{package}"):
+def _check_installed(launcher: str) -> None:
+    package = f"hydra_{_EXTRAS.get(launcher)}_launcher"
+    if launcher in _EXTRAS and not is_installed(f"hydra_plugins.{package}"):
         raise ConfigError(
             Problem(
                 "hydra/launcher",
-                f"'{name}' needs {package.replace('_', '-')}, which is not installed: "
-                f"pip install 'expkit[{_EXTRAS[name]}]'; without a launcher runs are made one after the other",
+                f"'{launcher}' needs {package.replace('_', '-')}, which is not installed: "
+                f"pip install 'expkit[{_EXTRAS[launcher]}]'; without a launcher runs are executed one after another",
             )
         )

@@ -1,18 +1,20 @@
-"""What a sweep is judged by: a metric, and whether its best is the largest or the smallest."""
+"""Objectives of a sweep: metrics with the mode that says which values are better."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from expkit.config.load import plain
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, comma_list, unknown
 from expkit.kinds.metrics import usual_mode
 from expkit.preflight import check, metric_names
+from expkit.run_folder import flat
 
-__all__ = ["Mode", "Objective", "front", "objectives_of"]
+__all__ = ["Mode", "Objective", "default_metric", "mode_of", "objectives_of", "pareto_front"]
 
 Mode = Literal["min", "max"]
 
@@ -24,49 +26,73 @@ class Objective:
     metric: str
     mode: Mode
 
+    @property
+    def better(self) -> str:
+        """``larger`` or ``smaller``."""
+        return "larger" if self.mode == "max" else "smaller"
 
-def front(objectives: Sequence[Objective], values: Sequence[Mapping[str, float]]) -> list[int]:
-    """Return the places of the runs that no other is better than, by the first objective, best first.
+    def cost(self, metrics: Mapping[str, float]) -> float:
+        """Return the metric, negated where larger is better; NaN where it is missing."""
+        value = metrics.get(self.metric, math.nan)
+        return -value if self.mode == "max" else value
 
-    Of one objective that is the best run, the first of equal ones. Runs that lack a metric, or have no number, are left
-    out.
+
+def pareto_front(points: Sequence[Sequence[float]]) -> list[int]:
+    """Return the indices of the points that no other point dominates, sorted by their first coordinate.
+
+    Every coordinate is minimized, so in one dimension this is the best point. The first of equal points is kept; points
+    with coordinates that are not finite are left out.
+    """
+    finite = [index for index, point in enumerate(points) if all(map(math.isfinite, point))]
+    front: list[int] = []
+    for index in sorted(finite, key=lambda index: tuple(points[index])):
+        # A point sorted later never dominates an earlier one, so comparing with the front so far is enough.
+        if not any(all(a <= b for a, b in zip(points[kept], points[index], strict=True)) for kept in front):
+            front.append(index)
+    return front
+
+
+def default_metric(values: Mapping[str, Any], known: Collection[str]) -> str | None:
+    """Return ``train.best_metric``, else the loss of the validation, test or training split, the first that is known.
 
     Args:
-        objectives: what runs are judged by.
-        values: the metrics of every run.
+        values: configuration of a run, by dotted key.
+        known: metrics of the run.
     """
-    points = {
-        place: tuple(metrics[item.metric] * (1 if item.mode == "min" else -1) for item in objectives)
-        for place, metrics in enumerate(values)
-        if all(math.isfinite(metrics.get(item.metric, math.nan)) for item in objectives)
-    }
-    kept: dict[tuple[float, ...], int] = {}
-    for place, point in sorted(points.items(), key=lambda item: item[1]):
-        # What is sorted before is better in some objective, so a point is kept where none of them is so in all.
-        if not any(all(a <= b for a, b in zip(other, point, strict=True)) for other in kept):
-            kept[point] = place
-    return list(kept.values())
+    losses = [name for name in ("valid/loss", "test/loss", "train/loss") if name in known]
+    return values.get("train.best_metric") or next(iter(losses), None)
+
+
+def mode_of(values: Mapping[str, Any], metric: str) -> Mode:
+    """Return the mode of a metric: ``train.best_mode`` for ``train.best_metric``, ``min`` for losses and errors.
+
+    Args:
+        values: configuration of a run, by dotted key.
+        metric: ``SPLIT/NAME`` or ``SPLIT/NAME/ema``.
+    """
+    if metric == values.get("train.best_metric"):
+        return "min" if values.get("train.best_mode") == "min" else "max"
+    kind = values.get(f"train.metrics.{metric.split('/')[1]}.kind") if "/" in metric else None
+    return usual_mode(None if kind is None else str(kind))
 
 
 def objectives_of(
     config: Config, metric: str | Sequence[str] | None, mode: Mode | Sequence[Mode] | None
 ) -> tuple[Objective, ...]:
-    """Return what a sweep is judged by.
+    """Return the objectives of a sweep.
 
     Args:
-        config: of any of its runs.
-        metric: its name, or names; by default ``train.best_metric``, else the loss of the validation part, or of the
-            test part.
-        mode: of each; by default ``train.best_mode`` for the metric named there, ``min`` for losses and errors, else
-            ``max``.
+        config: configuration of any of its runs.
+        metric: one or several names; ``default_metric`` if ``None``.
+        mode: mode of each; ``mode_of`` if ``None``.
 
     Raises:
         ConfigError: no run has the metric.
     """
-    known = metric_names(config, check(config))
-    if metric is None:
-        metric = config.train.best_metric or ("valid/loss" if "valid/loss" in known else "test/loss")
-    names = [metric] if isinstance(metric, str) else list(metric)
+    known, values = metric_names(config, check(config)), flat(plain(config))
+    names = [metric] if isinstance(metric, str) else list(metric or ())
+    if metric is None and (usual := default_metric(values, known)) is not None:
+        names = [usual]
     modes = [None] * len(names) if mode is None else [mode] if isinstance(mode, str) else list(mode)
     problems = [
         Problem("hydra.sweeper.objective", unknown(f"no metric '{name}'", name, known, most=40))
@@ -78,14 +104,9 @@ def objectives_of(
     if twice := sorted({name for name in names if names.count(name) > 1}):
         problems.append(Problem("hydra.sweeper.objective", f"names {comma_list(twice)} twice"))
     if len(modes) != len(names):
-        problems.append(Problem("hydra.sweeper.mode", f"has {len(modes)} for {len(names)} objectives; give each one"))
+        problems.append(
+            Problem("hydra.sweeper.mode", f"has {len(modes)} for {len(names)} objectives; give one for each")
+        )
     if problems:
         raise ConfigError(*problems)
-    return tuple(Objective(name, given or _mode(config, name)) for name, given in zip(names, modes, strict=True))
-
-
-def _mode(config: Config, metric: str) -> Mode:
-    measure = config.train.metrics.get(metric.split("/")[1])
-    if metric == config.train.best_metric:
-        return config.train.best_mode
-    return usual_mode(None if measure is None else measure.kind)
+    return tuple(Objective(name, given or mode_of(values, name)) for name, given in zip(names, modes, strict=True))

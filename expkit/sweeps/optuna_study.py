@@ -1,4 +1,4 @@
-"""Optuna: a study in its storage, asked for points, told what came of them."""
+"""An Optuna study in its storage: trials suggested, their results, the pruning of runs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 from expkit.errors import ConfigError, Problem, Pruned, error_message
 from expkit.redact import masked
 from expkit.sweeps import optuna_internals
-from expkit.sweeps.objective import Mode
-from expkit.sweeps.space import Choice, Dimension, Space, Value
+from expkit.sweeps.objective import Mode, Objective
+from expkit.sweeps.space import Categorical, Dimension, Space, Value
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-__all__ = ["Pruner", "Pruning", "Sampler", "Sampling", "Study", "Trial", "judge_of", "open_storage"]
+__all__ = ["Pruner", "Pruning", "Sampler", "Sampling", "Study", "Trial", "open_storage", "prune_check"]
 
 Sampler = Literal["tpe", "cmaes", "random", "grid", "nsgaii"]
 Pruner = Literal["none", "median", "hyperband"]
@@ -33,24 +33,24 @@ _log = logging.getLogger(__name__)
 _SQLITE_SECONDS = 60.0  # how long a process waits for another that is writing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How points are chosen."""
+    """Settings of the sampler."""
 
     sampler: Sampler
     seed: int
     startup_trials: int | None
     population_size: int | None
 
-    def at(self, place: int) -> BaseSampler:
-        """Return the sampler of a place in the search.
+    def sampler_at(self, index: int) -> BaseSampler:
+        """Return the sampler of a trial.
 
-        Every place has its own random numbers, drawn from the seed and the place: so a search that was stopped goes on
-        with the same points as one that was not.
+        Its random numbers depend on the seed and the trial's index only, so a resumed search suggests the same points
+        as an uninterrupted one.
         """
         from optuna import samplers
 
-        seed = int.from_bytes(hashlib.sha256(f"{self.seed}/{place}".encode()).digest()[:4], "big")
+        seed = int.from_bytes(hashlib.sha256(f"{self.seed}/{index}".encode()).digest()[:4], "big")
         startup = self.startup_trials
         if self.sampler == "tpe":
             return samplers.TPESampler(seed=seed, n_startup_trials=10 if startup is None else startup)
@@ -66,19 +66,19 @@ class Sampling:
         return samplers.RandomSampler(seed=seed)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pruning:
-    """Which runs are ended early; plain data, so that the processes of the runs can be told."""
+    """Settings of the pruner; stored in ``sweep.json`` for the processes of the runs."""
 
     pruner: Pruner
     startup_trials: int
-    """Runs that end before the median is asked."""
+    """Trials that end before ``median`` prunes any."""
     first_step: int
     """Step before which nothing is pruned."""
     last_step: int
-    """Steps of a whole run."""
+    """Steps of a complete run."""
 
-    def made(self) -> BasePruner:
+    def create(self) -> BasePruner:
         """Return Optuna's pruner."""
         from optuna import pruners
 
@@ -89,76 +89,83 @@ class Pruning:
         return pruners.NopPruner()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A point that was asked for."""
+    """A suggested point of the search space."""
 
     number: int
     values: Mapping[str, Value]
     state: Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL"]
     run: str | None = None
-    """Name of the folder of its run; ``None`` as long as it has none."""
+    """Name of its run's folder; ``None`` before the run has one."""
 
 
 class Study:
-    """A study: what was asked so far, and what comes next."""
+    """A study: its trials so far, and the suggestion of the next one."""
 
     def __init__(
-        self, storage: BaseStorage, name: str, modes: Sequence[Mode], space: Space, sampling: Sampling, pruning: Pruning
+        self,
+        storage: BaseStorage,
+        name: str,
+        objectives: Sequence[Objective],
+        space: Space,
+        sampling: Sampling,
+        pruning: Pruning,
     ) -> None:
-        """Make a study, or go on with the one of that name.
+        """Create a study, or open the existing study of that name.
 
-        Points that were not wholly asked for, because the process was killed just then, are given up and do not count.
+        Trials that a killed process left half suggested are marked as failed, and do not count.
         """
         import optuna
 
+        directions: dict[Mode, Literal["minimize", "maximize"]] = {"min": "minimize", "max": "maximize"}
         self._space = space
         self._sampling = sampling
         self._study: OptunaStudy = optuna.create_study(
             storage=storage,
             study_name=name,
-            directions=["maximize" if mode == "max" else "minimize" for mode in modes],
-            pruner=pruning.made(),
-            sampler=sampling.at(0),
+            directions=[directions[objective.mode] for objective in objectives],
+            pruner=pruning.create(),
+            sampler=sampling.sampler_at(0),
             load_if_exists=True,
         )
         self._distributions = {key: _distribution(dimension) for key, dimension in space.dimensions.items()}
         for trial in self._all():
-            if trial.state == optuna.trial.TrialState.RUNNING and not self._whole(trial):
+            if trial.state == optuna.trial.TrialState.RUNNING and not self._is_complete(trial):
                 self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
 
     def trials(self) -> list[Trial]:
-        """Return all points so far, in the order in which they were asked for."""
-        return [_trial(trial, self._space) for trial in self._all() if self._whole(trial)]
+        """Return all trials, in the order in which they were suggested."""
+        return [_trial(trial, self._space) for trial in self._all() if self._is_complete(trial)]
 
     @property
-    def told(self) -> int:
-        """How many points have been told what came of them."""
+    def ended(self) -> int:
+        """Number of trials with a result."""
         return sum(trial.state != "RUNNING" for trial in self.trials())
 
     def ask(self) -> Trial | None:
-        """Return the next point, or ``None`` where a grid has no other."""
+        """Return the next trial, or ``None`` once a grid is exhausted."""
         from optuna.trial import TrialState
 
-        asked = self.trials()
-        self._study.sampler = self._sampling.at(len(asked))
+        trials = self.trials()
+        self._study.sampler = self._sampling.sampler_at(len(trials))
         if self._sampling.sampler == "grid" and not self._study.get_trials(
             deepcopy=False, states=(TrialState.WAITING,)
         ):
-            done = [trial.values for trial in asked]
-            following = next((point for point in self._space.grid() if point not in done), None)
-            if following is None:
+            suggested = [trial.values for trial in trials]
+            point = next((point for point in self._space.grid() if point not in suggested), None)
+            if point is None:
                 return None
-            self._study.enqueue_trial(following)
+            self._study.enqueue_trial(point)
         number = self._study.ask(self._distributions).number
         return _trial(self._study.trials[number], self._space)
 
-    def begun(self, trial: Trial, run: str) -> None:
-        """Keep the name of the folder of a point's run."""
+    def set_run(self, trial: Trial, run: str) -> None:
+        """Store the name of the folder of a trial's run."""
         optuna_internals.set_attribute(self._study, self._study.trials[trial.number], "run", run)
 
     def tell(self, trial: Trial, state: Literal["COMPLETE", "PRUNED", "FAIL"], values: Sequence[float] = ()) -> None:
-        """Keep what came of a point; one whose values are no numbers has failed."""
+        """Store the result of a trial; objectives that are not finite make it a failure."""
         from optuna.trial import TrialState
 
         if state == "COMPLETE" and not all(map(math.isfinite, values)):
@@ -168,53 +175,53 @@ class Study:
     def _all(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
 
-    def _whole(self, trial: FrozenTrial) -> bool:
+    def _is_complete(self, trial: FrozenTrial) -> bool:
         return set(trial.params) == set(self._distributions)
 
 
-def judge_of(
+def prune_check(
     storage: BaseStorage, name: str, pruning: Pruning, metric: str, run: str
 ) -> Callable[[int, Mapping[str, float]], None] | None:
-    """Return what judges a run while it trains, or ``None`` where the study does not wait for it.
+    """Return the check that prunes a run while it trains, or ``None`` if its trial has a result already.
 
     Args:
-        storage: of the study.
-        name: of the study.
-        pruning: which runs are ended early.
-        metric: what a run is judged by.
-        run: name of the folder of the run.
+        storage: the study's storage.
+        name: the study's name.
+        pruning: the pruner's settings.
+        metric: the objective.
+        run: name of the run's folder.
     """
     import optuna
 
-    pruner = pruning.made()
+    pruner = pruning.create()
     study = optuna.load_study(study_name=name, storage=storage, pruner=pruner)
     running = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
     trial = next((trial for trial in running if trial.user_attrs.get("run") == run), None)
     if trial is None:
         return None
 
-    def judge(step: int, metrics: Mapping[str, float]) -> None:
-        """Keep the metric of a step.
+    def check(step: int, metrics: Mapping[str, float]) -> None:
+        """Report the objective of a step.
 
         Raises:
-            Pruned: the run is to end here.
+            Pruned: the pruner ends the run at this step.
         """
         if metric not in metrics:
             return
         try:
-            ends = pruner.prune(study, optuna_internals.report(study, trial, step, metrics[metric]))
+            prunes = pruner.prune(study, optuna_internals.report(study, trial, step, metrics[metric]))
         except optuna.exceptions.OptunaError as error:
-            _log.warning("step %d is not judged: %s", step, error_message(error))
+            _log.warning("pruning skipped at step %d: %s", step, error_message(error))
             return
-        if ends:
+        if prunes:
             raise Pruned(f"{pruning.pruner}: {metric} {metrics[metric]:.4g} at step {step}")
 
-    return judge
+    return check
 
 
 @cache
 def open_storage(url: str) -> BaseStorage:
-    """Return the storage of a URL; its tables are made where they are not there.
+    """Return the storage at a URL; its tables are created if they are missing.
 
     Raises:
         ConfigError: it cannot be opened.
@@ -222,7 +229,7 @@ def open_storage(url: str) -> BaseStorage:
     import optuna
     from optuna import storages
 
-    optuna.logging.disable_default_handler()  # what it has to say goes where everything is logged
+    optuna.logging.disable_default_handler()  # its messages go where everything is logged
     optuna.logging.enable_propagation()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -230,27 +237,31 @@ def open_storage(url: str) -> BaseStorage:
             engine = {"connect_args": {"timeout": _SQLITE_SECONDS}}
             return storages.get_storage(storages.RDBStorage(url, engine_kwargs=engine))
         return storages.get_storage(url)
-    except Exception as error:  # SQLAlchemy's, the driver's and Optuna's own errors all end here
+    except Exception as error:  # SQLAlchemy, the driver and Optuna raise errors of their own
         raise ConfigError(
             Problem(
                 "hydra.sweeper.storage",
                 f"{masked(url)} cannot be opened ({masked(error_message(error))}); "
-                "mend it, or leave it out: the study is then kept in the sweep's folder",
+                "correct it, or omit it: the study is then stored in the sweep's folder",
             )
         ) from None
 
 
 def _trial(trial: FrozenTrial, space: Space) -> Trial:
-    values = {key: dimension.exact(trial.params[key]) for key, dimension in space.dimensions.items()}
-    return Trial(trial.number, values, trial.state.name, trial.user_attrs.get("run"))  # type: ignore[arg-type]
+    return Trial(
+        number=trial.number,
+        values={key: dimension.normalized(trial.params[key]) for key, dimension in space.dimensions.items()},
+        state=trial.state.name,  # type: ignore[arg-type]
+        run=trial.user_attrs.get("run"),
+    )
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:
     from optuna import distributions
 
-    if isinstance(dimension, Choice):
+    if isinstance(dimension, Categorical):
         return distributions.CategoricalDistribution(dimension.values)
-    if dimension.whole:
+    if dimension.integral:
         return distributions.IntDistribution(
             int(dimension.low), int(dimension.high), log=dimension.log, step=int(dimension.step or 1)
         )

@@ -1,4 +1,4 @@
-"""Watching a sweep: a thread that reads the folders of its runs and shows how far they are."""
+"""Progress of a sweep: a thread reads the folders of its runs and displays their states."""
 
 from __future__ import annotations
 
@@ -14,211 +14,206 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from expkit.sweeps.objective import Objective, front
-from expkit.sweeps.sweep_folder import Child, State
+from expkit.sweeps.objective import Objective, pareto_front
+from expkit.sweeps.sweep_folder import Child, RunState
 
-__all__ = ["ENDED", "Lines", "LiveTable", "Screen", "Watch", "tally"]
+__all__ = ["Display", "LineDisplay", "LiveDisplay", "Progress", "progress_table", "tally"]
 
-ENDED = ("FINISHED", "PRUNED", "FAILED", "KILLED")
-"""What will not change any more."""
+_ENDED = ("FINISHED", "PRUNED", "FAILED", "KILLED")
+"""Statuses that do not change any more."""
 
 _POLL_SECONDS = 0.3
-_MOST_ROWS = 8
+_MAX_ROWS = 8
 _WORDS = {"FINISHED": "finished", "FAILED": "failed", "PRUNED": "pruned", "KILLED": "killed", "RUNNING": "running"}
 
 
-class Screen(Protocol):
-    """Where a sweep is shown."""
+class Display(Protocol):
+    """Display of a sweep's progress."""
 
-    def show(self, watch: Watch) -> None:
-        """Show how far it is."""
+    def show(self, progress: Progress) -> None:
+        """Show the progress."""
 
-    def ended(self, watch: Watch, child: Child, state: State) -> None:
-        """Say that a run has ended."""
+    def ended(self, progress: Progress, child: Child, state: RunState) -> None:
+        """Report a run that has ended."""
 
     def note(self, text: str) -> None:
-        """Say something."""
+        """Print a line."""
 
     def close(self) -> None:
-        """Show nothing any more."""
+        """Stop displaying."""
 
 
-class Watch:
-    """What is known of a sweep's runs; a thread keeps it up to date while a launcher has the others."""
+class Progress:
+    """States of a sweep's runs; a thread keeps them up to date while a launcher occupies the main thread."""
 
-    def __init__(self, total: int, objectives: Sequence[Objective], screen: Callable[[], Screen]) -> None:
+    def __init__(self, total: int, objectives: Sequence[Objective], display: Callable[[], Display]) -> None:
         self.total = total
-        """How many runs there will be."""
+        """Number of runs that the sweep will have."""
         self.objectives = objectives
-        self.refused = 0
-        """How many points were asked for that no run can be made of."""
-        self.states: dict[str, tuple[Child, State]] = {}
-        """The runs that were asked for so far, by folder."""
+        self.rejected = 0
+        """Number of jobs with an invalid configuration."""
+        self.states: dict[str, tuple[Child, RunState]] = {}
+        """The runs requested so far, by folder."""
         self._ended_here: list[float] = []
-        self._begun = time.monotonic()
+        self._started = time.monotonic()
         self._open: dict[str, Child] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._screen = screen()
-        self._thread = threading.Thread(target=self._work, name="sweep", daemon=True)
+        self._display = display()
+        self._thread = threading.Thread(target=self._poll, name="sweep", daemon=True)
         self._thread.start()
 
     def add(self, children: Iterable[Child], *, done: bool) -> None:
-        """Follow runs; those that were done before this command are only counted."""
+        """Follow runs; runs that an earlier command has done are counted only."""
         with self._lock:
             for child in children:
-                self.states[child.folder.path.name] = (child, child.state())
+                self.states[child.name] = (child, child.state())
                 if not done:
-                    self._open[child.folder.path.name] = child
+                    self._open[child.name] = child
 
     def note(self, text: str) -> None:
-        """Say something."""
+        """Print a line."""
         with self._lock:
-            self._screen.note(text)
+            self._display.note(text)
 
-    def look(self) -> None:
-        """Read what has changed, and show it."""
+    def refresh(self) -> None:
+        """Read the states of all open runs, and display them."""
         with self._lock:
             for name, child in list(self._open.items()):
                 state = child.state()
                 self.states[name] = (child, state)
-                if state.status in ENDED:
+                if state.status in _ENDED:
                     del self._open[name]
-                    self._ended_here.append(time.monotonic() - self._begun)
-                    self._screen.ended(self, child, state)
-            self._screen.show(self)
+                    self._ended_here.append(time.monotonic() - self._started)
+                    self._display.ended(self, child, state)
+            self._display.show(self)
 
     def close(self) -> None:
-        """Look once more, and stop."""
+        """Refresh once more, and stop."""
         self._stop.set()
         self._thread.join()
-        self.look()
-        self._screen.close()
+        self.refresh()
+        self._display.close()
 
     @property
     def objective(self) -> Objective:
-        """The first of what it is judged by."""
+        """The first objective."""
         return self.objectives[0]
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many runs are at every status; what no run can be made of has failed."""
-        found: dict[str, int] = {"FAILED": self.refused} if self.refused else {}
+        """Number of runs by status; rejected jobs count as failed."""
+        counts: dict[str, int] = {"FAILED": self.rejected} if self.rejected else {}
         for _, state in self.states.values():
-            found[state.status] = found.get(state.status, 0) + 1
-        return found
+            counts[state.status] = counts.get(state.status, 0) + 1
+        return counts
 
     @property
-    def settled(self) -> int:
-        """How many runs have ended."""
-        return sum(count for status, count in self.counts.items() if status in ENDED)
+    def ended(self) -> int:
+        """Number of runs that have ended."""
+        return sum(count for status, count in self.counts.items() if status in _ENDED)
 
     @property
-    def best(self) -> list[tuple[Child, State]]:
-        """The best finished run; of several objectives all runs that no other is better than, best first."""
+    def best(self) -> list[tuple[Child, RunState]]:
+        """The best finished run, or the Pareto front of several objectives, best first by the first objective."""
         finished = [(child, state) for child, state in self.states.values() if state.status == "FINISHED"]
-        return [finished[place] for place in front(self.objectives, [state.values for _, state in finished])]
+        costs = [[objective.cost(state.values) for objective in self.objectives] for _, state in finished]
+        return [finished[index] for index in pareto_front(costs)]
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the rest will take at the pace so far, or ``None`` while that is not known."""
+        """Estimated time for the remaining runs, or ``None`` before the first has ended."""
         if not self._ended_here:
             return None
-        return self._ended_here[-1] / len(self._ended_here) * (self.total - self.settled)
+        return self._ended_here[-1] / len(self._ended_here) * (self.total - self.ended)
 
-    def _work(self) -> None:
+    def _poll(self) -> None:
         while not self._stop.wait(_POLL_SECONDS):
-            self.look()
+            self.refresh()
 
 
 def tally(counts: dict[str, int], total: int) -> str:
-    """Return how many runs are where, in words."""
-    others = [f"{counts[status]} {_WORDS[status]}" for status in ("FAILED", "PRUNED", "KILLED") if counts.get(status)]
-    return ", ".join([f"{counts.get('FINISHED', 0)} of {total} runs finished", *others])
+    """Return the numbers of runs by status, as a sentence."""
+    return ", ".join([f"{counts.get('FINISHED', 0)} of {total} runs finished", *_failures(counts)])
 
 
-class Lines:
-    """A line for every run that ends; for pipes and files."""
+def _failures(counts: dict[str, int]) -> list[str]:
+    return [f"{counts[status]} {_WORDS[status]}" for status in ("FAILED", "PRUNED", "KILLED") if counts.get(status)]
+
+
+class LineDisplay:
+    """One line for every run that ends; for pipes and files."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def show(self, watch: Watch) -> None:
-        """Say nothing: only ends are told."""
+    def show(self, progress: Progress) -> None:
+        """Print nothing: only ends are reported."""
 
-    def ended(self, watch: Watch, child: Child, state: State) -> None:
-        """Say how a run has ended, and on standard error why."""
-        _say_why(child, state)
-        said = _value(watch.objective, state)
-        words = [_WORDS[state.status], *([said] if said else [])]
-        where = f"{watch.settled} of {watch.total}"
-        self._console.print(
-            f"{child.label} ({where}): {', '.join(words)}", soft_wrap=True, highlight=False, markup=False
-        )
+    def ended(self, progress: Progress, child: Child, state: RunState) -> None:
+        """Print how a run has ended, and its error on standard error."""
+        _print_error(child, state)
+        self.note(f"{child.label} ({progress.ended} of {progress.total}): {_outcome(progress.objective, state)}")
 
     def note(self, text: str) -> None:
-        """Say something."""
+        """Print a line."""
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no display is open."""
 
 
-class LiveTable:
-    """One table that changes in its place; for terminals."""
+class LiveDisplay:
+    """A table that is redrawn in place; for terminals."""
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, refresh_per_second=4, transient=True)
         self._live.start()
 
-    def show(self, watch: Watch) -> None:
-        """Draw the table anew."""
-        self._live.update(picture(watch))
+    def show(self, progress: Progress) -> None:
+        """Redraw the table."""
+        self._live.update(progress_table(progress))
 
-    def ended(self, watch: Watch, child: Child, state: State) -> None:
-        """Say above the table how a run has ended, and why."""
-        said = _value(watch.objective, state)
-        self._live.console.print(
-            f"{escape(child.label)}: {_WORDS[state.status]}{', ' + said if said else ''}", highlight=False
-        )
-        _say_why(child, state)
+    def ended(self, progress: Progress, child: Child, state: RunState) -> None:
+        """Print above the table how a run has ended, and its error."""
+        self._live.console.print(f"{child.label}: {_outcome(progress.objective, state)}", highlight=False, markup=False)
+        _print_error(child, state)
 
     def note(self, text: str) -> None:
-        """Say something above the table."""
+        """Print a line above the table."""
         self._live.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     def close(self) -> None:
-        """Take the table away."""
+        """Remove the table."""
         self._live.stop()
 
 
-def picture(watch: Watch) -> Group:
-    """Return the table of runs that are under way, and the line of counts."""
-    table = Table("run", "steps", watch.objective.metric, box=None, header_style="bold")
-    running = [(child, state) for child, state in watch.states.values() if state.status == "RUNNING"]
-    for child, state in running[:_MOST_ROWS]:
-        value = state.values.get(watch.objective.metric)
+def progress_table(progress: Progress) -> Group:
+    """Return the table of running runs with the line of counts."""
+    table = Table("run", "steps", progress.objective.metric, box=None, header_style="bold")
+    running = [(child, state) for child, state in progress.states.values() if state.status == "RUNNING"]
+    for child, state in running[:_MAX_ROWS]:
+        value = state.values.get(progress.objective.metric)
         table.add_row(
             escape(child.label),
             f"{state.step:,} of {child.job.config.train.steps:,}",
             "" if value is None else f"{value:.4f}",
         )
-    counts = watch.counts
-    words = [f"{watch.settled} of {watch.total} done", f"{len(running)} running"]
-    words += [f"{counts[status]} {_WORDS[status]}" for status in ("FAILED", "PRUNED", "KILLED") if counts.get(status)]
-    if best := watch.best:
+    counts = [f"{progress.ended} of {progress.total} done", f"{len(running)} running", *_failures(progress.counts)]
+    if best := progress.best:
         child, state = best[0]
-        words.append(f"best {state.values[watch.objective.metric]:.4f} ({child.label})")
-    if (left := watch.seconds_left) is not None:
-        words.append(f"{int(left) // 3600}:{int(left) // 60 % 60:02}:{int(left) % 60:02} left")
-    return Group(table, Text("   ".join(words)))
+        counts.append(f"best {state.values[progress.objective.metric]:.4f} ({child.label})")
+    if (left := progress.seconds_left) is not None:
+        counts.append(f"{int(left) // 3600}:{int(left) // 60 % 60:02}:{int(left) % 60:02} left")
+    return Group(table, Text("   ".join(counts)))
 
 
-def _value(objective: Objective, state: State) -> str:
+def _outcome(objective: Objective, state: RunState) -> str:
     value = state.values.get(objective.metric)
-    return "" if value is None or state.status == "FAILED" else f"{objective.metric} {value:.4f}"
+    score = "" if value is None or state.status == "FAILED" else f", {objective.metric} {value:.4f}"
+    return f"{_WORDS[state.status]}{score}"
 
 
-def _say_why(child: Child, state: State) -> None:
+def _print_error(child: Child, state: RunState) -> None:
     if state.status in ("FAILED", "KILLED") and state.error:
         print(f"error: {child.label}: {state.error}", file=sys.stderr)

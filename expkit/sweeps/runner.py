@@ -1,4 +1,4 @@
-"""A sweep under way: what is missing is launched, what is done is left, what died is told apart from what failed."""
+"""Execution of a sweep: missing runs are launched, and runs whose process died are found."""
 
 from __future__ import annotations
 
@@ -11,118 +11,123 @@ from pathlib import Path
 from hydra.types import TaskFunction
 
 from expkit.errors import ConfigError, RunError
-from expkit.sweeps.jobs import Job
-from expkit.sweeps.launcher import Launching
+from expkit.sweeps.jobs import SweepJob
+from expkit.sweeps.launcher import Launcher
 from expkit.sweeps.objective import Objective
-from expkit.sweeps.progress import Watch
-from expkit.sweeps.sweep_folder import DONE, Child, State, SweepFolder
+from expkit.sweeps.progress import Progress
+from expkit.sweeps.sweep_folder import DONE, Child, RunState, SweepFolder
 
-__all__ = ["Sweep"]
+__all__ = ["SweepRunner"]
 
 _POLL_SECONDS = 0.2
 
 
-class Sweep:
-    """What a sweeper asks for runs; see ``kinds.Running``."""
+class SweepRunner:
+    """Executes the runs that a sweeper requests."""
 
     def __init__(
         self,
         folder: SweepFolder,
-        launching: Launching,
+        launcher: Launcher,
         task: TaskFunction,
-        watch: Watch,
-        check: Callable[[Sequence[Sequence[str]]], list[Job]],
-        died: Callable[[Child, str], None],
+        progress: Progress,
+        check: Callable[[Sequence[Sequence[str]]], list[SweepJob]],
+        on_death: Callable[[Child, str], None],
     ) -> None:
-        """Begin.
+        """Prepare the execution.
 
         Args:
-            folder: of the sweep.
-            launching: hands runs to processes.
-            task: what a launcher calls with every job's configuration.
-            watch: shows the runs.
+            folder: the sweep.
+            launcher: starts runs in their processes.
+            task: called by the launcher with the configuration of every job.
+            progress: displays the runs.
             check: makes jobs of lists of overrides.
-            died: is told of a run whose process ended before it could say so, and why.
+            on_death: called with a run whose process ended before it recorded a status, and the reason.
         """
         self.folder = folder
-        self._launching = launching
+        self._launcher = launcher
         self._task = task
-        self._watch = watch
+        self._progress = progress
         self._check = check
-        self._died = died
+        self._on_death = on_death
 
     @property
     def objectives(self) -> Sequence[Objective]:
-        """What the sweep is judged by."""
-        return self._watch.objectives
+        """Objectives of the sweep."""
+        return self._progress.objectives
 
-    def jobs(self, words: Sequence[Sequence[str]]) -> list[Job]:
-        """Return the jobs of lists of overrides, checked; all mistakes are reported at once."""
-        return self._check(words)
-
-    def children(self, jobs: Sequence[Job]) -> list[Child]:
-        """Return the run of every job; jobs that compute the same are one run."""
-        return self.folder.children(list(jobs))
-
-    def run(self, children: Sequence[Child]) -> list[State]:
-        """Run what is missing of these runs; return how all of them ended.
+    def jobs(self, override_lists: Sequence[Sequence[str]]) -> list[SweepJob]:
+        """Return the jobs of lists of overrides.
 
         Raises:
-            RunError: the launcher cannot run any.
+            ConfigError: with the mistakes of all jobs.
+        """
+        return self._check(override_lists)
+
+    def children(self, jobs: Sequence[SweepJob]) -> list[Child]:
+        """Return the run of every job; jobs of the same digest share one run."""
+        return self.folder.children(jobs)
+
+    def run(self, children: Sequence[Child]) -> list[RunState]:
+        """Execute those of these runs that are not done; return the final state of each.
+
+        Raises:
+            RunError: the launcher cannot start any.
         """
         self._wait_for([child for child in children if child.state().status not in DONE])
         missing = [child for child in children if child.state().status not in DONE]
         for child in missing:
             child.set_waiting()
-        self._watch.add([child for child in children if child not in missing], done=True)
-        self._watch.add(missing, done=False)
-        # In this process one at a time: a launcher holds on to the configurations of all it was given.
-        together = 1 if self._launching.in_this_process else max(1, len(missing))
-        for start in range(0, len(missing), together):
-            self._launch(missing[start : start + together])
-        self._watch.look()
+        self._progress.add([child for child in children if child not in missing], done=True)
+        self._progress.add(missing, done=False)
+        # One at a time in this process: a launcher keeps the configurations of a whole batch in memory.
+        batch = 1 if self._launcher.in_this_process else max(1, len(missing))
+        for start in range(0, len(missing), batch):
+            self._launch(missing[start : start + batch])
+        self._progress.refresh()
         return [child.state() for child in children]
 
-    def count(self, jobs: Sequence[Job]) -> None:
-        """Count the runs of jobs among those that have ended, however they have."""
+    def count(self, jobs: Sequence[SweepJob]) -> None:
+        """Count the runs of jobs that have ended, with any status."""
         if jobs:
-            self._watch.add(self.children(jobs), done=True)
+            self._progress.add(self.children(jobs), done=True)
 
-    def refused(self, words: Sequence[str], error: ConfigError | None) -> None:
-        """Count a job that cannot be made among those that failed; say why, when it is found just now."""
-        self._watch.refused += 1
+    def count_rejected(self, overrides: Sequence[str], error: ConfigError | None) -> None:
+        """Count a job of an invalid configuration as failed; report the error if it is new."""
+        self._progress.rejected += 1
         if error is not None:
-            print(*(f"error: {' '.join(words)}: {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
+            job = " ".join(overrides)
+            print(*(f"error: {job}: {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
 
     def note(self, text: str) -> None:
-        """Say something between the runs."""
-        self._watch.note(text)
+        """Print a line between those of the runs."""
+        self._progress.note(text)
 
     def _wait_for(self, children: Sequence[Child]) -> None:
-        """Wait for processes that outlived a sweep that was killed, and end what they have begun."""
-        held = [child for child in children if child.held]
-        if held:
-            others = ", ".join(child.label for child in held)
-            self._watch.note(f"waiting for processes of this sweep from before, which are at work on {others}")
-        while any(child.held for child in held):
+        """Wait for processes that outlived a killed sweep to finish their runs."""
+        locked = [child for child in children if child.locked]
+        if locked:
+            labels = ", ".join(child.label for child in locked)
+            self._progress.note(f"waiting for processes of an earlier command of this sweep, which execute {labels}")
+        while any(child.locked for child in locked):
             time.sleep(_POLL_SECONDS)
 
     def _launch(self, children: Sequence[Child]) -> None:
-        """Launch runs; those that were under way when a process died are launched again, one at a time.
+        """Launch runs; after a process died, launch those that were running again, one at a time.
 
-        So the one that dies whatever is beside it is found, and is killed; the others end as they would have.
+        So a run that dies on its own is found and marked as killed; the others end as usual.
         """
-        why = self._attempt(children)
+        reason = self._attempt(children)
         waiting = [child for child in children if child.state().status == "WAITING"]
         suspects = [child for child in children if child.state().status == "RUNNING"]
-        if waiting and (not self._launching.waits_for_all or len(waiting) == len(children)):
+        if waiting and (not self._launcher.waits_for_all or len(waiting) == len(children)):
             raise RunError.at(
                 "hydra/launcher",
-                f"ended before {len(waiting)} of {len(children)} runs began ({why}); see {self._log}; when those that "
-                "are under way have ended, the same command runs what is missing",
+                f"ended before {len(waiting)} of {len(children)} runs started ({reason}); see {self._log}; when the "
+                "running ones have ended, the same command runs the missing ones",
             )
         if len(children) == 1 and suspects:
-            self._died(children[0], f"its process ended ({why})")
+            self._on_death(children[0], f"its process ended ({reason})")
             return
         for child in suspects:
             child.set_waiting()
@@ -131,19 +136,19 @@ class Sweep:
             self._launch(waiting)
 
     def _attempt(self, children: Sequence[Child]) -> str:
-        """Hand runs to the launcher; return what it said when it failed."""
+        """Give runs to the launcher; return its error if it failed."""
         try:
-            self._launching.launch(children, self.folder, self._task)
+            self._launcher.launch(children, self.folder, self._task)
         except Exception as error:
             with self._log.open("a") as file:
                 traceback.print_exc(file=file)
             return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         except BaseException:
             for child in children:
-                if child.state().status == "RUNNING" and self._launching.waits_for_all:
-                    self._died(child, "the sweep was stopped")
+                if child.state().status == "RUNNING" and self._launcher.waits_for_all:
+                    self._on_death(child, "the sweep was stopped")
             raise
-        return "without a word"
+        return "without an error"
 
     @property
     def _log(self) -> Path:

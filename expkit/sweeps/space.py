@@ -1,4 +1,4 @@
-"""The space of a search: what Hydra's ``choice``, ``range`` and ``interval`` on the command line leave open."""
+"""Search space of a sweep, from the ``choice``, ``range`` and ``interval`` overrides of the command line."""
 
 from __future__ import annotations
 
@@ -14,103 +14,113 @@ from hydra.errors import HydraException
 from expkit.config.load import composition_message
 from expkit.errors import ConfigError, Problem
 
-__all__ = ["Choice", "Dimension", "Numbers", "Space", "Value", "space_of"]
+__all__ = ["Categorical", "Dimension", "Numeric", "Space", "Value", "space_of"]
 
 Value = str | int | float
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One of several words."""
+class Categorical:
+    """One of several values without an order."""
 
     values: tuple[str, ...]
-    """As they are written on the command line."""
+    """As written on the command line."""
 
-    def ends(self) -> tuple[Value, ...]:
-        """Return the values that are checked before a search begins: all of them."""
+    def bounds(self) -> tuple[Value, ...]:
+        """Return the values that are checked before a search starts: all of them."""
         return self.values
 
     def grid(self) -> tuple[Value, ...]:
         """Return all values."""
         return self.values
 
-    def exact(self, value: Value) -> Value:
-        """Return a value as Optuna keeps it as one of this dimension."""
+    def normalized(self, value: Value) -> Value:
+        """Return a value from Optuna's storage as a value of this dimension."""
         return value
 
-    def word(self, value: Value) -> str:
-        """Return a value as it is written on the command line."""
+    def literal(self, value: Value) -> str:
+        """Return a value as written on the command line."""
         return str(value)
 
+    def identity(self) -> str:
+        """Return the text that the sweep's key is hashed from; sweeps on disk depend on it."""
+        return f"Choice(values={self.values!r})"
 
-@dataclass(frozen=True)
-class Numbers:
-    """A number between two others, both included."""
+
+@dataclass(frozen=True, kw_only=True)
+class Numeric:
+    """A number between two bounds, both included."""
 
     low: int | float
     high: int | float
     step: int | float | None = None
-    """Distance between two values; ``None`` for any number between the ends, or any whole one."""
+    """Distance between two values; ``None`` for any number within the bounds, or any integer."""
     log: bool = False
-    """Whether it is the exponent that is spread evenly."""
+    """True if the exponent is distributed uniformly."""
 
     @property
-    def whole(self) -> bool:
-        """Whether it is a whole number."""
+    def integral(self) -> bool:
+        """True for integers."""
         return isinstance(self.low, int)
 
-    def ends(self) -> tuple[Value, ...]:
-        """Return the values that are checked before a search begins: both ends."""
+    def bounds(self) -> tuple[Value, ...]:
+        """Return the values that are checked before a search starts: both bounds."""
         return tuple(dict.fromkeys((self.low, self.high)))
 
     def grid(self) -> tuple[Value, ...]:
         """Return all values.
 
         Raises:
-            ValueError: there is no end of them.
+            ValueError: there are infinitely many.
         """
         if self.step is None:
-            raise ValueError("there is no end of them")
+            raise ValueError("an interval has infinitely many values")
         count = round((self.high - self.low) / self.step) + 1
-        return tuple(self.exact(self.low + place * self.step) for place in range(count))
+        return tuple(self.normalized(self.low + index * self.step) for index in range(count))
 
-    def exact(self, value: Value) -> Value:
-        """Return a value as Optuna keeps it as one of this dimension.
+    def normalized(self, value: Value) -> Value:
+        """Return a value from Optuna's storage as a value of this dimension.
 
-        In a range it loses what adding steps up has made of it: 0.30000000000000004 is 0.3.
+        Rounding errors of repeated addition are removed: 0.30000000000000004 is 0.3.
         """
-        return float(f"{value:.12g}") if self.step is not None and not self.whole else value
+        return float(f"{value:.12g}") if self.step is not None and not self.integral else value
 
-    def word(self, value: Value) -> str:
-        """Return a value as it is written on the command line."""
+    def literal(self, value: Value) -> str:
+        """Return a value as written on the command line."""
         return repr(value)
 
+    def identity(self) -> str:
+        """Return the text that the sweep's key is hashed from; sweeps on disk depend on it."""
+        return f"Numbers(low={self.low!r}, high={self.high!r}, step={self.step!r}, log={self.log!r})"
 
-Dimension = Choice | Numbers
+
+Dimension = Categorical | Numeric
 
 
 @dataclass(frozen=True)
 class Space:
-    """What a search varies, and what it leaves."""
+    """Dimensions of a search, with the overrides that all of its runs share."""
 
     dimensions: Mapping[str, Dimension]
-    """By the key that is varied, sorted, so that the order of the command line changes no suggestion."""
+    """By key, sorted, so that the order of the command line changes no suggestion."""
     prefixes: Mapping[str, str]
     """``+`` or ``++`` of the keys that are added."""
     fixed: tuple[str, ...]
-    """The other overrides, as they were given."""
+    """The other overrides, as given."""
 
-    def words(self, values: Mapping[str, Value]) -> list[str]:
+    def overrides(self, point: Mapping[str, Value]) -> list[str]:
         """Return the overrides of a point."""
         return [
-            *(f"{self.prefixes[key]}{key}={self.dimensions[key].word(value)}" for key, value in values.items()),
+            *(f"{self.prefixes[key]}{key}={self.dimensions[key].literal(value)}" for key, value in point.items()),
             *self.fixed,
         ]
 
-    def ends(self) -> list[dict[str, Value]]:
-        """Return the points that are checked before a search begins: every end of every dimension, not all together."""
-        first = {key: dimension.ends()[0] for key, dimension in self.dimensions.items()}
-        others = [{**first, key: value} for key, dimension in self.dimensions.items() for value in dimension.ends()[1:]]
+    def bounds(self) -> list[dict[str, Value]]:
+        """Return the points checked before a search starts: each bound of each dimension, not every combination."""
+        first = {key: dimension.bounds()[0] for key, dimension in self.dimensions.items()}
+        others = [
+            {**first, key: value} for key, dimension in self.dimensions.items() for value in dimension.bounds()[1:]
+        ]
         return [first, *others]
 
     def grid(self) -> Iterator[dict[str, Value]]:
@@ -119,15 +129,15 @@ class Space:
             yield dict(zip(self.dimensions, values, strict=True))
 
     def grid_size(self) -> int:
-        """Return how many points there are."""
+        """Return the number of points."""
         return math.prod(len(dimension.grid()) for dimension in self.dimensions.values())
 
 
 def space_of(overrides: Sequence[Override]) -> Space:
-    """Return the space of a command line's overrides.
+    """Return the search space of a command line's overrides.
 
     Raises:
-        ConfigError: with every dimension that is none, or that nothing is left open.
+        ConfigError: with every invalid dimension, or if no key varies.
     """
     dimensions: dict[str, Dimension] = {}
     prefixes: dict[str, str] = {}
@@ -152,7 +162,7 @@ def space_of(overrides: Sequence[Override]) -> Space:
         raise ConfigError(
             Problem(
                 "hydra/sweeper",
-                "there is nothing to search; leave a key open: KEY=interval(LOW,HIGH), KEY=range(START,STOP,STEP), "
+                "there is nothing to search; vary a key: KEY=interval(LOW,HIGH), KEY=range(START,STOP,STEP), "
                 "KEY=choice(A,B), or KEY=A,B",
             )
         )
@@ -176,36 +186,34 @@ def _dimension(item: Override) -> Dimension:
     values = tuple(dict.fromkeys(map(str, item.sweep_string_iterator())))
     if not values:
         raise ValueError(_EMPTY)
-    return Choice(values)
+    return Categorical(values)
 
 
-_EMPTY = "varies over no value, so the sweep is empty; give it some"
+_EMPTY = "has no values, so the sweep is empty; give it some"
 
 
-def _interval(low: object, high: object, *, log: bool) -> Numbers:
+def _interval(low: object, high: object, *, log: bool) -> Numeric:
     if not _is_number(low) or not _is_number(high):
         raise ValueError(f"an interval needs two finite numbers, not {low} and {high}")
     if not low < high:
-        raise ValueError(f"interval({low:g},{high:g}) is empty; the first number has to be the smaller one")
+        raise ValueError(f"interval({low:g},{high:g}) is empty; the first number must be smaller than the second")
     if log and low <= 0:
-        raise ValueError(f"interval({low:g},{high:g}) with tag(log, ...) has to begin above 0")
-    return Numbers(low, high, log=log)
+        raise ValueError(f"interval({low:g},{high:g}) with tag(log, ...) must start above 0")
+    return Numeric(low=low, high=high, log=log)
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _range(values: list[int | float], stop: float) -> Numbers:
-    """Return the numbers of a range, which leaves out its stop, also where adding its steps up comes just below."""
+def _range(values: list[int | float], stop: float) -> Numeric:
+    """Return a range without its stop, which rounding errors of repeated addition may have left just below itself."""
     if values and math.isclose(values[-1], stop, rel_tol=1e-9):
         values = values[:-1]
     if not values:
         raise ValueError(_EMPTY)
-    whole = all(isinstance(value, int) for value in values)
-    ends = sorted((values[0], values[-1]))
+    low, high = sorted((values[0], values[-1]))
     step = abs(values[1] - values[0]) if len(values) > 1 else 1
-    if whole:
-        return Numbers(int(ends[0]), int(ends[1]), int(step))
-    low, high, step = (float(f"{float(value):.12g}") for value in (*ends, step))
-    return Numbers(low, high, step)
+    if not all(isinstance(value, int) for value in values):
+        low, high, step = (float(f"{float(value):.12g}") for value in (low, high, step))
+    return Numeric(low=low, high=high, step=step)

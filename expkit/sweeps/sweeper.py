@@ -1,10 +1,10 @@
-"""Sweepers: which runs a sweep makes, one registered kind each, chosen by ``hydra/sweeper=NAME``."""
+"""Sweepers: the runs of a sweep by a registered kind, selected with ``hydra/sweeper=NAME``."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -13,119 +13,92 @@ from expkit.config.hydra_internals import combinations
 from expkit.config.load import composition_message
 from expkit.errors import ConfigError, Problem
 from expkit.registry import Kind, Positive, register
-from expkit.sweeps.jobs import Job, key_of
+from expkit.sweeps.jobs import SweepJob, hash_of
 from expkit.sweeps.objective import Mode, Objective
-from expkit.sweeps.sweep_folder import Child, State, SweepFolder
 
-__all__ = ["Grid", "Judge", "Running", "Sweeper"]
+if TYPE_CHECKING:
+    from expkit.sweeps.runner import SweepRunner
+    from expkit.sweeps.sweep_folder import SweepFolder
 
-Judge = Callable[[int, Mapping[str, float]], None]
-"""Takes every step's metrics, and raises ``Pruned`` to end the run early."""
+__all__ = ["Grid", "PruneCheck", "Sweeper"]
 
-
-class Running(Protocol):
-    """A sweep that is under way: what a sweeper has to ask for runs."""
-
-    @property
-    def folder(self) -> SweepFolder:
-        """Where it is kept."""
-
-    @property
-    def objectives(self) -> Sequence[Objective]:
-        """What it is judged by."""
-
-    def jobs(self, words: Sequence[Sequence[str]]) -> list[Job]:
-        """Return the jobs of lists of overrides, checked; all mistakes are reported at once."""
-
-    def children(self, jobs: Sequence[Job]) -> list[Child]:
-        """Return the run of every job; jobs that compute the same are one run."""
-
-    def run(self, children: Sequence[Child]) -> list[State]:
-        """Run what is missing of these runs, as many at once as the launcher takes; return how all of them ended."""
-
-    def count(self, jobs: Sequence[Job]) -> None:
-        """Count the runs of jobs among those that have ended, however they have."""
-
-    def refused(self, words: Sequence[str], error: ConfigError | None) -> None:
-        """Count a job that cannot be made among those that failed; say why, when it is found just now."""
-
-    def note(self, text: str) -> None:
-        """Say something between the runs."""
+PruneCheck = Callable[[int, Mapping[str, float]], None]
+"""Receives the metrics of every step, and raises ``Pruned`` to end the run early."""
 
 
 class Sweeper(Kind, ABC):
-    """Which runs a sweep makes."""
+    """Choice of the runs of a sweep."""
 
     family = "sweeper"
 
     objective: str | list[str] | None = None
-    """Metric that a sweep is judged by, such as ``valid/accuracy/ema``, or several of them.
+    """Metric to optimize, such as ``valid/accuracy/ema``, or several of them.
 
-    By default ``train.best_metric``, else the loss of the validation part, or of the test part.
+    By default ``train.best_metric``, else the loss of the validation split, or of the test split.
     """
     mode: Mode | list[Mode] | None = None
-    """Whether the best is the largest or the smallest, of each; ``min`` by default for losses and errors."""
+    """``min`` or ``max`` for each objective; by default ``min`` for losses and errors, else ``max``."""
 
     @abstractmethod
     def checks(self, overrides: Sequence[Override]) -> list[list[str]]:
         """Return the overrides of the jobs that are checked before the first one starts.
 
         Args:
-            overrides: the command line's, without Hydra's own.
+            overrides: those of the command line, without Hydra's own.
         """
 
     @abstractmethod
-    def key(self, overrides: Sequence[Override], jobs: Sequence[Job]) -> str:
-        """Return the key of the sweep: equal for two commands that are to be the same sweep.
+    def key(self, overrides: Sequence[Override], jobs: Sequence[SweepJob]) -> str:
+        """Return the key of the sweep, equal for commands that continue the same sweep.
 
         Args:
-            overrides: the command line's, without Hydra's own.
-            jobs: those of ``checks``.
+            overrides: those of the command line, without Hydra's own.
+            jobs: the jobs of ``checks``.
         """
 
     @abstractmethod
-    def total(self, overrides: Sequence[Override], jobs: Sequence[Job]) -> int:
-        """Return how many runs there will be."""
+    def total(self, overrides: Sequence[Override], jobs: Sequence[SweepJob]) -> int:
+        """Return the number of runs."""
 
-    def ready(self, objectives: Sequence[Objective], jobs: Sequence[Job]) -> None:
-        """Make sure of all else that the sweep needs, before anything is written.
+    def prepare(self, objectives: Sequence[Objective], jobs: Sequence[SweepJob]) -> None:
+        """Check all other requirements of the sweep before anything is written.
 
         Raises:
-            ConfigError: it is not there.
+            ConfigError: a requirement is not met.
         """
 
     @abstractmethod
-    def sweep(self, running: Running, overrides: Sequence[Override], jobs: Sequence[Job]) -> None:
-        """Make all runs."""
+    def sweep(self, runner: SweepRunner, overrides: Sequence[Override], jobs: Sequence[SweepJob]) -> None:
+        """Execute all runs."""
 
     def is_complete(self, folder: SweepFolder, total: int) -> bool:
-        """Whether a sweep whose runs have all ended well has made all of them."""
+        """Return True if a sweep whose runs are all done has requested all of them."""
         return True
 
-    def judge(self, folder: SweepFolder, run: str) -> Judge | None:
-        """Return what judges a run while it trains, in the process that makes it.
+    def prune_check(self, folder: SweepFolder, run: str) -> PruneCheck | None:
+        """Return the check that may end a run early, in the process that executes the run.
 
         Args:
-            folder: of the sweep.
-            run: name of the folder of the run.
+            folder: the sweep.
+            run: name of the run's folder.
         """
         return None
 
 
 @register
 class Grid(Sweeper):
-    """Every combination of the values given: ``a=1,2 b=range(3)``, ``choice(...)``, ``glob(...)``."""
+    """Every combination of the given values: ``a=1,2 b=range(3)``, ``choice(...)``, ``glob(...)``."""
 
     kind: Literal["grid"] = "grid"
     batch_size: Positive | None = None
-    """Runs handed to the launcher at once; ``null`` for all of them."""
+    """Runs given to the launcher at once; ``null`` for all of them."""
 
     def checks(self, overrides: Sequence[Override]) -> list[list[str]]:
         """Return the overrides of every job."""
         if problems := [
             Problem(
                 str(item.get_key_element()).lstrip("+"),
-                "an interval has no end of values; write range(START,STOP,STEP) or choice(A,B), or let "
+                "an interval has infinitely many values; write range(START,STOP,STEP) or choice(A,B), or let "
                 "hydra/sweeper=optuna choose them",
             )
             for item in overrides
@@ -137,17 +110,17 @@ class Grid(Sweeper):
         except HydraException as error:
             raise ConfigError(Problem("command line", composition_message(error))) from None
 
-    def key(self, overrides: Sequence[Override], jobs: Sequence[Job]) -> str:
-        """Return a hash over what is computed, so that the order of words and values does not matter."""
-        return key_of("grid", sorted({job.digest for job in jobs}))
+    def key(self, overrides: Sequence[Override], jobs: Sequence[SweepJob]) -> str:
+        """Return a hash of the jobs' digests, independent of the order of overrides and values."""
+        return hash_of("grid", sorted({job.digest for job in jobs}))
 
-    def total(self, overrides: Sequence[Override], jobs: Sequence[Job]) -> int:
+    def total(self, overrides: Sequence[Override], jobs: Sequence[SweepJob]) -> int:
         """Return the number of different jobs."""
         return len({job.digest for job in jobs})
 
-    def sweep(self, running: Running, overrides: Sequence[Override], jobs: Sequence[Job]) -> None:
-        """Hand over all jobs, in their order."""
-        children = running.children(jobs)
+    def sweep(self, runner: SweepRunner, overrides: Sequence[Override], jobs: Sequence[SweepJob]) -> None:
+        """Execute all jobs in their order."""
+        children = runner.children(jobs)
         size = self.batch_size or len(children)
         for start in range(0, len(children), size):
-            running.run(children[start : start + size])
+            runner.run(children[start : start + size])

@@ -1,4 +1,4 @@
-"""Evidence: what is gathered of predictions and variables, against NumPy."""
+"""Data for plots: what is collected of predictions and variables, against NumPy."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from expkit.kinds.sources.base import Source
 from expkit.kinds.sources.digits import Digits
 from expkit.kinds.sources.idx import Idx
 from expkit.network.names import shadow_name
-from expkit.plots import data as evidence
-from expkit.plots.data import Evidence, evidence_of, heads, histogram
+from expkit.plots import data
+from expkit.plots.data import PlotData, collect_plot_data, heads, histogram
 from support.experiments import CNN, MLP, Values, config_of, examples, loaded
 
 SPARSE = {"kind": "sparse_softmax_cross_entropy"}
@@ -31,12 +31,12 @@ def values_of(spec: Any) -> Values:
     return {**raw, **{shadow_name(name): value / 2 for name, value in raw.items()}}
 
 
-def gathered(folder: Path, averaged: bool = True, **sections: Any) -> tuple[Evidence, Any]:
+def gathered(folder: Path, averaged: bool = True, **sections: Any) -> tuple[PlotData, Any]:
     config = config_of(folder, **sections)
     spec, dataset = loaded(config)
     values = values_of(spec)
     kept = values if averaged else {name: value for name, value in values.items() if name in spec.variables}
-    return evidence_of(config, spec, dataset, linear, kept, 6), dataset.parts["test"]
+    return collect_plot_data(config, spec, dataset, linear, kept, 6), dataset.parts["test"]
 
 
 @pytest.mark.parametrize("averaged", [True, False])
@@ -64,13 +64,13 @@ def test_without_a_mistake_the_least_certain_are_kept(tmp_path: Path) -> None:
     spec, dataset = loaded(config)
     right = lambda batch: {"raw": {"logits": np.eye(3)[batch["label"]] * np.abs(batch["x"][:, :1])}}  # noqa: E731
     values = {name: np.zeros(item.shape) for name, item in spec.variables.items()}
-    head = evidence_of(config, spec, dataset, right, values, 6).heads["logits"]
+    head = collect_plot_data(config, spec, dataset, right, values, 6).heads["logits"]
     assert head.wrong == 0
     assert head.worst[:, 0].tolist() == np.argsort(np.abs(dataset.parts["test"]["x"][:, 0])).tolist()
 
 
 def test_more_examples_than_are_looked_at_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence, "MOST_EXAMPLES", 7)
+    monkeypatch.setattr(data, "MAX_EXAMPLES", 7)
     found, _ = gathered(tmp_path)
     assert (found.examples, found.heads["logits"].examples) == (10, 7)
 
@@ -116,7 +116,7 @@ def test_histograms_count_every_value_raw_and_averaged_between_the_same_edges(tm
     spec, dataset = loaded(config)
     values = values_of(spec)
     values["hidden/bias"][0] = np.nan
-    found = evidence_of(config, spec, dataset, linear, values, 6)
+    found = collect_plot_data(config, spec, dataset, linear, values, 6)
     for name, item in found.histograms.items():
         for weights, value in (("raw", values[name]), ("ema", values[shadow_name(name)])):
             assert item.counts[weights].tolist() == np.histogram(value[np.isfinite(value)], item.edges)[0].tolist()
@@ -125,7 +125,7 @@ def test_histograms_count_every_value_raw_and_averaged_between_the_same_edges(tm
 
 
 def test_the_largest_variables_are_shown_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence, "MOST_SHOWN", 2)
+    monkeypatch.setattr(data, "MAX_SHOWN", 2)
     found, _ = gathered(tmp_path)
     assert (found.variables, list(found.histograms)) == (4, ["hidden/kernel", "logits/kernel"])
 
@@ -133,7 +133,7 @@ def test_the_largest_variables_are_shown_in_their_order(tmp_path: Path, monkeypa
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     found, _ = gathered(tmp_path, network=CNN)
     found.save(tmp_path / "plots" / "evidence.npz")
-    again = Evidence.load(tmp_path / "plots" / "evidence.npz")
+    again = PlotData.load(tmp_path / "plots" / "evidence.npz")
     assert (again.step, again.weights, again.examples, again.variables) == (6, "ema", 10, found.variables)
     assert list(again.heads) == list(found.heads)
     for part in ("pairs", "worst", "certainty"):

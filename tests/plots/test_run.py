@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from conftest import Finished
-from expkit.plots.axis_scale import logarithmic, number
-from expkit.plots.confusion import MOST_CLASSES, confusion_matrix, matrix_of
+from expkit.plots.axis_scale import is_logarithmic, number_text
+from expkit.plots.confusion import MAX_CLASSES, confusion_matrix, matrix_of
 from expkit.plots.curves import Line, learning_curves, learning_rate, lines_of
 from expkit.plots.data import Head, Histogram
-from expkit.plots.misclassified import picture_of, worst_mistakes
+from expkit.plots.misclassified import image_of, worst_mistakes
 from expkit.plots.run import draw_run
 from expkit.plots.weights import weight_histograms
 from expkit.run_folder import RunFolder
@@ -28,20 +28,21 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 def head(classes: int, pairs: list[list[int]], **more: object) -> Head:
     worst = [[n, a, b] for n, (a, b, _) in enumerate(pairs) if a != b]
-    return Head(classes, np.array(pairs), np.array(worst), np.full(len(worst), 0.75), **more)  # type: ignore[arg-type]
+    arrays = {"pairs": np.array(pairs), "worst": np.array(worst), "certainty": np.full(len(worst), 0.75)}
+    return Head(classes=classes, **arrays, **more)  # type: ignore[arg-type]
 
 
-def test_lines_are_told_apart_by_part_metric_and_average() -> None:
+def test_lines_differ_by_split_metric_and_ema() -> None:
     assert lines_of(POINTS) == [
-        Line("train", "loss", False, (10, 20), (2.0, 1.0)),
-        Line("valid", "loss", False, (20,), (1.5,)),
-        Line("valid", "loss", True, (20,), (1.25,)),
-        Line("test", "loss", False, (20,), (1.0,)),
-        Line("test", "accuracy", False, (20,), (0.5,)),
+        Line(split="train", metric="loss", ema=False, steps=(10, 20), values=(2.0, 1.0)),
+        Line(split="valid", metric="loss", ema=False, steps=(20,), values=(1.5,)),
+        Line(split="valid", metric="loss", ema=True, steps=(20,), values=(1.25,)),
+        Line(split="test", metric="loss", ema=False, steps=(20,), values=(1.0,)),
+        Line(split="test", metric="accuracy", ema=False, steps=(20,), values=(0.5,)),
     ]
 
 
-def test_curves_have_a_panel_a_metric_and_averages_are_dashed() -> None:
+def test_curves_have_a_panel_a_metric_and_ema_is_dashed() -> None:
     points = [{"step": s, "train/loss": 1 / s, "valid/loss": 2 / s, "valid/loss/ema": 3 / s} for s in range(1, 90)]
     figure = learning_curves(points, "a run")
     assert figure is not None
@@ -50,7 +51,7 @@ def test_curves_have_a_panel_a_metric_and_averages_are_dashed() -> None:
     assert [(line.get_label(), line.get_linestyle()) for line in axes.lines] == [
         ("train", "-"),
         ("valid", "-"),
-        ("valid, averaged", "--"),
+        ("valid, EMA", "--"),
     ]
     np.testing.assert_allclose(axes.lines[2].get_ydata(), [3 / s for s in range(1, 90)])
     assert "a run" in [text.get_text() for text in figure.texts]
@@ -77,18 +78,18 @@ def test_a_confusion_matrix_holds_its_numbers() -> None:
 def test_of_very_many_classes_the_most_confused_are_shown() -> None:
     pairs = [[n, n, 5] for n in range(1000)] + [[n, 999, n] for n in range(900, 999)]
     classes, matrix = matrix_of(head(1000, pairs))
-    assert classes == list(range(1000 - MOST_CLASSES, 1000))
-    assert matrix[0].tolist() == [5, *[0] * (MOST_CLASSES - 2), 1000 - MOST_CLASSES]
+    assert classes == list(range(1000 - MAX_CLASSES, 1000))
+    assert matrix[0].tolist() == [5, *[0] * (MAX_CLASSES - 2), 1000 - MAX_CLASSES]
     said = [text.get_text() for text in confusion_matrix(head(1000, pairs), "a", "said").texts]
     assert "the 40 of 1000 classes most often" in " ".join(said)
 
 
 def test_images_are_stretched_together_and_bytes_are_not() -> None:
     images = np.array([0, 4, 8, 16], np.float32).reshape(2, 1, 2, 1)
-    assert picture_of(images, 0)[0, :, 0].tolist() == [0, 0.25]
-    assert picture_of(images, 1)[0].tolist() == [[0.5] * 3, [1.0] * 3]
+    assert image_of(images, 0)[0, :, 0].tolist() == [0, 0.25]
+    assert image_of(images, 1)[0].tolist() == [[0.5] * 3, [1.0] * 3]
     colors = np.array([[[[255, 0, 51, 9]]]], np.uint8)
-    assert picture_of(colors, 0).tolist() == [[[1.0, 0.0, 0.2]]]
+    assert image_of(colors, 0).tolist() == [[[1.0, 0.0, 0.2]]]
 
 
 def test_mistakes_show_every_image_of_the_example_and_what_it_was_taken_for() -> None:
@@ -130,7 +131,7 @@ def test_histograms_are_shares_and_say_where_nothing_is_finite() -> None:
     ],
 )
 def test_numbers_are_written_short(value: float, text: str) -> None:
-    assert number(value) == text
+    assert number_text(value) == text
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def test_numbers_are_written_short(value: float, text: str) -> None:
     ],
 )
 def test_when_an_axis_is_logarithmic(values: list[float], expected: bool) -> None:
-    assert logarithmic(values) is expected
+    assert is_logarithmic(values) is expected
 
 
 def test_a_finished_run_has_all_its_pictures(digits_run: Finished) -> None:

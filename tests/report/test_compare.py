@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Finished
-from expkit.report.compare import Pair, compare
+from expkit.report.compare import ValuePair, compare_runs
 from expkit.run_folder import RunFolder
 from support.command_line import call
 
@@ -43,7 +43,7 @@ def test_what_differs_is_shown_in_its_section(digits_run: Finished, copy: RunFol
     change(copy.config_file, "units: 256", "units: 128")
     change(copy.config_file, "learning_rate: 0.001", "learning_rate: 0.01")
     copy.log_metrics(60, {"test/accuracy": 0.5, "new": float("nan")})
-    found = compare(RunFolder(digits_run.folder), copy).as_dict()
+    found = compare_runs(RunFolder(digits_run.folder), copy).as_dict()
     assert found["configuration"] == {
         "network.layers.layer1.units": [256, 128],
         "optimizer.learning_rate": [0.001, 0.01],
@@ -75,7 +75,7 @@ def test_variables_that_one_run_alone_has_have_no_other_side(digits_run: Finishe
     [(1, 1, True), (1, 2, False), (float("nan"), float("nan"), True), (None, 1, False), ("a", None, False)],
 )
 def test_pairs(first: object, second: object, same: bool) -> None:
-    assert Pair("name", first, second).same is same
+    assert ValuePair(name="name", first=first, second=second).equal is same
 
 
 def test_a_run_that_is_none_is_wrong_input(digits_run: Finished) -> None:

@@ -1,4 +1,4 @@
-"""The rows of a sweep: what tells runs apart, their order, what they are judged by."""
+"""Rows of a sweep: their differences, their order, the objective."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from conftest import Finished
 from expkit.errors import RunError
-from expkit.report.importance import FEWEST, importance_of
+from expkit.report.importance import MIN_RUNS, importance_of
 from expkit.report.runs import read_sweep
 from expkit.report.table import as_csv, table_of
 from support.sweeps_by_hand import curve, write_run, write_sweep
@@ -17,9 +17,9 @@ from support.sweeps_by_hand import curve, write_run, write_sweep
 
 def test_finished_runs_come_first_the_best_on_top_and_failed_ones_are_there(tmp_path: Path) -> None:
     sweep = read_sweep(write_sweep(tmp_path))
-    assert (sweep.metric, sweep.mode, sweep.name) == ("valid/accuracy", "max", "made sweep")
+    assert (sweep.metric, sweep.objective.mode, sweep.name) == ("valid/accuracy", "max", "made sweep")
     assert [row.folder.name[0] for row in sweep.finished] == ["7", "8", "6", "5", "1", "2", "0"]
-    assert [(row.folder.name[0], row.status) for row in sweep.others] == [("3", "FAILED"), ("4", "FAILED")]
+    assert [(row.folder.name[0], row.state.status) for row in sweep.unfinished] == [("3", "FAILED"), ("4", "FAILED")]
     assert sweep.best is sweep.rows[0]
     assert sweep.score(sweep.rows[0]) == pytest.approx(0.82)
 
@@ -38,7 +38,7 @@ def test_runs_are_told_apart_by_what_differs_and_the_rest_is_said_once(tmp_path:
 def test_seconds_are_those_of_the_steps(tmp_path: Path) -> None:
     write_run(tmp_path / "0_a", {}, [*curve(0.1, 0.2, rate=50.0), {"step": 20, "test/accuracy": 0.5}])
     row = read_sweep(tmp_path).rows[0]
-    assert (row.seconds, row.steps) == (pytest.approx(20 / 50), 20)
+    assert (row.seconds, row.state.step) == (pytest.approx(20 / 50), 20)
     assert row.curve("valid/accuracy/ema") == ([10, 20], [0.05, 0.1])
 
 
@@ -46,11 +46,11 @@ def test_a_metric_can_be_chosen_and_brings_its_mode(tmp_path: Path) -> None:
     points = [{"step": 1, "valid/loss": 0.5, "valid/accuracy": 0.9, "valid/far/ema": 3.0, "custom": 1.0}]
     write_run(tmp_path / "0_a", {"x": 1}, points)
     write_run(tmp_path / "1_a", {"x": 2}, [{**points[0], "valid/loss": 0.25}])
-    assert read_sweep(tmp_path, "valid/loss").mode == "min"
+    assert read_sweep(tmp_path, "valid/loss").objective.mode == "min"
     assert [row.values["x"] for row in read_sweep(tmp_path, "valid/loss").rows] == [2, 1]
     assert [row.values["x"] for row in read_sweep(tmp_path, "valid/loss", "max").rows] == [1, 2]
-    assert read_sweep(tmp_path, "valid/far/ema").mode == "min"
-    assert read_sweep(tmp_path, "valid/accuracy").mode == "max"
+    assert read_sweep(tmp_path, "valid/far/ema").objective.mode == "min"
+    assert read_sweep(tmp_path, "valid/accuracy").objective.mode == "max"
 
 
 def test_what_the_sweep_itself_was_judged_by_comes_before_the_best_metric(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_what_the_sweep_itself_was_judged_by_comes_before_the_best_metric(tmp_pa
     kept = {"name": "mine", "objective": "valid/accuracy/ema", "mode": "min", "runs": {"0_made": {"label": "first"}}}
     (tmp_path / "sweep.json").write_text(json.dumps(kept))
     sweep = read_sweep(tmp_path)
-    assert (sweep.name, sweep.metric, sweep.mode) == ("mine", "valid/accuracy/ema", "min")
+    assert (sweep.name, sweep.metric, sweep.objective.mode) == ("mine", "valid/accuracy/ema", "min")
     assert sweep.best is not None
     assert sweep.best.label == "first"
 
@@ -67,13 +67,13 @@ def test_an_unknown_metric_lists_those_that_exist(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         read_sweep(write_sweep(tmp_path), "valid/acuracy")
     assert str(caught.value) == (
-        "--metric: no run has a metric 'valid/acuracy'; did you mean 'valid/accuracy'? there are: train/loss, "
+        "--metric: no run has a metric 'valid/acuracy'; did you mean 'valid/accuracy'? allowed: train/loss, "
         "valid/accuracy, valid/accuracy/ema"
     )
 
 
 def test_a_folder_without_runs_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"no run in it \(a run has config.yaml and run.json\); give the folder of a"):
+    with pytest.raises(RunError, match=r"contains no run \(a run has config.yaml and run.json\); give the folder of a"):
         read_sweep(tmp_path)
     with pytest.raises(RunError, match="nosuch: does not exist"):
         read_sweep(tmp_path / "nosuch")
@@ -87,7 +87,7 @@ def test_one_run_and_runs_without_the_objective_are_a_sweep_too(tmp_path: Path) 
     write_run(tmp_path / "2_a", {"x": 3}, [{"step": 10, "valid/accuracy": float("nan")}])
     both = read_sweep(tmp_path)
     assert [row.values["x"] for row in both.finished] == [1]
-    assert [row.values["x"] for row in both.others] == [2, 3]
+    assert [row.values["x"] for row in both.unfinished] == [2, 3]
     assert table_of(both).lines[1][0] == ""
 
 
@@ -112,7 +112,7 @@ def test_a_configuration_that_cannot_be_read_is_said_of_its_run(tmp_path: Path) 
     write_sweep(tmp_path)
     (tmp_path / "5_made" / "config.yaml").write_text("{")
     (row,) = (row for row in read_sweep(tmp_path).rows if row.folder.name == "5_made")
-    assert str(row.error).startswith("its configuration cannot be read: ")
+    assert str(row.state.error).startswith("its configuration cannot be read: ")
 
 
 def test_the_table_has_what_differs_and_nothing_else(tmp_path: Path) -> None:
@@ -139,14 +139,14 @@ def test_importance_finds_what_matters(tmp_path: Path) -> None:
         write_run(tmp_path / f"{number}_made", {"a": a, "b": 10.0**-b, "word": word}, curve(0.1 + 0.2 * a))
     found = importance_of(read_sweep(tmp_path))
     assert found is not None
-    assert next(iter(found.shares)) == "a"
-    assert found.shares["a"] > 0.9
-    assert sum(found.shares.values()) == pytest.approx(1)
+    assert next(iter(found.fractions)) == "a"
+    assert found.fractions["a"] > 0.9
+    assert sum(found.fractions.values()) == pytest.approx(1)
     assert (found.runs, found.explained > 0.8) == (16, True)
 
 
 def test_importance_of_few_or_equal_runs_is_not_guessed(tmp_path: Path) -> None:
-    for number in range(FEWEST):
+    for number in range(MIN_RUNS):
         write_run(tmp_path / "few" / f"{number}_made", {"a": number}, curve(0.1 * (number > 0)), "FINISHED")
         write_run(tmp_path / "equal" / f"{number}_made", {"a": number}, curve(0.5))
     assert importance_of(read_sweep(tmp_path / "few")) is not None
@@ -161,5 +161,5 @@ def test_a_real_sweep_tells_parameters_and_why_runs_failed(sweep: Finished) -> N
     assert sorted((row.values["network.layers.layer1.units"], row.size) for row in found.rows) == [
         (16, 1210), (16, 1210), (32, 2410), (32, 2410),
     ]  # fmt: skip
-    assert [row.status for row in found.others] == ["FAILED", "FAILED"]
-    assert all("the loss became" in str(row.error) for row in found.others)
+    assert [row.state.status for row in found.unfinished] == ["FAILED", "FAILED"]
+    assert all("the loss became" in str(row.state.error) for row in found.unfinished)

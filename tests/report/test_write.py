@@ -12,12 +12,13 @@ import pytest
 from conftest import Finished
 from expkit.errors import RunError
 from expkit.report.page import page
-from expkit.report.plots.cost import cost_against_score, front
+from expkit.report.plots.cost import cost_against_score
 from expkit.report.plots.curves import children_curves, panels_of
 from expkit.report.plots.parallel import parallel_coordinates
 from expkit.report.plots.slices import slices
-from expkit.report.runs import Row, read_sweep
+from expkit.report.runs import read_sweep
 from expkit.report.write import write_report
+from expkit.sweeps.objective import Mode
 from support.command_line import call
 from support.sweeps_by_hand import curve, write_run, write_sweep
 
@@ -54,7 +55,7 @@ def test_the_page_holds_every_run_and_escapes_what_they_say(folder: Path) -> Non
     assert "<b>0.82</b> units=64, learning_rate=0.01" in text
     assert "failed: train: the loss became nan &lt;b&gt;at&lt;/b&gt; once" in text
     assert "<b>at</b>" not in text
-    assert "The same in all: <code>train.steps=20</code>" in text
+    assert "Shared by all runs: <code>train.steps=20</code>" in text
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:
@@ -130,11 +131,16 @@ def test_an_objective_of_the_test_part_shows_the_curve_of_the_validation_part(tm
     assert panels_of(read_sweep(tmp_path, "test/accuracy")) == ["valid/accuracy", "train/loss"]
 
 
-def test_the_front_is_what_no_run_beats_at_no_more_cost(tmp_path: Path) -> None:
-    row = Row(tmp_path, "", "FINISHED", None, (), {}, (), None)
-    points = [(1.0, 0.5, row), (2.0, 0.4, row), (3.0, 0.9, row), (3.0, 0.8, row), (4.0, 0.9, row)]
-    assert [point[:2] for point in front(points, "max")] == [(1.0, 0.5), (3.0, 0.9)]
-    assert [point[:2] for point in front(points, "min")] == [(1.0, 0.5), (2.0, 0.4)]
+@pytest.mark.parametrize(("mode", "expected"), [("max", [(1, 0.5), (3, 0.9)]), ("min", [(1, 0.5), (2, 0.4)])])
+def test_the_front_is_what_no_run_beats_at_no_more_cost(
+    tmp_path: Path, mode: Mode, expected: list[tuple[float, float]]
+) -> None:
+    for number, (cost, score) in enumerate([(1, 0.5), (2, 0.4), (3, 0.9), (3, 0.8), (4, 0.9)]):
+        write_run(tmp_path / f"{number}_a", {"x": number}, curve(score, rate=10 / cost))
+    figure = cost_against_score(read_sweep(tmp_path, "valid/accuracy", mode), "mine")
+    assert figure is not None
+    front = next(line for line in figure.axes[0].lines if line.get_drawstyle() == "steps-post")
+    np.testing.assert_allclose(front.get_xydata(), expected)
 
 
 def test_cost_is_seconds_and_parameters_where_they_differ(folder: Path, sweep: Finished) -> None:
@@ -153,7 +159,7 @@ def test_a_sweep_where_nothing_finished_has_a_report_all_the_same(tmp_path: Path
     assert {file.name for file in write_report(tmp_path)} == {"report.html", "table.csv"}
     text = (tmp_path / "report" / "report.html").read_text()
     assert "No run has finished with this metric." in text
-    assert "Needs 5 finished runs whose scores differ" in text
+    assert "Needs 5 finished runs with different scores" in text
     assert not (tmp_path / "report" / "slices.png").exists()
 
 
@@ -190,10 +196,10 @@ def test_a_report_is_kept_with_the_sweep_s_run_when_that_is_asked_for(sweep: Fin
     assert done.out.splitlines()[-1] == f"{sweep.folder}: MLflow run {run_id}: delivered 1 records"
     client = MlflowClient(f"sqlite:///{sweep.cwd.resolve() / 'runs' / 'mlflow.db'}")
     copy = Path(client.download_artifacts(run_id, "report/report.html", str(tmp_path)))
-    assert "judged by <b>valid/loss</b>, smaller is better" in copy.read_text()
+    assert "objective <b>valid/loss</b>, smaller is better" in copy.read_text()
     write_sweep(tmp_path / "untracked")
     assert call("report", tmp_path / "untracked", "--log", cwd=tmp_path).errors == [
-        f"error: --log: {tmp_path / 'untracked'} is no sweep that was recorded in MLflow; leave --log out"
+        f"error: --log: {tmp_path / 'untracked'} is not a sweep recorded in MLflow; omit --log"
     ]
 
 

@@ -182,8 +182,8 @@ def test_a_search_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
         ),
         (
             [RATE, "hydra.sweeper.sampler=grid"],
-            "optimizer.learning_rate: an interval has no end of values, which 'grid' would need; write "
-            "range(START,STOP,STEP) or choice(A,B), or take another hydra.sweeper.sampler: tpe, cmaes, random, nsgaii",
+            "optimizer.learning_rate: an interval has infinitely many values, so 'grid' cannot search it; write "
+            "range(START,STOP,STEP) or choice(A,B), or use another hydra.sweeper.sampler: tpe, cmaes, random, nsgaii",
         ),
         (
             ["run.sed=choice(1,2)"],
@@ -191,7 +191,7 @@ def test_a_search_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
         ),
         (
             [],
-            "hydra/sweeper: there is nothing to search; leave a key open: KEY=interval(LOW,HIGH), "
+            "hydra/sweeper: there is nothing to search; vary a key: KEY=interval(LOW,HIGH), "
             "KEY=range(START,STOP,STEP), KEY=choice(A,B), or KEY=A,B",
         ),
         (
@@ -206,19 +206,18 @@ def test_a_search_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
         ),
         (
             ["network.layers.layer1.activation=relu,tanh", "hydra.sweeper.sampler=cmaes"],
-            "hydra.sweeper.sampler: 'cmaes' needs at least two intervals or ranges, and there is none; take tpe, "
+            "hydra.sweeper.sampler: 'cmaes' needs at least two intervals or ranges, got none; use tpe, "
             "random or nsgaii",
         ),
         (
             [RATE, "hydra.sweeper.storage=sqlite:////nosuch/study.db"],
             "hydra.sweeper.storage: sqlite:////nosuch/study.db cannot be opened ((sqlite3.OperationalError) unable to "
-            "open database file); mend it, or leave it out: the study is then kept in the sweep's folder",
+            "open database file); correct it, or omit it: the study is then stored in the sweep's folder",
         ),
         ([RATE, "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials: must be greater than 0, got 0"),
         (
             [RATE, "hydra.sweeper.objective=[valid/accuracy,valid/loss]", "hydra.sweeper.pruner=median"],
-            "hydra.sweeper.pruner: 'median' judges by one metric, and there are 2 objectives; write "
-            "hydra.sweeper.pruner=none",
+            "hydra.sweeper.pruner: 'median' takes one objective, got 2; write hydra.sweeper.pruner=none",
         ),
         (
             [RATE, "hydra.sweeper.startup_trials=3", "hydra.sweeper.sampler=random"],

@@ -142,7 +142,7 @@ def test_runs_that_compute_the_same_are_run_once(tmp_path: Path) -> None:
     done = call("train", "-m", *QUICK, "train.steps=1", "optimizer.learning_rate=0.1,1e-1", cwd=tmp_path)
     assert done.code == 0
     lines = done.out.splitlines()
-    assert lines[0] == "1 of 2 runs compute the same as others, and are not run twice"
+    assert lines[0] == "1 of 2 runs compute the same as others, and are run once"
     assert lines[-1] == "1 of 1 runs finished"
 
 
@@ -156,7 +156,7 @@ def test_a_sweep_that_is_interrupted_is_killed(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err == "stopped; the same command runs what is missing\n"
+    assert err == "stopped; the same command runs the missing runs\n"
     folder = only_sweep(tmp_path)
     settings = SweepFolder(folder).settings()
     client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
@@ -196,15 +196,15 @@ def test_a_sweep_whose_parent_was_deleted_goes_on_under_a_new_one_and_says_so(tm
             ["run.seed=choice()"],
             "command line: cannot read the override 'run.seed=choice()'; write path.to.key=VALUE, or =A,B",
         ),
-        (["run.seed=range(3,3)"], "run.seed: varies over no value, so the sweep is empty; give it some"),
+        (["run.seed=range(3,3)"], "run.seed: has no values, so the sweep is empty; give it some"),
         (
             ["run.seed=interval(0,1)"],
-            "run.seed: an interval has no end of values; write range(START,STOP,STEP) or choice(A,B), or let "
+            "run.seed: an interval has infinitely many values; write range(START,STOP,STEP) or choice(A,B), or let "
             "hydra/sweeper=optuna choose them",
         ),
         (
             ["run.seed=1,2", "run.resume=auto"],
-            "run.resume: a sweep goes on when its command is given again, without run.resume",
+            "run.resume: a sweep is resumed by the same command without run.resume",
         ),
         (
             ["run.sed=choice(1,2)"],
@@ -224,7 +224,7 @@ def test_a_sweep_whose_parent_was_deleted_goes_on_under_a_new_one_and_says_so(tm
         ),
         (
             ["hydra/sweeper=basic"],
-            "hydra/sweeper: is none of expkit's; write hydra/sweeper=NAME; allowed: grid, optuna",
+            "hydra/sweeper: is not one of expkit's; write hydra/sweeper=NAME; allowed: grid, optuna",
         ),
         (["hydra.sweep.dir=${nosuch}"], "command line: Interpolation key 'nosuch' not found"),
     ],
@@ -265,7 +265,7 @@ def test_a_launcher_that_is_not_installed_is_told_with_its_extra(
         2,
         [
             f"error: hydra/launcher: '{name}' needs {package}, which is not installed: pip install 'expkit[{extra}]'; "
-            "without a launcher runs are made one after the other"
+            "without a launcher runs are executed one after another"
         ],
     )
     assert list(tmp_path.iterdir()) == []
@@ -293,5 +293,5 @@ def test_a_sweep_is_not_run_twice_at_once(tmp_path: Path) -> None:
         done = call("train", "-m", "run.seed=1,2", *QUICK, "hydra.sweep.dir=mine", cwd=tmp_path)
     assert (done.code, done.errors) == (
         2,
-        [f"error: {tmp_path}/mine: this sweep is running already; wait for it, or give another hydra.sweep.dir=FOLDER"],
+        [f"error: {tmp_path}/mine: this sweep is already running; wait for it, or give another hydra.sweep.dir=FOLDER"],
     )

@@ -9,13 +9,13 @@ from typing import Any
 
 import yaml
 
-from expkit.plots.axis_scale import said
+from expkit.plots.axis_scale import value_text
 
 Point = Mapping[str, float]
 
 
 def curve(*scores: float, rate: float = 100.0) -> list[Point]:
-    """Return points of a run that is measured every ten steps, raw and averaged."""
+    """Return points of a run that is evaluated every ten steps, raw and EMA."""
     return [
         {
             "step": 10 * (place + 1),
@@ -42,7 +42,8 @@ def write_run(
             place = place.setdefault(part, {})
         place[end] = value
     (folder / "config.yaml").write_text(yaml.safe_dump(nested))
-    (folder / "overrides.yaml").write_text(yaml.safe_dump([f"{key}={said(value)}" for key, value in values.items()]))
+    overrides = [f"{key}={value_text(value)}" for key, value in values.items()]
+    (folder / "overrides.yaml").write_text(yaml.safe_dump(overrides))
     (folder / "run.json").write_text(json.dumps({"name": "made", "status": status, "error": error}))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
     return folder

@@ -9,21 +9,21 @@ import pytest
 from expkit.config.load import load, plain
 from expkit.config.schema import Config
 from expkit.preflight import load_checked
-from expkit.sweeps.best import keep_best
-from expkit.sweeps.jobs import checked
+from expkit.sweeps.best import write_best
+from expkit.sweeps.jobs import check_jobs
 from expkit.sweeps.objective import Objective
-from expkit.sweeps.sweep_folder import Child, State, SweepFolder
+from expkit.sweeps.sweep_folder import Child, RunState, SweepFolder
 
 SCORE, LOSS = Objective("valid/accuracy", "max"), Objective("valid/loss", "min")
 
 
 def child(folder: SweepFolder, *words: str) -> Child:
-    (job,) = checked([words], ["optimizer.learning_rate"], [])
+    (job,) = check_jobs([words], ["optimizer.learning_rate"], [])
     return folder.child(job)
 
 
-def state(score: float) -> State:
-    return State("FINISHED", 60, {"valid/accuracy": score, "valid/loss": score})
+def state(score: float) -> RunState:
+    return RunState(status="FINISHED", step=60, values={"valid/accuracy": score, "valid/loss": score})
 
 
 def rate(config: Config) -> float:
@@ -43,7 +43,7 @@ def rate(config: Config) -> float:
 def test_the_experiment_computes_what_the_run_computed(words: list[str], empty_folder: Path) -> None:
     folder = SweepFolder(empty_folder)
     best = child(folder, *words)
-    (file,) = keep_best(folder, [(best, state(0.9))], [SCORE], [])
+    (file,) = write_best(folder, [(best, state(0.9))], [SCORE], [])
     assert file == empty_folder / "conf" / "experiment" / "best.yaml"
     again = load(["experiment=best"], [str(empty_folder / "conf")])
     assert {**plain(again), "tracking": None} == {**plain(best.job.config), "tracking": None}
@@ -55,7 +55,7 @@ def test_the_experiment_says_what_it_is_and_takes_overrides(empty_folder: Path) 
     best = child(
         folder, "optimizer.learning_rate=0.0123456789", "tracking.uri=http://me:secret@host", "run.folder=other"
     )
-    (file,) = keep_best(folder, [(best, state(0.9))], [SCORE], [])
+    (file,) = write_best(folder, [(best, state(0.9))], [SCORE], [])
     lines = file.read_text().splitlines()
     assert lines[:3] == [
         "# @package _global_",
@@ -71,10 +71,10 @@ def test_the_experiment_says_what_it_is_and_takes_overrides(empty_folder: Path) 
 def test_several_best_runs_are_several_experiments_and_old_ones_go(empty_folder: Path) -> None:
     folder = SweepFolder(empty_folder)
     runs = [(child(folder, f"optimizer.learning_rate={value}"), state(value)) for value in (0.3, 0.2, 0.1)]
-    names = [file.name for file in keep_best(folder, runs, [SCORE, LOSS], [])]
+    names = [file.name for file in write_best(folder, runs, [SCORE, LOSS], [])]
     assert names == ["best_0.yaml", "best_1.yaml", "best_2.yaml"]
     rates = [rate(load([f"experiment=best_{place}"], ["conf"])) for place in range(3)]
     assert rates == [0.3, 0.2, 0.1]
     assert "valid/accuracy 0.3000, valid/loss 0.3000" in (empty_folder / "conf/experiment/best_0.yaml").read_text()
-    keep_best(folder, runs[:1], [SCORE], [])
+    write_best(folder, runs[:1], [SCORE], [])
     assert [file.name for file in (empty_folder / "conf/experiment").iterdir()] == ["best.yaml"]

@@ -1,4 +1,4 @@
-"""What a sweep is judged by."""
+"""Objectives of a sweep, by default or by name, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.errors import ConfigError
 from expkit.preflight import load_checked
-from expkit.sweeps.objective import Objective, front, objectives_of
+from expkit.sweeps.objective import Objective, objectives_of, pareto_front
 
 LOSS, SCORE = Objective("loss", "min"), Objective("score", "max")
+
+
+def front(objectives: list[Objective], values: list[dict[str, float]]) -> list[int]:
+    return pareto_front([[objective.cost(metrics) for objective in objectives] for metrics in values])
 
 
 @pytest.fixture
@@ -59,7 +63,7 @@ def test_objectives_that_are_none_are_told_together(config: Config) -> None:
     assert str(caught.value).splitlines() == [
         f"hydra.sweeper.objective: no metric 'valid/los'; did you mean 'valid/loss'? allowed: {known}",
         "hydra.sweeper.objective: names test/loss twice",
-        "hydra.sweeper.mode: has 1 for 3 objectives; give each one",
+        "hydra.sweeper.mode: has 1 for 3 objectives; give one for each",
     ]
     with pytest.raises(ConfigError, match="names no metric; allowed: train/loss, "):
         objectives_of(config, [], None)

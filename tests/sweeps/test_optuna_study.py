@@ -1,4 +1,4 @@
-"""A study: asked, told, gone on with, and judging what runs."""
+"""A study: suggestions, results, resuming, pruning."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState
 
 from expkit.errors import ConfigError, Pruned
-from expkit.sweeps.jobs import parsed
-from expkit.sweeps.objective import Mode
-from expkit.sweeps.optuna_study import Pruner, Pruning, Sampler, Sampling, Study, Trial, judge_of, open_storage
+from expkit.sweeps.jobs import parse_overrides
+from expkit.sweeps.objective import Mode, Objective
+from expkit.sweeps.optuna_study import Pruner, Pruning, Sampler, Sampling, Study, Trial, open_storage, prune_check
 from expkit.sweeps.space import Value, space_of
 
 WORDS = ["x=interval(-1,1)", "y=tag(log,interval(0.01,1))", "c=a,b", "n=range(1,10,2)", "f=range(0.1,0.5,0.1)"]
-NO_PRUNING = Pruning("none", 5, 0, 100)
+NO_PRUNING = Pruning(pruner="none", startup_trials=5, first_step=0, last_step=100)
 
 
 def study_of(
@@ -33,8 +33,10 @@ def study_of(
     seed: int = 0,
 ) -> Study:
     population = 4 if sampler in ("cmaes", "nsgaii") else None
-    sampling = Sampling(sampler, seed, 3 if sampler == "tpe" else None, population)
-    return Study(storage, "one", modes, space_of(parsed(words)), sampling, pruning)
+    startup = 3 if sampler == "tpe" else None
+    sampling = Sampling(sampler=sampler, seed=seed, startup_trials=startup, population_size=population)
+    objectives = [Objective(f"valid/{index}", mode) for index, mode in enumerate(modes)]
+    return Study(storage, "one", objectives, space_of(parse_overrides(words)), sampling, pruning)
 
 
 def cost(values: Mapping[str, Any]) -> float:
@@ -87,7 +89,7 @@ def test_a_grid_asks_for_every_point_once_and_ends(tmp_path: Path) -> None:
         while len(study.trials()) < 7 + 100 * bool(seen) and (trial := study.ask()) is not None:
             study.tell(trial, "COMPLETE", [0.0])
         seen = [dict(trial.values) for trial in study.trials()]
-    assert seen == list(space_of(parsed(words)).grid())
+    assert seen == list(space_of(parse_overrides(words)).grid())
     assert {point["f"] for point in seen} == {0.1, 0.2, 0.3}
 
 
@@ -97,16 +99,16 @@ def test_points_that_were_not_told_are_found_again_with_their_runs(tmp_path: Pat
     asked = [study.ask() for _ in range(3)]
     assert all(asked)
     first, second, third = (trial for trial in asked if trial is not None)
-    study.begun(first, "0_run")
+    study.set_run(first, "0_run")
     study.tell(first, "COMPLETE", [1.0])
-    study.begun(second, "1_run")
+    study.set_run(second, "1_run")
     again = study_of(open_storage.__wrapped__(f"sqlite:///{tmp_path}/study.db"))
     assert again.trials() == [
-        Trial(0, first.values, "COMPLETE", "0_run"),
-        Trial(1, second.values, "RUNNING", "1_run"),
-        Trial(2, third.values, "RUNNING", None),
+        Trial(number=0, values=first.values, state="COMPLETE", run="0_run"),
+        Trial(number=1, values=second.values, state="RUNNING", run="1_run"),
+        Trial(number=2, values=third.values, state="RUNNING", run=None),
     ]
-    assert again.told == 1
+    assert again.ended == 1
 
 
 def test_a_point_that_was_not_wholly_asked_for_is_given_up_and_does_not_count() -> None:
@@ -128,30 +130,33 @@ def test_values_that_are_no_numbers_have_failed() -> None:
     assert [trial.state for trial in study.trials()] == ["FAIL", "FAIL", "COMPLETE"]
 
 
-# Judging
+# Pruning
 
 
-def judged(storage: BaseStorage, pruning: Pruning, study: Study) -> tuple[Trial, Callable[[int, float], None]]:
+def started(storage: BaseStorage, pruning: Pruning, study: Study) -> tuple[Trial, Callable[[int, float], None]]:
     trial = study.ask()
     assert trial is not None
-    study.begun(trial, f"{trial.number}_run")
-    judge = judge_of(storage, "one", pruning, "valid/loss", f"{trial.number}_run")
-    assert judge is not None
-    return trial, lambda step, value: judge(step, {"train/loss": 9.0, "valid/loss": value})
+    study.set_run(trial, f"{trial.number}_run")
+    check = prune_check(storage, "one", pruning, "valid/loss", f"{trial.number}_run")
+    assert check is not None
+    return trial, lambda step, value: check(step, {"train/loss": 9.0, "valid/loss": value})
 
 
 def test_a_run_that_is_worse_than_the_median_is_pruned(tmp_path: Path) -> None:
-    storage, pruning = open_storage(f"sqlite:///{tmp_path}/study.db"), Pruning("median", 2, 40, 100)
+    storage, pruning = (
+        open_storage(f"sqlite:///{tmp_path}/study.db"),
+        Pruning(pruner="median", startup_trials=2, first_step=40, last_step=100),
+    )
     study = study_of(storage, pruning=pruning)
     for value in (0.1, 0.2):
-        trial, judge = judged(storage, pruning, study)
+        trial, check = started(storage, pruning, study)
         for step in (20, 40):
-            judge(step, value)
+            check(step, value)
         study.tell(trial, "COMPLETE", [value])
-    trial, judge = judged(storage, pruning, study)
-    judge(20, 0.5)
+    trial, check = started(storage, pruning, study)
+    check(20, 0.5)
     with pytest.raises(Pruned) as caught:
-        judge(40, 0.4)
+        check(40, 0.4)
     assert str(caught.value) == "median: valid/loss 0.4 at step 40"
     study.tell(trial, "PRUNED")
     assert [trial.state for trial in study.trials()] == ["COMPLETE", "COMPLETE", "PRUNED"]
@@ -159,13 +164,13 @@ def test_a_run_that_is_worse_than_the_median_is_pruned(tmp_path: Path) -> None:
 
 
 def test_hyperband_ends_the_worst_of_many_runs() -> None:
-    storage, pruning = InMemoryStorage(), Pruning("hyperband", 5, 10, 90)
+    storage, pruning = InMemoryStorage(), Pruning(pruner="hyperband", startup_trials=5, first_step=10, last_step=90)
     study = study_of(storage, pruning=pruning)
     for place in range(12):
-        trial, judge = judged(storage, pruning, study)
+        trial, check = started(storage, pruning, study)
         try:
             for step in range(10, 91, 10):
-                judge(step, float(place))  # every run is worse than those before
+                check(step, float(place))  # every run is worse than those before
             study.tell(trial, "COMPLETE", [float(place)])
         except Pruned:
             study.tell(trial, "PRUNED")
@@ -174,27 +179,35 @@ def test_hyperband_ends_the_worst_of_many_runs() -> None:
     assert states.count("PRUNED") >= 4
 
 
-def test_a_run_that_no_study_waits_for_is_not_judged() -> None:
+def test_a_run_that_no_study_waits_for_is_not_pruned() -> None:
     storage = InMemoryStorage()
     study_of(storage)
-    assert judge_of(storage, "one", Pruning("median", 0, 0, 1), "valid/loss", "0_run") is None
+    assert (
+        prune_check(
+            storage, "one", Pruning(pruner="median", startup_trials=0, first_step=0, last_step=1), "valid/loss", "0_run"
+        )
+        is None
+    )
 
 
-def test_metrics_of_steps_without_an_evaluation_are_not_judged() -> None:
-    storage, pruning = InMemoryStorage(), Pruning("median", 0, 0, 1)
+def test_metrics_of_steps_without_an_evaluation_are_not_reported() -> None:
+    storage, pruning = InMemoryStorage(), Pruning(pruner="median", startup_trials=0, first_step=0, last_step=1)
     study = study_of(storage, pruning=pruning)
     trial = study.ask()
     assert trial is not None
-    study.begun(trial, "0_run")
-    judge = judge_of(storage, "one", pruning, "valid/loss", "0_run")
-    assert judge is not None
-    judge(1, {"train/loss": 1.0})
+    study.set_run(trial, "0_run")
+    check = prune_check(storage, "one", pruning, "valid/loss", "0_run")
+    assert check is not None
+    check(1, {"train/loss": 1.0})
     assert study._study.trials[0].intermediate_values == {}
 
 
 @pytest.mark.parametrize("pruner", ["none", "median", "hyperband"])
 def test_every_pruner_can_be_made(pruner: Pruner) -> None:
-    assert type(Pruning(pruner, 1, 1, 10).made()).__name__.lower() == f"{pruner.replace('none', 'nop')}pruner"
+    assert (
+        type(Pruning(pruner=pruner, startup_trials=1, first_step=1, last_step=10).create()).__name__.lower()
+        == f"{pruner.replace('none', 'nop')}pruner"
+    )
 
 
 @pytest.mark.parametrize(
@@ -204,7 +217,7 @@ def test_every_pruner_can_be_made(pruner: Pruner) -> None:
             "sqlite:////nosuch/study.db",
             "sqlite:////nosuch/study.db cannot be opened ((sqlite3.OperationalError) unable",
         ),
-        ("nonsense", "nonsense cannot be opened (Could not parse SQLAlchemy URL from given URL string); mend it"),
+        ("nonsense", "nonsense cannot be opened (Could not parse SQLAlchemy URL from given URL string); correct it"),
         ("postgresql://me:secret@nohost/db", "postgresql://***@nohost/db cannot be opened ("),
     ],
 )
@@ -212,4 +225,4 @@ def test_a_storage_that_cannot_be_opened_is_told_without_its_password(url: str, 
     with pytest.raises(ConfigError) as caught:
         open_storage(url)
     assert str(caught.value).startswith(f"hydra.sweeper.storage: {why}")
-    assert str(caught.value).endswith("or leave it out: the study is then kept in the sweep's folder")
+    assert str(caught.value).endswith("or omit it: the study is then stored in the sweep's folder")

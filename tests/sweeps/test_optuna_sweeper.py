@@ -16,22 +16,22 @@ pytest.importorskip("optuna")
 from expkit.errors import ConfigError, Problem
 from expkit.sweeps import optuna_study as study
 from expkit.sweeps import optuna_sweeper as search
-from expkit.sweeps.jobs import Job, key_of, parsed
+from expkit.sweeps.jobs import SweepJob, hash_of, parse_overrides
 from expkit.sweeps.objective import Objective
 from expkit.sweeps.optuna_study import open_storage
 from expkit.sweeps.optuna_sweeper import Optuna
-from expkit.sweeps.sweep_folder import DONE, Child, State, SweepFolder
+from expkit.sweeps.sweep_folder import DONE, Child, RunState, SweepFolder
 
 CLOCK = SimpleNamespace(steps=100, log_every_steps=10, evaluate_every_steps=20)
 
 
 @dataclass(frozen=True)
-class Written(Job):
+class Written(SweepJob):
     """A job that is told apart by its words alone."""
 
     @property
     def digest(self) -> str:
-        return key_of(sorted(self.words))
+        return hash_of(sorted(self.overrides))
 
 
 @dataclass
@@ -56,29 +56,29 @@ class Runs:
     def folder(self) -> SweepFolder:
         return SweepFolder(self.path)
 
-    def jobs(self, words: Sequence[Sequence[str]]) -> list[Job]:
+    def jobs(self, words: Sequence[Sequence[str]]) -> list[SweepJob]:
         if any(self.refuse(_values(job)) for job in words):
             raise ConfigError(Problem("network", "does not fit"))
         config: Any = SimpleNamespace(run=SimpleNamespace(name="run"), train=CLOCK)
         return [Written(tuple(job), config, ", ".join(job)) for job in words]
 
-    def children(self, jobs: Sequence[Job]) -> list[Child]:
+    def children(self, jobs: Sequence[SweepJob]) -> list[Child]:
         return self.folder.children(list(jobs))
 
-    def run(self, children: Sequence[Child]) -> list[State]:
+    def run(self, children: Sequence[Child]) -> list[RunState]:
         fresh = [child for child in children if child.state().status not in DONE]
         self.batches.append([child.label for child in fresh])
         for child in fresh:
-            status, value = self.outcome(_values(child.job.words))
+            status, value = self.outcome(_values(child.job.overrides))
             child.folder.path.mkdir(exist_ok=True)
             child.folder.update(status=status)
             child.folder.log_metrics(100, {"valid/loss": value, "valid/accuracy": -2 * value})
         return [child.state() for child in children]
 
-    def count(self, jobs: Sequence[Job]) -> None:
+    def count(self, jobs: Sequence[SweepJob]) -> None:
         self.counted += [child.state().status for child in self.children(jobs)]
 
-    def refused(self, words: Sequence[str], error: ConfigError | None) -> None:
+    def count_rejected(self, words: Sequence[str], error: ConfigError | None) -> None:
         self.errors.append(None if error is None else f"{' '.join(words)}: {error}")
 
     def note(self, text: str) -> None:
@@ -98,7 +98,10 @@ def finished(values: dict[str, str]) -> tuple[str, float]:
 
 
 def search_(runs: Runs, *words: str, **fields: Any) -> Runs:
-    sweeper, overrides = Optuna(**{"sampler": "random", "n_trials": 5, **fields}), parsed(words or ["x=interval(-1,1)"])
+    sweeper, overrides = (
+        Optuna(**{"sampler": "random", "n_trials": 5, **fields}),
+        parse_overrides(words or ["x=interval(-1,1)"]),
+    )
     sweeper.sweep(runs, overrides, runs.jobs(sweeper.checks(overrides)))
     return runs
 
@@ -220,7 +223,7 @@ def test_no_point_is_asked_for_when_the_time_is_over(tmp_path: Path) -> None:
         runs = search_(Runs(tmp_path, finished), timeout=25)
     assert len(runs.made) == 2
     assert not Optuna(n_trials=5).is_complete(runs.folder, 5)
-    assert runs.notes == ["25 s are over with 3 points not asked for; the same command goes on"]
+    assert runs.notes == ["timeout of 25 s reached with 3 points left; the same command continues"]
     again = search_(Runs(tmp_path, finished))
     assert (len(again.made), again.notes) == (3, [])
 
@@ -253,27 +256,27 @@ def test_a_run_is_judged_by_the_study_of_its_sweep(tmp_path: Path) -> None:
     seen: list[bool] = []
 
     class Judged(Runs):
-        def run(self, children: Sequence[Child]) -> list[State]:
+        def run(self, children: Sequence[Child]) -> list[RunState]:
             for child in children:
-                judge = sweeper.judge(self.folder, child.folder.path.name)
-                assert judge is not None
-                judge(20, {"valid/loss": 1.0})
+                check = sweeper.prune_check(self.folder, child.folder.path.name)
+                assert check is not None
+                check(20, {"valid/loss": 1.0})
                 seen.append(True)
             return super().run(children)
 
     sweeper = Optuna(n_trials=2, pruner="hyperband")
     runs = Judged(tmp_path, finished)
-    overrides = parsed(["x=interval(-1,1)"])
+    overrides = parse_overrides(["x=interval(-1,1)"])
     sweeper.sweep(runs, overrides, runs.jobs(sweeper.checks(overrides)))
     assert len(seen) == 2
     pruning = {"pruner": "hyperband", "startup_trials": 5, "first_step": 20, "last_step": 100}
     assert runs.folder.settings()["study"]["pruning"] == pruning
-    assert Optuna().judge(runs.folder, "0_run") is None
+    assert Optuna().prune_check(runs.folder, "0_run") is None
 
 
 def test_the_key_of_a_search_is_that_of_its_space_and_its_sampler() -> None:
     def key(*words: str, **fields: Any) -> str:
-        return Optuna(**fields).key(parsed(words), [])
+        return Optuna(**fields).key(parse_overrides(words), [])
 
     one = key("x=interval(0,1)", "y=1,2", sampler="random")
     assert key("y=1,2", "x=interval(0,1)", sampler="random", n_trials=99, timeout=5.0, batch_size=4) == one
@@ -283,8 +286,14 @@ def test_the_key_of_a_search_is_that_of_its_space_and_its_sampler() -> None:
     assert key("x=interval(0,1)", "y=1,2", sampler="random", objective="test/loss") != one
 
 
+def test_the_key_of_a_search_is_the_one_of_sweeps_on_disk() -> None:
+    overrides = parse_overrides(["x=tag(log,interval(0.1,1))", "y=1,2", "n=range(1,9,2)"])
+    key = Optuna(sampler="random").key(overrides, [])
+    assert key == "07c3b93e751bace263f2446e38be62a9278514e7312fdb798c180de513d194b2"
+
+
 def test_a_grid_has_no_more_points_than_combinations() -> None:
-    overrides = parsed(["x=1,2", "y=range(3)"])
+    overrides = parse_overrides(["x=1,2", "y=range(3)"])
     assert [Optuna(sampler="grid", n_trials=n).total(overrides, []) for n in (4, 20)] == [4, 6]
     assert Optuna(n_trials=20).total(overrides, []) == 20
 
@@ -293,7 +302,7 @@ def test_what_is_not_installed_is_told_with_its_extra() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "is_installed", lambda package: False)
         with pytest.raises(ConfigError) as caught:
-            Optuna(sampler="cmaes").checks(parsed(["x=interval(0,1)", "y=interval(0,1)"]))
+            Optuna(sampler="cmaes").checks(parse_overrides(["x=interval(0,1)", "y=interval(0,1)"]))
     assert str(caught.value) == (
         "hydra/sweeper: 'optuna' needs optuna and cmaes, not installed: pip install 'expkit[optuna]'; "
         "without it hydra/sweeper=grid runs every combination"
@@ -301,21 +310,21 @@ def test_what_is_not_installed_is_told_with_its_extra() -> None:
 
 
 def test_a_pruner_and_objectives_that_do_not_go_together() -> None:
-    jobs = cast(list[Job], [SimpleNamespace(config=SimpleNamespace(train=CLOCK))])
+    jobs = cast(list[SweepJob], [SimpleNamespace(config=SimpleNamespace(train=CLOCK))])
     both = (Objective("valid/loss", "min"), Objective("valid/accuracy", "max"))
     for sweeper, objectives, said in (
         (
             Optuna(sampler="cmaes", pruner="median"),
             both,
-            "hydra.sweeper.sampler: 'cmaes' judges by one metric, and there are 2 objectives; take nsgaii, tpe, random "
-            "or grid\nhydra.sweeper.pruner: 'median' judges by one metric, and there are 2 objectives; write "
+            "hydra.sweeper.sampler: 'cmaes' takes one objective, got 2; use nsgaii, tpe, random "
+            "or grid\nhydra.sweeper.pruner: 'median' takes one objective, got 2; write "
             "hydra.sweeper.pruner=none",
         ),
         (
             Optuna(pruner="hyperband"),
             [Objective("test/loss", "min")],
-            "hydra.sweeper.pruner: 'hyperband' has nothing to judge by: test/loss is known only when a run has ended; "
-            "give data.split.valid and an objective valid/..., or write hydra.sweeper.pruner=none",
+            "hydra.sweeper.pruner: 'hyperband' needs an objective during training, but test/loss is known only when a "
+            "run has ended; give data.split.valid and an objective valid/..., or write hydra.sweeper.pruner=none",
         ),
         (
             Optuna(pruner="median", prune_after_steps=100),
@@ -324,5 +333,5 @@ def test_a_pruner_and_objectives_that_do_not_go_together() -> None:
         ),
     ):
         with pytest.raises(ConfigError) as caught:
-            sweeper.ready(objectives, jobs)
+            sweeper.prepare(objectives, jobs)
         assert str(caught.value) == said

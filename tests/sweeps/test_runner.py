@@ -1,4 +1,4 @@
-"""A sweep under way: which runs are handed to the launcher, and what becomes of those whose process dies."""
+"""Execution of a sweep: runs given to the launcher, processes that die."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from rich.console import Console
 from expkit.errors import RunError
 from expkit.preflight import load_checked
 from expkit.run_folder import locked
-from expkit.sweeps.jobs import Job
+from expkit.sweeps.jobs import SweepJob
 from expkit.sweeps.objective import Objective
-from expkit.sweeps.progress import Lines, LiveTable, Watch, picture, tally
-from expkit.sweeps.runner import Sweep
-from expkit.sweeps.sweep_folder import Child, State, SweepFolder, find_sweep
+from expkit.sweeps.progress import LineDisplay, LiveDisplay, Progress, progress_table, tally
+from expkit.sweeps.runner import SweepRunner
+from expkit.sweeps.sweep_folder import Child, RunState, SweepFolder, find_sweep
 
 LOSS = Objective("valid/loss", "min")
 
 
-def job(seed: int) -> Job:
+def job(seed: int) -> SweepJob:
     words = (f"run.seed={seed}",)
-    return Job(words, load_checked(words)[0], f"seed={seed}")
+    return SweepJob(words, load_checked(words)[0], f"seed={seed}")
 
 
 def leave(child: Child, status: str, **values: float) -> None:
@@ -61,10 +61,17 @@ class Made:
         self.folder = SweepFolder(path)
         path.mkdir(exist_ok=True)
         console = Console(file=self.out, width=200)
-        self.watch = Watch(total, [LOSS], lambda: Lines(console))
-        self.sweep = Sweep(self.folder, launcher, lambda config: None, self.watch, lambda words: [], self._died)  # type: ignore[arg-type]
+        self.progress = Progress(total, [LOSS], lambda: LineDisplay(console))
+        self.sweep = SweepRunner(
+            self.folder,
+            launcher,  # type: ignore[arg-type]
+            lambda config: None,
+            self.progress,
+            lambda overrides: [],
+            self._died,
+        )
 
-    def run(self, *seeds: int) -> list[State]:
+    def run(self, *seeds: int) -> list[RunState]:
         return self.sweep.run(self.sweep.children([job(seed) for seed in seeds]))
 
     def _died(self, child: Child, why: str) -> None:
@@ -82,7 +89,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Made]]:
 
     yield _make
     for each in made:
-        each.watch.close()
+        each.progress.close()
 
 
 def test_runs_are_told_as_they_end_and_the_best_is_known(
@@ -96,9 +103,9 @@ def test_runs_are_told_as_they_end_and_the_best_is_known(
     assert [line.partition(" (")[0] for line in made.out.getvalue().splitlines()] == ["seed=0", "seed=1", "seed=2"]
     assert made.out.getvalue().splitlines()[2] == "seed=2 (3 of 3): finished, valid/loss 0.2500"
     assert capsys.readouterr().err == "error: seed=1: too hot\n"
-    assert [(child.label, state.values["valid/loss"]) for child, state in made.watch.best] == [("seed=2", 0.25)]
-    assert tally(made.watch.counts, 3) == "2 of 3 runs finished, 1 failed"
-    assert made.watch.seconds_left == 0
+    assert [(child.label, state.values["valid/loss"]) for child, state in made.progress.best] == [("seed=2", 0.25)]
+    assert tally(made.progress.counts, 3) == "2 of 3 runs finished, 1 failed"
+    assert made.progress.seconds_left == 0
 
 
 def test_in_this_process_runs_are_launched_one_at_a_time(make: Callable[..., Made]) -> None:
@@ -151,13 +158,13 @@ def test_a_run_that_a_process_of_before_is_at_work_on_is_waited_for(make: Callab
     thread = threading.Thread(target=other)
     thread.start()
     held.wait()
-    note = made.watch.note
-    made.watch.note = lambda text: (note(text), told.set())  # type: ignore[method-assign,return-value]
+    note = made.progress.note
+    made.progress.note = lambda text: (note(text), told.set())  # type: ignore[method-assign,return-value]
     assert [state.status for state in made.run(0, 1)] == ["FINISHED", "FINISHED"]
     thread.join()
     assert launcher.launched == [["seed=1"]]
     assert made.out.getvalue().splitlines()[0] == (
-        "waiting for processes of this sweep from before, which are at work on seed=0"
+        "waiting for processes of an earlier command of this sweep, which execute seed=0"
     )
 
 
@@ -169,9 +176,9 @@ def test_a_launcher_that_begins_nothing_ends_the_sweep(make: Callable[..., Made]
     with pytest.raises(RunError) as caught:
         made.run(0, 1)
     assert str(caught.value) == (
-        "hydra/launcher: ended before 2 of 2 runs began (OSError: no queue); "
-        f"see {made.folder.path}/launcher.log; when those that are under way have ended, "
-        "the same command runs what is missing"
+        "hydra/launcher: ended before 2 of 2 runs started (OSError: no queue); "
+        f"see {made.folder.path}/launcher.log; when the running ones have ended, "
+        "the same command runs the missing ones"
     )
 
 
@@ -181,7 +188,7 @@ def test_a_queue_that_fails_leaves_its_runs_alone(make: Callable[..., Made]) -> 
         raise OSError("timed out")
 
     made = make(Launcher(act, waits_for_all=False))
-    with pytest.raises(RunError, match="ended before 1 of 2 runs began"):
+    with pytest.raises(RunError, match="ended before 1 of 2 runs started"):
         made.run(0, 1)
     assert made.died == []
 
@@ -203,9 +210,9 @@ def test_the_table_shows_what_runs_what_ended_and_the_best(make: Callable[..., M
     (running, failed) = made.sweep.children([job(1), job(2)])
     leave(running, "RUNNING", valid_loss=0.75)
     leave(failed, "FAILED")
-    made.watch.add([running, failed], done=True)
+    made.progress.add([running, failed], done=True)
     out = io.StringIO()
-    Console(file=out, width=120).print(picture(made.watch))
+    Console(file=out, width=120).print(progress_table(made.progress))
     lines = [" ".join(line.split()) for line in out.getvalue().splitlines()]
     assert lines[:2] == ["run steps valid/loss", "seed=1 10 of 2,000 0.7500"]
     assert lines[2].startswith("2 of 4 done 1 running 1 failed best 0.5000 (seed=0) 0:00:0")
@@ -215,12 +222,12 @@ def test_the_table_shows_what_runs_what_ended_and_the_best(make: Callable[..., M
 def test_a_terminal_has_one_table_and_a_line_for_every_end(tmp_path: Path) -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=100)
-    watch = Watch(1, [LOSS], lambda: LiveTable(console))
+    progress = Progress(1, [LOSS], lambda: LiveDisplay(console))
     folder = SweepFolder(tmp_path)
     child = folder.child(job(0))
-    watch.add([child], done=False)
+    progress.add([child], done=False)
     leave(child, "FINISHED", valid_loss=0.5)
-    watch.close()
+    progress.close()
     assert "seed=0: finished, valid/loss 0.5000" in out.getvalue()
     assert "1 of 1 done" in out.getvalue()
 
@@ -255,10 +262,10 @@ def test_runs_are_recognised_by_what_they_compute_not_by_their_place(tmp_path: P
 
 @pytest.mark.parametrize("word", ["export.weights=raw", "train.steps=5", "optimizer.learning_rate=0.5"])
 def test_what_changes_a_number_or_the_export_makes_another_run(word: str) -> None:
-    other = Job((word,), load_checked([word, "run.seed=0"])[0], word)
+    other = SweepJob((word,), load_checked([word, "run.seed=0"])[0], word)
     assert other.digest != job(0).digest
 
 
 @pytest.mark.parametrize("word", ["run.folder=elsewhere", "tracking=none"])
 def test_where_things_lie_makes_no_other_run(word: str) -> None:
-    assert Job((word,), load_checked([word, "run.seed=0"])[0], word).digest == job(0).digest
+    assert SweepJob((word,), load_checked([word, "run.seed=0"])[0], word).digest == job(0).digest

@@ -1,33 +1,33 @@
-"""The space of a search, read from the command line."""
+"""Search space from the command line."""
 
 from __future__ import annotations
 
 import pytest
 
 from expkit.errors import ConfigError
-from expkit.sweeps.jobs import parsed
-from expkit.sweeps.space import Choice, Numbers, Space, space_of
+from expkit.sweeps.jobs import parse_overrides
+from expkit.sweeps.space import Categorical, Numeric, Space, space_of
 
 
 def space(*words: str) -> Space:
-    return space_of(parsed(words))
+    return space_of(parse_overrides(words))
 
 
 @pytest.mark.parametrize(
     ("word", "dimension"),
     [
-        ("a=interval(0.001,0.1)", Numbers(0.001, 0.1)),
-        ("a=tag(log,interval(0.001,0.1))", Numbers(0.001, 0.1, log=True)),
-        ("a=int(interval(1,64))", Numbers(1, 64)),
-        ("a=tag(log,int(interval(1,64)))", Numbers(1, 64, log=True)),
-        ("a=int(tag(log,interval(1,64)))", Numbers(1, 64, log=True)),
-        ("a=range(1,10,2)", Numbers(1, 9, 2)),
-        ("a=range(10,0,-3)", Numbers(1, 10, 3)),
-        ("a=range(0.1,0.5,0.1)", Numbers(0.1, 0.4, 0.1)),
-        ("a=range(3,4)", Numbers(3, 3, 1)),
-        ("a=relu,tanh", Choice(("relu", "tanh"))),
-        ("a=1,0.1,1e-1,null,true,'x y'", Choice(("1", "0.1", "null", "True", "'x y'"))),
-        ("a=choice([1,2],{b:1})", Choice(("[1,2]", "{b:1}"))),
+        ("a=interval(0.001,0.1)", Numeric(low=0.001, high=0.1)),
+        ("a=tag(log,interval(0.001,0.1))", Numeric(low=0.001, high=0.1, log=True)),
+        ("a=int(interval(1,64))", Numeric(low=1, high=64)),
+        ("a=tag(log,int(interval(1,64)))", Numeric(low=1, high=64, log=True)),
+        ("a=int(tag(log,interval(1,64)))", Numeric(low=1, high=64, log=True)),
+        ("a=range(1,10,2)", Numeric(low=1, high=9, step=2)),
+        ("a=range(10,0,-3)", Numeric(low=1, high=10, step=3)),
+        ("a=range(0.1,0.5,0.1)", Numeric(low=0.1, high=0.4, step=0.1)),
+        ("a=range(3,4)", Numeric(low=3, high=3, step=1)),
+        ("a=relu,tanh", Categorical(("relu", "tanh"))),
+        ("a=1,0.1,1e-1,null,true,'x y'", Categorical(("1", "0.1", "null", "True", "'x y'"))),
+        ("a=choice([1,2],{b:1})", Categorical(("[1,2]", "{b:1}"))),
     ],
 )
 def test_words_of_hydra_are_dimensions(word: str, dimension: object) -> None:
@@ -37,7 +37,7 @@ def test_words_of_hydra_are_dimensions(word: str, dimension: object) -> None:
 def test_a_point_is_the_overrides_of_a_job() -> None:
     found = space("b=range(0.1,0.5,0.1)", "run.name='x y'", "++a=interval(0,1)", "~c", "+d=tanh,relu")
     assert list(found.dimensions) == ["a", "b", "d"]
-    assert found.words({"a": 0.123456789012345678, "b": 0.3, "d": "relu"}) == [
+    assert found.overrides({"a": 0.123456789012345678, "b": 0.3, "d": "relu"}) == [
         "++a=0.12345678901234568",
         "b=0.3",
         "+d=relu",
@@ -48,7 +48,7 @@ def test_a_point_is_the_overrides_of_a_job() -> None:
 
 def test_every_end_is_checked_once_but_not_all_together() -> None:
     found = space("a=interval(0,1)", "b=x,y,z", "c=range(3,4)")
-    assert found.ends() == [
+    assert found.bounds() == [
         {"a": 0.0, "b": "x", "c": 3},
         {"a": 1.0, "b": "x", "c": 3},
         {"a": 0.0, "b": "y", "c": 3},
@@ -66,18 +66,18 @@ def test_a_grid_has_every_combination_without_rounding() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["a=interval(1,0)"], "a: interval(1,0) is empty; the first number has to be the smaller one"),
-        (["a=interval(2,2)"], "a: interval(2,2) is empty; the first number has to be the smaller one"),
+        (["a=interval(1,0)"], "a: interval(1,0) is empty; the first number must be smaller than the second"),
+        (["a=interval(2,2)"], "a: interval(2,2) is empty; the first number must be smaller than the second"),
         (["a=interval(0,inf)"], "a: an interval needs two finite numbers, not 0.0 and inf"),
-        (["a=tag(log,interval(0,1))"], "a: interval(0,1) with tag(log, ...) has to begin above 0"),
+        (["a=tag(log,interval(0,1))"], "a: interval(0,1) with tag(log, ...) must start above 0"),
         (["a=tag(lgo,interval(0,1))"], "a: unknown tag 'lgo'; allowed: log"),
         (["a=tag(log,choice(1,2))"], "a: tag(log, ...) takes an interval; write tag(log, interval(LOW,HIGH))"),
-        (["a=range(3,3)"], "a: varies over no value, so the sweep is empty; give it some"),
+        (["a=range(3,3)"], "a: has no values, so the sweep is empty; give it some"),
         (["a=glob(*)"], "a: a search does not take glob(...); write choice(A,B)"),
         (["a=1,2", "a=3,4"], "a: is varied twice; give it one choice, range or interval"),
         (
             ["a=1"],
-            "hydra/sweeper: there is nothing to search; leave a key open: KEY=interval(LOW,HIGH), "
+            "hydra/sweeper: there is nothing to search; vary a key: KEY=interval(LOW,HIGH), "
             "KEY=range(START,STOP,STEP), KEY=choice(A,B), or KEY=A,B",
         ),
     ],

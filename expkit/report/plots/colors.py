@@ -1,7 +1,8 @@
-"""What the pictures of a sweep have in common: colours by objective, words."""
+"""Colors of a sweep's runs by rank, shared by its plots."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import matplotlib
@@ -10,30 +11,30 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from expkit.plots import style
-from expkit.plots.axis_scale import number
+from expkit.plots.axis_scale import number_text
 from expkit.report.runs import Sweep
 
-__all__ = ["color_bar", "colors_of", "counted", "judged"]
+__all__ = ["caption", "color_bar", "colors_of"]
 
-COLORS = LinearSegmentedColormap.from_list("places", ["#08306b", "#2171b5", "#41b6c4", "#a8ddb5", "#e5d98a", "#f0a860"])
-"""From the best to the last: also told apart by their lightness alone."""
+COLORS = LinearSegmentedColormap.from_list("ranks", ["#08306b", "#2171b5", "#41b6c4", "#a8ddb5", "#e5d98a", "#f0a860"])
+"""From the best to the last; their lightness alone tells them apart."""
 
 
 def colors_of(sweep: Sweep) -> dict[int, Any]:
-    """Return the colours of the finished runs, by the identity of their rows: by place, so that none stands alone."""
+    """Return the colors of the finished runs by the identity of their rows; ranks spread them evenly."""
     scale = _scale(sweep)
-    return {id(row): scale.to_rgba(place) for place, row in enumerate(sweep.finished)}
+    return {id(row): scale.to_rgba(rank) for rank, row in enumerate(sweep.finished)}
 
 
 def color_bar(figure: Figure, axes: Axes, sweep: Sweep) -> None:
-    """Put the colours beside a panel, with some of the objectives that they stand for."""
-    place, (width, _) = axes.get_position(), figure.get_size_inches()
-    beside = figure.add_axes((place.x1 + 0.12 / width, place.y0, 0.12 / width, place.height))
+    """Draw the color scale beside a panel, labelled with some of the objectives."""
+    position, (width, _) = axes.get_position(), figure.get_size_inches()
+    beside = figure.add_axes((position.x1 + 0.12 / width, position.y0, 0.12 / width, position.height))
     bar = figure.colorbar(_scale(sweep), cax=beside)
     finished = sweep.finished
-    places = sorted({round(share * (len(finished) - 1)) for share in (0, 0.25, 0.5, 0.75, 1)})
-    bar.set_ticks(places, labels=[number(sweep.score(finished[place])) for place in places])
-    bar.set_label(f"{sweep.metric}, by place", fontsize=style.SMALL, color=style.MUTED)
+    ranks = sorted({round(fraction * (len(finished) - 1)) for fraction in (0, 0.25, 0.5, 0.75, 1)})
+    bar.set_ticks(ranks, labels=[number_text(sweep.score(finished[rank])) for rank in ranks])
+    bar.set_label(f"{sweep.metric}, by rank", fontsize=style.SMALL, color=style.MUTED)
     bar.ax.tick_params(labelsize=style.SMALL, colors=style.MUTED, length=3)
     bar.ax.invert_yaxis()
     bar.outline.set_visible(False)
@@ -43,14 +44,8 @@ def _scale(sweep: Sweep) -> Any:
     return matplotlib.cm.ScalarMappable(Normalize(0, max(1, len(sweep.finished) - 1)), COLORS)
 
 
-def judged(sweep: Sweep) -> str:
-    """Return what runs are judged by, in words."""
-    return f"{sweep.metric}, {'larger' if sweep.mode == 'max' else 'smaller'} is better; {counted(sweep)}"
-
-
-def counted(sweep: Sweep) -> str:
-    """Return how many runs there are of each kind of end."""
-    counts: dict[str, int] = {}
-    for row in sweep.rows:
-        counts[row.status.lower()] = counts.get(row.status.lower(), 0) + 1
-    return ", ".join(f"{count} {status}" for status, count in counts.items())
+def caption(sweep: Sweep) -> str:
+    """Return the objective and the number of runs by status, in words."""
+    counts = Counter(row.state.status.lower() for row in sweep.rows)
+    runs = ", ".join(f"{count} {status}" for status, count in counts.items())
+    return f"{sweep.metric}, {sweep.objective.better} is better; {runs}"

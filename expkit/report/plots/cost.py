@@ -1,4 +1,4 @@
-"""Cost against score: what a run takes for what it gives."""
+"""Cost against score: the objective of every run over its time or size."""
 
 from __future__ import annotations
 
@@ -8,27 +8,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from expkit.plots import style
-from expkit.plots.axis_scale import wide
-from expkit.report.plots.colors import judged
-from expkit.report.runs import Mode, Row, Sweep
+from expkit.plots.axis_scale import spans_decades
+from expkit.report.plots.colors import caption
+from expkit.report.runs import RunRow, Sweep
+from expkit.sweeps.objective import pareto_front
 
-__all__ = ["cost_against_score", "front"]
+__all__ = ["cost_against_score"]
 
-Point = tuple[float, float, Row]
-
-
-def front(points: list[Point], mode: Mode) -> list[Point]:
-    """Return the points that no other beats in score at no more cost, cheapest first."""
-    sign = -1 if mode == "max" else 1
-    kept: list[Point] = []
-    for point in sorted(points, key=lambda point: (point[0], sign * point[1])):
-        if not kept or sign * point[1] < sign * kept[-1][1]:
-            kept.append(point)
-    return kept
+Point = tuple[float, float, RunRow]
+"""Cost, score and run."""
 
 
 def cost_against_score(sweep: Sweep, title: str) -> Figure | None:
-    """Return the objective over seconds of steps, and over parameters where they differ; the front is joined."""
+    """Return the objective over seconds of steps, and over parameters if they differ, with the Pareto fronts."""
     costs: dict[str, dict[int, float | int | None]] = {
         "seconds of training steps": {id(row): row.seconds for row in sweep.rows},
         "parameters of the network": {id(row): row.size for row in sweep.rows},
@@ -41,27 +33,28 @@ def cost_against_score(sweep: Sweep, title: str) -> Figure | None:
     shown = {name: found for name, found in shown.items() if any(found[id(row)] for row in sweep.finished)}
     if not shown:
         return None
-    below = f"{judged(sweep)}; joined: what no run beats at no more cost"
+    below = f"{caption(sweep)}; line: no run is better at the same cost or less"
     figure, panels = style.panels(len(shown), 2, (3.7, 2.7), title, below)
     for axes, (name, found) in zip(panels, shown.items(), strict=True):
         style.quiet(axes, name, sweep.metric)
         points = [(float(found[id(row)] or 0), sweep.score(row), row) for row in sweep.finished if found[id(row)]]
         _draw(axes, sweep, points)
-        others = [float(found[id(row)] or 0) for row in sweep.others if found[id(row)]]
+        others = [float(found[id(row)] or 0) for row in sweep.unfinished if found[id(row)]]
         axes.plot(
             others, [0.0] * len(others), "x", color=style.MUTED, markersize=5, clip_on=False,
             transform=axes.get_xaxis_transform(),
         )  # fmt: skip
-        if wide([cost for cost, _, _ in points] + others):
+        if spans_decades([cost for cost, _, _ in points] + others):
             axes.set_xscale("log")
-        if wide([score for _, score, _ in points]):
+        if spans_decades([score for _, score, _ in points]):
             axes.set_yscale("log")
         style.plain_numbers(axes.xaxis)
     return figure
 
 
 def _draw(axes: Axes, sweep: Sweep, points: list[Point]) -> None:
-    best = front(points, sweep.mode)
+    front = pareto_front([(cost, sweep.objective.cost(row.last)) for cost, _, row in points])
+    best = [points[index] for index in front]
     axes.plot(
         [cost for cost, _, _ in best], [score for _, score, _ in best], color=style.COLORS[1], linewidth=1.4,
         drawstyle="steps-post", zorder=1,

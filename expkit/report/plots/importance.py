@@ -1,4 +1,4 @@
-"""The importance of a sweep's parameters, as bars."""
+"""Importance of a sweep's parameters, as bars."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ __all__ = ["importances"]
 
 
 def importances(sweep: Sweep, found: Importance | None, title: str) -> Figure | None:
-    """Return a bar a parameter with its spread over repetitions."""
+    """Return a bar for each parameter, with its standard deviation over permutations."""
     if found is None:
         return None
-    keys = list(found.shares)
-    explained = f"{found.explained:.0%} of the variance of runs it has not seen" if found.explained > 0 else "nothing"
+    keys = list(found.fractions)
+    explained = f"{found.explained:.0%} of the variance of unseen runs" if found.explained > 0 else "nothing"
     below = (
         f"permutation importance for {sweep.metric} in a random forest on {found.runs} finished runs, which explains "
         f"{explained}; lines: standard deviation over {REPEATS} permutations"
     )
     margins = style.Margins(left=0.35 + 0.085 * max(len(sweep.names[key]) for key in keys), right=0.45)
     figure, (axes,) = style.panels(1, 1, (4.4, 0.34 * len(keys) + 0.2), title, below, margins)
-    style.quiet(axes, "share of the importance of all").grid(axis="y", visible=False)
-    places = range(len(keys))
-    axes.barh(places, list(found.shares.values()), height=0.6, color=style.COLORS[0])
+    style.quiet(axes, "fraction of the total importance").grid(axis="y", visible=False)
+    positions = range(len(keys))
+    axes.barh(positions, list(found.fractions.values()), height=0.6, color=style.COLORS[0])
     axes.errorbar(
-        list(found.shares.values()),
-        places,
-        xerr=list(found.spread.values()),
+        list(found.fractions.values()),
+        positions,
+        xerr=list(found.deviations.values()),
         fmt="none",
         ecolor=style.INK,
         elinewidth=1,
     )
-    axes.set_yticks(places, [sweep.names[key] for key in keys])
+    axes.set_yticks(positions, [sweep.names[key] for key in keys])
     axes.invert_yaxis()
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))

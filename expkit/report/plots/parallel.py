@@ -1,4 +1,4 @@
-"""Parallel coordinates: a line a run, through its parameters to its objective."""
+"""Parallel coordinates: a line for each run, through its parameters to its objective."""
 
 from __future__ import annotations
 
@@ -10,35 +10,33 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from expkit.plots import style
-from expkit.plots.axis_scale import Scale, number, said, scale_of
-from expkit.report.plots.colors import colors_of, judged
-from expkit.report.runs import Row, Sweep
+from expkit.plots.axis_scale import AxisScale, number_text, scale_of, value_text
+from expkit.report.plots.colors import caption, colors_of
+from expkit.report.runs import RunRow, Sweep
 
 __all__ = ["parallel_coordinates"]
 
-MOST_TICKS = 9
-BEND = 24
-"""Points of a line between two axes, which bends so that lines can be followed through where they meet."""
-MOST_AXES = 12
+MAX_TICKS = 9
+MAX_AXES = 12
+POINTS_PER_SEGMENT = 24
+"""Lines are curved between two axes, so that they can be followed through crossings."""
 
 
 def parallel_coordinates(sweep: Sweep, title: str) -> Figure | None:
-    """Return the runs as lines over an axis for every varied key and one for the objective, which also colours them."""
-    keys = list(sweep.varied)[:MOST_AXES]
+    """Return the runs as lines over an axis for each varied key and one for the objective, colored by rank."""
+    keys = list(sweep.varied)[:MAX_AXES]
     if not keys or len(sweep.rows) < 2:
         return None
     columns: list[list[Any]] = [[row.values.get(key) for row in sweep.rows] for key in keys]
     scores = [sweep.score(row) for row in sweep.finished]
     scales = [scale_of(column) for column in columns]
     left = style.Margins(left=0.55, right=0.95, top=0.42, bottom=0.1)
-    dropped = (
-        f"; {len(sweep.varied) - MOST_AXES} more parameters are not shown" if len(sweep.varied) > MOST_AXES else ""
-    )
-    figure, (axes,) = style.panels(1, 1, (max(4.2, 1.55 * len(keys)), 3.4), title, f"{judged(sweep)}{dropped}", left)
-    axes.set(xlim=(-0.02, len(keys) + 0.02), ylim=(-0.14 if sweep.others else -0.03, 1.03))
+    dropped = f"; {len(sweep.varied) - MAX_AXES} more parameters are not shown" if len(sweep.varied) > MAX_AXES else ""
+    figure, (axes,) = style.panels(1, 1, (max(4.2, 1.55 * len(keys)), 3.4), title, f"{caption(sweep)}{dropped}", left)
+    axes.set(xlim=(-0.02, len(keys) + 0.02), ylim=(-0.14 if sweep.unfinished else -0.03, 1.03))
     axes.set_axis_off()
     colors = colors_of(sweep)
-    target = scale_of(scores) if scores else Scale()
+    target = scale_of(scores) if scores else AxisScale()
     height = {id(row): _height(target, scores, sweep.score(row)) for row in sweep.finished}
     for row in reversed(sweep.rows):
         heights = [
@@ -46,27 +44,27 @@ def parallel_coordinates(sweep: Sweep, title: str) -> Figure | None:
             for key, scale, column in zip(keys, scales, columns, strict=True)
         ]
         _line(axes, [*heights, height.get(id(row), -0.1)], row, colors, best=row is sweep.best)
-    for place, (key, scale, column) in enumerate(zip(keys, scales, columns, strict=True)):
-        _axis(axes, place, sweep.names[key], scale, column)
+    for index, (key, scale, column) in enumerate(zip(keys, scales, columns, strict=True)):
+        _axis(axes, index, sweep.names[key], scale, column)
     if scores:
         _axis(axes, len(keys), sweep.metric, target, scores, right=True)
     else:
         axes.text(len(keys), 1.09, sweep.metric, ha="center", fontsize=style.NORMAL, color=style.INK)
-    if sweep.others:
+    if sweep.unfinished:
         axes.text(len(keys) + 0.03, -0.1, "not finished", va="center", fontsize=style.SMALL, color=style.MUTED)
     return figure
 
 
-def _height(scale: Scale, values: Sequence[Any], value: Any) -> float:
-    """Return where a value lies between the bottom (0) and the top (1) of an axis."""
-    places = [scale.place(other) for other in values]
-    low, high = min(places), max(places)
-    return (scale.place(value) - low) / (high - low) if high > low else 0.5
+def _height(scale: AxisScale, values: Sequence[Any], value: Any) -> float:
+    """Return the height of a value on an axis, 0 at the bottom and 1 at the top."""
+    positions = [scale.position(other) for other in values]
+    low, high = min(positions), max(positions)
+    return (scale.position(value) - low) / (high - low) if high > low else 0.5
 
 
-def _line(axes: Any, heights: Sequence[float], row: Row, colors: Any, best: bool) -> None:
-    bend = (1 - np.cos(np.linspace(0, np.pi, BEND))) / 2
-    x = np.concatenate([place + np.linspace(0, 1, BEND) for place in range(len(heights) - 1)])
+def _line(axes: Any, heights: Sequence[float], row: RunRow, colors: Any, best: bool) -> None:
+    bend = (1 - np.cos(np.linspace(0, np.pi, POINTS_PER_SEGMENT))) / 2
+    x = np.concatenate([index + np.linspace(0, 1, POINTS_PER_SEGMENT) for index in range(len(heights) - 1)])
     y = np.concatenate([a + (b - a) * bend for a, b in pairwise(heights)])
     color = colors.get(id(row))
     if color is None:
@@ -76,28 +74,29 @@ def _line(axes: Any, heights: Sequence[float], row: Row, colors: Any, best: bool
         axes.plot(x, y, color=color, linewidth=3.2 if best else 1.4, alpha=1 if best else 0.8, zorder=3 if best else 2)
 
 
-def _axis(axes: Any, place: int, name: str, scale: Scale, values: Sequence[Any], right: bool = False) -> None:
-    axes.plot([place, place], [0, 1], color=style.INK, linewidth=1, zorder=4)
-    axes.text(place, 1.09, name, ha="center", va="bottom", fontsize=style.NORMAL, color=style.INK, fontweight="bold")
-    distinct = list({said(value): value for value in values}.values())
-    ticks: dict[str, float] = {said(value): _height(scale, values, value) for value in distinct}
-    if len(distinct) > MOST_TICKS and not scale.words:
-        low, high = min(scale.place(value) for value in values), max(scale.place(value) for value in values)
+def _axis(axes: Any, x: int, name: str, scale: AxisScale, values: Sequence[Any], right: bool = False) -> None:
+    axes.plot([x, x], [0, 1], color=style.INK, linewidth=1, zorder=4)
+    axes.text(x, 1.09, name, ha="center", va="bottom", fontsize=style.NORMAL, color=style.INK, fontweight="bold")
+    distinct = list({value_text(value): value for value in values}.values())
+    ticks: dict[str, float] = {value_text(value): _height(scale, values, value) for value in distinct}
+    if len(distinct) > MAX_TICKS and not scale.words:
+        low, high = min(map(scale.position, values)), max(map(scale.position, values))
         even = np.linspace(low, high, 5)
-        ticks = {number(10**tick if scale.logarithmic else tick): (tick - low) / (high - low) for tick in even.tolist()}
+        ticks = {
+            number_text(10**tick if scale.logarithmic else tick): (tick - low) / (high - low) for tick in even.tolist()
+        }
     side = 1 if right else -1
-    shown = 1 if right else 0
-    for text, height in _apart(ticks):
-        axes.plot([place, place + side * 0.02], [height, height], color=style.INK, linewidth=1, zorder=4)
+    for text, height in _without_overlaps(ticks):
+        axes.plot([x, x + side * 0.02], [height, height], color=style.INK, linewidth=1, zorder=4)
         axes.text(
-            place + side * 0.035, height, text, ha="left" if shown else "right", va="center",
+            x + side * 0.035, height, text, ha="left" if right else "right", va="center",
             fontsize=style.SMALL, color=style.MUTED, zorder=5,
             bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8},
         )  # fmt: skip
 
 
-def _apart(ticks: dict[str, float]) -> list[tuple[str, float]]:
-    """Return ticks without those that would be written over another."""
+def _without_overlaps(ticks: dict[str, float]) -> list[tuple[str, float]]:
+    """Return ticks from the top, without those whose labels would overlap the one above."""
     kept: list[tuple[str, float]] = []
     for text, height in sorted(ticks.items(), key=lambda item: -item[1]):
         if all(abs(height - other) > 0.045 for _, other in kept):

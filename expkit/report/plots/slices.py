@@ -9,32 +9,32 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from expkit.plots import style
-from expkit.plots.axis_scale import Scale, said, scale_of, wide
-from expkit.report.plots.colors import judged
+from expkit.plots.axis_scale import AxisScale, scale_of, spans_decades, value_text
+from expkit.report.plots.colors import caption
 from expkit.report.runs import Sweep
 
 __all__ = ["slices"]
 
-MOST_VALUES = 10
-"""Up to how many different values have a median each."""
+MAX_MEDIANS = 10
+"""Most different values for which medians are drawn."""
 
 
 def slices(sweep: Sweep, title: str) -> Figure | None:
-    """Return a panel for every varied key: a point a run, the best ringed, medians joined, unfinished runs below."""
+    """Return a panel for each varied key, with a point for each run and the medians of the values."""
     if not sweep.varied or not sweep.finished:
         return None
     keys = sweep.varied
-    below = f"{judged(sweep)}; line: median of a value's runs; ring: the best run"
+    below = f"{caption(sweep)}; line: median of the runs of each value; ring: the best run"
     figure, panels = style.panels(len(keys), 3, (2.6, 2.2) if len(keys) > 1 else (4.6, 2.6), title, below)
     scores = [sweep.score(row) for row in sweep.finished]
     for axes, key in zip(panels, keys, strict=True):
         style.quiet(axes, sweep.names[key], sweep.metric)
-        if wide(scores):
+        if spans_decades(scores):
             axes.set_yscale("log")
         scale = scale_of(row.values.get(key) for row in sweep.rows)
         _points(axes, sweep, key, scale)
         if scale.words:
-            axes.set_xticks(range(len(scale.words)), [_cut(word) for word in scale.words])
+            axes.set_xticks(range(len(scale.words)), [_shortened(word) for word in scale.words])
             axes.set_xlim(-0.5, len(scale.words) - 0.5)
             if len(scale.words) > 4:
                 axes.tick_params(axis="x", rotation=30)
@@ -45,15 +45,15 @@ def slices(sweep: Sweep, title: str) -> Figure | None:
     return figure
 
 
-def _points(axes: Axes, sweep: Sweep, key: str, scale: Scale) -> None:
+def _points(axes: Axes, sweep: Sweep, key: str, scale: AxisScale) -> None:
     def x(value: Any) -> float:
-        return scale.place(value) if scale.words else float(value)
+        return scale.position(value) if scale.words else float(value)
 
     rows = sweep.finished
     groups: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
-        groups.setdefault(said(row.values.get(key)), []).append((x(row.values.get(key)), sweep.score(row)))
-    if 1 < len(groups) <= MOST_VALUES and len(rows) > len(groups):
+        groups.setdefault(value_text(row.values.get(key)), []).append((x(row.values.get(key)), sweep.score(row)))
+    if 1 < len(groups) <= MAX_MEDIANS and len(rows) > len(groups):
         middle = sorted((pairs[0][0], median(score for _, score in pairs)) for pairs in groups.values())
         axes.plot(*zip(*middle, strict=True), color=style.BAD, linewidth=1.2, zorder=1)
     axes.plot(
@@ -65,12 +65,12 @@ def _points(axes: Axes, sweep: Sweep, key: str, scale: Scale) -> None:
         [x(best.values.get(key))], [sweep.score(best)], "o", color=style.COLORS[1], markersize=10,
         markerfacecolor="none", markeredgewidth=1.6, zorder=3,
     )  # fmt: skip
-    if sweep.others:
+    if sweep.unfinished:
         axes.plot(
-            [x(row.values.get(key)) for row in sweep.others], [0.0] * len(sweep.others), "x", color=style.MUTED,
+            [x(row.values.get(key)) for row in sweep.unfinished], [0.0] * len(sweep.unfinished), "x", color=style.MUTED,
             markersize=5, clip_on=False, transform=axes.get_xaxis_transform(), zorder=3,
         )  # fmt: skip
 
 
-def _cut(word: str) -> str:
+def _shortened(word: str) -> str:
     return word if len(word) <= 14 else f"{word[:13]}…"

@@ -1,4 +1,4 @@
-"""The sweeper that Hydra's settings choose, of all that are registered."""
+"""Selection of the sweeper that Hydra's settings name."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ __all__ = ["sweeper_of"]
 
 
 class _HydraSettings(Section):
-    """What expkit itself reads of Hydra's settings."""
+    """The part of Hydra's settings that expkit validates."""
 
     sweeper: Annotated[Sweeper, KindsOf("sweeper")]
 
 
 def sweeper_of(settings: Any) -> Sweeper:
-    """Return the sweeper of Hydra's settings.
+    """Return the sweeper that Hydra's settings name.
 
     Raises:
-        ConfigError: it is none of expkit's, or its fields are wrong.
+        ConfigError: it is not one of expkit's sweepers, or its fields are wrong.
     """
     raw: Any = {"sweeper": OmegaConf.to_container(settings.sweeper, resolve=True)}
     if "kind" not in raw["sweeper"]:
         allowed = comma_list(kinds("sweeper"))
         raise ConfigError(
-            Problem("hydra/sweeper", f"is none of expkit's; write hydra/sweeper=NAME; allowed: {allowed}")
+            Problem("hydra/sweeper", f"is not one of expkit's; write hydra/sweeper=NAME; allowed: {allowed}")
         )
     try:
         return _HydraSettings.model_validate(raw).sweeper
     except ValidationError as error:
-        found = explain(error, raw, _HydraSettings)
-        raise ConfigError(*(Problem(f"hydra.{item.path}", item.message) for item in found)) from None
+        problems = explain(error, raw, _HydraSettings)
+        raise ConfigError(*(Problem(f"hydra.{item.path}", item.message) for item in problems)) from None
