@@ -1,4 +1,4 @@
-"""Private API of other packages: one module for each package, and a clear word when a new version lacks any of it."""
+"""Private API of other packages: one module for each package, and a clear message when a new version lacks any."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from expkit.sweeps.sweep_folder import sweep_folders
 __all__ = ["add_verbs"]
 
 MAX_LINES = 20
-"""Most runs that are printed; the page has all."""
+"""Maximum number of runs printed; the page has all."""
 _NOT_PRINTED = ("parameters", "run")
 """Columns of the page only, as are those of the test split."""
 

@@ -1,4 +1,4 @@
-"""Private API of Hydra or OmegaConf, which no other module uses; its test names what a new version lacks."""
+"""Private API of Hydra (with OmegaConf), used by no other module."""
 
 from __future__ import annotations
 

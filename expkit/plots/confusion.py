@@ -12,9 +12,9 @@ from expkit.plots.data import Head
 __all__ = ["confusion_matrix", "matrix_of"]
 
 MAX_CLASSES = 40
-"""Most classes shown; of more classes, those most often confused."""
+"""Maximum number of classes in a matrix: those most often confused."""
 MAX_NUMBERED = 20
-"""Most classes for which the cells contain their numbers."""
+"""Maximum number of classes with numbers written into the cells."""
 
 
 def matrix_of(head: Head) -> tuple[list[int], np.ndarray]:

@@ -22,13 +22,13 @@ from expkit.network.spec import NetworkSpec
 __all__ = ["Head", "Histogram", "PlotData", "collect_plot_data", "heads", "histogram"]
 
 MAX_EXAMPLES = 10_000
-"""Most test examples whose predictions are evaluated."""
+"""Maximum number of test examples whose predictions are collected."""
 MAX_SHOWN = 24
-"""Most misclassified examples, and most variables."""
+"""Maximum number of misclassified examples, and of variables."""
 MAX_VALUES = 1_000_000
-"""Most values counted of a variable, at regular distances."""
+"""Maximum number of values of a variable in its histogram, taken at regular distances."""
 MAX_BINS = 60
-"""Most bins of a histogram; variables of few values have fewer."""
+"""Maximum number of bins of a histogram; variables of few values have fewer."""
 
 Arrays = Mapping[str, np.ndarray]
 Outputs = Callable[[Arrays], Mapping[str, Mapping[str, np.ndarray]]]

@@ -1,4 +1,4 @@
-"""Private API of Optuna, which no other module uses; its test names what a new version lacks.
+"""Private API of Optuna, used by no other module.
 
 Optuna's own ``Trial`` draws from the sampler as soon as it is constructed, so a trial of another process is written
 through the storage.

@@ -15,7 +15,7 @@ from expkit.report.runs import RunRow, Sweep
 __all__ = ["children_curves", "panels_of"]
 
 MOST_NAMED = 8
-"""Most runs that have colors and names of their own; with more runs, ranks determine the colors."""
+"""Maximum number of runs with colors and names of their own; with more runs, colors show ranks."""
 LONGEST_NAME = 46
 
 

@@ -16,7 +16,7 @@ from expkit.report.runs import Sweep
 __all__ = ["slices"]
 
 MAX_MEDIANS = 10
-"""Most different values for which medians are drawn."""
+"""Maximum number of different values with a line through their medians."""
 
 
 def slices(sweep: Sweep, title: str) -> Figure | None:
