@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from expkit.diagram.cells import Cell, Step
 from expkit.diagram.order import order
 from expkit.diagram.place import place
+from expkit.network.order import topological_order
 
 __all__ = ["Level", "Segment", "incoming", "outgoing"]
 
@@ -61,7 +61,10 @@ class Level:
     def _rank(self, children: Mapping[str, None], segments: Sequence[Segment]) -> tuple[Segment, ...]:
         """Give every cell its rank; return the segments that go up."""
         inner = [item for item in segments if item.start in children and item.end in children]
-        ordered = _in_order(children, inner)
+        sources: dict[str, set[str]] = {key: set() for key in children}
+        for item in inner:
+            sources[item.end].add(item.start)
+        ordered = list(topological_order(sources))
         after = {key: i for i, key in enumerate(ordered)}
         backward = tuple(item for item in inner if after[item.start] >= after[item.end])
         reads: dict[str, list[str]] = {}
@@ -113,30 +116,3 @@ class Level:
             y += max((cell.height for cell in rank), default=0.0)
             self.floors.append(y)
         return y
-
-
-def _in_order(names: Iterable[str], segments: Sequence[Segment]) -> list[str]:
-    """Return children so that each comes after what it reads, otherwise as given; a cycle is cut where it is met."""
-    children = list(names)
-    place = {key: i for i, key in enumerate(children)}
-    pairs = {(item.start, item.end) for item in segments}
-    waiting = dict.fromkeys(children, 0)
-    readers: dict[str, list[str]] = {}
-    for start, end in pairs:
-        waiting[end] += 1
-        readers.setdefault(start, []).append(end)
-    ready = [place[key] for key, count in waiting.items() if count == 0]
-    heapq.heapify(ready)
-    ordered = []
-    while waiting:
-        key = children[heapq.heappop(ready)] if ready else next(iter(waiting))
-        if key not in waiting:
-            continue
-        ordered.append(key)
-        del waiting[key]
-        for reader in readers.get(key, ()):
-            if reader in waiting:
-                waiting[reader] -= 1
-                if waiting[reader] == 0:
-                    heapq.heappush(ready, place[reader])
-    return ordered

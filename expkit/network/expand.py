@@ -1,156 +1,145 @@
-"""Blocks connected and repetitions written out: from the layers of the configuration to those of the network."""
+"""Expansion of blocks and repetitions: layers of the configuration become nodes of the environment."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from expkit.config.sections.network import BlockConfig, NetworkConfig
 from expkit.errors import ConfigError, Problem, unknown
 from expkit.kinds.layers.base import Layer
 from expkit.kinds.layers.scope import Block, Nest, Scope
-from expkit.network.names import INDEX
+from expkit.network.environment import Environment, Group, Node
+from expkit.network.names import INDEX, Reuse, absolute, inherit, join
 from expkit.registry import Section
 
-__all__ = ["Inside", "Part", "expand"]
+__all__ = ["expand"]
 
-MOST_LAYERS = 20_000
-"""How many layers and scopes a network may have, repetitions counted."""
-
-
-@dataclass(frozen=True)
-class Inside:
-    """What a scope or the network holds."""
-
-    at: str
-    """Path in the configuration of what describes it."""
-    parts: dict[str, Part]
-    """Layers by name, in order."""
-    repeated: Mapping[str, str]
-    """Names that were given to repetitions: each stands for the last of them."""
-    output: str | None = None
-    outputs: Mapping[str, str] = field(default_factory=dict)
-    block: str | None = None
-    """Name of the block, whose layers see nothing outside but what they are given."""
+MAX_LAYERS = 20_000
+"""Layers and scopes of a network, repetitions counted."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """A layer in its place."""
+@dataclass(frozen=True, kw_only=True)
+class _Context:
+    """Surroundings of one mapping of layers."""
 
     at: str
-    """Path in the configuration."""
-    connected: str
-    """Path of the layer that connects the outermost block around it; ``at`` where there is none."""
-    layer: Layer
-    """As described, its ``{index}`` filled in."""
-    inside: Inside | None
-    """What it holds; ``None`` for a layer that is no scope."""
-
-
-@dataclass(frozen=True)
-class _Place:
-    """What the layers of one mapping inherit."""
-
-    at: str
+    parent: Node
     connected: str | None = None
     index: int | None = None
+    """Number that fills in ``{index}``."""
     blocks: tuple[str, ...] = ()
-    """The blocks around, outermost first."""
+    """Names of the blocks around, outermost first."""
 
 
-def expand(network: NetworkConfig, problems: list[Problem]) -> Inside:
-    """Return all layers in their places.
+def expand(env: Environment) -> None:
+    """Add every layer and scope to the environment.
 
     Raises:
-        ConfigError: there are more than the limit allows.
+        ConfigError: there are more than ``MAX_LAYERS``.
     """
-    expansion = _Expansion(network.blocks, problems)
-    inside = Inside("network", *expansion.parts(network.layers, _Place("network.layers")))
-    for name in network.blocks:
-        if name not in expansion.used:
-            way = f"connect it with {{kind: block, block: {name}}}, or remove it"
-            problems.append(Problem(f"network.blocks.{name}", f"no layer connects this block; {way}"))
-    return inside
+    _add_layers(env, env.network.layers, _Context(at="network.layers", parent=env.root))
+    used = {node.group.block for node in env.nodes.values() if node.group is not None}
+    for name in env.network.blocks:
+        if name not in used:
+            fix = f"connect it with {{kind: block, block: {name}}}, or remove it"
+            env.report(f"network.blocks.{name}", f"no layer connects this block; {fix}")
 
 
-class _Expansion:
-    def __init__(self, blocks: Mapping[str, BlockConfig], problems: list[Problem]) -> None:
-        self.used: set[str] = set()
-        self._blocks = blocks
-        self._problems = problems
-        self._count = 0
+def _add_layers(env: Environment, layers: Mapping[str, Layer], context: _Context) -> None:
+    parent = context.parent
+    assert parent.group is not None
+    siblings = parent.group.nodes
+    for key, layer in layers.items():
+        at = f"{context.at}.{key}"
+        for name, copy, index in _copies(env, key, layer, context.index):
+            if len(env.nodes) >= MAX_LAYERS:
+                count = f"there would be more than {MAX_LAYERS:,} layers, counted up to {at}"
+                raise ConfigError(Problem("network.layers", f"{count}; repeat less, or write fewer"))
+            path = join(parent.path, name)
+            if name in siblings or path in env.repetitions:
+                env.report(at, f"makes '{name}', which is there already; rename one")
+                continue
+            siblings[name] = env.nodes[path] = node = _node(name, copy, at, context)
+            if isinstance(copy, Nest):
+                _add_group(env, node, copy, replace(context, parent=node, index=index))
+            if isinstance(layer, Nest) and layer.repeat is not None and key not in siblings:
+                env.repetitions[join(parent.path, key)] = path
 
-    def parts(self, layers: Mapping[str, Layer], place: _Place) -> tuple[dict[str, Part], dict[str, str]]:
-        """Return the parts of one mapping of layers, and the names that stand for repetitions."""
-        parts: dict[str, Part] = {}
-        repeated: dict[str, str] = {}
-        for key, layer in layers.items():
-            at = f"{place.at}.{key}"
-            for name, copy, index in self._copies(key, layer, place.index):
-                self._count += 1
-                if self._count > MOST_LAYERS:
-                    there = f"there would be more than {MOST_LAYERS:,} layers, counted up to {at}"
-                    raise ConfigError(Problem("network.layers", f"{there}; repeat less, or write fewer"))
-                if name in parts or name in repeated:
-                    self._problems.append(Problem(at, f"makes '{name}', which is there already; rename one"))
-                    continue
-                inside = self._inside(copy, at, replace(place, index=index)) if isinstance(copy, Nest) else None
-                parts[name] = Part(at, place.connected or at, copy, inside)
-                if isinstance(layer, Nest) and layer.repeat is not None and key not in parts:
-                    repeated[key] = name
-        return parts, repeated
 
-    def _copies(self, key: str, layer: Layer, index: int | None) -> Iterator[tuple[str, Layer, int | None]]:
-        """Yield a layer's repetitions, each reading the one before; a layer that is not repeated is its only one."""
-        if not isinstance(layer, Nest) or layer.repeat is None:
-            yield (key, layer, None) if index is None else (_filled(key, index), _filled(layer, index), index)
-            return
-        before = None
-        for own in range(layer.first_index, layer.first_index + layer.repeat):
-            name = _filled(key if INDEX in key else f"{key}_{INDEX}", own)
-            copy = _filled(layer, own)
-            yield name, copy if before is None else copy.model_copy(update=self._chained(copy, before)), own
-            before = name
+def _node(name: str, layer: Layer, at: str, context: _Context) -> Node:
+    parent = context.parent
+    own: Reuse = "auto" if layer.reuse == "auto" else "true" if layer.reuse else "false"
+    from_root = layer.scope is not None and layer.scope.startswith("/")
+    return Node(
+        name=name,
+        path=join(parent.path, name),
+        at=at,
+        connected=context.connected or at,
+        layer=layer,
+        scope=absolute(parent.scope, name if layer.scope is None else layer.scope),
+        reuse=inherit(parent.reuse, own, from_root=from_root),
+        naming={**parent.naming, **layer.variables} if layer.variables else parent.naming,
+        trainable=parent.trainable and layer.trainable,
+        learning_rate_multiplier=parent.learning_rate_multiplier * layer.learning_rate_multiplier,
+    )
 
-    def _chained(self, layer: Nest, before: str) -> dict[str, Any]:
-        """Return what a repetition reads: for inputs that are outputs too those of the one before, by their names."""
-        if not layer.inputs:
-            return {"input": before}
-        outputs = layer.outputs if isinstance(layer, Scope) else {}
-        if isinstance(layer, Block) and layer.block in self._blocks:
-            outputs = self._blocks[layer.block].outputs
-        first, *_ = layer.inputs
-        chained = {name: f"{before}/{name}" for name in layer.inputs if name in outputs}
-        return {"inputs": {**layer.inputs, first: before, **chained}}
 
-    def _inside(self, layer: Nest, at: str, place: _Place) -> Inside:
-        if isinstance(layer, Scope):
-            inner = replace(place, at=f"{at}.layers")
-            return Inside(at, *self.parts(layer.layers, inner), layer.output, layer.outputs)
-        assert isinstance(layer, Block)
-        block = self._blocks.get(layer.block)
-        if block is None:
-            message = unknown(f"no block '{layer.block}'", layer.block, self._blocks)
-            self._problems.append(Problem(f"{at}.block", message))
-            return Inside(at, {}, {})
-        around = (*place.blocks, layer.block)
-        self.used.add(layer.block)
-        if layer.block in place.blocks:
-            cycle = " <- ".join(around[around.index(layer.block) :])
-            self._problems.append(Problem(f"{at}.block", f"these blocks connect each other in a cycle: {cycle}"))
-            return Inside(at, {}, {})
-        source = f"network.blocks.{layer.block}"
-        inner = replace(place, at=f"{source}.layers", connected=place.connected or at, blocks=around)
-        output, outputs = block.output, block.outputs
-        if place.index is not None:
-            output, outputs = _filled(output, place.index), _filled(outputs, place.index)
-        return Inside(source, *self.parts(block.layers, inner), output, outputs, layer.block)
+def _add_group(env: Environment, node: Node, layer: Nest, context: _Context) -> None:
+    """Add the layers inside a scope or block."""
+    if isinstance(layer, Scope):
+        node.group = Group(at=node.at, output=layer.output, outputs=layer.outputs)
+        _add_layers(env, layer.layers, replace(context, at=f"{node.at}.layers"))
+        return
+    assert isinstance(layer, Block)
+    node.group = Group(at=node.at)
+    block = env.network.blocks.get(layer.block)
+    if block is None:
+        env.report(f"{node.at}.block", unknown(f"no block '{layer.block}'", layer.block, env.network.blocks))
+        return
+    around = (*context.blocks, layer.block)
+    if layer.block in context.blocks:
+        cycle = " <- ".join(around[around.index(layer.block) :])
+        env.report(f"{node.at}.block", f"these blocks connect each other in a cycle: {cycle}")
+        return
+    output, outputs = block.output, block.outputs
+    if context.index is not None:
+        output, outputs = _filled(output, context.index), _filled(outputs, context.index)
+    at = f"network.blocks.{layer.block}"
+    node.group = Group(at=at, output=output, outputs=outputs, block=layer.block)
+    _add_layers(env, block.layers, replace(context, at=f"{at}.layers", connected=node.connected, blocks=around))
+
+
+def _copies(env: Environment, key: str, layer: Layer, index: int | None) -> Iterator[tuple[str, Layer, int | None]]:
+    """Yield the repetitions of a layer, each reading the one before; a layer without ``repeat`` is its only one."""
+    if not isinstance(layer, Nest) or layer.repeat is None:
+        yield (key, layer, None) if index is None else (_filled(key, index), _filled(layer, index), index)
+        return
+    before = None
+    for own in range(layer.first_index, layer.first_index + layer.repeat):
+        name = _filled(key if INDEX in key else f"{key}_{INDEX}", own)
+        copy = _filled(layer, own)
+        yield name, copy if before is None else copy.model_copy(update=_chained(env, copy, before)), own
+        before = name
+
+
+def _chained(env: Environment, layer: Nest, before: str) -> dict[str, Any]:
+    """Return the input fields that make a repetition read the one before.
+
+    Inputs that are outputs too read the output of that name.
+    """
+    if not layer.inputs:
+        return {"input": before}
+    outputs = layer.outputs if isinstance(layer, Scope) else {}
+    if isinstance(layer, Block) and layer.block in env.network.blocks:
+        outputs = env.network.blocks[layer.block].outputs
+    first, *_ = layer.inputs
+    chained = {name: f"{before}/{name}" for name in layer.inputs if name in outputs}
+    return {"inputs": {**layer.inputs, first: before, **chained}}
 
 
 def _filled(value: Any, index: int) -> Any:
-    """Return a value with ``{index}`` filled in, in all texts but those of layers further in."""
+    """Return a value with ``{index}`` filled in, in all strings but those of layers inside."""
     if isinstance(value, str):
         return value.replace(INDEX, str(index)) if INDEX in value else value
     if isinstance(value, tuple):

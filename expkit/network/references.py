@@ -1,115 +1,74 @@
-"""What a name stands for where it is written: a layer, one of its outputs, an input."""
+"""Names in ``input`` or ``output`` fields, resolved to tensors by their scope."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
-
-from expkit.errors import MAX_EXPLAINED, Problem, unknown
-from expkit.network.expand import Inside, Part
+from expkit.errors import MAX_EXPLAINED, unknown
+from expkit.network.environment import Environment, Group, Node
 from expkit.network.names import join
 
-__all__ = ["Names", "Source"]
+__all__ = ["find", "main_output", "reference"]
 
 
-class Source(NamedTuple):
-    """What is read: a layer or a network input by its path, and which of its outputs."""
+def find(env: Environment, scope: str, name: str) -> tuple[bool, str | None]:
+    """Return True if a scope has a layer, or a layer's output, of that name; then the path of the tensor.
 
-    layer: str
-    output: str = ""
+    The path is ``None`` if the name leads to a scope's output that does not exist, which is reported there.
+    """
+    if (path := env.layer(join(scope, name))) is not None:
+        return True, main_output(env, path)
+    inner, _, output = name.rpartition("/")
+    layer = env.layer(join(scope, inner)) if inner else None
+    if layer is None:
+        return False, None
+    group = env.nodes[layer].group
+    if group is None:
+        return True, join(layer, output)
+    return find(env, layer, group.outputs[output]) if output in group.outputs else (False, None)
 
-    @property
-    def path(self) -> str:
-        """The path of the tensor."""
-        return join(self.layer, self.output)
+
+def main_output(env: Environment, path: str) -> str | None:
+    """Return the tensor that a layer's own name stands for; for a scope, that of its output layer."""
+    group = env.nodes[path].group
+    if group is None:
+        return path
+    output = group.output or next(reversed(group.nodes), None)
+    return find(env, path, output)[1] if output is not None else None
 
 
-class Names:
-    """All layers and inputs by path, to find what a name stands for."""
+def reference(env: Environment, name: str, scope: str, at: str) -> str | None:
+    """Return the path of the tensor that a name refers to within a scope; the nearest enclosing scope wins.
 
-    def __init__(self, network: Inside, inputs: tuple[str, ...], problems: list[Problem]) -> None:
-        self.inputs = inputs
-        self.layers: dict[str, Part] = {}
-        self._network = network
-        self._problems = problems
-        self._repeated: dict[str, str] = {}
-        self._given: dict[str, Mapping[str, Source | None]] = {}
-        self._collect(network, "")
-
-    def _collect(self, inside: Inside, path: str) -> None:
-        self._repeated |= {join(path, name): join(path, last) for name, last in inside.repeated.items()}
-        for name, part in inside.parts.items():
-            self.layers[join(path, name)] = part
-            if part.inside is not None:
-                self._collect(part.inside, join(path, name))
-
-    def give(self, scope: str, inputs: Mapping[str, Source | None]) -> None:
-        """Let layers inside a scope read its inputs by name; one that came to nothing is told already."""
-        self._given[scope] = inputs
-
-    def inside(self, scope: str, name: str) -> tuple[bool, Source | None]:
-        """Return whether a scope holds a layer, or a layer's output, of that name; and what it comes down to.
-
-        It comes down to nothing where a scope names an output that it does not have, which is told there.
-        """
-        if (part := self._layer(join(scope, name))) is not None:
-            return True, self.output_of(part)
-        path, _, output = name.rpartition("/")
-        layer = self._layer(join(scope, path)) if path else None
-        if layer is None:
-            return False, None
-        inner = self.layers[layer].inside
-        if inner is None:
-            return True, Source(layer, output)
-        return self.inside(layer, inner.outputs[output]) if output in inner.outputs else (False, None)
-
-    def _layer(self, path: str) -> str | None:
-        return path if path in self.layers else self._repeated.get(path)
-
-    def output_of(self, path: str) -> Source | None:
-        """Return what a layer's own name stands for: of a scope, the layer inside that is its output."""
-        inside = self.layers[path].inside
-        if inside is None:
-            return Source(path)
-        output = inside.output or next(reversed(inside.parts), None)
-        return self.inside(path, output)[1] if output is not None else None
-
-    def resolve(self, name: str, scope: str, at: str) -> Source | None:
-        """Return what ``name`` means within ``scope``: the nearest enclosing scope that knows it wins."""
-        place = scope
-        seen: list[str] = []
-        while True:
-            found, source = self.inside(place, name)
-            if found:
-                return source
-            given = self._given.get(place, {})
-            if name in given:
-                return given[name]
-            seen += given
-            holder = self.layers[place].inside if place else None
-            if holder is not None and holder.block is not None:
-                self._unknown_in_block(name, place, holder, at)
-                return None
-            if not place:
-                break
-            place = place.rpartition("/")[0]
-        if name in self.inputs:
-            return Source(name)
-        if len(self._problems) >= MAX_EXPLAINED:
-            self._problems.append(Problem(at, f"no layer or input '{name}'"))
+    Returns ``None`` after reporting a name that is unknown.
+    """
+    inputs: list[str] = []
+    """Inputs of the scopes around."""
+    while True:
+        found, tensor = find(env, scope, name)
+        if found:
+            return tensor
+        own = env.scope_inputs.get(scope, {})
+        if name in own:
+            return own[name]
+        inputs += own
+        node = env.nodes.get(scope, env.root)
+        if node.group is not None and node.group.block is not None:
+            _report_unknown_in_block(env, name, node, node.group, at)
             return None
-        outputs = [
-            join(path, output)
-            for path, part in self.layers.items()
-            if part.inside is not None
-            for output in part.inside.outputs
-        ]
-        allowed = [*self.inputs, *seen, *self.layers, *outputs]
-        self._problems.append(Problem(at, unknown(f"no layer or input '{name}'", name, allowed, most=40)))
-        return None
+        if not scope:
+            break
+        scope = scope.rpartition("/")[0]
+    if name in env.network.inputs:
+        return name
+    sentence = f"no layer or input '{name}'"
+    if len(env.problems) < MAX_EXPLAINED:
+        groups = [(path, node.group) for path, node in env.nodes.items() if node.group is not None]
+        outputs = [join(path, output) for path, group in groups for output in group.outputs]
+        sentence = unknown(sentence, name, [*env.network.inputs, *inputs, *env.nodes, *outputs], most=40)
+    env.report(at, sentence)
+    return None
 
-    def _unknown_in_block(self, name: str, place: str, holder: Inside, at: str) -> None:
-        allowed = [*self._given.get(place, {}), *holder.parts]
-        sentence = f"no layer or input '{name}' in block '{holder.block}' as {self.layers[place].at} connects it"
-        message = f"{unknown(sentence, name, allowed, most=40)}; give it more with inputs: {{NAME: LAYER}}"
-        self._problems.append(Problem(at, message))
+
+def _report_unknown_in_block(env: Environment, name: str, node: Node, group: Group, at: str) -> None:
+    allowed = [*env.scope_inputs.get(node.path, {}), *group.nodes]
+    sentence = f"no layer or input '{name}' in block '{group.block}' as {node.at} connects it"
+    env.report(at, f"{unknown(sentence, name, allowed, most=40)}; give it more with inputs: {{NAME: LAYER}}")

@@ -1,175 +1,165 @@
-"""From the nested layers of the configuration to a flat list, every name resolved."""
+"""Resolution of names: every layer gets the paths of the tensors it reads, every malformed name a problem."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 
-from expkit.config.sections.network import NetworkConfig
 from expkit.errors import Problem, comma_list, unknown
-from expkit.kinds.layers.base import Layer
 from expkit.kinds.layers.scope import Nest, Scope
-from expkit.network.expand import Inside, Part, expand
-from expkit.network.names import Reuse, absolute, inherit, join
-from expkit.network.references import Names, Source
-from expkit.network.wellformed import bad_names
+from expkit.network.environment import Environment, Group, Node
+from expkit.network.names import INDEX, NAME_RULE, is_name, is_path, join
+from expkit.network.references import find, main_output, reference
 
-__all__ = ["Node", "Unfolded", "unfold"]
-
-
-@dataclass(frozen=True)
-class Node:
-    """A layer with its names resolved, its shapes not yet known."""
-
-    at: str
-    """Path in the configuration."""
-    connected: str
-    """Path of the layer that connects the outermost block around it; ``at`` where there is none."""
-    path: str
-    layer: Layer
-    inputs: tuple[Source, ...]
-    named: Mapping[str, Source]
-    """What it reads besides, by the field that names it."""
-    scope: str
-    reuse: Reuse
-    naming: Mapping[str, str]
-    """Names for variables by what layers call them, from the network inwards."""
-    trainable: bool
-    learning_rate_multiplier: float
-
-    def variable_name(self, name: str) -> str:
-        """Return the full name of the variable that the layer calls ``name``."""
-        return join(self.scope, self.naming.get(name, name))
-
-    @property
-    def reads(self) -> tuple[tuple[str, Source], ...]:
-        """All it reads, each with the field that says so."""
-        return (*(("input", source) for source in self.inputs), *self.named.items())
+__all__ = ["resolve"]
 
 
-@dataclass(frozen=True)
-class Unfolded:
-    """A network with its names resolved."""
-
-    nodes: tuple[Node, ...]
-    """All layers but scopes, in the order written."""
-    scopes: Mapping[str, Part]
-    """Scopes and blocks, by path."""
-    promised: tuple[tuple[str, Source], ...]
-    """What scopes call their outputs, each with its path in the configuration."""
-    outputs: Mapping[str, Source]
-
-
-@dataclass(frozen=True)
-class _Place:
-    """What a layer inherits from where it stands."""
-
-    path: str
-    scope: str
-    reuse: Reuse
-    naming: Mapping[str, str]
-    trainable: bool
-    learning_rate_multiplier: float
-    inputs: tuple[Source, ...] | None
-    """What the first layer reads: layers or network inputs; ``None`` where that is not known."""
-    must_say: bool
-    """Whether it is not known because there are several network inputs."""
-
-
-def unfold(network: NetworkConfig, problems: list[Problem]) -> Unfolded:
-    """Return all layers with their names resolved; every mistake in names becomes a problem."""
-    layers = expand(network, problems)
-    problems += bad_names(network, layers)
-    inputs = tuple(map(Source, network.inputs)) if len(network.inputs) == 1 else None
-    root = _Place("", "", "false", network.variables, True, 1.0, inputs, inputs is None)
-    names = Names(layers, tuple(network.inputs), problems)
-    nodes = tuple(_walk(layers, root, names, problems))
-    scopes = {path: part for path, part in names.layers.items() if part.inside is not None}
-    promised = [found for path, part in scopes.items() for found in _promised(path, part, names, problems)]
-    outputs = {}
-    for name, layer in network.outputs.items():
-        found, source = names.inside("", layer)
+def resolve(env: Environment) -> None:
+    """Resolve all names of the layers, of scopes' outputs and of the network's outputs."""
+    env.problems += _malformed_names(env)
+    inputs = env.network.inputs
+    _resolve_group(env, env.root, tuple(inputs) if len(inputs) == 1 else None, ambiguous=len(inputs) > 1)
+    for node in env.nodes.values():
+        if node.group is not None:
+            _resolve_outputs(env, node, node.group)
+    for name, layer in env.network.outputs.items():
+        at = f"network.outputs.{name}"
+        found, tensor = find(env, "", layer)
         if not found:
-            problems.append(Problem(f"network.outputs.{name}", unknown(f"no layer '{layer}'", layer, names.layers)))
-        elif source is not None:
-            outputs[name] = source
-    return Unfolded(nodes, scopes, tuple(promised), outputs)
+            env.report(at, unknown(f"no layer '{layer}'", layer, env.nodes))
+        elif tensor is not None:
+            env.outputs[name] = tensor
+            env.promised.append((at, tensor))
 
 
-def _promised(path: str, part: Part, names: Names, problems: list[Problem]) -> Iterator[tuple[str, Source]]:
-    """Yield what a scope calls its outputs; a name of no layer inside becomes a problem."""
-    assert part.inside is not None
-    inside = part.inside
-    own = {f"{inside.at}.output": inside.output} if inside.output is not None else {}
-    for at, name in {**own, **{f"{inside.at}.outputs.{key}": name for key, name in inside.outputs.items()}}.items():
-        found, source = names.inside(path, name)
-        if not found:
-            problems.append(Problem(at, unknown(f"no layer '{name}' inside", name, inside.parts)))
-        elif source is not None:
-            yield at, source
+def _resolve_group(env: Environment, scope: Node, default: tuple[str, ...] | None, *, ambiguous: bool) -> None:
+    """Resolve the layers of a scope.
 
-
-def _walk(layers: Inside, place: _Place, names: Names, problems: list[Problem]) -> Iterator[Node]:
-    before, must_say = place.inputs, place.must_say
-    for key, part in layers.parts.items():
-        layer, path = part.layer, join(place.path, key)
-        given = layer if isinstance(layer, Nest) and layer.inputs else None
-        must_say = must_say and layer.input is None and given is None and layer.arity[1] != 0
-        if must_say and not isinstance(layer, Scope):
-            allowed = comma_list(names.inputs)
-            message = f"missing: there are several inputs; say which one to read: {allowed}"
-            problems.append(Problem(f"{part.at}.input", message))
-            must_say = False
-        inputs = _given(part, given, path, place, names) if given else _inputs(part, place, before, names)
-        scope = absolute(place.scope, key if layer.scope is None else layer.scope)
-        own: Reuse = "auto" if layer.reuse == "auto" else "true" if layer.reuse else "false"
-        from_root = layer.scope is not None and layer.scope.startswith("/")
-        reuse = inherit(place.reuse, own, from_root=from_root)
-        naming = {**place.naming, **layer.variables}
-        trainable = place.trainable and layer.trainable
-        times = place.learning_rate_multiplier * layer.learning_rate_multiplier
-        if part.inside is not None:
-            problems += _owned_by_scope(part)
-            inner = _Place(path, scope, reuse, naming, trainable, times, inputs, must_say)
-            yield from _walk(part.inside, inner, names, problems)
+    Args:
+        env: the environment.
+        scope: the scope.
+        default: input of the first layer; ``None`` if it is not known.
+        ambiguous: True if it is not known because the network has several inputs.
+    """
+    assert scope.group is not None
+    for node in scope.group.nodes.values():
+        layer = node.layer
+        named_inputs = layer.inputs if isinstance(layer, Nest) else {}
+        ambiguous = ambiguous and layer.input is None and not named_inputs and layer.arity[1] != 0
+        if ambiguous and not isinstance(layer, Scope):
+            allowed = comma_list(env.network.inputs)
+            env.report(f"{node.at}.input", f"missing: there are several inputs; say which one to read: {allowed}")
+            ambiguous = False
+        inputs = _scope_inputs(env, node, named_inputs, scope) if named_inputs else _inputs(env, node, scope, default)
+        if node.group is not None:
+            for field in ("initializer", "regularizer", "share"):
+                if getattr(layer, field):
+                    message = "a scope owns no variables; give it to a layer, or to network.rules"
+                    env.report(f"{node.at}.{field}", message)
+            _resolve_group(env, node, inputs, ambiguous=ambiguous)
         else:
-            named = _named(part, place, names)
+            named = _named(env, node, scope)
             if inputs is not None and named is not None:
-                yield Node(part.at, part.connected, path, layer, inputs, named, scope, reuse, naming, trainable, times)
-        output = names.output_of(path)
-        before, must_say = (output,) if output is not None else None, False
+                node.inputs, node.named = inputs, named
+        output = main_output(env, node.path)
+        default, ambiguous = (output,) if output is not None else None, False
 
 
-def _owned_by_scope(part: Part) -> Iterator[Problem]:
-    for field in ("initializer", "regularizer", "share"):
-        if getattr(part.layer, field):
-            yield Problem(f"{part.at}.{field}", "a scope owns no variables; give it to a layer, or to network.rules")
-
-
-def _inputs(part: Part, place: _Place, before: tuple[Source, ...] | None, names: Names) -> tuple[Source, ...] | None:
-    """Return what a layer reads; ``None`` when that is not known, for which there is a problem already."""
-    layer = part.layer
+def _inputs(env: Environment, node: Node, scope: Node, default: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Return the tensors that a layer reads; ``None`` if one is not known, which is reported."""
+    layer = node.layer
     if layer.input is None:
-        return () if layer.arity[1] == 0 else before
-    asked = (layer.input,) if isinstance(layer.input, str) else layer.input
-    found = [names.resolve(name, place.path, f"{part.at}.input") for name in asked]
-    return None if None in found else tuple(source for source in found if source is not None)
+        return () if layer.arity[1] == 0 else default
+    names = (layer.input,) if isinstance(layer.input, str) else layer.input
+    return _all_known([reference(env, name, scope.path, f"{node.at}.input") for name in names])
 
 
-def _given(part: Part, layer: Nest, path: str, place: _Place, names: Names) -> tuple[Source, ...] | None:
-    """Let the layers inside a scope know its inputs by name; return what the first of them reads."""
-    given = {name: names.resolve(read, place.path, f"{part.at}.inputs.{name}") for name, read in layer.inputs.items()}
-    names.give(path, given)
-    first = next(iter(given.values()))
-    return None if first is None else (first,)
+def _scope_inputs(env: Environment, node: Node, names: Mapping[str, str], scope: Node) -> tuple[str, ...] | None:
+    """Make a scope's inputs known inside it; return what its first layer reads."""
+    found = {name: reference(env, read, scope.path, f"{node.at}.inputs.{name}") for name, read in names.items()}
+    env.scope_inputs[node.path] = found
+    return _all_known([next(iter(found.values()))])
 
 
-def _named(part: Part, place: _Place, names: Names) -> dict[str, Source] | None:
-    """Return what a layer reads by name; ``None`` when that is not known, for which there is a problem already."""
-    fields = {field: getattr(part.layer, field) for field in part.layer.reads}
-    found = {
-        field: names.resolve(name, place.path, f"{part.at}.{field}")
-        for field, name in fields.items()
-        if name is not None
-    }
-    return None if None in found.values() else {field: source for field, source in found.items() if source is not None}
+def _named(env: Environment, node: Node, scope: Node) -> dict[str, str] | None:
+    """Return the tensors that a layer reads by name; ``None`` if one is not known, which is reported."""
+    given = {field: name for field in node.layer.reads if (name := getattr(node.layer, field)) is not None}
+    found = _all_known([reference(env, name, scope.path, f"{node.at}.{field}") for field, name in given.items()])
+    return None if found is None else dict(zip(given, found, strict=True))
+
+
+def _all_known(tensors: list[str | None]) -> tuple[str, ...] | None:
+    known = tuple(tensor for tensor in tensors if tensor is not None)
+    return known if len(known) == len(tensors) else None
+
+
+def _resolve_outputs(env: Environment, scope: Node, group: Group) -> None:
+    names = {f"{group.at}.output": group.output} if group.output is not None else {}
+    names |= {f"{group.at}.outputs.{key}": name for key, name in group.outputs.items()}
+    for at, name in names.items():
+        found, tensor = find(env, scope.path, name)
+        if not found:
+            env.report(at, unknown(f"no layer '{name}' inside", name, group.nodes))
+        elif tensor is not None:
+            env.promised.append((at, tensor))
+
+
+def _malformed_names(env: Environment) -> Iterator[Problem]:
+    """Yield a problem for every name that TensorFlow refuses or that is ambiguous; of repetitions for the first."""
+    network = env.network
+    yield from _bad_words(network.inputs, "network.inputs")
+    yield from _bad_words(network.outputs, "network.outputs")
+    yield from _bad_words(network.blocks, "network.blocks")
+    yield from _bad_paths(network.variables, "network.variables")
+    for name in network.inputs:
+        if env.layer(name) is not None:
+            yield Problem(f"network.inputs.{name}", f"a layer is called '{name}' too; rename one")
+    first: dict[str, Problem] = {}
+    for node in env.nodes.values():
+        for problem in (*_bad_layer_names(node), *_bad_scope_names(env, node)):
+            first.setdefault(problem.path, problem)
+    yield from first.values()
+
+
+def _bad_layer_names(node: Node) -> Iterator[Problem]:
+    if not is_name(node.name):
+        yield Problem(node.at, _bad_name(node.name))
+    scope = (node.layer.scope or "").removeprefix("/")
+    if scope and not is_path(scope):
+        message = f"'{node.layer.scope}' is no scope; allowed between slashes: {NAME_RULE}{_hint(scope)}"
+        yield Problem(f"{node.at}.scope", message)
+    yield from _bad_paths(node.layer.variables, f"{node.at}.variables")
+
+
+def _bad_scope_names(env: Environment, node: Node) -> Iterator[Problem]:
+    if node.group is None:
+        return
+    inputs: Iterable[str] = getattr(node.layer, "inputs", ())
+    yield from _bad_words(inputs, f"{node.at}.inputs")
+    yield from _bad_words(node.group.outputs, f"{node.group.at}.outputs")
+    for name in inputs:
+        if env.layer(join(node.path, name)) is not None:
+            yield Problem(f"{node.at}.inputs.{name}", f"a layer inside is called '{name}' too; rename one")
+    for name, layer in node.group.outputs.items():
+        if name != layer and env.layer(join(node.path, name)) is not None:
+            message = f"a layer inside is called '{name}' too; call the output otherwise"
+            yield Problem(f"{node.group.at}.outputs.{name}", message)
+
+
+def _bad_words(names: Iterable[str], at: str) -> Iterator[Problem]:
+    for name in names:
+        if not is_name(name):
+            yield Problem(f"{at}.{name}", _bad_name(name))
+
+
+def _bad_name(name: str) -> str:
+    return f"'{name}' is no name; allowed: {NAME_RULE}{_hint(name)}"
+
+
+def _bad_paths(naming: Mapping[str, str], at: str) -> Iterator[Problem]:
+    for name, own in naming.items():
+        if not is_path(own):
+            yield Problem(f"{at}.{name}", f"'{own}' is no name; allowed between slashes: {NAME_RULE}{_hint(own)}")
+
+
+def _hint(word: str) -> str:
+    return f"; {INDEX} is filled in only inside a scope with repeat" if INDEX in word else ""

@@ -1,61 +1,61 @@
-"""The network as a value: layers in order, their shapes, and every variable's name, before any graph exists."""
+"""Elaboration of a network: every layer's shapes, every variable's name and shape, before any graph exists."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from expkit.config.sections.network import NetworkConfig
 from expkit.errors import ConfigError, Problem, describe_exception, limit_problems, unknown
 from expkit.kinds.layers.base import Declaration, Inputs, Layer, Shared
-from expkit.network.expand import Part
-from expkit.network.input_checks import are_there, arity_fits, batches_fit
+from expkit.network.environment import Environment, Node
+from expkit.network.expand import expand
+from expkit.network.input_checks import check_arity, check_batches, check_existence, in_order
 from expkit.network.names import Reuse, join
-from expkit.network.order import in_order
-from expkit.network.resolve import Node, unfold
+from expkit.network.resolve import resolve
 from expkit.network.variables import VariableSpec, VariableTable
 from expkit.tensor_spec import ShapeError, TensorSpec
 
 __all__ = ["LayerSpec", "NetworkSpec", "network_spec"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerSpec:
-    """A layer in its place: what it reads, where its variables are, what comes out."""
+    """A layer with the tensors it reads, the variables it uses and the tensors it returns."""
 
     path: str
-    """Names of the enclosing scopes and the layer, joined by ``/``."""
+    """Names of the enclosing scopes and of the layer, joined by ``/``."""
     layer: Layer
-    """As described; not ``trainable`` where an enclosing scope is not."""
+    """As described; not ``trainable`` inside a scope that is not."""
     inputs: tuple[str, ...]
     """Paths of the tensors it reads."""
     named: Mapping[str, str]
-    """Paths of the tensors it reads besides, by the field that names them."""
+    """Paths of further tensors it reads, by the field that names them."""
     scope: str
     """Full name of the variable scope."""
     reuse: Reuse
     """Reuse in force, inherited from enclosing scopes."""
     bindings: Mapping[str, str]
-    """Full variable names, by what the layer calls them, in the order in which they are made."""
+    """Full names of variables by the layer's own names for them, in the order in which they are created."""
     shared: Mapping[str, bool]
-    """Which of them are another layer's by ``share``, and whether transposed."""
+    """Variables of other layers, by the layer's own names for them: True if transposed."""
     outputs: Mapping[str, TensorSpec]
-    """By name; ``""`` is what the layer's own name stands for."""
+    """Outputs by name; the layer's own name stands for the output ``""``."""
 
     def tensor(self, output: str) -> str:
         """Return the path of an output, which is also the name of its tensor: ``layer`` or ``layer/output``."""
         return join(self.path, output)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
-    """A network whose every name and shape is known."""
+    """A network with every name and shape known."""
 
     inputs: Mapping[str, TensorSpec]
     layers: tuple[LayerSpec, ...]
-    """In an order in which every layer comes after what it reads."""
+    """In topological order: each follows the layers it reads."""
     variables: Mapping[str, VariableSpec]
-    """By full name, in the order in which they are made."""
+    """By full name, in the order in which they are created."""
     tensors: Mapping[str, TensorSpec]
     """Network inputs and all outputs of layers, by path."""
     outputs: Mapping[str, str]
@@ -67,81 +67,83 @@ class NetworkSpec:
 
     @property
     def trainable(self) -> tuple[str, ...]:
-        """Names of the variables that training changes."""
+        """Names of the trainable variables."""
         return tuple(name for name, variable in self.variables.items() if variable.trainable)
 
     @property
     def learning_rate_multipliers(self) -> dict[str, float]:
-        """What the learning rate is multiplied with, by variable, where that is not 1."""
-        times = {name: variable.learning_rate_multiplier for name, variable in self.variables.items()}
-        return {name: number for name, number in times.items() if number != 1}
+        """Learning-rate multipliers other than 1, by variable."""
+        multipliers = {name: variable.learning_rate_multiplier for name, variable in self.variables.items()}
+        return {name: multiplier for name, multiplier in multipliers.items() if multiplier != 1}
 
 
 def network_spec(network: NetworkConfig) -> NetworkSpec:
-    """Work out names, sharing and shapes.
+    """Elaborate a network.
 
     Raises:
-        ConfigError: with every mistake found.
+        ConfigError: with every problem found.
     """
-    problems: list[Problem] = []
-    unfolded = unfold(network, problems)
-    inputs = {name: TensorSpec(item.shape, item.dtype) for name, item in network.inputs.items()}
-    table = VariableTable(network.rules)
-    tensors: dict[str, TensorSpec] = dict(inputs)
-    layers: dict[str, LayerSpec] = {}
-    made: dict[str, Sequence[str]] = {}
-    for node in in_order(unfolded.nodes, problems):
-        reads = [(f"{node.at}.{field}", source) for field, source in node.reads]
-        if not (are_there(reads, made, tensors, problems) and arity_fits(node, problems)):
-            continue
-        specs = Inputs(
-            (tensors[source.path] for source in node.inputs),
-            {field: tensors[source.path] for field, source in node.named.items()},
-        )
-        if not batches_fit(node, specs, problems):
-            continue
-        try:
-            output = node.layer.output_spec(specs)
-            declared = node.layer.declare(specs)
-        except ShapeError as error:
-            told = [f"'{source.path}' {tensors[source.path]}" for source in node.inputs]
-            told += [f"{field} '{source.path}' {tensors[source.path]}" for field, source in node.named.items()]
-            problems.append(Problem(node.at, f"{error}; '{node.path}' reads {', '.join(told)}"))
-            continue
-        except Exception as error:
-            if type(node.layer).__module__.startswith("expkit."):
-                raise
-            problems.append(Problem(node.at, f"kind '{node.layer.kind}' fails: {describe_exception(error)}"))
-            continue
-        layer = LayerSpec(
-            node.path,
-            node.layer.model_copy(update={"trainable": node.trainable}),
-            tuple(source.path for source in node.inputs),
-            {field: source.path for field, source in node.named.items()},
-            node.scope,
-            node.reuse,
-            _bind(node, declared, table, problems),
-            {name: item.transpose for name, item in _shared(node.layer).items()},
-            _outputs(output, specs),
-        )
-        layers[layer.path], made[layer.path] = layer, tuple(layer.outputs)
-        tensors |= {layer.tensor(name): item for name, item in layer.outputs.items()}
-    outputs = [(f"network.outputs.{name}", source) for name, source in unfolded.outputs.items()]
-    are_there([*unfolded.promised, *outputs], made, tensors, problems)
-    problems += table.bad_rules()
-    paths = {name: source.path for name, source in unfolded.outputs.items()}
-    spec = NetworkSpec(inputs, tuple(layers.values()), table.variables, tensors, paths)
-    if not problems:  # What is unused can be told only of a network that is whole.
-        problems += table.unused_rules()
-        problems += _unused_names(network, unfolded.scopes, spec)
-        problems += _name_clashes(unfolded.nodes, layers, spec)
-    if problems:
-        raise ConfigError(*limit_problems(_summed_up(problems)))
+    env = Environment(network)
+    expand(env)
+    resolve(env)
+    inputs = dict(env.tensors)
+    table = VariableTable(env)
+    found = (_layer_spec(env, node, table) for node in in_order(env))
+    layers = tuple(layer for layer in found if layer is not None)
+    check_existence(env, env.promised)
+    table.check_rules()
+    spec = NetworkSpec(
+        inputs=inputs, layers=layers, variables=table.variables, tensors=env.tensors, outputs=env.outputs
+    )
+    if not env.problems:  # Unused settings are known only for a valid network.
+        table.check_unused_rules()
+        env.problems += _unused_names(env, spec)
+        env.problems += _name_clashes(env, spec)
+    if env.problems:
+        raise ConfigError(*limit_problems(_grouped(env.problems)))
     return spec
 
 
+def _layer_spec(env: Environment, node: Node, table: VariableTable) -> LayerSpec | None:
+    """Add a layer's outputs and variables to the environment; return ``None`` after reporting why it is invalid."""
+    reads = [(f"{node.at}.{field}", tensor) for field, tensor in node.reads]
+    if not (check_existence(env, reads) and check_arity(env, node)):
+        return None
+    named = {field: env.tensors[tensor] for field, tensor in node.named.items()}
+    specs = Inputs((env.tensors[tensor] for tensor in node.inputs or ()), named)
+    if not check_batches(env, node, specs):
+        return None
+    try:
+        output = node.layer.output_spec(specs)
+        declared = node.layer.declare(specs)
+    except ShapeError as error:
+        inputs = [f"'{tensor}' {env.tensors[tensor]}" for tensor in node.inputs or ()]
+        inputs += [f"{field} '{tensor}' {env.tensors[tensor]}" for field, tensor in node.named.items()]
+        env.report(node.at, f"{error}; '{node.path}' reads {', '.join(inputs)}")
+        return None
+    except Exception as error:
+        if type(node.layer).__module__.startswith("expkit."):
+            raise
+        env.report(node.at, f"kind '{node.layer.kind}' fails: {describe_exception(error)}")
+        return None
+    layer = LayerSpec(
+        path=node.path,
+        layer=node.layer.model_copy(update={"trainable": node.trainable}),
+        inputs=node.inputs or (),
+        named=node.named,
+        scope=node.scope,
+        reuse=node.reuse,
+        bindings=_bind(env, node, declared, table),
+        shared={name: item.transpose for name, item in _shared(node.layer).items()},
+        outputs=_outputs(output, specs),
+    )
+    env.layer_outputs[node.path] = tuple(layer.outputs)
+    env.tensors |= {layer.tensor(name): item for name, item in layer.outputs.items()}
+    return layer
+
+
 def _outputs(output: TensorSpec | Mapping[str, TensorSpec], specs: Inputs[TensorSpec]) -> dict[str, TensorSpec]:
-    """Return a layer's outputs, which depend on examples where one of its inputs does."""
+    """Return a layer's outputs, batched if one of its inputs is."""
     outputs = {"": output} if isinstance(output, TensorSpec) else dict(output)
     read = [*specs, *specs.named.values()]
     if not read:
@@ -150,22 +152,16 @@ def _outputs(output: TensorSpec | Mapping[str, TensorSpec], specs: Inputs[Tensor
     return {name: replace(item, batched=batched) for name, item in outputs.items()}
 
 
-def _bind(
-    node: Node, declared: tuple[Declaration, ...], table: VariableTable, problems: list[Problem]
-) -> dict[str, str]:
-    """Register a layer's variables in the table; return their full names by what the layer calls them."""
+def _bind(env: Environment, node: Node, declared: tuple[Declaration, ...], table: VariableTable) -> dict[str, str]:
+    """Create or share a layer's variables; return their full names by the layer's own names for them."""
     layer = node.layer
     owned = [item.name for item in declared]
-    for field, given in (
-        ("variables", layer.variables),
-        ("initializer", layer.initializer),
-        ("regularizer", layer.regularizer),
-        ("share", layer.share),
-    ):
-        for name in given:
+    for field in ("variables", "initializer", "regularizer", "share"):
+        for name in getattr(layer, field):
             if name not in owned:
                 message = unknown(f"kind '{layer.kind}' has no variable '{name}'", name, owned)
-                problems.append(Problem(f"{node.at}.{field}.{name}", message))
+                env.report(f"{node.at}.{field}.{name}", message)
+    shared = _shared(layer)
     bindings = {}
     for item in declared:
         changed = replace(
@@ -174,12 +170,12 @@ def _bind(
             trainable=item.trainable and node.trainable,
             frozen=item.trainable and not node.trainable,
         )
-        if (other := _shared(layer).get(item.name)) is not None:
-            bindings[item.name] = table.share(node, changed, other, problems)
+        if item.name in shared:
+            bindings[item.name] = table.share(node, changed, shared[item.name])
         else:
-            bindings[item.name] = table.get(node, changed, layer.regularizer.get(item.name), problems)
+            bindings[item.name] = table.get(node, changed, layer.regularizer.get(item.name))
     if len(set(bindings.values())) < len(bindings):
-        problems.append(Problem(f"{node.at}.variables", f"two variables of one layer get one name: {bindings}"))
+        env.report(f"{node.at}.variables", f"two variables of one layer get one name: {bindings}")
     return bindings
 
 
@@ -187,52 +183,49 @@ def _shared(layer: Layer) -> dict[str, Shared]:
     return {name: Shared(variable=item) if isinstance(item, str) else item for name, item in layer.share.items()}
 
 
-def _unused_names(network: NetworkConfig, scopes: Mapping[str, Part], spec: NetworkSpec) -> Iterator[Problem]:
+def _unused_names(env: Environment, spec: NetworkSpec) -> Iterator[Problem]:
     """Yield a problem for every name under ``variables`` of the network or a scope that no layer there declares."""
-    namings = [("network", "", network.variables)]
-    namings += [(part.at, f"{path}/", part.layer.variables) for path, part in scopes.items()]
-    for at, path, naming in namings:
+    namings = [("network", "", env.network.variables)]
+    scopes = [node for node in env.nodes.values() if node.group is not None]
+    namings += [(node.at, f"{node.path}/", node.layer.variables) for node in scopes]
+    for at, prefix, naming in namings:
         if not naming:
             continue
-        known = sorted({name for layer in spec.layers if layer.path.startswith(path) for name in layer.bindings})
+        known = sorted({name for layer in spec.layers if layer.path.startswith(prefix) for name in layer.bindings})
         for name in naming:
             if name not in known:
                 yield Problem(f"{at}.variables.{name}", unknown(f"no layer has a variable '{name}'", name, known))
 
 
-def _summed_up(problems: list[Problem]) -> list[Problem]:
-    """Return the problems, of many at one place the first: repetitions and uses of a block repeat their mistakes."""
-    by_place: dict[str, list[str]] = {}
+def _grouped(problems: list[Problem]) -> list[Problem]:
+    """Return the problems by path, of many with one path the first: repetitions and blocks repeat their problems."""
+    by_path: dict[str, list[str]] = {}
     for problem in problems:
-        messages = by_place.setdefault(problem.path, [])
+        messages = by_path.setdefault(problem.path, [])
         if problem.message not in messages:
             messages.append(problem.message)
-    told = []
-    for at, messages in by_place.items():
+    grouped = []
+    for path, messages in by_path.items():
         if len(messages) > 2:
             messages = [f"{messages[0]} (and {len(messages) - 1} more here)"]
-        told += [Problem(at, message) for message in messages]
-    return told
+        grouped += [Problem(path, message) for message in messages]
+    return grouped
 
 
-def _name_clashes(nodes: Iterable[Node], layers: Mapping[str, LayerSpec], spec: NetworkSpec) -> Iterator[Problem]:
+def _name_clashes(env: Environment, spec: NetworkSpec) -> Iterator[Problem]:
     for name in spec.inputs:
         if name in spec.variables:
-            yield Problem(
-                f"network.inputs.{name}", f"the input and a variable would both be named '{name}'; rename one"
-            )
-    for node in nodes:
-        for path in map(layers[node.path].tensor, layers[node.path].outputs):
+            message = f"the input and a variable would both be named '{name}'; rename one"
+            yield Problem(f"network.inputs.{name}", message)
+    for node in env.nodes.values():
+        for path in (join(node.path, output) for output in env.layer_outputs.get(node.path, ())):
             if path in spec.variables:
-                yield Problem(
-                    node.at, f"the layer's output tensor and a variable would both be named '{path}'; rename one"
-                )
+                message = f"the layer's output tensor and a variable would both be named '{path}'; rename one"
+                yield Problem(node.at, message)
     for name, path in spec.outputs.items():
+        at = f"network.outputs.{name}"
         if not spec.tensors[path].batched:
             message = f"'{path}' is the same for every example; give its layer batch_of, or make another the output"
-            yield Problem(f"network.outputs.{name}", message)
+            yield Problem(at, message)
         if name in spec.variables or (name in spec.tensors and name != path) or name in spec.inputs:
-            yield Problem(
-                f"network.outputs.{name}",
-                f"'{name}' already names an input, a layer or a variable; call the output otherwise",
-            )
+            yield Problem(at, f"'{name}' already names an input, a layer or a variable; call the output otherwise")
