@@ -1,4 +1,4 @@
-"""Results of a sweep: its report, its best runs, its status, recorded on disk with MLflow."""
+"""Records of a sweep's results: its report, its best runs, its status."""
 
 from __future__ import annotations
 
