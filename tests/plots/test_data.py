@@ -1,4 +1,4 @@
-"""Data for plots: what is collected of predictions and variables, against NumPy."""
+"""Data for plots: predictions and variables, against NumPy."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def gathered(folder: Path, averaged: bool = True, **sections: Any) -> tuple[Plot
 
 
 @pytest.mark.parametrize("averaged", [True, False])
-def test_predictions_are_those_of_the_averages_where_they_are_kept(averaged: bool, tmp_path: Path) -> None:
+def test_predictions_use_ema_weights_if_there_are_any(averaged: bool, tmp_path: Path) -> None:
     found, test = gathered(tmp_path, averaged, train={"evaluation_batch_size": 4})
     logits = linear(test)["ema" if averaged else "raw"]["logits"].astype(np.float64)
     taken = logits.argmax(axis=1)
@@ -69,13 +69,13 @@ def test_without_a_mistake_the_least_certain_are_kept(tmp_path: Path) -> None:
     assert head.worst[:, 0].tolist() == np.argsort(np.abs(dataset.parts["test"]["x"][:, 0])).tolist()
 
 
-def test_more_examples_than_are_looked_at_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_of_examples_is_applied_and_all_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "MAX_EXAMPLES", 7)
     found, _ = gathered(tmp_path)
     assert (found.examples, found.heads["logits"].examples) == (10, 7)
 
 
-def test_mistakes_keep_the_images_they_were_made_on(tmp_path: Path) -> None:
+def test_misclassified_examples_keep_their_images(tmp_path: Path) -> None:
     found, test = gathered(tmp_path, network=CNN)
     head = found.heads["logits"]
     assert head.images["x"].tobytes() == test["x"][head.worst[:, 0]].tobytes()
@@ -111,7 +111,7 @@ def test_a_network_without_classes_has_no_heads(tmp_path: Path) -> None:
     assert list(found.histograms) == ["hidden/kernel", "hidden/bias", "logits/kernel", "logits/bias"]
 
 
-def test_histograms_count_every_value_raw_and_averaged_between_the_same_edges(tmp_path: Path) -> None:
+def test_histograms_count_raw_and_ema_values_between_the_same_edges(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     spec, dataset = loaded(config)
     values = values_of(spec)

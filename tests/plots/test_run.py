@@ -1,4 +1,4 @@
-"""The pictures of a run: what reaches them, and that they are there."""
+"""Plots of a run: their content, their files."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_images_are_stretched_together_and_bytes_are_not() -> None:
     assert image_of(colors, 0).tolist() == [[[1.0, 0.0, 0.2]]]
 
 
-def test_mistakes_show_every_image_of_the_example_and_what_it_was_taken_for() -> None:
+def test_errors_show_every_image_of_the_example_with_both_classes() -> None:
     images = {"left": np.zeros((2, 4, 4, 1)), "right": np.ones((2, 6, 5, 3))}
     figure = worst_mistakes(head(3, [[0, 1, 1], [2, 0, 1]], images=images), "a run", "said")
     assert figure is not None

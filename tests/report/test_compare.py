@@ -1,4 +1,4 @@
-"""Two runs side by side: what differs, what counts, exit codes."""
+"""Comparison of two runs: differences, relevance, exit codes."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def test_finished_runs_come_first_the_best_on_top_and_failed_ones_are_there(tmp_
     assert sweep.score(sweep.rows[0]) == pytest.approx(0.82)
 
 
-def test_runs_are_told_apart_by_what_differs_and_the_rest_is_said_once(tmp_path: Path) -> None:
+def test_runs_are_labelled_by_differing_values_and_shared_ones_are_listed_once(tmp_path: Path) -> None:
     sweep = read_sweep(write_sweep(tmp_path))
     assert sweep.varied == ("network.layers.first.units", "optimizer.learning_rate")
     assert list(sweep.names.values()) == ["units", "learning_rate"]
@@ -53,7 +53,7 @@ def test_a_metric_can_be_chosen_and_brings_its_mode(tmp_path: Path) -> None:
     assert read_sweep(tmp_path, "valid/accuracy").objective.mode == "max"
 
 
-def test_what_the_sweep_itself_was_judged_by_comes_before_the_best_metric(tmp_path: Path) -> None:
+def test_the_objective_of_the_sweep_comes_before_the_best_metric(tmp_path: Path) -> None:
     write_sweep(tmp_path)
     kept = {"name": "mine", "objective": "valid/accuracy/ema", "mode": "min", "runs": {"0_made": {"label": "first"}}}
     (tmp_path / "sweep.json").write_text(json.dumps(kept))
@@ -91,7 +91,7 @@ def test_one_run_and_runs_without_the_objective_are_a_sweep_too(tmp_path: Path) 
     assert table_of(both).lines[1][0] == ""
 
 
-def test_words_groups_and_keys_that_only_some_have_tell_apart(tmp_path: Path) -> None:
+def test_groups_and_keys_of_some_runs_only_are_labels(tmp_path: Path) -> None:
     write_run(tmp_path / "0_a", {"optimizer.kind": "sgd"}, curve(0.5))
     write_run(tmp_path / "1_a", {"optimizer.kind": "momentum", "optimizer.momentum": 0.9}, curve(0.6))
     for name, group in (("0_a", "sgd"), ("1_a", "momentum")):
@@ -101,14 +101,14 @@ def test_words_groups_and_keys_that_only_some_have_tell_apart(tmp_path: Path) ->
     assert {row.label for row in sweep.rows} == {"optimizer=sgd", "optimizer=momentum"}
 
 
-def test_runs_put_together_by_hand_are_told_apart_by_their_configurations(tmp_path: Path) -> None:
+def test_runs_collected_by_hand_are_labelled_by_their_configurations(tmp_path: Path) -> None:
     for name, units in (("one", 16), ("two", 32)):
         write_run(tmp_path / name, {"network.units": units}, curve(units / 100))
         (tmp_path / name / "overrides.yaml").write_text("[]")
     assert read_sweep(tmp_path).varied == ("network.units",)
 
 
-def test_a_configuration_that_cannot_be_read_is_said_of_its_run(tmp_path: Path) -> None:
+def test_an_unreadable_configuration_is_reported_with_its_run(tmp_path: Path) -> None:
     write_sweep(tmp_path)
     (tmp_path / "5_made" / "config.yaml").write_text("{")
     (row,) = (row for row in read_sweep(tmp_path).rows if row.folder.name == "5_made")

@@ -1,4 +1,4 @@
-"""The report's page and pictures: they hold the rows, and need nothing from elsewhere."""
+"""The report's page and plots: complete, without external resources."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_slices_show_the_objective_of_every_run_and_mark_failed_ones(folder: Pat
     assert np.asarray(crosses.get_xdata()).tolist() == [0.1, 0.01]
 
 
-def test_words_are_places_on_the_axis(tmp_path: Path) -> None:
+def test_words_are_positions_on_the_axis(tmp_path: Path) -> None:
     for number, word in enumerate(["adam", "sgd", "adam"]):
         write_run(tmp_path / f"{number}_a", {"optimizer.kind": word, "x": number}, curve(0.5 + number / 10))
     figure = slices(read_sweep(tmp_path), "mine")
@@ -105,7 +105,7 @@ def test_words_are_places_on_the_axis(tmp_path: Path) -> None:
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["adam", "sgd"]
 
 
-def test_the_curves_of_all_runs_are_raw_solid_averaged_dashed_failed_dotted(folder: Path) -> None:
+def test_curves_of_all_runs_are_raw_solid_ema_dashed_failed_dotted(folder: Path) -> None:
     sweep = read_sweep(folder)
     assert panels_of(sweep) == ["valid/accuracy", "train/loss"]
     figure = children_curves(sweep, "mine")
@@ -132,7 +132,7 @@ def test_an_objective_of_the_test_part_shows_the_curve_of_the_validation_part(tm
 
 
 @pytest.mark.parametrize(("mode", "expected"), [("max", [(1, 0.5), (3, 0.9)]), ("min", [(1, 0.5), (2, 0.4)])])
-def test_the_front_is_what_no_run_beats_at_no_more_cost(
+def test_the_pareto_front_joins_cheaper_and_better_runs(
     tmp_path: Path, mode: Mode, expected: list[tuple[float, float]]
 ) -> None:
     for number, (cost, score) in enumerate([(1, 0.5), (2, 0.4), (3, 0.9), (3, 0.8), (4, 0.9)]):
@@ -187,7 +187,7 @@ def test_the_verb_finds_a_sweep_by_an_mlflow_run(sweep: Finished) -> None:
     assert (done.code, done.err) == (0, "")
 
 
-def test_a_report_is_kept_with_the_sweep_s_run_when_that_is_asked_for(sweep: Finished, tmp_path: Path) -> None:
+def test_a_report_is_uploaded_to_the_run_of_the_sweep_on_request(sweep: Finished, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
     done = call("report", sweep.folder, "--metric", "valid/loss", "--log", cwd=sweep.cwd)

@@ -1,4 +1,4 @@
-"""``train -m hydra/sweeper=optuna``: what a search says and leaves, and what is wrong with it."""
+"""``train -m hydra/sweeper=optuna``: output, files, resuming, invalid searches."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_the_best_configuration_trains_again_to_the_same_numbers(search: Finishe
     assert last[0] == last[1]
 
 
-def test_a_search_that_is_given_again_has_nothing_to_run_or_runs_what_more_is_asked_for(tmp_path: Path) -> None:
+def test_a_repeated_search_runs_nothing_or_only_further_points(tmp_path: Path) -> None:
     words = [*SEARCH, RATE, *QUICK[:-1], "tracking.plots=false", "hydra.sweeper.sampler=random"]
     assert call("train", *words, "hydra.sweeper.n_trials=2", cwd=tmp_path).code == 0
     again = call("train", *words, "hydra.sweeper.n_trials=2", cwd=tmp_path)
@@ -147,7 +147,7 @@ def test_several_objectives_end_in_the_runs_that_none_is_better_than(tmp_path: P
     assert lines[-2] == f"train again with expkit train --config-dir {tmp_path}/mine/conf experiment={files[0]}"
 
 
-def test_a_search_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_killed_search_resumes_where_it_was(tmp_path: Path) -> None:
     words = [*SEARCH, RATE, *QUICK, "hydra.sweeper.n_trials=4", "train.save_every_steps=20"]
     process = start("train", *words, cwd=tmp_path)
     deadline = time.monotonic() + 120
@@ -231,7 +231,7 @@ def test_a_search_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_searches_that_cannot_be_made(words: list[str], said: str, tmp_path: Path) -> None:
+def test_invalid_searches(words: list[str], said: str, tmp_path: Path) -> None:
     done = call("train", "-m", "hydra/sweeper=optuna", *words, cwd=tmp_path)
     assert (done.code, done.out) == (2, "")
     (line,) = done.errors
@@ -239,7 +239,7 @@ def test_searches_that_cannot_be_made(words: list[str], said: str, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_search_without_optuna_is_told_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_without_optuna_is_reported_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("expkit.sweeps.optuna_sweeper.is_installed", lambda package: False)
     done = call("train", "-m", "hydra/sweeper=optuna", RATE, cwd=tmp_path)
     assert (done.code, done.errors) == (
@@ -252,7 +252,7 @@ def test_a_search_without_optuna_is_told_with_its_extra(tmp_path: Path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_study_is_told_and_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_damaged_study_is_reported_and_not_changed(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "study.db").write_text("no database")
     done: Done = call("train", *SEARCH, RATE, *QUICK, cwd=tmp_path)

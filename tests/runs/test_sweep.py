@@ -1,4 +1,4 @@
-"""``train -m``: what a sweep says and leaves, what it runs when it is given again, and what is wrong with it."""
+"""``train -m``: output, files, resuming, invalid sweeps."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_a_sweep_that_is_interrupted_is_killed(tmp_path: Path) -> None:
         assert client.get_run(run_id).info.status == "KILLED"
 
 
-def test_a_sweep_whose_parent_was_deleted_goes_on_under_a_new_one_and_says_so(tmp_path: Path) -> None:
+def test_a_sweep_whose_parent_was_deleted_resumes_under_a_new_one_with_a_note(tmp_path: Path) -> None:
     words = ["-m", "run.seed=1,2", "train.steps=2", "export=none", "tracking.plots=false"]
     assert call("train", *words, cwd=tmp_path).code == 0
     folder = only_sweep(tmp_path)
@@ -230,7 +230,7 @@ def test_a_sweep_whose_parent_was_deleted_goes_on_under_a_new_one_and_says_so(tm
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_sweeps_that_cannot_be_made(words: list[str], said: str, tmp_path: Path) -> None:
+def test_invalid_sweeps(words: list[str], said: str, tmp_path: Path) -> None:
     done = call("train", "-m", *words, cwd=tmp_path)
     assert (done.code, done.errors, done.out) == (2, [f"error: {said}"], "")
     assert list(tmp_path.iterdir()) == []
@@ -256,7 +256,7 @@ def test_no_run_of_a_sweep_starts_when_one_is_wrong(tmp_path: Path) -> None:
         ("slurm_local", "hydra-submitit-launcher", "submitit"),
     ],
 )
-def test_a_launcher_that_is_not_installed_is_told_with_its_extra(
+def test_a_launcher_that_is_not_installed_is_reported_with_its_extra(
     name: str, package: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launching, "is_installed", lambda package: False)
@@ -271,14 +271,14 @@ def test_a_launcher_that_is_not_installed_is_told_with_its_extra(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_launcher_that_does_not_exist_is_told_with_those_that_do(tmp_path: Path) -> None:
+def test_an_unknown_launcher_is_reported_with_the_known_ones(tmp_path: Path) -> None:
     done = call("train", "-m", "hydra/launcher=nosuch", "run.seed=1,2", cwd=tmp_path)
     assert done.code == 2
     (line,) = done.errors
     assert line.startswith("error: hydra/launcher: no file 'nosuch' in this group; allowed: basic, cores, ")
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file where the folder has to be")
     done = call("train", "-m", "run.seed=1,2", *QUICK, cwd=tmp_path)
     assert done.code == 2

@@ -1,4 +1,4 @@
-"""The best of a sweep as an experiment of its own."""
+"""The best runs of a sweep, written as experiments."""
 
 from __future__ import annotations
 

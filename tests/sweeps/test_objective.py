@@ -32,7 +32,7 @@ def test_the_front_of_one_objective_is_its_best_run() -> None:
     assert front([LOSS], [{"score": 0.5}]) == []
 
 
-def test_the_front_of_several_objectives_is_what_nothing_is_better_than() -> None:
+def test_the_front_of_several_objectives_has_the_runs_that_no_other_dominates() -> None:
     values = [
         {"loss": 0.3, "score": 0.9},
         {"loss": 0.1, "score": 0.5},
@@ -46,7 +46,7 @@ def test_the_front_of_several_objectives_is_what_nothing_is_better_than() -> Non
     assert front([SCORE, LOSS], values) == [0, 3, 1]
 
 
-def test_what_a_sweep_is_judged_by_unless_it_is_said(config: Config) -> None:
+def test_the_default_objective_and_the_default_modes(config: Config) -> None:
     assert objectives_of(config, None, None) == (Objective("valid/accuracy", "max"),)
     assert objectives_of(config, ["valid/loss/ema", "test/accuracy"], None) == (
         Objective("valid/loss/ema", "min"),
@@ -55,7 +55,7 @@ def test_what_a_sweep_is_judged_by_unless_it_is_said(config: Config) -> None:
     assert objectives_of(config, "valid/loss", "max") == (Objective("valid/loss", "max"),)
 
 
-def test_objectives_that_are_none_are_told_together(config: Config) -> None:
+def test_invalid_objectives_are_reported_together(config: Config) -> None:
     with pytest.raises(ConfigError) as caught:
         objectives_of(config, ["valid/los", "test/loss", "test/loss"], ["min"])
     known = "train/loss, train/accuracy, valid/loss, valid/loss/ema, valid/accuracy, valid/accuracy/ema, "
@@ -80,14 +80,14 @@ def test_objectives_that_are_none_are_told_together(config: Config) -> None:
         ([], "test/accuracy", "min", ("test/accuracy", "min")),
     ],
 )
-def test_the_objective_is_what_is_named_or_what_keeps_the_best(
+def test_the_objective_is_named_or_the_one_of_the_best_checkpoint(
     words: list[str], metric: str | None, mode: str | None, expected: tuple[str, str]
 ) -> None:
     config = load_checked(words)[0]
     assert objectives_of(config, metric, mode) == (Objective(*expected),)  # type: ignore[arg-type]
 
 
-def test_a_metric_that_no_run_has_is_told_with_those_it_has() -> None:
+def test_an_unknown_metric_is_reported_with_the_known_ones() -> None:
     config = load_checked(["ema=none"])[0]
     with pytest.raises(ConfigError) as caught:
         objectives_of(config, "test/acuracy", None)

@@ -51,7 +51,7 @@ def go_on(study: Study, until: int, *, second: bool = False) -> list[dict[str, V
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "cmaes", "nsgaii"])
-def test_a_study_that_was_stopped_goes_on_with_the_points_of_one_that_was_not(sampler: Sampler) -> None:
+def test_a_resumed_study_suggests_the_points_of_an_uninterrupted_one(sampler: Sampler) -> None:
     modes: list[Mode] = ["min", "min"] if sampler == "nsgaii" else ["min"]
     second = sampler == "nsgaii"
     whole = go_on(study_of(InMemoryStorage(), sampler, modes=modes), 14, second=second)
@@ -64,7 +64,7 @@ def test_a_study_that_was_stopped_goes_on_with_the_points_of_one_that_was_not(sa
     assert other != whole[:3]
 
 
-def test_a_sampler_learns_from_what_it_is_told() -> None:
+def test_a_sampler_learns_from_results() -> None:
     words = ["x=interval(-1,1)", "y=interval(-1,1)"]
     for sampler in ("tpe", "cmaes"):
         study = study_of(InMemoryStorage(), sampler, words)  # type: ignore[arg-type]
@@ -93,7 +93,7 @@ def test_a_grid_asks_for_every_point_once_and_ends(tmp_path: Path) -> None:
     assert {point["f"] for point in seen} == {0.1, 0.2, 0.3}
 
 
-def test_points_that_were_not_told_are_found_again_with_their_runs(tmp_path: Path) -> None:
+def test_trials_without_a_result_are_found_again_with_their_runs(tmp_path: Path) -> None:
     storage = open_storage(f"sqlite:///{tmp_path}/study.db")
     study = study_of(storage)
     asked = [study.ask() for _ in range(3)]
@@ -111,7 +111,7 @@ def test_points_that_were_not_told_are_found_again_with_their_runs(tmp_path: Pat
     assert again.ended == 1
 
 
-def test_a_point_that_was_not_wholly_asked_for_is_given_up_and_does_not_count() -> None:
+def test_a_half_suggested_trial_is_marked_as_failed_and_does_not_count() -> None:
     storage = InMemoryStorage()
     study = study_of(storage)
     whole = study.ask()
@@ -121,7 +121,7 @@ def test_a_point_that_was_not_wholly_asked_for_is_given_up_and_does_not_count() 
     assert [trial.state for trial in again._study.trials] == [TrialState.RUNNING, TrialState.FAIL]
 
 
-def test_values_that_are_no_numbers_have_failed() -> None:
+def test_objectives_that_are_not_finite_are_failures() -> None:
     study = study_of(InMemoryStorage())
     for value in (math.nan, math.inf, 0.5):
         trial = study.ask()
@@ -179,7 +179,7 @@ def test_hyperband_ends_the_worst_of_many_runs() -> None:
     assert states.count("PRUNED") >= 4
 
 
-def test_a_run_that_no_study_waits_for_is_not_pruned() -> None:
+def test_a_run_without_an_open_trial_is_not_pruned() -> None:
     storage = InMemoryStorage()
     study_of(storage)
     assert (
@@ -203,7 +203,7 @@ def test_metrics_of_steps_without_an_evaluation_are_not_reported() -> None:
 
 
 @pytest.mark.parametrize("pruner", ["none", "median", "hyperband"])
-def test_every_pruner_can_be_made(pruner: Pruner) -> None:
+def test_every_pruner_can_be_created(pruner: Pruner) -> None:
     assert (
         type(Pruning(pruner=pruner, startup_trials=1, first_step=1, last_step=10).create()).__name__.lower()
         == f"{pruner.replace('none', 'nop')}pruner"
@@ -221,7 +221,7 @@ def test_every_pruner_can_be_made(pruner: Pruner) -> None:
         ("postgresql://me:secret@nohost/db", "postgresql://***@nohost/db cannot be opened ("),
     ],
 )
-def test_a_storage_that_cannot_be_opened_is_told_without_its_password(url: str, why: str) -> None:
+def test_a_storage_that_cannot_be_opened_is_reported_without_its_password(url: str, why: str) -> None:
     with pytest.raises(ConfigError) as caught:
         open_storage(url)
     assert str(caught.value).startswith(f"hydra.sweeper.storage: {why}")

@@ -1,4 +1,4 @@
-"""The sweeper that searches, with runs that are only written down."""
+"""The Optuna sweeper, with runs that are only recorded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CLOCK = SimpleNamespace(steps=100, log_every_steps=10, evaluate_every_steps=20)
 
 @dataclass(frozen=True)
 class Written(SweepJob):
-    """A job that is told apart by its words alone."""
+    """A job whose digest is a hash of its overrides alone."""
 
     @property
     def digest(self) -> str:
@@ -36,14 +36,14 @@ class Written(SweepJob):
 
 @dataclass
 class Runs:
-    """Stands where a sweep under way stands: a run is what ``outcome`` says of its words."""
+    """Stands in for a sweep runner: ``outcome`` gives status and objective of a run from its overrides."""
 
     path: Path
     outcome: Callable[[dict[str, str]], tuple[str, float]]
     objectives: Sequence[Objective] = (Objective("valid/loss", "min"),)
     refuse: Callable[[dict[str, str]], bool] = lambda values: False
     batches: list[list[str]] = field(default_factory=list)
-    """The runs that were really made, by label."""
+    """Labels of the runs that were executed."""
     counted: list[str] = field(default_factory=list)
     errors: list[str | None] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -113,7 +113,7 @@ def states(runs: Runs) -> list[str]:
     return [trial.state.name for trial in optuna.load_study(study_name="k" * 12, storage=storage).trials]
 
 
-def test_points_are_run_one_by_one_and_told(tmp_path: Path) -> None:
+def test_points_are_run_one_by_one_and_their_results_stored(tmp_path: Path) -> None:
     runs = search_(Runs(tmp_path, finished))
     assert [len(batch) for batch in runs.batches] == [1] * 5
     assert states(runs) == ["COMPLETE"] * 5
@@ -128,7 +128,7 @@ def test_points_of_a_batch_are_run_together_and_the_last_batch_is_the_rest(tmp_p
     assert [len(batch) for batch in search_(Runs(tmp_path, finished), batch_size=2).batches] == [2, 2, 1]
 
 
-def test_a_search_that_is_given_again_with_more_points_goes_on_and_repeats_none(tmp_path: Path) -> None:
+def test_a_search_resumed_with_more_points_repeats_none(tmp_path: Path) -> None:
     whole = search_(Runs(tmp_path / "whole", finished), n_trials=7)
     first = search_(Runs(tmp_path / "parts", finished), n_trials=3)
     more = search_(Runs(tmp_path / "parts", finished), n_trials=7)
@@ -138,8 +138,8 @@ def test_a_search_that_is_given_again_with_more_points_goes_on_and_repeats_none(
 
 
 @pytest.mark.parametrize("stop_at", [0, 2, 4])
-def test_a_search_that_is_killed_goes_on_with_the_same_points(tmp_path: Path, stop_at: int) -> None:
-    """The process ends in the middle of a run: its trial is open, its folder says that it runs."""
+def test_a_killed_search_resumes_with_the_same_points(tmp_path: Path, stop_at: int) -> None:
+    """The process ends in the middle of a run: its trial is open, the status in its folder is RUNNING."""
 
     class Killed(BaseException):
         pass
@@ -160,7 +160,7 @@ def test_a_search_that_is_killed_goes_on_with_the_same_points(tmp_path: Path, st
     assert len(again.folder.settings()["runs"]) == 5
 
 
-def test_a_run_that_ended_before_it_could_be_told_is_told_and_not_run_again(tmp_path: Path) -> None:
+def test_the_result_of_a_run_that_ended_before_it_was_stored_is_stored_by_the_next_command(tmp_path: Path) -> None:
     runs = Runs(tmp_path, finished)
     tell = study.Study.tell
     with pytest.MonkeyPatch.context() as patch:
@@ -174,7 +174,7 @@ def test_a_run_that_ended_before_it_could_be_told_is_told_and_not_run_again(tmp_
     assert states(again) == ["COMPLETE"] * 5
 
 
-def test_a_run_that_failed_is_an_answer_and_is_not_run_again(tmp_path: Path) -> None:
+def test_a_failed_run_is_a_result_and_is_not_run_again(tmp_path: Path) -> None:
     def outcome(values: dict[str, str]) -> tuple[str, float]:
         return ("FAILED", 0.0) if float(values["x"]) > 0 else finished(values)
 
@@ -185,7 +185,7 @@ def test_a_run_that_failed_is_an_answer_and_is_not_run_again(tmp_path: Path) -> 
     assert again.counted.count("FAILED") == states(again).count("FAIL")
 
 
-def test_a_run_whose_process_died_is_taken_up_by_the_next_command(tmp_path: Path) -> None:
+def test_a_run_whose_process_died_is_resumed_by_the_next_command(tmp_path: Path) -> None:
     died = search_(Runs(tmp_path, lambda values: ("KILLED", 0.0)), n_trials=2)
     assert states(died) == ["RUNNING"] * 2
     assert not Optuna(n_trials=2).is_complete(died.folder, 2)
@@ -194,17 +194,17 @@ def test_a_run_whose_process_died_is_taken_up_by_the_next_command(tmp_path: Path
     assert states(again) == ["COMPLETE"] * 2
 
 
-def test_a_run_that_was_pruned_is_told_so(tmp_path: Path) -> None:
+def test_a_pruned_run_is_stored_as_pruned(tmp_path: Path) -> None:
     assert states(search_(Runs(tmp_path, lambda values: ("PRUNED", 0.1)), n_trials=2)) == ["PRUNED"] * 2
 
 
-def test_a_point_that_comes_again_is_not_run_again(tmp_path: Path) -> None:
+def test_a_repeated_point_is_not_run_again(tmp_path: Path) -> None:
     runs = search_(Runs(tmp_path, finished), "x=1,2", n_trials=9, batch_size=3)
     assert sorted(runs.made) == ["x=1", "x=2"]
     assert states(runs) == ["COMPLETE"] * 9
 
 
-def test_points_that_no_run_can_be_made_of_are_counted_and_do_not_end_the_search(tmp_path: Path) -> None:
+def test_points_of_invalid_configurations_are_counted_and_do_not_end_the_search(tmp_path: Path) -> None:
     def refuse(values: dict[str, str]) -> bool:
         return values == {"x": "2", "y": "2"}  # whose ends are right one by one
 
@@ -216,7 +216,7 @@ def test_points_that_no_run_can_be_made_of_are_counted_and_do_not_end_the_search
     assert (again.made, again.errors) == ([], [None])
 
 
-def test_no_point_is_asked_for_when_the_time_is_over(tmp_path: Path) -> None:
+def test_no_point_is_suggested_after_the_timeout(tmp_path: Path) -> None:
     clock = iter(range(0, 1000, 10))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search.time, "monotonic", lambda: float(next(clock)))
@@ -228,7 +228,7 @@ def test_no_point_is_asked_for_when_the_time_is_over(tmp_path: Path) -> None:
     assert (len(again.made), again.notes) == (3, [])
 
 
-def test_several_objectives_are_all_told(tmp_path: Path) -> None:
+def test_all_of_several_objectives_are_stored(tmp_path: Path) -> None:
     import optuna
 
     both = (Objective("valid/loss", "min"), Objective("valid/accuracy", "max"))
@@ -252,10 +252,10 @@ def test_a_storage_that_is_given_holds_a_study_of_every_folder(tmp_path: Path) -
     assert not (tmp_path / "one" / "study.db").exists()
 
 
-def test_a_run_is_judged_by_the_study_of_its_sweep(tmp_path: Path) -> None:
+def test_a_run_is_pruned_by_the_study_of_its_sweep(tmp_path: Path) -> None:
     seen: list[bool] = []
 
-    class Judged(Runs):
+    class PrunedRuns(Runs):
         def run(self, children: Sequence[Child]) -> list[RunState]:
             for child in children:
                 check = sweeper.prune_check(self.folder, child.folder.path.name)
@@ -265,7 +265,7 @@ def test_a_run_is_judged_by_the_study_of_its_sweep(tmp_path: Path) -> None:
             return super().run(children)
 
     sweeper = Optuna(n_trials=2, pruner="hyperband")
-    runs = Judged(tmp_path, finished)
+    runs = PrunedRuns(tmp_path, finished)
     overrides = parse_overrides(["x=interval(-1,1)"])
     sweeper.sweep(runs, overrides, runs.jobs(sweeper.checks(overrides)))
     assert len(seen) == 2
@@ -298,7 +298,7 @@ def test_a_grid_has_no_more_points_than_combinations() -> None:
     assert Optuna(n_trials=20).total(overrides, []) == 20
 
 
-def test_what_is_not_installed_is_told_with_its_extra() -> None:
+def test_missing_packages_are_reported_with_their_extra() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "is_installed", lambda package: False)
         with pytest.raises(ConfigError) as caught:
@@ -309,7 +309,7 @@ def test_what_is_not_installed_is_told_with_its_extra() -> None:
     )
 
 
-def test_a_pruner_and_objectives_that_do_not_go_together() -> None:
+def test_samplers_and_pruners_report_objectives_that_they_do_not_support() -> None:
     jobs = cast(list[SweepJob], [SimpleNamespace(config=SimpleNamespace(train=CLOCK))])
     both = (Objective("valid/loss", "min"), Objective("valid/accuracy", "max"))
     for sweeper, objectives, said in (

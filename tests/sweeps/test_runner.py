@@ -30,7 +30,7 @@ def job(seed: int) -> SweepJob:
 
 
 def leave(child: Child, status: str, **values: float) -> None:
-    """Leave what a run's process would."""
+    """Write the files of a run's process."""
     child.folder.path.mkdir(parents=True, exist_ok=True)
     child.folder.update(status=status, error="too hot" if status == "FAILED" else None)
     if values:
@@ -38,7 +38,7 @@ def leave(child: Child, status: str, **values: float) -> None:
 
 
 class Launcher:
-    """Stands for Hydra's side: every launch is one call of a function, and is written down."""
+    """Stands in for a launcher: every launch calls a function, and is recorded."""
 
     def __init__(self, act: Callable[[Child, int], None], waits_for_all: bool = True) -> None:
         self.act = act
@@ -53,7 +53,7 @@ class Launcher:
 
 
 class Made:
-    """A sweep on a folder, with everything it said and did."""
+    """A sweep in a folder, with its output and the runs that died."""
 
     def __init__(self, path: Path, launcher: Launcher, total: int) -> None:
         self.out = io.StringIO()
@@ -92,7 +92,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Made]]:
         each.progress.close()
 
 
-def test_runs_are_told_as_they_end_and_the_best_is_known(
+def test_runs_are_reported_as_they_end_and_the_best_is_known(
     make: Callable[..., Made], capsys: pytest.CaptureFixture[str]
 ) -> None:
     ends = {"seed=0": ("FINISHED", 0.5), "seed=1": ("FAILED", 0.1), "seed=2": ("FINISHED", 0.25)}
@@ -115,7 +115,7 @@ def test_in_this_process_runs_are_launched_one_at_a_time(make: Callable[..., Mad
     assert launcher.launched == [["seed=0"], ["seed=1"]]
 
 
-def test_what_is_finished_or_pruned_is_not_launched_again(make: Callable[..., Made]) -> None:
+def test_finished_and_pruned_runs_are_not_launched_again(make: Callable[..., Made]) -> None:
     ends = iter(["FINISHED", "PRUNED", "FAILED"])
     first = make(Launcher(lambda child, _: leave(child, next(ends))))
     first.run(0, 1, 2)
@@ -142,7 +142,7 @@ def test_the_run_that_dies_is_found_and_the_others_end(make: Callable[..., Made]
     assert (made.folder.path / "launcher.log").read_text().count("RuntimeError: a worker died") == 2
 
 
-def test_a_run_that_a_process_of_before_is_at_work_on_is_waited_for(make: Callable[..., Made]) -> None:
+def test_a_run_that_an_earlier_process_is_executing_is_waited_for(make: Callable[..., Made]) -> None:
     launcher = Launcher(lambda child, _: leave(child, "FINISHED"))
     made = make(launcher)
     (child,) = made.sweep.children([job(0)])
@@ -168,7 +168,7 @@ def test_a_run_that_a_process_of_before_is_at_work_on_is_waited_for(make: Callab
     )
 
 
-def test_a_launcher_that_begins_nothing_ends_the_sweep(make: Callable[..., Made]) -> None:
+def test_a_launcher_that_starts_nothing_ends_the_sweep(make: Callable[..., Made]) -> None:
     def act(child: Child, together: int) -> None:
         raise OSError("no queue")
 
@@ -193,7 +193,7 @@ def test_a_queue_that_fails_leaves_its_runs_alone(make: Callable[..., Made]) -> 
     assert made.died == []
 
 
-def test_runs_under_way_are_killed_with_the_sweep(make: Callable[..., Made]) -> None:
+def test_running_runs_are_killed_with_the_sweep(make: Callable[..., Made]) -> None:
     def act(child: Child, together: int) -> None:
         leave(child, "RUNNING")
         raise KeyboardInterrupt
@@ -246,7 +246,7 @@ def test_a_sweep_is_found_again_by_its_key_the_newest_first(tmp_path: Path) -> N
     assert find_sweep(tmp_path, "z") is None
 
 
-def test_runs_are_recognised_by_what_they_compute_not_by_their_place(tmp_path: Path) -> None:
+def test_runs_are_identified_by_their_digest_not_by_their_order(tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path)
     first = folder.children([job(0), job(1)])
     again = folder.children([job(1), job(2), job(0)])
@@ -261,11 +261,11 @@ def test_runs_are_recognised_by_what_they_compute_not_by_their_place(tmp_path: P
 
 
 @pytest.mark.parametrize("word", ["export.weights=raw", "train.steps=5", "optimizer.learning_rate=0.5"])
-def test_what_changes_a_number_or_the_export_makes_another_run(word: str) -> None:
+def test_changed_numbers_or_exports_make_another_run(word: str) -> None:
     other = SweepJob((word,), load_checked([word, "run.seed=0"])[0], word)
     assert other.digest != job(0).digest
 
 
 @pytest.mark.parametrize("word", ["run.folder=elsewhere", "tracking=none"])
-def test_where_things_lie_makes_no_other_run(word: str) -> None:
+def test_folders_and_tracking_make_no_other_run(word: str) -> None:
     assert SweepJob((word,), load_checked([word, "run.seed=0"])[0], word).digest == job(0).digest

@@ -30,7 +30,7 @@ def space(*words: str) -> Space:
         ("a=choice([1,2],{b:1})", Categorical(("[1,2]", "{b:1}"))),
     ],
 )
-def test_words_of_hydra_are_dimensions(word: str, dimension: object) -> None:
+def test_overrides_of_hydra_are_dimensions(word: str, dimension: object) -> None:
     assert space(word).dimensions == {"a": dimension}
 
 
@@ -46,7 +46,7 @@ def test_a_point_is_the_overrides_of_a_job() -> None:
     ]
 
 
-def test_every_end_is_checked_once_but_not_all_together() -> None:
+def test_every_bound_is_checked_once_but_not_every_combination() -> None:
     found = space("a=interval(0,1)", "b=x,y,z", "c=range(3,4)")
     assert found.bounds() == [
         {"a": 0.0, "b": "x", "c": 3},
@@ -82,13 +82,13 @@ def test_a_grid_has_every_combination_without_rounding() -> None:
         ),
     ],
 )
-def test_dimensions_that_are_none(words: list[str], said: str) -> None:
+def test_invalid_dimensions(words: list[str], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         space(*words)
     assert str(caught.value) == said
 
 
-def test_all_mistakes_of_a_space_are_told_at_once() -> None:
+def test_all_mistakes_of_a_space_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         space("a=interval(1,0)", "b=range(3,3)")
     assert [problem.path for problem in caught.value.problems] == ["a", "b"]
