@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from expkit import tf1 as tf
 from expkit.errors import ConfigError, Problem
 from expkit.kinds.layers.base import Call, Inputs, Update
 from expkit.network.names import Reuse, name_seed, shadow_name
 from expkit.network.spec import LayerSpec, NetworkSpec
-from expkit.network.tensors import Tensors
 
 __all__ = ["Connection", "connect", "create_shadows", "create_variables", "penalty", "placeholders"]
 
 
 @dataclass(frozen=True)
 class Connection:
-    """What connecting a network gives: tensors by path and by output name, and moving statistics to update."""
+    """A connected network: tensors by path and by output name, and moving statistics to update."""
 
     tensors: Mapping[str, Any]
     outputs: Mapping[str, Any]
     updates: tuple[Update, ...]
+
+
+@dataclass(frozen=True)
+class TrainingCall:
+    """A training step for which layers are connected; random numbers are a function of both."""
+
+    seed: int
+    """Seed of the run."""
+    step: Any
+    """int64 scalar."""
+
+    def of(self, path: str) -> Call:
+        """Return the call of the layer with this path."""
+        return Call(training=True, key=(self.seed * 1000003 + name_seed(path)) % 2**32, step=self.step)
 
 
 def create_variables(spec: NetworkSpec, seed: int) -> dict[str, Any]:
@@ -91,60 +104,63 @@ def placeholders(spec: NetworkSpec) -> dict[str, Any]:
     return {name: tf.placeholder(item.dtype, (None, *item.shape), name=name) for name, item in spec.inputs.items()}
 
 
+class Applier(Protocol):
+    """Applies the layers of a network, one after the other, and holds their tensors."""
+
+    @property
+    def tensors(self) -> Mapping[str, Any]:
+        """Tensors by path: the network's inputs and the outputs of the layers applied so far."""
+
+    def apply(self, layer: LayerSpec, variables: Mapping[str, Any], call: Call) -> None:
+        """Apply a layer, given all variables by full name."""
+
+
+Policy = Callable[[NetworkSpec, Mapping[str, Any], str], Applier]
+"""Returns the applier of a network, given its inputs and the prefix of the names that tensors get."""
+
+
+class WholeBatch:
+    """Applies every layer once, to the whole batch."""
+
+    def __init__(self, spec: NetworkSpec, inputs: Mapping[str, Any], prefix: str) -> None:
+        """Hold a network's inputs."""
+        self.tensors = dict(inputs)
+        self._prefix = prefix
+
+    def apply(self, layer: LayerSpec, variables: Mapping[str, Any], call: Call) -> None:
+        """Apply a layer in its name scope."""
+        with tf.name_scope(f"{self._prefix}{layer.path}/"):
+            outputs = apply_layer(layer, bind(layer, variables), self.tensors.__getitem__, call)
+        for path, output in outputs.items():
+            self.tensors[path] = tf.identity(output, name=f"{self._prefix}{path}/")
+
+
 def connect(
     spec: NetworkSpec,
     variables: Mapping[str, Any],
     inputs: Mapping[str, Any],
     *,
-    training: bool = False,
-    seed: int = 0,
-    step: Any = None,
-    compiled: bool = False,
-    bfloat16: bool = False,
-    parts: int = 1,
-    after: Mapping[str, Any] | None = None,
+    training: TrainingCall | None = None,
+    policy: Policy = WholeBatch,
 ) -> Connection:
     """Connect the network to inputs with given variables; a layer's output tensor is named by its path.
 
     Args:
         spec: the network.
-        variables: by full name; averages in the variables' place give the averaged network.
+        variables: by full name; EMA variables in place of the raw ones give the EMA network.
         inputs: by name, [batch, ...]; in training the size of the batch is static.
-        training: whether dropout drops and batch statistics are used.
-        seed: seed of the run, for dropout.
-        step: int64 scalar, for dropout; needed in training.
-        compiled: whether XLA compiles what is connected.
-        bfloat16: whether products are computed in bfloat16.
-        parts: in how many parts of the batch, side by side, layers run that can.
-        after: by full name of a variable: a tensor that is there before a layer reads it.
+        training: seed and step in training, where dropout drops and batch statistics are used; ``None`` outside.
+        policy: how layers are applied.
     """
     current = tf.get_default_graph().get_name_scope()
     prefix = f"{current}/" if current else ""
-    tensors = Tensors(inputs, prefix, parts)
+    applier = policy(spec, inputs, prefix)
     updates: list[Update] = []
     for layer in spec.layers:
-        waited_for = [after[full] for full in layer.bindings.values()] if after else []
-        with tf.name_scope(f"{prefix}{layer.path}/"), tf.control_dependencies(waited_for):
-            key = (seed * 1000003 + name_seed(layer.path)) % 2**32
-            call = Call(training, key, step, compiled, bfloat16, parts)
-            read = (*layer.inputs, *layer.named.values())
-            in_parts = parts > 1 and _in_parts(layer, read, spec, tensors)
-            bound = {
-                local: tf.linalg.matrix_transpose(variables[full]) if layer.shared.get(local) else variables[full]
-                for local, full in layer.bindings.items()
-            }
-            if in_parts:  # which read every variable once
-                bound = {local: tf.convert_to_tensor(variable) for local, variable in bound.items()}
-            results = []
-            for part in range(parts if in_parts else 1):
-                values = [tensors.parts(path)[part] if in_parts else tensors[path] for path in read]
-                named = dict(zip(layer.named, values[len(layer.inputs) :], strict=True))
-                result = layer.layer.apply(bound, Inputs(values[: len(layer.inputs)], named), call)
-                results.append(result if isinstance(result, Mapping) else {"": result})
-                _check(layer, results[-1])
-        for name in results[0]:
-            tensors.add(layer.tensor(name), [result[name] for result in results])
+        call = training.of(layer.path) if training is not None else Call(training=False)
+        applier.apply(layer, variables, call)
         updates += call.updates
+    tensors = applier.tensors
     outputs = {
         name: tensors[path] if name == path else tf.identity(tensors[path], name=f"{prefix}{name}/")
         for name, path in spec.outputs.items()
@@ -152,15 +168,36 @@ def connect(
     return Connection(tensors, outputs, tuple(updates))
 
 
-def _in_parts(layer: LayerSpec, read: Sequence[str], spec: NetworkSpec, tensors: Tensors) -> bool:
-    """Return whether a layer that reads these paths runs over parts of the batch."""
-    if layer.layer.apart == "follows":
-        return all(tensors.is_apart(path) for path in read)
-    return layer.layer.apart == "begins" and all(spec.tensors[path].batched for path in read)
+def bind(layer: LayerSpec, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a layer's variables by the names it calls them."""
+    return {
+        local: tf.linalg.matrix_transpose(variables[full]) if layer.shared.get(local) else variables[full]
+        for local, full in layer.bindings.items()
+    }
+
+
+def apply_layer(layer: LayerSpec, bound: Mapping[str, Any], read: Callable[[str], Any], call: Call) -> dict[str, Any]:
+    """Return a layer's outputs by path.
+
+    Args:
+        layer: the layer.
+        bound: its variables, by the names it calls them.
+        read: returns the tensor of a path.
+        call: training or not; takes moving statistics.
+
+    Raises:
+        ConfigError: ``apply`` and ``output_spec`` do not agree.
+    """
+    inputs = [read(path) for path in layer.inputs]
+    named = {field: read(path) for field, path in layer.named.items()}
+    result = layer.layer.apply(bound, Inputs(inputs, named), call)
+    outputs = result if isinstance(result, Mapping) else {"": result}
+    _check(layer, outputs)
+    return {layer.tensor(name): output for name, output in outputs.items()}
 
 
 def _check(layer: LayerSpec, results: Mapping[str, Any]) -> None:
-    """Hold a layer to its word: what its kind said would come out has come out."""
+    """Check that ``apply`` returned what ``output_spec`` declared."""
     for name in dict.fromkeys([*layer.outputs, *results]):
         wanted, got = layer.outputs.get(name), results.get(name)
         if wanted is not None and got is not None:

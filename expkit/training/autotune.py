@@ -12,8 +12,9 @@ from expkit.config.schema import Config
 from expkit.config.sections.train import Compiled
 from expkit.data.dataset import Dataset
 from expkit.network.spec import NetworkSpec
-from expkit.training.execution import Execution, cores
+from expkit.training.execution import Execution
 from expkit.training.graphs import train_graph
+from expkit.training.policy import slow_with_xla, suits_shards
 from expkit.training.sessions import Executor
 
 __all__ = ["Choice", "choose", "recorded"]
@@ -110,29 +111,8 @@ def _unmeasured(config: Config, spec: NetworkSpec) -> Execution:
     way = Execution(most, asked.jit_compile if asked.jit_compile != "auto" else False, asked.precision)
     if asked.parallelism != "auto":
         return replace(way, parallelism=asked.parallelism)
-    apart = replace(way, parallelism="inter_op")
-    return apart if _suits_parts(spec, apart.parts(asked.batch_size)) else way
-
-
-def _suits_parts(spec: NetworkSpec, parts: int) -> bool:
-    """Return whether a network may be fast by so many parts of the batch, with one core for every operation.
-
-    With windows over images it is not where cores are left over, nor where images are joined, for batch statistics as a
-    rule, and taken apart again.
-    """
-    apart: set[str] = set()
-    joined: set[str] = set()
-    for item in spec.layers:
-        read, made = {*item.inputs, *item.named.values()}, map(item.tensor, item.outputs)
-        if item.layer.apart == "begins":
-            if not item.layer.xla_is_faster and (read & joined or parts < cores()):
-                return False
-            apart.update(made)
-        elif item.layer.apart == "follows" and read <= apart:
-            apart.update(made)
-        elif read & (apart | joined):
-            joined.update(made)
-    return parts > 1 and bool(apart)
+    sharded = replace(way, parallelism="inter_op")
+    return sharded if suits_shards(spec, sharded.shards(asked.batch_size)) else way
 
 
 def _budget(executor: Executor, steps: int) -> float:
@@ -149,7 +129,7 @@ def _whole_step_may_pay(config: Config, spec: NetworkSpec, dataset: Dataset) -> 
     """Return whether to time XLA on whole steps, and why not."""
     if config.train.precision == "bfloat16":
         return False, "; XLA on a CPU does not speed up bfloat16"
-    if slower := sorted({layer.layer.kind for layer in spec.layers if not layer.layer.xla_is_faster}):
+    if slower := slow_with_xla(spec):
         return False, f"; XLA on a CPU is slower for {', '.join(slower)}"
     graph = train_graph(config, spec, dataset, Execution(jit_compile=True)).graph.as_graph_def()
     size = len(graph.node) + sum(len(function.node_def) for function in graph.library.function)

@@ -14,7 +14,7 @@ __all__ = ["cheaper_gradients", "is_product"]
 _PRODUCTS = ("MatMul", "Conv2DBackpropFilter")
 
 
-def cheaper_gradients(execution: Execution, parts: int = 1) -> AbstractContextManager[None]:
+def cheaper_gradients(execution: Execution, shards: int = 1) -> AbstractContextManager[None]:
     """Return a context in which operations are made whose gradients are these, for a way to run steps.
 
     A ``Relu`` whose output only max pooling reads: what is not positive is masked in the gradient of the pooled values,
@@ -24,7 +24,7 @@ def cheaper_gradients(execution: Execution, parts: int = 1) -> AbstractContextMa
     A ``BiasAdd``, unless XLA compiles it: its gradient is a product, to images in float32, to all else in bfloat16.
     With a convolution of images in float32 oneDNN would join it to the kernel's gradient, which is slower than both.
 
-    A ``Conv2D`` whose images come in several ``parts``, in float32: the gradient of the images comes first. All layers
+    A ``Conv2D`` whose images come in several ``shards``, in float32: the gradient of the images comes first. All layers
     before wait for it; the kernel's is for cores that have nothing else to do, also at the beginning of the next step.
     In bfloat16 that was slower.
     """
@@ -32,7 +32,7 @@ def cheaper_gradients(execution: Execution, parts: int = 1) -> AbstractContextMa
     gradients = {"Relu": "ExpkitRelu", "MaxPool": "ExpkitMaxPool"}
     if execution.jit_compile is not True:
         gradients["BiasAdd"] = "ExpkitRowsBiasAdd" if execution.precision == "bfloat16" else "ExpkitImagesBiasAdd"
-    if parts > 1 and execution.precision == "float32":
+    if shards > 1 and execution.precision == "float32":
         gradients["Conv2D"] = "ExpkitConv2D"
     return tf.get_default_graph().gradient_override_map(gradients)  # type: ignore[no-any-return]
 

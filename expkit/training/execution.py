@@ -9,8 +9,8 @@ from expkit.config.sections.train import Compiled, Parallelism, Precision
 
 __all__ = ["PLAIN", "Execution", "cores"]
 
-LEAST_PART = 16
-"""Least examples in a part of a batch; products of fewer rows leave a core's units for them half empty."""
+MIN_SHARD_EXAMPLES = 16
+"""Examples of the smallest batch shard; products of fewer rows leave a core's units for them half empty."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Execution:
     precision: Precision = "float32"
     """What products and convolutions are computed in; variables and their updates are always float32."""
     parallelism: Parallelism = "intra_op"
-    """What the cores share; with ``inter_op`` some layers take the batch by parts, side by side."""
+    """What the cores share; with ``inter_op`` some layers are applied to batch shards in parallel."""
 
-    def parts(self, batch_size: int) -> int:
-        """Return in how many parts of a batch layers that can take it so are run: as many as there are cores."""
+    def shards(self, batch_size: int) -> int:
+        """Return the number of shards of a batch: one for each core, if they are large enough."""
         if self.parallelism == "intra_op" or self.jit_compile is True:
             return 1
-        return max(1, min(cores(), batch_size // LEAST_PART))
+        return max(1, min(cores(), batch_size // MIN_SHARD_EXAMPLES))
 
     def __str__(self) -> str:
         compiled = {"update": ", updates compiled by XLA", True: ", compiled by XLA", False: ""}[self.jit_compile]

@@ -17,6 +17,7 @@ from expkit.network.build import connect, create_shadows, create_variables, pena
 from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
 from expkit.training.execution import PLAIN, Execution
+from expkit.training.policy import may_overlap, uses_workspace
 from expkit.training.snapshot import Snapshot, add_snapshot
 from expkit.training.step import Before, Sums, add_wide, judged, network_inputs, no_sums, one_step, what_moves
 
@@ -93,6 +94,17 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
     The order within a step: gradients, moving statistics, clipping, weight decay, optimizer, averages. The steps of one
     execution are the iterations of a loop in the graph, which XLA may compile; their batches are gathered before it.
     """
+    overlap = may_overlap(spec, execution)
+    built = _train_graph(config, spec, dataset, execution, overlap)
+    if overlap and uses_workspace(built.graph):
+        return _train_graph(config, spec, dataset, execution, overlap=False)
+    return built
+
+
+def _train_graph(
+    config: Config, spec: NetworkSpec, dataset: Dataset, execution: Execution, overlap: bool
+) -> TrainGraph:
+    """Build the graph; with ``overlap`` a step begins before the previous one has ended."""
     train, seed = dataset.parts["train"], config.run.seed
     rows = config.train.batch_size * config.train.gradient_accumulation_steps
     most = block_steps(train, execution.steps_per_execution, rows)
@@ -120,7 +132,7 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
                     totals = tf.nest.map_structure(add_wide, totals, done.sums)
                 return place + 1, totals, {name: _after(done.moved[name], place) for name in moved}
 
-            moved = what_moves(spec) if _overlap(spec, execution) else ()
+            moved = what_moves(spec) if overlap else ()
             # The loop counts places: of a sum of ``begin`` and a count XLA would compile every value anew.
             return tf.while_loop(
                 lambda place, *_: place < begin + count,
@@ -153,11 +165,6 @@ def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: 
     return TrainGraph(
         *(graph, execution, saved, count, done, sums, after, rate, factor, initialize, saver, snapshot, supply, opened)
     )
-
-
-def _overlap(spec: NetworkSpec, execution: Execution) -> bool:
-    """Return whether a step begins beside the end of the one before; XLA does one after the other."""
-    return execution.jit_compile is not True and not any(item.layer.keeps_workspace for item in spec.layers)
 
 
 def _after(operation: Any, value: Any) -> Any:

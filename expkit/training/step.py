@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from expkit import tf1 as tf
@@ -11,10 +12,10 @@ from expkit.config.schema import Config
 from expkit.data.batches import standardized
 from expkit.data.dataset import Scaling
 from expkit.errors import ConfigError, Problem, comma_list
-from expkit.network.build import Connection, connect, penalty
+from expkit.network.build import Connection, TrainingCall, connect, penalty
 from expkit.network.spec import NetworkSpec
-from expkit.training.cpu_gradients import cheaper_gradients
 from expkit.training.execution import Execution
+from expkit.training.policy import TrainedLayers
 from expkit.training.update import update_variables
 
 __all__ = ["Before", "Done", "Sums", "add_wide", "judged", "network_inputs", "no_sums", "one_step", "what_moves"]
@@ -76,20 +77,9 @@ def one_step(
     count = config.train.gradient_accumulation_steps
 
     def gradients_of(part: Mapping[str, Any], draw: Any) -> tuple[list[Any], Sums, Any]:
-        inputs, cores = network_inputs(spec, part, scaling), execution.parts(config.train.batch_size)
-        with cheaper_gradients(execution, cores):
-            connection = connect(
-                spec,
-                variables,
-                inputs,
-                training=True,
-                seed=config.run.seed,
-                step=draw,
-                compiled=execution.jit_compile is True,
-                bfloat16=execution.precision == "bfloat16",
-                parts=cores,
-                after=after,
-            )
+        inputs, training = network_inputs(spec, part, scaling), TrainingCall(config.run.seed, draw)
+        policy = partial(TrainedLayers, execution, execution.shards(config.train.batch_size), after)
+        connection = connect(spec, variables, inputs, training=training, policy=policy)
         with tf.control_dependencies(list(after.values())):
             regularization = penalty(spec, variables)
         loss, sums = judged(config, connection.outputs, part, regularization)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,6 +13,11 @@ import yaml
 from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.config.sections.train import Parallelism
+from expkit.kinds.layers.base import Call, Inputs, Layer
+from expkit.kinds.layers.dense import Dense
+from expkit.kinds.layers.reshaping import Flatten
+from expkit.network.spec import network_spec
+from expkit.tensor_spec import TensorSpec
 from expkit.training.execution import Execution
 from expkit.training.graphs import TrainGraph, train_graph
 from expkit.training.sessions import Executor
@@ -89,9 +95,37 @@ def test_gradients_of_max_pooling_find_what_it_kept_in_every_session(tmp_path: P
         assert loop_of(built).attr["parallel_iterations"].i == 1
         nodes = rewritten(built)
         gradients = [node for node in nodes.values() if node.op.endswith("MaxPoolGrad")]
-        assert len(gradients) == 2 * execution.parts(32)
+        assert len(gradients) == 2 * execution.shards(32)
         for node in gradients:
             assert node.op == f"{nodes[node.input[1]].op}Grad"
+
+
+class OwnPool(Layer):
+    """A layer of a plugin that pools, by an operation that uses oneDNN's workspace or by one that does not."""
+
+    kind: Literal["own_pool"] = "own_pool"
+    largest: bool
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return the input's shape."""
+        return inputs[0]
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Pool, in a function of its own."""
+        pool = tf.nn.max_pool if self.largest else tf.nn.avg_pool
+        pooled = tf.cond(call.step >= 0, lambda: pool(inputs[0], 2, 1, "SAME"), lambda: inputs[0])
+        return tf.ensure_shape(pooled, inputs[0].shape)
+
+
+@pytest.mark.parametrize(("largest", "steps_at_once"), [(True, 1), (False, 2)])
+def test_steps_overlap_unless_a_layer_of_a_plugin_uses_the_workspace(
+    tmp_path: Path, largest: bool, steps_at_once: int
+) -> None:
+    experiment = config_of(tmp_path, network=yaml.safe_load(POOLED))
+    layers = {"own": OwnPool(largest=largest), "flat": Flatten(), "logits": Dense(units=3)}
+    network = experiment.network.model_copy(update={"layers": layers})  # Its kind is not registered.
+    built = train_graph(experiment, network_spec(network), loaded(experiment)[1], Execution(STEPS))
+    assert loop_of(built).attr["parallel_iterations"].i == steps_at_once
 
 
 def test_a_layer_waits_for_its_own_variables_and_the_next_step_for_none(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from expkit import tf1 as tf
 from expkit.kinds.initializers import GlorotUniform, Zeros
 from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
 from expkit.kinds.layers.checks import fits, last_size, same_dtype
-from expkit.kinds.layers.tensor_shapes import sizes_of, sizes_to_reshape, times
+from expkit.kinds.layers.operations import dense_product
+from expkit.kinds.layers.tensor_shapes import sizes_of, sizes_to_reshape
 from expkit.kinds.random import uniform
 from expkit.registry import Positive, register
 from expkit.tensor_spec import ShapeError, TensorSpec
@@ -124,7 +125,7 @@ class Attention(Layer):
         return tf.transpose(result, (0, 2, 1, 3))
 
     def _times(self, x: Any, name: str, variables: Mapping[str, Any]) -> Any:
-        return times(x, variables[f"{name}/kernel"], variables.get(f"{name}/bias"))
+        return dense_product(x, variables[f"{name}/kernel"], variables.get(f"{name}/bias"))
 
 
 # Taken from the scores of what is not attended to; its exponential is 0 in float32, and float16 can hold it.

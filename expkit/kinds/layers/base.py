@@ -83,22 +83,17 @@ class Update:
     momentum: float
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Call:
-    """What a layer may know when it is connected: the mode, what its random numbers depend on, where updates go."""
+    """The circumstances in which a layer is connected, and the moving statistics that it updates."""
 
     training: bool
     key: int = 0
-    """A function of run seed and layer path."""
+    """Seed of the layer's random numbers: a function of run seed and layer path."""
     step: Any = None
     """int64 scalar, the global step; ``None`` outside training."""
-    compiled: bool = False
-    """Whether XLA compiles what is connected."""
-    bfloat16: bool = False
-    """Whether products are computed in bfloat16."""
-    parts: int = 1
-    """How many cores there are for an operation each."""
     updates: list[Update] = field(default_factory=list)
+    """Filled by the layer."""
 
 
 class Layer(Kind):
@@ -111,20 +106,6 @@ class Layer(Kind):
     """Fields that name a further layer or network input to read, each ``str | None``: found in ``Inputs.named``."""
     broadcasts: ClassVar[bool] = False
     """Whether it may read tensors that depend on no example beside others: their first dimension is 1."""
-    xla_is_faster: ClassVar[bool] = True
-    """Whether XLA may make training faster on a CPU; it does not for windows over images."""
-    keeps_workspace: ClassVar[bool] = False
-    """Whether its gradient reads what oneDNN kept of the layer itself, as that of max pooling does.
-
-    TensorFlow joins the two when it goes over a graph along its edges. In a loop whose steps overlap, edges go
-    around, and in one session it joins them and in the next it does not, by chance.
-    """
-    apart: ClassVar[Literal["never", "follows", "begins"]] = "never"
-    """Whether it may run over parts of a batch side by side: what comes of an example must depend on no other example.
-
-    ``follows``: where what it reads is in parts; ``begins``: anywhere, because its work is large beside its variables,
-    whose gradients are added up.
-    """
 
     input: str | tuple[str, ...] | None = None
     """Layer or network input to read, or a list of them; the layer before when not given."""

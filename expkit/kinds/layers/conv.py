@@ -19,8 +19,6 @@ __all__ = ["Conv1D", "Conv2D", "Conv3D"]
 class Convolution(Layer):
     """Base of the convolutions; owns ``kernel`` [*kernel_size, channels / groups, filters] and ``bias`` [filters]."""
 
-    xla_is_faster = False
-    apart = "begins"
     dimensions: ClassVar[int]
     """How many dimensions the window slides over."""
     filters: Positive

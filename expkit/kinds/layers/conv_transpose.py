@@ -22,8 +22,6 @@ class Conv2DTranspose(Layer):
     """The gradient of ``conv2d`` as a layer of its own, which makes images larger; owns ``kernel`` and ``bias``."""
 
     kind: Literal["conv2d_transpose"] = "conv2d_transpose"
-    xla_is_faster = False
-    apart = "begins"
     filters: Positive
     """Channels of the output."""
     kernel_size: Size2D

@@ -11,7 +11,7 @@ from expkit.kinds.initializers import GlorotUniform, Zeros
 from expkit.kinds.layers.activations import ActivationName, activate, activated
 from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
 from expkit.kinds.layers.checks import last_size
-from expkit.kinds.layers.tensor_shapes import times
+from expkit.kinds.layers.operations import dense_product
 from expkit.registry import register
 from expkit.tensor_spec import TensorSpec
 
@@ -43,5 +43,4 @@ class Dense(Layer):
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Multiply, add, activate."""
-        kernel, bias = variables["kernel"], variables.get("bias")
-        return activate(self.activation, times(inputs[0], kernel, bias, bfloat16=call.bfloat16, parts=call.parts))
+        return activate(self.activation, dense_product(inputs[0], variables["kernel"], variables.get("bias")))

@@ -21,8 +21,6 @@ __all__ = ["DepthwiseConv2D", "SeparableConv2D"]
 class Depthwise(Layer):
     """Base of the depthwise convolutions; owns ``depthwise_kernel`` [height, width, channels, depth_multiplier]."""
 
-    xla_is_faster = False
-    apart = "begins"
     kernel_size: Size2D
     """Height and width of the window."""
     depth_multiplier: Positive = 1

@@ -128,9 +128,6 @@ class LocalResponseNorm(Layer):
     """Every value divided by ``(bias + alpha * sum of squares of near channels) ** beta`` (Krizhevsky et al. 2012)."""
 
     kind: Literal["local_response_norm"] = "local_response_norm"
-    xla_is_faster = False
-    keeps_workspace = True
-    apart = "follows"
     depth_radius: int = Field(default=5, ge=0)
     """Channels to either side that count as near."""
     bias: float = 1.0

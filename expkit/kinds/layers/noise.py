@@ -24,7 +24,6 @@ class Activation(Layer):
     """A function of ``tf.nn``, value by value (crelu, softmax, log_softmax: over the last dimension)."""
 
     kind: Literal["activation"] = "activation"
-    apart = "follows"
     function: ActivationName
     """Name of the function."""
     alpha: float | None = Field(default=None, ge=0)

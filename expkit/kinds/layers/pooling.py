@@ -27,8 +27,6 @@ def _dimensions(spec: TensorSpec, kind: str) -> int:
 class Pool(Layer):
     """Base of the poolings over windows, which slide over steps, images or volumes alike."""
 
-    xla_is_faster = False
-    apart = "follows"
     pool_size: PoolSize = 2
     """Size of the window: one number for all dimensions, or one each (``[height, width]``)."""
     strides: PoolSize | None = None
@@ -65,7 +63,6 @@ class MaxPool(Pool):
     """Largest value of each window."""
 
     kind: Literal["max_pool"] = "max_pool"
-    keeps_workspace = True
 
 
 @register
@@ -78,8 +75,6 @@ class AveragePool(Pool):
 class GlobalPool(Layer):
     """Base of the poolings over everything between batch and channels."""
 
-    xla_is_faster = False
-    apart = "follows"
     keepdims: bool = False
     """Whether the pooled dimensions stay, with size 1."""
 

@@ -12,7 +12,7 @@ from expkit.kinds.layers.activations import ActivationName, activate
 from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
 from expkit.kinds.layers.checks import fits, last_size
 from expkit.kinds.layers.tensor_shapes import sizes_of
-from expkit.kinds.layers.unroll import State, over_time
+from expkit.kinds.layers.unroll import Cell, State, over_time
 from expkit.registry import Positive, register
 from expkit.tensor_spec import ShapeError, TensorSpec
 
@@ -27,7 +27,6 @@ class Recurrent(Layer):
     ``bw/``.
     """
 
-    apart = "begins"
     reads: ClassVar[tuple[str, ...]] = ("lengths", "initial_h")
     units: Positive
     """Size of the state."""
@@ -48,12 +47,12 @@ class Recurrent(Layer):
         return {"h": self.units}
 
     @abstractmethod
-    def _cell(self, features: int, dtype: str) -> tuple[Declaration, ...]:
+    def _declared(self, features: int, dtype: str) -> tuple[Declaration, ...]:
         """Return the variables of one cell."""
 
     @abstractmethod
-    def _steps(self, variables: Mapping[str, Any], features: int) -> tuple[Any, Any, Any, Any]:
-        """Return kernel and bias of what depends on the inputs alone, the cell's step, and its ``recurrent`` kernel."""
+    def _connected(self, variables: Mapping[str, Any], features: int) -> Cell:
+        """Return the cell that these variables make."""
 
     @property
     def _prefixes(self) -> tuple[str, ...]:
@@ -65,7 +64,7 @@ class Recurrent(Layer):
         return tuple(
             Declaration(prefix + own.name, own.shape, own.initializer, own.trainable, own.dtype)
             for prefix in self._prefixes
-            for own in self._cell(features, inputs[0].dtype)
+            for own in self._declared(features, inputs[0].dtype)
         )
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> Mapping[str, TensorSpec]:
@@ -90,16 +89,11 @@ class Recurrent(Layer):
         batch, _, features = sizes_of(x)
         outputs, states = [], []
         for prefix, first in zip(prefixes, zip(*self._first(inputs, batch), strict=True), strict=True):
-            cell = {name.removeprefix(prefix): v for name, v in variables.items() if name.startswith(prefix)}
-            kernel, bias, step, recurrent = self._steps(cell, features)
+            own = {name.removeprefix(prefix): v for name, v in variables.items() if name.startswith(prefix)}
             output, state = over_time(
-                step,
+                self._connected(own, features),
                 x,
-                kernel,
-                bias,
                 first,
-                recurrent=recurrent,
-                compiled=call.compiled,
                 lengths=inputs.named.get("lengths"),
                 backward=self.direction == "backward" or prefix == "bw/",
                 sequence=self.return_sequences,
@@ -149,7 +143,7 @@ class Lstm(Recurrent):
     def _states(self) -> Mapping[str, int]:
         return {"h": self.projection or self.units, "c": self.units}
 
-    def _cell(self, features: int, dtype: str) -> tuple[Declaration, ...]:
+    def _declared(self, features: int, dtype: str) -> tuple[Declaration, ...]:
         units = self.units
         rows = features + (self.projection or units)
         peepholes = ("w_i_diag", "w_f_diag", "w_o_diag") if self.use_peepholes else ()
@@ -161,7 +155,7 @@ class Lstm(Recurrent):
             *((projection,) if self.projection else ()),
         )
 
-    def _steps(self, variables: Mapping[str, Any], features: int) -> tuple[Any, Any, Any, Any]:
+    def _connected(self, variables: Mapping[str, Any], features: int) -> Cell:
         kernel = variables["kernel"]
         kernel, recurrent = tf.split(kernel, [features, kernel.shape[0] - features])
         forget = [0.0] * (2 * self.units) + [self.forget_bias] * self.units + [0.0] * self.units
@@ -177,7 +171,8 @@ class Lstm(Recurrent):
             h = tf.sigmoid(o) * activate(self.activation, c)
             return (tf.matmul(h, variables["projection/kernel"]) if self.projection else h), c
 
-        return kernel, variables["bias"] + tf.constant(forget, kernel.dtype), step, recurrent
+        bias = variables["bias"] + tf.constant(forget, kernel.dtype)
+        return Cell(kernel=kernel, bias=bias, step=step, recurrent=recurrent)
 
 
 @register
@@ -193,7 +188,7 @@ class Gru(Recurrent):
     reset_after: bool = False
     """Whether the reset gate is applied after the product with the state, as cuDNN does."""
 
-    def _cell(self, features: int, dtype: str) -> tuple[Declaration, ...]:
+    def _declared(self, features: int, dtype: str) -> tuple[Declaration, ...]:
         units = self.units
         parts = {"candidate": features + units}
         if self.reset_after:
@@ -211,7 +206,7 @@ class Gru(Recurrent):
             ),
         )
 
-    def _steps(self, variables: Mapping[str, Any], features: int) -> tuple[Any, Any, Any, Any]:
+    def _connected(self, variables: Mapping[str, Any], features: int) -> Cell:
         gates, units = variables["gates/kernel"], self.units
         name = "candidate/input_projection" if self.reset_after else "candidate"
         candidate = variables[f"{name}/kernel"]
@@ -230,7 +225,8 @@ class Gru(Recurrent):
             return (update * h + (1 - update) * new,)
 
         kernel = tf.concat([gates[:features], candidate[:features]], axis=-1)
-        return kernel, tf.concat([variables["gates/bias"], variables[f"{name}/bias"]], axis=-1), step, None
+        bias = tf.concat([variables["gates/bias"], variables[f"{name}/bias"]], axis=-1)
+        return Cell(kernel=kernel, bias=bias, step=step)
 
 
 def _joined(parts: Any) -> Any:

@@ -23,7 +23,6 @@ class Pad(Layer):
     """Places added at both ends of dimensions (``tf.pad``)."""
 
     kind: Literal["pad"] = "pad"
-    apart = "follows"
     paddings: tuple[Pads, ...] = Field(min_length=1)
     """``[before, after]`` for the first dimensions after the batch: ``[[top, bottom], [left, right]]``."""
     mode: Literal["constant", "reflect", "symmetric"] = "constant"
@@ -64,8 +63,6 @@ class Resize(Layer):
     """Images in another size, as ``tf.compat.v1.image`` resizes them."""
 
     kind: Literal["resize"] = "resize"
-    xla_is_faster = False
-    apart = "follows"
     size: Size2D | None = None
     """Height and width of the output; or give ``scale``."""
     scale: Size2D | None = None

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from expkit import tf1 as tf
 from expkit.export.freeze import read_frozen
 from expkit.kinds.layers.constants import Constant
-from expkit.network.build import connect, create_variables, placeholders
+from expkit.network.build import TrainingCall, connect, create_variables, placeholders
 from expkit.network.spec import NetworkSpec
 from expkit.tensor_spec import DType, accepts
 from support.experiments import config_of as experiment
@@ -24,7 +24,8 @@ def outputs(spec: NetworkSpec, training: bool = False, **fed: Any) -> dict[str, 
     """Return all tensors and ``out`` for given inputs, all variables at their initial values."""
     with tf.Graph().as_default(), tf.Session() as session:
         inputs = {name: tf.constant(value) for name, value in fed.items()} if training else placeholders(spec)
-        connection = connect(spec, create_variables(spec, 0), inputs, training=training)
+        call = TrainingCall(0, tf.constant(0, tf.int64)) if training else None
+        connection = connect(spec, create_variables(spec, 0), inputs, training=call)
         session.run(tf.global_variables_initializer())
         feed = {} if training else {inputs[name]: value for name, value in fed.items()}
         return dict(session.run({**connection.tensors, **connection.outputs}, feed))

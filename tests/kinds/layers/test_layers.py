@@ -11,9 +11,10 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.kinds.layers.base import Call, Inputs, Layer
-from expkit.network.build import connect, create_variables
+from expkit.network.build import TrainingCall, connect, create_variables
 from expkit.registry import kinds
 from expkit.tensor_spec import TensorSpec
+from expkit.training.policy import traits, uses_workspace
 from support.layer_tables import Array, Case, basic, norms, sequences, shapes, some, windows
 from support.layer_tables.basic import CUBES, ROWS
 from support.layer_tables.norms import IMAGES, STATISTICS, without
@@ -69,8 +70,9 @@ def computed(case: Case, unknown: int) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=map(titled, CASES))
 def test_a_layer_computes_what_numpy_does(case: Case) -> None:
-    with tf.Graph().as_default():
+    with tf.Graph().as_default() as graph:
         computed(case, unknown=1)
+        assert uses_workspace(graph) == traits(case[0]).uses_workspace
 
 
 UNKNOWN = [case for case in CASES if case[0] != "flatten" and any(array.ndim > 2 for array in case[2])]
@@ -82,11 +84,11 @@ def test_it_does_where_a_size_is_not_known(case: Case) -> None:
         computed(case, unknown=2)
 
 
-IN_PARTS = [case for case in CASES if kinds("layer")[case[0]].apart != "never" and len(case[2][0]) > 1]
+SHARDABLE = [case for case in CASES if traits(case[0]).shardable != "never" and len(case[2][0]) > 1]
 
 
-@pytest.mark.parametrize("case", IN_PARTS, ids=map(titled, IN_PARTS))
-def test_what_a_layer_makes_of_parts_of_a_batch_is_the_same(case: Case) -> None:
+@pytest.mark.parametrize("case", SHARDABLE, ids=map(titled, SHARDABLE))
+def test_a_layer_computes_the_same_from_shards_of_a_batch(case: Case) -> None:
     kind, fields, given, variables, wanted = case
     arrays, layer = given if isinstance(given, Inputs) else Inputs(given), layer_of(kind, fields)
     made = []
@@ -97,13 +99,13 @@ def test_what_a_layer_makes_of_parts_of_a_batch_is_the_same(case: Case) -> None:
             bound = {name: tf.constant(value) for name, value in variables.items()}
             made.append(session.run(layer.apply(bound, read, Call(training=True))))
     for name, array in (wanted if isinstance(wanted, Mapping) else {"": wanted}).items():
-        parts = [part[name] if isinstance(part, Mapping) else part for part in made]
-        np.testing.assert_allclose(np.concatenate(parts), array, rtol=2e-5, atol=2e-5)
+        shards = [shard[name] if isinstance(shard, Mapping) else shard for shard in made]
+        np.testing.assert_allclose(np.concatenate(shards), array, rtol=2e-5, atol=2e-5)
 
 
-def test_layers_that_run_over_parts_are_tried() -> None:
-    tried = {case[0] for case in IN_PARTS}
-    assert tried == {name for name, kind in kinds("layer").items() if kind.apart != "never"}
+def test_layers_that_are_sharded_are_tried() -> None:
+    tried = {case[0] for case in SHARDABLE}
+    assert tried == {name for name in kinds("layer") if traits(name).shardable != "never"}
 
 
 @pytest.mark.parametrize("case", CASES, ids=map(titled, CASES))
@@ -191,7 +193,7 @@ def test_a_frozen_batch_norm_reads_its_moving_statistics_in_training_too(text: s
         step = tf.constant(0, tf.int64)
         x = {"x": tf.constant(CUBES[:, 0] @ some(3, 4))}
         with tf.name_scope("training"):
-            training = connect(spec, variables, x, training=True, step=step)
+            training = connect(spec, variables, x, training=TrainingCall(0, step))
         with tf.name_scope("inference"):
             inference = connect(spec, variables, x)
         session.run(tf.global_variables_initializer())
@@ -206,7 +208,8 @@ def masks(seed: int, step: int) -> tuple[Array, Array]:
     spec = spec_of(DROPOUTS)
     with tf.Graph().as_default(), tf.Session() as session:
         ones = tf.ones((500, 4))
-        tensors = connect(spec, {}, {"x": ones}, training=True, seed=seed, step=tf.constant(step, tf.int64)).tensors
+        training = TrainingCall(seed, tf.constant(step, tf.int64))
+        tensors = connect(spec, {}, {"x": ones}, training=training).tensors
         return session.run(tensors["first"]), session.run(tensors["second"])
 
 
@@ -227,8 +230,8 @@ def test_dropout_depends_on_seed_step_and_layer_alone() -> None:
 def test_dropout_outside_training_and_at_rate_0_changes_nothing() -> None:
     with tf.Graph().as_default(), tf.Session() as session:
         rows = tf.constant(ROWS)
-        in_training = layer_of("dropout", {"rate": 0.0}).apply({}, [rows], Call(True, tf.constant([1, 2])))
-        outside = layer_of("dropout", {"rate": 0.9}).apply({}, [rows], Call(False))
+        in_training = layer_of("dropout", {"rate": 0.0}).apply({}, [rows], Call(training=True, key=1))
+        outside = layer_of("dropout", {"rate": 0.9}).apply({}, [rows], Call(training=False))
         for tensor in (in_training, outside):
             np.testing.assert_array_equal(session.run(tensor), ROWS)
 
@@ -240,7 +243,7 @@ def noises(seed: int, step: int) -> Array:
     spec = spec_of(NOISES)
 
     def connected(x: Any, step: Any) -> Any:
-        tensors = connect(spec, {}, {"x": x}, training=True, seed=seed, step=step).tensors
+        tensors = connect(spec, {}, {"x": x}, training=TrainingCall(seed, step)).tensors
         return tensors["first"], tensors["second"]
 
     (first, second), compiled = plain_and_compiled(connected, np.zeros((5000, 4), np.float32), np.int64(step))
@@ -266,7 +269,7 @@ def test_gaussian_noise_depends_on_seed_and_step_alone_whatever_compiles_it() ->
 def test_gaussian_noise_outside_training_and_without_spread_changes_nothing() -> None:
     with tf.Graph().as_default(), tf.Session() as session:
         rows = tf.constant(ROWS)
-        in_training = layer_of("gaussian_noise", {"stddev": 0.0}).apply({}, Inputs([rows]), Call(True, 1))
+        in_training = layer_of("gaussian_noise", {"stddev": 0.0}).apply({}, Inputs([rows]), Call(training=True, key=1))
         np.testing.assert_array_equal(session.run(in_training), ROWS)
 
 
@@ -279,7 +282,7 @@ def test_attention_in_training_drops_weights_and_scales_the_rest() -> None:
         step = tf.constant(3, tf.int64)
         got, again, later = session.run(
             [
-                layer_of("attention", fields).apply(variables, Inputs([ones]), Call(True, 5, at))
+                layer_of("attention", fields).apply(variables, Inputs([ones]), Call(training=True, key=5, step=at))
                 for at in (step, step, step + 1)
             ]
         )
@@ -296,9 +299,11 @@ def test_grouped_convolution_has_the_gradients_of_its_parts() -> None:
     with tf.Graph().as_default(), tf.Session() as session:
         x, variables = tf.constant(images), {"kernel": tf.constant(kernel)}
         fields = {"filters": 4, "kernel_size": (3, 2), "groups": 2, "use_bias": False}
-        whole = layer_of("conv2d", fields).apply(variables, Inputs([x]), Call(True))
+        whole = layer_of("conv2d", fields).apply(variables, Inputs([x]), Call(training=True))
         parts = [
-            layer_of("conv2d", {**fields, "filters": 2, "groups": 1}).apply({"kernel": own}, Inputs([part]), Call(True))
+            layer_of("conv2d", {**fields, "filters": 2, "groups": 1}).apply(
+                {"kernel": own}, Inputs([part]), Call(training=True)
+            )
             for part, own in zip(tf.split(x, 2, -1), tf.split(variables["kernel"], 2, -1), strict=True)
         ]
         got, wanted = session.run(

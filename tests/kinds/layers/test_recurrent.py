@@ -10,6 +10,7 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.kinds.layers.base import Call, Inputs
+from expkit.kinds.layers.operations import Operations, using
 from expkit.registry import kinds
 from support.layer_tables import Array
 from support.layer_tables.sequences import BOTH, CUDNN, GRU, LENGTHS, LSTM, PEEPHOLES, PROJECTED, X
@@ -36,7 +37,8 @@ def trained(
     def connected(x: Any, counts: Any, *variables: Any) -> Any:
         bound = dict(zip(values, variables, strict=True))
         named = {"lengths": counts} if lengths else {}
-        outputs = layer.apply(bound, Inputs([x], named), Call(training=True, compiled=loop))
+        with using(Operations(unrolls_loops=not loop)):
+            outputs = layer.apply(bound, Inputs([x], named), Call(training=True))
         loss = tf.reduce_sum(outputs[""] ** 2) + tf.reduce_sum(outputs["state_h"])
         return [outputs[""], outputs["state_h"], *tf.gradients(loss, [x, *variables])]
 

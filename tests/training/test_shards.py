@@ -1,15 +1,18 @@
-"""Layers that run over parts of a batch side by side: the network computes and learns the same."""
+"""Layers that are applied to batch shards in parallel: the network computes and learns the same."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
 from expkit import tf1 as tf
-from expkit.network.build import connect, create_variables
+from expkit.network.build import TrainingCall, connect, create_variables
 from expkit.network.spec import NetworkSpec
+from expkit.training.execution import Execution
+from expkit.training.policy import TrainedLayers
 from support.networks import OF_ALL_KINDS, spec_of
 
 SMALL = """
@@ -32,11 +35,17 @@ def fed(spec: NetworkSpec, rows: int) -> dict[str, np.ndarray]:
     return {name: {**floats, **whole}[item.dtype]((rows, *item.shape)) for name, item in spec.inputs.items()}
 
 
-def learned(spec: NetworkSpec, parts: int, rows: int) -> dict[str, Any]:
+def sharded(count: int) -> partial[TrainedLayers]:
+    """Return the policy that applies layers to so many shards."""
+    return partial(TrainedLayers, Execution(parallelism="inter_op"), count, {})
+
+
+def learned(spec: NetworkSpec, shards: int, rows: int) -> dict[str, Any]:
     """Return output, gradients and moving statistics of a training step."""
     with tf.Graph().as_default(), tf.Session() as session:
         variables, inputs = create_variables(spec, 0), {name: tf.constant(x) for name, x in fed(spec, rows).items()}
-        connection = connect(spec, variables, inputs, training=True, step=tf.constant(3, tf.int64), parts=parts)
+        training = TrainingCall(0, tf.constant(3, tf.int64))
+        connection = connect(spec, variables, inputs, training=training, policy=sharded(shards))
         (output,) = connection.outputs.values()
         trained = {name: variables[name] for name in spec.trainable}
         gradients = tf.gradients(tf.reduce_sum(output**2), list(trained.values()))
@@ -46,21 +55,22 @@ def learned(spec: NetworkSpec, parts: int, rows: int) -> dict[str, Any]:
         return dict(session.run({"": output, **wanted, **moved}))
 
 
-@pytest.mark.parametrize("parts", [2, 3])
+@pytest.mark.parametrize("shards", [2, 3])
 @pytest.mark.parametrize("name", OF_ALL_KINDS)
-def test_a_network_learns_the_same_in_parts(name: str, parts: int) -> None:
+def test_a_network_learns_the_same_in_shards(name: str, shards: int) -> None:
     spec = spec_of(OF_ALL_KINDS[name])
-    whole, got = (learned(spec, count, rows=7) for count in (1, parts))
+    whole, got = (learned(spec, count, rows=7) for count in (1, shards))
     assert got.keys() == whole.keys()
     for key, value in got.items():
         np.testing.assert_allclose(value, whole[key], rtol=2e-3, atol=2e-4, err_msg=key)
 
 
-def test_parts_are_joined_where_they_are_read_whole_and_nowhere_else() -> None:
+def test_shards_are_joined_where_they_are_read_whole_and_nowhere_else() -> None:
     spec = spec_of(SMALL)
     with tf.Graph().as_default() as graph:
         inputs = {"x": tf.constant(fed(spec, 5)["x"])}
-        connection = connect(spec, create_variables(spec, 0), inputs, training=True, parts=2)
+        training = TrainingCall(0, tf.constant(0, tf.int64))
+        connection = connect(spec, create_variables(spec, 0), inputs, training=training, policy=sharded(2))
         types = {item.name: item.type for item in graph.get_operations()}
         convolutions = [item for item in graph.get_operations() if item.type == "Conv2D"]
         assert [item.inputs[0].shape[0] for item in convolutions] == [2, 3]
@@ -74,7 +84,7 @@ def test_parts_are_joined_where_they_are_read_whole_and_nowhere_else() -> None:
         assert connection.tensors["again"].shape == (5, 3, 3, 3)
 
 
-def test_what_depends_on_no_example_is_not_taken_apart() -> None:
+def test_a_tensor_that_depends_on_no_example_is_not_sharded() -> None:
     spec = spec_of(
         """
 inputs: {x: {shape: [2]}}
