@@ -151,7 +151,7 @@ def run_expkit(work: Workload) -> None:
     from expkit.run_folder import RunFolder
     from expkit.tracking.recorder import Recorder
     from expkit.tracking.tracker import MlflowTracker
-    from expkit.training.autotune import recorded
+    from expkit.training.autotune import ExecutionChoice
 
     folder = Path(tempfile.mkdtemp())
     overrides = experiment(work, folder)
@@ -165,7 +165,7 @@ def run_expkit(work: Workload) -> None:
         def advance(self, step: int, shown: Any) -> None:
             done, last[0], warm[0] = step - last[0], step, warm[0] + 1
             if warm[0] == 1:
-                print(recorded(run.state()["execution"]))
+                print(ExecutionChoice.of(run.state()["execution"]))
             if warm[0] > 2:
                 pacer.reached(done)
 

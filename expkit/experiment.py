@@ -24,8 +24,8 @@ from expkit.preflight import check
 from expkit.run_folder import RunFolder
 from expkit.timing import timed
 from expkit.training import loop
-from expkit.training.autotune import Choice, choose, recorded
-from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
+from expkit.training.autotune import ExecutionChoice, choose, resume
+from expkit.training.graphs import evaluate_graph, infer_graph
 from expkit.training.sessions import Evaluator, Executor
 from expkit.training.state import RollBack, TrainingState
 
@@ -67,7 +67,7 @@ class Result:
     folder: Path
     test: Mapping[str, float]
     trained: loop.Trained
-    choice: Choice
+    choice: ExecutionChoice
     checkpoint: Path
     frozen: Frozen | None
     tracking: str | None
@@ -134,9 +134,17 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
         folder.drop_metrics_after(executor.step)
         with timed("training"):
             state = TrainingState.of(own.state if own is not None else {})
-            inference_graph = inference.meta_graph
             trained = loop.Training(
-                config, dataset, executor, evaluator, store, inference_graph, record, rolled_back, progress, state
+                config=config,
+                dataset=dataset,
+                executor=executor,
+                evaluator=evaluator,
+                store=store,
+                meta_graph=inference.meta_graph,
+                record=record,
+                rolled_back=rolled_back,
+                progress=progress,
+                state=state,
             ).run()
         if trained.stopped_at is not None:
             _log.info("stopped early at step %d", trained.stopped_at)
@@ -197,14 +205,15 @@ def _restore(config: Config, spec: NetworkSpec, folder: RunFolder, executor: Exe
     return restored.plan
 
 
-def _training(config: Config, spec: NetworkSpec, dataset: Dataset, folder: RunFolder) -> tuple[Choice, Executor]:
-    """Return how steps are run, and what runs them; a run that goes on keeps its way, because XLA rounds otherwise."""
+def _training(
+    config: Config, spec: NetworkSpec, dataset: Dataset, folder: RunFolder
+) -> tuple[ExecutionChoice, Executor]:
+    """Return the execution mode and its executor; a resumed run keeps its mode, because XLA rounds differently."""
     if (before := folder.state().get("execution")) is not None:
-        choice = recorded(before)
-        executor = Executor(train_graph(config, spec, dataset, choice.execution))
+        choice, executor = resume(config, spec, dataset, ExecutionChoice.of(before))
     else:
         choice, executor = choose(config, spec, dataset)
-        folder.update(execution=choice.as_dict())
+    folder.update(execution=choice.as_dict())
     _log.info("%s", choice)
     return choice, executor
 

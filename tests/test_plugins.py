@@ -224,7 +224,7 @@ def test_a_plugins_failure_and_a_broken_promise_name_the_kind_and_the_layer(empt
     assert (done.code, done.errors) == (
         2,
         [
-            "error: layer 'm': kind 'wrong' says that m is [batch, 64] float32, but makes (None, 3) float32; "
+            "error: layer 'm': kind 'wrong' declares m as [batch, 64] float32, but returns (None, 3) float32; "
             "output_spec and apply must agree"
         ],
     )

@@ -1,4 +1,4 @@
-"""From a network's description to variables and tensors; only this module calls ``get_variable``."""
+"""Variables and tensors of a network; only this module calls ``get_variable``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from expkit.kinds.layers.base import Call, Inputs, Update
 from expkit.network.names import Reuse, name_seed, shadow_name
 from expkit.network.spec import LayerSpec, NetworkSpec
 
-__all__ = ["Connection", "connect", "create_shadows", "create_variables", "penalty", "placeholders"]
+__all__ = ["Connection", "connect", "create_ema_variables", "create_variables", "penalty", "placeholders"]
 
 
 @dataclass(frozen=True)
@@ -39,37 +39,37 @@ class TrainingCall:
 
 
 def create_variables(spec: NetworkSpec, seed: int) -> dict[str, Any]:
-    """Make the network's variables in the default graph, under ``variable_scope`` with the reuse of every layer.
+    """Create the network's variables in the default graph, under ``variable_scope`` with the reuse of every layer.
 
-    TensorFlow applies its own rules of reuse, so a list of names that differs from the graph cannot come about.
+    TensorFlow applies its own rules of reuse, so the names in the specification cannot differ from the graph's.
 
     Args:
         spec: the network.
-        seed: seed of the run; a variable's first value depends on it and on the variable's name alone.
+        seed: seed of the run; a variable's initial value depends on it and on the variable's name alone.
 
     Returns:
-        Variables by full name, in the order in which they are made.
+        Variables by full name, in the order in which they are created.
     """
     flags: dict[Reuse, Any] = {"false": None, "true": True, "auto": tf.AUTO_REUSE}
-    made: dict[str, Any] = {}
+    variables: dict[str, Any] = {}
     for layer in spec.layers:
         scope = layer.scope or tf.get_variable_scope()
         with tf.variable_scope(scope, reuse=flags[layer.reuse], auxiliary_name_scope=False):
             for local, full in layer.bindings.items():
                 if local in layer.shared:
                     continue
-                wanted = spec.variables[full]
+                declared = spec.variables[full]
                 variable = tf.get_variable(
                     full[len(layer.scope) + 1 :] if layer.scope else full,
-                    shape=wanted.shape,
-                    dtype=wanted.dtype,
-                    initializer=_initializer(wanted.initializer, (seed, name_seed(full))),
-                    trainable=wanted.trainable,
+                    shape=declared.shape,
+                    dtype=declared.dtype,
+                    initializer=_initializer(declared.initializer, (seed, name_seed(full))),
+                    trainable=declared.trainable,
                     use_resource=True,
                 )
                 assert variable.op.name == full, f"{variable.op.name} is not {full}"
-                made[full] = variable
-    return made
+                variables[full] = variable
+    return variables
 
 
 def _initializer(initializer: Any, seed: tuple[int, int]) -> Any:
@@ -79,16 +79,16 @@ def _initializer(initializer: Any, seed: tuple[int, int]) -> Any:
     return initial
 
 
-def create_shadows(variables: Mapping[str, Any], averaged: Iterable[str]) -> dict[str, Any]:
-    """Make the averages' variables in the default graph, in the place of the variables they shadow.
+def create_ema_variables(variables: Mapping[str, Any], averaged: Iterable[str]) -> dict[str, Any]:
+    """Create the EMA variables in the default graph.
 
     Returns:
-        By the name of what they shadow: the average where it is averaged, the variable itself elsewhere.
+        By the name of the raw variable: its EMA variable, or the variable itself if it has none.
     """
-    shadows = dict(variables)
+    ema = dict(variables)
     for name in averaged:
         variable = variables[name]
-        shadows[name] = tf.get_variable(
+        ema[name] = tf.get_variable(
             shadow_name(name),
             shape=variable.shape,
             dtype=variable.dtype,
@@ -96,7 +96,7 @@ def create_shadows(variables: Mapping[str, Any], averaged: Iterable[str]) -> dic
             trainable=False,
             use_resource=True,
         )
-    return shadows
+    return ema
 
 
 def placeholders(spec: NetworkSpec) -> dict[str, Any]:
@@ -199,16 +199,16 @@ def apply_layer(layer: LayerSpec, bound: Mapping[str, Any], read: Callable[[str]
 def _check(layer: LayerSpec, results: Mapping[str, Any]) -> None:
     """Check that ``apply`` returned what ``output_spec`` declared."""
     for name in dict.fromkeys([*layer.outputs, *results]):
-        wanted, got = layer.outputs.get(name), results.get(name)
-        if wanted is not None and got is not None:
-            fits = tf.TensorShape([None if wanted.batched else 1, *wanted.shape]).is_compatible_with(got.shape)
-            if fits and got.dtype.base_dtype.name == wanted.dtype:
+        declared, result = layer.outputs.get(name), results.get(name)
+        if declared is not None and result is not None:
+            shape = tf.TensorShape([None if declared.batched else 1, *declared.shape])
+            if shape.is_compatible_with(result.shape) and result.dtype.base_dtype.name == declared.dtype:
                 continue
-        made = None if got is None else f"{got.shape} {got.dtype.base_dtype.name}"
+        returned = None if result is None else f"{result.shape} {result.dtype.base_dtype.name}"
         raise ConfigError(
             Problem(
                 f"layer '{layer.path}'",
-                f"kind '{layer.layer.kind}' says that {layer.tensor(name)} is {wanted}, but makes {made}; "
+                f"kind '{layer.layer.kind}' declares {layer.tensor(name)} as {declared}, but returns {returned}; "
                 "output_spec and apply must agree",
             )
         )
@@ -217,11 +217,11 @@ def _check(layer: LayerSpec, results: Mapping[str, Any]) -> None:
 def penalty(spec: NetworkSpec, variables: Mapping[str, Any]) -> Any:
     """Return the float32 sum of all regularizers; 0 when there are none."""
     terms = []
-    for name, wanted in spec.variables.items():
-        if wanted.regularizer is not None:
+    for name, variable in spec.variables.items():
+        if (regularizer := variable.regularizer) is not None:
             value = tf.convert_to_tensor(variables[name])
-            if wanted.regularizer.l1:
-                terms.append(wanted.regularizer.l1 * tf.reduce_sum(tf.abs(value)))
-            if wanted.regularizer.l2:
-                terms.append(wanted.regularizer.l2 * tf.reduce_sum(tf.square(value)))
+            if regularizer.l1:
+                terms.append(regularizer.l1 * tf.reduce_sum(tf.abs(value)))
+            if regularizer.l2:
+                terms.append(regularizer.l2 * tf.reduce_sum(tf.square(value)))
     return tf.add_n(terms) if terms else tf.constant(0.0)

@@ -15,7 +15,7 @@ _PRODUCTS = ("MatMul", "Conv2DBackpropFilter")
 
 
 def cheaper_gradients(execution: Execution, shards: int = 1) -> AbstractContextManager[None]:
-    """Return a context in which operations are made whose gradients are these, for a way to run steps.
+    """Return a context in which operations have these gradients, for an execution mode.
 
     A ``Relu`` whose output only max pooling reads: what is not positive is masked in the gradient of the pooled values,
     which are fewer, and not again before pooling. No bit differs: a window's gradient goes to its largest value, which
@@ -38,19 +38,19 @@ def cheaper_gradients(execution: Execution, shards: int = 1) -> AbstractContextM
 
 
 def is_product(gradient: Any) -> bool:
-    """Return whether a gradient is the result of a product or convolution as it is, not of something after it."""
+    """Return whether a gradient is the direct result of a product or convolution."""
     return _source(gradient).op.type in _PRODUCTS
 
 
 def _source(tensor: Any) -> Any:
-    """Return what a tensor is another name of."""
+    """Return the tensor behind ``Identity`` operations."""
     while tensor.op.type == "Identity":
         tensor = tensor.op.inputs[0]
     return tensor
 
 
 def _only_pooled(tensor: Any) -> bool:
-    """Return whether nothing but max pooling, and its gradient, reads a tensor, by whatever name."""
+    """Return whether only max pooling, and its gradient, read a tensor, directly or through ``Identity``."""
     return all(
         _only_pooled(reader.outputs[0]) if reader.type == "Identity" else reader.type in ("MaxPool", "MaxPoolGrad")
         for reader in tensor.consumers()
@@ -82,7 +82,7 @@ def _max_pool(operation: Any, gradient: Any) -> Any:
 
 
 def _bias_add(ranks: tuple[int, ...], operation: Any, gradient: Any) -> tuple[Any, Any]:
-    """Return the gradients of a ``BiasAdd``; the bias' is a product where what it is added to has one of some ranks."""
+    """Return the gradients of a ``BiasAdd``; the bias' is a product if the output's rank is one of ``ranks``."""
     data_format = operation.get_attr("data_format")
     if gradient.shape.rank not in ranks or data_format != b"NHWC":
         return gradient, tf.raw_ops.BiasAddGrad(out_backprop=gradient, data_format=data_format)
@@ -94,18 +94,18 @@ def _bias_add(ranks: tuple[int, ...], operation: Any, gradient: Any) -> tuple[An
 def _conv2d(operation: Any, gradient: Any) -> tuple[Any, Any]:
     images, kernel = operation.inputs
     names = ("strides", "padding", "explicit_paddings", "data_format", "dilations")
-    way = {name: operation.get_attr(name) for name in names}
+    window = {name: operation.get_attr(name) for name in names}
     sizes, kernel_sizes = tf.shape(images), tf.shape(kernel)
-    of_images = tf.raw_ops.Conv2DBackpropInput(input_sizes=sizes, filter=kernel, out_backprop=gradient, **way)
+    of_images = tf.raw_ops.Conv2DBackpropInput(input_sizes=sizes, filter=kernel, out_backprop=gradient, **window)
     with tf.control_dependencies([of_images] if _reads_a_variable(images) else []):
         of_kernel = tf.raw_ops.Conv2DBackpropFilter(
-            input=images, filter_sizes=kernel_sizes, out_backprop=gradient, **way
+            input=images, filter_sizes=kernel_sizes, out_backprop=gradient, **window
         )
     return of_images, of_kernel
 
 
 def _reads_a_variable(tensor: Any) -> bool:
-    """Return whether a tensor depends on a variable: where it does not, nobody wants its gradient."""
+    """Return whether a tensor depends on a variable: if not, its gradient is not used."""
     waiting, seen = [tensor], set()
     while waiting:
         found = waiting.pop()

@@ -1,11 +1,11 @@
-"""How steps are run: how many in one call, what XLA compiles of them, what computes in what, on which cores."""
+"""The execution mode: how training steps are run, without an effect on their examples or random numbers."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 
-from expkit.config.sections.train import Compiled, Parallelism, Precision
+from expkit.config.sections.train import JitCompile, Parallelism, Precision
 
 __all__ = ["PLAIN", "Execution", "cores"]
 
@@ -15,16 +15,16 @@ MIN_SHARD_EXAMPLES = 16
 
 @dataclass(frozen=True)
 class Execution:
-    """A way to run steps; none changes which examples a step sees or what is random in it."""
+    """An execution mode; none changes which examples a step sees or its random numbers."""
 
     steps_per_execution: int = 1
-    """Most steps in one call of the session."""
-    jit_compile: Compiled = False
-    """What XLA compiles of a step."""
+    """Maximum steps per session call."""
+    jit_compile: JitCompile = False
+    """XLA compiles all of a step, only its ``update`` of large variables, or nothing."""
     precision: Precision = "float32"
-    """What products and convolutions are computed in; variables and their updates are always float32."""
+    """Data type of products and convolutions; variables and their updates are always float32."""
     parallelism: Parallelism = "intra_op"
-    """What the cores share; with ``inter_op`` some layers are applied to batch shards in parallel."""
+    """All cores share each operation, or each runs its own and some layers are applied to batch shards."""
 
     def shards(self, batch_size: int) -> int:
         """Return the number of shards of a batch: one for each core, if they are large enough."""
@@ -35,14 +35,14 @@ class Execution:
     def __str__(self) -> str:
         compiled = {"update": ", updates compiled by XLA", True: ", compiled by XLA", False: ""}[self.jit_compile]
         products = ", products in bfloat16" if self.precision == "bfloat16" else ""
-        apart = ", one core per operation" if self.parallelism == "inter_op" else ""
-        return f"{self.steps_per_execution} steps per execution{compiled}{products}{apart}"
+        cores = ", one core per operation" if self.parallelism == "inter_op" else ""
+        return f"{self.steps_per_execution} steps per execution{compiled}{products}{cores}"
 
 
 def cores() -> int:
-    """Return how many cores this process may use; all where the system does not tell, as macOS does not."""
+    """Return the number of cores this process may use; of all where the system does not report it, as on macOS."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 PLAIN = Execution()
-"""One step a call, as it is written."""
+"""One step per call, as it is written."""

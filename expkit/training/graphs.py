@@ -13,13 +13,23 @@ from expkit.data.batches import Supply, block_steps, standardized, supply_reside
 from expkit.data.dataset import Dataset, Scaling
 from expkit.data.prefetch import Stream
 from expkit.network.averages import averaged_names
-from expkit.network.build import connect, create_shadows, create_variables, penalty, placeholders
+from expkit.network.build import connect, create_ema_variables, create_variables, penalty, placeholders
 from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
 from expkit.training.execution import PLAIN, Execution
 from expkit.training.policy import may_overlap, uses_workspace
 from expkit.training.snapshot import Snapshot, add_snapshot
-from expkit.training.step import Before, Sums, add_wide, judged, network_inputs, no_sums, one_step, what_moves
+from expkit.training.step import (
+    PreviousStep,
+    Statistics,
+    StepSetup,
+    add_float64,
+    loss_and_statistics,
+    network_inputs,
+    train_step,
+    update_groups,
+    zero_statistics,
+)
 
 __all__ = [
     "EvaluateGraph",
@@ -31,54 +41,54 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainGraph:
     """The graph that trains: a step is a pure function of the variables and (seed, global_step)."""
 
     graph: Any
     execution: Execution
-    """How steps are run; a block of batches may hold fewer of them than were asked for."""
+    """The execution mode in use: a block of batches may hold fewer steps than were requested."""
     variables: Mapping[str, Any]
-    """All that a checkpoint holds, by name: the network's, averages, slots, ``global_step``."""
+    """All variables of a checkpoint, by name: the network's, EMA, slots, ``global_step``."""
     count: Any
-    """Placeholder, int32: how many steps ``run`` does, at most as many as its block of batches still has."""
+    """Placeholder, int32: number of steps that ``run`` does, at most as many as its block of batches still has."""
     run: Any
     """Operation that does steps."""
-    sums: Sums
-    """Statistics summed over the steps."""
-    after: Any
+    statistics: Statistics
+    """Sums over the steps."""
+    next_step: Any
     """int64: the global step when ``run`` has done its steps."""
     learning_rate: Any
-    """float32: of the step after those that ``run`` does, not multiplied by ``rate_factor``."""
+    """float32: learning rate of ``next_step``, not multiplied by ``rate_factor``."""
     rate_factor: Any | None
-    """Placeholder, float32: what the learning rate is multiplied by; ``None`` where training never rolls back."""
+    """Placeholder, float32: factor of the learning rate; ``None`` where training never rolls back."""
     initialize: Sequence[Any]
     """Operations that give every variable its initial value, run one after the other."""
     saver: Any
     snapshot: Snapshot
     supply: Supply
     open_stream: Callable[[], Stream] | None
-    """Opens what prepares the blocks that a call is fed; ``None`` where the session holds the training examples."""
+    """Opens the stream of blocks that calls are fed; ``None`` where the session holds the training examples."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluateGraph:
-    """The graph that judges: raw and averaged network on the same batch, side by side."""
+    """The graph that evaluates: raw and EMA network on the same batch, in parallel."""
 
     graph: Any
     variables: Mapping[str, Any]
-    """The network's variables and averages, by name."""
+    """The network's variables and their EMA, by name."""
     fields: Mapping[str, Any]
     """Placeholders by field of the data: inputs and labels."""
     outputs: Mapping[str, Mapping[str, Any]]
-    """Output tensors of all examples fed, by weights (``raw``, ``ema`` where averages are kept) and output name."""
-    sums: Mapping[str, Sums]
-    """Statistics by weights, of all examples fed: a loop goes from batch to batch."""
+    """Output tensors of all examples fed, by weights (``raw``, ``ema`` where there is an EMA) and output name."""
+    statistics: Mapping[str, Statistics]
+    """By weights, of all examples fed: a loop goes from batch to batch."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InferGraph:
-    """The graph that answers: placeholders in, outputs out."""
+    """The graph that predicts: placeholders in, outputs out."""
 
     graph: Any
     variables: Mapping[str, Any]
@@ -91,7 +101,7 @@ class InferGraph:
 def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: Execution = PLAIN) -> TrainGraph:
     """Build the graph that trains; its session holds the training examples, or is fed blocks of them.
 
-    The order within a step: gradients, moving statistics, clipping, weight decay, optimizer, averages. The steps of one
+    The order within a step: gradients, moving statistics, clipping, weight decay, optimizer, EMA. The steps of one
     execution are the iterations of a loop in the graph, which XLA may compile; their batches are gathered before it.
     """
     overlap = may_overlap(spec, execution)
@@ -107,7 +117,8 @@ def _train_graph(
     """Build the graph; with ``overlap`` a step begins before the previous one has ended."""
     train, seed = dataset.parts["train"], config.run.seed
     rows = config.train.batch_size * config.train.gradient_accumulation_steps
-    most = block_steps(train, execution.steps_per_execution, rows)
+    execution = replace(execution, steps_per_execution=block_steps(train, execution.steps_per_execution, rows))
+    block_size = execution.steps_per_execution
     streamed = dataset.placement == "streamed"
     graph = tf.Graph()
     with graph.as_default():
@@ -118,83 +129,102 @@ def _train_graph(
         factor = tf.placeholder(tf.float32, (), name="rate_factor") if rolls_back else None
         first = tf.identity(global_step.read_value(), name="step")
         if streamed:
-            supply = supply_streamed(train, most, rows)
+            supply = supply_streamed(train, block_size, rows)
         else:
-            supply = supply_resident(train, first, count, most, rows, seed)
+            supply = supply_resident(train, first, count, block_size, rows, seed)
+
+        setup = StepSetup(
+            config=config,
+            spec=spec,
+            variables=variables,
+            scaling=dataset.scaling,
+            execution=execution,
+            rate_factor=factor,
+        )
 
         def steps(first: Any, begin: Any, block: Any, count: Any) -> Any:
-            def body(place: Any, totals: Any, moved: Mapping[str, Any]) -> Any:
-                step = first + tf.cast(place - begin, tf.int64)
-                batch = {name: _batch(batches, place, execution) for name, batches in block.items()}
-                before = Before(tf.nest.flatten(totals), moved)
-                done = one_step(config, spec, variables, batch, dataset.scaling, step, execution, factor, before)
-                with tf.control_dependencies([done.all]):
-                    totals = tf.nest.map_structure(add_wide, totals, done.sums)
-                return place + 1, totals, {name: _after(done.moved[name], place) for name in moved}
+            def body(index: Any, totals: Any, updated: Mapping[str, Any]) -> Any:
+                step = first + tf.cast(index - begin, tf.int64)
+                batch = {name: _batch(batches, index, execution) for name, batches in block.items()}
+                result = train_step(setup, batch, step, PreviousStep(tf.nest.flatten(totals), updated))
+                with tf.control_dependencies([result.operation]):
+                    totals = tf.nest.map_structure(add_float64, totals, result.statistics)
+                return index + 1, totals, {group: _after(result.updates[group], index) for group in updated}
 
-            moved = what_moves(spec) if overlap else ()
-            # The loop counts places: of a sum of ``begin`` and a count XLA would compile every value anew.
+            groups = update_groups(spec) if overlap else ()
+            # The loop counts indices: of a sum of ``begin`` and a count XLA would compile every value anew.
             return tf.while_loop(
-                lambda place, *_: place < begin + count,
+                lambda index, *_: index < begin + count,
                 body,
-                (begin, no_sums(config), dict.fromkeys(moved, begin)),
-                parallel_iterations=2 if moved else 1,
+                (begin, zero_statistics(config), dict.fromkeys(groups, begin)),
+                parallel_iterations=2 if groups else 1,
             )[1]
 
-        sums = (tf.compiled_by_xla(steps) if execution.jit_compile is True else steps)(
+        statistics = (tf.compiled_by_xla(steps) if execution.jit_compile is True else steps)(
             first, supply.begin, supply.block, count
         )
-        with tf.control_dependencies([*tf.nest.flatten(sums), supply.prepare]):
-            done = global_step.assign_add(tf.cast(count, tf.int64), read_value=False)
+        with tf.control_dependencies([*tf.nest.flatten(statistics), supply.prepare]):
+            run = global_step.assign_add(tf.cast(count, tf.int64), read_value=False)
         saved = {variable.op.name: variable for variable in tf.global_variables()}
         assert set(variables) <= set(saved), "every variable of the network is saved"
         assert {shadow_name(name) for name in averaged_names(config.ema, spec)} <= set(saved)
         saver = tf.train.Saver(saved, max_to_keep=None)
         fixed = set(spec.variables) - set(spec.trainable)
         snapshot = add_snapshot(saved, set(saved) - fixed)
-        # Averages begin as copies of the network's variables: only in a new session would one group do.
+        # EMA variables start as copies of the network's: one group would do in a new session only.
         initialize = [
             tf.group([variable.initializer for name, variable in saved.items() if (name in variables) is network])
             for network in (True, False)
         ]
-        after = first + tf.cast(count, tf.int64)
-        rate = config.optimizer.rate(after)
+        next_step = first + tf.cast(count, tf.int64)
+        rate = config.optimizer.rate(next_step)
     graph.finalize()
-    opened = partial(Stream, train, most, rows, seed) if streamed else None
-    execution = replace(execution, steps_per_execution=most)
     return TrainGraph(
-        *(graph, execution, saved, count, done, sums, after, rate, factor, initialize, saver, snapshot, supply, opened)
+        graph=graph,
+        execution=execution,
+        variables=saved,
+        count=count,
+        run=run,
+        statistics=statistics,
+        next_step=next_step,
+        learning_rate=rate,
+        rate_factor=factor,
+        initialize=initialize,
+        saver=saver,
+        snapshot=snapshot,
+        supply=supply,
+        open_stream=partial(Stream, train, block_size, rows, seed) if streamed else None,
     )
 
 
 def _after(operation: Any, value: Any) -> Any:
-    """Return a value that is there after an operation."""
+    """Return a value that exists only after an operation."""
     with tf.control_dependencies([operation]):
         return tf.identity(value)
 
 
-def _batch(batches: Any, place: Any, execution: Execution) -> Any:
+def _batch(batches: Any, index: Any, execution: Execution) -> Any:
     """Return one of the batches of a block.
 
-    TensorFlow's rewrite would make a whole block bfloat16 in every call; it leaves alone what is read as whole numbers.
+    TensorFlow's rewrite would cast a whole block to bfloat16 in every call; it does not where a block is read as int32.
     """
     if execution.precision == "bfloat16" and batches.dtype == tf.float32:
-        return tf.bitcast(tf.bitcast(batches, tf.int32)[place], tf.float32)
-    return batches[place]
+        return tf.bitcast(tf.bitcast(batches, tf.int32)[index], tf.float32)
+    return batches[index]
 
 
 def evaluate_graph(config: Config, spec: NetworkSpec, dataset: Dataset) -> EvaluateGraph:
-    """Build the graph that judges; averages are variables of their own, so nothing is ever swapped."""
+    """Build the graph that evaluates; the EMA has variables of its own, so no values are ever swapped."""
     graph = tf.Graph()
     with graph.as_default():
         variables = create_variables(spec, config.run.seed)
         averaged = averaged_names(config.ema, spec)
-        shadows = create_shadows(variables, averaged)
+        ema = create_ema_variables(variables, averaged)
         fields = placeholders(spec)
         for name, array in dataset.parts["train"].items():
             if name not in fields:
                 fields[name] = tf.placeholder(array.dtype, (None, *array.shape[1:]), name=f"labels/{name}")
-        every = {"raw": variables, "ema": shadows} if averaged else {"raw": variables}
+        every = {"raw": variables, "ema": ema} if averaged else {"raw": variables}
 
         def connected(batch: Mapping[str, Any], weights: str) -> Mapping[str, Any]:
             with tf.name_scope(weights):
@@ -203,27 +233,27 @@ def evaluate_graph(config: Config, spec: NetworkSpec, dataset: Dataset) -> Evalu
         outputs = {weights: connected(fields, weights) for weights in every}
         size, total = config.train.evaluation_batch_size, tf.shape(next(iter(fields.values())))[0]
 
-        def body(start: Any, totals: Mapping[str, Sums]) -> Any:
+        def body(start: Any, totals: Mapping[str, Statistics]) -> Any:
             batch = {name: field[start : start + size] for name, field in fields.items()}
             more = {
-                weights: judged(config, connected(batch, weights), batch, penalty(spec, values))[1]
+                weights: loss_and_statistics(config, connected(batch, weights), batch, penalty(spec, values))[1]
                 for weights, values in every.items()
             }
-            return start + size, tf.nest.map_structure(add_wide, totals, more)
+            return start + size, tf.nest.map_structure(add_float64, totals, more)
 
-        sums = tf.while_loop(
+        statistics = tf.while_loop(
             lambda start, totals: start < total,
             body,
-            (tf.constant(0), {weights: no_sums(config) for weights in every}),
+            (tf.constant(0), {weights: zero_statistics(config) for weights in every}),
             parallel_iterations=1,
         )[1]
         saved = {variable.op.name: variable for variable in tf.global_variables()}
     graph.finalize()
-    return EvaluateGraph(graph, saved, fields, outputs, sums)
+    return EvaluateGraph(graph=graph, variables=saved, fields=fields, outputs=outputs, statistics=statistics)
 
 
 def infer_graph(spec: NetworkSpec, scaling: Mapping[str, Scaling]) -> InferGraph:
-    """Build the graph that answers; it reads the network's variables by their own names."""
+    """Build the graph that predicts; it reads the network's variables by their own names."""
     graph = tf.Graph()
     with graph.as_default():
         variables = create_variables(spec, seed=0)
@@ -232,4 +262,10 @@ def infer_graph(spec: NetworkSpec, scaling: Mapping[str, Scaling]) -> InferGraph
         saver = tf.train.Saver(variables, max_to_keep=None).as_saver_def() if variables else None
         meta = tf.train.export_meta_graph(saver_def=saver, clear_devices=True, strip_default_attrs=True)
     graph.finalize()
-    return InferGraph(graph, variables, inputs, connection.outputs, bytes(meta.SerializeToString()))
+    return InferGraph(
+        graph=graph,
+        variables=variables,
+        inputs=inputs,
+        outputs=connection.outputs,
+        meta_graph=bytes(meta.SerializeToString()),
+    )

@@ -1,4 +1,4 @@
-"""Executors: sessions that run training steps and evaluation passes of finalized graphs."""
+"""Sessions that run finalized graphs: training steps, evaluation passes, predictions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from expkit.config.schema import Config
 from expkit.data.batches import block_steps
 from expkit.errors import CheckpointError, ConfigError, DamagedCheckpointError, Problem, error_message
 from expkit.kinds.sources.base import Arrays
+from expkit.training.execution import Execution
 from expkit.training.graphs import EvaluateGraph, InferGraph, TrainGraph
-from expkit.training.state import SumArrays
+from expkit.training.state import StatisticArrays
 
-__all__ = ["Evaluator", "Executor", "Predictor", "add_sums", "results"]
+__all__ = ["Evaluator", "Executor", "Predictor", "add_statistics", "results"]
 
 LONGEST_CALL_SECONDS = 0.5
-"""How long a call of the session may take before fewer steps go into it, so that Ctrl-C is answered."""
+"""Duration of a session call above which the next does fewer steps, so that Ctrl-C is answered."""
 
 Values = Mapping[str, np.ndarray]
 """Values of variables, by name."""
@@ -35,7 +36,7 @@ def assign(session: Any, variables: Mapping[str, Any], values: Values) -> None:
     )
 
 
-def add_sums(total: SumArrays, more: Mapping[str, Mapping[str, Any]]) -> None:
+def add_statistics(total: StatisticArrays, more: Mapping[str, Mapping[str, Any]]) -> None:
     """Add statistics to a running total, in float64."""
     for name, statistics in more.items():
         into = total.setdefault(name, {})
@@ -43,12 +44,12 @@ def add_sums(total: SumArrays, more: Mapping[str, Mapping[str, Any]]) -> None:
             into[key] = into.get(key, np.float64(0)) + np.asarray(value, np.float64)
 
 
-def results(config: Config, sums: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Return the numbers that statistics stand for: losses and metrics by name."""
+def results(config: Config, statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Return losses and metrics by name, computed from their statistics."""
     metrics = config.train.metrics
     return {
-        name: metrics[name].result(statistics) if name in metrics else float(statistics["sum"] / statistics["count"])
-        for name, statistics in sums.items()
+        name: metrics[name].result(sums) if name in metrics else float(sums["sum"] / sums["count"])
+        for name, sums in statistics.items()
     }
 
 
@@ -74,7 +75,7 @@ class Executor(_Session):
         """Open a session that holds the training examples, or prepares blocks of them.
 
         Raises:
-            ConfigError: products are to be computed in bfloat16 on a processor that has none.
+            ConfigError: the precision is bfloat16, which the processor does not have.
         """
         bfloat16 = built.execution.precision == "bfloat16"
         if bfloat16 and not tf.has_bfloat16():
@@ -88,28 +89,28 @@ class Executor(_Session):
         threads = 1 if built.execution.parallelism == "inter_op" else 0
         super().__init__(tf.training_session(built.graph, bfloat16=bfloat16, threads=threads))
         self._built = built
-        self._most = min(built.execution.steps_per_execution, 2)  # how slow steps are is not known yet
+        self._call_steps = min(built.execution.steps_per_execution, 2)  # Their duration is not known yet.
         self._session.run(built.supply.load, dict(built.supply.load_feed))
         self.rate_factor = 1.0
-        """What the learning rate is multiplied by; only where the graph was built to roll back."""
+        """Factor of the learning rate; only where the graph was built to roll back."""
         factor = [] if built.rate_factor is None else [built.rate_factor]
         feeds = [built.count, *factor, *built.supply.feeds]
-        state = [built.after, built.learning_rate]
-        self._run = self._session.make_callable([built.run, dict(built.sums), state], feed_list=feeds)
+        state = [built.next_step, built.learning_rate]
+        self._run = self._session.make_callable([built.run, dict(built.statistics), state], feed_list=feeds)
         self._state = self._session.make_callable(state, feed_list=[built.count])
         self._known: tuple[int, np.float32] | None = None
-        """Step and learning rate as the graph has them; ``None`` where they may have changed."""
+        """Step and learning rate in the graph; ``None`` where they may have changed."""
         self._ready: int | None = None
-        """Number of the block of batches that the session has ready; ``None`` where it is not known."""
+        """Number of the block of batches that the session has ready; ``None`` where unknown."""
         self._stream = built.open_stream() if built.open_stream is not None else None
         if self._stream is not None:
             self._released.callback(self._stream.close)
 
     def initialize(self) -> None:
-        """Give every variable its initial value, whatever it has been."""
+        """Give every variable its initial value."""
         self._known = None
-        for part in self._built.initialize:
-            self._session.run(part)
+        for operation in self._built.initialize:
+            self._session.run(operation)
 
     def load(self, values: Values) -> None:
         """Put values into variables."""
@@ -131,12 +132,12 @@ class Executor(_Session):
             raise DamagedCheckpointError.at(prefix, f"damaged: {error_message(error)}") from None
         except (tf.errors.OpError, ValueError) as error:
             raise CheckpointError.at(
-                prefix, f"not of this network: {error_message(error)}; begin a new run, with restore.from={prefix}"
+                prefix, f"not of this network: {error_message(error)}; start a new run, with restore.from={prefix}"
             ) from None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of all that a checkpoint holds."""
+        """Names of all variables of a checkpoint."""
         return tuple(self._built.variables)
 
     def values(self, names: Iterable[str]) -> dict[str, np.ndarray]:
@@ -147,11 +148,17 @@ class Executor(_Session):
         """Hold the values of all variables as they are now; later steps do not change them.
 
         Returns:
-            What writes them to a prefix, once, in any thread, and tells whether all that training changes are finite.
+            A function that writes them to a prefix, once, in any thread; it returns whether all values that training
+            changes are finite.
         """
-        of = self._built.snapshot
-        self._session.run(of.take)
-        return lambda prefix: bool(self._session.run([of.finite, of.write], {of.prefix: prefix})[0])
+        snapshot = self._built.snapshot
+        self._session.run(snapshot.take)
+        return lambda prefix: bool(self._session.run([snapshot.finite, snapshot.write], {snapshot.prefix: prefix})[0])
+
+    @property
+    def execution(self) -> Execution:
+        """The execution mode in use."""
+        return self._built.execution
 
     @property
     def step(self) -> int:
@@ -165,25 +172,25 @@ class Executor(_Session):
         _, rate = self._step_and_rate
         return float(rate if self._built.rate_factor is None else rate * np.float32(self.rate_factor))
 
-    def run(self, steps: int) -> SumArrays:
-        """Do steps; return the statistics summed over their batches.
+    def run(self, steps: int) -> StatisticArrays:
+        """Run steps; return the statistics summed over their batches.
 
         Raises:
             DataError: training examples on disk cannot be read.
         """
-        total: SumArrays = {}
+        total: StatisticArrays = {}
         factor = [] if self._built.rate_factor is None else [self.rate_factor]
-        most = self._built.execution.steps_per_execution
+        block_size = self._built.execution.steps_per_execution
         while steps > 0:
-            number, place = divmod(self.step, most)
-            count = min(self._most, steps, most - place)
-            fed = self._fed(number, place)
+            number, index = divmod(self.step, block_size)
+            count = min(self._call_steps, steps, block_size - index)
+            fed = self._fed(number, index)
             begun, self._known, self._ready = time.perf_counter(), None, None
-            _, sums, (step, rate) = self._run(count, *factor, *fed)
-            self._known, self._ready = (int(step), rate), int(step) // most
-            add_sums(total, sums)
-            took = time.perf_counter() - begun
-            self._most = max(1, min(most, int(count * LONGEST_CALL_SECONDS / took)))
+            _, statistics, (step, rate) = self._run(count, *factor, *fed)
+            self._known, self._ready = (int(step), rate), int(step) // block_size
+            add_statistics(total, statistics)
+            seconds = time.perf_counter() - begun
+            self._call_steps = max(1, min(block_size, int(count * LONGEST_CALL_SECONDS / seconds)))
             steps -= count
         return total
 
@@ -194,10 +201,10 @@ class Executor(_Session):
             self._known = int(step), rate
         return self._known
 
-    def _fed(self, number: int, place: int) -> list[Any]:
-        """Make sure that a block of batches is ready; return what a call that begins at a place of it is fed."""
+    def _fed(self, number: int, index: int) -> list[Any]:
+        """Make sure that a block of batches is ready; return the feeds of a call that starts at an index in it."""
         if self._stream is not None:
-            return [place, *self._stream.block(number).values()]
+            return [index, *self._stream.block(number).values()]
         if number != self._ready:
             self._ready = None
             self._session.run(self._built.supply.fill)
@@ -213,12 +220,12 @@ class Evaluator(_Session):
         self._built = built
         self._config = config
         feeds = list(built.fields.values())
-        self._sums = self._session.make_callable(dict(built.sums), feed_list=feeds)
+        self._statistics = self._session.make_callable(dict(built.statistics), feed_list=feeds)
         self._outputs = self._session.make_callable(dict(built.outputs), feed_list=feeds)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the variables to load: the network's and the averages."""
+        """Names of the variables to load: the network's and their EMA."""
         return tuple(self._built.variables)
 
     def load(self, values: Values) -> None:
@@ -226,20 +233,20 @@ class Evaluator(_Session):
         assign(self._session, self._built.variables, values)
 
     def evaluate(self, arrays: Arrays) -> dict[str, float]:
-        """Return losses and metrics over all examples; averaged ones end in ``/ema``.
+        """Return losses and metrics over all examples; those of the EMA network end in ``/ema``.
 
-        It is one call of the session, which goes from batch to batch itself, for every 64 MiB of examples.
+        One session call goes through all batches of up to 64 MiB of examples.
         """
-        totals: dict[str, SumArrays] = {weights: {} for weights in self._built.sums}
+        totals: dict[str, StatisticArrays] = {weights: {} for weights in self._built.statistics}
         fields = {name: arrays[name] for name in self._built.fields}
         size = self._config.train.evaluation_batch_size
         total = len(next(iter(fields.values())))
-        for part in _parts(fields, size * block_steps(fields, total, size)):
-            for weights, sums in self._sums(*part).items():
-                add_sums(totals[weights], sums)
-        named = {"raw": "", "ema": "/ema"}
+        for batch in _batches(fields, size * block_steps(fields, total, size)):
+            for weights, statistics in self._statistics(*batch).items():
+                add_statistics(totals[weights], statistics)
+        suffixes = {"raw": "", "ema": "/ema"}
         return {
-            f"{name}{named[weights]}": value
+            f"{name}{suffixes[weights]}": value
             for weights, total in totals.items()
             for name, value in results(self._config, total).items()
         }
@@ -247,7 +254,7 @@ class Evaluator(_Session):
     def outputs(self, arrays: Arrays) -> dict[str, dict[str, np.ndarray]]:
         """Return the network's outputs on all examples, by weights and output name."""
         fields = {name: arrays[name] for name in self._built.fields}
-        batches = [self._outputs(*part) for part in _parts(fields, self._config.train.evaluation_batch_size)]
+        batches = [self._outputs(*batch) for batch in _batches(fields, self._config.train.evaluation_batch_size)]
         return {
             weights: {name: np.concatenate([batch[weights][name] for batch in batches]) for name in outputs}
             for weights, outputs in self._built.outputs.items()
@@ -276,6 +283,6 @@ class Predictor(_Session):
         return dict(self._session.run(dict(self._built.outputs), feed))
 
 
-def _parts(fields: Arrays, size: int) -> Iterable[list[np.ndarray]]:
+def _batches(fields: Arrays, size: int) -> Iterable[list[np.ndarray]]:
     for start in range(0, len(next(iter(fields.values()))), size):
         yield [array[start : start + size] for array in fields.values()]

@@ -1,4 +1,4 @@
-"""Snapshots: all variables as they are at one step, written from the session while steps go on."""
+"""Snapshots: the values of all variables at one step, written from the session while steps continue."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from expkit import tf1 as tf
 __all__ = ["LARGEST_SHARD_BYTES", "Snapshot", "add_snapshot", "shards"]
 
 LARGEST_SHARD_BYTES = 1 << 30
-"""How much a data file of a checkpoint may hold, unless one variable is larger."""
+"""Maximum size of a data file of a checkpoint, unless one variable is larger."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """Operations on a snapshot; it is taken and then written, once each, by turns."""
+    """Operations on a snapshot, which is taken and then written, once each, in turns."""
 
     take: Any
-    """Operation that holds the values; a variable is copied when a step changes it, which then gets new memory."""
+    """Operation that holds the values; a step that changes a variable gives it new memory."""
     prefix: Any
-    """Placeholder, string: where to write."""
+    """Placeholder, string: path to write to."""
     write: Any
-    """Operation that writes the values that are held and lets go of them."""
+    """Operation that writes the held values and releases them."""
     finite: Any
-    """Whether those that training changes are finite, a scalar."""
+    """Whether all values that training changes are finite, a scalar."""
 
 
 def add_snapshot(variables: Mapping[str, Any], changed: Collection[str]) -> Snapshot:
@@ -47,11 +47,11 @@ def add_snapshot(variables: Mapping[str, Any], changed: Collection[str]) -> Snap
         floats = [by_name[name] for name in names if name in changed and variables[name].dtype.is_floating]
         sums = [tf.reduce_sum(value if value.dtype.size > 2 else tf.cast(value, tf.float32)) for value in floats]
         finite = tf.reduce_all([tf.is_finite(total) for total in sums]) if sums else tf.constant(True)
-    return Snapshot(take, prefix, write, finite)
+    return Snapshot(take=take, prefix=prefix, write=write, finite=finite)
 
 
 def shards(sizes: Mapping[str, int], largest: int) -> list[list[str]]:
-    """Return names in groups whose sizes together are at most the largest, in their order; one name may be larger."""
+    """Return names in groups of at most ``largest`` bytes, in their order; a single name may be larger."""
     groups: list[list[str]] = [[]]
     filled = 0
     for name, size in sizes.items():
@@ -66,13 +66,13 @@ def shards(sizes: Mapping[str, int], largest: int) -> list[list[str]]:
 def _write(prefix: Any, values: Mapping[str, Any], variables: Mapping[str, Any]) -> Any:
     """Return the operation that writes values as ``tf.train.Saver`` does, to several files when they are large."""
     sizes = {name: math.prod(item.shape.as_list()) * item.dtype.size for name, item in variables.items()}
-    parts = shards(sizes, LARGEST_SHARD_BYTES)
-    if len(parts) == 1:
-        return _save(prefix, parts[0], values)
-    places = [tf.strings.join([prefix, f"_parts/{number}"]) for number in range(len(parts))]
-    with tf.control_dependencies([_save(*each, values) for each in zip(places, parts, strict=True)]):
+    groups = shards(sizes, LARGEST_SHARD_BYTES)
+    if len(groups) == 1:
+        return _save(prefix, groups[0], values)
+    prefixes = [tf.strings.join([prefix, f"_parts/{number}"]) for number in range(len(groups))]
+    with tf.control_dependencies([_save(*each, values) for each in zip(prefixes, groups, strict=True)]):
         return tf.raw_ops.MergeV2Checkpoints(
-            checkpoint_prefixes=tf.stack(places), destination_prefix=prefix, delete_old_dirs=True
+            checkpoint_prefixes=tf.stack(prefixes), destination_prefix=prefix, delete_old_dirs=True
         )
 
 

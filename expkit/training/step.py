@@ -1,4 +1,4 @@
-"""One training step: gradients, moving statistics, the optimizer, averages, and the statistics that are reported."""
+"""One training step: gradients, moving statistics, the optimizer, EMA, and the statistics that are reported."""
 
 from __future__ import annotations
 
@@ -18,116 +18,146 @@ from expkit.training.execution import Execution
 from expkit.training.policy import TrainedLayers
 from expkit.training.update import update_variables
 
-__all__ = ["Before", "Done", "Sums", "add_wide", "judged", "network_inputs", "no_sums", "one_step", "what_moves"]
+__all__ = [
+    "PreviousStep",
+    "Statistics",
+    "StepResult",
+    "StepSetup",
+    "add_float64",
+    "loss_and_statistics",
+    "network_inputs",
+    "train_step",
+    "update_groups",
+    "zero_statistics",
+]
 
-STATISTICS = ""
-"""Stands for all moving statistics where trained variables have their names."""
+MOVING_STATISTICS = ""
+"""Stands for all moving statistics where trainable variables have their names."""
 
-Sums = Mapping[str, Mapping[str, Any]]
+Statistics = Mapping[str, Mapping[str, Any]]
 """Statistics by metric name (``loss`` among them): tensors in a graph, arrays outside."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class StepSetup:
+    """The inputs that all training steps of a graph share."""
+
+    config: Config
+    spec: NetworkSpec
+    variables: Mapping[str, Any]
+    """The network's, by name."""
+    scaling: Mapping[str, Scaling]
+    """Mean and standard deviation of inputs that are standardized."""
+    execution: Execution
+    rate_factor: Any | None
+    """float32 scalar that multiplies the learning rate, if any."""
+
+
 @dataclass(frozen=True)
-class Before:
-    """What there is of the step before when this one begins, which may be while that one goes on."""
+class PreviousStep:
+    """Tensors of the previous step, which may still be running when the next begins."""
 
-    all: Sequence[Any]
-    """Tensors that are there when it is done."""
-    moved: Mapping[str, Any]
-    """Tensors that are there when what ``what_moves`` names has moved; empty where all is done anyway."""
+    finished: Sequence[Any]
+    """Tensors that exist once it has ended."""
+    updated: Mapping[str, Any]
+    """By update group: a tensor that exists once it has updated the group; empty where steps do not overlap."""
 
 
 @dataclass(frozen=True)
-class Done:
-    """One step: operations, and the statistics of its batches."""
+class StepResult:
+    """Operations of one step, and the statistics of its batches."""
 
-    all: Any
-    """The operation that does the step."""
-    moved: Mapping[str, Any]
-    """Operations after which what ``what_moves`` names has moved."""
-    sums: Sums
-
-
-def what_moves(spec: NetworkSpec) -> tuple[str, ...]:
-    """Return what a step moves each in its time: trained variables, by name, and ``STATISTICS`` if there may be any."""
-    return (*spec.trainable, *([STATISTICS] if set(spec.variables) - set(spec.trainable) else []))
+    operation: Any
+    """Does the step."""
+    updates: Mapping[str, Any]
+    """By update group: the operation that updates it."""
+    statistics: Statistics
 
 
-def one_step(
-    config: Config,
-    spec: NetworkSpec,
-    variables: Mapping[str, Any],
-    batch: Mapping[str, Any],
-    scaling: Mapping[str, Scaling],
-    step: Any,
-    execution: Execution,
-    rate_factor: Any | None,
-    before: Before,
-) -> Done:
-    """Return what does one step.
+def update_groups(spec: NetworkSpec) -> tuple[str, ...]:
+    """Return the groups whose update the next step may await separately.
 
-    A layer waits for nothing of the step before but that its own variables have moved; what changes variables waits for
-    all of it. So cores that the end of a step leaves idle begin the next, and no number depends on that.
-
-    The learning rate is multiplied by ``rate_factor``, a float32 scalar, where there is one.
+    These are each trainable variable, by name, and ``MOVING_STATISTICS`` if there may be any.
     """
-    trainable = set(spec.trainable)
-    after = {name: before.moved[name if name in trainable else STATISTICS] for name in spec.variables if before.moved}
-    trained = {name: variables[name] for name in spec.trainable}
+    return (*spec.trainable, *([MOVING_STATISTICS] if set(spec.variables) - set(spec.trainable) else []))
+
+
+def train_step(setup: StepSetup, batch: Mapping[str, Any], step: Any, previous: PreviousStep) -> StepResult:
+    """Build one training step.
+
+    A layer awaits only the update of its own variables by the previous step; the updates of this step await its end. So
+    cores that are idle at the end of a step begin the next, and no number depends on that.
+    """
+    config, spec = setup.config, setup.spec
+    updated = _updated(spec, previous)
+    trained = {name: setup.variables[name] for name in spec.trainable}
     count = config.train.gradient_accumulation_steps
 
-    def gradients_of(part: Mapping[str, Any], draw: Any) -> tuple[list[Any], Sums, Any]:
-        inputs, training = network_inputs(spec, part, scaling), TrainingCall(config.run.seed, draw)
-        policy = partial(TrainedLayers, execution, execution.shards(config.train.batch_size), after)
-        connection = connect(spec, variables, inputs, training=training, policy=policy)
-        with tf.control_dependencies(list(after.values())):
-            regularization = penalty(spec, variables)
-        loss, sums = judged(config, connection.outputs, part, regularization)
+    def gradients_of(batch: Mapping[str, Any], draw: Any) -> tuple[list[Any], Statistics, Any]:
+        policy = partial(TrainedLayers, setup.execution, setup.execution.shards(config.train.batch_size), updated)
+        inputs, training = network_inputs(spec, batch, setup.scaling), TrainingCall(config.run.seed, draw)
+        connection = connect(spec, setup.variables, inputs, training=training, policy=policy)
+        with tf.control_dependencies(list(updated.values())):
+            regularization = penalty(spec, setup.variables)
+        loss, statistics = loss_and_statistics(config, connection.outputs, batch, regularization)
         gradients = _gradients(loss, trained)
-        # Nothing that is read may have moved; but a variable need not wait for the gradients of others.
+        # No variable is updated before all have read it, but none awaits the gradients of others.
         with tf.control_dependencies(_readers()):
-            statistics = _move_statistics(connection)
-            with tf.control_dependencies([statistics]):
-                return [tf.identity(gradient) for gradient in gradients], sums, statistics
+            moved = _move_statistics(connection)
+            with tf.control_dependencies([moved]):
+                return [tf.identity(gradient) for gradient in gradients], statistics, moved
 
     if count == 1:
-        gradients, sums, statistics = gradients_of(batch, step)
+        gradients, statistics, moved = gradients_of(batch, step)
     else:
-        parts = {name: tf.reshape(rows, (count, -1, *rows.shape[1:])) for name, rows in batch.items()}
+        micro_batches = {name: tf.reshape(rows, (count, -1, *rows.shape[1:])) for name, rows in batch.items()}
 
-        def accumulate(place: Any, gradients: list[Any], sums: Sums) -> Any:
-            part = {name: rows[place] for name, rows in parts.items()}
-            more, counted, _ = gradients_of(part, step * count + tf.cast(place, tf.int64))
+        def accumulate(number: Any, gradients: list[Any], statistics: Statistics) -> Any:
+            micro_batch = {name: rows[number] for name, rows in micro_batches.items()}
+            more, counted, _ = gradients_of(micro_batch, step * count + tf.cast(number, tf.int64))
             added = [total + tf.convert_to_tensor(one) / count for total, one in zip(gradients, more, strict=True)]
-            return place + 1, added, tf.nest.map_structure(add_wide, sums, counted)
+            return number + 1, added, tf.nest.map_structure(add_float64, statistics, counted)
 
         zeros = [tf.zeros(variable.shape, variable.dtype.base_dtype) for variable in trained.values()]
-        _, gradients, sums = tf.while_loop(
-            lambda place, *_: place < count,
+        _, gradients, statistics = tf.while_loop(
+            lambda number, *_: number < count,
             accumulate,
-            (tf.constant(0), zeros, no_sums(config)),
+            (tf.constant(0), zeros, zero_statistics(config)),
             parallel_iterations=1,
         )
-        statistics = gradients[0].op
+        moved = gradients[0].op
 
-    with tf.control_dependencies(before.all):
-        done, moved = update_variables(
-            config, spec, variables, dict(zip(trained, gradients, strict=True)), step, execution, rate_factor
+    with tf.control_dependencies(previous.finished):
+        operation, updates = update_variables(
+            config,
+            spec,
+            setup.variables,
+            dict(zip(trained, gradients, strict=True)),
+            step,
+            setup.execution,
+            setup.rate_factor,
         )
-    return Done(done, {**moved, STATISTICS: statistics}, sums)
+    return StepResult(operation, {**updates, MOVING_STATISTICS: moved}, statistics)
+
+
+def _updated(spec: NetworkSpec, previous: PreviousStep) -> dict[str, Any]:
+    """Return by variable a tensor that exists once the previous step has updated it; none if steps do not overlap."""
+    trainable = set(spec.trainable)
+    groups = {name: name if name in trainable else MOVING_STATISTICS for name in spec.variables}
+    return {name: previous.updated[group] for name, group in groups.items()} if previous.updated else {}
 
 
 def network_inputs(spec: NetworkSpec, fields: Mapping[str, Any], scaling: Mapping[str, Scaling]) -> dict[str, Any]:
-    """Return what the network reads of the fields of the data: cast to its inputs' types, and standardized."""
+    """Return the network's inputs from fields of the data: cast to their dtypes, and standardized."""
     inputs = {name: tf.cast(fields[name], item.dtype) for name, item in spec.inputs.items()}
     return standardized(inputs, scaling) if scaling else inputs
 
 
-def judged(
+def loss_and_statistics(
     config: Config, outputs: Mapping[str, Any], fields: Mapping[str, Any], regularization: Any
-) -> tuple[Any, Sums]:
-    """Return the loss to make small, and the statistics of ``loss``, of every loss if several, and of metrics."""
-    sums: dict[str, Mapping[str, Any]] = {}
+) -> tuple[Any, Statistics]:
+    """Return the total loss, and the statistics of ``loss``, of every loss if several, and of metrics."""
+    statistics: dict[str, Mapping[str, Any]] = {}
     total = regularization
     with tf.name_scope("losses"):
         for name, loss in config.train.losses.items():
@@ -135,25 +165,25 @@ def judged(
             count = tf.cast(tf.size(per_example), tf.float32)
             total = total + loss.weight * tf.reduce_mean(per_example)
             if len(config.train.losses) > 1:
-                sums[f"loss/{name}"] = {"sum": tf.reduce_sum(per_example), "count": count}
-        sums["loss"] = {"sum": total * count, "count": count}
+                statistics[f"loss/{name}"] = {"sum": tf.reduce_sum(per_example), "count": count}
+        statistics["loss"] = {"sum": total * count, "count": count}
     with tf.name_scope("metrics"):
         for name, metric in config.train.metrics.items():
-            sums[name] = metric.statistics(outputs[metric.output], fields[metric.labels])
-    return total, sums
+            statistics[name] = metric.statistics(outputs[metric.output], fields[metric.labels])
+    return total, statistics
 
 
-def add_wide(total: Any, more: Any) -> Any:
-    """Add float32 to a float64 total, which loses nothing: the sum does not depend on how steps fall into calls."""
+def add_float64(total: Any, more: Any) -> Any:
+    """Add float32 to a float64 total, exactly: the sum does not depend on how steps are grouped into calls."""
     return total + tf.cast(more, tf.float64)
 
 
-def no_sums(config: Config) -> Sums:
-    """Return float64 zeros in the shape of ``judged``'s statistics."""
+def zero_statistics(config: Config) -> Statistics:
+    """Return float64 zeros in the shape of the statistics of ``loss_and_statistics``."""
     names = [f"loss/{name}" for name in config.train.losses] if len(config.train.losses) > 1 else []
     shapes: dict[str, Mapping[str, tuple[int, ...]]] = {name: {"sum": (), "count": ()} for name in (*names, "loss")}
     shapes |= {name: metric.statistic_shapes for name, metric in config.train.metrics.items()}
-    return {name: {key: tf.zeros(shape, tf.float64) for key, shape in parts.items()} for name, parts in shapes.items()}
+    return {name: {key: tf.zeros(shape, tf.float64) for key, shape in keys.items()} for name, keys in shapes.items()}
 
 
 def _gradients(loss: Any, trained: Mapping[str, Any]) -> list[Any]:
@@ -174,13 +204,13 @@ def _gradients(loss: Any, trained: Mapping[str, Any]) -> list[Any]:
 
 
 def _readers() -> list[Any]:
-    """Return the operations made so far that may read a variable."""
+    """Return the operations added so far that may read a variable."""
     operations = tf.get_default_graph().get_operations()
     return [operation for operation in operations if any(tensor.dtype == tf.resource for tensor in operation.inputs)]
 
 
 def _move_statistics(connection: Connection) -> Any:
-    """Return the operation that moves batch statistics, one after the other, so that shared ones move in order."""
+    """Return the operation that updates moving statistics, one after the other: shared ones keep their order."""
     done = tf.no_op()
     for update in connection.updates:
         with tf.control_dependencies([done]):

@@ -12,7 +12,7 @@ from expkit import tf1 as tf
 from expkit.kinds.metrics import Metric
 from expkit.registry import kinds
 from expkit.tensor_spec import TensorSpec
-from expkit.training.sessions import SumArrays, add_sums
+from expkit.training.sessions import StatisticArrays, add_statistics
 
 pytestmark = pytest.mark.untraced
 
@@ -48,13 +48,13 @@ def metric_of(kind: str, fields: dict[str, Any]) -> Metric:
 
 def summed(metric: Metric, output: np.ndarray, labels: np.ndarray, batch: int) -> dict[str, np.ndarray]:
     """Return the metric's statistics, summed over batches as evaluation does."""
-    total: SumArrays = {}
+    total: StatisticArrays = {}
     with tf.Graph().as_default(), tf.Session() as session:
         places = [tf.placeholder(array.dtype, (None, *array.shape[1:])) for array in (output, labels)]
         statistics = metric.statistics(*places)
         for start in range(0, len(output), batch):
             part = (output[start : start + batch], labels[start : start + batch])
-            add_sums(total, {"it": session.run(statistics, dict(zip(places, part, strict=True)))})
+            add_statistics(total, {"it": session.run(statistics, dict(zip(places, part, strict=True)))})
     return total["it"]
 
 

@@ -14,7 +14,7 @@ from expkit.cli.names import table
 from expkit.config.load import builtin_conf, load
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
-from expkit.network.build import connect, create_shadows, create_variables, penalty, placeholders
+from expkit.network.build import connect, create_ema_variables, create_variables, penalty, placeholders
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import check
 from expkit.registry import kinds
@@ -181,14 +181,14 @@ def test_connecting_inside_a_name_scope_prefixes_tensors_and_no_variables() -> N
         assert list(global_variables(graph)) == ["a/kernel", "a/bias", "b/kernel", "b/bias"]
 
 
-def test_shadows_stand_in_for_averaged_variables_only() -> None:
+def test_ema_variables_replace_averaged_variables_only() -> None:
     spec = spec_of("layers: {a: {kind: dense, units: 2}}")
     with tf.Graph().as_default():
         variables = create_variables(spec, 0)
-        shadows = create_shadows(variables, ["a/kernel"])
-        assert shadows["a/kernel"].op.name == "a/kernel/ExponentialMovingAverage"
-        assert shadows["a/kernel"].shape == variables["a/kernel"].shape
-        assert shadows["a/bias"] is variables["a/bias"]
+        ema = create_ema_variables(variables, ["a/kernel"])
+        assert ema["a/kernel"].op.name == "a/kernel/ExponentialMovingAverage"
+        assert ema["a/kernel"].shape == variables["a/kernel"].shape
+        assert ema["a/bias"] is variables["a/bias"]
         assert tf.trainable_variables() == list(variables.values())
 
 

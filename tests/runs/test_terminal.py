@@ -11,11 +11,11 @@ from rich.console import Console
 from expkit.experiment import Frozen, Result
 from expkit.export.parity import Difference
 from expkit.runs.terminal import Bar, metrics_table, parity_table, summary
-from expkit.training.autotune import Choice
+from expkit.training.autotune import ExecutionChoice
 from expkit.training.execution import Execution
 from expkit.training.loop import Trained
 
-CHOICE = Choice(Execution(7), "as configured")
+CHOICE = ExecutionChoice(Execution(7), "as configured")
 
 
 def console(*, terminal: bool) -> tuple[Console, io.StringIO]:

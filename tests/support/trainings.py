@@ -47,16 +47,18 @@ def train(config: Config, folder: Path, progress: loop.Progress = UNSEEN) -> Tra
         if own is None:
             executor.initialize()
         trained = loop.Training(
-            config,
-            data,
-            executor,
-            evaluator,
-            store,
-            infer_graph(spec, data.scaling).meta_graph,
-            lambda step, values: records.append((step, dict(values))),
-            lambda roll_backs: records.append((roll_backs[-1].back_to, {"back": float(roll_backs[-1].last)})),
-            progress,
-            TrainingState.of(own.state if own is not None else {}),
+            config=config,
+            dataset=data,
+            executor=executor,
+            evaluator=evaluator,
+            store=store,
+            meta_graph=infer_graph(spec, data.scaling).meta_graph,
+            record=lambda step, values: records.append((step, dict(values))),
+            rolled_back=lambda roll_backs: records.append(
+                (roll_backs[-1].back_to, {"back": float(roll_backs[-1].last)})
+            ),
+            progress=progress,
+            state=TrainingState.of(own.state if own is not None else {}),
         ).run()
         return Trained(records, executor.values(built.variables), store, trained)
 

@@ -16,15 +16,16 @@ import pytest
 from expkit import tf1 as tf
 from expkit.config.load import load
 from expkit.config.schema import Config
-from expkit.config.sections.train import Compiled, Parallelism
+from expkit.config.sections.train import JitCompile, Parallelism
+from expkit.data import batches
 from expkit.data.dataset import Dataset, load_dataset
 from expkit.errors import ConfigError
 from expkit.experiment import run_experiment
 from expkit.kinds.random import uniform
 from expkit.network.spec import NetworkSpec, network_spec
 from expkit.run_folder import RunFolder
-from expkit.training import autotune, execution
-from expkit.training.autotune import Choice, choose, recorded
+from expkit.training import autotune, execution, policy
+from expkit.training.autotune import ExecutionChoice, choose
 from expkit.training.execution import Execution
 from expkit.training.graphs import train_graph
 from expkit.training.sessions import Executor
@@ -57,7 +58,7 @@ def trained(overrides: list[str], execution: Execution, calls: list[int]) -> tup
         return np.array([float(item["sum"] / item["count"]) for item in sums]), executor.values(built.variables)
 
 
-def chosen(overrides: list[str]) -> Choice:
+def chosen(overrides: list[str]) -> ExecutionChoice:
     choice, executor = choose(*parts(overrides))
     with executor:
         assert executor._built.execution.jit_compile == choice.execution.jit_compile
@@ -78,7 +79,7 @@ def test_how_many_steps_a_call_does_changes_no_bit(execution: Execution, by_sing
 
 
 @pytest.mark.parametrize("compiled", [True, "update"])
-def test_compiled_steps_have_the_same_loss_curve_over_200_steps(compiled: Compiled, by_single_steps: Any) -> None:
+def test_compiled_steps_have_the_same_loss_curve_over_200_steps(compiled: JitCompile, by_single_steps: Any) -> None:
     losses, values = trained(OVERRIDES, Execution(30, compiled), [20] * 10)
     np.testing.assert_allclose(losses, by_single_steps[0], rtol=1e-3)
     assert set(values) == set(by_single_steps[1])
@@ -157,12 +158,14 @@ def test_random_numbers_are_the_same_when_compiled() -> None:
     ],
 )
 def test_what_is_not_measured_says_why(overrides: list[str], execution: Execution, reason: str) -> None:
-    assert chosen(overrides) == Choice(execution, reason)
+    assert chosen(overrides) == ExecutionChoice(execution, reason)
 
 
-def choice_for(monkeypatch: pytest.MonkeyPatch, cores: int, overrides: list[str], layers: dict[str, Any]) -> Choice:
+def choice_for(
+    monkeypatch: pytest.MonkeyPatch, cores: int, overrides: list[str], layers: dict[str, Any]
+) -> ExecutionChoice:
     """Return what is chosen on so many cores for layers between images of digits and logits."""
-    for module in (execution, autotune):
+    for module in (execution, policy):
         monkeypatch.setattr(module, "cores", lambda: cores)
     config, _, dataset = parts(["experiment=digits_cnn", *overrides])
     inputs, outputs = {"image": {"shape": [8, 8, 1]}}, {"logits": "logits"}
@@ -199,7 +202,7 @@ def test_a_short_run_takes_a_part_of_the_batch_per_core_where_that_suits_its_lay
 ) -> None:
     overrides = ["train.steps=50", f"train.batch_size={batch}"]
     choice = choice_for(monkeypatch, cores, overrides, layers)
-    assert choice == Choice(Execution(100, parallelism=parallelism), "a short run")
+    assert choice == ExecutionChoice(Execution(100, parallelism=parallelism), "a short run")
 
 
 def test_a_long_run_begins_with_the_parallelism_that_suits_its_layers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +214,7 @@ def test_a_long_run_begins_with_the_parallelism_that_suits_its_layers(monkeypatc
 
 
 def test_a_long_run_takes_the_way_that_measures_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    speeds: dict[Compiled, float] = {False: 100.0, "update": 120.0, True: 150.0}
+    speeds: dict[JitCompile, float] = {False: 100.0, "update": 120.0, True: 150.0}
     faster = {"intra_op": 1.0, "inter_op": 0.9}
 
     def speed(executor: Executor, seconds: float) -> float:
@@ -222,12 +225,12 @@ def test_a_long_run_takes_the_way_that_measures_faster(monkeypatch: pytest.Monke
     measured = "measured steps/s: 100 not compiled, 120 with updates compiled by XLA"
     choice = chosen(["train.steps=100000"])
     whole = "150 compiled by XLA, 135 compiled by XLA (inter_op)"
-    assert choice == Choice(Execution(100, jit_compile=True), f"{measured}, {whole}")
+    assert choice == ExecutionChoice(Execution(100, jit_compile=True), f"{measured}, {whole}")
     single = "108 with updates compiled by XLA (inter_op)"
     choice = chosen(["train.precision=bfloat16", "train.steps=100000"])
     assert choice.execution == Execution(100, "update", "bfloat16")
     assert choice.reason == f"{measured}, {single}; XLA on a CPU does not speed up bfloat16"
-    monkeypatch.setattr(autotune, "LARGEST_COMPILED", 100)
+    monkeypatch.setattr(autotune, "MAX_COMPILED_OPERATIONS", 100)
     choice = chosen(["train.steps=100000"])
     told = re.escape(f"{measured}, {single}") + r"; XLA takes too long over [\d,]+ operations"
     assert re.fullmatch(told, choice.reason)
@@ -241,6 +244,20 @@ def test_a_long_run_takes_the_way_that_measures_faster(monkeypatch: pytest.Monke
     assert choice.reason == told
     choice = chosen(["train.steps=100000", "train.parallelism=intra_op"])
     assert (choice.execution, choice.reason.count("inter_op")) == (Execution(100), 0)
+
+
+def test_the_choice_has_the_steps_per_execution_that_a_block_holds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    overrides = [*OVERRIDES, "train.steps=20", "export.enabled=false"]
+    config, _, dataset = parts(overrides)
+    seven = 7 * config.train.batch_size * sum(array[:1].nbytes for array in dataset.parts["train"].values())
+    monkeypatch.setattr(batches, "BLOCK_BYTES", seven)
+    assert chosen(overrides).execution == Execution(7)
+    folder = RunFolder.create(tmp_path / "run", config, [])
+    result = run_experiment(config, folder, None, Unseen())
+    assert str(result.choice).startswith("7 steps per execution")
+    assert folder.state()["execution"]["execution"]["steps_per_execution"] == 7
 
 
 def test_a_session_has_as_many_threads_for_an_operation_as_it_is_opened_with() -> None:
@@ -274,23 +291,23 @@ def test_measuring_is_real_and_changes_no_bit(placement: str) -> None:
         np.testing.assert_array_equal(value, expected_values[name], err_msg=name)
 
 
-def test_a_run_that_goes_on_keeps_its_way(tmp_path: Path) -> None:
+def test_a_resumed_run_keeps_its_execution_mode(tmp_path: Path) -> None:
     config = load([*OVERRIDES, "train.steps=20", "train.save_every_steps=10", "export.enabled=false"])
 
     folder = RunFolder.create(tmp_path / "run", config, [])
-    chosen = Choice(Execution(5, jit_compile=True), "measured before")
+    chosen = ExecutionChoice(Execution(5, jit_compile=True), "measured before")
     folder.update(execution=chosen.as_dict())
     assert run_experiment(config, folder, None, Unseen()).choice == chosen
-    assert recorded(folder.state()["execution"]) == chosen
+    assert ExecutionChoice.of(folder.state()["execution"]) == chosen
 
 
-def test_a_run_that_goes_on_where_there_is_no_bfloat16_is_told_so(
+def test_resuming_a_bfloat16_run_on_a_processor_without_it_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = load([*OVERRIDES, "train.steps=20", "train.precision=bfloat16", "export.enabled=false"])
 
     folder = RunFolder.create(tmp_path / "run", config, [])
-    folder.update(execution=Choice(Execution(5, precision="bfloat16"), "chosen elsewhere").as_dict())
+    folder.update(execution=ExecutionChoice(Execution(5, precision="bfloat16"), "chosen elsewhere").as_dict())
     monkeypatch.setattr(tf, "has_bfloat16", lambda: False)
     with pytest.raises(ConfigError, match=r"^train\.precision: bfloat16 needs a processor with .*; set float32$"):
         run_experiment(config, folder, None, Unseen())

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from expkit import tf1 as tf
-from expkit.config.sections.train import Compiled, Precision
+from expkit.config.sections.train import JitCompile, Precision
 from expkit.training.cpu_gradients import cheaper_gradients, is_product
 from expkit.training.execution import PLAIN, Execution
 from expkit.training.graphs import train_graph
@@ -204,7 +204,7 @@ WORDS = {
 
 @pytest.mark.parametrize("accumulated", [1, 2])
 @pytest.mark.parametrize("compiled", [False, "update"])
-def test_sparse_and_dense_gradients_train_in_bfloat16(tmp_path: Path, compiled: Compiled, accumulated: int) -> None:
+def test_sparse_and_dense_gradients_train_in_bfloat16(tmp_path: Path, compiled: JitCompile, accumulated: int) -> None:
     draw = np.random.default_rng(5)
     words = draw.integers(0, 9, (60, 6))
     train = {"gradient_accumulation_steps": accumulated}

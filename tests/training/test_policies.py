@@ -15,7 +15,7 @@ import pytest
 from expkit.checkpoints.record import write_record
 from expkit.checkpoints.writer import write_values
 from expkit.config.schema import Config
-from expkit.config.sections.train import Compiled, EarlyStoppingConfig
+from expkit.config.sections.train import EarlyStoppingConfig, JitCompile
 from expkit.errors import ConfigError, TrainingError
 from expkit.experiment import run_experiment
 from expkit.preflight import check
@@ -52,7 +52,7 @@ def test_only_what_is_better_by_more_than_min_delta_counts(
 
 def test_what_is_remembered_comes_back_from_a_checkpoint() -> None:
     sums = {"loss": {"sum": np.float64(0.1 + 0.2), "count": np.float64(3)}}
-    state = TrainingState(sums, Waiting(0.1, 2), True, (RollBack(10, 20, 5),))
+    state = TrainingState(window=sums, waiting=Waiting(0.1, 2), stopped=True, roll_backs=(RollBack(10, 20, 5),))
     again = TrainingState.of(json.loads(json.dumps(state.plain())))
     assert (again.waiting, again.stopped, again.roll_backs) == (state.waiting, state.stopped, state.roll_backs)
     assert again.window == {name: dict(parts) for name, parts in sums.items()}
@@ -260,7 +260,7 @@ def test_a_slot_that_overflows_while_the_loss_is_finite_is_found_at_the_next_sav
 
 
 @pytest.mark.parametrize("compiled", [False, "update", True])
-def test_the_factor_reaches_the_step_however_it_is_compiled(tmp_path: Path, compiled: Compiled) -> None:
+def test_the_factor_reaches_the_step_however_it_is_compiled(tmp_path: Path, compiled: JitCompile) -> None:
     rates: dict[str, Any] = {"plain": 0.005, "factor": 0.01}
     seen = []
     for name, rate in rates.items():

@@ -11,16 +11,16 @@ import pytest
 from expkit import tf1 as tf
 from expkit.config.load import load
 from expkit.config.schema import Config
-from expkit.config.sections.train import Compiled
+from expkit.config.sections.train import JitCompile
 from expkit.data.dataset import Dataset
 from expkit.errors import DamagedCheckpointError
 from expkit.network.spec import NetworkSpec
 from expkit.training import loop
 from expkit.training.execution import Execution
 from expkit.training.graphs import evaluate_graph, train_graph
-from expkit.training.sessions import Evaluator, Executor, add_sums, results
+from expkit.training.sessions import Evaluator, Executor, add_statistics, results
 from expkit.training.snapshot import shards
-from expkit.training.state import SumArrays
+from expkit.training.state import StatisticArrays
 from support.experiments import CNN, assert_same, checkpoint_values, config_of, loaded
 
 Small = tuple[Config, NetworkSpec, Dataset]
@@ -74,7 +74,7 @@ def test_restoring_a_damaged_checkpoint_is_an_error_with_words(small: Small, tmp
 
 @pytest.mark.parametrize("compiled", [False, "update", True])
 def test_a_snapshot_is_of_the_step_it_was_taken_at_however_long_it_is_not_written(
-    small: Small, tmp_path: Path, compiled: Compiled
+    small: Small, tmp_path: Path, compiled: JitCompile
 ) -> None:
     with Executor(train_graph(*small, Execution(3, jit_compile=compiled))) as executor:
         executor.initialize()
@@ -149,14 +149,14 @@ def test_initial_values_and_steps_are_the_same_in_two_sessions(small: Small) -> 
 
 def test_steps_one_by_one_equal_steps_at_once(small: Small) -> None:
     built = train_graph(*small)
-    totals: list[SumArrays] = []
+    totals: list[StatisticArrays] = []
     values = []
     for runs in ([4], [1, 1, 1, 1]):
         with Executor(built) as executor:
             executor.initialize()
-            total: SumArrays = {}
+            total: StatisticArrays = {}
             for steps in runs:
-                add_sums(total, executor.run(steps))
+                add_statistics(total, executor.run(steps))
             totals.append(total)
             values.append(executor.values(built.variables))
     assert_same(*values)
@@ -259,7 +259,7 @@ TOKENS = {
 
 
 @pytest.mark.parametrize("compiled", ["update", True])
-def test_rows_of_a_table_and_loops_over_time_compile_to_the_same_training(compiled: Compiled, tmp_path: Path) -> None:
+def test_rows_of_a_table_and_loops_over_time_compile_to_the_same_training(compiled: JitCompile, tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     arrays = {"x": draw.integers(0, 7, (60, 5)), "label": draw.integers(0, 3, 60)}
     optimizer = {"kind": "adam", "learning_rate": 0.01, "global_clipnorm": 1.0}

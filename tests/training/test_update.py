@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from expkit import tf1 as tf
-from expkit.config.sections.train import Compiled
+from expkit.config.sections.train import JitCompile
 from expkit.errors import ConfigError
 from expkit.training.execution import Execution
 from expkit.training.graphs import TrainGraph, train_graph
@@ -35,7 +35,7 @@ def built(folder: Path, execution: Execution, optimizer: dict[str, Any], **more:
 @pytest.mark.parametrize("optimizer", EVERYTHING, ids=lambda given: str(given["kind"]))
 def test_compiled_updates_train_the_same(tmp_path: Path, optimizer: dict[str, Any], ema: dict[str, Any]) -> None:
     ends = []
-    ways: tuple[Compiled, ...] = (False, "update")
+    ways: tuple[JitCompile, ...] = (False, "update")
     for way in ways:
         with Executor(
             built(tmp_path, Execution(7, way), optimizer, ema={"enabled": True, "decay": 0.9, **ema})
@@ -68,7 +68,7 @@ def test_xla_compiles_the_updates_of_large_variables_alone(
 )
 @pytest.mark.parametrize("clipnorm", [None, 1.0])
 def test_a_variable_waits_for_no_other_gradient_unless_clipped(
-    tmp_path: Path, clipnorm: float | None, way: Compiled, change: str
+    tmp_path: Path, clipnorm: float | None, way: JitCompile, change: str
 ) -> None:
     optimizer = {"kind": "sgd", "learning_rate": 0.1, "global_clipnorm": clipnorm}
     nodes = step_of(built(tmp_path, Execution(jit_compile=way), optimizer))

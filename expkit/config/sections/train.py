@@ -10,9 +10,9 @@ from expkit.kinds.losses import Loss
 from expkit.kinds.metrics import Metric
 from expkit.registry import KindsOf, Positive, Section
 
-__all__ = ["Compiled", "EarlyStoppingConfig", "NanConfig", "Parallelism", "Precision", "TrainConfig"]
+__all__ = ["EarlyStoppingConfig", "JitCompile", "NanConfig", "Parallelism", "Precision", "TrainConfig"]
 
-Compiled = Literal["update"] | bool
+JitCompile = Literal["update"] | bool
 """What XLA compiles of a step: all of it, only what changes large variables, or nothing."""
 Precision = Literal["float32", "bfloat16"]
 """What products and convolutions of training are computed in."""
@@ -61,7 +61,7 @@ class TrainConfig(Section):
     """Batches per step: their gradients are averaged before the optimizer moves."""
     steps_per_execution: Literal["auto"] | Positive = "auto"
     """Most steps in one call of TensorFlow; no number depends on it."""
-    jit_compile: Literal["auto"] | Compiled = "auto"
+    jit_compile: Literal["auto"] | JitCompile = "auto"
     """Whether XLA compiles the step, or only its ``update``: what changes large variables and moves their averages.
 
     ``auto`` measures at the start of a long run and keeps the fastest way.
