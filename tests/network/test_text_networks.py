@@ -187,7 +187,7 @@ def test_every_head_has_a_loss_of_its_own_and_both_teach_the_trunk() -> None:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["network.settings.heads=7"], "attention of 7 heads needs a multiple of it as size, got 768"),
+        (["network.settings.heads=7"], "attention of 7 heads needs a size that is a multiple, got 768"),
         (["network.settings.hiden_size=4"], "network.settings.hiden_size: no configuration file mentions this key"),
         (
             ["network.settings.layers=many"],

@@ -33,11 +33,11 @@ ActivationName = Literal[
 
 
 def activate(name: ActivationName, tensor: Any) -> Any:
-    """Return the activation of a tensor; crelu, softmax and log_softmax work on its last dimension."""
+    """Return the activation of a tensor; crelu, softmax and log_softmax act on the last dimension."""
     match name:
         case "linear":
             return tensor
-        case "gelu":  # tensorflow.compat.v1 has neither this one nor the next.
+        case "gelu":  # tensorflow.compat.v1 has neither this nor gelu_tanh.
             return 0.5 * tensor * (1.0 + tf.math.erf(tensor / math.sqrt(2.0)))
         case "gelu_tanh":
             return 0.5 * tensor * (1.0 + tf.tanh(math.sqrt(2.0 / math.pi) * (tensor + 0.044715 * tensor**3)))
@@ -49,7 +49,7 @@ def activate(name: ActivationName, tensor: Any) -> Any:
 
 
 def activated(name: ActivationName, spec: TensorSpec) -> TensorSpec:
-    """Return the shape after an activation: crelu, which keeps both signs, doubles the last dimension."""
+    """Return the spec after an activation: crelu doubles the last dimension."""
     if name != "crelu" or not spec.shape or spec.shape[-1] is None:
         return spec
     return TensorSpec((*spec.shape[:-1], 2 * spec.shape[-1]), spec.dtype)

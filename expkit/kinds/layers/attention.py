@@ -25,7 +25,7 @@ __all__ = ["Attention"]
 class Attention(Layer):
     """Scaled dot-product attention of several heads (Vaswani et al. 2017) over [batch, positions, size].
 
-    One input attends to itself; of two the first asks and the second is attended to; three are queries, keys, values.
+    One input attends to itself; of two the first attends to the second; three are queries, keys and values.
     Owns ``query/kernel``, ``key/kernel``, ``value/kernel`` [size, num_heads * key_dim] with their biases, and
     ``output/kernel``, ``output/bias`` where ``output_dim`` is given. Under the scope ``attention/self`` the first six
     have BERT's names.
@@ -35,20 +35,20 @@ class Attention(Layer):
     arity: ClassVar[tuple[int, int | None]] = (1, 3)
     reads = ("mask",)
     num_heads: Positive
-    """Heads that attend side by side."""
+    """Number of heads."""
     key_dim: Positive | None = None
-    """Size of queries, keys and values of each head; the first input's size divided by ``num_heads`` when not given."""
+    """Size of queries, keys and values of each head; by default the first input's size divided by ``num_heads``."""
     output_dim: Positive | None = None
-    """Size to which the joined heads are brought; ``num_heads * key_dim``, as they are, when not given."""
+    """Size to which the joined heads are projected; by default they are not projected."""
     mask: str | None = None
-    """Layer or input that tells where to attend (1 or true) and where not (0 or false): [batch, keys], or
+    """Layer or input that is 1 or true where to attend and 0 or false elsewhere: [batch, keys], or
     [batch, queries, keys]."""
     causal: bool = False
     """Whether a position attends only to itself and those before it."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the attention weights dropped in training."""
+    """Fraction of the attention weights dropped in training."""
     use_bias: bool = True
-    """Whether the products with kernels get biases."""
+    """Whether biases are added to the products."""
 
     def declare(self, inputs: Inputs[TensorSpec]) -> tuple[Declaration, ...]:
         """Return the kernels and biases of queries, keys, values and the output."""
@@ -88,7 +88,7 @@ class Attention(Layer):
         return TensorSpec((queries, self.output_dim or self.num_heads * per_head), dtype)
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
-        """Compare queries with keys, weigh the values, join the heads."""
+        """Compute the weights of queries and keys, average the values by them, join the heads."""
         per_head = self._per_head(inputs[0].shape.as_list()[-1])
         query, key, value = (
             self._heads(x, name, per_head, variables)
@@ -99,8 +99,8 @@ class Attention(Layer):
             mask = mask[:, None, None, :] if mask.shape.rank == 2 else mask[:, None, :, :]
             scores += (tf.cast(mask, scores.dtype) - 1) * _NEVER
         if self.causal:
-            places = tf.range(sizes_of(query)[2])
-            scores += tf.cast(places[None, :] > places[:, None], scores.dtype) * -_NEVER
+            positions = tf.range(sizes_of(query)[2])
+            scores += tf.cast(positions[None, :] > positions[:, None], scores.dtype) * -_NEVER
         weights = tf.nn.softmax(scores)
         if call.training and self.dropout > 0:
             kept = uniform(sizes_of(weights), call.key, call.step) >= self.dropout
@@ -111,11 +111,11 @@ class Attention(Layer):
         return result if self.output_dim is None else self._times(result, "output", variables)
 
     def _per_head(self, size: Any) -> int:
-        """Return ``key_dim``, where it is not given that of a query of this size."""
+        """Return ``key_dim``, or by default that for a query of this size."""
         if self.key_dim is not None:
             return self.key_dim
         if size % self.num_heads:
-            raise ShapeError(f"attention of {self.num_heads} heads needs a multiple of it as size, got {size}")
+            raise ShapeError(f"attention of {self.num_heads} heads needs a size that is a multiple, got {size}")
         return int(size // self.num_heads)
 
     def _heads(self, x: Any, name: str, per_head: int, variables: Mapping[str, Any]) -> Any:
@@ -128,10 +128,10 @@ class Attention(Layer):
         return dense_product(x, variables[f"{name}/kernel"], variables.get(f"{name}/bias"))
 
 
-# Taken from the scores of what is not attended to; its exponential is 0 in float32, and float16 can hold it.
+# Subtracted from the scores of masked positions; its exponential is 0 in float32, and float16 can hold it.
 _NEVER = 10000.0
 
 
 def _sources(inputs: Any) -> Any:
-    """Return what queries, keys and values are made of."""
+    """Return the inputs of queries, keys and values."""
     return (inputs[0], inputs[min(1, len(inputs) - 1)], inputs[-1])

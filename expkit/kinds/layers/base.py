@@ -1,4 +1,4 @@
-"""The layer: a registered description that declares its variables before TensorFlow is there to make them."""
+"""The layer: a registered description that declares its variables before TensorFlow creates them."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ Item = TypeVar("Item")
 
 
 class Inputs(tuple[Item, ...]):
-    """What a layer reads: its inputs in order and, by field, what it names besides (a mask, lengths)."""
+    """Inputs of a layer, in order and, by field, further ones that it names (a mask, lengths)."""
 
     named: Mapping[str, Item]
 
     def __new__(cls, inputs: Iterable[Item], named: Mapping[str, Item] | None = None) -> Self:
-        """Join inputs and what is read by name."""
-        made = super().__new__(cls, inputs)
-        made.named = dict(named or {})
-        return made
+        """Join inputs and named inputs."""
+        joined = super().__new__(cls, inputs)
+        joined.named = dict(named or {})
+        return joined
 
 
 class Regularizer(Section):
@@ -50,10 +50,10 @@ class Regularizer(Section):
 
 
 class Shared(Section):
-    """A variable of another layer, in the place of one of a layer's own."""
+    """A variable of another layer, used in place of one of the layer's own."""
 
     variable: str
-    """Full name of the variable; a layer before has made it."""
+    """Full name of the variable, which an earlier layer owns."""
     transpose: bool = False
     """Whether its last two dimensions are swapped."""
 
@@ -63,7 +63,7 @@ AnyInitializer = Annotated[Initializer, KindsOf("initializer")]
 
 @dataclass(frozen=True)
 class Declaration:
-    """A variable that a layer owns: its name inside the layer, shape, initializer, and whether training changes it."""
+    """A variable that a layer owns: its name inside the layer, shape, initializer, and whether it is trained."""
 
     name: str
     shape: tuple[int, ...]
@@ -71,12 +71,12 @@ class Declaration:
     trainable: bool = True
     dtype: str = "float32"
     frozen: bool = False
-    """Whether training would change it, were it not for the configuration."""
+    """Whether only the configuration excludes it from training."""
 
 
 @dataclass(frozen=True)
 class Update:
-    """A moving statistic: ``variable <- variable * momentum + value * (1 - momentum)``, after each training step."""
+    """The update of a moving statistic after each training step: ``variable * momentum + value * (1 - momentum)``."""
 
     variable: Any
     value: Any
@@ -101,43 +101,43 @@ class Layer(Kind):
 
     family: ClassVar[str] = "layer"
     arity: ClassVar[tuple[int, int | None]] = (1, 1)
-    """Least and most inputs; ``None`` for no limit."""
+    """Minimum and maximum number of inputs; ``None`` for no limit."""
     reads: ClassVar[tuple[str, ...]] = ()
-    """Fields that name a further layer or network input to read, each ``str | None``: found in ``Inputs.named``."""
+    """Fields that name further inputs, a layer or a network input each, ``str | None``: found in ``Inputs.named``."""
     broadcasts: ClassVar[bool] = False
-    """Whether it may read tensors that depend on no example beside others: their first dimension is 1."""
+    """Whether its inputs may include tensors that depend on no example, whose first dimension is 1."""
 
     input: str | tuple[str, ...] | None = None
-    """Layer or network input to read, or a list of them; the layer before when not given."""
+    """Layer or network input to read, or a list of them; by default the previous layer."""
     scope: str | None = None
-    """Variable scope; the layer's name when not given, ``""`` for none, ``/name`` from the root."""
+    """Variable scope; by default the layer's name; ``""`` for none, ``/name`` from the root."""
     reuse: bool | Literal["auto"] = False
-    """``false``: make the variables; ``true``: share those that exist; ``auto``: either."""
+    """``false``: create the variables; ``true``: share those that exist; ``auto``: either."""
     variables: dict[str, str] = {}
-    """Names for the layer's variables, by what the layer calls them: ``{kernel: weights, bias: biases}``."""
+    """Other names for the layer's variables: ``{kernel: weights, bias: biases}``."""
     initializer: dict[str, AnyInitializer] = {}
-    """Initializers, by what the layer calls the variable: ``{kernel: {kind: he_normal}}``."""
+    """Initializers, by the layer's name for the variable: ``{kernel: {kind: he_normal}}``."""
     regularizer: dict[str, Regularizer] = {}
-    """Regularizers, by what the layer calls the variable: ``{kernel: {l2: 0.0001}}``."""
+    """Regularizers, by the layer's name for the variable: ``{kernel: {l2: 0.0001}}``."""
     share: dict[str, str | Shared] = {}
-    """Variables of layers before in place of its own, by what the layer calls them: ``{kernel: embeddings/table}``.
+    """Variables of earlier layers in place of its own, by the layer's names: ``{kernel: embeddings/table}``.
 
     ``{kernel: {variable: encoder/kernel, transpose: true}}`` swaps the last two dimensions.
     """
     trainable: bool = True
-    """Whether training changes the layer's variables."""
+    """Whether the layer's variables are trained."""
     learning_rate_multiplier: float = Field(default=1.0, gt=0)
-    """Times the learning rate, for the layer's variables; a scope's is multiplied with those inside."""
+    """Factor of the learning rate for the layer's variables; a scope's is multiplied with those inside."""
 
     def declare(self, inputs: Inputs[TensorSpec]) -> tuple[Declaration, ...]:
-        """Return the variables the layer owns, in the order in which they are made."""
+        """Return the variables the layer owns, in the order in which they are created."""
         return ()
 
     @abstractmethod
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec | Mapping[str, TensorSpec]:
-        """Return the output's shape and dtype; of several outputs each by its name.
+        """Return the output's shape and dtype; those of several outputs by name.
 
-        An output is read as ``layer/name``; one named ``""`` is what the layer's own name stands for.
+        An output is read as ``layer/name``; the one named ``""`` by the layer's own name.
 
         Raises:
             ShapeError: the inputs do not fit.
@@ -145,7 +145,7 @@ class Layer(Kind):
 
     @abstractmethod
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
-        """Connect the layer: tensors in, given variables (by what the layer calls them), one tensor out.
+        """Connect the layer: return its output, from its variables, by the layer's names, and its inputs.
 
         A layer with several outputs returns them by the names of ``output_spec``.
         """

@@ -30,7 +30,7 @@ class BatchNorm(Layer):
 
     kind: Literal["batch_norm"] = "batch_norm"
     momentum: float = Field(default=0.99, ge=0, lt=1)
-    """How much of the old moving statistics stays at each step (slim: ``decay``)."""
+    """Decay rate of the moving statistics (slim: ``decay``)."""
     epsilon: float = Field(default=0.001, gt=0)
     """Added to the variance."""
     center: bool = True
@@ -38,7 +38,7 @@ class BatchNorm(Layer):
     scale: bool = True
     """Whether the result is multiplied by ``gamma``."""
     unbiased_variance: bool = False
-    """Whether ``moving_variance`` gathers ``variance * n / (n - 1)`` of the n values of a channel in a batch, as TF1's
+    """Whether ``moving_variance`` averages ``variance * n / (n - 1)`` of the n values of a channel in a batch, as TF1's
     fused batch norm of images does; the batch itself is always normalized by ``variance``."""
 
     def declare(self, inputs: Inputs[TensorSpec]) -> tuple[Declaration, ...]:
@@ -57,7 +57,7 @@ class BatchNorm(Layer):
         return inputs[0]
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
-        """Normalize by the batch in training, by the moving statistics otherwise; a frozen layer never trains."""
+        """Normalize by batch statistics in training, by moving statistics otherwise and if the layer is not trained."""
         x, gamma, beta = inputs[0], variables.get("gamma"), variables.get("beta")
         if not (call.training and self.trainable):
             mean, variance = variables["moving_mean"], variables["moving_variance"]
@@ -66,7 +66,7 @@ class BatchNorm(Layer):
         count = (
             math.prod(rest) if all(isinstance(size, int) for size in rest) else tf.cast(tf.reduce_prod(rest), x.dtype)
         )
-        if x.shape.rank == 4 and x.dtype == tf.float32:  # Two to three times as fast as its parts.
+        if x.shape.rank == 4 and x.dtype == tf.float32:  # Two to three times as fast as single operations.
             result, mean, unbiased, *_ = tf.raw_ops.FusedBatchNormV3(
                 x=x,
                 scale=tf.ones(channels) if gamma is None else gamma,
@@ -82,6 +82,6 @@ class BatchNorm(Layer):
             result = tf.nn.batch_normalization(x, mean, variance, beta, gamma, self.epsilon)
             unbiased = tf.math.divide_no_nan(variance, (count - 1) / count)
         call.updates.append(Update(variables["moving_mean"], mean, self.momentum))
-        moved = unbiased if self.unbiased_variance else variance
-        call.updates.append(Update(variables["moving_variance"], moved, self.momentum))
+        averaged = unbiased if self.unbiased_variance else variance
+        call.updates.append(Update(variables["moving_variance"], averaged, self.momentum))
         return result

@@ -1,4 +1,4 @@
-"""What layers ask of their inputs: floats, sizes that are known, shapes that agree, dimensions that exist."""
+"""Checks of the shapes and dtypes of layers' inputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def need_floats(spec: TensorSpec, kind: str) -> TensorSpec:
         ShapeError: it does not.
     """
     if not (is_narrow_float(spec) or spec.dtype == "float64"):
-        raise ShapeError(f"{kind} needs an input of floats, got {spec}; kind 'cast' makes floats of it")
+        raise ShapeError(f"{kind} needs an input of floats, got {spec}; convert it with kind 'cast'")
     return spec
 
 
@@ -31,7 +31,7 @@ def last_size(spec: TensorSpec, kind: str) -> int:
     """Return the last dimension's size of an input of floats.
 
     Raises:
-        ShapeError: it holds no floats, or has no last dimension besides the batch, or its size is not known.
+        ShapeError: it does not hold floats, has only the batch dimension, or its last size is unknown.
     """
     need_floats(spec, kind)
     if not spec.shape or spec.shape[-1] is None:
@@ -56,20 +56,20 @@ def listed_specs(inputs: Sequence[TensorSpec]) -> str:
 
 
 def fits(shape: Shape, other: Shape) -> bool:
-    """Return whether two shapes may be the same; a size that is not known may be any."""
+    """Return whether two shapes may be equal; an unknown size may be any."""
     return len(shape) == len(other) and all(
         None in pair or pair[0] == pair[1] for pair in zip(shape, other, strict=True)
     )
 
 
 def inner_axis(axis: int, rank: int, kind: str) -> int:
-    """Return an axis counted from the front: negative ones count from the end.
+    """Return an axis counted from the front, given one that may be negative, counted from the end.
 
     Raises:
-        ShapeError: it is the batch, or a tensor of this rank does not have it.
+        ShapeError: it is the batch, or a tensor of this rank has no such axis.
     """
-    counted = axis + rank if axis < 0 else axis
-    if not 1 <= counted < rank:
-        held = f"axes 1 to {rank - 1}" if rank > 1 else "no axis"
-        raise ShapeError(f"{kind} along axis {axis}: a tensor of rank {rank} has {held} besides 0, the batch")
-    return counted
+    from_front = axis + rank if axis < 0 else axis
+    if not 1 <= from_front < rank:
+        axes = f"axes 1 to {rank - 1}" if rank > 1 else "no axis"
+        raise ShapeError(f"{kind} along axis {axis}: a tensor of rank {rank} has {axes} besides 0, the batch")
+    return from_front

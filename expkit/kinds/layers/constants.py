@@ -1,4 +1,4 @@
-"""Tensors that read no data: constants and plain variables."""
+"""Layers without input data: constants and variables."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 __all__ = ["Constant", "Value", "Variable"]
 
 _WIDER = {"float16": "float32", "bfloat16": "float32"}
-"""What NumPy checks a value with before TensorFlow rounds it."""
+"""Dtypes in which NumPy checks a value before TensorFlow rounds it."""
 
 
 class Value(Layer):
-    """Base of the layers without input; by themselves they have a batch of one, which broadcasts."""
+    """Base of the layers without input data; by default they have a batch of one, which broadcasts."""
 
     arity: ClassVar[tuple[int, int | None]] = (0, 0)
     reads: ClassVar[tuple[str, ...]] = ("batch_of",)
     batch_of: str | None = None
-    """Layer or network input for each of whose examples the tensor is repeated; a batch of one when not given."""
+    """Layer or network input whose batch size the output has; by default it has a batch of one."""
 
     def sized(self, shape: Sequence[int], dtype: str, inputs: Inputs[TensorSpec]) -> TensorSpec:
-        """Return what comes out: with the batch of ``batch_of``, or with one of its own."""
+        """Return the output's spec: with the batch of ``batch_of``, or a batch of one."""
         return TensorSpec(tuple(shape), dtype, batched="batch_of" in inputs.named)
 
     def repeated(self, tensor: Any, inputs: Inputs[Any]) -> Any:
@@ -52,12 +52,12 @@ class Constant(Value):
     value: bool | int | float | tuple[Any, ...]
     """A number, or nested lists of numbers; true and false with ``dtype: bool``."""
     shape: tuple[Positive, ...] | None = None
-    """Sizes without the batch, where ``value`` is one number to fill them with; those of ``value`` when not given."""
+    """Sizes without the batch, filled with ``value`` if it is one number; by default those of ``value``."""
     dtype: DType = "float32"
     """Type of the value."""
 
     @model_validator(mode="after")
-    def _holds(self) -> Constant:
+    def _dtype_represents_value(self) -> Constant:
         self.array()
         return self
 
@@ -65,7 +65,7 @@ class Constant(Value):
         """Return the value as an array.
 
         Raises:
-            ValueError: the lists are of different lengths, or the dtype does not hold a number of them.
+            ValueError: the lists differ in length, or the dtype cannot represent a number.
         """
         import numpy as np
 
@@ -74,30 +74,30 @@ class Constant(Value):
         except ValueError:
             raise ValueError("'value' has lists of different lengths at one depth; make them equal") from None
         if given.size == 0 or given.dtype.kind not in "biuf":
-            raise ValueError("'value' needs numbers, or true and false, in all places")
+            raise ValueError("'value' needs numbers, or true and false, everywhere")
         if self.shape is not None and given.shape:
-            raise ValueError(f"'shape' is for one number, but 'value' has a shape, {list(given.shape)}; leave one out")
+            raise ValueError(f"'shape' is for one number, but 'value' has shape {list(given.shape)}; leave one out")
         with np.errstate(all="ignore"):
-            held = given.astype(_WIDER.get(self.dtype, self.dtype))
-        exact = held.dtype.kind == "f"
-        wrong = ~np.isfinite(held) if exact else held != given
-        if wrong.any() or (held.dtype == bool) != (given.dtype == bool):
+            cast = given.astype(_WIDER.get(self.dtype, self.dtype))
+        floats = cast.dtype.kind == "f"
+        wrong = ~np.isfinite(cast) if floats else cast != given
+        if wrong.any() or (cast.dtype == bool) != (given.dtype == bool):
             first = given[wrong][0] if wrong.any() else given.flat[0]
-            raise ValueError(f"'value' holds {first}, which is no {self.dtype}; give another dtype or value")
-        return held if self.shape is None else np.full(self.shape, held)
+            raise ValueError(f"'value' has {first}, but dtype is {self.dtype}; give another dtype or value")
+        return cast if self.shape is None else np.full(self.shape, cast)
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
         """Return the value's shape."""
         return self.sized(self.array().shape, self.dtype, inputs)
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
-        """Make the constant."""
+        """Return the constant."""
         return self.repeated(tf.constant(self.array(), self.dtype), inputs)
 
 
 @register
 class Variable(Value):
-    """A variable as a tensor, the same for every example; owns ``value``, which trains where it is float32."""
+    """A variable as a tensor, the same for every example; owns ``value``, which is trained if it is float32."""
 
     kind: Literal["variable"] = "variable"
     shape: tuple[Positive, ...]

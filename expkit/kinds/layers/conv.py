@@ -20,7 +20,7 @@ class Convolution(Layer):
     """Base of the convolutions; owns ``kernel`` [*kernel_size, channels / groups, filters] and ``bias`` [filters]."""
 
     dimensions: ClassVar[int]
-    """How many dimensions the window slides over."""
+    """Number of dimensions that the window slides over."""
     filters: Positive
     """Channels of the output."""
     kernel_size: Positive | tuple[Positive, ...]
@@ -28,11 +28,11 @@ class Convolution(Layer):
     strides: Positive | tuple[Positive, ...] = 1
     """Steps between windows."""
     padding: Padding | tuple[Pads, ...] = "same"
-    """``same`` pads with zeros, ``valid`` does not pad; or how many zeros go before and after, by dimension."""
+    """``same`` pads with zeros, ``valid`` does not pad; or the number of zeros before and after, by dimension."""
     dilation_rate: Positive | tuple[Positive, ...] = 1
-    """Steps between the values that a window sees."""
+    """Steps between the values in a window."""
     groups: Positive = 1
-    """Parts of the channels that are convolved apart, each by its share of the filters."""
+    """Groups of channels that are convolved separately, each with its own filters."""
     activation: ActivationName = "linear"
     """Function of ``tf.nn`` applied to the result."""
     use_bias: bool = True
@@ -46,17 +46,17 @@ class Convolution(Layer):
         return (kernel, Declaration("bias", (self.filters,), Zeros(), dtype=dtype)) if self.use_bias else (kernel,)
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
-        """Return the places of the window, by dimension, and ``filters``."""
+        """Return the positions of the window, by dimension, and ``filters``."""
         self._channels(inputs[0])
         sizes, _ = grid(inputs[0], self.kind, self.dimensions)
         count = self.dimensions
         windows, strides, rates = (each(item, count) for item in (self.kernel_size, self.strides, self.dilation_rate))
         paddings = (self.padding,) * count if isinstance(self.padding, str) else self.padding
-        places = (
+        positions = (
             window_output(size, window, stride, padding, self.kind, rate)
             for size, window, stride, padding, rate in zip(sizes, windows, strides, paddings, rates, strict=True)
         )
-        return activated(self.activation, TensorSpec((*places, self.filters), inputs[0].dtype))
+        return activated(self.activation, TensorSpec((*positions, self.filters), inputs[0].dtype))
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Pad, convolve, add, activate."""
@@ -89,7 +89,7 @@ class Conv1D(Convolution):
     kind: Literal["conv1d"] = "conv1d"
     dimensions = 1
     kernel_size: Positive
-    """Steps that a window sees."""
+    """Steps in a window."""
     strides: Positive = 1
     padding: Padding | tuple[Pads] = "same"
     """``same`` pads with zeros, ``valid`` does not pad; or zeros by end, ``[[before, after]]``."""
@@ -128,10 +128,10 @@ class Conv3D(Convolution):
     dilation_rate: Size3D = 1
 
     def _convolved(self, x: Any, kernel: Any, strides: tuple[int, ...], rates: tuple[int, ...], padding: str) -> Any:
-        # On a CPU the operation knows no groups.
-        parts = zip(tf.split(x, self.groups, axis=-1), tf.split(kernel, self.groups, axis=-1), strict=True)
+        # On a CPU the operation has no groups.
+        groups = zip(tf.split(x, self.groups, axis=-1), tf.split(kernel, self.groups, axis=-1), strict=True)
         results = [
-            tf.nn.conv3d(part, own, strides=(1, *strides, 1), padding=padding, dilations=(1, *rates, 1))
-            for part, own in parts
+            tf.nn.conv3d(channels, filters, strides=(1, *strides, 1), padding=padding, dilations=(1, *rates, 1))
+            for channels, filters in groups
         ]
         return results[0] if len(results) == 1 else tf.concat(results, axis=-1)

@@ -19,7 +19,7 @@ __all__ = ["Conv2DTranspose"]
 
 @register
 class Conv2DTranspose(Layer):
-    """The gradient of ``conv2d`` as a layer of its own, which makes images larger; owns ``kernel`` and ``bias``."""
+    """The gradient of ``conv2d`` as a layer, which enlarges images; owns ``kernel`` and ``bias``."""
 
     kind: Literal["conv2d_transpose"] = "conv2d_transpose"
     filters: Positive
@@ -27,7 +27,7 @@ class Conv2DTranspose(Layer):
     kernel_size: Size2D
     """Height and width of the window."""
     strides: Size2D = 1
-    """Steps between windows: how many times larger the output is."""
+    """Steps between windows: the factor by which the output is larger."""
     padding: Padding = "same"
     """``same``: the output is ``size * strides``; ``valid``: ``max(kernel_size - strides, 0)`` more."""
     activation: ActivationName = "linear"
@@ -43,20 +43,20 @@ class Conv2DTranspose(Layer):
         return (kernel, Declaration("bias", (self.filters,), Zeros(), dtype=dtype)) if self.use_bias else (kernel,)
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
-        """Return [height, width, filters], as ``tf.layers`` and Keras work them out."""
+        """Return [height, width, filters], as ``tf.layers`` and Keras compute them."""
         windows = zip(grid(inputs[0], self.kind, 2)[0], each(self.kernel_size, 2), each(self.strides, 2), strict=True)
-        places = (transposed_output(*window, self.padding) for window in windows)
-        return activated(self.activation, TensorSpec((*places, self.filters), inputs[0].dtype))
+        sizes = (transposed_output(*window, self.padding) for window in windows)
+        return activated(self.activation, TensorSpec((*sizes, self.filters), inputs[0].dtype))
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
-        """Spread, add, activate."""
+        """Convolve, add, activate."""
         batch, *sizes, _ = sizes_of(inputs[0])
         windows = zip(sizes, each(self.kernel_size, 2), each(self.strides, 2), strict=True)
-        places = [transposed_output(*window, self.padding) for window in windows]
+        output = [transposed_output(*window, self.padding) for window in windows]
         result = tf.nn.conv2d_transpose(
             inputs[0],
             variables["kernel"],
-            output_shape=tf.stack([batch, *places, self.filters]),
+            output_shape=tf.stack([batch, *output, self.filters]),
             strides=(1, *each(self.strides, 2), 1),
             padding=self.padding.upper(),
         )

@@ -1,4 +1,4 @@
-"""Convolutions of every channel on its own."""
+"""Convolutions of each channel by itself."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Depthwise(Layer):
     kernel_size: Size2D
     """Height and width of the window."""
     depth_multiplier: Positive = 1
-    """Results per channel."""
+    """Output channels per input channel."""
     strides: Positive = 1
     """Steps between windows, the same in both directions."""
     padding: Padding | tuple[Pads, Pads] = "same"
     """``same`` pads with zeros, ``valid`` does not pad; or zeros by side, ``[[top, bottom], [left, right]]``."""
     dilation_rate: Size2D = 1
-    """Steps between the values that a window sees."""
+    """Steps between the values in a window."""
     activation: ActivationName = "linear"
     """Function of ``tf.nn`` applied to the result."""
     use_bias: bool = True
@@ -48,7 +48,7 @@ class Depthwise(Layer):
 
     def _output(self, spec: TensorSpec, filters: int) -> TensorSpec:
         paddings = (self.padding,) * 2 if isinstance(self.padding, str) else self.padding
-        places = (
+        positions = (
             window_output(size, window, self.strides, padding, self.kind, rate)
             for size, window, padding, rate in zip(
                 grid(spec, self.kind, 2)[0],
@@ -58,7 +58,7 @@ class Depthwise(Layer):
                 strict=True,
             )
         )
-        return activated(self.activation, TensorSpec((*places, filters), spec.dtype))
+        return activated(self.activation, TensorSpec((*positions, filters), spec.dtype))
 
     def _depthwise(self, x: Any, kernel: Any) -> Any:
         padding = self.padding
@@ -80,7 +80,7 @@ class Depthwise(Layer):
 
 @register
 class DepthwiseConv2D(Depthwise):
-    """Every channel of [batch, height, width, channels] convolved on its own; owns ``depthwise_kernel`` and ``bias``.
+    """Each channel of [batch, height, width, channels] convolved by itself; owns ``depthwise_kernel`` and ``bias``.
 
     Slim calls them ``depthwise_weights`` and ``biases``.
     """

@@ -1,4 +1,4 @@
-"""Vectors for numbers: of ids, of positions."""
+"""Vectors for ids or positions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Embedding", "OneHot", "PositionEmbedding", "PositionEncoding"]
 
 @register
 class Embedding(Layer):
-    """One row of a table for every id, of whatever shape the ids are; owns ``embeddings``."""
+    """One row of a table for each id, for ids of any shape; owns ``embeddings``."""
 
     kind: Literal["embedding"] = "embedding"
     input_dim: int = Field(gt=0)
@@ -43,7 +43,7 @@ class Embedding(Layer):
 
 @register
 class OneHot(Layer):
-    """For every id a row of zeros with a one in the id's place."""
+    """For each id a row of zeros with a one at the id's index."""
 
     kind: Literal["one_hot"] = "one_hot"
     depth: int = Field(gt=0)
@@ -54,20 +54,20 @@ class OneHot(Layer):
         return TensorSpec((*_ids(inputs[0], self.kind).shape, self.depth))
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
-        """Place the ones."""
+        """Return the rows."""
         return tf.one_hot(inputs[0], self.depth)
 
 
 @register
 class PositionEmbedding(Layer):
-    """A learned row for every position, added to [batch, positions, size]; owns ``embeddings``.
+    """A learned row for each position, added to [batch, positions, size]; owns ``embeddings``.
 
     BERT calls it ``position_embeddings``.
     """
 
     kind: Literal["position_embedding"] = "position_embedding"
     max_length: int = Field(gt=0)
-    """Rows of the table: the most positions an input may have."""
+    """Rows of the table: the maximum number of positions of an input."""
 
     def declare(self, inputs: Inputs[TensorSpec]) -> tuple[Declaration, ...]:
         """Return ``embeddings`` [max_length, size]."""
@@ -81,7 +81,7 @@ class PositionEmbedding(Layer):
         _size(inputs[0], self.kind)
         length = inputs[0].shape[0]
         if length is not None and length > self.max_length:
-            raise ShapeError(f"position_embedding of max_length {self.max_length} has no {length} positions")
+            raise ShapeError(f"position_embedding has max_length {self.max_length}, but its input {length} positions")
         return inputs[0]
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
@@ -93,8 +93,8 @@ class PositionEmbedding(Layer):
 class PositionEncoding(Layer):
     """Sines and cosines of the position, added to [batch, positions, size] (Vaswani et al. 2017).
 
-    The first half of the last dimension gets ``sin(position / t)``, the second ``cos(position / t)``, t rising by equal
-    factors from 1 to ``max_timescale``, as in tensor2tensor.
+    The first half of the last dimension gets ``sin(position / t)``, the second ``cos(position / t)``, t increasing by a
+    constant factor from 1 to ``max_timescale``, as in tensor2tensor.
     """
 
     kind: Literal["position_encoding"] = "position_encoding"
@@ -111,7 +111,7 @@ class PositionEncoding(Layer):
         """Add the waves."""
         _, length, size = sizes_of(inputs[0])
         half = size // 2
-        rates = [self.max_timescale ** (-place / (half - 1)) for place in range(half)]
+        rates = [self.max_timescale ** (-index / (half - 1)) for index in range(half)]
         angles = tf.cast(tf.range(length), tf.float32)[:, None] * tf.constant(rates, tf.float32)
         return inputs[0] + tf.cast(tf.concat([tf.sin(angles), tf.cos(angles)], axis=-1), inputs[0].dtype)
 

@@ -1,4 +1,4 @@
-"""Normalization of every example on its own, the same in training and inference."""
+"""Normalization of each example by itself, the same in training and inference."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class GroupNorm(ExampleNorm):
 
     kind: Literal["group_norm"] = "group_norm"
     groups: Positive = 32
-    """Groups of channels, each normalized together over all places."""
+    """Groups of channels, each normalized together over all positions."""
     epsilon: float = Field(default=0.001, gt=0)
     """Added to the variance (``tf.contrib.layers``: ``1e-6``)."""
 
@@ -87,12 +87,12 @@ class GroupNorm(ExampleNorm):
         """Normalize, scale, shift."""
         x = inputs[0]
         *rest, channels = sizes_of(x)
-        parts = tf.reshape(x, [*rest, self.groups, channels // self.groups])
+        grouped = tf.reshape(x, [*rest, self.groups, channels // self.groups])
         axes = [*range(1, x.shape.rank - 1), x.shape.rank]
-        mean, variance = tf.nn.moments(parts, axes=axes, keepdims=True)
+        mean, variance = tf.nn.moments(grouped, axes=axes, keepdims=True)
         shape = [1] * (x.shape.rank - 1) + [self.groups, channels // self.groups]
         gamma, beta = (tf.reshape(variables[name], shape) if name in variables else None for name in ("gamma", "beta"))
-        result = tf.nn.batch_normalization(parts, mean, variance, beta, gamma, self.epsilon)
+        result = tf.nn.batch_normalization(grouped, mean, variance, beta, gamma, self.epsilon)
         return tf.reshape(result, [*rest, channels])
 
 
@@ -125,11 +125,11 @@ class RmsNorm(Layer):
 
 @register
 class LocalResponseNorm(Layer):
-    """Every value divided by ``(bias + alpha * sum of squares of near channels) ** beta`` (Krizhevsky et al. 2012)."""
+    """Each value divided by ``(bias + alpha * sum of squares of nearby channels) ** beta`` (Krizhevsky et al. 2012)."""
 
     kind: Literal["local_response_norm"] = "local_response_norm"
     depth_radius: int = Field(default=5, ge=0)
-    """Channels to either side that count as near."""
+    """Number of nearby channels on each side."""
     bias: float = 1.0
     """Added to the sum."""
     alpha: float = 1.0

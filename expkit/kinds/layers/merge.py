@@ -34,7 +34,7 @@ class Concat(Layer):
     """Dimension to join; 0 is the batch and cannot be joined."""
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
-        """Return the inputs' shape, the joined dimension added up."""
+        """Return the inputs' shape with the sum of the sizes along the joined dimension."""
         dtype = same_dtype(inputs, "concat")
         axis = inner_axis(self.axis, len(inputs[0].shape) + 1, "concat") - 1
         others = {(*spec.shape[:axis], *spec.shape[axis + 1 :]) for spec in inputs}
@@ -52,12 +52,12 @@ class Concat(Layer):
 
 @register
 class Stack(Layer):
-    """Inputs of one shape side by side along a new dimension."""
+    """Inputs of one shape stacked along a new dimension."""
 
     kind: Literal["stack"] = "stack"
     arity: ClassVar[tuple[int, int | None]] = (2, None)
     axis: int = 1
-    """Place of the new dimension, the batch counted as 0."""
+    """Index of the new dimension, the batch counted as 0."""
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
         """Return the inputs' shape with their number as a new dimension."""
@@ -74,7 +74,7 @@ class Stack(Layer):
 
 
 class Elementwise(Layer):
-    """Base of the layers that join inputs value by value; along a dimension of size 1 an input is repeated."""
+    """Base of the elementwise operations of several inputs; a dimension of size 1 broadcasts."""
 
     arity: ClassVar[tuple[int, int | None]] = (2, None)
     broadcasts = True
@@ -83,9 +83,7 @@ class Elementwise(Layer):
         """Return the inputs' common shape."""
         dtype = same_dtype(inputs, self.kind)
         if dtype == "bool":
-            raise ShapeError(
-                f"{self.kind} needs numbers, got {listed_specs(inputs)}; kind 'cast' makes numbers of them"
-            )
+            raise ShapeError(f"{self.kind} needs numbers, got {listed_specs(inputs)}; convert them with kind 'cast'")
         if self.kind == "average":
             need_floats(inputs[0], self.kind)
         ranks = {len(spec.shape) for spec in inputs}
@@ -97,7 +95,7 @@ class Elementwise(Layer):
         return TensorSpec(tuple(next(iter(different), 1) for different in sizes), dtype)
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
-        """Join from left to right."""
+        """Apply the operation from left to right."""
         if self.kind == "average":
             return reduce(tf.add, inputs) / len(inputs)
         return reduce(getattr(tf, self.kind), inputs)

@@ -1,4 +1,4 @@
-"""Activations on their own, with or without noise."""
+"""Layers that change single values: activations, dropout, noise."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Activation(Layer):
     function: ActivationName
     """Name of the function."""
     alpha: float | None = Field(default=None, ge=0)
-    """Slope of ``leaky_relu`` below 0; 0.2 when not given."""
+    """Slope of ``leaky_relu`` below 0; by default 0.2."""
 
     @model_validator(mode="after")
-    def _leaks(self) -> Activation:
+    def _alpha_is_for_leaky_relu(self) -> Activation:
         if self.alpha is not None and self.function != "leaky_relu":
             raise ValueError(f"alpha is the slope of leaky_relu, but function is '{self.function}'; leave alpha out")
         return self
@@ -48,11 +48,11 @@ class Activation(Layer):
 
 @register
 class Dropout(Layer):
-    """In training, values set to 0 at random and the others scaled up; the mask depends on (seed, global_step)."""
+    """In training, sets values to 0 at random and scales the others up; the mask depends on (seed, global_step)."""
 
     kind: Literal["dropout"] = "dropout"
     rate: float = Field(ge=0, lt=1)
-    """Share of the values that are dropped, in [0, 1)."""
+    """Fraction of the values that are dropped, in [0, 1)."""
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
         """Return the input's shape."""
@@ -69,7 +69,7 @@ class Dropout(Layer):
 
 @register
 class GaussianNoise(Layer):
-    """In training, normal noise added to the values; it depends on (seed, global_step)."""
+    """In training, adds normal noise to the values; it depends on (seed, global_step)."""
 
     kind: Literal["gaussian_noise"] = "gaussian_noise"
     stddev: float = Field(ge=0)

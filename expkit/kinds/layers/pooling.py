@@ -25,7 +25,7 @@ def _dimensions(spec: TensorSpec, kind: str) -> int:
 
 
 class Pool(Layer):
-    """Base of the poolings over windows, which slide over steps, images or volumes alike."""
+    """Base of the poolings over windows, which slide over steps, images or volumes."""
 
     pool_size: PoolSize = 2
     """Size of the window: one number for all dimensions, or one each (``[height, width]``)."""
@@ -35,7 +35,7 @@ class Pool(Layer):
     """``same`` pads, ``valid`` does not."""
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
-        """Return the places of the window, by dimension, and the channels."""
+        """Return the positions of the window, by dimension, and the channels."""
         count = _dimensions(inputs[0], self.kind)
         sizes, channels = grid(inputs[0], self.kind, count)
         if count == 3 and inputs[0].dtype != "float32":
@@ -46,8 +46,8 @@ class Pool(Layer):
                     f"{self.kind} needs one {field} for all dimensions or {count} for {inputs[0]}, got {len(given)}"
                 )
         windows = zip(sizes, each(self.pool_size, count), each(self.strides or self.pool_size, count), strict=True)
-        places = (window_output(*window, self.padding, self.kind) for window in windows)
-        return TensorSpec((*places, channels), inputs[0].dtype)
+        positions = (window_output(*window, self.padding, self.kind) for window in windows)
+        return TensorSpec((*positions, channels), inputs[0].dtype)
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Pool."""
@@ -76,7 +76,7 @@ class GlobalPool(Layer):
     """Base of the poolings over everything between batch and channels."""
 
     keepdims: bool = False
-    """Whether the pooled dimensions stay, with size 1."""
+    """Whether the pooled dimensions are kept, with size 1."""
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
         """Return [channels], or [1, ..., channels]."""

@@ -16,15 +16,15 @@ __all__ = ["Dot", "Matmul"]
 
 @register
 class Dot(Layer):
-    """Inner product of two inputs along the last dimension, which goes away."""
+    """Inner product of two inputs along the last dimension, which is removed."""
 
     kind: Literal["dot"] = "dot"
     arity: ClassVar[tuple[int, int | None]] = (2, 2)
     broadcasts = True
     normalize: bool = False
-    """Whether both are divided by their lengths first, which gives the cosine of the angle between them."""
+    """Whether both are divided by their norms first, which gives the cosine similarity."""
     keepdims: bool = False
-    """Whether the dimension stays, with size 1."""
+    """Whether the dimension is kept, with size 1."""
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
         """Return the inputs' shape without the last dimension."""

@@ -31,13 +31,13 @@ class Recurrent(Layer):
     units: Positive
     """Size of the state."""
     direction: Literal["forward", "backward", "both"] = "forward"
-    """Which way the steps are read; ``both`` joins a forward and a backward cell."""
+    """Direction in which the steps are read; ``both`` joins a forward and a backward cell."""
     return_sequences: bool = False
-    """Whether the output is that of every step, [batch, time, units]; otherwise of the last, [batch, units]."""
+    """Whether to output all steps, [batch, time, units]; otherwise only the last, [batch, units]."""
     lengths: str | None = None
-    """Layer or input that holds how many steps of each sequence count, [batch] of whole numbers; all if not given."""
+    """Layer or input that holds the length of each sequence, [batch] of integers; by default all steps count."""
     initial_h: str | None = None
-    """Layer or input that holds the first state, [batch, units]; zeros when not given."""
+    """Layer or input that holds the initial state, [batch, units]; by default zeros."""
     activation: ActivationName = "tanh"
     """Function of ``tf.nn`` within the cell; its gates are sigmoids."""
 
@@ -70,14 +70,14 @@ class Recurrent(Layer):
     def output_spec(self, inputs: Inputs[TensorSpec]) -> Mapping[str, TensorSpec]:
         """Return the output and the last states."""
         self._features(inputs[0])
-        dtype, times = inputs[0].dtype, len(self._prefixes)
+        dtype, directions = inputs[0].dtype, len(self._prefixes)
         if (lengths := inputs.named.get("lengths")) and (lengths.shape or lengths.dtype not in ("int32", "int64")):
             raise ShapeError(f"{self.kind} needs lengths [batch] of int32 or int64, got {lengths}")
-        states = {name: TensorSpec((size * times,), dtype) for name, size in self._states.items()}
-        for name, wanted in states.items():
-            given = inputs.named.get(f"initial_{name}", wanted)
-            if not fits(given.shape, wanted.shape) or given.dtype != dtype:
-                raise ShapeError(f"{self.kind} needs initial_{name} {wanted}, got {given}")
+        states = {name: TensorSpec((size * directions,), dtype) for name, size in self._states.items()}
+        for name, expected in states.items():
+            given = inputs.named.get(f"initial_{name}", expected)
+            if not fits(given.shape, expected.shape) or given.dtype != dtype:
+                raise ShapeError(f"{self.kind} needs initial_{name} {expected}, got {given}")
         last = states["h"].shape
         output = TensorSpec((inputs[0].shape[0], *last) if self.return_sequences else last, dtype)
         return {"": output, **{f"state_{name}": spec for name, spec in states.items()}}
@@ -101,15 +101,17 @@ class Recurrent(Layer):
             outputs.append(output)
             states.append(state)
         ends = zip(self._states, zip(*states, strict=True), strict=True)
-        last = {f"state_{name}": _joined(parts) for name, parts in ends}
+        last = {f"state_{name}": _joined(tensors) for name, tensors in ends}
         return {"": _joined(outputs) if self.return_sequences else last["state_h"], **last}
 
     def _first(self, inputs: Inputs[Any], batch: Any) -> list[list[Any]]:
-        """Return the first states, for each one tensor per direction."""
-        times, dtype = len(self._prefixes), inputs[0].dtype
+        """Return the initial states, each with one tensor per direction."""
+        directions, dtype = len(self._prefixes), inputs[0].dtype
         given = {name: inputs.named.get(f"initial_{name}") for name in self._states}
         return [
-            [tf.zeros([batch, size], dtype)] * times if given[name] is None else tf.split(given[name], times, axis=-1)
+            [tf.zeros([batch, size], dtype)] * directions
+            if given[name] is None
+            else tf.split(given[name], directions, axis=-1)
             for name, size in self._states.items()
         ]
 
@@ -131,13 +133,13 @@ class Lstm(Recurrent):
     kind: Literal["lstm"] = "lstm"
     reads = ("lengths", "initial_h", "initial_c")
     initial_c: str | None = None
-    """Layer or input that holds the first state of the memory, [batch, units]; zeros when not given."""
+    """Layer or input that holds the initial memory, [batch, units]; by default zeros."""
     forget_bias: float = 1.0
-    """Added to the forget gate besides ``bias`` (``CudnnCompatibleLSTMCell``: 0)."""
+    """Added to the forget gate in addition to ``bias`` (``CudnnCompatibleLSTMCell``: 0)."""
     use_peepholes: bool = False
-    """Whether the gates see the memory, by ``w_i_diag``, ``w_f_diag`` and ``w_o_diag`` [units]."""
+    """Whether the gates read the memory, by ``w_i_diag``, ``w_f_diag`` and ``w_o_diag`` [units]."""
     projection: Positive | None = None
-    """Size to which the output is brought by ``projection/kernel``; as ``units`` when not given."""
+    """Size to which the output is projected by ``projection/kernel``; by default it is not projected."""
 
     @property
     def _states(self) -> Mapping[str, int]:
@@ -160,9 +162,9 @@ class Lstm(Recurrent):
         kernel, recurrent = tf.split(kernel, [features, kernel.shape[0] - features])
         forget = [0.0] * (2 * self.units) + [self.forget_bias] * self.units + [0.0] * self.units
 
-        def step(read: Any, state: State) -> State:
+        def step(projected: Any, state: State) -> State:
             _, c = state
-            i, j, f, o = tf.split(read, 4, axis=-1)
+            i, j, f, o = tf.split(projected, 4, axis=-1)
             if self.use_peepholes:
                 i, f = i + variables["w_i_diag"] * c, f + variables["w_f_diag"] * c
             c = tf.sigmoid(f) * c + tf.sigmoid(i) * activate(self.activation, j)
@@ -190,15 +192,15 @@ class Gru(Recurrent):
 
     def _declared(self, features: int, dtype: str) -> tuple[Declaration, ...]:
         units = self.units
-        parts = {"candidate": features + units}
+        rows_of = {"candidate": features + units}
         if self.reset_after:
-            parts = {"candidate/input_projection": features, "candidate/hidden_projection": units}
+            rows_of = {"candidate/input_projection": features, "candidate/hidden_projection": units}
         return (
             Declaration("gates/kernel", (features + units, 2 * units), GlorotUniform(), dtype=dtype),
             Declaration("gates/bias", (2 * units,), Ones(), dtype=dtype),
             *(
                 declared
-                for name, rows in parts.items()
+                for name, rows in rows_of.items()
                 for declared in (
                     Declaration(f"{name}/kernel", (rows, units), GlorotUniform(), dtype=dtype),
                     Declaration(f"{name}/bias", (units,), Zeros(), dtype=dtype),
@@ -213,15 +215,15 @@ class Gru(Recurrent):
         hidden = variables["candidate/hidden_projection/kernel"] if self.reset_after else candidate[features:]
         recurrent = gates[features:]
 
-        def step(read: Any, state: State) -> State:
+        def step(projected: Any, state: State) -> State:
             (h,) = state
-            read_gates, read_candidate = tf.split(read, [2 * units, units], axis=-1)
-            reset, update = tf.split(tf.sigmoid(read_gates + tf.matmul(h, recurrent)), 2, axis=-1)
+            of_gates, of_candidate = tf.split(projected, [2 * units, units], axis=-1)
+            reset, update = tf.split(tf.sigmoid(of_gates + tf.matmul(h, recurrent)), 2, axis=-1)
             if self.reset_after:
-                seen = reset * tf.nn.bias_add(tf.matmul(h, hidden), variables["candidate/hidden_projection/bias"])
+                of_h = reset * tf.nn.bias_add(tf.matmul(h, hidden), variables["candidate/hidden_projection/bias"])
             else:
-                seen = tf.matmul(reset * h, hidden)
-            new = activate(self.activation, read_candidate + seen)
+                of_h = tf.matmul(reset * h, hidden)
+            new = activate(self.activation, of_candidate + of_h)
             return (update * h + (1 - update) * new,)
 
         kernel = tf.concat([gates[:features], candidate[:features]], axis=-1)
@@ -229,5 +231,5 @@ class Gru(Recurrent):
         return Cell(kernel=kernel, bias=bias, step=step)
 
 
-def _joined(parts: Any) -> Any:
-    return parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
+def _joined(tensors: Any) -> Any:
+    return tensors[0] if len(tensors) == 1 else tf.concat(tensors, axis=-1)

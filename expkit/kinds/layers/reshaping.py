@@ -1,4 +1,4 @@
-"""Layers that keep the values: another shape, order or type."""
+"""Layers that change the shape, order or dtype of values."""
 
 from __future__ import annotations
 
@@ -40,28 +40,28 @@ class Reshape(Layer):
 
     kind: Literal["reshape"] = "reshape"
     shape: tuple[Annotated[int, Field(ge=-1)], ...]
-    """Sizes after the batch dimension; at most one may be -1, which stands for what is left."""
+    """Sizes after the batch dimension; at most one may be -1, which is computed from the others."""
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
-        """Return the new shape, with -1 worked out where all sizes of the input are known."""
+        """Return the new shape; -1 is computed if all sizes of the input are known."""
         size = _size(inputs[0])
-        known = math.prod(part for part in self.shape if part != -1)
+        known = math.prod(size for size in self.shape if size != -1)
         unknown = self.shape.count(-1)
         if size is None:
             if unknown != 1:
                 raise ShapeError(f"reshape to {list(self.shape)} needs one -1: not all sizes of {inputs[0]} are known")
-            return TensorSpec(tuple(None if part == -1 else part for part in self.shape), inputs[0].dtype)
+            return TensorSpec(tuple(None if new == -1 else new for new in self.shape), inputs[0].dtype)
         if unknown > 1 or (known != size if unknown == 0 else known == 0 or size % known != 0):
             raise ShapeError(f"reshape to {list(self.shape)} does not hold the {size} values of its input {inputs[0]}")
-        return TensorSpec(tuple(size // known if part == -1 else part for part in self.shape), inputs[0].dtype)
+        return TensorSpec(tuple(size // known if new == -1 else new for new in self.shape), inputs[0].dtype)
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Reshape to [batch, *shape]."""
         sizes = inputs[0].shape.as_list()[1:]
         if None in sizes:
             return tf.reshape(inputs[0], (tf.shape(inputs[0])[0], *self.shape))
-        known = math.prod(part for part in self.shape if part != -1)
-        return tf.reshape(inputs[0], (-1, *(math.prod(sizes) // known if part == -1 else part for part in self.shape)))
+        known = math.prod(size for size in self.shape if size != -1)
+        return tf.reshape(inputs[0], (-1, *(math.prod(sizes) // known if size == -1 else size for size in self.shape)))
 
 
 @register
@@ -88,7 +88,7 @@ class Transpose(Layer):
 
 @register
 class Cast(Layer):
-    """The values as another type."""
+    """The values in another dtype."""
 
     kind: Literal["cast"] = "cast"
     dtype: Literal["float16", "bfloat16", "float32", "float64", "int32", "int64", "uint8", "bool"]

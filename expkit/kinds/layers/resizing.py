@@ -1,4 +1,4 @@
-"""Layers that make tensors larger or smaller: padding, resizing, reducing."""
+"""Layers that change sizes: padding, resizing, reducing."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ __all__ = ["Pad", "Reduce", "Resize"]
 
 @register
 class Pad(Layer):
-    """Places added at both ends of dimensions (``tf.pad``)."""
+    """Values added at both ends of dimensions (``tf.pad``)."""
 
     kind: Literal["pad"] = "pad"
     paddings: tuple[Pads, ...] = Field(min_length=1)
     """``[before, after]`` for the first dimensions after the batch: ``[[top, bottom], [left, right]]``."""
     mode: Literal["constant", "reflect", "symmetric"] = "constant"
-    """``constant`` adds ``value``, ``reflect`` what lies inside the border, ``symmetric`` the border too."""
+    """``constant`` adds ``value``; ``reflect`` mirrors the values inside the border, ``symmetric`` the border too."""
     value: float = 0.0
     """Value added by ``constant``."""
 
     @model_validator(mode="after")
-    def _has_a_use_for_the_value(self) -> Pad:
+    def _value_is_for_constant(self) -> Pad:
         if self.value and self.mode != "constant":
-            raise ValueError(f"mode '{self.mode}' adds no value of its own; leave value out, or set mode: constant")
+            raise ValueError(f"mode '{self.mode}' does not use value; leave it out, or set mode: constant")
         return self
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
-        """Return the sizes with what is added."""
+        """Return the padded sizes."""
         spec = inputs[0]
         if len(self.paddings) > len(spec.shape):
             raise ShapeError(f"pad of {len(self.paddings)} dimensions, but the input {spec} has {len(spec.shape)}")
@@ -60,24 +60,24 @@ class Pad(Layer):
 
 @register
 class Resize(Layer):
-    """Images in another size, as ``tf.compat.v1.image`` resizes them."""
+    """Images resized as by ``tf.compat.v1.image``."""
 
     kind: Literal["resize"] = "resize"
     size: Size2D | None = None
     """Height and width of the output; or give ``scale``."""
     scale: Size2D | None = None
-    """How many times larger height and width become; or give ``size``."""
+    """Factors by which height and width are enlarged; or give ``size``."""
     method: Literal["nearest", "bilinear"] = "bilinear"
-    """How values between the pixels come about."""
+    """Interpolation between pixels."""
     align_corners: bool = False
-    """Whether the centers of the corner pixels stay in the corners."""
+    """Whether the centers of the corner pixels are aligned."""
     half_pixel_centers: bool = False
-    """Whether a pixel's place is its center (TF2's way); otherwise its top left corner (TF1's)."""
+    """Whether a pixel's position is its center, as in TF2; otherwise its top left corner, as in TF1."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Resize:
         if (self.size is None) == (self.scale is None):
-            raise ValueError("resize needs exactly one of 'size' (height and width) and 'scale' (times larger)")
+            raise ValueError("resize needs exactly one of 'size' (height and width) and 'scale' (factors)")
         if self.align_corners and self.half_pixel_centers:
             raise ValueError("align_corners and half_pixel_centers exclude each other; leave one of them out")
         return self
@@ -88,13 +88,13 @@ class Resize(Layer):
         if self.size is not None:
             return TensorSpec((*each(self.size, 2), channels), inputs[0].dtype)
         scales = zip(sizes, each(self.scale or 1, 2), strict=True)
-        wanted = (None if size is None else size * scale for size, scale in scales)
-        return TensorSpec((*wanted, channels), inputs[0].dtype)
+        enlarged = (None if size is None else size * scale for size, scale in scales)
+        return TensorSpec((*enlarged, channels), inputs[0].dtype)
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
-        """Multiply rows and columns by the matrices of their weights.
+        """Multiply rows and columns by matrices of interpolation weights.
 
-        TensorFlow's own operations are slower, and XLA has no gradient of one and computes another border of the other.
+        TensorFlow's own operations are slower; XLA has no gradient of one and computes another border for the other.
         """
         x = inputs[0]
         batch, height, width, channels = sizes_of(x)
@@ -106,32 +106,32 @@ class Resize(Layer):
         x = tf.matmul(tf.cast(self._weights(width, columns), x.dtype), x)
         return tf.reshape(x, [batch, rows, columns, channels])
 
-    def _weights(self, size: Any, wanted: Any) -> Any:
-        """Return [wanted, size]: how much of each place along a dimension is in each place of the output."""
-        size_, wanted_ = tf.cast(size, tf.float32), tf.cast(wanted, tf.float32)
-        places = tf.range(wanted_)
+    def _weights(self, size: Any, output: Any) -> Any:
+        """Return [output, size]: the weight of each pixel along a dimension in each pixel of the output."""
+        size_, output_ = tf.cast(size, tf.float32), tf.cast(output, tf.float32)
+        positions = tf.range(output_)
         if self.align_corners:
-            places *= (size_ - 1) / tf.maximum(wanted_ - 1, 1)
+            positions *= (size_ - 1) / tf.maximum(output_ - 1, 1)
         else:
-            places = (places + 0.5 * self.half_pixel_centers) * (size_ / wanted_)
+            positions = (positions + 0.5 * self.half_pixel_centers) * (size_ / output_)
         if self.method == "nearest":
-            nearest = tf.floor(places + 0.5 * self.align_corners)
+            nearest = tf.floor(positions + 0.5 * self.align_corners)
             return tf.one_hot(tf.cast(tf.minimum(nearest, size_ - 1), tf.int32), size)
-        places = tf.clip_by_value(places - 0.5 * self.half_pixel_centers, 0, size_ - 1)
-        return tf.maximum(1 - tf.abs(places[:, None] - tf.range(size_)), 0)
+        positions = tf.clip_by_value(positions - 0.5 * self.half_pixel_centers, 0, size_ - 1)
+        return tf.maximum(1 - tf.abs(positions[:, None] - tf.range(size_)), 0)
 
 
 @register
 class Reduce(Layer):
-    """One value in the place of all along some dimensions."""
+    """A reduction along some dimensions (``tf.reduce_...``)."""
 
     kind: Literal["reduce"] = "reduce"
     function: Literal["mean", "sum", "max", "min", "prod", "logsumexp", "any", "all"]
-    """What becomes of the values: ``tf.reduce_...``."""
+    """Function that reduces the values."""
     axis: int | tuple[int, ...] | None = None
-    """Dimensions, the batch counted as 0; all but the batch when not given."""
+    """Dimensions, the batch counted as 0; by default all but the batch."""
     keepdims: bool = False
-    """Whether the dimensions stay, with size 1."""
+    """Whether the dimensions are kept, with size 1."""
 
     def _axes(self, rank: int) -> list[int]:
         given = (self.axis,) if isinstance(self.axis, int) else range(1, rank) if self.axis is None else self.axis
@@ -143,8 +143,8 @@ class Reduce(Layer):
         if self.function in ("mean", "logsumexp"):
             need_floats(spec, f"reduce by {self.function}")
         elif (spec.dtype == "bool") != (self.function in ("any", "all")):
-            wanted = "any or all" if spec.dtype == "bool" else "mean, sum, max, min, prod or logsumexp"
-            raise ShapeError(f"reduce by {self.function} does not suit {spec}; {spec.dtype} is reduced by {wanted}")
+            allowed = "any or all" if spec.dtype == "bool" else "mean, sum, max, min, prod or logsumexp"
+            raise ShapeError(f"reduce by {self.function} does not suit {spec}; allowed for {spec.dtype}: {allowed}")
         axes = self._axes(len(spec.shape) + 1)
         sizes = [(1 if axis in axes else size) for axis, size in enumerate(spec.shape, start=1)]
         kept = sizes if self.keepdims else [size for axis, size in enumerate(sizes, start=1) if axis not in axes]

@@ -1,4 +1,4 @@
-"""Layers under one scope, written there or in a block; unfolded before shapes are worked out."""
+"""Scopes and blocks of layers, which are expanded into their layers before shapes are computed."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ __all__ = ["Block", "Nest", "Scope"]
 
 
 class Nest(Layer):
-    """Base of the layers that hold layers."""
+    """Base of the layers that contain layers."""
 
     arity: ClassVar[tuple[int, int | None]] = (0, None)
     inputs: dict[str, str] = {}
-    """Names by which layers inside read what is outside: ``{x: hidden, mask: mask}``; instead of ``input``.
+    """Names by which layers inside read tensors outside: ``{x: hidden, mask: mask}``; instead of ``input``.
 
     The first layer inside reads the first of them.
     """
     repeat: int | None = Field(default=None, gt=0, le=1000)
-    """How many of it to make, in a chain; they are called ``NAME_{index}``, and so are their scopes."""
+    """Number of repetitions, in a chain; they are called ``NAME_{index}``, and so are their scopes."""
     first_index: int = Field(default=0, ge=0)
     """The first ``{index}`` of ``repeat``."""
 
     @model_validator(mode="after")
-    def _one_way_in(self) -> Nest:
+    def _fields_agree(self) -> Nest:
         if self.inputs and self.input is not None:
-            raise ValueError("'input' and 'inputs' both say what is read; give one of them")
+            raise ValueError("'input' and 'inputs' exclude each other; give one of them")
         if self.first_index and self.repeat is None:
-            raise ValueError("'first_index' counts repetitions, but there are none; give repeat")
+            raise ValueError("'first_index' numbers repetitions, but there are none; give repeat")
         return self
 
     def output_spec(self, inputs: Sequence[TensorSpec]) -> TensorSpec:
-        """Never called: a scope is unfolded into its layers before shapes are worked out."""
+        """Never called: a scope is expanded into its layers before shapes are computed."""
         raise AssertionError("a scope has no tensor of its own")
 
     def apply(self, variables: Mapping[str, Any], inputs: Sequence[Any], call: Call) -> Any:
-        """Never called: a scope is unfolded into its layers before they are connected."""
+        """Never called: a scope is expanded into its layers before they are connected."""
         raise AssertionError("a scope has no tensor of its own")
 
 
@@ -49,16 +49,16 @@ class Nest(Layer):
 class Scope(Nest):
     """Layers nested under a variable scope; their first reads the scope's input, their last is its output.
 
-    ``reuse``, ``variables`` and ``trainable: false`` hold for every layer inside.
+    ``reuse``, ``variables`` and ``trainable: false`` apply to all layers inside.
     """
 
     kind: Literal["scope"] = "scope"
     layers: dict[str, AnyLayer] = Field(min_length=1)
     """The layers, by name, in order."""
     output: str | None = None
-    """Layer inside that is the scope's output; the last one when not given."""
+    """Layer inside that is the scope's output; by default the last one."""
     outputs: dict[str, str] = {}
-    """Further outputs, read from outside as ``scope/name``: layers inside, or outputs of theirs, by name."""
+    """Further outputs, read from outside as ``scope/name``: layers inside, or their outputs, by name."""
 
 
 @register

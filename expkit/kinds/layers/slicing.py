@@ -1,4 +1,4 @@
-"""Layers that take parts of a tensor."""
+"""Layers that select values of a tensor along a dimension."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ __all__ = ["Crop", "Gather", "Slice", "Split"]
 
 
 def _with_size(spec: TensorSpec, axis: int, sizes: Shape) -> TensorSpec:
-    """Return a spec with other sizes in the place of one, its axis counted with the batch as 0."""
+    """Return a spec in which other sizes replace that of one axis, the batch counted as 0."""
     return TensorSpec((*spec.shape[: axis - 1], *sizes, *spec.shape[axis:]), spec.dtype)
 
 
 @register
 class Slice(Layer):
-    """A range of one dimension, by Python's rules: negative numbers count from the end."""
+    """A range along one dimension, as in Python: negative numbers count from the end."""
 
     kind: Literal["slice"] = "slice"
     axis: int = 1
     """Dimension, the batch counted as 0."""
     start: int = 0
-    """First place taken."""
+    """First index."""
     stop: int | None = None
-    """Place after the last; the end when not given."""
+    """Index after the last; by default the end."""
     step: Positive = 1
-    """Places from one to the next."""
+    """Step from one index to the next."""
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
         """Return the size of the range along the axis."""
@@ -43,10 +43,10 @@ class Slice(Layer):
         size = inputs[0].shape[axis - 1]
         if size is None:
             return _with_size(inputs[0], axis, (None,))
-        taken = len(range(size)[self.start : self.stop : self.step])
-        if not taken:
-            raise ShapeError(f"slice from {self.start} to {self.stop} takes nothing of axis {axis} of {inputs[0]}")
-        return _with_size(inputs[0], axis, (taken,))
+        count = len(range(size)[self.start : self.stop : self.step])
+        if not count:
+            raise ShapeError(f"slice from {self.start} to {self.stop} is empty along axis {axis} of {inputs[0]}")
+        return _with_size(inputs[0], axis, (count,))
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Slice."""
@@ -56,14 +56,14 @@ class Slice(Layer):
 
 @register
 class Crop(Layer):
-    """Places cut off at both ends of dimensions."""
+    """Values removed at both ends of dimensions."""
 
     kind: Literal["crop"] = "crop"
     cropping: tuple[Pads, ...] = Field(min_length=1)
     """``[before, after]`` for the first dimensions after the batch: ``[[top, bottom], [left, right]]``."""
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
-        """Return what is left of each dimension."""
+        """Return the remaining sizes."""
         spec = inputs[0]
         if len(self.cropping) > len(spec.shape):
             raise ShapeError(f"crop of {len(self.cropping)} dimensions, but the input {spec} has {len(spec.shape)}")
@@ -81,11 +81,11 @@ class Crop(Layer):
 
 @register
 class Split(Layer):
-    """Parts of one dimension, each an output: ``NAME/0``, ``NAME/1``, ..."""
+    """Parts along one dimension, each an output: ``NAME/0``, ``NAME/1``, ..."""
 
     kind: Literal["split"] = "split"
     parts: Positive | tuple[Positive, ...]
-    """How many equal parts, or the size of each."""
+    """Number of equal parts, or the size of each."""
     axis: int = -1
     """Dimension that is split, the batch counted as 0."""
 
@@ -110,17 +110,17 @@ class Split(Layer):
 
 @register
 class Gather(Layer):
-    """Places of one dimension by their numbers: ``indices``, or a second input that holds them for every example."""
+    """Values at indices along one dimension: ``indices``, or a second input that holds them for each example."""
 
     kind: Literal["gather"] = "gather"
     arity: ClassVar[tuple[int, int | None]] = (1, 2)
     indices: int | tuple[int, ...] | None = None
-    """Places to take, negative ones from the end; a single number takes the dimension away."""
+    """Indices, negative ones from the end; a single number removes the dimension."""
     axis: int = 1
     """Dimension, the batch counted as 0."""
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
-        """Return the input's shape with the indices' shape in the place of the dimension."""
+        """Return the input's shape with the indices' shape in place of the dimension."""
         spec = inputs[0]
         axis = inner_axis(self.axis, len(spec.shape) + 1, self.kind)
         if (self.indices is None) == (len(inputs) == 1):
@@ -131,10 +131,12 @@ class Gather(Layer):
                 raise ShapeError(f"gather needs int32 or int64 indices, got {inputs[1]}")
             return _with_size(spec, axis, inputs[1].shape)
         size = spec.shape[axis - 1]
-        places = (self.indices,) if isinstance(self.indices, int) else self.indices
-        if size is not None and any(not -size <= place < size for place in places):
-            raise ShapeError(f"gather of places {list(places)} from size {size} of axis {axis} of {spec}")
-        return _with_size(spec, axis, () if isinstance(self.indices, int) else (len(places),))
+        indices = (self.indices,) if isinstance(self.indices, int) else self.indices
+        if size is not None and any(not -size <= index < size for index in indices):
+            raise ShapeError(
+                f"gather needs indices from {-size} to {size - 1} along axis {axis} of {spec}, got {list(indices)}"
+            )
+        return _with_size(spec, axis, () if isinstance(self.indices, int) else (len(indices),))
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Gather."""
@@ -143,5 +145,5 @@ class Gather(Layer):
             return tf.gather(inputs[0], inputs[1], axis=axis, batch_dims=1)
         size = sizes_of(inputs[0])[axis]
         given = (self.indices,) if isinstance(self.indices, int) else self.indices
-        places = [place + size if place < 0 else place for place in given]
-        return tf.gather(inputs[0], places[0] if isinstance(self.indices, int) else tf.stack(places), axis=axis)
+        indices = [index + size if index < 0 else index for index in given]
+        return tf.gather(inputs[0], indices[0] if isinstance(self.indices, int) else tf.stack(indices), axis=axis)

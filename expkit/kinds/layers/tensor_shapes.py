@@ -1,4 +1,4 @@
-"""Sizes of a tensor in a graph, in as few operations as they take."""
+"""Sizes of a tensor in a graph, with as few operations as possible."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["sizes_of", "sizes_to_reshape"]
 
 
 def sizes_of(tensor: Any) -> list[Any]:
-    """Return the size of every dimension: a number where it is known, otherwise a scalar tensor that measures it."""
+    """Return the size of each dimension: a number if it is known, otherwise a scalar tensor."""
     static = tensor.shape.as_list()
     if None not in static:
         return list(static)
@@ -19,6 +19,6 @@ def sizes_of(tensor: Any) -> list[Any]:
 
 
 def sizes_to_reshape(tensor: Any) -> list[Any]:
-    """Return the sizes for ``tf.reshape`` to something of as many values per size: a single unknown one is -1."""
+    """Return the sizes of a tensor for ``tf.reshape``, in which a single unknown size is -1."""
     static = tensor.shape.as_list()
     return [-1 if size is None else size for size in static] if static.count(None) == 1 else sizes_of(tensor)

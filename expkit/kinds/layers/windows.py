@@ -28,7 +28,7 @@ _DIMENSIONS = {1: "steps", 2: "height, width", 3: "depth, height, width"}
 
 
 def each(size: int | tuple[int, ...], count: int) -> tuple[int, ...]:
-    """Return a size per dimension, of one given for all or one by one."""
+    """Return a size per dimension, given one for all or one each."""
     return (size,) * count if isinstance(size, int) else size
 
 
@@ -36,8 +36,8 @@ def grid(spec: TensorSpec, kind: str, dimensions: int) -> tuple[tuple[int | None
     """Return the sizes that windows slide over, and the channels.
 
     Raises:
-        ShapeError: the tensor is not [batch, ..., channels] with so many dimensions between, of floats for which
-            TensorFlow has windows, with known channels.
+        ShapeError: the tensor is not [batch, ..., channels] with this number of dimensions between, of floats up to 32
+            bits, with known channels.
     """
     if len(spec.shape) != dimensions + 1 or not is_narrow_float(spec):
         raise ShapeError(
@@ -52,10 +52,10 @@ def grid(spec: TensorSpec, kind: str, dimensions: int) -> tuple[tuple[int | None
 def window_output(
     size: int | None, window: int, stride: int, padding: Padding | Pads, kind: str, dilation: int = 1
 ) -> int | None:
-    """Return how many places a window has along a dimension.
+    """Return the number of positions of a window along a dimension.
 
     Raises:
-        ShapeError: a window that is not padded as needed is larger than the dimension.
+        ShapeError: the window is larger than the padded dimension.
     """
     if size is None:
         return None
@@ -64,15 +64,15 @@ def window_output(
     before, after = (0, 0) if padding == "valid" else padding
     reach = (window - 1) * dilation + 1
     if reach > size + before + after:
-        held = f"{size}" if padding == "valid" else f"{before} + {size} + {after}"
-        wide = f"{window}" if dilation == 1 else f"({window} - 1) * {dilation} + 1"
+        padded = f"{size}" if padding == "valid" else f"{before} + {size} + {after}"
+        width = f"{window}" if dilation == 1 else f"({window} - 1) * {dilation} + 1"
         shown = "'valid'" if padding == "valid" else f"[{before}, {after}]"
-        raise ShapeError(f"{kind} with padding {shown} needs a window no larger than its input: {wide} > {held}")
+        raise ShapeError(f"{kind} with padding {shown} needs a window no larger than its input: {width} > {padded}")
     return (size + before + after - reach) // stride + 1
 
 
 def transposed_output(size: int | None, window: int, stride: int, padding: Padding) -> int | None:
-    """Return the size of which a window with this stride makes ``size`` places: the inverse of ``window_output``."""
+    """Return the size along which a window with this stride has ``size`` positions, as ``window_output`` counts."""
     if size is None:
         return None
     return size * stride + (max(window - stride, 0) if padding == "valid" else 0)

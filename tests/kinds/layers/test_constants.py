@@ -162,15 +162,21 @@ def test_mistakes_with_values_are_told(text: str, problems: list[str]) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"value": 1.5, "dtype": "int32"}, "'value' holds 1.5, which is no int32; give another dtype or value"),
-        ({"value": (1, 256), "dtype": "uint8"}, "'value' holds 256, which is no uint8; give another dtype or value"),
-        ({"value": 2, "dtype": "bool"}, "'value' holds 2, which is no bool; give another dtype or value"),
-        ({"value": True}, "'value' holds True, which is no float32; give another dtype or value"),
-        ({"value": 1e39}, "'value' holds 1e+39, which is no float32; give another dtype or value"),
+        (
+            {"value": 1.5, "dtype": "int32"},
+            "'value' has 1.5, but dtype is int32; give another dtype or value",
+        ),
+        (
+            {"value": (1, 256), "dtype": "uint8"},
+            "'value' has 256, but dtype is uint8; give another dtype or value",
+        ),
+        ({"value": 2, "dtype": "bool"}, "'value' has 2, but dtype is bool; give another dtype or value"),
+        ({"value": True}, "'value' has True, but dtype is float32; give another dtype or value"),
+        ({"value": 1e39}, "'value' has 1e+39, but dtype is float32; give another dtype or value"),
         ({"value": ([1, 2], [3])}, "'value' has lists of different lengths at one depth; make them equal"),
-        ({"value": ()}, "'value' needs numbers, or true and false, in all places"),
-        ({"value": ("a",)}, "'value' needs numbers, or true and false, in all places"),
-        ({"value": (1, 2), "shape": (2,)}, "'shape' is for one number, but 'value' has a shape, [2]; leave one out"),
+        ({"value": ()}, "'value' needs numbers, or true and false, everywhere"),
+        ({"value": ("a",)}, "'value' needs numbers, or true and false, everywhere"),
+        ({"value": (1, 2), "shape": (2,)}, "'shape' is for one number, but 'value' has shape [2]; leave one out"),
     ],
 )
 def test_a_constant_that_is_none_is_refused(fields: dict[str, Any], message: str) -> None:

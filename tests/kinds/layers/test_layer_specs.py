@@ -70,13 +70,13 @@ def test_inputs_that_do_not_fit_are_refused_with_the_rule(row: Refused) -> None:
         (
             "pad",
             {"paddings": ((1, 1),), "mode": "reflect", "value": 1.0},
-            "mode 'reflect' adds no value of its own; leave value out, or set mode: constant",
+            "mode 'reflect' does not use value; leave it out, or set mode: constant",
         ),
-        ("resize", {}, "resize needs exactly one of 'size' (height and width) and 'scale' (times larger)"),
+        ("resize", {}, "resize needs exactly one of 'size' (height and width) and 'scale' (factors)"),
         (
             "resize",
             {"size": 3, "scale": 2},
-            "resize needs exactly one of 'size' (height and width) and 'scale' (times larger)",
+            "resize needs exactly one of 'size' (height and width) and 'scale' (factors)",
         ),
         (
             "resize",

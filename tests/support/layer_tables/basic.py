@@ -114,7 +114,7 @@ SPECS: list[Spec] = [
     ("gaussian_noise", {"stddev": 0.5}, specs(TensorSpec((4, None), "float16")), {}, TensorSpec((4, None), "float16")),
 ]
 
-NO_FLOATS = "needs an input of floats, got [batch, 4] int32; kind 'cast' makes floats of it"
+NO_FLOATS = "needs an input of floats, got [batch, 4] int32; convert it with kind 'cast'"
 
 REFUSED: list[Refused] = [
     ("dense", {"units": 3}, specs(integers(4)), f"dense {NO_FLOATS}"),
@@ -139,7 +139,7 @@ REFUSED: list[Refused] = [
         "position_embedding",
         {"max_length": 4},
         specs((5, 2)),
-        "position_embedding of max_length 4 has no 5 positions",
+        "position_embedding has max_length 4, but its input 5 positions",
     ),
     (
         "position_embedding",

@@ -117,7 +117,7 @@ REFUSED: list[Refused] = [
         "layer_norm",
         {},
         specs(integers(4)),
-        "layer_norm needs an input of floats, got [batch, 4] int32; kind 'cast' makes floats of it",
+        "layer_norm needs an input of floats, got [batch, 4] int32; convert it with kind 'cast'",
     ),
     (
         "layer_norm",

@@ -262,7 +262,7 @@ REFUSED: list[Refused] = [
         "gru",
         {"units": 2},
         specs(integers(4)),
-        "gru needs an input of floats, got [batch, 4] int32; kind 'cast' makes floats of it",
+        "gru needs an input of floats, got [batch, 4] int32; convert it with kind 'cast'",
     ),
     (
         "lstm",
@@ -304,7 +304,7 @@ REFUSED: list[Refused] = [
         "attention",
         {"num_heads": 3},
         specs((4, 10)),
-        "attention of 3 heads needs a multiple of it as size, got 10",
+        "attention of 3 heads needs a size that is a multiple, got 10",
     ),
     (
         "attention",
