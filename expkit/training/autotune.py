@@ -121,7 +121,8 @@ def _unmeasured(config: Config, spec: NetworkSpec) -> Execution:
     """
     train = config.train
     steps = MAX_STEPS if train.steps_per_execution == "auto" else train.steps_per_execution
-    execution = Execution(steps, train.jit_compile if train.jit_compile != "auto" else False, train.precision)
+    jit_compile = train.jit_compile if train.jit_compile != "auto" else False
+    execution = Execution(steps, jit_compile=jit_compile, precision=train.precision)
     if train.parallelism != "auto":
         return replace(execution, parallelism=train.parallelism)
     sharded = replace(execution, parallelism="inter_op")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from expkit.config.sections.train import JitCompile, Parallelism, Precision
 
@@ -19,6 +19,7 @@ class Execution:
 
     steps_per_execution: int = 1
     """Maximum steps per session call."""
+    _: KW_ONLY
     jit_compile: JitCompile = False
     """XLA compiles all of a step, only its ``update`` of large variables, or nothing."""
     precision: Precision = "float32"

@@ -35,7 +35,7 @@ from support.networks import spec_of
 WAYS = [Execution(1), Execution(7), Execution(100), Execution(30, jit_compile=True)]
 WAYS += [
     Execution(30, jit_compile="update"),
-    Execution(30, "update", "bfloat16"),
+    Execution(30, jit_compile="update", precision="bfloat16"),
     Execution(30, parallelism="inter_op"),
 ]
 FIXED = "as configured"
@@ -80,7 +80,7 @@ def test_how_many_steps_a_call_does_changes_no_bit(execution: Execution, by_sing
 
 @pytest.mark.parametrize("compiled", [True, "update"])
 def test_compiled_steps_have_the_same_loss_curve_over_200_steps(compiled: JitCompile, by_single_steps: Any) -> None:
-    losses, values = trained(OVERRIDES, Execution(30, compiled), [20] * 10)
+    losses, values = trained(OVERRIDES, Execution(30, jit_compile=compiled), [20] * 10)
     np.testing.assert_allclose(losses, by_single_steps[0], rtol=1e-3)
     assert set(values) == set(by_single_steps[1])
 
@@ -148,7 +148,11 @@ def test_random_numbers_are_the_same_when_compiled() -> None:
     ("overrides", "execution", "reason"),
     [
         (["train.jit_compile=true"], Execution(100, jit_compile=True), "a short run"),
-        (["train.jit_compile=true", "train.parallelism=inter_op"], Execution(100, True, parallelism="inter_op"), FIXED),
+        (
+            ["train.jit_compile=true", "train.parallelism=inter_op"],
+            Execution(100, jit_compile=True, parallelism="inter_op"),
+            FIXED,
+        ),
         (["train.jit_compile=false", "train.parallelism=intra_op", "train.steps_per_execution=7"], Execution(7), FIXED),
         (["train.steps=50"], Execution(100), "a short run"),
         (["train.steps=200"], Execution(100), "a short run"),
@@ -228,7 +232,7 @@ def test_a_long_run_takes_the_way_that_measures_faster(monkeypatch: pytest.Monke
     assert choice == ExecutionChoice(Execution(100, jit_compile=True), f"{measured}, {whole}")
     single = "108 with updates compiled by XLA (inter_op)"
     choice = chosen(["train.precision=bfloat16", "train.steps=100000"])
-    assert choice.execution == Execution(100, "update", "bfloat16")
+    assert choice.execution == Execution(100, jit_compile="update", precision="bfloat16")
     assert choice.reason == f"{measured}, {single}; XLA on a CPU does not speed up bfloat16"
     monkeypatch.setattr(autotune, "MAX_COMPILED_OPERATIONS", 100)
     choice = chosen(["train.steps=100000"])
@@ -239,7 +243,7 @@ def test_a_long_run_takes_the_way_that_measures_faster(monkeypatch: pytest.Monke
     faster["inter_op"] = 1.1
     assert chosen(["train.steps=100000"]).execution == Execution(100, parallelism="inter_op")
     choice = chosen(["train.steps=100000", "train.jit_compile=update"])
-    assert choice.execution == Execution(100, "update", parallelism="inter_op")
+    assert choice.execution == Execution(100, jit_compile="update", parallelism="inter_op")
     told = "measured steps/s: 50 with updates compiled by XLA, 55 with updates compiled by XLA (inter_op)"
     assert choice.reason == told
     choice = chosen(["train.steps=100000", "train.parallelism=intra_op"])

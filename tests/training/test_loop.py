@@ -137,7 +137,7 @@ def test_a_checkpoint_of_another_network_is_no_damage(tmp_path: Path) -> None:
         train(other, tmp_path / "checkpoints")
     prefix = tmp_path / "checkpoints/step-00000002/model"
     assert str(caught.value).startswith(f"{prefix}: not of this network: ")
-    assert str(caught.value).endswith(f"; begin a new run, with restore.from={prefix}")
+    assert str(caught.value).endswith(f"; start a new run, with restore.from={prefix}")
 
 
 def test_a_run_resumed_with_more_steps_ends_as_the_longer_one(unbroken: Trained, tmp_path: Path) -> None:

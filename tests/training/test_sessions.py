@@ -266,7 +266,7 @@ def test_rows_of_a_table_and_loops_over_time_compile_to_the_same_training(compil
     config = config_of(tmp_path, arrays, network=TOKENS, optimizer=optimizer)
     results = []
     for way in (False, compiled):
-        with Executor(train_graph(config, *loaded(config), Execution(10, way))) as executor:
+        with Executor(train_graph(config, *loaded(config), Execution(10, jit_compile=way))) as executor:
             executor.initialize()
             executor.run(20)
             results.append(executor.values(executor.names))

@@ -38,7 +38,7 @@ def test_compiled_updates_train_the_same(tmp_path: Path, optimizer: dict[str, An
     ways: tuple[JitCompile, ...] = (False, "update")
     for way in ways:
         with Executor(
-            built(tmp_path, Execution(7, way), optimizer, ema={"enabled": True, "decay": 0.9, **ema})
+            built(tmp_path, Execution(7, jit_compile=way), optimizer, ema={"enabled": True, "decay": 0.9, **ema})
         ) as executor:
             executor.initialize()
             executor.run(20)

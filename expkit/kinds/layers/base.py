@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field
@@ -68,6 +68,7 @@ class Declaration:
     name: str
     shape: tuple[int, ...]
     initializer: Initializer
+    _: KW_ONLY
     trainable: bool = True
     dtype: str = "float32"
     frozen: bool = False

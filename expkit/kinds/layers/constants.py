@@ -109,7 +109,8 @@ class Variable(Value):
         """Return ``value``."""
         floating = "float" in self.dtype
         initializer = GlorotUniform() if floating else Zeros()
-        return (Declaration("value", self.shape, initializer, self.dtype == "float32", self.dtype),)
+        trainable = self.dtype == "float32"
+        return (Declaration("value", self.shape, initializer, trainable=trainable, dtype=self.dtype),)
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
         """Return the variable's shape."""

@@ -62,7 +62,7 @@ class Recurrent(Layer):
         """Return the cell's variables; those of both directions under ``fw/`` and ``bw/``."""
         features = self._features(inputs[0])
         return tuple(
-            Declaration(prefix + own.name, own.shape, own.initializer, own.trainable, own.dtype)
+            Declaration(prefix + own.name, own.shape, own.initializer, trainable=own.trainable, dtype=own.dtype)
             for prefix in self._prefixes
             for own in self._declared(features, inputs[0].dtype)
         )
