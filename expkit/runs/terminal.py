@@ -52,12 +52,12 @@ class Bar:
 
 
 def metrics_table(metrics: Mapping[str, float]) -> None:
-    """Print metrics, raw and averaged side by side."""
-    averaged = any(name.endswith("/ema") for name in metrics)
-    table = Table("metric", "raw", *(("averaged",) if averaged else ()), box=None, header_style="bold")
+    """Print metrics in two columns, raw and EMA."""
+    has_ema = any(name.endswith("/ema") for name in metrics)
+    table = Table("metric", "raw", *(("EMA",) if has_ema else ()), box=None, header_style="bold")
     for name, value in metrics.items():
         if not name.endswith("/ema"):
-            cells = [f"{value:.6f}", *([_number(metrics.get(f"{name}/ema"))] if averaged else [])]
+            cells = [f"{value:.6f}", *([_number(metrics.get(f"{name}/ema"))] if has_ema else [])]
             table.add_row(name, *cells)
     Console().print(table)
 
@@ -78,9 +78,9 @@ def summary(console: Console, result: Result) -> None:
     lines: list[tuple[str, str]] = []
     for name, value in result.test.items():
         if not name.endswith("/ema"):
-            averaged = result.test.get(f"{name}/ema")
-            also = f"   averaged {averaged:.4f}" if averaged is not None else ""
-            lines.append((name.replace("/", " ", 1), f"{value:.4f}{also}"))
+            ema = result.test.get(f"{name}/ema")
+            ema_text = f"   EMA {ema:.4f}" if ema is not None else ""
+            lines.append((name.replace("/", " ", 1), f"{value:.4f}{ema_text}"))
     trained = result.trained
     if trained.steps_per_second:
         how = str(result.choice)

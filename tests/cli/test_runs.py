@@ -25,7 +25,7 @@ def test_evaluate_prints_what_training_recorded_raw_and_averaged(digits_run: Fin
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     assert lines[0] == f"{digits_run.folder}, latest checkpoint, step 60"
-    assert lines[1].split() == ["metric", "raw", "averaged"]
+    assert lines[1].split() == ["metric", "raw", "EMA"]
     *_, last, test = RunFolder(digits_run.folder).metrics()
     known = {**last, **test}
     rows = {name: values for name, *values in (line.split() for line in lines[2:])}

@@ -235,7 +235,7 @@ def test_the_terminal_ends_with_a_small_table(digits_run: Finished) -> None:
     rows = [line.split(maxsplit=1) for line in digits_run.done.out.splitlines()]
     test = RunFolder(digits_run.folder).metrics()[-1]
     loss, accuracy = (
-        f"{test[f'test/{name}']:.4f}   averaged {test[f'test/{name}/ema']:.4f}" for name in ("loss", "accuracy")
+        f"{test[f'test/{name}']:.4f}   EMA {test[f'test/{name}/ema']:.4f}" for name in ("loss", "accuracy")
     )
     assert [row[0] for row in rows] == ["test", "test", "speed", "checkpoint", "frozen", "MLflow", "next"]
     assert [rows[0][1], rows[1][1]] == [f"loss      {loss}", f"accuracy  {accuracy}"]

@@ -51,7 +51,7 @@ def test_the_bar_ends_also_when_training_fails() -> None:
 def test_metrics_stand_raw_and_averaged_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
     metrics_table({"test/loss": 0.5, "test/auc": 0.25, "test/loss/ema": 0.125})
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
-        ["metric", "raw", "averaged"],
+        ["metric", "raw", "EMA"],
         ["test/loss", "0.500000", "0.125000"],
         ["test/auc", "0.250000"],
     ]
@@ -106,7 +106,7 @@ def test_the_summary_names_the_worst_difference_but_not_the_control(tmp_path: Pa
         screen, Result(tmp_path, test, trained, CHOICE, model, frozen, "abc (expkit ui)", {}, "4/6 variables from x")
     )
     rows = [line.split(maxsplit=1) for line in text.getvalue().splitlines()]
-    assert rows[0] == ["test", "accuracy  0.9000   averaged 0.9500"]
+    assert rows[0] == ["test", "accuracy  0.9000   EMA 0.9500"]
     assert rows[1] == ["speed", "1,234 steps/s  (7 steps per execution: as configured)"]
     assert rows[2] == ["restored", "4/6 variables from x (restore.json)"]
     assert rows[4] == ["frozen", f"{tmp_path}/frozen.pb  (ema weights, within 2e-07 of the evaluation graph)"]
