@@ -11,7 +11,7 @@ from expkit.config.sections.network import BlockConfig, InputConfig, NetworkConf
 from expkit.config.sections.restore import RenameRule, RestoreConfig, SourceConfig, Transform
 from expkit.config.sections.tracking import TrackingConfig
 from expkit.config.sections.train import EarlyStoppingConfig, NanConfig, TrainConfig
-from expkit.kinds.optimizers import Optimizer
+from expkit.kinds.optimizers import BaseOptimizer
 from expkit.kinds.sources.tfrecord import Feature
 from expkit.registry import KindsOf, Section
 
@@ -87,7 +87,7 @@ class Config(Section):
     run: RunConfig
     network: NetworkConfig
     data: DataConfig
-    optimizer: Annotated[Optimizer, KindsOf("optimizer")]
+    optimizer: Annotated[BaseOptimizer, KindsOf("optimizer")]
     train: TrainConfig
     ema: EmaConfig
     restore: RestoreConfig

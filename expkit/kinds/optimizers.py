@@ -1,8 +1,10 @@
-"""Optimizers: those of ``tf.compat.v1.train``, with their slot variables known by name."""
+"""Optimizers: their slots, their counters, their update of a variable."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -11,43 +13,98 @@ from expkit import tf1 as tf
 from expkit.kinds.schedules import AnySchedule
 from expkit.registry import Kind, register
 
-__all__ = ["Optimizer"]
+__all__ = ["BaseOptimizer", "Optimizer", "Trained", "WrappedOptimizer"]
 
 
-class Optimizer(Kind):
-    """How gradients change variables."""
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A trained variable with everything that its update reads beside the gradient."""
+
+    variable: Any
+    slots: Sequence[Any]
+    """Its slots, in the order of ``Optimizer.slots``."""
+    scalars: Sequence[Any]
+    """The optimizer's scalars, in the order of ``Optimizer.scalars``; the same for all variables."""
+    rate: Any
+    """Its learning rate, a scalar of its dtype: the optimizer's times the variable's multiplier."""
+
+    def cast(self, value: Any) -> Any:
+        """Cast a number or a tensor to the variable's dtype."""
+        return tf.cast(value, self.variable.dtype.base_dtype)
+
+
+class BaseOptimizer(Kind):
+    """How gradients change variables; subclass ``Optimizer``, or ``WrappedOptimizer`` for one of TensorFlow's."""
 
     family: ClassVar[str] = "optimizer"
-    slots: ClassVar[tuple[str, ...]] = ()
-    """Suffixes of the variables kept beside every trained variable, which have its shape."""
-    scalars: ClassVar[tuple[str, ...]] = ()
-    """Full names of the variables kept once."""
 
     learning_rate: AnySchedule
     """Learning rate: a number, or a schedule with its ``kind``."""
     warmup_steps: int = Field(default=0, ge=0)
-    """Steps in which the rate rises in a line from 0 to the schedule's; 0 for none."""
+    """Steps in which the rate rises linearly from 0 to the schedule's; 0 for none."""
     global_clipnorm: float | None = Field(default=None, gt=0)
-    """Longest the joined gradient may be; a longer one is scaled down (``tf.clip_by_global_norm``)."""
+    """Clip gradients to this global L2 norm (``tf.clip_by_global_norm``)."""
 
-    def decay_share(self) -> float:
-        """Return the share of every trained variable taken off per step, in units of the learning rate."""
+    @property
+    def slots(self) -> Mapping[str, float]:
+        """Initial values of the slots of a trained variable, which have its shape, by the end of their names."""
+        return {}
+
+    @property
+    def scalars(self) -> Mapping[str, float]:
+        """Initial values of the float32 scalars that all variables share, by full name."""
+        return {}
+
+    def decoupled_weight_decay(self) -> float:
+        """Return the fraction of every trained variable subtracted per step, times the learning rate."""
         return 0.0
 
     def rate(self, step: Any) -> Any:
-        """Return the float32 learning rate of an int64 step: the schedule, times the warm-up."""
+        """Return the float32 learning rate of an int64 step: the schedule's, times the warm-up."""
         rate = self.learning_rate.at(step)
         if self.warmup_steps == 0:
             return rate
         return rate * tf.minimum(1.0, tf.cast(step + 1, tf.float32) / self.warmup_steps)
 
     def slot_names(self, variable: str) -> tuple[str, ...]:
-        """Return the full names of the slots kept beside a variable."""
+        """Return the full names of a variable's slots."""
         return tuple(f"{variable}/{slot}" for slot in self.slots)
 
+
+class Optimizer(BaseOptimizer):
+    """An optimizer that updates one variable at a time; all variables share its scalars."""
+
     @abstractmethod
-    def make(self, rate: Any) -> Any:
+    def apply(self, gradient: Any, trained: Trained) -> Any:
+        """Return the operation that updates a variable, and its slots, by a dense gradient of its dtype."""
+
+    def apply_sparse(self, gradient: Any, trained: Trained) -> Any:
+        """Return the operation that updates a variable by ``tf.IndexedSlices``, whose indices may repeat.
+
+        By default the gradient is made dense.
+        """
+        return self.apply(tf.convert_to_tensor(gradient), trained)
+
+    def finish(self, scalars: Sequence[Any]) -> Any:
+        """Return the operation that updates the scalars after all variables."""
+        return tf.no_op()
+
+
+class WrappedOptimizer(BaseOptimizer):
+    """An optimizer of ``tf.compat.v1.train``, whose ``apply_gradients`` updates all variables at once.
+
+    It creates its variables itself: ``slots`` and ``scalars`` give their names, their values are not read.
+    """
+
+    @abstractmethod
+    def wrapped(self, rate: Any) -> Any:
         """Return the ``tf.compat.v1.train.Optimizer`` for a learning-rate tensor."""
+
+
+def _sum_repeated(gradient: Any) -> tuple[Any, Any]:
+    """Return the indices of sparse gradients, each once, and the sum of the rows of each."""
+    indices, positions = tf.unique(gradient.indices)
+    return indices, tf.math.unsorted_segment_sum(gradient.values, positions, tf.shape(indices)[0])
 
 
 @register
@@ -56,9 +113,16 @@ class Sgd(Optimizer):
 
     kind: Literal["sgd"] = "sgd"
 
-    def make(self, rate: Any) -> Any:
-        """Return ``GradientDescentOptimizer``."""
-        return tf.train.GradientDescentOptimizer(rate)
+    def apply(self, gradient: Any, trained: Trained) -> Any:
+        """Return ``v -= rate * gradient``."""
+        return tf.raw_ops.ResourceApplyGradientDescent(var=trained.variable.handle, alpha=trained.rate, delta=gradient)
+
+    def apply_sparse(self, gradient: Any, trained: Trained) -> Any:
+        """Return ``v[indices] -= rate * rows``."""
+        updates = -gradient.values * trained.rate
+        return tf.raw_ops.ResourceScatterAdd(
+            resource=trained.variable.handle, indices=gradient.indices, updates=updates
+        )
 
 
 @register
@@ -66,15 +130,33 @@ class Momentum(Optimizer):
     """Gradient descent with momentum, plain or Nesterov's."""
 
     kind: Literal["momentum"] = "momentum"
-    slots = ("Momentum",)
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    """How much of the last update is kept."""
+    """Fraction of the last update that is kept."""
     nesterov: bool = False
     """Whether to look ahead (Sutskever et al. 2013)."""
 
-    def make(self, rate: Any) -> Any:
-        """Return ``MomentumOptimizer``."""
-        return tf.train.MomentumOptimizer(rate, self.momentum, use_nesterov=self.nesterov)
+    @property
+    def slots(self) -> Mapping[str, float]:
+        """The accumulated gradient."""
+        return {"Momentum": 0.0}
+
+    def apply(self, gradient: Any, trained: Trained) -> Any:
+        """Return ``m = momentum * m + gradient; v -= rate * m``."""
+        return tf.raw_ops.ResourceApplyMomentum(grad=gradient, **self._arguments(trained))
+
+    def apply_sparse(self, gradient: Any, trained: Trained) -> Any:
+        """Return the same for the rows that have a gradient; others keep their momentum."""
+        indices, rows = _sum_repeated(gradient)
+        return tf.raw_ops.ResourceSparseApplyMomentum(grad=rows, indices=indices, **self._arguments(trained))
+
+    def _arguments(self, trained: Trained) -> dict[str, Any]:
+        return {
+            "var": trained.variable.handle,
+            "accum": trained.slots[0].handle,
+            "lr": trained.rate,
+            "momentum": trained.cast(self.momentum),
+            "use_nesterov": self.nesterov,
+        }
 
 
 @register
@@ -82,8 +164,6 @@ class Adam(Optimizer):
     """Adam (Kingma and Ba 2015)."""
 
     kind: Literal["adam"] = "adam"
-    slots = ("Adam", "Adam_1")
-    scalars = ("beta1_power", "beta2_power")
     beta_1: float = Field(default=0.9, ge=0, lt=1)
     """Decay of the mean of gradients."""
     beta_2: float = Field(default=0.999, ge=0, lt=1)
@@ -91,9 +171,54 @@ class Adam(Optimizer):
     epsilon: float = Field(default=1e-8, gt=0)
     """Added to the root."""
 
-    def make(self, rate: Any) -> Any:
-        """Return ``AdamOptimizer``."""
-        return tf.train.AdamOptimizer(rate, self.beta_1, self.beta_2, self.epsilon)
+    @property
+    def slots(self) -> Mapping[str, float]:
+        """The means of gradients and of squared gradients."""
+        return {"Adam": 0.0, "Adam_1": 0.0}
+
+    @property
+    def scalars(self) -> Mapping[str, float]:
+        """The powers of both decays, for the correction of both means."""
+        return {"beta1_power": self.beta_1, "beta2_power": self.beta_2}
+
+    def apply(self, gradient: Any, trained: Trained) -> Any:
+        """Return the update as the paper's section 2 has it at its end, with epsilon outside the correction."""
+        (mean, square), (power_1, power_2) = trained.slots, trained.scalars
+        return tf.raw_ops.ResourceApplyAdam(
+            var=trained.variable.handle,
+            m=mean.handle,
+            v=square.handle,
+            beta1_power=trained.cast(power_1),
+            beta2_power=trained.cast(power_2),
+            lr=trained.rate,
+            beta1=trained.cast(self.beta_1),
+            beta2=trained.cast(self.beta_2),
+            epsilon=trained.cast(self.epsilon),
+            grad=gradient,
+        )
+
+    def apply_sparse(self, gradient: Any, trained: Trained) -> Any:
+        """Return the dense update of a gradient that is zero in all other rows: their means decay too."""
+        indices, rows = _sum_repeated(gradient)
+        power_1, power_2 = (trained.cast(power) for power in trained.scalars)
+        beta_1, beta_2, epsilon = (trained.cast(value) for value in (self.beta_1, self.beta_2, self.epsilon))
+        mean = _decay_and_add(trained.slots[0], beta_1, indices, rows * (1 - beta_1))
+        square = _decay_and_add(trained.slots[1], beta_2, indices, (rows * rows) * (1 - beta_2))
+        rate = trained.rate * tf.sqrt(1 - power_2) / (1 - power_1)
+        return trained.variable.assign_sub(rate * mean / (tf.sqrt(square) + epsilon), read_value=False)
+
+    def finish(self, scalars: Sequence[Any]) -> Any:
+        """Return the next powers of both decays."""
+        pairs = zip(scalars, (self.beta_1, self.beta_2), strict=True)
+        return tf.group([power.assign(power * beta, read_value=False) for power, beta in pairs])
+
+
+def _decay_and_add(slot: Any, decay: Any, indices: Any, rows: Any) -> Any:
+    """Multiply a slot by a factor, add to some of its rows; return its new value."""
+    with tf.control_dependencies([slot.assign(slot * decay, read_value=False)]):
+        added = tf.raw_ops.ResourceScatterAdd(resource=slot.handle, indices=indices, updates=rows)
+    with tf.control_dependencies([added]):
+        return slot.read_value()
 
 
 @register
@@ -102,9 +227,9 @@ class AdamW(Adam):
 
     kind: Literal["adamw"] = "adamw"  # type: ignore[assignment]  # narrower than Adam's on purpose
     weight_decay: float = Field(default=0.004, ge=0)
-    """Share of every trained variable taken off per step, times the learning rate."""
+    """Fraction of every trained variable subtracted per step, times the learning rate."""
 
-    def decay_share(self) -> float:
+    def decoupled_weight_decay(self) -> float:
         """Return ``weight_decay``."""
         return self.weight_decay
 
@@ -114,17 +239,38 @@ class RMSProp(Optimizer):
     """RMSProp (Tieleman and Hinton 2012)."""
 
     kind: Literal["rmsprop"] = "rmsprop"
-    slots = ("RMSProp", "RMSProp_1")
     rho: float = Field(default=0.9, ge=0, lt=1)
     """Decay of the mean of squared gradients."""
     momentum: float = Field(default=0.0, ge=0, lt=1)
-    """How much of the last update is kept."""
+    """Fraction of the last update that is kept."""
     epsilon: float = Field(default=1e-7, gt=0)
     """Added to the mean of squares."""
 
-    def make(self, rate: Any) -> Any:
-        """Return ``RMSPropOptimizer``."""
-        return tf.train.RMSPropOptimizer(rate, self.rho, self.momentum, self.epsilon)
+    @property
+    def slots(self) -> Mapping[str, float]:
+        """The mean of squared gradients, and the last update."""
+        return {"RMSProp": 1.0, "RMSProp_1": 0.0}
+
+    def apply(self, gradient: Any, trained: Trained) -> Any:
+        """Return ``u = momentum * u + rate * gradient / sqrt(mean of squares + epsilon); v -= u``."""
+        return tf.raw_ops.ResourceApplyRMSProp(grad=gradient, **self._arguments(trained))
+
+    def apply_sparse(self, gradient: Any, trained: Trained) -> Any:
+        """Return the same for the rows that have a gradient; others keep their slots."""
+        indices, rows = _sum_repeated(gradient)
+        return tf.raw_ops.ResourceSparseApplyRMSProp(grad=rows, indices=indices, **self._arguments(trained))
+
+    def _arguments(self, trained: Trained) -> dict[str, Any]:
+        square, update = trained.slots
+        return {
+            "var": trained.variable.handle,
+            "ms": square.handle,
+            "mom": update.handle,
+            "lr": trained.rate,
+            "rho": trained.cast(self.rho),
+            "momentum": trained.cast(self.momentum),
+            "epsilon": trained.cast(self.epsilon),
+        }
 
 
 @register
@@ -132,10 +278,22 @@ class Adagrad(Optimizer):
     """Adagrad (Duchi et al. 2011)."""
 
     kind: Literal["adagrad"] = "adagrad"
-    slots = ("Adagrad",)
     initial_accumulator_value: float = Field(default=0.1, gt=0)
-    """First value of the sum of squared gradients."""
+    """Initial value of the sum of squared gradients."""
 
-    def make(self, rate: Any) -> Any:
-        """Return ``AdagradOptimizer``."""
-        return tf.train.AdagradOptimizer(rate, self.initial_accumulator_value)
+    @property
+    def slots(self) -> Mapping[str, float]:
+        """The sum of squared gradients."""
+        return {"Adagrad": self.initial_accumulator_value}
+
+    def apply(self, gradient: Any, trained: Trained) -> Any:
+        """Return ``a += gradient ** 2; v -= rate * gradient / sqrt(a)``."""
+        return tf.raw_ops.ResourceApplyAdagrad(grad=gradient, **self._arguments(trained))
+
+    def apply_sparse(self, gradient: Any, trained: Trained) -> Any:
+        """Return the same for the rows that have a gradient."""
+        indices, rows = _sum_repeated(gradient)
+        return tf.raw_ops.ResourceSparseApplyAdagrad(grad=rows, indices=indices, **self._arguments(trained))
+
+    def _arguments(self, trained: Trained) -> dict[str, Any]:
+        return {"var": trained.variable.handle, "accum": trained.slots[0].handle, "lr": trained.rate}

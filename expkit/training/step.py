@@ -128,15 +128,11 @@ def train_step(setup: StepSetup, batch: Mapping[str, Any], step: Any, previous: 
         moved = gradients[0].op
 
     with tf.control_dependencies(previous.finished):
-        operation, updates = update_variables(
-            config,
-            spec,
-            setup.variables,
-            dict(zip(trained, gradients, strict=True)),
-            step,
-            setup.execution,
-            setup.rate_factor,
-        )
+        rate = config.optimizer.rate(step)
+        if setup.rate_factor is not None:
+            rate = rate * setup.rate_factor
+        pairs = {name: (gradient, trained[name]) for name, gradient in zip(trained, gradients, strict=True)}
+        operation, updates = update_variables(config, spec, pairs, step, rate, setup.execution)
     return StepResult(operation, {**updates, MOVING_STATISTICS: moved}, statistics)
 
 

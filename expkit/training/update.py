@@ -1,4 +1,4 @@
-"""What follows the gradients of a step, variable by variable: clipping, weight decay, the optimizer, averages."""
+"""The update of trained variables: clipping, weight decay, the optimizer, EMA."""
 
 from __future__ import annotations
 
@@ -8,93 +8,156 @@ from typing import Any
 from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, comma_list
+from expkit.kinds.optimizers import BaseOptimizer, Optimizer, Trained, WrappedOptimizer
 from expkit.network.averages import averaged_names
 from expkit.network.spec import NetworkSpec
 from expkit.training.cpu_gradients import is_product
 from expkit.training.ema import moving_averages
 from expkit.training.execution import Execution
-from expkit.training.multipliers import around_changes, with_multipliers
 
 __all__ = ["update_variables"]
 
 LEAST_COMPILED = 100_000
-"""Elements from which on XLA's fewer passes over a variable save more than a call of what it compiled costs."""
+"""Elements from which on XLA's fewer passes over a variable save more than a call of compiled code costs."""
+
+Pairs = Mapping[str, tuple[Any, Any]]
+"""Gradient, dense or ``tf.IndexedSlices``, and variable, by the variable's name."""
 
 
 def update_variables(
-    config: Config,
-    spec: NetworkSpec,
-    variables: Mapping[str, Any],
-    gradients: Mapping[str, Any],
-    step: Any,
-    execution: Execution,
-    rate_factor: Any | None = None,
+    config: Config, spec: NetworkSpec, pairs: Pairs, step: Any, rate: Any, execution: Execution
 ) -> tuple[Any, Mapping[str, Any]]:
-    """Return the operation that changes trained variables and moves their averages, and its part for each, by name.
+    """Return the operation that updates trained variables and their EMA, and the operation of each, by name.
 
-    Variables do not wait for the gradients of others, unless gradients are clipped. XLA compiles the changes of every
+    Variables do not wait for the gradients of others, unless gradients are clipped. XLA compiles the update of every
     large variable where ``execution.jit_compile`` is ``update``: it makes fewer passes over the variable, its slots and
-    its average than TensorFlow's operations do one by one.
+    its EMA than TensorFlow's operations do one by one.
 
     Args:
-        config: optimizer and averages.
+        config: optimizer and EMA.
         spec: the network.
-        variables: by name.
-        gradients: of trained variables, by name.
+        pairs: gradients and variables.
         step: int64 scalar, counted from 0.
+        rate: float32 scalar, the learning rate.
         execution: how the step is run.
-        rate_factor: float32 scalar that the learning rate is multiplied by, if given.
 
     Raises:
-        ConfigError: the optimizer does not apply gradients as those of TensorFlow do.
+        ConfigError: an optimizer of TensorFlow's is to multiply rates, or creates other variables than it declares.
     """
-    optimizer = config.optimizer
-    compiled = execution.jit_compile == "update"
-    rate, times = optimizer.rate(step), spec.learning_rate_multipliers
-    if rate_factor is not None:
-        rate = rate * rate_factor
-    clipnorm, norm = optimizer.global_clipnorm, None
-    if clipnorm is not None:
-        norm = tf.global_norm(list(gradients.values()))
+    optimizer, multipliers = config.optimizer, spec.learning_rate_multipliers
+    prepare = _preparation(optimizer, pairs, rate, multipliers)
     average = moving_averages(config.ema, frozenset(averaged_names(config.ema, spec)), step)
-    moved: dict[str, Any] = {}
+    if isinstance(optimizer, WrappedOptimizer):
+        prepared = {name: (prepare(gradient, variable), variable) for name, (gradient, variable) in pairs.items()}
+        with tf.control_dependencies([_apply_wrapped(optimizer, prepared, rate, multipliers)]):
+            updated = {name: average(variable) for name, (_, variable) in pairs.items()}
+        return tf.group(*updated.values()), updated
+    assert isinstance(optimizer, Optimizer), "an optimizer is of one base class or of the other"
+    slots, scalars = _create_variables(optimizer, pairs)
 
-    def with_all_else(apply: Callable[..., Any]) -> Callable[..., Any]:
-        """Return what applies a gradient to a variable with all that goes with it."""
+    def update_of(name: str, gradient: Any, variable: Any) -> Any:
+        def update(gradient: Any) -> Any:
+            gradient = prepare(gradient, variable)
+            own = rate * multipliers[name] if name in multipliers else rate
+            apply = optimizer.apply_sparse if isinstance(gradient, tf.IndexedSlices) else optimizer.apply
+            own = tf.cast(own, variable.dtype.base_dtype)
+            applied = apply(gradient, Trained(variable=variable, slots=slots[name], scalars=scalars, rate=own))
+            with tf.control_dependencies([applied]), tf.control_dependencies([average(variable)]):
+                return tf.identity(step)
 
-        def changed(gradient: Any, variable: Any, *rest: Any) -> Any:
-            def change(gradient: Any, *rest: Any) -> Any:
-                gradient = tf.cast(gradient, variable.dtype)
-                if norm is not None:
-                    (gradient,), _ = tf.clip_by_global_norm([gradient], clipnorm, norm)
-                decayed = tf.no_op()
-                if (share := optimizer.decay_share()) > 0:
-                    with tf.control_dependencies([gradient]):
-                        less = rate * times.get(variable.op.name, 1.0) * share * variable
-                        decayed = variable.assign_sub(less, read_value=False)
-                with tf.control_dependencies([decayed]):
-                    done = apply(gradient, variable, *rest)
-                with tf.control_dependencies([done]), tf.control_dependencies([average(variable)]):
-                    return tf.identity(step)
+        small = variable.shape.num_elements() < LEAST_COMPILED
+        if execution.jit_compile != "update" or small or isinstance(gradient, tf.IndexedSlices):
+            return update(gradient).op
+        if execution.precision == "bfloat16" and is_product(gradient):
+            gradient = tf.cast(gradient, tf.bfloat16)  # As it is computed: XLA widens it where it reads it.
+        return tf.compiled_by_xla(update)(gradient).op
 
-            if compiled and not rest and variable.shape.num_elements() >= LEAST_COMPILED:
-                if execution.precision == "bfloat16" and is_product(gradient):
-                    gradient = tf.cast(gradient, tf.bfloat16)  # As it is computed: XLA widens it where it reads it.
-                moved[variable.op.name] = tf.compiled_by_xla(change)(gradient).op
-            else:
-                moved[variable.op.name] = change(gradient, *rest).op
-            return moved[variable.op.name]
+    updated = {name: update_of(name, gradient, variable) for name, (gradient, variable) in pairs.items()}
+    with tf.control_dependencies(list(updated.values())):
+        finished = optimizer.finish(scalars)
+    return tf.group(*updated.values(), finished), updated
 
-        return changed
 
-    made = around_changes(with_multipliers(optimizer.make(rate), times), with_all_else)
-    done = made.apply_gradients([(gradient, variables[name]) for name, gradient in gradients.items()])
-    if passed_over := [name for name in gradients if name not in moved]:
+def _preparation(
+    optimizer: BaseOptimizer, pairs: Pairs, rate: Any, multipliers: Mapping[str, float]
+) -> Callable[[Any, Any], Any]:
+    """Return a function of a gradient and its variable that returns the clipped gradient.
+
+    An operation that reads the clipped gradient runs after the decay of the variable.
+    """
+    clipnorm, decay = optimizer.global_clipnorm, optimizer.decoupled_weight_decay()
+    norm = tf.global_norm([gradient for gradient, _ in pairs.values()]) if clipnorm is not None else None
+
+    def prepare(gradient: Any, variable: Any) -> Any:
+        gradient = tf.cast(gradient, variable.dtype)
+        if norm is not None:
+            (gradient,), _ = tf.clip_by_global_norm([gradient], clipnorm, norm)
+        if decay == 0:
+            return gradient
+        with tf.control_dependencies([gradient]):
+            # Constants in a product of its own: TensorFlow folds them into one, on which the last bit depends.
+            difference = rate * multipliers.get(variable.op.name, 1.0) * decay * variable
+            decayed = variable.assign_sub(difference, read_value=False)
+        with tf.control_dependencies([decayed]):
+            return tf.identity(gradient)
+
+    return prepare
+
+
+def _create_variables(optimizer: BaseOptimizer, pairs: Pairs) -> tuple[dict[str, list[Any]], list[Any]]:
+    """Create the optimizer's variables outside of the loop over steps; return slots by variable, and scalars."""
+    with tf.init_scope():
+        scalars = [_filled(name, value, (), tf.float32) for name, value in optimizer.scalars.items()]
+        slots = {
+            name: [
+                _filled(f"{name}/{slot}", value, variable.shape, variable.dtype.base_dtype)
+                for slot, value in optimizer.slots.items()
+            ]
+            for name, (_, variable) in pairs.items()
+        }
+    return slots, scalars
+
+
+def _filled(name: str, value: float, shape: Any, dtype: Any) -> Any:
+    """Create a variable that holds one value everywhere at first."""
+    return tf.get_variable(
+        name,
+        shape,
+        dtype,
+        initializer=lambda shape, dtype: tf.fill(shape, tf.cast(value, dtype)),
+        trainable=False,
+        use_resource=True,
+    )
+
+
+def _apply_wrapped(optimizer: WrappedOptimizer, pairs: Pairs, rate: Any, multipliers: Mapping[str, float]) -> Any:
+    """Return the operation by which an optimizer of TensorFlow's updates all variables.
+
+    Raises:
+        ConfigError: rates are to be multiplied, or it creates other variables than its kind declares.
+    """
+    if multipliers:
         raise ConfigError(
             Problem(
                 "optimizer.kind",
-                f"{type(made).__name__} does not apply gradients by _resource_apply_dense: clipping, weight decay and "
-                f"averages would pass over {comma_list(passed_over)}; override that instead of apply_gradients",
+                f"'{optimizer.kind}' wraps an optimizer of TensorFlow's, which has one learning rate for all "
+                f"variables: leave out the learning_rate_multiplier of {comma_list(multipliers)}, or "
+                "use another optimizer",
             )
         )
-    return done, moved
+    with tf.init_scope():
+        before = {variable.op.name for variable in tf.global_variables()}
+    applied = optimizer.wrapped(rate).apply_gradients(list(pairs.values()))
+    with tf.init_scope():
+        created = {variable.op.name for variable in tf.global_variables()} - before
+    declared = {*optimizer.scalars, *(slot for name in pairs for slot in optimizer.slot_names(name))}
+    if created != declared:
+        raise ConfigError(
+            Problem(
+                "optimizer.kind",
+                f"'{optimizer.kind}' declares other variables than it creates; only declared: "
+                f"{comma_list(sorted(declared - created))}; only created: {comma_list(sorted(created - declared))}; "
+                "change its slots and scalars",
+            )
+        )
+    return applied

@@ -1,4 +1,4 @@
-"""Learning rates of their own: an optimizer for each in a plain program of TensorFlow is the oracle."""
+"""Learning-rate multipliers: a plain program of TensorFlow with an optimizer per variable is the oracle."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 
 from expkit import tf1 as tf
-from expkit.errors import ConfigError
 from expkit.training.execution import Execution
 from expkit.training.graphs import train_graph
-from expkit.training.multipliers import with_multipliers
 from expkit.training.sessions import Executor
 from support.experiments import Values, config_of, examples, loaded
 
@@ -129,19 +127,3 @@ def test_rows_that_were_looked_up_move_by_the_multiplied_rate(tmp_path: Path) ->
             moved.append(executor.values(["table/embeddings"])["table/embeddings"] - before)
     assert np.abs(moved[0]).max() > 1e-4
     np.testing.assert_allclose(moved[1], 3 * moved[0], rtol=1e-4, atol=1e-7)
-
-
-def test_an_optimizer_without_a_learning_rate_that_can_be_multiplied_is_refused() -> None:
-    class Halving(tf.train.Optimizer):  # type: ignore[misc,name-defined]
-        def __init__(self) -> None:
-            super().__init__(use_locking=False, name="Halving")
-
-    with tf.Graph().as_default():
-        variable = tf.get_variable("v", initializer=1.0, use_resource=True)
-        optimizer = with_multipliers(Halving(), {"v": 2.0})
-        with pytest.raises(ConfigError) as caught:
-            optimizer.apply_gradients([(tf.constant(1.0), variable)])
-    assert str(caught.value) == (
-        "optimizer.kind: Halving has one learning rate for all variables; "
-        "leave out learning_rate_multiplier, or take another optimizer"
-    )

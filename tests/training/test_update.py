@@ -1,4 +1,4 @@
-"""What follows the gradients: variable by variable, compiled where variables are large."""
+"""The update of trained variables: one by one, compiled by XLA where they are large."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.config.sections.train import JitCompile
-from expkit.errors import ConfigError
 from expkit.training.execution import Execution
 from expkit.training.graphs import TrainGraph, train_graph
 from expkit.training.sessions import Executor
@@ -76,25 +75,6 @@ def test_a_variable_waits_for_no_other_gradient_unless_clipped(
     assert len(changes) == 5
     late = [name for name in changes if "Conv2DBackpropFilter" in kinds_before(nodes, name)]
     assert len(late) == (1 if clipnorm is None else 5)
-
-
-def test_an_optimizer_that_applies_gradients_in_its_own_way_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Own(tf.train.GradientDescentOptimizer):  # type: ignore[misc]
-        """Applies gradients in its own way."""
-
-        def apply_gradients(self, pairs: Any, *rest: Any, **named: Any) -> Any:
-            return tf.group(*(variable.assign_sub(gradient, read_value=False) for gradient, variable in pairs))
-
-    monkeypatch.setattr("expkit.kinds.optimizers.Sgd.make", lambda _, rate: Own(rate))
-    with pytest.raises(ConfigError) as caught:
-        built(tmp_path, Execution(), EVERYTHING[0])
-    assert str(caught.value) == (
-        "optimizer.kind: Own does not apply gradients by _resource_apply_dense: clipping, weight decay and averages "
-        "would pass over conv/kernel, norm/gamma, norm/beta, logits/kernel, logits/bias; "
-        "override that instead of apply_gradients"
-    )
 
 
 def step_of(built: TrainGraph) -> dict[str, Any]:
