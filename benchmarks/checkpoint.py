@@ -70,7 +70,7 @@ def graph(folder: Path, layers: int) -> TrainGraph:
             "tracking": {"enabled": False},
         }
     )
-    spec = check(config)
+    spec = check(config).spec
     return train_graph(config, spec, load_dataset(config, spec))
 
 

@@ -55,7 +55,7 @@ def main() -> None:
         work = WORKLOADS[given.workload]
         overrides = [*experiment(work, Path(name)), f"train.jit_compile={given.jit_compile}"]
         config = load(overrides, [str(HERE / "conf")])
-        spec = check(config)
+        spec = check(config).spec
         dataset = load_dataset(config, spec)
         choice, executor = choose(config, spec, dataset)
         with executor:

@@ -145,9 +145,11 @@ def experiment(work: Workload, folder: Path) -> list[str]:
 
 
 def run_expkit(work: Workload) -> None:
-    """Run ``run_experiment`` with everything on."""
+    """Run a whole experiment with everything on."""
     from expkit.config.load import load
-    from expkit.experiment import run_experiment
+    from expkit.experiment import Experiment
+    from expkit.experiment import run as run_experiment
+    from expkit.preflight import check
     from expkit.run_folder import RunFolder
     from expkit.tracking.recorder import Recorder
     from expkit.tracking.tracker import MlflowTracker
@@ -169,7 +171,7 @@ def run_expkit(work: Workload) -> None:
             if warm[0] > 2:
                 pacer.reached(done)
 
-    run_experiment(config, run, MlflowTracker(Recorder(), config, run), Paced())
+    run_experiment(Experiment.of(check(config), run), MlflowTracker(Recorder(), config, run), Paced())
 
 
 def run_keras(work: Workload, jit: bool) -> None:

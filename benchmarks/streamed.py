@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/streamed.py [--gigabytes 8] [--steps 600] [--hidden 500]
 
-Writes random float32 images and labels as .npy files to a temporary folder, trains on them with ``run_experiment`` in
+Writes random float32 images and labels as .npy files to a temporary folder, trains on them with ``experiment.run`` in
 a process of its own, and deletes them. The memory is the process's peak resident set as the system counts it (VmHWM
 of /proc/self/status), mapped pages of files among it, from its start to its end: the pass that checks every value,
 training, evaluation, freezing. The same training on 20,000 of the images, resident and streamed, gives the ratio.
@@ -44,7 +44,9 @@ def write(folder: Path, gigabytes: float) -> int:
 def train(asked: dict[str, Any]) -> None:
     """Run the experiment; print its speed and the process's peak memory."""
     from expkit.config.load import load
-    from expkit.experiment import run_experiment
+    from expkit.experiment import Experiment, NoTracker
+    from expkit.experiment import run as run_experiment
+    from expkit.preflight import check
     from expkit.run_folder import RunFolder
 
     class Unseen:
@@ -53,10 +55,10 @@ def train(asked: dict[str, Any]) -> None:
         def advance(self, step: int, shown: Any) -> None:
             """Show nothing."""
 
-    folder, count = asked["folder"], asked["count"]
+    data, count = asked["folder"], asked["count"]
     overrides = [
-        f"run.folder={folder}/runs", "network=bench_mlp1", f"network.layers.hidden1.units={asked['hidden']}",
-        "data=arrays", f"data.source.fields={{image: {folder}/image.npy, label: {folder}/label.npy}}",
+        f"run.folder={data}/runs", "network=bench_mlp1", f"network.layers.hidden1.units={asked['hidden']}",
+        "data=arrays", f"data.source.fields={{image: {data}/image.npy, label: {data}/label.npy}}",
         f"data.placement={asked['placement']}", f"data.split.train=[0,{count - SCORED}]", "data.split.valid=null",
         f"data.split.test=[{count - SCORED},{count}]", "optimizer=sgd", "optimizer.learning_rate=0.01",
         f"train.steps={asked['steps']}", "train.batch_size=100", "train.jit_compile=false", "train.best_metric=null",
@@ -64,7 +66,8 @@ def train(asked: dict[str, Any]) -> None:
     ]  # fmt: skip
     begun = time.perf_counter()
     config = load(overrides, [str(HERE / "conf")])
-    result = run_experiment(config, RunFolder.create(Path(asked["run"]), config, overrides), None, Unseen())
+    folder = RunFolder.create(Path(asked["run"]), config, overrides)
+    result = run_experiment(Experiment.of(check(config), folder), NoTracker(), Unseen())
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     peak = int(status["VmHWM"].split()[0]) / 1e6
     took = time.perf_counter() - begun

@@ -24,7 +24,9 @@ import numpy as np
 
 from expkit.config.load import load
 from expkit.data.dataset import Dataset
-from expkit.experiment import Frozen, run_experiment
+from expkit.experiment import Experiment, Frozen
+from expkit.experiment import run as run_experiment
+from expkit.preflight import check
 from expkit.run_folder import RunFolder
 from expkit.tracking.recorder import Recorder
 from expkit.tracking.tracker import MlflowTracker, store_uri
@@ -116,7 +118,7 @@ def steps_cost(cycles: int) -> float:
         tracker = MlflowTracker(recorder, config, run)
         switched = Switched(tracker, cycles)
         try:
-            run_experiment(config, run, switched, switched)
+            run_experiment(Experiment.of(check(config), run), switched, switched)
         except Ended:
             tracker.finish("FINISHED")
     costs = []

@@ -11,34 +11,91 @@ from typing import Literal, Protocol
 import numpy as np
 
 from expkit import tf1 as tf
+from expkit.checkpoints.formats.open import open_source
 from expkit.checkpoints.restore.plan import Plan
-from expkit.checkpoints.restore.restore import restore_from
+from expkit.checkpoints.restore.restore import Restored, read_values, restore_from
+from expkit.checkpoints.restore.targets import wanted_of_run
+from expkit.checkpoints.store import Checkpoint, CheckpointStore
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, Scaling, load_dataset
 from expkit.diagram.svg import svg
-from expkit.export.run import Frozen, choose_checkpoint, evaluation_values, freeze_run, open_store
+from expkit.errors import ConfigError, Problem, RunError
+from expkit.export.run import Frozen, FrozenSource, freeze_checkpoint
 from expkit.fs import atomic_write, atomic_write_text
 from expkit.network.spec import NetworkSpec
 from expkit.plots.data import collect_plot_data
-from expkit.preflight import check
-from expkit.run_folder import RunFolder
+from expkit.preflight import CheckedConfig, check
+from expkit.provenance import git_commit, versions
+from expkit.run_folder import RunFolder, config_digest
 from expkit.timing import timed
 from expkit.training import loop
 from expkit.training.autotune import ExecutionChoice, choose, resume
-from expkit.training.graphs import evaluate_graph, infer_graph
+from expkit.training.graphs import EvaluateGraph, InferGraph, evaluate_graph, infer_graph
 from expkit.training.sessions import Evaluator, Executor
 from expkit.training.state import RollBack, TrainingState
 
-__all__ = ["Frozen", "Result", "Tracker", "evaluate_run", "freeze_run", "run_experiment"]
+__all__ = ["Experiment", "Frozen", "NoTracker", "Result", "Tracker", "evaluate", "freeze", "run"]
 
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A checked configuration with the folder of its run."""
+
+    config: Config
+    spec: NetworkSpec
+    ema_names: tuple[str, ...]
+    """Names of the variables that have an EMA."""
+    folder: RunFolder
+    store: CheckpointStore
+    """The checkpoints of the run."""
+
+    @classmethod
+    def of(cls, checked: CheckedConfig, folder: RunFolder) -> Experiment:
+        """Return the experiment of a checked configuration, whose run is in a folder."""
+        train = checked.config.train
+        store = CheckpointStore(
+            folder.checkpoints,
+            keep_last=train.keep_last,
+            keep_every_steps=train.keep_every_steps,
+            best_metric=train.best_metric,
+            best_mode=train.best_mode,
+        )
+        return cls(config=checked.config, spec=checked.spec, ema_names=checked.ema_names, folder=folder, store=store)
+
+    @classmethod
+    def open(cls, folder: RunFolder) -> Experiment:
+        """Return the experiment that a run folder is of.
+
+        Raises:
+            ConfigError: the folder's configuration is damaged.
+        """
+        return cls.of(check(folder.config()), folder)
+
+    def checkpoint(self, which: Literal["latest", "best"]) -> Checkpoint:
+        """Return a checkpoint of the run.
+
+        Raises:
+            RunError: there is none.
+        """
+        chosen = self.store.best() if which == "best" else self.store.latest()
+        if chosen is None:
+            why = "train.best_metric names what is best" if which == "best" else "the run ended before its first save"
+            raise RunError.at(str(self.folder.path), f"no {which} checkpoint in it; {why}")
+        return chosen
+
+    def values(self, checkpoint: Checkpoint) -> Restored:
+        """Read a checkpoint's variables, raw and EMA, each under its own name."""
+        source = open_source(checkpoint.prefix, str(checkpoint.prefix))
+        return read_values(source, wanted_of_run(self.spec, self.ema_names, averages=True))
+
+
 class Tracker(Protocol):
-    """Where a run is recorded."""
+    """The record of a run."""
 
     def begin(self) -> None:
-        """Wait until records are taken, or the store is known not to answer; raise where it is a wrong one."""
+        """Wait until records are accepted, or the store is known not to answer; raise if it is misconfigured."""
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Record metrics of a step."""
@@ -56,33 +113,67 @@ class Tracker(Protocol):
         """Record facts about the run."""
 
     @property
-    def link(self) -> str:
-        """Where to look at the run."""
+    def link(self) -> str | None:
+        """The run's address for people; ``None`` where nothing is recorded."""
 
 
-@dataclass(frozen=True)
+class NoTracker:
+    """A tracker that records nothing."""
+
+    link: str | None = None
+
+    def begin(self) -> None:
+        """Wait for nothing."""
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Record no metrics."""
+
+    def artifacts(self, paths: Sequence[Path], folder: str | None = None) -> None:
+        """Keep no copies."""
+
+    def model(self, frozen: Frozen) -> None:
+        """Keep no model."""
+
+    def dataset(self, dataset: Dataset) -> None:
+        """Record no dataset."""
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Record no facts."""
+
+    def plots(self) -> None:
+        """Keep no plots."""
+
+    def finish(self, status: str, error: str | None = None) -> None:
+        """Record no end."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a run came to."""
+    """The outcome of a run."""
 
     folder: Path
     test: Mapping[str, float]
+    """Metrics of the test data."""
     trained: loop.Trained
     choice: ExecutionChoice
+    """How steps were run."""
     checkpoint: Path
-    frozen: Frozen | None
-    tracking: str | None
+    """Prefix of the last checkpoint."""
+    frozen: Frozen | None = None
+    tracking: str | None = None
+    """The run's address in MLflow."""
     last: Mapping[str, float] = field(default_factory=dict)
-    """The last value of every metric that training recorded."""
+    """The last value of every metric that was recorded."""
     restored: str | None = None
-    """What was restored before training, in words; ``None`` where nothing was."""
+    """A summary of the restore before training; ``None`` where nothing was restored."""
 
 
-def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, progress: loop.Progress) -> Result:
+def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Result:
     """Train, evaluate and freeze.
 
     The start, always in this order: the run's own latest checkpoint > ``restore`` > fresh initial values.
     """
-    spec = check(config)
+    config, spec, folder, store = experiment.config, experiment.spec, experiment.folder, experiment.store
     with timed("loading the data"):
         dataset = load_dataset(config, spec)
     _log.info("%d training examples, %s", dataset.size("train"), dataset.placement)
@@ -93,102 +184,100 @@ def run_experiment(config: Config, folder: RunFolder, tracker: Tracker | None, p
         _log.info("step %d: %s", step, ", ".join(f"{name} {value:.6g}" for name, value in values.items()))
         last.update(values)
         folder.log_metrics(step, values)
-        if tracker is not None:
-            tracker.metrics(step, values)
+        tracker.metrics(step, values)
 
     def rolled_back(roll_backs: tuple[RollBack, ...]) -> None:
         back = roll_backs[-1]
         _log.warning("not finite in steps %s: back to step %d, with a lower learning rate", back, back.back_to)
         folder.drop_metrics_after(back.back_to)
-        told = {"rollbacks": str(len(roll_backs)), "rollbacks.steps": ", ".join(map(str, roll_backs))}
-        folder.update(**told)
-        if tracker is not None:
-            tracker.tags(told)
+        facts = {"rollbacks": str(len(roll_backs)), "rollbacks.steps": ", ".join(map(str, roll_backs))}
+        folder.update(**facts)
+        tracker.tags(facts)
 
-    store = open_store(config, folder)
     with timed("importing TensorFlow"):
         tf.tensorflow_version()
     with timed("building the graphs"):
-        judging, inference = evaluate_graph(config, spec, dataset), infer_graph(spec, dataset.scaling)
+        graphs = evaluate_graph(config, spec, dataset), infer_graph(spec, dataset.scaling)
     with timed("choosing how steps are run"):
-        choice, training = _training(config, spec, dataset, folder)
+        choice, executor = _executor(experiment, dataset)
     restored: str | None = None
     facts = {"execution": str(choice.execution), "execution.reason": choice.reason}
-    with training as executor, Evaluator(judging, config) as evaluator:
-        with timed("giving variables their values"):
+    with executor, Evaluator(graphs[0], config) as evaluator:
+        with timed("initializing variables"):
             own = loop.restore_newest(store, executor)
             if own is not None:
-                _log.info("continued from %s", own.prefix)
+                _log.info("resumed from %s", own.prefix)
             else:
                 executor.initialize()
                 if config.restore.from_ is not None:
-                    plan = _restore(config, spec, folder, executor)
+                    plan = _restore(experiment, executor)
                     facts["restore.loaded"] = plan.loaded
                     restored = f"{plan.loaded} variables from {', '.join(plan.files.values())}"
                     _log.info("restored %s", restored)
-        if tracker is not None:
-            with timed("waiting for MLflow"):
-                tracker.begin()
-            tracker.dataset(dataset)
-            tracker.tags(facts)
+        with timed("waiting for MLflow"):
+            tracker.begin()
+        tracker.dataset(dataset)
+        tracker.tags(facts)
         folder.drop_metrics_after(executor.step)
         with timed("training"):
-            state = TrainingState.of(own.state if own is not None else {})
             trained = loop.Training(
                 config=config,
                 dataset=dataset,
                 executor=executor,
                 evaluator=evaluator,
                 store=store,
-                meta_graph=inference.meta_graph,
+                meta_graph=graphs[1].meta_graph,
                 record=record,
                 rolled_back=rolled_back,
                 progress=progress,
-                state=state,
+                state=TrainingState.of(own.state if own is not None else {}),
             ).run()
         if trained.stopped_at is not None:
             _log.info("stopped early at step %d", trained.stopped_at)
-            if tracker is not None:
-                tracker.tags({"stopped.step": str(trained.stopped_at)})
+            tracker.tags({"stopped.step": str(trained.stopped_at)})
         with timed("testing"):
             test = loop.evaluate(executor, evaluator, dataset, "test")
         record(executor.step, test)
         if config.tracking.plots:
-            with timed("gathering what pictures show"):
-                _keep_evidence(config, spec, dataset, folder, executor, evaluator)
+            with timed("saving the data of plots"):
+                _save_evidence(experiment, dataset, executor, evaluator)
     frozen = None
     if config.export.enabled:
         with timed("freezing"):
-            frozen = freeze_run(folder, dataset=dataset, graphs=(judging, inference))
-    if tracker is not None:
-        tracker.artifacts(_kept_files(folder))
-        if frozen is not None and config.tracking.model:
-            tracker.model(frozen)
-    latest = store.latest()
-    assert latest is not None, "training ends with a checkpoint"
-    link = tracker.link if tracker is not None else None
-    return Result(folder.path, test, trained, choice, latest.prefix, frozen, link, last, restored)
+            frozen = freeze(experiment, dataset=dataset, graphs=graphs)
+    tracker.artifacts(_kept_files(folder))
+    if frozen is not None and config.tracking.model:
+        tracker.model(frozen)
+    return Result(
+        folder=folder.path,
+        test=test,
+        trained=trained,
+        choice=choice,
+        checkpoint=experiment.checkpoint("latest").prefix,
+        frozen=frozen,
+        tracking=tracker.link,
+        last=last,
+        restored=restored,
+    )
 
 
-def evaluate_run(folder: RunFolder, checkpoint: Literal["latest", "best"] = "latest") -> tuple[int, dict[str, float]]:
-    """Evaluate a run's checkpoint on its validation and test parts, raw and averaged.
+def evaluate(experiment: Experiment, checkpoint: Literal["latest", "best"] = "latest") -> tuple[int, dict[str, float]]:
+    """Evaluate a checkpoint on validation and test data, raw and EMA.
 
     Returns:
         The checkpoint's step, and metrics by name.
     """
-    config = folder.config()
-    spec = check(config)
-    chosen = choose_checkpoint(config, folder, checkpoint)
+    config, spec, folder = experiment.config, experiment.spec, experiment.folder
+    chosen = experiment.checkpoint(checkpoint)
     dataset = load_dataset(config, spec)
-    built = evaluate_graph(config, spec, dataset)
-    with Evaluator(built, config) as evaluator:
-        restored = evaluation_values(config, spec, chosen.prefix)
+    with Evaluator(evaluate_graph(config, spec, dataset), config) as evaluator:
+        restored = experiment.values(chosen)
         evaluator.load(restored.values)
         metrics = {
-            f"{part}/{name}": value
-            for part in dataset.parts
-            if part != "train"
-            for name, value in evaluator.evaluate(dataset.parts[part]).items()
+            f"{split}/{name}": value
+            for split, arrays in dataset.parts.items()
+            if split != "train"
+            for name, value in evaluator.evaluate(arrays).items()
         }
     try:
         folder.keep_receipt(restored.receipt, of="evaluate")
@@ -197,18 +286,68 @@ def evaluate_run(folder: RunFolder, checkpoint: Literal["latest", "best"] = "lat
     return chosen.step, metrics
 
 
-def _restore(config: Config, spec: NetworkSpec, folder: RunFolder, executor: Executor) -> Plan:
-    """Put the values that ``restore`` names into variables, and leave the receipt."""
-    restored = restore_from(config, spec)
+def freeze(
+    experiment: Experiment,
+    *,
+    weights: Literal["auto", "raw", "ema"] | None = None,
+    checkpoint: Literal["latest", "best"] | None = None,
+    path: Path | None = None,
+    dataset: Dataset | None = None,
+    graphs: tuple[EvaluateGraph, InferGraph] | None = None,
+) -> Frozen:
+    """Freeze a checkpoint; the file is written only if it is proven to compute the same numbers.
+
+    Args:
+        experiment: the run.
+        weights: overrides ``export.weights``.
+        checkpoint: overrides ``export.checkpoint``.
+        path: the file; ``frozen.pb`` in the run folder when not given.
+        dataset: the run's data, when it is loaded already.
+        graphs: the run's evaluation and inference graphs, when they are built already.
+
+    Raises:
+        ExportError: the frozen graph differs from the evaluation graph, or its file cannot be written.
+    """
+    config, spec, folder = experiment.config, experiment.spec, experiment.folder
+    frozen_weights = weights or config.export.weights
+    if frozen_weights == "auto":
+        frozen_weights = "ema" if experiment.ema_names else "raw"
+    if frozen_weights == "ema" and not experiment.ema_names:
+        raise ConfigError(Problem("weights", "this run keeps no EMA (ema.enabled is false); allowed: raw"))
+    chosen = experiment.checkpoint(checkpoint or config.export.checkpoint)
+    dataset = dataset or load_dataset(config, spec)
+    source = FrozenSource(
+        config=config,
+        spec=spec,
+        ema_names=experiment.ema_names,
+        prefix=chosen.prefix,
+        weights=frozen_weights,
+        graphs=graphs or (evaluate_graph(config, spec, dataset), infer_graph(spec, dataset.scaling)),
+        examples=dataset.parts["test"],
+        metadata={
+            "name": config.run.name,
+            "weights": frozen_weights,
+            "step": chosen.step,
+            "config_sha256": config_digest(config),
+            "git_commit": git_commit(),
+            "mlflow_run_id": folder.state().get("mlflow_run_id"),
+            "versions": versions(),
+        },
+    )
+    return freeze_checkpoint(source, path or folder.frozen)
+
+
+def _restore(experiment: Experiment, executor: Executor) -> Plan:
+    """Load the values that ``restore`` names into variables, and write the receipt."""
+    restored = restore_from(experiment.config, experiment.spec)
     executor.load(restored.values)
-    folder.keep_receipt(restored.receipt)
+    experiment.folder.keep_receipt(restored.receipt)
     return restored.plan
 
 
-def _training(
-    config: Config, spec: NetworkSpec, dataset: Dataset, folder: RunFolder
-) -> tuple[ExecutionChoice, Executor]:
+def _executor(experiment: Experiment, dataset: Dataset) -> tuple[ExecutionChoice, Executor]:
     """Return the execution mode and its executor; a resumed run keeps its mode, because XLA rounds differently."""
+    config, spec, folder = experiment.config, experiment.spec, experiment.folder
     if (before := folder.state().get("execution")) is not None:
         choice, executor = resume(config, spec, dataset, ExecutionChoice.of(before))
     else:
@@ -218,15 +357,14 @@ def _training(
     return choice, executor
 
 
-def _keep_evidence(
-    config: Config, spec: NetworkSpec, dataset: Dataset, folder: RunFolder, executor: Executor, evaluator: Evaluator
-) -> None:
-    """Keep the drawing of the network, and what pictures show of the checkpoint that is for export."""
-    chosen = choose_checkpoint(config, folder, config.export.checkpoint)
+def _save_evidence(experiment: Experiment, dataset: Dataset, executor: Executor, evaluator: Evaluator) -> None:
+    """Save the drawing of the network, and the data that plots show of the checkpoint for export."""
+    config, spec, folder = experiment.config, experiment.spec, experiment.folder
+    chosen = experiment.checkpoint(config.export.checkpoint)
     if chosen.step == executor.step:
         values: Mapping[str, np.ndarray] = executor.values(evaluator.names)
     else:
-        values = evaluation_values(config, spec, chosen.prefix).values
+        values = experiment.values(chosen).values
         evaluator.load(values)
     folder.plots.mkdir(exist_ok=True)
     atomic_write_text(folder.plots / "network.svg", svg(spec, config.run.name), durable=False)

@@ -1,8 +1,9 @@
-"""What can be checked of a configuration before there is data or TensorFlow."""
+"""The checks of a configuration that need neither data nor TensorFlow."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from expkit.config.load import load
 from expkit.config.schema import Config
@@ -11,85 +12,112 @@ from expkit.errors import ConfigError, Problem, unknown
 from expkit.network.averages import averaged_names
 from expkit.network.spec import NetworkSpec, network_spec
 
-__all__ = ["check", "load_checked", "load_network", "metric_names"]
+__all__ = ["CheckedConfig", "check", "load_checked", "load_network", "metric_names", "named"]
 
 
-def load_checked(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> tuple[Config, NetworkSpec]:
-    """Return the configuration of a list of overrides, and its network.
+@dataclass(frozen=True)
+class CheckedConfig:
+    """A validated configuration with its network."""
+
+    config: Config
+    spec: NetworkSpec
+    ema_names: tuple[str, ...]
+    """Names of the variables that have an EMA."""
+
+
+def named(config: Config) -> CheckedConfig:
+    """Return a configuration with its network and EMA; losses and metrics may still be wrong.
 
     Raises:
-        ConfigError: with every mistake found, each with its file and line where it comes from a file.
+        ConfigError: with every mistake found.
     """
-    with locating_problems(overrides, config_dirs):
-        config = load(overrides, config_dirs)
-        return config, check(config)
+    spec = network_spec(config.network)
+    return CheckedConfig(config, spec, averaged_names(config.ema, spec))
 
 
-def load_network(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> tuple[Config, NetworkSpec]:
-    """Return the configuration of a list of overrides, and its network, whatever is to be trained of it.
-
-    Raises:
-        ConfigError: with every mistake found, each with its file and line where it comes from a file.
-    """
-    with locating_problems(overrides, config_dirs):
-        config = load(overrides, config_dirs)
-        return config, network_spec(config.network)
-
-
-def check(config: Config) -> NetworkSpec:
-    """Return the network of a configuration.
+def check(config: Config) -> CheckedConfig:
+    """Return a configuration with its network and EMA, checked as far as training needs it.
 
     Raises:
         ConfigError: with every mistake found.
     """
     spec = network_spec(config.network)
     problems = [*_unknown_outputs(config, spec)]
+    ema_names: tuple[str, ...] = ()
     try:
-        problems += _unknown_metrics(config, bool(averaged_names(config.ema, spec)))
+        ema_names = averaged_names(config.ema, spec)
+        problems += _unknown_metrics(config, bool(ema_names))
     except ConfigError as error:
         problems += error.problems
     if problems:
         raise ConfigError(*problems)
-    return spec
+    return CheckedConfig(config, spec, ema_names)
 
 
-def metric_names(config: Config, spec: NetworkSpec) -> list[str]:
-    """Return the names of all metrics that a run records of its losses and metrics, raw and averaged."""
-    averages = bool(averaged_names(config.ema, spec))
-    judged = ["valid", "test"] if config.data.split.valid is not None else ["test"]
+def load_checked(
+    overrides: Sequence[str], config_dirs: Sequence[str] = (), by: Callable[[Config], CheckedConfig] = check
+) -> CheckedConfig:
+    """Return the configuration of a list of overrides, checked.
+
+    Args:
+        overrides: as on the command line.
+        config_dirs: further folders of configuration files.
+        by: the check: ``check`` or ``named``.
+
+    Raises:
+        ConfigError: with every mistake found, each with its file and line where it comes from a file.
+    """
+    with locating_problems(overrides, config_dirs):
+        return by(load(overrides, config_dirs))
+
+
+def load_network(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> NetworkSpec:
+    """Return the network of a list of overrides, whatever is to be trained of it.
+
+    Raises:
+        ConfigError: with every mistake found, each with its file and line where it comes from a file.
+    """
+    with locating_problems(overrides, config_dirs):
+        return network_spec(load(overrides, config_dirs).network)
+
+
+def metric_names(checked: CheckedConfig) -> list[str]:
+    """Return the names of all metrics that a run records of its losses and metrics, raw and EMA."""
+    config, ema = checked.config, bool(checked.ema_names)
+    evaluated = ["valid", "test"] if config.data.split.valid is not None else ["test"]
     return [
-        *_names_of(config, "train", averages=False),
-        *(name for part in judged for name in _names_of(config, part, averages)),
+        *_names_of(config, "train", ema=False),
+        *(name for part in evaluated for name in _names_of(config, part, ema)),
     ]
 
 
-def _names_of(config: Config, part: str, averages: bool) -> list[str]:
+def _names_of(config: Config, part: str, ema: bool) -> list[str]:
     losses = [f"loss/{name}" for name in config.train.losses] if len(config.train.losses) > 1 else []
-    ends = ("", "/ema") if averages else ("",)
+    ends = ("", "/ema") if ema else ("",)
     return [f"{part}/{name}{end}" for name in ("loss", *losses, *config.train.metrics) for end in ends]
 
 
 def _unknown_outputs(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
-    judges = [
+    users = [
         *((f"train.losses.{name}", loss.output) for name, loss in config.train.losses.items()),
         *((f"train.metrics.{name}", metric.output) for name, metric in config.train.metrics.items()),
     ]
-    for at, output in judges:
+    for at, output in users:
         if output not in spec.outputs:
             yield Problem(f"{at}.output", unknown(f"no output '{output}'", output, spec.outputs))
 
 
-def _unknown_metrics(config: Config, averages: bool) -> Iterator[Problem]:
+def _unknown_metrics(config: Config, ema: bool) -> Iterator[Problem]:
     train = config.train
-    known = _names_of(config, "valid", averages)
-    asked = {"train.best_metric": train.best_metric, "train.early_stopping.metric": train.early_stopping.metric}
-    for at, metric in asked.items():
+    known = _names_of(config, "valid", ema)
+    requested = {"train.best_metric": train.best_metric, "train.early_stopping.metric": train.early_stopping.metric}
+    for at, metric in requested.items():
         if metric is None:
             continue
         if config.data.split.valid is None:
             yield Problem(
                 at,
-                f"'{metric}' cannot be known: there is no validation part; give data.split.valid, or {at}=null",
+                f"'{metric}' cannot be known: there is no validation data; give data.split.valid, or {at}=null",
             )
         elif metric not in known:
             yield Problem(at, unknown(f"no metric '{metric}'", metric, known))

@@ -13,19 +13,20 @@ import numpy as np
 import pytest
 
 from expkit import tf1 as tf
+from expkit.checkpoints.formats.source import Source
 from expkit.checkpoints.restore.plan import Plan
-from expkit.checkpoints.restore.restore import Restored
+from expkit.checkpoints.restore.restore import Restored, read_values
 from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.errors import CheckpointError, ConfigError, ExportError, RunError
-from expkit.experiment import Result, evaluate_run, freeze_run, run_experiment
+from expkit.experiment import Result, evaluate
+from expkit.experiment import freeze as freeze_run
 from expkit.export import run as freezing
 from expkit.export.freeze import freeze, read_frozen
 from expkit.run_folder import RunFolder, config_digest
 from support.experiments import (
     CNN,
     MLP,
-    Unseen,
     Values,
     assert_same,
     checkpoint_values,
@@ -33,6 +34,7 @@ from support.experiments import (
     examples,
     numpy_cross_entropy,
     numpy_mlp,
+    opened,
     run,
 )
 
@@ -86,7 +88,7 @@ def test_a_run_leaves_its_records(done: tuple[Config, Result]) -> None:
 
 def test_evaluating_a_run_again_gives_the_same_metrics(done: tuple[Config, Result]) -> None:
     _, result = done
-    step, metrics = evaluate_run(RunFolder(result.folder))
+    step, metrics = evaluate(opened(result.folder))
     assert step == 8
     assert {name: value for name, value in metrics.items() if name.startswith("test/")} == dict(result.test)
     recorded = RunFolder(result.folder).metrics()[-2]
@@ -126,7 +128,7 @@ def test_the_frozen_graph_says_where_it_comes_from(done: tuple[Config, Result]) 
 
 def test_raw_weights_are_frozen_on_demand(done: tuple[Config, Result], tmp_path: Path) -> None:
     _, result = done
-    frozen = freeze_run(RunFolder(result.folder), weights="raw", path=tmp_path / "deep/raw.pb")
+    frozen = freeze_run(opened(result.folder), weights="raw", path=tmp_path / "deep/raw.pb")
     logits = read_frozen(frozen.path).predict({"x": TEST["x"]})["logits"]
     np.testing.assert_allclose(logits, numpy_mlp(TEST["x"], checkpoint_values(result.checkpoint)), rtol=1e-4, atol=1e-5)
     assert "control: raw weights" not in {item.name for item in frozen.parity}
@@ -137,8 +139,8 @@ def test_the_best_checkpoint_is_frozen_and_evaluated_on_demand(done: tuple[Confi
     folder = RunFolder(result.folder)
     saved = {int(line["step"]): line["valid/loss/ema"] for line in folder.metrics() if "valid/loss/ema" in line}
     best = min((step for step in saved if step % 4 == 0), key=lambda step: saved[step])
-    assert freeze_run(folder, checkpoint="best", path=tmp_path / "x.pb").step == best
-    assert evaluate_run(folder, "best")[0] == best
+    assert freeze_run(opened(folder.path), checkpoint="best", path=tmp_path / "x.pb").step == best
+    assert evaluate(opened(folder.path), "best")[0] == best
 
 
 def test_freezing_averages_that_a_run_does_not_keep_is_refused(tmp_path: Path) -> None:
@@ -146,12 +148,12 @@ def test_freezing_averages_that_a_run_does_not_keep_is_refused(tmp_path: Path) -
     result = run(config, tmp_path / "run")
     assert result.frozen is None
     with pytest.raises(ConfigError) as caught:
-        freeze_run(RunFolder(result.folder), weights="ema")
-    assert str(caught.value) == "weights: this run keeps no averages (ema.enabled is false); allowed: raw"
-    frozen = freeze_run(RunFolder(result.folder))
+        freeze_run(opened(result.folder), weights="ema")
+    assert str(caught.value) == "weights: this run keeps no EMA (ema.enabled is false); allowed: raw"
+    frozen = freeze_run(opened(result.folder))
     assert frozen.weights == "raw"
     with pytest.raises(RunError) as missing:
-        freeze_run(RunFolder(result.folder), checkpoint="best")
+        freeze_run(opened(result.folder), checkpoint="best")
     assert str(missing.value) == (f"{result.folder}: no best checkpoint in it; train.best_metric names what is best")
 
 
@@ -175,7 +177,7 @@ def test_a_frozen_graph_that_computes_other_numbers_is_not_written(
 
     monkeypatch.setattr(freezing, "freeze", damaged)
     with pytest.raises(ExportError) as caught:
-        freeze_run(RunFolder(done[1].folder), path=frozen_before)
+        freeze_run(opened(done[1].folder), path=frozen_before)
     problems = [str(problem) for problem in caught.value.problems]
     assert problems[0] == (
         "export: frozen file differs from the evaluation graph by 0.01, allowed by export.tolerance: 1e-05; "
@@ -194,17 +196,19 @@ def test_raw_values_in_the_place_of_averages_are_caught_by_the_control(
 ) -> None:
     values = checkpoint_values(done[1].checkpoint)
 
-    def raw_evaluation(config: Config, spec: Any, prefix: Path) -> Restored:
-        return Restored(Plan(), {name + end: values[name] for name in spec.variables for end in ("", SHADOW)})
+    def raw_evaluation(source: Source, wanted: Mapping[str, Any], weights: Any = "raw") -> Restored:
+        if any(name.endswith(SHADOW) for name in wanted):
+            return Restored(Plan(), {name: values[name.removesuffix(SHADOW)] for name in wanted})
+        return read_values(source, wanted, weights)
 
     def raw_freeze(built: Any, predictor: Any, metadata: Any) -> bytes:
         predictor.load({name: values[name] for name in built.variables})
         return freeze(built, predictor, metadata)
 
-    monkeypatch.setattr(freezing, "evaluation_values", raw_evaluation)
+    monkeypatch.setattr(freezing, "read_values", raw_evaluation)
     monkeypatch.setattr(freezing, "freeze", raw_freeze)
     with pytest.raises(ExportError) as caught:
-        freeze_run(RunFolder(done[1].folder), path=frozen_before)
+        freeze_run(opened(done[1].folder), path=frozen_before)
     assert str(caught.value.problems[-1]) == (
         "export: the control failed: raw weights give the same numbers as the averages; nothing was written"
     )
@@ -216,7 +220,7 @@ def test_raw_values_in_the_place_of_averages_are_caught_by_the_control(
 def test_a_frozen_graph_that_cannot_be_written_says_why(done: tuple[Config, Result], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError) as caught:
-        freeze_run(RunFolder(done[1].folder), path=tmp_path / "file/frozen.pb")
+        freeze_run(opened(done[1].folder), path=tmp_path / "file/frozen.pb")
     assert str(caught.value) == f"export: cannot write {tmp_path}/file/frozen.pb (File exists)"
 
 
@@ -318,7 +322,7 @@ def test_a_tracker_is_told_the_data_every_metric_and_the_files(done: tuple[Confi
     config = config_of(tmp_path, DATA, train={**CLOCK, "steps": 4}, restore={"from": str(done[1].folder)})
     folder = RunFolder.create(tmp_path / "run", config, ["a=1"])
     recorder = Recorder()
-    result = run_experiment(config, folder, recorder, Unseen())
+    result = run(config, folder.path, recorder)
     digest, tags, *metrics, files, model = recorder.seen
     assert len(digest) == 64
     assert tags == {
@@ -401,7 +405,7 @@ def test_a_plain_programs_mnist_checkpoint_restores_with_no_rename_and_gives_its
 
     monkeypatch.setattr(freezing, "Evaluator", Spy)
     monkeypatch.setattr(freezing, "PARITY_EXAMPLES", 2000)
-    result = run_experiment(config, folder, None, Unseen())
+    result = run(config, folder.path)
     for weights, end in (("raw", ""), ("ema", "/ema")):
         accuracy = (plain[weights].argmax(axis=1) == plain["labels"]).mean()
         assert result.test[f"test/accuracy{end}"] == pytest.approx(accuracy, abs=1e-9)

@@ -20,7 +20,7 @@ def problems(folder: Path, **sections: Any) -> list[str]:
 
 def test_a_sound_configuration_gives_its_network(tmp_path: Path) -> None:
     best = {"best_metric": "valid/accuracy/ema"}
-    assert list(check(config_of(tmp_path, train=best)).variables) == [
+    assert list(check(config_of(tmp_path, train=best)).spec.variables) == [
         "hidden/kernel",
         "hidden/bias",
         "logits/kernel",
@@ -71,7 +71,7 @@ def test_a_best_metric_needs_a_validation_part(tmp_path: Path) -> None:
     source = {"kind": "npz", "path": str(tmp_path / "data.npz")}
     train = {"best_metric": "valid/loss"}
     assert problems(tmp_path, train=train, data={"source": source, "split": split}) == [
-        "train.best_metric: 'valid/loss' cannot be known: there is no validation part; give data.split.valid, or "
+        "train.best_metric: 'valid/loss' cannot be known: there is no validation data; give data.split.valid, or "
         "train.best_metric=null"
     ]
 

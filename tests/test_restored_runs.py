@@ -12,9 +12,9 @@ import pytest
 
 from expkit.config.schema import Config
 from expkit.errors import CheckpointError
-from expkit.experiment import evaluate_run, freeze_run
+from expkit.experiment import evaluate, freeze
 from expkit.run_folder import RunFolder
-from support.experiments import CNN, Values, assert_same, checkpoint_values, config_of, run
+from support.experiments import CNN, Values, assert_same, checkpoint_values, config_of, opened, run
 
 SHADOW = "/ExponentialMovingAverage"
 STEPS = 8
@@ -145,15 +145,15 @@ def test_a_receipt_that_cannot_be_written_is_a_warning(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(RunFolder, "keep_receipt", refused)
-    step, metrics = evaluate_run(RunFolder(half.parents[2]))
+    step, metrics = evaluate(opened(half.parents[2]))
     assert (step, "test/loss" in metrics) == (4, True)
     assert caplog.messages == [f"no receipt is written into {half.parents[2]}: Permission denied"]
 
 
 def test_evaluate_and_freeze_leave_receipts_of_their_own(folder: Path, half: Path) -> None:
-    run_folder = RunFolder(half.parents[2])
-    evaluate_run(run_folder)
-    freeze_run(run_folder, weights="ema", path=folder / "out/frozen.pb")
+    run_folder = half.parents[2]
+    evaluate(opened(run_folder))
+    freeze(opened(run_folder), weights="ema", path=folder / "out/frozen.pb")
     judged = json.loads((run_folder.path / "evaluate.restore.json").read_text())
     frozen = json.loads((folder / "out/frozen.restore.json").read_text())
     stored = checkpoint_values(half)

@@ -31,7 +31,7 @@ def add_verbs(verbs: Any) -> None:
 def _check(given: argparse.Namespace) -> int:
     path = Path(given.lock)
     lock = read_lock(path)
-    _, spec = load_network(given.overrides, given.config_dir)
+    spec = load_network(given.overrides, given.config_dir)
     change = compare(lock, as_made(spec))
     print("\n".join(_told(change, path, len(spec.variables))))
     return int(change.orphans)

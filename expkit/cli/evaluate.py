@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from expkit.experiment import evaluate_run
+from expkit.experiment import Experiment, evaluate
 from expkit.run_folder import find_run
 from expkit.runs.terminal import metrics_table
 
@@ -27,7 +27,7 @@ def add_verbs(verbs: Any) -> None:
 
 def _evaluate(given: argparse.Namespace) -> int:
     folder = find_run(given.folder)
-    step, metrics = evaluate_run(folder, given.checkpoint)
+    step, metrics = evaluate(Experiment.open(folder), given.checkpoint)
     print(f"{folder.path}, {given.checkpoint} checkpoint, step {step}")
     metrics_table(metrics)
     return 0

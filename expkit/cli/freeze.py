@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from expkit.experiment import freeze_run
+from expkit.experiment import Experiment, freeze
 from expkit.run_folder import find_run
 from expkit.runs.terminal import parity_table
 
@@ -29,8 +29,8 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _freeze(given: argparse.Namespace) -> int:
-    folder = find_run(given.folder)
-    frozen = freeze_run(folder, weights=given.weights, checkpoint=given.checkpoint, path=given.output)
+    experiment = Experiment.open(find_run(given.folder))
+    frozen = freeze(experiment, weights=given.weights, checkpoint=given.checkpoint, path=given.output)
     print(f"{frozen.path}: {frozen.weights} weights of step {frozen.step}")
     parity_table(frozen.parity)
     return 0

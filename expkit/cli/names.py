@@ -10,12 +10,9 @@ from typing import Any
 from expkit.checkpoints.matching.lock import LOCK_FILE, locked
 from expkit.cli.columns import columns, sizes
 from expkit.cli.writing import write
-from expkit.config.schema import Config
 from expkit.diagram.svg import svg
-from expkit.network.averages import averaged_names
 from expkit.network.names import shadow_name
-from expkit.network.spec import NetworkSpec
-from expkit.preflight import load_network
+from expkit.preflight import CheckedConfig, load_checked, named
 from expkit.tensor_spec import TensorSpec
 
 __all__ = ["add_verbs", "as_json", "table"]
@@ -46,23 +43,24 @@ def _names(given: argparse.Namespace) -> int:
     overrides, lock = list(given.overrides), given.lock
     if lock is not None and (lock.startswith("~") or "=" in lock):  # No file, but the first override.
         overrides, lock = [lock, *overrides], LOCK_FILE
-    config, spec = load_network(overrides, given.config_dir)
+    checked = load_checked(overrides, given.config_dir, by=named)
+    spec = checked.spec
     if given.graph is not None:
-        write(given.graph, svg(spec, config.run.name), "--graph")
+        write(given.graph, svg(spec, checked.config.run.name), "--graph")
     if lock is not None:
         write(lock, locked(spec, shlex.join(["expkit", "names", *overrides, "--lock", lock])), "--lock")
     if given.json:
-        print(json.dumps(as_json(config, spec), indent=2))
+        print(json.dumps(as_json(checked), indent=2))
     elif given.graph is None and lock is None:
-        print("\n".join(table(config, spec)))
+        print("\n".join(table(checked)))
     else:
         print("\n".join(f"wrote {name}" for name in (given.graph, lock) if name is not None))
     return 0
 
 
-def as_json(config: Config, spec: NetworkSpec) -> dict[str, Any]:
-    """Return everything that ``expkit names`` tells as plain data."""
-    averaged = set(averaged_names(config.ema, spec))
+def as_json(checked: CheckedConfig) -> dict[str, Any]:
+    """Return everything that ``expkit names`` prints as plain data."""
+    config, spec, averaged = checked.config, checked.spec, set(checked.ema_names)
     variables = [
         {
             "name": name,
@@ -94,9 +92,9 @@ def _tensor(name: str, item: TensorSpec) -> dict[str, Any]:
     return {"name": name, "tensor": f"{name}:0", "shape": [None, *item.shape], "dtype": item.dtype}
 
 
-def table(config: Config, spec: NetworkSpec) -> list[str]:
+def table(checked: CheckedConfig) -> list[str]:
     """Return the lines that ``expkit names`` prints."""
-    averaged = averaged_names(config.ema, spec)
+    config, spec, averaged = checked.config, checked.spec, checked.ema_names
     rows: list[tuple[str, ...]] = [("variable", "shape", "dtype", "parameters", "trained", "used by")]
     for name, variable in spec.variables.items():
         trained = "yes" if variable.trainable else "no"

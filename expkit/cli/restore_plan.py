@@ -22,7 +22,7 @@ from expkit.config.source_lines import locate_problems
 from expkit.errors import Problem, comma_list, limit_problems
 from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
-from expkit.preflight import load_network
+from expkit.preflight import load_checked, named
 
 __all__ = ["add_verbs"]
 
@@ -46,7 +46,8 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _restore_plan(given: argparse.Namespace) -> int:
-    config, spec = load_network(given.overrides, given.config_dir)
+    checked = load_checked(given.overrides, given.config_dir, by=named)
+    config, spec = checked.config, checked.spec
     opened = open_sources(config)
     if given.suggest:
         from expkit.cli.restore_suggest import print_suggestion

@@ -1,48 +1,32 @@
-"""The verb ``train``: a Hydra application; the configuration is checked before the run starts."""
+"""The verb ``train``: one run, a sweep with ``-m``, or what Hydra itself answers."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from expkit.cli.verbs import VERBS
 from expkit.config.hydra_internals import argument_parser
-from expkit.config.load import (
-    builtin_conf_behind,
-    compose_plain,
-    composition_message,
-    primary_conf,
-    quoted,
-    search_path,
-    validate,
-)
-from expkit.config.schema import Config
+from expkit.config.load import builtin_conf_behind, compose_plain, composition_message, primary_conf, search_path
 from expkit.errors import ConfigError, Problem
-from expkit.preflight import load_checked
-from expkit.run_folder import resumable, unwritable
-from expkit.runs.recording import recorder_of_process
-
-if TYPE_CHECKING:
-    from expkit.runs.job import Job, Outcome
-    from expkit.tracking.recorder import Recorder
+from expkit.runs.interruption import interruption_exits
+from expkit.runs.train import train
 
 __all__ = ["complete", "run"]
 
-# Flags of Hydra that would run something else than what was checked.
+# Flags of Hydra that would run something else than the checked configuration.
 _REFUSED = {
-    "config_name": "an experiment begins with config.yaml; put yours into conf/experiment and write experiment=NAME",
+    "config_name": "an experiment starts from config.yaml; put yours into conf/experiment and write experiment=NAME",
     "config_path": "files are read from ./conf; name another folder with --config-dir",
-    "experimental_rerun": "a run is continued with run.resume=PATH",
+    "experimental_rerun": "a run is resumed with run.resume=PATH",
 }
 
 
@@ -50,33 +34,21 @@ def run(words: list[str]) -> int:
     """Run one experiment, or a sweep with ``-m``; return the exit code."""
     given = _parse(words)
     overrides, folders = list(given.overrides), [given.config_dir] if given.config_dir else []
-    flags = _flags(given)
     if given.help or given.hydra_help or given.shell_completion:
-        return _hydra(flags, overrides, folders, _never)
-    if given.cfg or given.info:
+        return _hydra(_flags(given), overrides, folders)
+    if given.cfg or given.info or given.resolve or given.package:
         compose_plain([word for word in overrides if not _varies(word)], folders)
-        return _hydra(flags, overrides, folders, _never)
-    if given.multirun:
-        from expkit.runs import sweep
+        return _hydra(_flags(given), overrides, folders)
+    with interruption_exits():
+        if given.multirun:
+            from expkit.runs import sweep
 
-        return sweep.run(overrides, folders)
-    config = load_checked(overrides, folders)[0]
-    _check_writable(config)
-    resumed = resumable(config)
-    place = [f"hydra.run.dir={quoted(resumed.path.resolve())}"] if resumed else []
-    outcomes: list[Outcome] = []
-    with recorder_of_process(wanted=config.tracking.enabled) as recorder:
-        from expkit.runs.job import run_job
-
-        def task(config: DictConfig) -> None:
-            outcomes.append(run_job(_job(config, overrides, folders, recorder)))
-
-        _hydra(flags, [*overrides, *place], folders, task)
-    return outcomes[0].exit_code
+            return sweep.run(overrides, folders)
+        return train(overrides, folders).exit_code
 
 
 def complete(words: list[str]) -> int:
-    """Answer the shell's tab completion, for verbs and for Hydra's configuration alike."""
+    """Answer the shell's tab completion, for verbs and for Hydra's configuration."""
     line = os.environ.get("COMP_LINE", "")
     if not line and any(word.startswith("query=") for word in words):
         raise ConfigError(
@@ -97,7 +69,7 @@ def complete(words: list[str]) -> int:
         point = os.environ.get("COMP_POINT", "")
         if point.isdigit():
             os.environ["COMP_POINT"] = str(max(0, int(point) - len(verb) - 1))
-    return _hydra(words, [], [], _never)
+    return _hydra(words, [], [])
 
 
 def _parse(words: list[str]) -> Any:
@@ -106,14 +78,14 @@ def _parse(words: list[str]) -> Any:
     given = parser.parse_intermixed_args(words)
     refused = {flag: why for flag, why in _REFUSED.items() if getattr(given, flag) is not None}
     if any(word.startswith("hydra.mode=") for word in given.overrides):
-        raise ConfigError(Problem("hydra.mode", "a sweep is asked for with -m; leave this out"))
+        raise ConfigError(Problem("hydra.mode", "a sweep is requested with -m; leave this out"))
     if refused:
         raise ConfigError(*(Problem(f"--{flag.replace('_', '-')}", why) for flag, why in refused.items()))
     return given
 
 
 def _flags(given: Any) -> list[str]:
-    """Return the flags as they are to be handed on; ``--config-dir`` goes into Hydra's search path instead."""
+    """Return the flags to pass on; ``--config-dir`` goes into Hydra's search path instead."""
     switches = ("help", "hydra_help", "resolve", "run", "multirun", "shell_completion")
     valued = {name: getattr(given, name) for name in ("cfg", "package", "info")}
     return [
@@ -122,16 +94,16 @@ def _flags(given: Any) -> list[str]:
     ]
 
 
-def _hydra(flags: list[str], overrides: list[str], folders: Sequence[str], task: Any) -> int:
-    """Hand the command line to Hydra, flags first, because it wants all overrides together.
+def _hydra(flags: list[str], overrides: list[str], folders: Sequence[str]) -> int:
+    """Let Hydra answer the command line, flags first, because it wants all overrides together.
 
     Raises:
-        ConfigError: what Hydra finds wrong with its own settings, or with flags that do not go together.
+        ConfigError: Hydra's own settings are wrong, or flags exclude each other.
     """
     sys.argv = ["expkit", *flags, *search_path(folders), *overrides]
 
-    def expkit(config: DictConfig) -> Any:
-        return task(config)
+    def expkit(config: DictConfig) -> None:
+        raise AssertionError("Hydra answers this itself")
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print with a traceback.
     try:
@@ -140,35 +112,6 @@ def _hydra(flags: list[str], overrides: list[str], folders: Sequence[str], task:
     except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
         raise ConfigError(Problem("command line", composition_message(error))) from None
     return 0
-
-
-def _never(config: DictConfig) -> None:
-    raise AssertionError("Hydra answers this itself")
-
-
-def _check_writable(config: Config) -> None:
-    folder = Path(config.run.folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(13, "Permission denied")
-    except OSError as error:
-        raise unwritable(folder, error) from None
-
-
-def _job(config: DictConfig, overrides: list[str], folders: Sequence[str], recorder: Recorder | None) -> Job:
-    from expkit.runs.job import Job
-
-    raw = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(raw, dict)
-    return Job(
-        config=validate({str(key): value for key, value in raw.items()}, folders),
-        folder=Path(HydraConfig.get().runtime.output_dir),
-        overrides=tuple(overrides),
-        label=None,
-        parent=None,
-        recorder=recorder,
-    )
 
 
 def _varies(word: str) -> bool:

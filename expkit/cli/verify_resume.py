@@ -20,7 +20,6 @@ from expkit.checkpoints.diff import Comparison, compare_sources
 from expkit.checkpoints.formats.open import open_source
 from expkit.checkpoints.formats.source import Source
 from expkit.errors import ConfigError, ExpkitError, Problem, comma_list
-from expkit.export.run import open_store
 from expkit.fs import cannot_write
 from expkit.network.names import shadow_name
 from expkit.network.spec import NetworkSpec
@@ -50,7 +49,7 @@ def _verify(given: argparse.Namespace) -> int:
     steps = given.at
     if steps < 1:
         raise ConfigError(Problem("--at", f"needs a number of steps from 1 on, got {steps}"))
-    _, spec = load_checked(given.overrides, given.config_dir)
+    spec = load_checked(given.overrides, given.config_dir).spec
     with _place(given.folder) as folder:
         train = _Trainer(folder, given.overrides, given.config_dir)
         whole = train("whole", f"train.steps={2 * steps}")
@@ -114,9 +113,7 @@ def _place(folder: str | None) -> Iterator[Path]:
 
 
 def _last(run: RunFolder) -> Source:
-    newest = open_store(run.config(), run).latest()
-    assert newest is not None, "training ends with a checkpoint"
-    return open_source(newest.prefix, str(run.path))
+    return open_source(run.path, str(run.path))
 
 
 def _print(found: Comparison, first: Source, spec: NetworkSpec) -> None:

@@ -42,6 +42,7 @@ __all__ = [
     "search_path",
     "unreadable_override",
     "validate",
+    "validate_composed",
 ]
 
 Plain = dict[str, Any]
@@ -106,9 +107,18 @@ def load(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Config:
         ConfigError: with every mistake found.
     """
     try:
-        return validate(_plain(_compose(overrides, config_dirs)), config_dirs)
+        return validate_composed(_compose(overrides, config_dirs), config_dirs)
     except ConfigCompositionException as error:
         raise _composition_error(error, overrides, config_dirs) from None
+
+
+def validate_composed(composed: DictConfig, config_dirs: Sequence[str] = ()) -> Config:
+    """Return the validated configuration of what Hydra composed, without Hydra's own settings.
+
+    Raises:
+        ConfigError: with every mistake found.
+    """
+    return validate(_plain(composed), config_dirs)
 
 
 def compose_plain(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> DictConfig:
@@ -198,8 +208,14 @@ def _compose(overrides: Sequence[str], config_dirs: Sequence[str], *, with_hydra
 
 
 def _plain(config: DictConfig) -> Plain:
+    def value(key: str) -> Any:
+        section = config[key]
+        if not OmegaConf.is_config(section):
+            return section
+        return OmegaConf.to_container(section, resolve=True, throw_on_missing=True)
+
     try:
-        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+        return {key: value(key) for key in map(str, config) if key != "hydra"}
     except MissingMandatoryValue as error:
         raise ConfigError(Problem(str(error.full_key), f"missing: give it with {error.full_key}=VALUE")) from None
     except OmegaConfBaseException as error:
@@ -227,7 +243,7 @@ def _composition_error(
     if forced == list(overrides):
         return ConfigError(Problem(key, composition_message(error)))
     try:
-        validate(_plain(_compose(forced, config_dirs)), config_dirs)
+        validate_composed(_compose(forced, config_dirs), config_dirs)
     except ConfigError as explained:
         return explained
     except ConfigCompositionException as another:

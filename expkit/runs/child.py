@@ -1,4 +1,4 @@
-"""One run of a sweep, in whatever process a launcher makes it."""
+"""One run of a sweep, in any process that a launcher starts."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import gc
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from expkit.config.load import validate
+from expkit.config.load import validate_composed
 from expkit.errors import RunError
+from expkit.preflight import check
 from expkit.run_folder import RunFolder
+from expkit.runs.interruption import interruption_exits
 from expkit.runs.job import Job, run_job
 from expkit.runs.recording import own_recorder
 from expkit.sweeps.sweep_folder import SweepFolder
@@ -20,38 +22,36 @@ __all__ = ["run_child"]
 
 
 def run_child(config: DictConfig) -> None:
-    """Run a job of a sweep; how it ended is in its folder, where the sweep looks for it.
+    """Run a job of a sweep; its status is in its folder, where the sweep looks for it.
 
-    What it shares with the sweep is in ``sweep.json`` beside its folder, so that nothing but the file system has to lie
-    between them.
+    The settings of the sweep are in ``sweep.json`` beside the folder, so that job and sweep need to share nothing but
+    the file system.
 
     Raises:
         RunError: the folder is another process's, or cannot be written.
     """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    swept = SweepFolder(folder.parent)
-    sweep = swept.settings()
-    raw = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(raw, dict)
-    run = validate({str(key): value for key, value in raw.items()}, sweep["config_dirs"])
-    # Said again, because a run that goes on may have begun under a parent that was deleted since.
+    sweep_folder = SweepFolder(folder.parent)
+    sweep = sweep_folder.settings()
+    checked = check(validate_composed(config, sweep["config_dirs"]))
+    # Recorded again, because a resumed run may have begun under a parent that was deleted since.
     above = {"mlflow.parentRunId": sweep["mlflow_run_id"]} if sweep.get("mlflow_run_id") else {}
-    outcome = run_job(
-        Job(
-            config=run,
-            folder=folder,
-            overrides=tuple(hydra.overrides.task),
-            label=sweep["runs"][folder.name]["label"],
-            recorder=own_recorder() if run.tracking.enabled else None,
-            parent=sweep.get("parent"),
-            tags={"expkit.sweep": sweep["name"], "expkit.sweep.key": sweep["key"], **above},
-            judge=sweeper_of(hydra).prune_check(swept, folder.name),
-            quiet=True,
-        )
+    job = Job(
+        checked=checked,
+        folder=folder,
+        overrides=tuple(hydra.overrides.task),
+        label=sweep["runs"][folder.name]["label"],
+        recorder=own_recorder() if checked.config.tracking.enabled else None,
+        parent=sweep.get("parent"),
+        tags={"expkit.sweep": sweep["name"], "expkit.sweep.key": sweep["key"], **above},
+        prune_check=sweeper_of(hydra).prune_check(sweep_folder, folder.name),
+        quiet=True,
     )
-    gc.collect()  # graphs are full of cycles, and the next run makes its own
+    with interruption_exits():
+        outcome = run_job(job)
+    gc.collect()  # graphs are full of cycles, and the next run builds its own
     if not gc.get_freeze_count():
-        gc.freeze()  # what is left after a first run is TensorFlow, which need not be looked through again
-    if outcome.error is not None and RunFolder(folder).state().get("status") != "FAILED":
-        raise RunError.at(sweep["runs"][folder.name]["label"], outcome.error)
+        gc.freeze()  # the objects left after a first run are TensorFlow's, which need not be searched again
+    if outcome.exit_code and RunFolder(folder).state().get("status") != "FAILED":
+        raise RunError.at(sweep["runs"][folder.name]["label"], str(outcome.message))

@@ -1,4 +1,4 @@
-"""One job: its folder, its tracker, its status, and what the terminal says of it."""
+"""One job: an experiment with its folder, tracker and status."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
-from expkit.config.schema import Config
 from expkit.errors import ExpkitError, Pruned
-from expkit.experiment import run_experiment
+from expkit.experiment import Experiment, NoTracker, Result, run
+from expkit.preflight import CheckedConfig
 from expkit.run_folder import RunFolder, locked
 from expkit.runs.interruption import Terminated, termination_raises
 from expkit.runs.terminal import Bar, summary
@@ -28,107 +28,115 @@ __all__ = ["Job", "Outcome", "run_job"]
 _log = logging.getLogger("expkit")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """An experiment to run."""
 
-    config: Config
+    checked: CheckedConfig
     folder: Path
     overrides: tuple[str, ...]
-    label: str | None
-    """What tells the job from its siblings in a sweep."""
-    parent: str | None
-    """MLflow run of the sweep, or its folder as long as MLflow has not answered."""
     recorder: Recorder | None
     """The process that has MLflow; ``None`` where nothing is tracked."""
+    label: str | None = None
+    """The job's values of the varied keys, in a sweep."""
+    parent: str | None = None
+    """MLflow run of the sweep, or its folder as long as MLflow has not answered."""
     tags: Mapping[str, str] = field(default_factory=dict)
-    """What MLflow is told of the sweep it belongs to."""
-    judge: Callable[[int, Mapping[str, float]], None] | None = None
+    """Tags for MLflow that name the sweep."""
+    prune_check: Callable[[int, Mapping[str, float]], None] | None = None
     """Takes every step's metrics, and raises ``Pruned`` to end the run early."""
     quiet: bool = False
-    """Whether the terminal is left to the sweep, which tells what the folder says."""
+    """True if nothing is printed: a sweep or a Python program shows the outcome itself."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a job ended."""
+    """The end of a job."""
 
     exit_code: int
     """0 finished or pruned, 2 a mistake of the user, 1 a failure of expkit."""
-    error: str | None = None
-    """Why it failed."""
+    result: Result | None = None
+    """``None`` where the run did not finish."""
+    message: str | None = None
+    """Why it failed or was pruned."""
+    error: Exception | None = None
+    """What ended it."""
 
 
 def run_job(job: Job) -> Outcome:
-    """Run an experiment; whatever happens, the run's status says it, here and in MLflow.
+    """Run an experiment; however it ends, the run's status records it, here and in MLflow.
 
-    Errors become messages; an interruption passes through after the status is written.
+    Errors become messages.
+
+    Raises:
+        KeyboardInterrupt: after the status is written.
+        Terminated: after the status is written.
     """
     console = Console(quiet=job.quiet)
+    config = job.checked.config
     status: Status | Literal["PRUNED"] = "FAILED"
     message: str | None = None
     folder: RunFolder | None = None
-    tracker: MlflowTracker | None = None
+    tracker: MlflowTracker | NoTracker = NoTracker()
     held = ExitStack()
     try:
         with termination_raises():
             held.enter_context(locked(job.folder))
-            folder = RunFolder.create(job.folder, job.config, job.overrides)
+            folder = RunFolder.create(job.folder, config, job.overrides)
             folder.update(status="RUNNING")
             tracker = _tracker(job, folder)
-            with Bar(console, job.label or job.config.run.name, job.config.train.steps) as bar:
-                result = run_experiment(job.config, folder, tracker, _Judged(bar, job.judge))
+            with Bar(console, job.label or config.run.name, config.train.steps) as bar:
+                result = run(Experiment.of(job.checked, folder), tracker, _Progress(bar, job.prune_check))
         status = "FINISHED"
         summary(console, result)
-        return Outcome(0)
+        return Outcome(exit_code=0, result=result)
     except ExpkitError as error:
         message = str(error)
-        _say(job, *(f"error: {problem}" for problem in error.problems))
-        return Outcome(2, message)
+        _print(job, *(f"error: {problem}" for problem in error.problems))
+        return Outcome(exit_code=2, message=message, error=error)
     except Pruned as pruned:
         status, message = "PRUNED", str(pruned)
-        return Outcome(0)
-    except (KeyboardInterrupt, Terminated) as stopped:
+        return Outcome(exit_code=0, message=message)
+    except (KeyboardInterrupt, Terminated):
         status = "KILLED"
         at = folder.path if folder is not None else job.folder
-        _say(job, f"stopped; go on with the same command and run.resume={at}")
-        raise SystemExit(130 if isinstance(stopped, KeyboardInterrupt) else 143) from None
+        _print(job, f"stopped; resume with the same command and run.resume={at}")
+        raise
     except Exception as error:
         message = f"{type(error).__name__}: {error}; the traceback is in {job.folder / 'run.log'}"
         _log.exception("the run failed")
-        _say(job, f"error: {message}")
-        return Outcome(1, message)
+        _print(job, f"error: {message}")
+        return Outcome(exit_code=1, message=message, error=error)
     finally:
-        if tracker is not None:
-            _finish(tracker, status, message)
+        _finish(tracker, status, message)
         if folder is not None:
-            folder.update(status=status, error=message)  # last: a run killed before this goes on, and finishes again
-            if status != "KILLED" and job.config.tracking.plots:
-                _draw(folder, tracker)
+            folder.update(status=status, error=message)  # last: a run killed before this is resumed, and finishes again
+            if status != "KILLED" and config.tracking.plots:
+                _draw(job, folder, tracker)
         held.close()
 
 
-class _Judged:
-    """Shows progress, and lets the judge see every step that is shown."""
+class _Progress:
+    """Progress in the terminal that also runs the prune check."""
 
-    def __init__(self, bar: Bar, judge: Callable[[int, Mapping[str, float]], None] | None) -> None:
+    def __init__(self, bar: Bar, prune_check: Callable[[int, Mapping[str, float]], None] | None) -> None:
         self._bar = bar
-        self._judge = judge
+        self._prune_check = prune_check
 
     def advance(self, step: int, shown: Mapping[str, float]) -> None:
-        """Show a step and its numbers."""
+        """Show a step with its metrics."""
         self._bar.advance(step, shown)
-        if self._judge is not None:
-            self._judge(step, shown)
+        if self._prune_check is not None:
+            self._prune_check(step, shown)
 
 
-def _say(job: Job, *lines: str) -> None:
+def _print(job: Job, *lines: str) -> None:
     if not job.quiet:
         print(*lines, sep="\n", file=sys.stderr)
 
 
-def _finish(tracker: MlflowTracker, status: Status | Literal["PRUNED"], message: str | None) -> None:
-    """Write the status; MLflow has none for what was ended early on purpose, so that is killed, with a tag."""
+def _finish(tracker: MlflowTracker | NoTracker, status: Status | Literal["PRUNED"], message: str | None) -> None:
+    """Write the status; MLflow has none for a run that was pruned, so that is KILLED, with a tag."""
     if status == "PRUNED":
         tracker.tags({"pruned": message or ""})
         tracker.finish("KILLED")
@@ -136,9 +144,9 @@ def _finish(tracker: MlflowTracker, status: Status | Literal["PRUNED"], message:
         tracker.finish(status, message)
 
 
-def _draw(folder: RunFolder, tracker: MlflowTracker | None) -> None:
-    """Have the run's pictures drawn, by the recorder where there is one; what goes wrong is no failure of the run."""
-    if tracker is not None:
+def _draw(job: Job, folder: RunFolder, tracker: MlflowTracker | NoTracker) -> None:
+    """Draw the run's plots, in the recorder if there is one; an error there does not fail the run."""
+    if _is_tracked(job):
         tracker.plots()
         return
     from expkit.plots.run import draw_run
@@ -146,15 +154,19 @@ def _draw(folder: RunFolder, tracker: MlflowTracker | None) -> None:
     try:
         draw_run(folder.path)
     except Exception:
-        _log.exception("the run's pictures could not be drawn")
+        _log.exception("the run's plots could not be drawn")
 
 
-def _tracker(job: Job, folder: RunFolder) -> MlflowTracker | None:
-    if job.recorder is None or not job.config.tracking.enabled:
-        return None
+def _is_tracked(job: Job) -> bool:
+    return job.recorder is not None and job.checked.config.tracking.enabled
+
+
+def _tracker(job: Job, folder: RunFolder) -> MlflowTracker | NoTracker:
+    if job.recorder is None or not _is_tracked(job):
+        return NoTracker()
     from expkit.tracking.tracker import MlflowTracker
 
-    tracker = MlflowTracker(job.recorder, job.config, folder, name=job.label, parent=job.parent)
+    tracker = MlflowTracker(job.recorder, job.checked.config, folder, name=job.label, parent=job.parent)
     if job.tags:
         tracker.tags(job.tags)
     return tracker

@@ -31,13 +31,13 @@ def recorders_started_by(start: Callable[[], RecorderProcess]) -> Iterator[None]
 
 
 @contextmanager
-def recorder_of_process(*, wanted: bool) -> Iterator[Recorder | None]:
-    """Have one recorder for all runs of this block, or ``None`` where none is wanted.
+def recorder_of_process(*, tracked: bool) -> Iterator[Recorder | None]:
+    """Have one recorder for all runs of this block, or ``None`` where nothing is tracked.
 
     It is started early, because its process imports MLflow, so that it is ready when the first run is.
     """
     global _recorder
-    if not wanted:
+    if not tracked:
         yield None
         return
     with _new_recorder() as _recorder:

@@ -102,7 +102,7 @@ def run(overrides: list[str], config_dirs: Sequence[str]) -> int:
             mode=plan.objectives[0].mode,
             config_dirs=[str(Path(name).resolve()) for name in plan.config_dirs],
         )
-        with termination_raises(), recorder_of_process(wanted=plan.tracked) as recorder:
+        with termination_raises(), recorder_of_process(tracked=plan.tracked) as recorder:
             return _execute(plan, folder, recorder, console)
 
 

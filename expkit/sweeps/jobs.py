@@ -86,7 +86,7 @@ def check_jobs(
     problems: dict[str, Problem] = {}
     for index, overrides in enumerate(override_lists):
         try:
-            config = load_checked(overrides, config_dirs)[0]
+            config = load_checked(overrides, config_dirs).config
             jobs.append(SweepJob(tuple(overrides), config, label_of(keys, overrides) or config.run.name))
         except ConfigError as error:
             several = len(override_lists) > 1

@@ -89,7 +89,7 @@ def objectives_of(
     Raises:
         ConfigError: no run has the metric.
     """
-    known, values = metric_names(config, check(config)), flat(plain(config))
+    known, values = metric_names(check(config)), flat(plain(config))
     names = [metric] if isinstance(metric, str) else list(metric or ())
     if metric is None and (usual := default_metric(values, known)) is not None:
         names = [usual]

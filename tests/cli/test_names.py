@@ -16,7 +16,7 @@ from expkit.cli.names import as_json, table
 from expkit.cli.writing import write
 from expkit.config.load import load
 from expkit.errors import ExpkitError
-from expkit.preflight import check
+from expkit.preflight import CheckedConfig, check
 from support.command_line import call
 from support.networks import spec_of
 
@@ -112,7 +112,7 @@ def test_a_folder_of_ones_own_is_read(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("empty_folder")
 def test_a_network_without_variables_is_listed_too() -> None:
     spec = spec_of("layers: {drop: {kind: dropout, rate: 0.5}}")
-    lines = table(load(["ema=none", "optimizer=sgd"]), spec)
+    lines = table(CheckedConfig(load(["ema=none", "optimizer=sgd"]), spec, ()))
     assert lines[0].split() == ["variable", "shape", "dtype", "parameters", "trained", "used", "by"]
     assert "0 variables, 0 parameters, 0 trained" in lines
 
@@ -129,8 +129,8 @@ def names_in(described: dict[str, Any]) -> set[str]:
 @pytest.mark.usefixtures("empty_folder")
 def test_json_and_tables_name_the_same(experiment: str) -> None:
     config = load([f"experiment={experiment}"])
-    spec = check(config)
-    assert names_in(as_json(config, spec)) == listed_names(table(config, spec))
+    checked = check(config)
+    assert names_in(as_json(checked)) == listed_names(table(checked))
 
 
 def test_json_is_one_object_with_everything(tmp_path: Path) -> None:

@@ -80,12 +80,12 @@ def test_freeze_of_raw_weights_needs_no_control(copy: Path) -> None:
     assert "control" not in done.out
 
 
-def test_averages_of_a_run_that_keeps_none_cannot_be_frozen(tmp_path: Path) -> None:
+def test_ema_of_a_run_that_keeps_none_cannot_be_frozen(tmp_path: Path) -> None:
     words = ["ema=none", "train.steps=1", "tracking=none", "export=none", "hydra.run.dir=run"]
     assert call("train", *words, cwd=tmp_path).code == 0
     done = call("freeze", "run", "--weights", "ema", cwd=tmp_path)
     assert done.code == 2
-    assert done.errors == ["error: weights: this run keeps no averages (ema.enabled is false); allowed: raw"]
+    assert done.errors == ["error: weights: this run keeps no EMA (ema.enabled is false); allowed: raw"]
 
 
 def test_a_place_that_cannot_be_written_is_named(copy: Path) -> None:

@@ -120,17 +120,17 @@ def test_a_conf_folder_where_the_program_starts_is_read_before_the_built_in_one(
     [
         (
             ["--config-name", "other"],
-            "--config-name: an experiment begins with config.yaml; put yours into conf/experiment and write "
+            "--config-name: an experiment starts from config.yaml; put yours into conf/experiment and write "
             "experiment=NAME",
         ),
         (["--config-path", "x"], "--config-path: files are read from ./conf; name another folder with --config-dir"),
-        (["--experimental-rerun", "x"], "--experimental-rerun: a run is continued with run.resume=PATH"),
+        (["--experimental-rerun", "x"], "--experimental-rerun: a run is resumed with run.resume=PATH"),
         (["--resolve"], "command line: The --resolve flag can only be used in conjunction with --cfg or --help"),
         (
             ["--run", "--cfg", "job"],
             "command line: Only one of --run, --multirun, --cfg, --info and --shell_completion can be specified",
         ),
-        (["hydra.mode=MULTIRUN"], "hydra.mode: a sweep is asked for with -m; leave this out"),
+        (["hydra.mode=MULTIRUN"], "hydra.mode: a sweep is requested with -m; leave this out"),
         (["hydra.run.dir=${nosuch}"], "command line: Interpolation key 'nosuch' not found"),
         (["steps"], "command line: cannot read the override 'steps'; write path.to.key=VALUE"),
         (
@@ -294,7 +294,7 @@ def test_a_loss_that_is_not_finite_fails_the_run_with_the_reason(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
-def test_a_stopped_run_says_killed_and_how_to_go_on(number: signal.Signals, code: int, tmp_path: Path) -> None:
+def test_a_stopped_run_says_killed_and_how_to_resume(number: signal.Signals, code: int, tmp_path: Path) -> None:
     words = [*PLAIN, "train.steps=1000000", "train.save_every_steps=20", "tracking=none", "hydra.run.dir=here"]
     process = start("train", *words, cwd=tmp_path)
     try:
@@ -308,5 +308,5 @@ def test_a_stopped_run_says_killed_and_how_to_go_on(number: signal.Signals, code
         process.kill()
     here = (tmp_path / "here").resolve()
     assert process.returncode == code
-    assert err == f"stopped; go on with the same command and run.resume={here}\n"
+    assert err == f"stopped; resume with the same command and run.resume={here}\n"
     assert state(here)["status"] == "KILLED"

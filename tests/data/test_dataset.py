@@ -26,7 +26,7 @@ MARKED = {
 def dataset(folder: Path, arrays: Values = MARKED, data: dict[str, Any] | None = None, **sections: Any) -> Dataset:
     source = {"kind": "npz", "path": str(folder / "data.npz")}
     config = config_of(folder, arrays, data={"source": source, **(data or {})}, **sections)
-    return load_dataset(config, check(config))
+    return load_dataset(config, check(config).spec)
 
 
 def problems(error: type[ConfigError | DataError], folder: Path, *args: Any, **sections: Any) -> list[str]:

@@ -39,7 +39,7 @@ def zeros_for(config: Config, spec: NetworkSpec) -> Dataset:
 def built(request: pytest.FixtureRequest) -> tuple[str, Config, NetworkSpec, dict[str, Any]]:
     """Return a built-in experiment and its graphs by mode."""
     config = load([f"experiment={request.param}"])
-    spec = check(config)
+    spec = check(config).spec
     data = zeros_for(config, spec)
     graphs = {
         "train": train_graph(config, spec, data).graph,
@@ -90,8 +90,8 @@ def test_output_tensors_are_named_by_the_paths_of_layers(built: Any, mode: str, 
 
 
 def test_names_prints_what_the_training_graph_saves(built: Any) -> None:
-    _, config, spec, graphs = built
-    assert listed_names(table(config, spec)) == set(global_variables(graphs["train"]))
+    _, config, _, graphs = built
+    assert listed_names(table(check(config))) == set(global_variables(graphs["train"]))
 
 
 def test_saved_names_and_shapes_are_those_promised(built: Any) -> None:
@@ -109,7 +109,7 @@ def test_a_checkpoint_holds_what_names_prints_for_every_optimizer(tmp_path: Path
     with Executor(train_graph(config, spec, data)) as executor:
         executor.initialize()
         write_values(str(tmp_path / "model"), executor.values(executor.names))
-    assert set(checkpoint_values(tmp_path / "model")) == listed_names(table(config, spec))
+    assert set(checkpoint_values(tmp_path / "model")) == listed_names(table(check(config)))
 
 
 SIAMESE = """

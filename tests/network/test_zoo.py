@@ -107,7 +107,8 @@ LABELS = {"unet": (388, 388, 2), "dcgan_generator": (32, 32, 3), "dcgan_discrimi
 @pytest.mark.parametrize("name", ZOO)
 def test_the_command_of_a_file_fits_its_network_and_its_data(name: str, empty_folder: Path) -> None:
     words = command(name)
-    config, spec = load_checked([*words, "train.batch_size=2"])
+    checked = load_checked([*words, "train.batch_size=2"])
+    config, spec = checked.config, checked.spec
     assert spec.variables == spec_of(name).variables
     if config.data.source.kind == "arrays":
         (given,) = spec.inputs

@@ -76,13 +76,11 @@ def test_the_summary_leaves_out_what_a_run_did_not_do(tmp_path: Path, monkeypatc
     summary(
         screen,
         Result(
-            run,
-            {"test/loss": 0.5},
-            Trained(0.0, None, ()),
-            CHOICE,
-            run / "checkpoints" / "step-1" / "model",
-            None,
-            None,
+            folder=run,
+            test={"test/loss": 0.5},
+            trained=Trained(0.0, None, ()),
+            choice=CHOICE,
+            checkpoint=run / "checkpoints" / "step-1" / "model",
         ),
     )
     assert text.getvalue().splitlines() == [
@@ -99,11 +97,27 @@ def test_the_summary_names_the_worst_difference_but_not_the_control(tmp_path: Pa
         Difference("restored graph", 2e-7, 1e-5),
         Difference("control: raw", 0.5, None),
     ]
-    frozen = Frozen(tmp_path / "frozen.pb", "ema", 7, differences, {}, tmp_path / "frozen.example.npz")
+    frozen = Frozen(
+        path=tmp_path / "frozen.pb",
+        weights="ema",
+        step=7,
+        parity=differences,
+        metadata={},
+        example=tmp_path / "frozen.example.npz",
+    )
     test = {"test/accuracy": 0.9, "test/accuracy/ema": 0.95}
-    trained, model = Trained(1234.0, None, ()), tmp_path / "model"
     summary(
-        screen, Result(tmp_path, test, trained, CHOICE, model, frozen, "abc (expkit ui)", {}, "4/6 variables from x")
+        screen,
+        Result(
+            folder=tmp_path,
+            test=test,
+            trained=Trained(1234.0, None, ()),
+            choice=CHOICE,
+            checkpoint=tmp_path / "model",
+            frozen=frozen,
+            tracking="abc (expkit ui)",
+            restored="4/6 variables from x",
+        ),
     )
     rows = [line.split(maxsplit=1) for line in text.getvalue().splitlines()]
     assert rows[0] == ["test", "accuracy  0.9000   EMA 0.9500"]

@@ -12,7 +12,8 @@ from expkit import tf1 as tf
 from expkit.config.load import validate
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, load_dataset
-from expkit.experiment import Result, run_experiment
+from expkit.experiment import Experiment, NoTracker, Result
+from expkit.experiment import run as run_experiment
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import check
 from expkit.run_folder import RunFolder
@@ -83,7 +84,7 @@ def config_of(folder: Path, arrays: Mapping[str, np.ndarray] | None = None, **se
 
 def loaded(config: Config) -> tuple[NetworkSpec, Dataset]:
     """Return the network and the data of an experiment."""
-    spec = check(config)
+    spec = check(config).spec
     return spec, load_dataset(config, spec)
 
 
@@ -111,9 +112,19 @@ class Unseen:
         """Show nothing."""
 
 
-def run(config: Config, path: Path) -> Result:
-    """Run an experiment in a folder, begun or gone on with."""
-    return run_experiment(config, RunFolder.create(path, config, []), None, Unseen())
+def run(config: Config, path: Path, tracker: Any = None, progress: Any = None) -> Result:
+    """Run an experiment in a folder, new or resumed."""
+    return run_experiment(created(config, path), tracker or NoTracker(), progress or Unseen())
+
+
+def created(config: Config, path: Path) -> Experiment:
+    """Return an experiment whose run folder is created, or opened where it exists."""
+    return Experiment.of(check(config), RunFolder.create(path, config, []))
+
+
+def opened(path: Path) -> Experiment:
+    """Return the experiment of a run folder."""
+    return Experiment.open(RunFolder(path))
 
 
 def checkpoint_values(prefix: Path | str) -> Values:

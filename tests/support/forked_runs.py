@@ -21,6 +21,7 @@ from pathlib import Path
 from expkit import tf1 as tf
 from expkit.config.load import plain_yaml
 from expkit.config.schema import Config
+from expkit.preflight import check
 from expkit.runs.job import Job, run_job
 from support.experiments import config_of, examples
 
@@ -69,7 +70,7 @@ def begin(experiment: Config, run: Path, output: Path) -> int:
         try:
             for stream, name in ((1, "out"), (2, "err")):
                 os.dup2(os.open(output.with_suffix(f".{name}"), os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
-            code = run_job(Job(experiment, run, (), label=None, parent=None, recorder=None)).exit_code
+            code = run_job(Job(checked=check(experiment), folder=run, overrides=(), recorder=None)).exit_code
         except BaseException as error:
             os.write(2, f"{type(error).__name__}: {error}\n".encode())
             os._exit(9)

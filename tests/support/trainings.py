@@ -30,7 +30,7 @@ class Trained:
 
 
 def train(config: Config, folder: Path, progress: loop.Progress = UNSEEN) -> Trained:
-    """Train in a folder, from its latest checkpoint where it has one, as ``run_experiment`` does."""
+    """Train in a folder, from its latest checkpoint where it has one, as ``experiment.run`` does."""
     spec, data = loaded(config)
     clock = config.train
     store = CheckpointStore(

@@ -63,7 +63,7 @@ def test_the_experiment_says_what_it_is_and_takes_overrides(empty_folder: Path) 
         f"# Command:  expkit train --config-dir '{folder.path}/conf' experiment=best",
     ]
     assert "secret" not in file.read_text()
-    config, _ = load_checked(["experiment=best", "train.steps=7"], [str(folder.path / "conf")])
+    config = load_checked(["experiment=best", "train.steps=7"], [str(folder.path / "conf")]).config
     assert (config.train.steps, rate(config)) == (7, 0.0123456789)
     assert (config.run.folder, config.tracking.uri) == ("runs", None)
 

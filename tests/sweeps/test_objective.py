@@ -83,12 +83,12 @@ def test_invalid_objectives_are_reported_together(config: Config) -> None:
 def test_the_objective_is_named_or_the_one_of_the_best_checkpoint(
     words: list[str], metric: str | None, mode: str | None, expected: tuple[str, str]
 ) -> None:
-    config = load_checked(words)[0]
+    config = load_checked(words).config
     assert objectives_of(config, metric, mode) == (Objective(*expected),)  # type: ignore[arg-type]
 
 
 def test_an_unknown_metric_is_reported_with_the_known_ones() -> None:
-    config = load_checked(["ema=none"])[0]
+    config = load_checked(["ema=none"]).config
     with pytest.raises(ConfigError) as caught:
         objectives_of(config, "test/acuracy", None)
     assert str(caught.value) == (

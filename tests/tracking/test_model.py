@@ -352,7 +352,7 @@ def test_several_inputs_and_outputs_of_any_dtype_and_rank(
     np.savez(tmp_path / "in.npz", **arrays)
     with Recorder(ForkedRecorder) as recorder:
         tracker = MlflowTracker(recorder, config, folder)
-        tracker.model(Frozen(folder.frozen, "raw", 1, [], metadata, example))
+        tracker.model(Frozen(path=folder.frozen, weights="raw", step=1, parity=[], metadata=metadata, example=example))
         tracker.finish("FINISHED")
     model = model_of(workspace, folder.path)
     answer = load_elsewhere(uri_of(workspace), f"models:/{model.model_id}", tmp_path / "in.npz", tmp_path)

@@ -101,7 +101,7 @@ def test_artifacts_are_copies_of_what_the_run_keeps(digits_run: Finished, tmp_pa
 def test_the_dataset_is_known_by_a_digest_of_its_bytes(digits_run: Finished) -> None:
     _, run = recorded(digits_run)
     config = RunFolder(digits_run.folder).config()
-    dataset = load_dataset(config, check(config))
+    dataset = load_dataset(config, check(config).spec)
     (item,) = run.inputs.dataset_inputs
     assert (item.dataset.name, item.dataset.digest) == ("digits", dataset.digest[:32])
     assert json.loads(item.dataset.source) == {"kind": "digits", "sha256": dataset.digest}

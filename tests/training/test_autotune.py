@@ -20,7 +20,6 @@ from expkit.config.sections.train import JitCompile, Parallelism
 from expkit.data import batches
 from expkit.data.dataset import Dataset, load_dataset
 from expkit.errors import ConfigError
-from expkit.experiment import run_experiment
 from expkit.kinds.random import uniform
 from expkit.network.spec import NetworkSpec, network_spec
 from expkit.run_folder import RunFolder
@@ -29,7 +28,7 @@ from expkit.training.autotune import ExecutionChoice, choose
 from expkit.training.execution import Execution
 from expkit.training.graphs import train_graph
 from expkit.training.sessions import Executor
-from support.experiments import Unseen
+from support.experiments import run
 from support.networks import spec_of
 
 WAYS = [Execution(1), Execution(7), Execution(100), Execution(30, jit_compile=True)]
@@ -259,7 +258,7 @@ def test_the_choice_has_the_steps_per_execution_that_a_block_holds(
     monkeypatch.setattr(batches, "BLOCK_BYTES", seven)
     assert chosen(overrides).execution == Execution(7)
     folder = RunFolder.create(tmp_path / "run", config, [])
-    result = run_experiment(config, folder, None, Unseen())
+    result = run(config, folder.path)
     assert str(result.choice).startswith("7 steps per execution")
     assert folder.state()["execution"]["execution"]["steps_per_execution"] == 7
 
@@ -301,7 +300,7 @@ def test_a_resumed_run_keeps_its_execution_mode(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", config, [])
     chosen = ExecutionChoice(Execution(5, jit_compile=True), "measured before")
     folder.update(execution=chosen.as_dict())
-    assert run_experiment(config, folder, None, Unseen()).choice == chosen
+    assert run(config, folder.path).choice == chosen
     assert ExecutionChoice.of(folder.state()["execution"]) == chosen
 
 
@@ -314,4 +313,4 @@ def test_resuming_a_bfloat16_run_on_a_processor_without_it_is_an_error(
     folder.update(execution=ExecutionChoice(Execution(5, precision="bfloat16"), "chosen elsewhere").as_dict())
     monkeypatch.setattr(tf, "has_bfloat16", lambda: False)
     with pytest.raises(ConfigError, match=r"^train\.precision: bfloat16 needs a processor with .*; set float32$"):
-        run_experiment(config, folder, None, Unseen())
+        run(config, folder.path)

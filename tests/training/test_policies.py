@@ -17,14 +17,13 @@ from expkit.checkpoints.writer import write_values
 from expkit.config.schema import Config
 from expkit.config.sections.train import EarlyStoppingConfig, JitCompile
 from expkit.errors import ConfigError, TrainingError
-from expkit.experiment import run_experiment
 from expkit.preflight import check
 from expkit.run_folder import RunFolder
 from expkit.training.execution import Execution
 from expkit.training.graphs import train_graph
 from expkit.training.sessions import Executor
 from expkit.training.state import RollBack, TrainingState, Waiting
-from support.experiments import CNN, Unseen, assert_same, checkpoint_values, config_of, examples, loaded
+from support.experiments import CNN, assert_same, checkpoint_values, config_of, examples, loaded, run
 from support.trainings import Trained, train
 
 TIMED = "train/steps_per_second"
@@ -297,7 +296,7 @@ class Told:
 def test_roll_backs_and_an_early_end_are_told_to_the_tracker_and_metrics_are_logged_once(tmp_path: Path) -> None:
     config = exploding(tmp_path)
     folder, told = RunFolder.create(tmp_path / "run", config, []), Told()
-    result = run_experiment(config, folder, told, Unseen())
+    result = run(config, folder.path, told)
     backs = result.trained.roll_backs
     assert told.facts["rollbacks"] == str(len(backs))
     assert told.facts["rollbacks.steps"] == ", ".join(f"{back.first} to {back.last}" for back in backs)
@@ -305,5 +304,5 @@ def test_roll_backs_and_an_early_end_are_told_to_the_tracker_and_metrics_are_log
     steps = [line["step"] for line in folder.metrics()][:-1]
     assert steps == sorted(set(steps))
     early = stopping(tmp_path / "early")
-    result = run_experiment(early, RunFolder.create(tmp_path / "early/run", early, []), told, Unseen())
+    result = run(early, tmp_path / "early/run", told)
     assert told.facts["stopped.step"] == str(result.trained.stopped_at)

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from expkit import experiment
 from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data import batches as pipeline
 from expkit.data.batches import block_steps
 from expkit.data.prefetch import Stream
 from expkit.errors import DataError
-from expkit.export.run import freeze_run
+from expkit.experiment import freeze
 from expkit.kinds.sources.arrays import Npz
 from expkit.kinds.sources.on_disk import Mapped
 from expkit.run_folder import RunFolder
@@ -26,7 +25,17 @@ from expkit.training import sessions as executors
 from expkit.training.execution import Execution
 from expkit.training.graphs import evaluate_graph, train_graph
 from expkit.training.sessions import Evaluator, Executor
-from support.experiments import CNN, assert_same, checkpoint_values, config_of, examples, loaded, run, write_arrays
+from support.experiments import (
+    CNN,
+    assert_same,
+    checkpoint_values,
+    config_of,
+    examples,
+    loaded,
+    opened,
+    run,
+    write_arrays,
+)
 
 SPLITS = {"ranges": {"train": [0, 40], "valid": [40, 50], "test": [50, 60]}, "fractions": {"train": 0.6, "test": 0.4}}
 
@@ -124,7 +133,7 @@ def test_a_streamed_run_that_stops_in_the_middle_of_a_block_goes_on_bit_for_bit(
                 raise Stopped
 
     with pytest.raises(Stopped):
-        experiment.run_experiment(config, folder, None, Stops())
+        run(config, folder.path, progress=Stops())
     assert threads() == []
     gone_on = run(config, tmp_path / "broken")
     assert_same(checkpoint_values(unbroken.checkpoint), checkpoint_values(gone_on.checkpoint))
@@ -219,5 +228,5 @@ def test_freezing_reads_only_the_examples_it_compares(tmp_path: Path, monkeypatc
     sizes: list[int] = []
     take = Mapped.take
     monkeypatch.setattr(Mapped, "take", lambda self, indices: (sizes.append(len(indices)), take(self, indices))[1])
-    freeze_run(RunFolder.create(tmp_path / "run", config, []), dataset=data)
+    freeze(opened(tmp_path / "run"), dataset=data)
     assert set(sizes) == {4}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -90,14 +89,13 @@ def restore_from(config: Config, spec: NetworkSpec) -> Restored:
     return Restored(plan, values)
 
 
-def read_values(prefix: Path, wanted: Mapping[str, Wanted], weights: Literal["raw", "ema"] = "raw") -> Restored:
+def read_values(source: Source, wanted: Mapping[str, Wanted], weights: Literal["raw", "ema"] = "raw") -> Restored:
     """Return values from a run's own checkpoint, raw or with the averages in their place.
 
     Raises:
-        CheckpointError: the checkpoint is missing, damaged or does not fit.
+        CheckpointError: the checkpoint is damaged or does not fit.
     """
-    at = str(prefix)
-    source = open_source(prefix, at)
+    at = source.at
     plan = restore_plan(wanted, [_offer(at, source, SourceConfig(weights=weights))], at=at)
     plan.check()
     return Restored(plan, _carried_out(plan, {at: source}))

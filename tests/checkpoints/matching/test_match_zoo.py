@@ -26,7 +26,7 @@ COUNT = 500
 
 @cache
 def network(name: str) -> dict[str, Made]:
-    return {at: Made(its.shape, its.dtype) for at, its in load_network([f"network={name}"])[1].variables.items()}
+    return {at: Made(its.shape, its.dtype) for at, its in load_network([f"network={name}"]).variables.items()}
 
 
 def case(seed: int) -> Renamed:

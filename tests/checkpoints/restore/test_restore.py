@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from expkit.checkpoints.formats.open import open_source
 from expkit.checkpoints.formats.source import Source
 from expkit.checkpoints.restore.restore import Restored, read_values, restore_from
 from expkit.checkpoints.restore.targets import wanted_of_run
@@ -49,7 +50,7 @@ RAW = {
 def restored(folder: Path, network: dict[str, Any] = SQUARE, **restore: Any) -> Restored:
     ema = restore.pop("ema", {})
     config = config_of(folder, network=network, restore={"from": str(GOLDEN), **restore}, ema=ema)
-    return restore_from(config, check(config))
+    return restore_from(config, check(config).spec)
 
 
 def test_a_plain_programs_checkpoint_restores_with_no_rename_averages_included(tmp_path: Path) -> None:
@@ -183,9 +184,11 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Values]:
 
 def test_a_runs_values_are_read_raw_or_averaged(saved: tuple[Path, Values], tmp_path: Path) -> None:
     prefix, values = saved
-    spec = check(config_of(tmp_path, network=MLP))
+    spec = check(config_of(tmp_path, network=MLP)).spec
     wanted = wanted_of_run(spec, spec.trainable, averages=False)
-    raw, averaged = (read_values(prefix, wanted, weights).values for weights in ("raw", "ema"))
+    raw, averaged = (
+        read_values(open_source(prefix, str(prefix)), wanted, weights).values for weights in ("raw", "ema")
+    )
     assert_same(raw, {name: values[name] for name in spec.variables})
     assert_same(averaged, {name: values[name + SHADOW] for name in spec.variables})
 
@@ -210,7 +213,7 @@ def test_a_damaged_checkpoint_is_an_error_with_words(
         (tmp_path / source.name).write_bytes(damage(content) if source.name == file else content)
     config = config_of(tmp_path, network=MLP, restore={"from": str(tmp_path / "model")})
     with pytest.raises(CheckpointError) as caught:
-        restore_from(config, check(config))
+        restore_from(config, check(config).spec)
     said = str(caught.value)
     assert said.startswith(f"restore.from: {tmp_path}/model is damaged or incomplete: ")
     assert said.endswith("; use another checkpoint")
@@ -222,7 +225,7 @@ def test_a_checkpoint_without_its_data_is_an_error_with_words(saved: tuple[Path,
     (tmp_path / "model.index").write_bytes(prefix.with_name("model.index").read_bytes())
     config = config_of(tmp_path, network=MLP, restore={"from": str(tmp_path / "model")})
     with pytest.raises(CheckpointError, match=r"restore\.from: .*/model is damaged or incomplete: "):
-        restore_from(config, check(config))
+        restore_from(config, check(config).spec)
 
 
 def test_values_of_another_type_are_an_error_with_words(tmp_path: Path) -> None:
@@ -286,6 +289,6 @@ def test_a_run_is_restored_by_its_id_in_mlflow(tmp_path: Path) -> None:
     folder.checkpoints.mkdir()
     for file in GOLDEN.iterdir():
         (folder.checkpoints / file.name).write_bytes(file.read_bytes())
-    done = restore_from(config, check(config))
+    done = restore_from(config, check(config).spec)
     assert done.plan.files == {"restore": str(folder.checkpoints / "model.ckpt-7")}
     np.testing.assert_array_equal(done.values["layer1/biases"], RAW["layer1/biases"])

@@ -1,0 +1,65 @@
+"""A verb composes, validates and elaborates the network once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+from conftest import Finished
+from expkit.config.schema import Config
+from expkit.network.spec import NetworkSpec
+from support.command_line import call
+
+ONE_OF_EACH = {"composition": 1, "validation": 1, "elaboration": 1}
+
+
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Return how often a configuration is composed, validated, and its network elaborated."""
+    found: Counter[str] = Counter()
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            found[name] += 1
+            return function(*arguments, **named)
+
+        return call
+
+    composed = counted("composition", ConfigLoaderImpl.load_configuration)
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", composed)
+    monkeypatch.setattr(Config, "model_validate_json", counted("validation", Config.model_validate_json))
+    monkeypatch.setattr(NetworkSpec, "__init__", counted("elaboration", NetworkSpec.__init__))
+    return found
+
+
+def test_train_makes_everything_once(counts: Counter[str], tmp_path: Path) -> None:
+    done = call("train", "train.steps=2", "tracking=none", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert dict(counts) == ONE_OF_EACH
+    assert list(tmp_path.glob("runs/*/*/frozen.pb")) != []
+
+
+@pytest.mark.parametrize("verb", ["names", "check", "restore-plan"])
+def test_verbs_on_a_configuration_make_everything_once(
+    verb: str, counts: Counter[str], digits_run: Finished, tmp_path: Path
+) -> None:
+    if verb == "check":
+        assert call("names", "--lock", cwd=tmp_path).code == 0
+        counts.clear()
+    words = [f"restore.from={digits_run.folder}"] if verb == "restore-plan" else []
+    assert call(verb, *words, cwd=tmp_path).code == 0
+    assert dict(counts) == ONE_OF_EACH
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "freeze"])
+def test_verbs_on_a_run_read_its_configuration_once(
+    verb: str, counts: Counter[str], digits_run: Finished, tmp_path: Path
+) -> None:
+    words = ["--output", tmp_path / "frozen.pb"] if verb == "freeze" else []
+    assert call(verb, digits_run.folder, *words, cwd=digits_run.cwd).code == 0
+    assert dict(counts) == {"validation": 1, "elaboration": 1}
