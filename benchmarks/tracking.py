@@ -29,7 +29,8 @@ from expkit.experiment import run as run_experiment
 from expkit.preflight import check
 from expkit.run_folder import RunFolder
 from expkit.tracking.recorder import Recorder
-from expkit.tracking.tracker import MlflowTracker, store_uri
+from expkit.tracking.store_address import store_uri
+from expkit.tracking.tracker import MlflowTracker
 
 HERE = Path(__file__).parent
 EXAMPLES = 20_000

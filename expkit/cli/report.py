@@ -60,15 +60,15 @@ def _log(folder: Path) -> int:
     """Upload the report to the sweep's MLflow run; return 1 if its store does not answer."""
     from expkit.tracking.journal import Journal
     from expkit.tracking.sync import sync
-    from expkit.tracking.uploader import Stores
+    from expkit.tracking.uploader import OpenStores
 
     journal = Journal(folder)
     if not journal.exists():
         raise RunError.at("--log", f"{folder} is not a sweep recorded in MLflow; omit --log")
     journal.append("artifacts", paths=["report"], folder=None)
-    synced = sync(folder, Stores())
+    synced = sync(folder, OpenStores())
     print(synced)
-    return 1 if synced.why is not None else 0
+    return 1 if synced.cause is not None else 0
 
 
 def _folder(sweep: str, runs: Path) -> Path:

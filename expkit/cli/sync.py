@@ -1,4 +1,4 @@
-"""The verb ``sync``: what MLflow has not got of runs, delivered."""
+"""The verb ``sync``: upload of records that MLflow is missing."""
 
 from __future__ import annotations
 
@@ -18,27 +18,25 @@ def add_verbs(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser(
         "sync",
-        help="deliver to MLflow what it has not got",
-        description="Deliver to MLflow what it has not got of runs, because its server was down, slow or gone: "
-        "nothing is lost and nothing comes twice. The exit code is 1 when something is still missing.",
+        help="upload records that MLflow is missing",
+        description="Upload the records of runs that MLflow is missing because its server was down, slow or gone. "
+        "Nothing is lost or recorded twice. The exit code is 1 when something is still missing.",
     )
     parser.add_argument(
         "folders", nargs="+", metavar="RUN", help="run folder, folder with runs such as a sweep's, or runs:/ID"
     )
-    parser.add_argument(
-        "--folder", default="runs", metavar="DIR", help="where the run of runs:/ID is looked for (runs)"
-    )
-    parser.add_argument("--uri", help="store, instead of the one that the run was recorded in")
-    parser.add_argument("--restore", action="store_true", help="take runs that were deleted in MLflow out of its trash")
+    parser.add_argument("--folder", default="runs", metavar="DIR", help="folder of the runs, for runs:/ID (runs)")
+    parser.add_argument("--uri", help="store, in place of the one in which the run was recorded")
+    parser.add_argument("--restore", action="store_true", help="restore deleted runs from MLflow's trash")
     parser.set_defaults(run=_sync)
 
 
 def _sync(given: argparse.Namespace) -> int:
-    from expkit.tracking.sync import journals, sync
-    from expkit.tracking.uploader import Stores
+    from expkit.tracking.sync import recorded_folders, sync
+    from expkit.tracking.uploader import OpenStores
 
-    folders = list(dict.fromkeys(folder for named in given.folders for folder in journals(named, given.folder)))
-    stores, missing = Stores(), 0
+    folders = list(dict.fromkeys(folder for named in given.folders for folder in recorded_folders(named, given.folder)))
+    stores, missing = OpenStores(), 0
     warnings = _Warnings(logging.WARNING)
     logging.getLogger("expkit").addHandler(warnings)
     try:
@@ -46,7 +44,7 @@ def _sync(given: argparse.Namespace) -> int:
             synced = sync(folder, stores, given.uri, given.restore)
             print(synced, flush=True)
             _keep_id(folder, synced.run_id)
-            missing += synced.left > 0 or synced.why is not None
+            missing += synced.missing > 0 or synced.cause is not None
     finally:
         logging.getLogger("expkit").removeHandler(warnings)
     if len(folders) > 1:
@@ -55,7 +53,7 @@ def _sync(given: argparse.Namespace) -> int:
 
 
 def _keep_id(folder: Path, run_id: str | None) -> None:
-    """Write a run's id where the other verbs look for it."""
+    """Write a run's id into its folder, for the other verbs."""
     if run_id is not None and (folder / "run.json").is_file():
         RunFolder(folder).update(mlflow_run_id=run_id)
     if run_id is not None and (folder / "sweep.json").is_file():

@@ -13,7 +13,7 @@ from typing import Any
 
 from expkit.errors import RunError
 from expkit.tracking.client import check_sqlite
-from expkit.tracking.errors import Refused
+from expkit.tracking.errors import StoreRefused
 from expkit.tracking.mlflow_internals import experiments_page
 
 __all__ = ["add_verbs"]
@@ -34,10 +34,10 @@ def add_verbs(verbs: Any) -> None:
 def _ui(given: argparse.Namespace) -> int:
     store = Path(given.folder).resolve() / "mlflow.db"
     if not store.is_file():
-        raise RunError.at(str(store), "no store there; `expkit train` makes one, --folder DIR names another place")
+        raise RunError.at(str(store), "no store there; `expkit train` creates one, --folder DIR names another folder")
     try:
         check_sqlite(f"sqlite:///{store}")
-    except (Refused, sqlite3.Error) as error:
+    except (StoreRefused, sqlite3.Error) as error:
         raise RunError.at(str(store), f"cannot be shown: {error}") from None
     if not 0 < given.port < 65536:
         raise RunError.at("--port", f"{given.port} is no port; allowed: 1 to 65535")

@@ -35,9 +35,9 @@ def frozen_file(address: str, uri: str | None = None) -> Iterator[Path]:
         ExpkitError: there is none.
     """
     if address.startswith(("models:", "runs:")):
-        from expkit.tracking.download import fetched
+        from expkit.tracking.download import downloaded
 
-        with fetched(address, uri or _local_uri(address)) as file:
+        with downloaded(address, uri or _local_uri(address)) as file:
             yield file
         return
     if uri is not None:
@@ -47,7 +47,7 @@ def frozen_file(address: str, uri: str | None = None) -> Iterator[Path]:
 
 
 def _local_uri(address: str) -> str:
-    from expkit.tracking.tracker import local_store
+    from expkit.tracking.store_address import local_store
 
     store = local_store("runs")
     if not store.is_file():

@@ -20,8 +20,9 @@ from expkit.runs.interruption import Terminated, termination_raises
 from expkit.runs.terminal import Bar, summary
 
 if TYPE_CHECKING:
+    from expkit.tracking.client import Status
     from expkit.tracking.recorder import Recorder
-    from expkit.tracking.tracker import MlflowTracker, Status
+    from expkit.tracking.tracker import MlflowTracker
 
 __all__ = ["Job", "Outcome", "run_job"]
 

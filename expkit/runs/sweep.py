@@ -30,8 +30,9 @@ from expkit.sweeps.sweeper import Grid, Sweeper
 from expkit.sweeps.sweeper_selection import sweeper_of
 
 if TYPE_CHECKING:
+    from expkit.tracking.client import Status
     from expkit.tracking.recorder import Recorder
-    from expkit.tracking.tracker import Status
+
 
 __all__ = ["run"]
 

@@ -13,8 +13,9 @@ from expkit.sweeps.progress import Progress
 from expkit.sweeps.sweep_folder import Child, SweepFolder
 
 if TYPE_CHECKING:
+    from expkit.tracking.client import Status
     from expkit.tracking.recorder import Recorder
-    from expkit.tracking.tracker import Status, SweepRun
+    from expkit.tracking.tracker import SweepRun
 
 __all__ = ["SweepResults"]
 
@@ -104,13 +105,13 @@ class SweepResults:
         self._folder.update(best=names)
         if self._recorder is None or self.parent is None:
             return
-        from expkit.tracking.marks import mark
+        from expkit.tracking.tracker import tag_ended_run
 
         tags = {**dict.fromkeys(before, "false"), **dict.fromkeys(names, "true")}
         for name, is_best in tags.items():
             if (is_best == "true") != (name in before) and name in progress.states:
                 child, _ = progress.states[name]
-                mark(self._recorder, child.job.config, child.folder.path, {_TAG: is_best})
+                tag_ended_run(self._recorder, child.job.config, child.folder.path, {_TAG: is_best})
         self.parent.tags(
             {
                 _TAG: "; ".join(child.label for child, _ in progress.best),

@@ -1,4 +1,4 @@
-"""The MLflow store: a run found or made in it, and what is recorded of it; every act may be done again."""
+"""The MLflow store: every call may be repeated, and repeating it changes nothing."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from typing import Any, Literal
 
 from expkit.fs import file_lock
 from expkit.redact import HIDDEN, is_masked, masked, without_user
-from expkit.tracking.errors import Refused, TrackingError, Unreachable, failure
-from expkit.tracking.journal import Entry
+from expkit.tracking.errors import StoreRefused, StoreUnreachable, TrackingError, failure
+from expkit.tracking.journal import JournalEntry
 from expkit.tracking.mlflow_internals import run_page, schema_revisions
-from expkit.tracking.model import keep_model
+from expkit.tracking.model import ModelRecord, log_model
 
-__all__ = ["Address", "Status", "Store", "check_sqlite", "prepare"]
+__all__ = ["Status", "Store", "StoreAddress", "check_sqlite", "prepare"]
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 KEY = "expkit.key"
-"""Tag that tells a run from all others, given before the store has made an id for it."""
+"""Tag that identifies a run before the store has given it an id."""
 TIMEOUT_SECONDS = 10
-"""Seconds in which a server answers a call; ``MLFLOW_HTTP_REQUEST_TIMEOUT`` is another number."""
-_BATCH = 1000  # MLflow's limit for metrics in one request
+"""Timeout of a request to a server; ``MLFLOW_HTTP_REQUEST_TIMEOUT`` sets another one."""
+_METRICS_PER_REQUEST = 1000  # MLflow's limit
 _LONGEST_PARAM = 6000
 
 
 @dataclass(frozen=True)
-class Address:
-    """Where a run is recorded."""
+class StoreAddress:
+    """The store and the experiment in which a run is recorded."""
 
     uri: str
     """Tracking URI."""
@@ -45,72 +45,72 @@ class Address:
 
 
 def prepare() -> None:
-    """Import MLflow, quiet.
+    """Import MLflow, quietly and without retries.
 
-    MLflow would try a request again and again, also one that makes a run and whose answer was lost: that is left to
-    the delivery, which looks whether the run is there.
+    MLflow would repeat every request, even one that creates a run and whose answer was lost. Retries are left to the
+    uploader, which first checks whether the run exists.
     """
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(TIMEOUT_SECONDS))
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")  # what it says of failures is told shorter
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")  # Failures are reported in a shorter form.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     logging.getLogger("alembic").setLevel(logging.WARNING)
     importlib.import_module("mlflow")
 
 
 class Store:
-    """A store, opened: its client and the experiment.
+    """An open store: its client and the experiment.
 
-    Every method raises ``Unreachable`` where the store does not answer and ``Refused`` where it does not take what it
-    is given; whatever of a call was done before, doing it again changes nothing.
+    Every method raises ``StoreUnreachable`` where the store does not answer and ``StoreRefused`` where it refuses the
+    call. A call that was interrupted may be repeated.
     """
 
-    def __init__(self, address: Address) -> None:
-        """Open the store and find or make the experiment.
+    def __init__(self, address: StoreAddress) -> None:
+        """Open the store and find or create the experiment.
 
         Raises:
             TrackingError: the store cannot be used as it is configured.
-            Unreachable: it does not answer.
+            StoreUnreachable: it does not answer.
         """
         prepare()
         from mlflow import MlflowClient
 
         shown = masked(address.uri)
         try:
-            self._uri = _usable(address.uri)
+            self._uri = _without_hidden(address.uri)
             check_sqlite(self._uri)
-            with _one_maker(self._uri):
+            with _creation_lock(self._uri):
                 self._client = MlflowClient(self._uri)
                 self._experiment_id = self._experiment(address)
         except Exception as error:  # SQLAlchemy's, requests' and MLflow's own errors all end here
-            meaning = error if isinstance(error, Refused) else failure(error, opening=True)
-            if isinstance(meaning, Unreachable):
-                raise Unreachable(f"{shown}: {meaning}") from None
+            meaning = error if isinstance(error, StoreRefused) else failure(error, opening=True)
+            if isinstance(meaning, StoreUnreachable):
+                raise StoreUnreachable(f"{shown}: {meaning}") from None
             raise TrackingError.at(
                 "tracking.uri",
                 f"the store {shown} cannot be opened ({meaning}); "
-                "mend it, give another with tracking.uri=URI, or use tracking=none",
+                "fix it, give another with tracking.uri=URI, or use tracking=none",
             ) from None
 
-    def state(self, run_id: str) -> Literal["active", "deleted"] | None:
-        """Return whether the store has a run, and whether it lies in the trash."""
+    def lifecycle_stage(self, run_id: str) -> Literal["active", "deleted"] | None:
+        """Return whether a run is active or in the trash; ``None`` where the store has no such run."""
         try:
             return "deleted" if self._call(self._client.get_run, run_id).info.lifecycle_stage == "deleted" else "active"
-        except Refused as refused:
+        except StoreRefused as refused:
             if refused.code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
 
     def find(self, key: str) -> list[str]:
-        """Return the runs that were made with a key: at most one, unless an answer came too late."""
+        """Return the runs that were created with a key: at most one, unless an answer was lost."""
         from mlflow.entities import ViewType
 
-        wanted = f"tags.`{KEY}` = '{key}'"
-        runs = self._call(self._client.search_runs, [self._experiment_id], wanted, ViewType.ACTIVE_ONLY)
+        search = f"tags.`{KEY}` = '{key}'"
+        runs = self._call(self._client.search_runs, [self._experiment_id], search, ViewType.ACTIVE_ONLY)
         return [str(run.info.run_id) for run in runs]
 
     def create(self, begin: Mapping[str, Any], parent: str | None) -> str:
-        """Make a run; return its id."""
+        """Create the run of a ``begin`` entry; return its id."""
         nested = {"mlflow.parentRunId": parent} if parent is not None else {}
         run = self._call(
             self._client.create_run,
@@ -121,23 +121,23 @@ class Store:
         )
         return str(run.info.run_id)
 
-    def drop(self, run_id: str) -> None:
-        """Put a run into the trash."""
+    def delete(self, run_id: str) -> None:
+        """Move a run to the trash."""
         self._call(self._client.delete_run, run_id)
 
     def restore(self, run_id: str) -> None:
-        """Take a run out of the trash."""
+        """Restore a run from the trash."""
         self._call(self._client.restore_run, run_id)
 
     def link(self, run_id: str) -> str:
-        """Return where to look at a run."""
+        """Return the address of a run's page, or the id and the verb that shows a local store."""
         if self._uri.startswith("http"):
             page = masked(self._uri).replace(f"{HIDDEN}@", "").rstrip("/")
             return run_page(page, self._experiment_id, run_id)
         return f"{run_id} (expkit ui)"
 
-    def metrics(self, run_id: str, entries: Sequence[Entry]) -> None:
-        """Record metrics: the store knows each by name, step, time and value, and takes none twice."""
+    def log_metrics(self, run_id: str, entries: Sequence[JournalEntry]) -> None:
+        """Record metrics; the store identifies each by name, step, time and value, and keeps none twice."""
         from mlflow.entities import Metric
 
         points = [
@@ -145,11 +145,11 @@ class Store:
             for entry in entries
             for name, value in entry.values["values"].items()
         ]
-        for start in range(0, len(points), _BATCH):
-            self._call(self._client.log_batch, run_id, metrics=points[start : start + _BATCH])
+        for start in range(0, len(points), _METRICS_PER_REQUEST):
+            self._call(self._client.log_batch, run_id, metrics=points[start : start + _METRICS_PER_REQUEST])
 
-    def act(self, run_id: str, folder: Path, entry: Entry) -> None:
-        """Do what an entry other than metrics says; ``folder`` is the run's, which artifacts' paths are relative to."""
+    def apply(self, run_id: str, folder: Path, entry: JournalEntry) -> None:
+        """Record an entry other than metrics; paths of artifacts are relative to ``folder``, the run's."""
         values = entry.values
         if entry.act == "begin":
             self._params(run_id, values["params"])
@@ -165,13 +165,13 @@ class Store:
             for path in values["paths"]:
                 self._call(self._client.log_artifact, run_id, str(folder / path), values["folder"])
         elif entry.act == "model":
-            self._call(keep_model, self._client, run_id, folder, **values)
+            self._call(log_model, self._client, run_id, folder, ModelRecord(**values))
         elif entry.act == "finish":
             if values["error"] is not None:
                 self._tags(run_id, {"error": values["error"][:5000]})
             self._call(self._client.set_terminated, run_id, values["status"], values["milliseconds"])
         else:
-            raise Refused(f"the journal has an entry that cannot be read: {entry.act}")
+            raise StoreRefused(f"the journal has an entry that cannot be read: {entry.act}")
 
     def _params(self, run_id: str, values: Mapping[str, str]) -> None:
         from mlflow.entities import Param
@@ -199,20 +199,20 @@ class Store:
         item = DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
         try:
             self._call(self._client.log_inputs, run_id, [item])
-        except Refused:  # what MLflow answers when another run writes the same dataset between its look and its write
+        except StoreRefused:  # Another run wrote the same dataset between MLflow's search and its write.
             self._call(self._client.log_inputs, run_id, [item])
 
-    def _experiment(self, address: Address) -> str:
+    def _experiment(self, address: StoreAddress) -> str:
         found = self._client.get_experiment_by_name(address.experiment)
         if found is None:
             try:
                 return str(self._client.create_experiment(address.experiment, artifact_location=address.artifacts))
             except Exception:
-                found = self._client.get_experiment_by_name(address.experiment)  # another process was faster
+                found = self._client.get_experiment_by_name(address.experiment)  # Another process was faster.
                 if found is None:
                     raise
         if found.lifecycle_stage == "deleted":
-            raise Refused(
+            raise StoreRefused(
                 f"its experiment '{address.experiment}' was deleted; restore it there, "
                 "or give another with tracking.experiment=NAME"
             )
@@ -221,15 +221,15 @@ class Store:
     def _call(self, call: Any, *arguments: Any, **named: Any) -> Any:
         try:
             return call(*arguments, **named)
-        except Exception as error:  # the store's own errors are of many kinds
+        except Exception as error:  # A store raises errors of many kinds.
             raise failure(error) from None
 
 
 def check_sqlite(uri: str) -> None:
-    """Look into a SQLite file before MLflow does, which tries one that it cannot open for minutes.
+    """Check a SQLite file before MLflow opens it, which retries for minutes when it cannot.
 
     Raises:
-        Refused: a newer MLflow wrote it.
+        StoreRefused: a newer MLflow wrote the file.
         sqlite3.DatabaseError: it cannot be opened.
     """
     path = _sqlite_file(uri)
@@ -243,8 +243,8 @@ def check_sqlite(uri: str) -> None:
         )
     unknown = set(revisions) - schema_revisions()
     if unknown:
-        raise Refused(
-            f"a newer MLflow made it: its schema {', '.join(sorted(unknown))} is unknown to the one installed here; "
+        raise StoreRefused(
+            f"a newer MLflow created it: its schema {', '.join(sorted(unknown))} is unknown to the one installed here; "
             "pip install --upgrade mlflow"
         )
 
@@ -255,8 +255,8 @@ def _sqlite_file(uri: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _one_maker(uri: str) -> Iterator[None]:
-    """Let one process at a time open a SQLite store: of several that make its tables at once most would fail."""
+def _creation_lock(uri: str) -> Iterator[None]:
+    """Hold a lock while a SQLite store is opened: of several processes that create its tables at once, most fail."""
     path = _sqlite_file(uri)
     if path is None:
         yield
@@ -265,10 +265,14 @@ def _one_maker(uri: str) -> Iterator[None]:
         yield
 
 
-def _usable(uri: str) -> str:
-    """Return a URI that was read from a run's folder, where its secrets are hidden, as it can be used without them."""
+def _without_hidden(uri: str) -> str:
+    """Return a URI from a run's folder without its hidden secrets.
+
+    Raises:
+        StoreRefused: it cannot be used without them.
+    """
     if not is_masked(uri):
         return uri
     if uri.startswith("http") and f"={HIDDEN}" not in uri:
-        return without_user(uri)  # MLflow reads MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD
-    raise Refused("its password is not kept in the run's folder; give the whole URI with --uri URI")
+        return without_user(uri)  # MLflow then reads MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD
+    raise StoreRefused("its password is not kept in the run's folder; give the whole URI with --uri URI")

@@ -1,8 +1,9 @@
-"""What a failure of the store means: try again later, leave a record out, or mend the configuration.
+"""Failures of the store: try again later, leave an entry out, or correct the configuration.
 
-TrackingError    the store cannot be used as it is configured
-Unreachable      the store does not answer now, or not in time: the same call may succeed later
-Refused          the store answers, and does not take this
+TrackingError      the store cannot be used as it is configured
+StoreUnreachable   the store does not answer now, or not in time: the same call may succeed later
+StoreRefused       the store answers, and refuses the call
+RunDeleted         the run was deleted in the store
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ import sqlite3
 from expkit.errors import ExpkitError, error_message
 from expkit.redact import masked
 
-__all__ = ["Refused", "TrackingError", "Unreachable", "failure"]
+__all__ = ["RunDeleted", "StoreRefused", "StoreUnreachable", "TrackingError", "failure"]
 
 _LATER = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED",
           "DEADLINE_EXCEEDED", "CANCELLED", "ABORTED", "ENDPOINT_NOT_FOUND", "PERMISSION_DENIED", "UNAUTHENTICATED",
           "CUSTOMER_UNAUTHORIZED")  # fmt: skip
+_CREDENTIALS = "it requires another user or password; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 _CONFIGURED = {
-    "UNAUTHENTICATED": "it wants another user or password; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
-    "CUSTOMER_UNAUTHORIZED": "it wants another user or password; "
-    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    "UNAUTHENTICATED": _CREDENTIALS,
+    "CUSTOMER_UNAUTHORIZED": _CREDENTIALS,
     "PERMISSION_DENIED": "this user may not write there",
     "ENDPOINT_NOT_FOUND": "no MLflow server answers there",
 }
@@ -39,41 +40,48 @@ class TrackingError(ExpkitError):
     """Raised when the tracking store cannot be used as it is configured."""
 
 
-class Unreachable(Exception):
+class StoreUnreachable(Exception):
     """Raised when the store does not answer now; the same call may succeed later."""
 
 
-class Refused(Exception):
-    """Raised when the store answers and does not take what it is given."""
+class StoreRefused(Exception):
+    """Raised when the store answers and refuses the call."""
 
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(message)
         self.code = code
 
 
-def failure(error: Exception, *, opening: bool = False) -> Unreachable | Refused:
-    """Return what an error of MLflow, SQLAlchemy, requests or the system means; its text tells no secret.
+class RunDeleted(Exception):
+    """Raised when the run was deleted in MLflow; its records stay in the journal."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id} was deleted in MLflow; its records stay in the run folder")
+
+
+def failure(error: Exception, *, opening: bool = False) -> StoreUnreachable | StoreRefused:
+    """Return the meaning of an error of MLflow, SQLAlchemy, requests or the system; its message contains no secret.
 
     Args:
-        error: what was raised.
-        opening: whether this is the first call: what only another configuration mends is then refused.
+        error: the error.
+        opening: True for the first call to a store: an error that another configuration avoids is then a refusal.
     """
-    text = _said(error)
+    text = _message(error)
     code = str(getattr(error, "error_code", ""))
     if opening and code in _CONFIGURED:
-        return Refused(_CONFIGURED[code], code)
+        return StoreRefused(_CONFIGURED[code], code)
     if opening and "valid JSON" in text:
-        return Refused("what answers there is no MLflow server", code)
+        return StoreRefused("the page there is no MLflow server", code)
     if code:
-        return Unreachable(text) if code in _LATER else Refused(text, code)
+        return StoreUnreachable(text) if code in _LATER else StoreRefused(text, code)
     if isinstance(error, sqlite3.Error):
-        return Unreachable(text) if "locked" in text else Refused(text)
+        return StoreUnreachable(text) if "locked" in text else StoreRefused(text)
     kinds = {kind.__name__ for kind in type(error).__mro__}
     later = kinds & {"OperationalError", "RequestException"} or isinstance(error, ConnectionError | TimeoutError)
-    return Unreachable(text) if later else Refused(text)
+    return StoreUnreachable(text) if later else StoreRefused(text)
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     text = str(error)
     for pattern, short in _SHORT:
         if re.search(pattern, text):

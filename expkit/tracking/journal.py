@@ -1,4 +1,4 @@
-"""The journal: what of a run must reach MLflow, in the run's folder, and how far it has been delivered."""
+"""The journal of a run: records for MLflow in the run folder, with the progress of their upload."""
 
 from __future__ import annotations
 
@@ -12,60 +12,60 @@ from typing import Any
 
 from expkit.fs import Locked, atomic_write_text, file_lock
 
-__all__ = ["Cursor", "Entry", "Journal"]
+__all__ = ["Journal", "JournalEntry", "UploadProgress"]
 
 _STARTS = ("begin", "continue")
-_MOST_BYTES = 1 << 20
+_BYTES_PER_READ = 1 << 20
 
 
-@dataclass(frozen=True)
-class Entry:
+@dataclass(frozen=True, kw_only=True)
+class JournalEntry:
     """One line of the journal."""
 
     act: str
     values: Mapping[str, Any]
     start: int
-    """Bytes of the journal before it."""
+    """Position of its first byte."""
     end: int
-    """Bytes of the journal up to its end."""
+    """Position after its last byte."""
 
 
-@dataclass(frozen=True)
-class Cursor:
-    """What of a journal is delivered."""
+@dataclass(frozen=True, kw_only=True)
+class UploadProgress:
+    """The state of an upload, as ``tracking.json`` holds it."""
 
     run_id: str | None = None
     """The run in MLflow, once it has answered."""
     link: str | None = None
-    """Where to look at it."""
+    """Address of the run's page."""
     delivered: int = 0
-    """Bytes of the journal."""
+    """Bytes of the journal that are uploaded."""
     refused: tuple[int, ...] = ()
-    """Where the entries begin that MLflow did not take, though it answered."""
+    """Positions of the entries that MLflow refused."""
     unclear: bool = False
-    """Whether a run may have been made by a call whose answer was lost."""
+    """True if a call whose answer was lost may have created a second run."""
 
 
 class Journal:
-    """A run's journal: appended to by the run, read by whoever delivers it.
+    """A run's journal: the run appends to it, an uploader reads it.
 
-    A line is written in one call, so a run that is killed leaves whole lines. One process at a time delivers: it has
+    A line is written in one call, so a run that is killed leaves whole lines. One process at a time uploads: it holds
     the lock.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.file = folder / "tracking.jsonl"
-        self._cursor_file = folder / "tracking.json"
+        self._progress_file = folder / "tracking.json"
         self._written: int | None = None
         self._locked: ExitStack | None = None
 
     def exists(self) -> bool:
-        """Return whether something has been recorded."""
+        """Return whether the journal has an entry."""
         return self.file.is_file() and self.file.stat().st_size > 0
 
     def append(self, act: str, **values: Any) -> None:
-        """Record something; it is in the file when this returns."""
+        """Append an entry; it is in the file when this returns."""
         line = json.dumps({"act": act, **values}) + "\n"
         if self._written is None:
             self._written = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -73,15 +73,15 @@ class Journal:
                 line = "\n" + line
         os.write(self._written, line.encode())
 
-    def read(self, start: int) -> list[Entry]:
-        """Return the next entries from a place on, at most about a megabyte; they are on the disk for good.
+    def read(self, start: int) -> list[JournalEntry]:
+        """Return the entries from a position on, at most about a megabyte, after forcing them to the disk.
 
-        What is delivered is never lost here: a run that goes on after a crash would record it again.
+        An uploaded entry must not be lost here: a run that is resumed after a crash would record it again.
         """
         try:
             with self.file.open("rb") as file:
                 file.seek(start)
-                data = file.read(_MOST_BYTES)
+                data = file.read(_BYTES_PER_READ)
                 if data and b"\n" not in data:
                     data += file.readline()
                 if data:
@@ -90,15 +90,14 @@ class Journal:
             return []
         return list(_entries(data, start))
 
-    def all(self) -> Iterator[Entry]:
-        """Yield all entries."""
-        place = 0
-        while entries := self.read(place):
+    def all(self, start: int = 0) -> Iterator[JournalEntry]:
+        """Yield all entries from a position on."""
+        while entries := self.read(start):
             yield from entries
-            place = entries[-1].end
+            start = entries[-1].end
 
     def last_steps(self) -> dict[str, int]:
-        """Return the last step of every metric recorded, by name."""
+        """Return the last step of every recorded metric, by name."""
         steps: dict[str, int] = {}
         for entry in self.all():
             if entry.act == "metrics":
@@ -106,41 +105,38 @@ class Journal:
                     steps[name] = max(steps.get(name, -1), int(entry.values["step"]))
         return steps
 
-    def start(self) -> Entry | None:
-        """Return the last entry with which a process began or went on; ``None`` when there is none."""
+    def last_start(self) -> JournalEntry | None:
+        """Return the last entry with which a process began or resumed the run; ``None`` when there is none."""
         found = None
         for entry in self.all():
             found = entry if entry.act in _STARTS else found
         return found
 
-    def ended(self) -> bool:
-        """Return whether the last process that recorded here said how it ended."""
+    def has_ended(self) -> bool:
+        """Return whether the last process that recorded here finished."""
         last = [entry.act for entry in self.all() if entry.act in (*_STARTS, "finish")]
         return not last or last[-1] == "finish"
 
-    def cursor(self) -> Cursor:
-        """Return what is delivered; nothing when it cannot be read."""
+    def progress(self) -> UploadProgress:
+        """Return the progress of the upload; none when it cannot be read."""
         try:
-            values = json.loads(self._cursor_file.read_text())
-            return Cursor(**{**values, "refused": tuple(values["refused"])})
+            values = json.loads(self._progress_file.read_text())
+            return UploadProgress(**{**values, "refused": tuple(values["refused"])})
         except (OSError, ValueError, TypeError, KeyError):
-            return Cursor()
+            return UploadProgress()
 
-    def move(self, cursor: Cursor, **changed: Any) -> Cursor:
-        """Record the progress. A power loss may take it back: what is then uploaded again changes nothing."""
-        cursor = replace(cursor, **changed)
-        atomic_write_text(self._cursor_file, json.dumps(asdict(cursor), indent=2) + "\n", durable=False)
-        return cursor
+    def save_progress(self, progress: UploadProgress, **changed: Any) -> UploadProgress:
+        """Save the progress; a power loss may undo that, and to upload an entry again changes nothing."""
+        progress = replace(progress, **changed)
+        atomic_write_text(self._progress_file, json.dumps(asdict(progress), indent=2) + "\n", durable=False)
+        return progress
 
-    def left(self) -> int:
-        """Return how many entries are not delivered."""
-        count, place = 0, self.cursor().delivered
-        while entries := self.read(place):
-            count, place = count + len(entries), entries[-1].end
-        return count
+    def pending(self) -> int:
+        """Return the number of entries that are not uploaded."""
+        return sum(1 for _ in self.all(self.progress().delivered))
 
     def lock(self) -> bool:
-        """Take the right to deliver; return whether nobody else has it. It ends with the process."""
+        """Take the right to upload; return False if another process has it. It ends with the process."""
         if self._locked is None:
             lock = ExitStack()
             try:
@@ -151,7 +147,7 @@ class Journal:
         return True
 
     def close(self) -> None:
-        """Give up the lock and close the files."""
+        """Release the lock and close the files."""
         if self._written is not None:
             with suppress(OSError):
                 os.close(self._written)
@@ -160,16 +156,16 @@ class Journal:
         self._written = self._locked = None
 
 
-def _entries(data: bytes, start: int) -> Iterator[Entry]:
+def _entries(data: bytes, start: int) -> Iterator[JournalEntry]:
     for line in data.splitlines(keepends=True):
         if not line.endswith(b"\n"):
             return
         end = start + len(line)
         try:
             values = json.loads(line)
-            yield Entry(str(values.pop("act")), values, start, end)
+            yield JournalEntry(act=str(values.pop("act")), values=values, start=start, end=end)
         except (ValueError, KeyError, AttributeError):
-            yield Entry("unreadable", {}, start, end)  # a line that a full disk cut off
+            yield JournalEntry(act="unreadable", values={}, start=start, end=end)  # a line that a full disk cut off
         start = end
 
 

@@ -1,4 +1,4 @@
-"""The frozen graph as an MLflow model: kept with its run, and given a version in the registry."""
+"""The frozen graph as an MLflow model of its run, with a version in the registry."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,44 +14,47 @@ import numpy as np
 
 import expkit.export
 
-__all__ = ["GRAPH", "keep_model"]
+__all__ = ["GRAPH", "ModelRecord", "log_model"]
 
 GRAPH = "data/frozen.pb"
-"""Where the graph lies in the model."""
+"""Path of the graph in the model."""
 _NAME = "frozen"
 _DIGEST = "expkit.frozen_sha256"
-"""Tag by which a model that was kept is found again."""
+"""Tag by which a logged model is found again."""
 _LOADER = "expkit_frozen_graph"
-"""The module that loads the graph, beside it."""
+"""Name of the module that loads the graph, kept beside it."""
 _KEPT_METADATA = ("name", "weights", "step", "config_sha256", "git_commit")
 
 
-def keep_model(
-    client: Any,
-    run_id: str,
-    folder: Path,
-    *,
-    graph: str,
-    example: str,
-    metadata: Mapping[str, Any],
-    register: str | None,
-    alias: str | None,
-) -> None:
-    """Keep a frozen graph as a model of a run, with signature and input example; once, however often this is done.
+@dataclass(frozen=True, kw_only=True)
+class ModelRecord:
+    """The journal's entry of a model."""
+
+    graph: str
+    """File of the frozen graph, relative to the run folder."""
+    example: str
+    """The ``.npz`` file of one example's inputs, relative to the run folder."""
+    metadata: Mapping[str, Any]
+    """The graph's metadata."""
+    register: str | None
+    """Name in the registry; ``None`` to register nothing."""
+    alias: str | None
+    """Alias of the registered version; it is not taken from a newer version."""
+
+
+def log_model(client: Any, run_id: str, folder: Path, record: ModelRecord) -> None:
+    """Log a frozen graph as a model of a run, with signature and input example; repeating it changes nothing.
 
     Args:
-        client: MLflow's.
+        client: MLflow's client.
         run_id: the run.
-        folder: its folder, which the paths are relative to.
-        graph: the frozen graph's file.
-        example: a ``.npz`` file of one example's inputs.
-        metadata: what the graph says of itself.
-        register: name in the registry, ``None`` to leave it there.
-        alias: what the version is called too; it is not taken from a newer version.
+        folder: the run folder.
+        record: the model.
     """
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
-    file = folder / graph
+    metadata = record.metadata
+    file = folder / record.graph
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     experiment = client.get_run(run_id).info.experiment_id
     ready = None
@@ -58,32 +62,33 @@ def keep_model(
         if model.tags.get(_DIGEST) == digest and ready is None and model.status == LoggedModelStatus.READY:
             ready = model
         elif _DIGEST in model.tags and model.status == LoggedModelStatus.PENDING:
-            client.delete_logged_model(model.model_id)  # whoever kept it died meanwhile
+            client.delete_logged_model(model.model_id)  # The process that logged it died.
     if ready is None:
         params = {key: str(metadata[key]) for key in ("weights", "step")}
         ready = client.create_logged_model(experiment, _NAME, run_id, {_DIGEST: digest}, params)
-        with tempfile.TemporaryDirectory() as place:
-            _save(Path(place), ready, run_id, file, folder / example, metadata)
-            client.log_model_artifacts(ready.model_id, f"{place}/model")
+        with tempfile.TemporaryDirectory() as temporary:
+            _save(Path(temporary), ready, run_id, record, folder)
+            client.log_model_artifacts(ready.model_id, f"{temporary}/model")
         client.log_outputs(run_id, [LoggedModelOutput(ready.model_id, step=metadata["step"])])
         client.finalize_logged_model(ready.model_id, "READY")
-    if register is not None:
-        _register(client, ready.model_id, run_id, register, alias)
+    if record.register is not None:
+        _register(client, ready.model_id, run_id, record.register, record.alias)
 
 
-def _save(place: Path, model: Any, run_id: str, graph: Path, example: Path, metadata: Mapping[str, Any]) -> None:
-    """Write the model's folder, ``model`` in a place; neither TensorFlow is imported for that nor the graph read."""
+def _save(into: Path, model: Any, run_id: str, record: ModelRecord, folder: Path) -> None:
+    """Write the model into a folder, as ``model``, without importing TensorFlow or reading the graph."""
     import mlflow.pyfunc
     from mlflow.models import Model, ModelSignature
 
     source = Path(expkit.export.__file__).with_name("model.py")
-    loader = shutil.copy(source, place / f"{_LOADER}.py")
-    frozen = shutil.copy(graph, place / Path(GRAPH).name)
-    with np.load(example, allow_pickle=False) as arrays:
+    loader = shutil.copy(source, into / f"{_LOADER}.py")
+    frozen = shutil.copy(folder / record.graph, into / Path(GRAPH).name)
+    with np.load(folder / record.example, allow_pickle=False) as arrays:
         inputs = {name: arrays[name] for name in arrays.files}
+    metadata = record.metadata
     versions = metadata["versions"]
     mlflow.pyfunc.save_model(
-        place / "model",
+        into / "model",
         loader_module=_LOADER,
         data_path=str(frozen),
         code_paths=[str(loader)],
@@ -96,7 +101,7 @@ def _save(place: Path, model: Any, run_id: str, graph: Path, example: Path, meta
 
 
 def _schema(tensors: Mapping[str, Mapping[str, Any]]) -> Any:
-    """Return the signature of inputs or outputs; ``None`` where one has no known rank."""
+    """Return the schema of inputs or outputs; ``None`` where one has no known rank."""
     from mlflow.types import Schema, TensorSpec
 
     if any(item["shape"] is None for item in tensors.values()):
@@ -117,7 +122,7 @@ def _register(client: Any, model_id: str, run_id: str, name: str, alias: str | N
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    mlflow.set_tracking_uri(client.tracking_uri)  # where a database's registry looks for it
+    mlflow.set_tracking_uri(client.tracking_uri)  # A registry in a database reads it.
     try:
         client.create_registered_model(name)
     except MlflowException as error:

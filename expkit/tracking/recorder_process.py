@@ -1,4 +1,4 @@
-"""The recorder's process: it answers the run, and delivers journals while the run goes on."""
+"""The recorder's process: it answers the run, and uploads journals while the run continues."""
 
 from __future__ import annotations
 
@@ -15,126 +15,129 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from expkit.tracking.client import Address, prepare
-from expkit.tracking.errors import TrackingError, Unreachable
+from expkit.tracking.client import StoreAddress, prepare
+from expkit.tracking.errors import RunDeleted, StoreUnreachable, TrackingError
 from expkit.tracking.journal import Journal
 from expkit.tracking.system import SystemMetrics
-from expkit.tracking.uploader import Delivery, Stores, Trashed
+from expkit.tracking.uploader import OpenStores, Uploader
 
 __all__ = ["serve"]
 
 _EVERY_SECONDS = 1.0
-"""Seconds between two looks into the journals."""
+"""Time between two uploads of a journal."""
 _LONGEST_PAUSE_SECONDS = 30.0
-"""Most seconds between two attempts at a server that is down."""
+"""Longest time between two attempts at a server that is down."""
 _GRACE_SECONDS = 5.0
-"""Seconds for which the end of a run tries again when the server is down."""
+"""Time for which the end of a run retries while the server is down."""
 _LAST_SECONDS = 60.0
-"""Seconds for which records are delivered after the run was killed; nobody waits for that."""
+"""Time for which records are uploaded after the run was killed; nobody waits for that."""
 
 
 class _Warnings(logging.Handler):
     """Sends warnings to the run at once."""
 
-    def __init__(self, process: _Process) -> None:
+    def __init__(self, server: _Server) -> None:
         super().__init__(logging.WARNING)
-        self._process = process
+        self._server = server
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._process.say(warning=record.getMessage())
+        self._server.send(warning=record.getMessage())
 
 
-class _Run:
-    """A run whose journal is delivered."""
+class _OpenRun:
+    """A run whose journal is uploaded."""
 
-    def __init__(self, delivery: Delivery, process: str) -> None:
-        self.delivery = delivery
+    def __init__(self, uploader: Uploader, process: str) -> None:
+        self.uploader = uploader
         self.process = process
-        """What the run's process wrote into the entry with which it began or went on."""
-        self.failed = 0
-        """Attempts in a row that did not succeed."""
+        """The id that the run's process wrote into its ``begin`` or ``continue`` entry."""
+        self.failures = 0
+        """Failed attempts in a row."""
         self.due = 0.0
-        self.why: str | None = None
-        """Why the last attempt did not succeed."""
+        """Time of the next attempt, of ``time.monotonic``."""
+        self.cause: str | None = None
+        """Why the last attempt failed."""
         self.stopped = False
-        """Whether nothing is tried any more, because the run was deleted or its store is wrong."""
+        """True if there are no more attempts: the run was deleted, or its store cannot be used."""
         self.finished = False
-        self.system: SystemMetrics | None = None
+        self.system_metrics: SystemMetrics | None = None
 
     def attempt(self, until: float = float("inf")) -> None:
-        """Deliver what there is; a failure is remembered and never raised, but for the store's being wrong."""
+        """Upload what there is; a failure is remembered, and only a store that cannot be used raises TrackingError."""
         try:
-            self.delivery.deliver(until)
-            self.failed, self.why, self.due = 0, None, time.monotonic() + _EVERY_SECONDS
+            self.uploader.upload(until)
+            self.failures, self.cause, self.due = 0, None, time.monotonic() + _EVERY_SECONDS
             if self.finished:
                 self._rest()
-        except Unreachable as error:
-            self.failed += 1
-            self.why = str(error)
-            self.due = time.monotonic() + min(_EVERY_SECONDS * 2 ** (self.failed - 1), _LONGEST_PAUSE_SECONDS)
-        except Trashed as error:
+        except StoreUnreachable as error:
+            self.failures += 1
+            self.cause = str(error)
+            self.due = time.monotonic() + min(_EVERY_SECONDS * 2 ** (self.failures - 1), _LONGEST_PAUSE_SECONDS)
+        except RunDeleted as error:
             self._stop(str(error))
         except TrackingError as error:
             self._stop(str(error))
             raise
 
     def finish(self, seconds: float) -> dict[str, Any]:
-        """Deliver all that is left, as long as that goes on; return what could not be delivered."""
+        """Upload the rest within a time, as long as the server answers; return the result."""
         begun = time.monotonic()
-        if self.system is not None:
-            self.system.stop()
+        if self.system_metrics is not None:
+            self.system_metrics.stop()
         while not self.stopped:
             try:
                 self.attempt(begun + seconds)
             except TrackingError:
                 break
             spent = time.monotonic() - begun
-            if self.why is None or spent >= min(seconds, _GRACE_SECONDS):
+            if self.cause is None or spent >= min(seconds, _GRACE_SECONDS):
                 break
             time.sleep(min(1.0, seconds - spent))
         self.finished = True
         result = self.result()
-        if self.why is None:
+        if self.cause is None:
             self._rest()
         return result
 
-    def _stop(self, why: str) -> None:
-        """Try nothing any more, and let others."""
-        self.stopped, self.why = True, why
-        self.delivery.journal.close()
+    def result(self) -> dict[str, Any]:
+        """Return the run's id, its link, and how many entries are missing and why."""
+        progress = self.uploader.journal.progress()
+        missing = self.uploader.journal.pending()
+        return {"run_id": progress.run_id, "link": progress.link, "missing": missing, "cause": self.cause}
+
+    def _stop(self, cause: str) -> None:
+        """Make no more attempts, and release the journal."""
+        self.stopped, self.cause = True, cause
+        self.uploader.journal.close()
 
     def _rest(self) -> None:
-        """Look no more into the journal, of which all is delivered, and let others."""
+        """Make no attempt until there is a new entry, and release the journal."""
         self.due = float("inf")
-        self.delivery.journal.close()
-
-    def result(self) -> dict[str, Any]:
-        """Return the run's id, where to look at it, how many entries are left and why."""
-        cursor = self.delivery.journal.cursor()
-        left = self.delivery.journal.left()
-        return {"run_id": cursor.run_id, "link": cursor.link, "left": left, "why": self.why}
+        self.uploader.journal.close()
 
 
-class _Process:
+class _Server:
+    """The loop that answers calls, and uploads between them."""
+
     def __init__(self) -> None:
         self._answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-        os.dup2(2, 1)  # what libraries print is no answer
-        self._saying = threading.Lock()
+        os.dup2(2, 1)  # Output of libraries is no answer.
+        self._sending = threading.Lock()
         self._calls: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self._stores = Stores()
-        self._runs: dict[str, _Run] = {}
+        self._stores = OpenStores()
+        self._runs: dict[str, _OpenRun] = {}
         logging.getLogger("expkit").addHandler(_Warnings(self))
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def say(self, **values: Any) -> None:
-        """Send a line to the run, if it is still there."""
-        with self._saying:
+    def send(self, **values: Any) -> None:
+        """Send a line to the run, if its process still exists."""
+        with self._sending:
             with suppress(OSError):
                 self._answers.write(json.dumps(values) + "\n")
                 self._answers.flush()
 
-    def work(self) -> None:
-        """Answer calls until the run has ended or was killed; between them deliver what is due."""
+    def run(self) -> None:
+        """Answer calls until the run has ended or was killed; upload what is due between them."""
         while True:
             open_runs = [run for run in self._runs.values() if not run.stopped]
             pause = min((run.due for run in open_runs), default=float("inf")) - time.monotonic()
@@ -160,70 +163,71 @@ class _Process:
         acts: dict[str, Callable[..., Any]] = {"begin": self._begin, "finish": self._finish}
         acts |= {"prepare_plots": self._prepare_plots, "plots": self._plots}
         try:
-            self.say(number=number, result=acts[act](**call))
+            self.send(number=number, result=acts[act](**call))
         except TrackingError as error:
-            self.say(number=number, problems=[(problem.path, problem.message) for problem in error.problems])
-        except Exception as error:  # whatever it is, the run is told and goes on
-            self.say(number=number, problems=[("tracking", f"{type(error).__name__}: {error}")])
+            self.send(number=number, problems=[(problem.path, problem.message) for problem in error.problems])
+        except Exception as error:  # The run is informed of any error, and continues.
+            self.send(number=number, problems=[("tracking", f"{type(error).__name__}: {error}")])
 
-    def _begin(self, folder: str, address: dict[str, Any], process: str, system: bool) -> dict[str, Any]:
-        run = _Run(Delivery(Journal(Path(folder)), Address(**address), self._stores, anew=True), process)
+    def _begin(self, folder: str, address: dict[str, Any], process: str, system_metrics: bool) -> dict[str, Any]:
+        journal = Journal(Path(folder))
+        run = _OpenRun(Uploader(journal, StoreAddress(**address), self._stores, recreate_deleted=True), process)
         self._runs[folder] = run
         run.attempt()
-        if system and not run.stopped:
-            run.system = SystemMetrics(run.delivery.journal)
+        if system_metrics and not run.stopped:
+            run.system_metrics = SystemMetrics(journal)
         return run.result()
 
     def _finish(self, folder: str, seconds: float) -> dict[str, Any]:
         return self._runs[folder].finish(seconds)
 
     def _prepare_plots(self) -> None:
-        """Import what draws while the run goes on."""
+        """Import the plots' libraries while the run continues."""
         importlib.import_module("expkit.plots.run")
 
     def _plots(self, folder: str) -> None:
-        """Draw a run's pictures into its folder and keep them with the run, which may have ended."""
+        """Draw a run's plots into its folder and record them, even after the run has ended."""
         from expkit.plots.run import draw_run
 
         if not draw_run(Path(folder)):
             return
         run = self._runs[folder]
-        run.delivery.journal.append("artifacts", paths=["plots"], folder=None)
+        run.uploader.journal.append("artifacts", paths=["plots"], folder=None)
         if not run.stopped:
             self._attempt(run)
 
-    def _attempt(self, run: _Run) -> None:
-        """Deliver while the run goes on, and say it once when that begins to fail, and when it goes well again."""
-        before = run.why
+    def _attempt(self, run: _OpenRun) -> None:
+        """Upload while the run continues; warn at the first of several failures."""
+        before = run.cause
         with suppress(TrackingError):
             run.attempt()
-        place = run.delivery.journal.folder
-        if run.why is not None and before is None:
-            end = f"`expkit sync {place}` delivers them" if run.stopped else "they are delivered when it does"
-            self.say(warning=f"MLflow does not take records ({run.why}): the run goes on and keeps them; {end}")
+        if run.cause is not None and before is None:
+            command = f"`expkit sync {run.uploader.journal.folder}`"
+            rest = f"upload them with {command}" if run.stopped else "they are uploaded as soon as it does"
+            self.send(warning=f"MLflow does not accept records ({run.cause}): the run continues and keeps them; {rest}")
 
     def _end(self) -> None:
-        """Deliver what is left once more; a run that did not say how it ended was killed."""
+        """Upload the rest; a run that recorded no end was killed."""
         until = time.monotonic() + _LAST_SECONDS
         for run in self._runs.values():
-            journal = run.delivery.journal
-            if not run.finished and not journal.ended():
-                start = journal.start()
+            journal = run.uploader.journal
+            if not run.finished and not journal.has_ended():
+                start = journal.last_start()
                 if start is not None and start.values["process"] == run.process:
                     journal.append("finish", status="KILLED", error=None, milliseconds=int(time.time() * 1000))
         waiting = [run for run in self._runs.values() if not run.stopped]
         while waiting and time.monotonic() < until:
             for run in waiting:
                 self._attempt(run)
-            waiting = [run for run in waiting if run.why is not None and not run.finished and not run.stopped]
+            waiting = [run for run in waiting if run.cause is not None and not run.finished and not run.stopped]
             if waiting:
                 time.sleep(1.0)
 
 
 def serve() -> None:
     """Be the process: answer the calls on standard input until it ends."""
-    os.nice(5)  # where the step needs all cores, it has them
-    process = _Process()
-    prepare()  # while the first call is not there yet
-    process.work()
-    os._exit(0)  # all is written; taking MLflow down would be for nothing
+    os.nice(5)  # A step that needs all cores gets them.
+    server = _Server()
+    prepare()  # while the first call is still on its way
+    server.run()
+    os._exit(0)  # Everything is written; an orderly end of MLflow would only take time.

@@ -1,4 +1,4 @@
-"""System metrics: what the machine does while a run trains, taken by MLflow's own monitors."""
+"""System metrics: the machine's load during a run, by MLflow's monitors."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _EVERY_SECONDS = 10.0
 
 
 class SystemMetrics:
-    """Samples processor, memory, disk, network and NVIDIA's processors every ten seconds into a journal."""
+    """Samples of processor, memory, disk, network and NVIDIA's processors, every ten seconds, in a journal."""
 
     def __init__(self, journal: Journal) -> None:
-        """Begin; the step of a sample is its number, over all processes that went on with the run."""
+        """Start to sample; the step of a sample is its number, counted over all processes of the run."""
         self._journal = journal
         self._first = journal.last_steps().get("system/cpu_utilization_percentage", -1) + 1
         self._ended = threading.Event()
@@ -28,10 +28,10 @@ class SystemMetrics:
         self._ended.set()
 
     def _sample(self) -> None:
-        machine, step = monitors(), self._first
+        found, step = monitors(), self._first
         while not self._ended.wait(_EVERY_SECONDS if step > self._first else 1.0):
             values: dict[str, float] = {}
-            for monitor in machine:
+            for monitor in found:
                 monitor.collect_metrics()
                 values |= {f"system/{name}": float(value) for name, value in monitor.aggregate_metrics().items()}
                 monitor.clear_metrics()

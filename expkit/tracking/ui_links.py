@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from expkit.tracking.client import check_sqlite, prepare
-from expkit.tracking.errors import Refused, TrackingError, failure
+from expkit.tracking.errors import StoreRefused, TrackingError, failure
 from expkit.tracking.mlflow_internals import SHARED_VIEW, shared_view, shared_view_pages
 
 __all__ = ["sweep_pages"]
@@ -44,7 +44,7 @@ def sweep_pages(uri: str, page: str) -> list[str]:
         runs = client.search_runs([experiment], search, max_results=1000, order_by=["attributes.start_time ASC"])
         client.set_experiment_tag(experiment, f"{SHARED_VIEW}{key}", json.dumps(_view(runs, search)))
     except Exception as error:  # MLflow's and SQLAlchemy's own errors end here
-        meaning = error if isinstance(error, Refused) else failure(error)
+        meaning = error if isinstance(error, StoreRefused) else failure(error)
         raise TrackingError.at(uri, f"the store cannot be read ({meaning}); fix it, or name another folder") from None
     return shared_view_pages(page, experiment, key, [run.info.run_id for run in runs])
 

@@ -1,4 +1,4 @@
-"""Delivering a journal: all of it reaches MLflow, in its order, once."""
+"""The upload of a journal: every entry reaches MLflow, in order, once."""
 
 from __future__ import annotations
 
@@ -7,122 +7,120 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from expkit.tracking.client import Address, Store
-from expkit.tracking.errors import Refused, Unreachable
-from expkit.tracking.journal import Cursor, Entry, Journal
+from expkit.tracking.client import Store, StoreAddress
+from expkit.tracking.errors import RunDeleted, StoreRefused, StoreUnreachable
+from expkit.tracking.journal import Journal, JournalEntry, UploadProgress
 
-__all__ = ["Delivery", "Stores", "Trashed"]
+__all__ = ["OpenStores", "Uploader"]
 
 _log = logging.getLogger(__name__)
-_MOST_METRICS = 1000
+_METRICS_PER_REQUEST = 1000
 _FILE_ATTEMPTS = 3
 
 
-class Trashed(Exception):
-    """Raised when the run was deleted in MLflow; its records stay in the journal."""
-
-
-class Stores:
+class OpenStores:
     """Stores by address, each opened once, when it is first needed and answers."""
 
     def __init__(self) -> None:
-        self._open: dict[Address, Store] = {}
+        self._open: dict[StoreAddress, Store] = {}
 
-    def at(self, address: Address) -> Store:
-        """Return the store at an address; raises what opening it raises."""
+    def at(self, address: StoreAddress) -> Store:
+        """Return the store at an address; raises the errors of opening it."""
         if address not in self._open:
             self._open[address] = Store(address)
         return self._open[address]
 
 
-class Delivery:
-    """Delivers one journal to one store.
+class Uploader:
+    """Uploads one journal to one store.
 
-    What an act did is written down after it; whoever dies between the two leaves an act to be done again, which changes
-    nothing. That holds for the run itself too: it is looked for by its key before it is made.
+    Progress is saved after each upload. A process that dies between the two leaves an entry to be uploaded again, which
+    changes nothing. That holds for the run itself too: it is searched for by its key before it is created.
     """
 
-    def __init__(self, journal: Journal, address: Address, stores: Stores, *, anew: bool = False) -> None:
-        """Deliver nothing yet.
+    def __init__(
+        self, journal: Journal, address: StoreAddress, stores: OpenStores, *, recreate_deleted: bool = False
+    ) -> None:
+        """Upload nothing yet.
 
         Args:
-            journal: what is to be delivered.
-            address: where to.
-            stores: the stores opened so far.
-            anew: whether a run that was deleted before is recorded anew, because it goes on.
+            journal: the journal.
+            address: the store.
+            stores: stores opened so far.
+            recreate_deleted: create a run that was deleted in MLflow again, because it is resumed.
         """
         self.journal = journal
-        self._anew = anew
+        self._recreate_deleted = recreate_deleted
         self.address = address
         self._stores = stores
-        self._cursor = Cursor()
-        self._seen = False
+        self._progress = UploadProgress()
+        self._run_exists = False
 
-    def deliver(self, until: float = float("inf"), only_begin: bool = False) -> Cursor:
-        """Deliver all there is, or until a time of ``time.monotonic``.
+    def upload(self, until: float = float("inf"), only_begin: bool = False) -> UploadProgress:
+        """Upload all entries, or those that fit in until a time of ``time.monotonic``.
 
         Raises:
-            Unreachable: the store does not answer, or another process delivers this journal.
-            TrackingError: it cannot be used as it is configured.
-            Trashed: the run was deleted in it.
+            StoreUnreachable: the store does not answer, or another process uploads this journal.
+            TrackingError: the store cannot be used as it is configured.
+            RunDeleted: the run was deleted in the store.
         """
         if not self.journal.lock():
-            raise Unreachable(f"another process is delivering {self.journal.folder}")
-        self._cursor = self.journal.cursor()
-        if not self.journal.exists() or (self._seen and not self.journal.read(self._cursor.delivered)):
-            return self._cursor
+            raise StoreUnreachable(f"another process is uploading {self.journal.folder}")
+        self._progress = self.journal.progress()
+        if not self.journal.exists() or (self._run_exists and not self.journal.read(self._progress.delivered)):
+            return self._progress
         store = self._stores.at(self.address)
-        self._have_run(store)
-        while not only_begin and time.monotonic() < until and (entries := self.journal.read(self._cursor.delivered)):
+        self._ensure_run(store)
+        while not only_begin and time.monotonic() < until and (entries := self.journal.read(self._progress.delivered)):
             for group in _groups(entries):
-                self._take(store, group)
+                self._upload_group(store, group)
                 if time.monotonic() >= until:
                     break
-        return self._cursor
+        return self._progress
 
-    def deliver_refused(self) -> Cursor:
-        """Try once more what the store did not take; raises what ``deliver`` raises."""
-        self._cursor = self.journal.cursor()
+    def retry_refused(self) -> UploadProgress:
+        """Upload once more the entries that the store refused; raises the errors of ``upload``."""
+        self._progress = self.journal.progress()
         store = self._stores.at(self.address)
-        for start in self._cursor.refused:
+        for start in self._progress.refused:
             entry = self.journal.read(start)[0]
             try:
-                self._give(store, str(self._cursor.run_id), [entry])
-            except Refused as error:
-                _log.warning("MLflow did not take %s: %s", entry.act, error)
+                self._send(store, str(self._progress.run_id), [entry])
+            except StoreRefused as error:
+                _log.warning("MLflow refused %s: %s", entry.act, error)
             else:
-                left = tuple(other for other in self._cursor.refused if other != start)
-                self._cursor = self.journal.move(self._cursor, refused=left)
-        return self._cursor
+                others = tuple(other for other in self._progress.refused if other != start)
+                self._progress = self.journal.save_progress(self._progress, refused=others)
+        return self._progress
 
     @property
     def run_id(self) -> str | None:
         """The run's id, once the store has answered."""
-        return self._cursor.run_id
+        return self._progress.run_id
 
-    def _have_run(self, store: Store) -> None:
-        """Make sure that the store has the run: it may be new, made by a call whose answer was lost, or forgotten."""
-        run_id = self._cursor.run_id
-        if run_id is not None and not self._seen:
-            state = store.state(run_id)
-            if state == "deleted" and not self._anew:
-                raise Trashed(_trashed(run_id))
-            if state != "active":
-                _log.warning("MLflow has no run %s any more: %s is recorded there anew", run_id, self.journal.folder)
-                self._cursor = self.journal.move(Cursor())
-        if self._cursor.run_id is None:
+    def _ensure_run(self, store: Store) -> None:
+        """Find or create the run: it may be new, created by a call whose answer was lost, or lost by the store."""
+        run_id = self._progress.run_id
+        if run_id is not None and not self._run_exists:
+            stage = store.lifecycle_stage(run_id)
+            if stage == "deleted" and not self._recreate_deleted:
+                raise RunDeleted(run_id)
+            if stage != "active":
+                _log.warning("MLflow no longer has run %s: %s is recorded there again", run_id, self.journal.folder)
+                self._progress = self.journal.save_progress(UploadProgress())
+        if self._progress.run_id is None:
             begin = next(entry for entry in self.journal.read(0) if entry.act == "begin")
             found = store.find(begin.values["key"])
             if not found:
-                parent, before = self._parent(begin.values["parent"]), self._cursor.unclear
-                self._cursor = self.journal.move(self._cursor, unclear=True)
+                parent, before = self._parent(begin.values["parent"]), self._progress.unclear
+                self._progress = self.journal.save_progress(self._progress, unclear=True)
                 found = [store.create(begin.values, parent)]
-                self._cursor = self.journal.move(self._cursor, unclear=before)
-            self._cursor = self.journal.move(self._cursor, run_id=found[0], link=store.link(found[0]))
-        self._seen = True
+                self._progress = self.journal.save_progress(self._progress, unclear=before)
+            self._progress = self.journal.save_progress(self._progress, run_id=found[0], link=store.link(found[0]))
+        self._run_exists = True
 
     def _parent(self, parent: str | None) -> str | None:
-        """Return the id of the run to nest under, which may be known only as the folder of a sweep."""
+        """Return the id of the parent run, which may be given as the folder of a sweep."""
         if parent is None or not Path(parent).is_absolute():
             return parent
         journal = Journal(Path(parent))
@@ -130,78 +128,74 @@ class Delivery:
             _log.warning("the sweep's folder %s is gone: a run is recorded without its parent", parent)
             return None
         try:
-            above = Delivery(journal, self.address, self._stores)
-            known = journal.cursor().run_id
-            return known if known is not None else above.deliver(only_begin=True).run_id
+            above = Uploader(journal, self.address, self._stores)
+            known = journal.progress().run_id
+            return known if known is not None else above.upload(only_begin=True).run_id
         finally:
             journal.close()
 
-    def _take(self, store: Store, group: Sequence[Entry]) -> None:
-        """Do one act, or hand over the metrics of a group; leave out what the store refuses."""
-        assert self._cursor.run_id is not None
-        refused = self._cursor.refused
+    def _upload_group(self, store: Store, group: Sequence[JournalEntry]) -> None:
+        """Upload a group of metrics, or one other entry; an entry that the store refuses is left out."""
+        assert self._progress.run_id is not None
+        refused = self._progress.refused
         try:
-            self._give(store, self._cursor.run_id, group)
-        except Refused as error:
-            state = store.state(self._cursor.run_id)
-            if state == "deleted":
-                raise Trashed(_trashed(self._cursor.run_id)) from None
-            if state is None:
-                self._seen = False
-                raise Unreachable(f"MLflow has no run {self._cursor.run_id} any more") from None
+            self._send(store, self._progress.run_id, group)
+        except StoreRefused as error:
+            stage = store.lifecycle_stage(self._progress.run_id)
+            if stage == "deleted":
+                raise RunDeleted(self._progress.run_id) from None
+            if stage is None:
+                self._run_exists = False
+                raise StoreUnreachable(f"MLflow no longer has run {self._progress.run_id}") from None
             if len(group) > 1:
                 for entry in group:
-                    self._take(store, [entry])
+                    self._upload_group(store, [entry])
                 return
             refused = (*refused, group[0].start)
-            _log.warning("MLflow did not take %s: %s", group[0].act, error)
-        self._cursor = self.journal.move(self._cursor, delivered=group[-1].end, refused=refused)
+            _log.warning("MLflow refused %s: %s", group[0].act, error)
+        self._progress = self.journal.save_progress(self._progress, delivered=group[-1].end, refused=refused)
 
-    def _give(self, store: Store, run_id: str, group: Sequence[Entry]) -> None:
+    def _send(self, store: Store, run_id: str, group: Sequence[JournalEntry]) -> None:
         if group[0].act == "metrics":
-            store.metrics(run_id, group)
+            store.log_metrics(run_id, group)
             return
         if group[0].act == "artifacts":
-            self._give_files(store, run_id, group[0])
+            self._send_files(store, run_id, group[0])
             return
-        if group[0].act == "finish" and self._cursor.unclear:
-            self._drop_twins(store, run_id)
-        store.act(run_id, self.journal.folder, group[0])
+        if group[0].act == "finish" and self._progress.unclear:
+            self._delete_duplicates(store, run_id)
+        store.apply(run_id, self.journal.folder, group[0])
 
-    def _give_files(self, store: Store, run_id: str, entry: Entry) -> None:
-        """Hand over files; a place for them that fails while the server answers holds up nothing that comes later."""
+    def _send_files(self, store: Store, run_id: str, entry: JournalEntry) -> None:
+        """Upload files; while the server answers, artifacts that it cannot store do not delay later entries."""
         for attempt in range(_FILE_ATTEMPTS):
             try:
-                store.act(run_id, self.journal.folder, entry)
+                store.apply(run_id, self.journal.folder, entry)
                 return
-            except Unreachable as error:
-                store.state(run_id)  # raises when the server does not answer
+            except StoreUnreachable as error:
+                store.lifecycle_stage(run_id)  # raises when the server does not answer
                 if attempt == _FILE_ATTEMPTS - 1:
-                    raise Refused(str(error)) from None
+                    raise StoreRefused(str(error)) from None
 
-    def _drop_twins(self, store: Store, run_id: str) -> None:
-        """Put away runs made by calls whose answers were lost, and that were not there yet when looked for."""
+    def _delete_duplicates(self, store: Store, run_id: str) -> None:
+        """Delete runs created by calls whose answers were lost, and that the search before came too early for."""
         begin = next(entry for entry in self.journal.read(0) if entry.act == "begin")
         for other in store.find(begin.values["key"]):
             if other != run_id:
-                store.drop(other)
-        self._cursor = self.journal.move(self._cursor, unclear=False)
+                store.delete(other)
+        self._progress = self.journal.save_progress(self._progress, unclear=False)
 
 
-def _groups(entries: Sequence[Entry]) -> list[list[Entry]]:
-    """Return entries in their order: metrics that follow each other together, up to what one request takes."""
-    groups: list[list[Entry]] = []
+def _groups(entries: Sequence[JournalEntry]) -> list[list[JournalEntry]]:
+    """Return entries in order: successive metrics together, up to the size of a request."""
+    groups: list[list[JournalEntry]] = []
     size = 0
     for entry in entries:
-        count = len(entry.values["values"]) if entry.act == "metrics" else _MOST_METRICS
-        if groups and groups[-1][0].act == entry.act == "metrics" and size + count <= _MOST_METRICS:
+        count = len(entry.values["values"]) if entry.act == "metrics" else _METRICS_PER_REQUEST
+        if groups and groups[-1][0].act == entry.act == "metrics" and size + count <= _METRICS_PER_REQUEST:
             groups[-1].append(entry)
             size += count
         else:
             groups.append([entry])
             size = count
     return groups
-
-
-def _trashed(run_id: str) -> str:
-    return f"run {run_id} was deleted in MLflow; its records stay in the run folder"

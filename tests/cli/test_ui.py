@@ -27,7 +27,7 @@ def test_a_missing_store_is_named(tmp_path: Path) -> None:
     store = tmp_path.resolve() / "nosuch" / "mlflow.db"
     assert (done.code, done.out) == (2, "")
     assert done.errors == [
-        f"error: {store}: no store there; `expkit train` makes one, --folder DIR names another place"
+        f"error: {store}: no store there; `expkit train` creates one, --folder DIR names another folder"
     ]
 
 

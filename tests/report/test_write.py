@@ -193,7 +193,7 @@ def test_a_report_is_uploaded_to_the_run_of_the_sweep_on_request(sweep: Finished
     done = call("report", sweep.folder, "--metric", "valid/loss", "--log", cwd=sweep.cwd)
     assert (done.code, done.err) == (0, "")
     run_id = json.loads((sweep.folder / "sweep.json").read_text())["mlflow_run_id"]
-    assert done.out.splitlines()[-1] == f"{sweep.folder}: MLflow run {run_id}: delivered 1 records"
+    assert done.out.splitlines()[-1] == f"{sweep.folder}: MLflow run {run_id}: uploaded 1 records"
     client = MlflowClient(f"sqlite:///{sweep.cwd.resolve() / 'runs' / 'mlflow.db'}")
     copy = Path(client.download_artifacts(run_id, "report/report.html", str(tmp_path)))
     assert "objective <b>valid/loss</b>, smaller is better" in copy.read_text()

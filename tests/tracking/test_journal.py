@@ -1,4 +1,4 @@
-"""The journal and its delivery: whole lines, a cursor, and acts that may be done again."""
+"""The journal and its upload: whole lines, saved progress, calls that may be repeated."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from expkit.tracking.client import Address, Store
-from expkit.tracking.errors import Refused, Unreachable, failure
+from expkit.tracking.client import Store, StoreAddress
+from expkit.tracking.errors import RunDeleted, StoreRefused, StoreUnreachable, failure
 from expkit.tracking.journal import Journal
-from expkit.tracking.uploader import Delivery, Stores, Trashed
+from expkit.tracking.uploader import OpenStores, Uploader
 
 
 def begun(folder: Path, key: str = "k", parent: str | None = None) -> Journal:
@@ -23,13 +23,13 @@ def begun(folder: Path, key: str = "k", parent: str | None = None) -> Journal:
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Address:
+def address(tmp_path_factory: pytest.TempPathFactory) -> StoreAddress:
     place = tmp_path_factory.mktemp("store")
-    return Address(f"sqlite:///{place / 'mlflow.db'}", "e", (place / "a").as_uri())
+    return StoreAddress(f"sqlite:///{place / 'mlflow.db'}", "e", (place / "a").as_uri())
 
 
 @pytest.fixture
-def client(address: Address) -> Any:
+def client(address: StoreAddress) -> Any:
     from mlflow import MlflowClient
 
     return MlflowClient(address.uri)
@@ -40,7 +40,7 @@ def client(address: Address) -> Any:
 
 def test_entries_come_back_in_their_order_from_any_place(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    assert (journal.exists(), journal.read(0), journal.left()) == (False, [], 0)
+    assert (journal.exists(), journal.read(0), journal.pending()) == (False, [], 0)
     for step in range(3):
         journal.append("metrics", step=step, values={"loss": step})
     entries = journal.read(0)
@@ -59,28 +59,28 @@ def test_a_line_that_was_cut_off_costs_only_itself(tmp_path: Path) -> None:
     assert [entry.act for entry in journal.read(0)] == ["tags", "unreadable", "finish"]
 
 
-def test_a_cursor_that_cannot_be_read_is_a_new_one(tmp_path: Path) -> None:
+def test_progress_that_cannot_be_read_is_none(tmp_path: Path) -> None:
     journal = begun(tmp_path)
-    cursor = journal.move(journal.cursor(), run_id="r", delivered=7)
-    assert journal.cursor() == cursor
+    progress = journal.save_progress(journal.progress(), run_id="r", delivered=7)
+    assert journal.progress() == progress
     (tmp_path / "tracking.json").write_text("")
-    assert (journal.cursor().run_id, journal.cursor().delivered) == (None, 0)
+    assert (journal.progress().run_id, journal.progress().delivered) == (None, 0)
 
 
-def test_one_process_at_a_time_delivers(tmp_path: Path, address: Address) -> None:
+def test_one_process_at_a_time_uploads(tmp_path: Path, address: StoreAddress) -> None:
     first, second = begun(tmp_path), Journal(tmp_path)
     assert first.lock()
-    with pytest.raises(Unreachable, match=f"another process is delivering {tmp_path}"):
-        Delivery(second, address, Stores()).deliver()
+    with pytest.raises(StoreUnreachable, match=f"another process is uploading {tmp_path}"):
+        Uploader(second, address, OpenStores()).upload()
     first.close()
     assert second.lock()
 
 
-# Its delivery
+# Its upload
 
 
 def test_answers_that_are_lost_double_nothing_and_lose_nothing(
-    tmp_path: Path, address: Address, client: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, address: StoreAddress, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The law: whatever call's answer is lost, before or after it was carried out, the store has all of it once."""
     from mlflow.entities import ViewType
@@ -90,15 +90,15 @@ def test_answers_that_are_lost_double_nothing_and_lose_nothing(
 
     def lossy(self: Store, *arguments: Any, **named: Any) -> Any:
         if draw.random() < 0.3:
-            raise Unreachable("down before")
+            raise StoreUnreachable("down before")
         result = call(self, *arguments, **named)
         making = arguments[0].__name__ == "create_run"  # once: that the run is there is found out before another try
         if making or draw.random() < 0.3:
-            raise Unreachable("down after")
+            raise StoreUnreachable("down after")
         return result
 
     monkeypatch.setattr(Store, "_call", lossy)
-    monkeypatch.setattr("expkit.tracking.uploader._MOST_METRICS", 5)
+    monkeypatch.setattr("expkit.tracking.uploader._METRICS_PER_REQUEST", 5)
     journal = begun(tmp_path, "lost")
     (tmp_path / "file.txt").write_text("kept")
     journal.append("dataset", kind="digits", digest="d" * 64, sizes={"train": 1})
@@ -113,10 +113,10 @@ def test_answers_that_are_lost_double_nothing_and_lose_nothing(
     journal.append("continue", address={}, process="y")
     journal.append("finish", status="FINISHED", error=None, milliseconds=9000)
     failures = 0
-    while journal.left():
+    while journal.pending():
         try:
-            Delivery(journal, address, Stores()).deliver()
-        except Unreachable:
+            Uploader(journal, address, OpenStores()).upload()
+        except StoreUnreachable:
             failures += 1
     assert failures > 20
     experiment = client.get_experiment_by_name("e").experiment_id
@@ -131,67 +131,67 @@ def test_answers_that_are_lost_double_nothing_and_lose_nothing(
 
 
 def test_a_run_made_by_a_call_that_came_too_late_is_put_away(
-    tmp_path: Path, address: Address, client: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, address: StoreAddress, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = begun(tmp_path, "twin")
-    store = Stores().at(address)
+    store = OpenStores().at(address)
     create, late = Store.create, []
 
     def slow(self: Store, *arguments: Any) -> str:
         if not late:
             late.append(arguments)
-            raise Unreachable("no answer in time")
+            raise StoreUnreachable("no answer in time")
         return create(self, *arguments)
 
     monkeypatch.setattr(Store, "create", slow)
-    with pytest.raises(Unreachable):
-        Delivery(journal, address, Stores()).deliver()
-    run_id = Delivery(journal, address, Stores()).deliver().run_id
+    with pytest.raises(StoreUnreachable):
+        Uploader(journal, address, OpenStores()).upload()
+    run_id = Uploader(journal, address, OpenStores()).upload().run_id
     twin = create(store, *late[0])  # the server had it in its queue
     assert sorted(store.find("twin")) == sorted([run_id, twin])
     journal.append("finish", status="FINISHED", error=None, milliseconds=2)
-    Delivery(journal, address, Stores()).deliver()
+    Uploader(journal, address, OpenStores()).upload()
     assert store.find("twin") == [run_id]
     assert client.get_run(twin).info.lifecycle_stage == "deleted"
 
 
 def test_what_the_store_refuses_is_left_out_alone(
-    tmp_path: Path, address: Address, client: Any, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, address: StoreAddress, client: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal = begun(tmp_path, "refused")
     for step, name in enumerate(["good", "b[a]d\n", "good"]):
         journal.append("metrics", step=step, values={name: 1.0}, milliseconds=1)
-    cursor = Delivery(journal, address, Stores()).deliver()
-    assert (cursor.refused, journal.left()) == ((journal.read(0)[2].start,), 0)
-    assert [metric.step for metric in client.get_metric_history(cursor.run_id, "good")] == [0, 2]
+    progress = Uploader(journal, address, OpenStores()).upload()
+    assert (progress.refused, journal.pending()) == ((journal.read(0)[2].start,), 0)
+    assert [metric.step for metric in client.get_metric_history(progress.run_id, "good")] == [0, 2]
     (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("expkit")]
-    assert line.startswith("MLflow did not take metrics: Invalid value ")
+    assert line.startswith("MLflow refused metrics: Invalid value ")
 
 
 def test_a_child_nests_under_a_sweep_whose_run_it_has_to_make_first(
-    tmp_path: Path, address: Address, client: Any
+    tmp_path: Path, address: StoreAddress, client: Any
 ) -> None:
     begun(tmp_path, "sweep")
     child = begun(tmp_path / "0", "child", parent=str(tmp_path))
-    run_id = Delivery(child, address, Stores()).deliver().run_id
-    above = Journal(tmp_path).cursor().run_id
+    run_id = Uploader(child, address, OpenStores()).upload().run_id
+    above = Journal(tmp_path).progress().run_id
     assert client.get_run(run_id).data.tags["mlflow.parentRunId"] == above
     assert client.get_run(above).data.tags["expkit.key"] == "sweep"
 
 
-def test_a_run_that_was_deleted_in_mlflow_keeps_its_records(tmp_path: Path, address: Address, client: Any) -> None:
+def test_a_run_that_was_deleted_in_mlflow_keeps_its_records(tmp_path: Path, address: StoreAddress, client: Any) -> None:
     journal = begun(tmp_path, "deleted")
-    delivery = Delivery(journal, address, Stores())
-    run_id = delivery.deliver().run_id
+    uploader = Uploader(journal, address, OpenStores())
+    run_id = uploader.upload().run_id
     client.delete_run(run_id)
     journal.append("metrics", step=1, values={"loss": 1.0}, milliseconds=1)
-    for attempt in (delivery, Delivery(journal, address, Stores())):
-        with pytest.raises(Trashed, match=f"run {run_id} was deleted in MLflow; its records stay in the run folder"):
-            attempt.deliver()
-    assert journal.left() == 1
-    again = Delivery(journal, address, Stores(), anew=True).deliver().run_id
+    for attempt in (uploader, Uploader(journal, address, OpenStores())):
+        with pytest.raises(RunDeleted, match=f"run {run_id} was deleted in MLflow; its records stay in the run folder"):
+            attempt.upload()
+    assert journal.pending() == 1
+    again = Uploader(journal, address, OpenStores(), recreate_deleted=True).upload().run_id
     assert again != run_id
-    assert (client.get_run(again).data.metrics, journal.left()) == ({"loss": 1.0}, 0)
+    assert (client.get_run(again).data.metrics, journal.pending()) == ({"loss": 1.0}, 0)
 
 
 @pytest.mark.parametrize(
@@ -211,42 +211,46 @@ def test_failures_of_a_server_are_told_in_few_words_without_secrets(text: str, s
     from mlflow.exceptions import MlflowException
 
     meaning = failure(MlflowException(text))
-    assert (type(meaning), str(meaning)) == (Unreachable, shown)
+    assert (type(meaning), str(meaning)) == (StoreUnreachable, shown)
 
 
 def test_what_a_server_does_not_take_is_another_failure() -> None:
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, UNAUTHENTICATED
 
-    assert isinstance(failure(MlflowException("no", INVALID_PARAMETER_VALUE)), Refused)
-    assert isinstance(failure(MlflowException("who?", UNAUTHENTICATED)), Unreachable)
+    assert isinstance(failure(MlflowException("no", INVALID_PARAMETER_VALUE)), StoreRefused)
+    assert isinstance(failure(MlflowException("who?", UNAUTHENTICATED)), StoreUnreachable)
     wrong = failure(MlflowException("who?", UNAUTHENTICATED), opening=True)
-    assert isinstance(wrong, Refused)
+    assert isinstance(wrong, StoreRefused)
     assert "MLFLOW_TRACKING_USERNAME" in str(wrong)
 
 
 def test_files_that_a_server_cannot_keep_hold_nothing_up_and_are_tried_again(
-    tmp_path: Path, address: Address, client: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    address: StoreAddress,
+    client: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     journal = begun(tmp_path, "files")
     (tmp_path / "file.txt").write_text("kept")
     journal.append("artifacts", paths=["file.txt"], folder=None)
     journal.append("finish", status="FINISHED", error=None, milliseconds=2)
-    act, tried = Store.act, []
+    apply, tried = Store.apply, []
 
     def broken(self: Store, run_id: str, folder: Path, entry: Any) -> None:
         if entry.act == "artifacts":
             tried.append(entry)
-            raise Unreachable("500: the bucket is not there")
-        act(self, run_id, folder, entry)
+            raise StoreUnreachable("500: the bucket is not there")
+        apply(self, run_id, folder, entry)
 
-    monkeypatch.setattr(Store, "act", broken)
-    cursor = Delivery(journal, address, Stores()).deliver()
-    assert client.get_run(cursor.run_id).info.status == "FINISHED"
-    assert (len(tried), len(cursor.refused)) == (3, 1)
-    assert "MLflow did not take artifacts: 500: the bucket is not there" in caplog.text
+    monkeypatch.setattr(Store, "apply", broken)
+    progress = Uploader(journal, address, OpenStores()).upload()
+    assert client.get_run(progress.run_id).info.status == "FINISHED"
+    assert (len(tried), len(progress.refused)) == (3, 1)
+    assert "MLflow refused artifacts: 500: the bucket is not there" in caplog.text
     monkeypatch.undo()
-    delivery = Delivery(journal, address, Stores())
-    assert delivery.deliver() == cursor
-    assert delivery.deliver_refused().refused == ()
-    assert [item.path for item in client.list_artifacts(cursor.run_id)] == ["file.txt"]
+    uploader = Uploader(journal, address, OpenStores())
+    assert uploader.upload() == progress
+    assert uploader.retry_refused().refused == ()
+    assert [item.path for item in client.list_artifacts(progress.run_id)] == ["file.txt"]

@@ -269,9 +269,9 @@ ALLOWED = "allowed: models:/NAME@ALIAS, models:/NAME/VERSION, models:/NAME/lates
         ("models:/digits/7", "model 'digits' has no version 7; versions: 2, 1"),
         (f"models:/m-{'0' * 32}", f"{STORE} has no model m-{'0' * 32} ("),
         (f"runs:/{'0' * 32}", f"{STORE} has no run {'0' * 32} ("),
-        ("models:/digits", f"means no model and no run; {ALLOWED}"),
-        ("models:digits@champion", f"means no model and no run; {ALLOWED}"),
-        ("runs:/", f"means no model and no run; {ALLOWED}"),
+        ("models:/digits", f"is no address of a model or a run; {ALLOWED}"),
+        ("models:digits@champion", f"is no address of a model or a run; {ALLOWED}"),
+        ("runs:/", f"is no address of a model or a run; {ALLOWED}"),
     ],
 )
 def test_what_the_store_has_not(address: str, said: str, registered: Finished, images: Path) -> None:
@@ -295,7 +295,7 @@ def test_runs_without_a_graph_deleted_runs_and_models_of_others(registered: Fini
     ]
     client.delete_run(run_id)
     assert predict(f"runs:/{run_id}", images, registered.cwd).errors == [
-        f"error: runs:/{run_id}: the run was deleted in MLflow; `mlflow runs restore {run_id}` takes it back"
+        f"error: runs:/{run_id}: the run was deleted in MLflow; `mlflow runs restore {run_id}` restores it"
     ]
 
 

@@ -1,4 +1,4 @@
-"""The recorder's process: it tells its errors, and delivers what it has when the run is gone."""
+"""The recorder's process: it reports its errors, and uploads its records when the run is gone."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def journal_in(folder: Path) -> Journal:
 
 
 def begin(recorder: Recorder, folder: Path, where: dict[str, Any]) -> Any:
-    return recorder.submit("begin", folder=str(folder), address=where, process="p", system=False).result()
+    return recorder.submit("begin", folder=str(folder), address=where, process="p", system_metrics=False).result()
 
 
 def run_in(folder: Path) -> Any:
     from mlflow import MlflowClient
 
-    return MlflowClient(address(folder)["uri"]).get_run(Journal(folder).cursor().run_id)
+    return MlflowClient(address(folder)["uri"]).get_run(Journal(folder).progress().run_id)
 
 
 def test_errors_come_back_as_they_were_raised_and_the_process_goes_on(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_what_was_recorded_is_delivered_when_the_run_is_killed_and_its_status_says_it(tmp_path: Path) -> None:
+def test_records_are_uploaded_when_the_run_is_killed_and_its_status_says_it(tmp_path: Path) -> None:
     path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests"), str(Path(__file__).parent)])
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
     # The recorder holds its standard error open: the call returns when it has ended too.

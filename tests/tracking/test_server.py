@@ -18,7 +18,7 @@ import pytest
 
 from expkit.config.load import load
 from expkit.run_folder import RunFolder
-from expkit.tracking.client import Address, Store
+from expkit.tracking.client import Store, StoreAddress
 from expkit.tracking.errors import TrackingError
 from expkit.tracking.recorder import Recorder
 from expkit.tracking.tracker import MlflowTracker
@@ -101,7 +101,7 @@ def test_a_server_killed_ten_times_under_a_run_loses_nothing_and_doubles_nothing
     folder = one_folder(tmp_path)
     steps = max(int(line["step"]) for line in folder.metrics())
     assert process.returncode == 143
-    assert f"deliver the rest with `expkit sync {folder.path}`" in " ".join(err.split())
+    assert f"upload the rest with `expkit sync {folder.path}`" in " ".join(err.split())
     up.start()
     synced = call("sync", folder.path, cwd=tmp_path)
     assert (synced.code, synced.err) == (0, "")
@@ -130,10 +130,10 @@ def test_a_server_that_is_down_from_the_start_gets_all_of_a_run_later_and_no_sec
     assert (done.code, done.errors) == (
         0,
         [
-            f"warning: MLflow does not take records ({shown}: connection refused): the run goes on and keeps them; "
-            f"they are delivered when it does, or with `expkit sync {folder.path}`",
+            f"warning: MLflow does not accept records ({shown}: connection refused): the run continues and keeps them; "
+            f"they are uploaded as soon as it does, or with `expkit sync {folder.path}`",
             f"warning: MLflow does not have all of this run ({shown}: connection refused); "
-            f"deliver the rest with `expkit sync {folder.path}`",
+            f"upload the rest with `expkit sync {folder.path}`",
         ],
     )
     assert f"MLflow run     not recorded yet (expkit sync {folder.path})" in done.out.splitlines()
@@ -146,7 +146,7 @@ def test_a_server_that_is_down_from_the_start_gets_all_of_a_run_later_and_no_sec
     up.start()
     synced = call("sync", folder.path, cwd=tmp_path)
     (run,) = runs_of(up, folder)
-    assert (synced.code, synced.out) == (0, f"{folder.path}: MLflow run {run.info.run_id}: delivered {count} records\n")
+    assert (synced.code, synced.out) == (0, f"{folder.path}: MLflow run {run.info.run_id}: uploaded {count} records\n")
     assert run.info.status == "FINISHED"
     assert run.data.params["tracking.uri"] == shown
     assert histories(up, folder) == points(folder)
@@ -193,9 +193,9 @@ def test_a_server_that_does_not_answer_holds_a_run_up_for_a_bounded_time(
     folder = one_folder(tmp_path)
     assert done.code == 0
     begun, ended = done.errors
-    assert begun.startswith("warning: MLflow does not take records (")
+    assert begun.startswith("warning: MLflow does not accept records (")
     assert ended.startswith("warning: MLflow does not have all of this run (")
-    assert ended.endswith(f"; deliver the rest with `expkit sync {folder.path}`")
+    assert ended.endswith(f"; upload the rest with `expkit sync {folder.path}`")
     assert "no answer" in begun
     assert "no answer" in ended
     up.kill()
@@ -221,15 +221,15 @@ def test_a_run_deleted_in_mlflow_is_told_once_and_can_be_taken_back(up: Server, 
             tracker.finish("FINISHED")
     deleted = f"run {tracker.run_id} was deleted in MLflow; its records stay in the run folder"
     assert said.getvalue().splitlines() == [
-        f"warning: MLflow does not take records ({deleted}): "
-        f"the run goes on and keeps them; `expkit sync {folder.path}` delivers them",
-        f"warning: MLflow does not have all of this run ({deleted}); deliver the rest with `expkit sync {folder.path}`",
+        f"warning: MLflow does not accept records ({deleted}): "
+        f"the run continues and keeps them; upload them with `expkit sync {folder.path}`",
+        f"warning: MLflow does not have all of this run ({deleted}); upload the rest with `expkit sync {folder.path}`",
     ]
     told = call("sync", folder.path, cwd=tmp_path)
     assert (told.code, told.out) == (
         1,
         f"{folder.path}: MLflow run {tracker.run_id}: 3 records are missing: {deleted}; "
-        f"`expkit sync --restore {folder.path}` takes it back\n",
+        f"`expkit sync --restore {folder.path}` restores it\n",
     )
     assert call("sync", "--restore", folder.path, cwd=tmp_path).code == 0
     history = up.client().get_metric_history(tracker.run_id, "train/loss")
@@ -240,10 +240,10 @@ def test_a_run_deleted_in_mlflow_is_told_once_and_can_be_taken_back(up: Server, 
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (401, "it wants another user or password; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
+        (401, "it requires another user or password; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
         (403, "this user may not write there"),
         (404, "no MLflow server answers there"),
-        (200, "what answers there is no MLflow server"),
+        (200, "the page there is no MLflow server"),
     ],
 )
 def test_a_server_that_is_the_wrong_one_is_an_error_at_the_start(status: int, said: str) -> None:
@@ -260,10 +260,10 @@ def test_a_server_that_is_the_wrong_one_is_an_error_at_the_start(status: int, sa
         threading.Thread(target=page.serve_forever, daemon=True).start()
         uri = f"http://127.0.0.1:{page.server_port}"
         with pytest.raises(TrackingError) as caught:
-            Store(Address(uri, "e"))
+            Store(StoreAddress(uri, "e"))
         page.shutdown()
     assert str(caught.value) == (
-        f"tracking.uri: the store {uri} cannot be opened ({said}); mend it, give another with tracking.uri=URI, "
+        f"tracking.uri: the store {uri} cannot be opened ({said}); fix it, give another with tracking.uri=URI, "
         "or use tracking=none"
     )
 

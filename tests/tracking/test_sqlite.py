@@ -15,9 +15,9 @@ import pytest
 
 from conftest import Finished
 from expkit.config.load import load
-from expkit.tracking.client import Address, Store
+from expkit.tracking.client import Store, StoreAddress
 from expkit.tracking.errors import TrackingError
-from expkit.tracking.journal import Entry, Journal
+from expkit.tracking.journal import Journal, JournalEntry
 from support.command_line import REPOSITORY, call
 from support.forked_recorder import ForkedRecorder
 
@@ -27,10 +27,10 @@ WRITERS, POINTS = 8, 300
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from expkit.tracking.uploader import Delivery, Stores
-from expkit.tracking.errors import Unreachable
+from expkit.tracking.uploader import Uploader, OpenStores
+from expkit.tracking.errors import StoreUnreachable
 from expkit.tracking.journal import Journal
-from expkit.tracking.client import Address, prepare
+from expkit.tracking.client import StoreAddress, prepare
 
 place, writers, points = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 prepare()
@@ -42,16 +42,16 @@ def write(number):
     journal = Journal(folder)
     about = {"name": folder.name, "tags": {}, "params": {}, "milliseconds": 1, "process": "x"}
     journal.append("begin", key=folder.name, parent=None, address={}, **about)
-    delivery = Delivery(journal, Address(f"sqlite:///{place / 'mlflow.db'}", "e", str(place / "a")), Stores())
+    uploader = Uploader(journal, StoreAddress(f"sqlite:///{place / 'mlflow.db'}", "e", str(place / "a")), OpenStores())
     for step in range(points):
         journal.append("metrics", step=step, values={"loss": step + number}, milliseconds=step)
         if step % 5 == 0:
-            delivery.deliver()
+            uploader.upload()
     journal.append("finish", status="FINISHED", error=None, milliseconds=2)
-    while journal.left():
+    while journal.pending():
         try:
-            delivery.deliver()
-        except Unreachable as error:
+            uploader.upload()
+        except StoreUnreachable as error:
             print(error)
 
 for number in range(writers):
@@ -85,20 +85,22 @@ def test_runs_that_tell_of_one_dataset_at_once_have_it_both(tmp_path: Path) -> N
 
     place = tmp_path.resolve()
     uris = [f"sqlite:///{place / 'mlflow.db'}", f"sqlite:///{place / '.' / 'mlflow.db'}?timeout=20"]
-    first, second = (Store(Address(uri, "e", str(place / "a"))) for uri in uris)
+    first, second = (Store(StoreAddress(uri, "e", str(place / "a"))) for uri in uris)
     about = {"name": "r", "tags": {}, "milliseconds": 1}
     runs = [store.create({**about, "key": key}, None) for store, key in ((first, "1"), (second, "2"))]
-    entry = Entry("dataset", {"kind": "digits", "digest": "d" * 64, "sizes": {"train": 3}}, 0, 1)
+    entry = JournalEntry(
+        act="dataset", values={"kind": "digits", "digest": "d" * 64, "sizes": {"train": 3}}, start=0, end=1
+    )
     between = []
 
     def write_between(*_: object) -> None:
         if not between:
             between.append(runs[1])
-            second.act(runs[1], tmp_path, entry)
+            second.apply(runs[1], tmp_path, entry)
 
     event.listen(Session, "before_flush", write_between)
     try:
-        first.act(runs[0], tmp_path, entry)
+        first.apply(runs[0], tmp_path, entry)
     finally:
         event.remove(Session, "before_flush", write_between)
     assert between
@@ -109,7 +111,8 @@ def test_runs_that_tell_of_one_dataset_at_once_have_it_both(tmp_path: Path) -> N
 # A file that a newer MLflow made
 
 NEWER = (
-    "a newer MLflow made it: its schema 0123456789ab is unknown to the one installed here; pip install --upgrade mlflow"
+    "a newer MLflow created it: its schema 0123456789ab is unknown to the one installed here; "
+    "pip install --upgrade mlflow"
 )
 
 
@@ -125,9 +128,9 @@ def newer(digits_run: Finished, tmp_path: Path) -> Path:
 
 def test_a_file_of_a_newer_mlflow_is_told_before_training(newer: Path) -> None:
     with pytest.raises(TrackingError) as caught:
-        Store(Address(f"sqlite:///{newer}", "e"))
+        Store(StoreAddress(f"sqlite:///{newer}", "e"))
     assert str(caught.value) == (
-        f"tracking.uri: the store sqlite:///{newer} cannot be opened ({NEWER}); mend it, give another with "
+        f"tracking.uri: the store sqlite:///{newer} cannot be opened ({NEWER}); fix it, give another with "
         "tracking.uri=URI, or use tracking=none"
     )
 
@@ -166,7 +169,7 @@ def test_a_run_that_does_not_exist_or_has_no_records_is_named(digits_run: Finish
 
 
 def test_a_run_is_found_by_its_id(digits_run: Finished) -> None:
-    run_id = Journal(digits_run.folder).cursor().run_id
+    run_id = Journal(digits_run.folder).progress().run_id
     done = call("sync", f"runs:/{run_id}", cwd=digits_run.cwd)
     assert done.code == 0
     assert done.out.endswith(f": MLflow run {run_id}: nothing was missing\n")
@@ -178,11 +181,11 @@ def test_a_run_whose_store_is_gone_wants_another(tmp_path: Path) -> None:
     about = {"name": "n", "tags": {}, "params": {}, "milliseconds": 1, "process": "x", "parent": None}
     journal.append("begin", key="k", address=address, **about)
     done = call("sync", tmp_path, cwd=tmp_path)
-    said = f"error: {tmp_path}: its store {tmp_path}/gone.db is not there any more; give another with --uri URI"
+    said = f"error: {tmp_path}: its store {tmp_path}/gone.db no longer exists; give another with --uri URI"
     assert (done.code, done.errors) == (2, [said])
     assert not (tmp_path / "gone.db").exists()
     other = call("sync", tmp_path, "--uri", f"sqlite:///{tmp_path}/new.db", cwd=tmp_path)
-    assert (other.code, other.out) == (0, f"{tmp_path}: MLflow run {journal.cursor().run_id}: delivered 1 records\n")
+    assert (other.code, other.out) == (0, f"{tmp_path}: MLflow run {journal.progress().run_id}: uploaded 1 records\n")
 
 
 def test_a_password_that_is_not_kept_is_asked_for(tmp_path: Path) -> None:
@@ -204,7 +207,8 @@ def test_system_metrics_are_recorded_on_request(workspace: Path, digits_run: Fin
 
     from expkit.run_folder import RunFolder
     from expkit.tracking.recorder import Recorder
-    from expkit.tracking.tracker import MlflowTracker, store_uri
+    from expkit.tracking.store_address import store_uri
+    from expkit.tracking.tracker import MlflowTracker
 
     config = load([f"run.folder={workspace / 'runs'}", "tracking.system_metrics=true"])
     folder = RunFolder.create(workspace / "runs" / "direct" / "system", config, [])

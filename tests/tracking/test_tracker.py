@@ -18,9 +18,11 @@ from expkit.data.dataset import load_dataset
 from expkit.preflight import check
 from expkit.provenance import git_commit, versions
 from expkit.run_folder import RunFolder
+from expkit.tracking.errors import TrackingError
 from expkit.tracking.journal import Journal
 from expkit.tracking.recorder import Recorder
-from expkit.tracking.tracker import MlflowTracker, SweepRun, TrackingError, store_uri
+from expkit.tracking.store_address import store_uri
+from expkit.tracking.tracker import MlflowTracker, SweepRun
 from support.command_line import REPOSITORY, SHORT, call
 from support.forked_recorder import ForkedRecorder
 
@@ -209,7 +211,7 @@ def test_a_sweep_deleted_in_mlflow_ends_no_child_and_is_told(
     sweep.finish("FINISHED")
     assert capsys.readouterr().err == (
         f"warning: MLflow does not have all of this run (run {deleted} was deleted in MLflow; its records stay in the "
-        f"run folder); deliver the rest with `expkit sync {folder}`\n"
+        f"run folder); upload the rest with `expkit sync {folder}`\n"
     )
     again = SweepRun(recorder, config_in(workspace), folder, "sweep")
     again.begin()
@@ -252,7 +254,7 @@ def test_a_run_that_the_store_forgot_is_recorded_anew_with_all_it_had(
     tracker.metrics(1, {"train/loss": 0.5})
     tracker.finish("KILLED")
     journal = Journal(folder.path)
-    journal.move(journal.cursor(), run_id="0" * 32)
+    journal.save_progress(journal.progress(), run_id="0" * 32)
     lines = journal.file.read_text().replace(json.loads(journal.file.read_text().splitlines()[0])["key"], "1" * 32)
     journal.file.write_text(lines)
     again = MlflowTracker(recorder, config_in(workspace), folder)
@@ -264,7 +266,7 @@ def test_a_run_that_the_store_forgot_is_recorded_anew_with_all_it_had(
     assert client.get_run(again.run_id).info.status == "FINISHED"
     assert [metric.step for metric in client.get_metric_history(again.run_id, "train/loss")] == [1, 2]
     assert (
-        f"warning: MLflow has no run {'0' * 32} any more: {folder.path} is recorded there anew"
+        f"warning: MLflow no longer has run {'0' * 32}: {folder.path} is recorded there again"
         in capsys.readouterr().err
     )
 
@@ -280,7 +282,7 @@ def test_a_file_that_is_no_store_is_named_at_once(recorder: Recorder, damage: st
         SweepRun(recorder, config_in(tmp_path, f"tracking.uri='sqlite:///{path}'"), tmp_path / "s", "sweep").begin()
     reason = "unable to open database file" if damage == "no folder" else "file is not a database"
     assert str(caught.value) == (
-        f"tracking.uri: the store sqlite:///{path} cannot be opened ({reason}); mend it, give another with "
+        f"tracking.uri: the store sqlite:///{path} cannot be opened ({reason}); fix it, give another with "
         "tracking.uri=URI, or use tracking=none"
     )
 
@@ -306,12 +308,12 @@ def test_a_store_that_fails_later_stops_nothing_and_the_records_stay(
     tracker.metrics(1, {"train/loss": 0.5})
     tracker.artifacts([tmp_path / "nosuch"])
     tracker.finish("FINISHED")
-    assert f"deliver the rest with `expkit sync {folder.path}`" in capsys.readouterr().err
+    assert f"upload the rest with `expkit sync {folder.path}`" in capsys.readouterr().err
     with sqlite3.connect(store) as mended:
         mended.execute("alter table away rename to metrics")
     tracker.finish("FINISHED")
     said = capsys.readouterr().err
-    assert said.startswith("warning: MLflow did not take artifacts: ")
+    assert said.startswith("warning: MLflow refused artifacts: ")
     assert "nosuch" in said
     run = client_of(tmp_path).get_run(tracker.run_id)
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"train/loss": 0.5})
