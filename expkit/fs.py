@@ -4,7 +4,7 @@ A process that is killed, or a disk that is full, leaves the old file or the new
 hidden ``.NAME.XXXXXXXX.partial`` stays behind. Two writers of one file do not disturb each other: the last one wins.
 
 After a power loss, a durable write that returned is there. One with ``durable=False`` may be lost, or be empty: that is
-for files which can be made again, such as pictures, and saves waiting for the disk.
+for files that can be created again, such as plots, and saves the wait for the disk.
 """
 
 from __future__ import annotations

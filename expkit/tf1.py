@@ -1,7 +1,7 @@
 """TensorFlow's graph-mode interface (``tensorflow.compat.v1``), imported when first used.
 
-This is the only module that imports TensorFlow, and it does so at the first attribute asked of it: naming a network,
-listing its variables or explaining a configuration error never pays for it.
+This is the only module that imports TensorFlow, when one of its attributes is first used: to name a network, list its
+variables or explain a configuration error never costs the import.
 """
 
 import importlib
@@ -31,7 +31,7 @@ def _load() -> Any:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         # Keras is not used; with this set TensorFlow does not import it (nor what it would pull in).
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-        # Every session has threads of its own; the first one would otherwise say for all how many an operation has.
+        # Every session has its own threads; otherwise the first one would set their number per operation for all.
         os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
         _tensorflow = _import_quietly("tensorflow.compat.v1")
         _tensorflow.logging.set_verbosity(_tensorflow.logging.ERROR)
@@ -39,7 +39,7 @@ def _load() -> Any:
 
 
 def _import_quietly(name: str) -> Any:
-    """Import a module while file descriptor 2 is set aside: native start-up notes ignore every log level."""
+    """Import a module with file descriptor 2 redirected: native start-up notes ignore every log level."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as aside:
         kept = os.dup(2)
@@ -56,10 +56,10 @@ def _import_quietly(name: str) -> Any:
 
 
 def plain_session(graph: Any) -> Any:
-    """Return a session that runs a graph as it is written.
+    """Return a session that runs a graph without rewriting it.
 
-    An ordinary session lets TensorFlow fold constants and fuse operations first, which changes the rounding: two graphs
-    that say the same are then no longer equal to the last bit.
+    An ordinary session lets TensorFlow fold constants and fuse operations first, which changes the rounding: two
+    equivalent graphs then no longer give bit-equal results.
     """
     tensorflow = _load()
     config = tensorflow.ConfigProto()
@@ -68,41 +68,41 @@ def plain_session(graph: Any) -> Any:
 
 
 def training_session(graph: Any, *, bfloat16: bool = False, threads: int = 0) -> Any:
-    """Return a session in which an operation has so many threads, of all cores with 0.
+    """Return a session with a number of threads per operation, or one per core if it is 0.
 
-    With ``bfloat16`` oneDNN computes float32 products and convolutions in it. Casts are passed over where that is
-    decided, so that a product cast to bfloat16 is not first made float32.
+    With ``bfloat16`` oneDNN computes float32 products and convolutions in that type. Casts are transparent to that
+    rewrite, so that a product cast to bfloat16 is not computed in float32 first.
     """
     tensorflow = _load()
     config = tensorflow.ConfigProto(intra_op_parallelism_threads=threads)
     if bfloat16:
-        passed_over = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_CLEARLIST_ADD"
-        names = os.environ.get(passed_over, "").split(",")
-        os.environ[passed_over] = ",".join(dict.fromkeys(filter(None, [*names, "Cast"])))
+        transparent = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_CLEARLIST_ADD"
+        names = os.environ.get(transparent, "").split(",")
+        os.environ[transparent] = ",".join(dict.fromkeys(filter(None, [*names, "Cast"])))
         config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = 1  # RewriterConfig.ON
     return tensorflow.Session(graph=graph, config=config)
 
 
 def compiled_by_xla(function: Callable[..., Any]) -> Any:
-    """Return a function that XLA compiles where it is called."""
+    """Return a function compiled by XLA."""
     return _load().function(function, jit_compile=True, autograph=False)
 
 
 @cache
 def has_bfloat16() -> bool:
-    """Return whether ``bfloat16`` sessions compute in it: where they cannot, TensorFlow leaves float32 in silence."""
+    """Return whether ``bfloat16`` sessions compute in bfloat16; where they cannot, TensorFlow silently uses float32."""
     tensorflow = _load()
     options = tensorflow.RunOptions(output_partition_graphs=True)
-    told = tensorflow.RunMetadata()
+    metadata = tensorflow.RunMetadata()
     with tensorflow.Graph().as_default() as graph:
         rows = tensorflow.placeholder(tensorflow.float32, (64, 64))
         product = rows
-        for _ in range(4):  # Smaller graphs are not rewritten at all.
+        for _ in range(4):  # Smaller graphs are not rewritten.
             product = tensorflow.matmul(product, rows)
     with training_session(graph, bfloat16=True) as session:
-        session.run(product, {rows: [[0.0] * 64] * 64}, options=options, run_metadata=told)
+        session.run(product, {rows: [[0.0] * 64] * 64}, options=options, run_metadata=metadata)
     bfloat16 = tensorflow.bfloat16.as_datatype_enum
-    return any(node.attr["T"].type == bfloat16 for part in told.partition_graphs for node in part.node)
+    return any(node.attr["T"].type == bfloat16 for graph in metadata.partition_graphs for node in graph.node)
 
 
 def saved_model_proto() -> Any:
@@ -112,7 +112,7 @@ def saved_model_proto() -> Any:
 
 
 def object_graph_proto() -> Any:
-    """Return the message class of the graph of objects in a checkpoint of ``tf.train.Checkpoint``."""
+    """Return the message class of the object graph in a checkpoint of ``tf.train.Checkpoint``."""
     _load()
     return importlib.import_module("tensorflow.core.protobuf.trackable_object_graph_pb2").TrackableObjectGraph
 

@@ -1,4 +1,4 @@
-"""Text that a verb prints, or writes to a file."""
+"""Output of a verb to the terminal or to a file."""
 
 from __future__ import annotations
 
