@@ -18,6 +18,7 @@ ALLOWED = {
     "hydra": ("config/", "cli/", "runs/", "sweeps/", "tracking/"),
     "omegaconf": ("config/", "cli/", "runs/", "sweeps/", "tracking/"),
     "matplotlib": ("plots/", "report/plots/"),
+    "fcntl": ("fs.py",),
     "optuna": ("sweeps/optuna_study.py", "sweeps/optuna_internals.py"),
 }
 

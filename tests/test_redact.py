@@ -34,7 +34,7 @@ def test_what_is_no_secret_stays(text: str) -> None:
     assert masked(text) == text
 
 
-def test_a_masked_uri_is_known_and_can_be_used_without_the_user() -> None:
+def test_a_masked_uri_is_recognized_and_can_be_used_without_the_user() -> None:
     assert is_masked("http://***@host")
     assert not is_masked("http://host")
     assert without_user("http://***@host:1/x") == "http://host:1/x"

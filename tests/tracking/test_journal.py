@@ -38,7 +38,7 @@ def client(address: StoreAddress) -> Any:
 # The file
 
 
-def test_entries_come_back_in_their_order_from_any_place(tmp_path: Path) -> None:
+def test_entries_are_read_in_order_from_any_position(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     assert (journal.exists(), journal.read(0), journal.pending()) == (False, [], 0)
     for step in range(3):
@@ -79,7 +79,7 @@ def test_one_process_at_a_time_uploads(tmp_path: Path, address: StoreAddress) ->
 # Its upload
 
 
-def test_answers_that_are_lost_double_nothing_and_lose_nothing(
+def test_lost_answers_neither_duplicate_nor_lose_anything(
     tmp_path: Path, address: StoreAddress, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The law: whatever call's answer is lost, before or after it was carried out, the store has all of it once."""
@@ -130,7 +130,7 @@ def test_answers_that_are_lost_double_nothing_and_lose_nothing(
     assert [item.path for item in client.list_artifacts(run.info.run_id, "files")] == ["files/file.txt"]
 
 
-def test_a_run_made_by_a_call_that_came_too_late_is_put_away(
+def test_a_run_created_by_a_call_that_came_too_late_is_deleted(
     tmp_path: Path, address: StoreAddress, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = begun(tmp_path, "twin")
@@ -155,7 +155,7 @@ def test_a_run_made_by_a_call_that_came_too_late_is_put_away(
     assert client.get_run(twin).info.lifecycle_stage == "deleted"
 
 
-def test_what_the_store_refuses_is_left_out_alone(
+def test_only_the_entry_that_the_store_refuses_is_left_out(
     tmp_path: Path, address: StoreAddress, client: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal = begun(tmp_path, "refused")
@@ -168,7 +168,7 @@ def test_what_the_store_refuses_is_left_out_alone(
     assert line.startswith("MLflow refused metrics: Invalid value ")
 
 
-def test_a_child_nests_under_a_sweep_whose_run_it_has_to_make_first(
+def test_a_child_nests_under_a_sweep_whose_run_is_created_first(
     tmp_path: Path, address: StoreAddress, client: Any
 ) -> None:
     begun(tmp_path, "sweep")
@@ -207,14 +207,14 @@ def test_a_run_that_was_deleted_in_mlflow_keeps_its_records(tmp_path: Path, addr
         ),
     ],
 )
-def test_failures_of_a_server_are_told_in_few_words_without_secrets(text: str, shown: str) -> None:
+def test_failures_of_a_server_are_reported_briefly_and_without_secrets(text: str, shown: str) -> None:
     from mlflow.exceptions import MlflowException
 
     meaning = failure(MlflowException(text))
     assert (type(meaning), str(meaning)) == (StoreUnreachable, shown)
 
 
-def test_what_a_server_does_not_take_is_another_failure() -> None:
+def test_a_refused_call_is_another_failure_than_an_unreachable_server() -> None:
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, UNAUTHENTICATED
 
@@ -225,7 +225,7 @@ def test_what_a_server_does_not_take_is_another_failure() -> None:
     assert "MLFLOW_TRACKING_USERNAME" in str(wrong)
 
 
-def test_files_that_a_server_cannot_keep_hold_nothing_up_and_are_tried_again(
+def test_files_that_a_server_cannot_store_delay_nothing_and_are_tried_again(
     tmp_path: Path,
     address: StoreAddress,
     client: Any,

@@ -254,7 +254,7 @@ ALLOWED = "allowed: models:/NAME@ALIAS, models:/NAME/VERSION, models:/NAME/lates
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "message"),
     [
         (
             "models:/digit@champion",
@@ -274,11 +274,11 @@ ALLOWED = "allowed: models:/NAME@ALIAS, models:/NAME/VERSION, models:/NAME/lates
         ("runs:/", f"is no address of a model or a run; {ALLOWED}"),
     ],
 )
-def test_what_the_store_has_not(address: str, said: str, registered: Finished, images: Path) -> None:
+def test_what_the_store_lacks_is_named(address: str, message: str, registered: Finished, images: Path) -> None:
     done = call("predict", address, images, cwd=registered.cwd)
     assert (done.code, done.out) == (2, "")
     (line,) = done.errors
-    assert line.startswith(f"error: {address}: {said.replace('{runs}', str(registered.cwd.resolve() / 'runs'))}")
+    assert line.startswith(f"error: {address}: {message.replace('{runs}', str(registered.cwd.resolve() / 'runs'))}")
 
 
 def test_runs_without_a_graph_deleted_runs_and_models_of_others(registered: Finished, images: Path) -> None:
@@ -366,7 +366,7 @@ def test_several_inputs_and_outputs_of_any_dtype_and_rank(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (
             ["tracking.register=a/b"],
@@ -383,10 +383,10 @@ def test_several_inputs_and_outputs_of_any_dtype_and_rank(
         ),
     ],
 )
-def test_names_that_the_registry_does_not_take(words: list[str], said: str, tmp_path: Path) -> None:
+def test_names_that_the_registry_refuses(words: list[str], message: str, tmp_path: Path) -> None:
     done = call("train", *words, cwd=tmp_path)
     assert done.code == 2
-    assert re.sub(r"conf/\S+ ", "", done.errors[0]).endswith(said)
+    assert re.sub(r"conf/\S+ ", "", done.errors[0]).endswith(message)
     assert not (tmp_path / "runs").exists()
 
 

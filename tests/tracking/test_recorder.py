@@ -39,7 +39,7 @@ def run_in(folder: Path) -> Any:
     return MlflowClient(address(folder)["uri"]).get_run(Journal(folder).progress().run_id)
 
 
-def test_errors_come_back_as_they_were_raised_and_the_process_goes_on(tmp_path: Path) -> None:
+def test_errors_are_raised_as_in_the_process_which_continues(tmp_path: Path) -> None:
     journal_in(tmp_path)
     with Recorder() as recorder:
         wrong = {**address(tmp_path), "uri": "nosuch://host/x"}

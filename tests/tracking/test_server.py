@@ -1,4 +1,4 @@
-"""A real server that is down, slow, or dies: training goes on, nothing is lost, nothing comes twice."""
+"""A real server that is down, slow, or dies: training continues, nothing is lost or recorded twice."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def points(folder: RunFolder) -> dict[str, list[tuple[int, float]]]:
     return found
 
 
-def test_a_server_killed_ten_times_under_a_run_loses_nothing_and_doubles_nothing(up: Server, tmp_path: Path) -> None:
+def test_a_server_killed_ten_times_during_a_run_loses_and_duplicates_nothing(up: Server, tmp_path: Path) -> None:
     words = [
         "export=none",
         *PLAIN,
@@ -183,7 +183,7 @@ def test_a_sweep_nests_under_one_run_also_when_the_server_was_down(up: Server, t
     ]
 
 
-def test_a_server_that_does_not_answer_holds_a_run_up_for_a_bounded_time(
+def test_a_server_that_does_not_answer_delays_a_run_for_a_bounded_time(
     up: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
@@ -206,27 +206,27 @@ def test_a_server_that_does_not_answer_holds_a_run_up_for_a_bounded_time(
     assert histories(up, folder) == points(folder)
 
 
-def test_a_run_deleted_in_mlflow_is_told_once_and_can_be_taken_back(up: Server, tmp_path: Path) -> None:
+def test_a_run_deleted_in_mlflow_is_reported_once_and_can_be_restored(up: Server, tmp_path: Path) -> None:
     with Recorder(ForkedRecorder) as recorder:
         config = load([f"run.folder={tmp_path / 'runs'}", f"tracking.uri={up.uri}"])
         folder = RunFolder.create(tmp_path / "runs" / "a" / "b", config, [])
         tracker = MlflowTracker(recorder, config, folder)
         tracker.begin()
         up.client().delete_run(tracker.run_id)
-        said = io.StringIO()
-        with contextlib.redirect_stderr(said):
+        message = io.StringIO()
+        with contextlib.redirect_stderr(message):
             tracker.metrics(1, {"train/loss": 0.5})
-            wait_for(said.getvalue)
+            wait_for(message.getvalue)
             tracker.metrics(2, {"train/loss": 0.25})
             tracker.finish("FINISHED")
     deleted = f"run {tracker.run_id} was deleted in MLflow; its records stay in the run folder"
-    assert said.getvalue().splitlines() == [
+    assert message.getvalue().splitlines() == [
         f"warning: MLflow does not accept records ({deleted}): "
         f"the run continues and keeps them; upload them with `expkit sync {folder.path}`",
         f"warning: MLflow does not have all of this run ({deleted}); upload the rest with `expkit sync {folder.path}`",
     ]
-    told = call("sync", folder.path, cwd=tmp_path)
-    assert (told.code, told.out) == (
+    refused = call("sync", folder.path, cwd=tmp_path)
+    assert (refused.code, refused.out) == (
         1,
         f"{folder.path}: MLflow run {tracker.run_id}: 3 records are missing: {deleted}; "
         f"`expkit sync --restore {folder.path}` restores it\n",
@@ -238,7 +238,7 @@ def test_a_run_deleted_in_mlflow_is_told_once_and_can_be_taken_back(up: Server, 
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "message"),
     [
         (401, "it requires another user or password; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
         (403, "this user may not write there"),
@@ -246,7 +246,7 @@ def test_a_run_deleted_in_mlflow_is_told_once_and_can_be_taken_back(up: Server, 
         (200, "the page there is no MLflow server"),
     ],
 )
-def test_a_server_that_is_the_wrong_one_is_an_error_at_the_start(status: int, said: str) -> None:
+def test_a_server_that_is_the_wrong_one_is_an_error_at_the_start(status: int, message: str) -> None:
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(status)
@@ -263,7 +263,7 @@ def test_a_server_that_is_the_wrong_one_is_an_error_at_the_start(status: int, sa
             Store(StoreAddress(uri, "e"))
         page.shutdown()
     assert str(caught.value) == (
-        f"tracking.uri: the store {uri} cannot be opened ({said}); fix it, give another with tracking.uri=URI, "
+        f"tracking.uri: the store {uri} cannot be opened ({message}); fix it, give another with tracking.uri=URI, "
         "or use tracking=none"
     )
 

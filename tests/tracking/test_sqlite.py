@@ -62,7 +62,7 @@ sys.exit(max(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(writers)))
 """
 
 
-def test_eight_processes_that_make_and_write_one_file_lose_nothing(tmp_path: Path) -> None:
+def test_eight_processes_that_create_and_write_one_file_lose_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), str(WRITERS), str(POINTS)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -78,7 +78,7 @@ def test_eight_processes_that_make_and_write_one_file_lose_nothing(tmp_path: Pat
         assert run.info.status == "FINISHED"
 
 
-def test_runs_that_tell_of_one_dataset_at_once_have_it_both(tmp_path: Path) -> None:
+def test_two_runs_that_record_one_dataset_at_once_both_have_it(tmp_path: Path) -> None:
     from mlflow import MlflowClient
     from sqlalchemy import event
     from sqlalchemy.orm import Session
@@ -108,7 +108,7 @@ def test_runs_that_tell_of_one_dataset_at_once_have_it_both(tmp_path: Path) -> N
     assert [[item.dataset.name for item in items] for items in found] == [["digits"], ["digits"]]
 
 
-# A file that a newer MLflow made
+# A file of a newer MLflow
 
 NEWER = (
     "a newer MLflow created it: its schema 0123456789ab is unknown to the one installed here; "
@@ -126,7 +126,7 @@ def newer(digits_run: Finished, tmp_path: Path) -> Path:
     return store
 
 
-def test_a_file_of_a_newer_mlflow_is_told_before_training(newer: Path) -> None:
+def test_a_file_of_a_newer_mlflow_is_an_error_before_training(newer: Path) -> None:
     with pytest.raises(TrackingError) as caught:
         Store(StoreAddress(f"sqlite:///{newer}", "e"))
     assert str(caught.value) == (
@@ -135,7 +135,7 @@ def test_a_file_of_a_newer_mlflow_is_told_before_training(newer: Path) -> None:
     )
 
 
-def test_a_file_of_a_newer_mlflow_is_told_by_its_pages(newer: Path, tmp_path: Path) -> None:
+def test_a_file_of_a_newer_mlflow_is_an_error_of_ui(newer: Path, tmp_path: Path) -> None:
     done = call("ui", cwd=tmp_path)
     assert (done.code, done.errors) == (2, [f"error: {newer}: cannot be shown: {NEWER}"])
 
@@ -158,8 +158,8 @@ def test_a_run_that_does_not_exist_or_has_no_records_is_named(digits_run: Finish
     assert (away.code, away.errors) == (2, ["error: nosuch: does not exist; runs: runs/day/one"])
     (tmp_path / "empty").mkdir()
     empty = call("sync", "empty", cwd=tmp_path)
-    said = "error: empty: has no records of a run (no tracking.jsonl in it); runs: runs/day/one"
-    assert (empty.code, empty.errors) == (2, [said])
+    message = "error: empty: has no records of a run (no tracking.jsonl in it); runs: runs/day/one"
+    assert (empty.code, empty.errors) == (2, [message])
     unknown = call("sync", "runs:/nosuch", cwd=digits_run.cwd)
     assert unknown.code == 2
     assert unknown.errors == [
@@ -175,20 +175,20 @@ def test_a_run_is_found_by_its_id(digits_run: Finished) -> None:
     assert done.out.endswith(f": MLflow run {run_id}: nothing was missing\n")
 
 
-def test_a_run_whose_store_is_gone_wants_another(tmp_path: Path) -> None:
+def test_a_run_whose_store_is_gone_needs_another(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     address: dict[str, Any] = {"uri": f"sqlite:///{tmp_path}/gone.db", "experiment": "e", "artifacts": None}
     about = {"name": "n", "tags": {}, "params": {}, "milliseconds": 1, "process": "x", "parent": None}
     journal.append("begin", key="k", address=address, **about)
     done = call("sync", tmp_path, cwd=tmp_path)
-    said = f"error: {tmp_path}: its store {tmp_path}/gone.db no longer exists; give another with --uri URI"
-    assert (done.code, done.errors) == (2, [said])
+    message = f"error: {tmp_path}: its store {tmp_path}/gone.db no longer exists; give another with --uri URI"
+    assert (done.code, done.errors) == (2, [message])
     assert not (tmp_path / "gone.db").exists()
     other = call("sync", tmp_path, "--uri", f"sqlite:///{tmp_path}/new.db", cwd=tmp_path)
     assert (other.code, other.out) == (0, f"{tmp_path}: MLflow run {journal.progress().run_id}: uploaded 1 records\n")
 
 
-def test_a_password_that_is_not_kept_is_asked_for(tmp_path: Path) -> None:
+def test_a_password_that_is_not_kept_is_required_again(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     address: dict[str, Any] = {"uri": "postgresql://***@host/db", "experiment": "e", "artifacts": None}
     about = {"name": "n", "tags": {}, "params": {}, "milliseconds": 1, "process": "x", "parent": None}

@@ -194,7 +194,7 @@ def test_a_sweep_whose_runs_all_finish_is_finished(workspace: Path, digits_run: 
     assert [(run.info.run_name, run.info.status) for run in nested] == [("seed=1", "FINISHED"), ("seed=2", "FINISHED")]
 
 
-def test_a_sweep_deleted_in_mlflow_ends_no_child_and_is_told(
+def test_a_sweep_deleted_in_mlflow_ends_no_child_and_is_reported(
     recorder: Recorder, workspace: Path, digits_run: Finished, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, client = workspace / "runs" / "direct" / "deleted", client_of(workspace)
@@ -312,9 +312,9 @@ def test_a_store_that_fails_later_stops_nothing_and_the_records_stay(
     with sqlite3.connect(store) as mended:
         mended.execute("alter table away rename to metrics")
     tracker.finish("FINISHED")
-    said = capsys.readouterr().err
-    assert said.startswith("warning: MLflow refused artifacts: ")
-    assert "nosuch" in said
+    message = capsys.readouterr().err
+    assert message.startswith("warning: MLflow refused artifacts: ")
+    assert "nosuch" in message
     run = client_of(tmp_path).get_run(tracker.run_id)
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"train/loss": 0.5})
 
