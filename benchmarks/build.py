@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from expkit import tf1 as tf
 from expkit.config.load import load
-from expkit.config.schema import NetworkConfig
+from expkit.config.sections.network import NetworkConfig
 from expkit.network.build import connect, create_variables, placeholders
 from expkit.network.spec import network_spec
 from support.bert_by_hand import Sizes, bert  # type: ignore[import-not-found]

@@ -1,89 +1,31 @@
-"""The sections of the configuration, a frozen model each."""
+"""Schema of the configuration: its sections, and the rules between them."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, model_validator
 
 from expkit.config.sections.data import DataConfig, PairsConfig, SplitConfig
+from expkit.config.sections.ema import EmaConfig
+from expkit.config.sections.export import ExportConfig
 from expkit.config.sections.network import BlockConfig, InputConfig, NetworkConfig, VariableRule
 from expkit.config.sections.restore import RenameRule, RestoreConfig, SourceConfig, Transform
+from expkit.config.sections.run import RunConfig
 from expkit.config.sections.tracking import TrackingConfig
 from expkit.config.sections.train import EarlyStoppingConfig, NanConfig, TrainConfig
 from expkit.kinds.optimizers import BaseOptimizer
 from expkit.kinds.sources.tfrecord import Feature
 from expkit.registry import KindsOf, Section
 
-__all__ = [
-    "BlockConfig",
-    "Config",
-    "DataConfig",
-    "EarlyStoppingConfig",
-    "EmaConfig",
-    "ExportConfig",
-    "InputConfig",
-    "NanConfig",
-    "NetworkConfig",
-    "PairsConfig",
-    "RenameRule",
-    "RestoreConfig",
-    "RunConfig",
-    "SourceConfig",
-    "SplitConfig",
-    "TrackingConfig",
-    "TrainConfig",
-    "Transform",
-    "VariableRule",
-]
-
-
-class RunConfig(Section):
-    """The run: its name, its seed, its place."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")
-    """Name of the run, part of its folder's name."""
-    seed: int = Field(default=0, ge=0, lt=2**31)
-    """Seed of initial values, batch order and dropout; the same seed gives the same numbers."""
-    folder: str = "runs"
-    """Folder that holds all runs and the local MLflow store."""
-    resume: str | None = None
-    """Run folder to continue, or ``auto`` for the newest unfinished run of this configuration."""
-
-
-class EmaConfig(Section):
-    """Exponential moving averages of trained variables (``tf.train.ExponentialMovingAverage``)."""
-
-    enabled: bool = True
-    """Whether averages are kept."""
-    decay: float = Field(default=0.99, gt=0, lt=1)
-    """How much of the average stays at each step."""
-    num_updates: bool = True
-    """Whether the decay is at most ``(1 + step) / (10 + step)``, so that early averages move fast."""
-    variables: str = ".*"
-    """Regular expression over whole names of trained variables to average."""
-    start_step: int = Field(default=0, ge=0)
-    """Step until which the average is the variable itself."""
-
-
-class ExportConfig(Section):
-    """The frozen graph."""
-
-    enabled: bool = True
-    """Whether the run ends with a frozen graph."""
-    weights: Literal["auto", "raw", "ema"] = "auto"
-    """Which values are frozen; ``auto`` takes the averages where they are kept."""
-    checkpoint: Literal["latest", "best"] = "latest"
-    """Which checkpoint is frozen."""
-    tolerance: float = Field(default=1e-5, gt=0)
-    """Largest difference allowed between the frozen graph's outputs and the evaluation graph's."""
+__all__ = ["Config", "models"]
 
 
 class Config(Section):
     """An experiment."""
 
     plugins: tuple[str, ...] = ()
-    """Python files (``my_layers.py``) and modules that register kinds of the user's own."""
+    """Python files (``my_layers.py``) and modules that register custom layers, losses, metrics and other kinds."""
     run: RunConfig
     network: NetworkConfig
     data: DataConfig
@@ -113,7 +55,7 @@ class Config(Section):
 
 
 def models() -> tuple[type[BaseModel], ...]:
-    """Return the models of all sections that are not kinds, for the reference."""
+    """Return the models that are not kinds, in the order of the reference."""
     return (
         RunConfig,
         NetworkConfig,

@@ -10,7 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from expkit.config.schema import Config, DataConfig, PairsConfig, SplitConfig
+from expkit.config.schema import Config
+from expkit.config.sections.data import DataConfig, PairsConfig, SplitConfig
 from expkit.errors import ConfigError, DataError, Problem, unknown
 from expkit.kinds.losses import Loss
 from expkit.kinds.metrics import Metric

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from expkit.config.schema import EmaConfig
+from expkit.config.sections.ema import EmaConfig
 from expkit.errors import ConfigError, Problem, comma_list
 from expkit.network.spec import NetworkSpec
 

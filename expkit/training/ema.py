@@ -6,7 +6,7 @@ from collections.abc import Callable, Set
 from typing import Any
 
 from expkit import tf1 as tf
-from expkit.config.schema import EmaConfig
+from expkit.config.sections.ema import EmaConfig
 
 __all__ = ["moving_averages"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.checkpoints.writer import write_values
-from expkit.config.schema import EmaConfig
+from expkit.config.sections.ema import EmaConfig
 from expkit.errors import ConfigError
 from expkit.network.averages import averaged_names
 from expkit.training.graphs import train_graph

@@ -89,7 +89,7 @@ class Pair:
     def changes(self) -> str:
         """What happens to the value, in words; empty where it is taken as it is."""
         joined = [f"concat axis {self.axis}"] if len(self.sources) > 1 else []
-        return ", ".join([*joined, *(step.told() for step in self.steps)])
+        return ", ".join([*joined, *map(str, self.steps)])
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ def shape_after(step: Transform, shape: Shape) -> Shape:
     """
     if step.transpose is not None:
         if sorted(step.transpose) != list(range(len(shape))):
-            raise ValueError(f"{step.told()} is no order of the {len(shape)} dimensions of {list(shape)}")
+            raise ValueError(f"{step} is no order of the {len(shape)} dimensions of {list(shape)}")
         return tuple(shape[axis] for axis in step.transpose)
     if step.reshape is not None:
         return _reshaped(step, shape)
@@ -32,7 +32,7 @@ def shape_after(step: Transform, shape: Shape) -> Shape:
         parts = [part or (0, None) for part in step.slice]
         after = [(first, size if last is None else last) for (first, last), size in zip(parts, shape, strict=True)]
         if any(not first < last <= size for (first, last), size in zip(after, shape, strict=True)):
-            raise ValueError(f"{step.told()} reaches outside {list(shape)}")
+            raise ValueError(f"{step} reaches outside {list(shape)}")
         return tuple(last - first for first, last in after)
     if step.pad is not None:
         _check_rank(step, len(step.pad), shape)
@@ -47,11 +47,11 @@ def dtype_after(step: Transform, dtype: str) -> str:
         ValueError: the transform is not for such a type.
     """
     if step.scale is not None and not dtype.startswith(("float", "bfloat")):
-        raise ValueError(f"{step.told()} is for floating-point values, not {dtype}")
+        raise ValueError(f"{step} is for floating-point values, not {dtype}")
     if step.cast is not None and dtype == "string":
-        raise ValueError(f"{step.told()} cannot be made of text")
+        raise ValueError(f"{step} cannot be made of text")
     if step.cast is not None and dtype.startswith("complex"):
-        raise ValueError(f"{step.told()} would drop the imaginary part of {dtype}")
+        raise ValueError(f"{step} would drop the imaginary part of {dtype}")
     return step.cast or dtype
 
 
@@ -115,13 +115,13 @@ def _reshaped(step: Transform, shape: Shape) -> Shape:
         known = math.prod(size for size in sizes if size != -1)
         sizes[sizes.index(-1)] = total // known if known > 0 else -1
     if any(size < 0 for size in sizes) or math.prod(sizes) != total:
-        raise ValueError(f"{step.told()} does not hold the {total} values of {list(shape)}")
+        raise ValueError(f"{step} does not hold the {total} values of {list(shape)}")
     return tuple(sizes)
 
 
 def _check_rank(step: Transform, rank: int, shape: Shape) -> None:
     if rank != len(shape):
-        raise ValueError(f"{step.told()} is for {rank} dimensions, the shape is {list(shape)}")
+        raise ValueError(f"{step} is for {rank} dimensions, the shape is {list(shape)}")
 
 
 def _listed(shapes: Sequence[Shape]) -> str:

@@ -1,4 +1,4 @@
-"""The section ``data``: a source, its split, its preparation."""
+"""The section ``data``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["DataConfig", "PairsConfig", "SplitConfig"]
 
 
 class SplitConfig(Section):
-    """Which examples train, choose and score: each a fraction of all (shuffled) or a range of indices (as they are)."""
+    """Training, validation and test examples: each a fraction of all (shuffled) or a range of indices (in order)."""
 
     train: float | tuple[int, int] = 0.7
     """Fraction, or ``[first, after_last]``."""
@@ -24,16 +24,16 @@ class SplitConfig(Section):
     test: float | tuple[int, int] = 0.2
     """Fraction, or ``[first, after_last]``."""
     seed: int = Field(default=0, ge=0, lt=2**31)
-    """Seed of the shuffle before fractions are cut."""
+    """Seed of the shuffle before fractions are taken."""
 
     @model_validator(mode="after")
     def _fits(self) -> SplitConfig:
-        parts = [part for part in (self.train, self.valid, self.test) if part is not None]
-        fractions = [part for part in parts if isinstance(part, float | int)]
-        ranges = sorted(part for part in parts if isinstance(part, tuple))
+        splits = [split for split in (self.train, self.valid, self.test) if split is not None]
+        fractions = [split for split in splits if isinstance(split, float | int)]
+        ranges = sorted(split for split in splits if isinstance(split, tuple))
         if fractions and ranges:
-            raise ValueError("fractions and index ranges cannot be mixed; give all parts the same way")
-        if any(not 0 < part <= 1 for part in fractions) or sum(fractions) > 1 + 1e-9:
+            raise ValueError("fractions and index ranges cannot be mixed; use one of them for all splits")
+        if any(not 0 < fraction <= 1 for fraction in fractions) or sum(fractions) > 1 + 1e-9:
             raise ValueError(f"fractions must lie in (0, 1] with a sum of at most 1, got {fractions}")
         if any(not 0 <= first < after for first, after in ranges):
             raise ValueError(f"an index range is [first, after_last] with 0 <= first < after_last, got {ranges}")
@@ -44,32 +44,32 @@ class SplitConfig(Section):
 
 
 class PairsConfig(Section):
-    """Pairs of examples of each part of the split: fields ``left``, ``right`` and ``label`` (1: the same label)."""
+    """Pairs of examples within each split: fields ``left``, ``right`` and ``label`` (1: the same label)."""
 
     field: str = "image"
-    """Field whose values are paired."""
+    """Field with the values to pair."""
     label: str = "label"
-    """Field that tells whether a pair is the same."""
+    """Field that two examples must share for the label 1."""
     per_example: Positive = 4
-    """Pairs per example, half of them the same (as near as it goes)."""
+    """Pairs per example, as near as possible half of them with the same label."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of the pairing."""
 
 
 class DataConfig(Section):
-    """The data: a source, its split, its preparation."""
+    """The data: a source, its split, its preprocessing."""
 
     source: Annotated[Source, KindsOf("source")]
-    """Where examples come from."""
+    """Source of the examples."""
     split: SplitConfig
-    """Which examples train, choose and score."""
+    """Training, validation and test examples."""
     standardize: tuple[str, ...] = ()
-    """Fields shifted and scaled to mean 0 and spread 1 per value, fitted on the training examples only."""
+    """Fields scaled to zero mean and unit standard deviation per value, fitted on the training examples only."""
     pairs: PairsConfig | None = None
-    """Whether to pair examples, after the split."""
+    """Pairing of examples, after the split; ``null`` for none."""
     placement: Literal["auto", "resident", "streamed"] = "auto"
-    """Whether the session holds the training examples (``resident``) or a thread prepares batches (``streamed``).
+    """``resident``: the session holds the training examples; ``streamed``: a thread prepares batches.
 
-    ``auto`` streams what is on disk (kinds ``arrays`` and ``tfrecord``) or takes more than a quarter of the machine's
-    memory; no number depends on it.
+    ``auto`` streams data on disk (kinds ``arrays`` and ``tfrecord``) and data larger than a quarter of the machine's
+    memory; results do not depend on it.
     """

@@ -1,4 +1,4 @@
-"""The section of the configuration that describes the network."""
+"""The section ``network``."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ class InputConfig(Section):
     """An input of the network: a field of the data."""
 
     shape: tuple[Positive | None, ...]
-    """Sizes without the batch; ``null`` where a size varies."""
+    """Shape without the batch dimension; ``null`` where a size varies."""
     dtype: DType = "float32"
-    """Type of the values."""
+    """Dtype of the values."""
 
 
 class VariableRule(Section):
-    """Settings for every variable whose whole name matches a regular expression; later rules win."""
+    """Settings for every variable whose full name matches a regular expression; later rules win."""
 
     variables: str
-    """Regular expression, matched against the whole name."""
+    """Regular expression, matched against the full name."""
     initializer: AnyInitializer | None = None
-    """Initial values, in place of the layer's."""
+    """Initializer, in place of the layer's."""
     regularizer: Regularizer | None = None
-    """Penalty, in place of the layer's."""
+    """Regularizer, in place of the layer's."""
     trainable: bool | None = None
-    """Whether training changes the variables, in place of the layer's."""
+    """True if training changes the variables, in place of the layer's setting."""
     learning_rate_multiplier: float | None = Field(default=None, gt=0)
-    """Times the learning rate, in place of the layer's and its scopes'."""
+    """Learning-rate multiplier, in place of the layer's and its scopes'."""
 
 
 class BlockConfig(Section):
-    """Layers described once, to be connected by layers of kind ``block``, as often as wanted.
+    """Layers described once and connected by any number of layers of kind ``block``.
 
-    They read each other and what they are given, and nothing else.
+    They read only each other and the inputs of the connecting layer.
     """
 
     layers: dict[str, AnyLayer] = Field(min_length=1)
     """The layers, by name, in order."""
     output: str | None = None
-    """Layer inside that is the block's output; the last one when not given."""
+    """Layer inside that is the block's output; the last one if omitted."""
     outputs: dict[str, str] = {}
-    """Further outputs, read from outside as ``layer/name``: layers inside, or outputs of theirs, by name."""
+    """Further outputs, read from outside as ``layer/name``: layers inside, or their outputs, by name."""
 
 
 class NetworkConfig(Section):
@@ -56,14 +56,14 @@ class NetworkConfig(Section):
     inputs: dict[str, InputConfig] = Field(min_length=1)
     """Inputs by name; each is a field of the data."""
     settings: dict[str, bool | int | float | str | None] = {}
-    """Values for files to refer to by ``${network.settings.NAME}``, so that one override sets a size everywhere."""
+    """Values that files refer to by ``${network.settings.NAME}``, so that one override sets a size everywhere."""
     variables: dict[str, str] = {}
-    """Names for variables, by what layers call them, for the whole network."""
+    """Names for variables, by the layers' own names for them, in the whole network."""
     rules: dict[str, VariableRule] = {}
-    """Settings by regular expression over variable names; each rule has a name to reach it by."""
+    """Settings by regular expression over variable names; rules have names, so that overrides can reach them."""
     blocks: dict[str, BlockConfig] = {}
-    """Groups of layers by name, for layers of kind ``block`` to connect."""
+    """Groups of layers by name, connected by layers of kind ``block``."""
     layers: dict[str, AnyLayer] = Field(min_length=1)
     """Layers by name, in order."""
     outputs: dict[str, str] = Field(min_length=1)
-    """Layers that are outputs, or outputs of layers, by the output's name."""
+    """Layers, or outputs of layers, by the name of the network's output."""

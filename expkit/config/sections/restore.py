@@ -1,4 +1,4 @@
-"""The section ``restore``: which values a run starts from, and how names in a checkpoint become variables."""
+"""The section ``restore``."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ Dtype = Literal["float32", "float64", "float16", "bfloat16", "int8", "int16", "i
 
 
 class Transform(Section):
-    """One change to a value on its way into a variable; exactly one field."""
+    """Transform of a restored value; exactly one field."""
 
     transpose: tuple[NonNegative, ...] | None = None
-    """The dimensions in their new order: ``[1, 0]``."""
+    """New order of the dimensions: ``[1, 0]``."""
     reshape: tuple[int, ...] | None = None
-    """Sizes of all dimensions; one may be -1, which takes what is left."""
+    """New shape; one size may be -1, which is inferred."""
     slice: tuple[tuple[NonNegative, NonNegative | None] | None, ...] | None = None
-    """Part of each dimension: ``[first, after_last]``, ``[first, null]`` up to the end, ``null`` for all of it."""
+    """Range of each dimension: ``[first, after_last]``, ``[first, null]`` up to the end, ``null`` for all of it."""
     pad: tuple[tuple[NonNegative, NonNegative], ...] | None = None
-    """Zeros around each dimension: ``[before, after]``."""
+    """Zeros before and after each dimension: ``[before, after]``."""
     scale: float | None = None
-    """Number to multiply by."""
+    """Factor of the values."""
     cast: Dtype | None = None
-    """Type of the values: ``float32``."""
+    """New dtype: ``float32``."""
 
     @model_validator(mode="after")
     def _one(self) -> Transform:
@@ -39,33 +39,33 @@ class Transform(Section):
             raise ValueError(f"a transform is one of {allowed}; got {', '.join(given) or 'none'}")
         return self
 
-    def told(self) -> str:
-        """Return the transform in words, ``transpose [1, 0]``."""
+    def __str__(self) -> str:
+        """Return the transform as ``transpose [1, 0]``."""
         return next(f"{name} {_plain(value)}" for name, value in self if value is not None)
 
 
 class RenameRule(Section):
-    """A rule from names in a checkpoint to variables; exactly one of ``name``, ``prefix`` and ``pattern``."""
+    """A rule that maps names in a checkpoint to variables; exactly one of ``name``, ``prefix`` and ``pattern``."""
 
     name: str | None = None
     """Name in the checkpoint."""
     prefix: str | None = None
-    """What names in the checkpoint begin with; ``to`` takes its place."""
+    """Prefix of names in the checkpoint; ``to`` replaces it."""
     pattern: str | None = None
-    r"""Regular expression over whole names in the checkpoint; ``to`` may use its groups, as ``\1``."""
+    r"""Regular expression over full names in the checkpoint; ``to`` may use its groups, as ``\1``."""
     to: str | None = None
-    """Name of the variable; the name in the checkpoint when not given."""
+    """Name of the variable; the name in the checkpoint if omitted."""
     concat: tuple[str, ...] = ()
-    r"""More names in the checkpoint, joined to the first; with a pattern they may use its groups, as ``\1``."""
+    r"""Further names in the checkpoint to concatenate to the first; with a pattern they may use its groups."""
     axis: NonNegative = 0
-    """Dimension along which ``concat`` joins."""
+    """Dimension along which ``concat`` concatenates."""
     transform: tuple[Transform, ...] = ()
-    """What happens to the value, in order."""
+    """Transforms of the value, in order."""
     optional: bool = False
-    """Whether the rule may match nothing."""
+    """Allow the rule to match nothing."""
     on_shape_mismatch: Literal["error", "skip", "slice_or_pad"] = "error"
-    """What to do where shapes differ: ``skip`` keeps the initial value, ``slice_or_pad`` cuts off what is too long and
-    adds zeros where it is too short."""
+    """Action where shapes differ: ``skip`` keeps the initial value, ``slice_or_pad`` cuts dimensions that are too long
+    and pads those that are too short with zeros."""
 
     @model_validator(mode="after")
     def _agrees(self) -> RenameRule:
@@ -85,23 +85,23 @@ class RenameRule(Section):
 
     @property
     def word(self) -> str:
-        """What the rule looks for."""
+        """Name, prefix or pattern of the rule."""
         return next(word for word in (self.name, self.prefix, self.pattern) if word is not None)
 
 
 class SourceConfig(Section):
-    """A file to take values from, and the rules for its names."""
+    """A checkpoint to restore from, and the rules for its names."""
 
     from_: str | None = Field(default=None, alias="from")
-    """Checkpoint, folder or run folder, or ``runs:/ID`` of MLflow."""
+    """Checkpoint, checkpoint folder, run folder, or ``runs:/ID`` of MLflow."""
     weights: Weights = "raw"
-    """``ema`` loads the averages straight into the variables, ``ema_if_present`` where the file has them."""
+    """``ema`` restores variables from their EMA; ``ema_if_present`` does so where the checkpoint has one."""
     include: tuple[str, ...] = ()
-    """Regular expressions over whole names in the file: no other is taken. None: all are."""
+    """Regular expressions over full names in the checkpoint; only matching names are restored. Empty: all names."""
     exclude: tuple[str, ...] = ()
-    """Regular expressions over whole names in the file that are not taken."""
+    """Regular expressions over full names in the checkpoint that are not restored."""
     rename: tuple[RenameRule, ...] = ()
-    """Rules, in order, for names that differ; of two for one name and one variable the first says how."""
+    """Rules, in order, for names that differ; of two rules for one name and one variable the first applies."""
 
     @model_validator(mode="after")
     def _patterns(self) -> SourceConfig:
@@ -110,15 +110,15 @@ class SourceConfig(Section):
 
 
 class RestoreConfig(SourceConfig):
-    """What to load before training when the run has no checkpoint of its own; ``from`` is ``null`` for nothing."""
+    """Values to restore before training if the run has no checkpoint of its own; ``from`` is ``null`` for none."""
 
     optimizer: Literal["reset", "restore"] = "reset"
-    """Whether slots, other variables of the optimizer and ``global_step`` come from the file too: ``restore`` goes on
-    with a training, ``reset`` begins one, at step 0, with a fresh optimizer."""
+    """``restore`` continues a training: slots, other optimizer variables and ``global_step`` are restored too;
+    ``reset`` starts one at step 0 with a fresh optimizer."""
     keep_initial: tuple[str, ...] = ()
-    """Regular expressions over whole names of variables that keep their initial values."""
+    """Regular expressions over full names of variables that keep their initial values."""
     sources: dict[str, SourceConfig] = {}
-    """More files, by any name, each with rules of its own."""
+    """Further checkpoints, by any name, each with its own rules."""
 
     @model_validator(mode="after")
     def _sources(self) -> RestoreConfig:

@@ -1,4 +1,4 @@
-"""The section ``tracking``: what of a run MLflow gets."""
+"""The section ``tracking``."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ __all__ = ["TrackingConfig"]
 
 
 class TrackingConfig(Section):
-    """MLflow."""
+    """Tracking of the run by MLflow."""
 
     enabled: bool = True
-    """Whether the run is recorded."""
+    """Record the run in MLflow."""
     uri: str | None = None
-    """Tracking store; ``null`` for a SQLite store in the run folder's parent."""
+    """Tracking URI; ``null`` for a SQLite store in ``run.folder``."""
     experiment: str = Field(default="expkit", min_length=1)
     """Name of the MLflow experiment."""
     wait_seconds: float = Field(default=60, gt=0)
-    """Most seconds for which the start, and then the end, of a run waits for the store.
+    """Maximum wait for the store at the start of a run, and again at its end, in seconds.
 
-    What the store has not got by then stays in the run folder, for ``expkit sync``.
+    Records that are not uploaded by then stay in the run folder, for ``expkit sync``.
     """
     system_metrics: bool = False
-    """Whether processor, memory, disk and network are recorded while the run trains (needs psutil)."""
+    """Record the use of processor, memory, disk and network during training (needs psutil)."""
     plots: bool = True
-    """Whether the run ends with pictures: curves, confusion matrix, worst mistakes, weights, network."""
+    """Draw plots at the end of the run: curves, confusion matrix, worst mistakes, weights, network."""
     model: bool = True
-    """Whether the frozen graph is kept as an MLflow model, which ``mlflow models serve`` serves."""
+    """Log the frozen graph as an MLflow model, for ``mlflow models serve``."""
     register_: str | None = Field(default=None, alias="register", min_length=1, max_length=256)
-    """Name under which the model gets a version in MLflow's registry; ``null`` for none."""
+    """Name of the registered model that gets a new version; ``null`` for none."""
     alias: str | None = "champion"
-    """Alias in the registry that the version gets, from an older one that has it; ``null`` for none."""
+    """Alias in the registry that moves to the new version; ``null`` for none."""
 
     @field_validator("register_")
     @classmethod

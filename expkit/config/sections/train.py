@@ -1,4 +1,4 @@
-"""The section ``train``: the training loop."""
+"""The section ``train``."""
 
 from __future__ import annotations
 
@@ -13,91 +13,92 @@ from expkit.registry import KindsOf, Positive, Section
 __all__ = ["EarlyStoppingConfig", "JitCompile", "NanConfig", "Parallelism", "Precision", "TrainConfig"]
 
 JitCompile = Literal["update"] | bool
-"""What XLA compiles of a step: all of it, only what changes large variables, or nothing."""
+"""XLA compilation: of the whole step, of the update of large variables only, or none."""
 Precision = Literal["float32", "bfloat16"]
-"""What products and convolutions of training are computed in."""
+"""Precision of matrix products and convolutions in training."""
 Parallelism = Literal["intra_op", "inter_op"]
-"""What the cores share: every operation, or they do one operation each."""
+"""Use of the cores: all share each operation, or each runs an operation of its own."""
 
 
 class EarlyStoppingConfig(Section):
-    """When training ends before its last step, because a metric no longer gets better."""
+    """End of training before its last step, when a metric stops improving."""
 
     metric: str | None = None
-    """Validation metric that is watched, such as ``valid/loss`` or ``valid/loss/ema``; ``null`` to never stop early."""
+    """Validation metric to monitor, such as ``valid/loss`` or ``valid/loss/ema``; ``null`` for no early stopping."""
     mode: Literal["max", "min"] = "min"
-    """Whether better is larger or smaller."""
+    """``max`` if larger is better, ``min`` if smaller is."""
     patience: int = Field(default=5, gt=0)
-    """Evaluations in a row without a better value after which training ends.
+    """Evaluations in a row without improvement after which training ends.
 
-    Those at multiples of ``evaluate_every_steps`` count.
+    Only evaluations at multiples of ``evaluate_every_steps`` count.
     """
     min_delta: float = Field(default=0.0, ge=0)
-    """How much better a value must be than the best one to count as better."""
+    """Smallest change that counts as an improvement."""
 
 
 class NanConfig(Section):
-    """What happens when the loss or a trained variable is no longer finite."""
+    """Reaction to a loss or a trained variable that is not finite."""
 
     action: Literal["stop", "roll_back"] = "stop"
-    """Whether training ends as failed, or goes on from the last good checkpoint with a lower learning rate.
+    """``stop``: training fails; ``roll_back``: it resumes from the last good checkpoint at a lower learning rate.
 
-    A checkpoint is good when every value that training changes is finite.
+    A checkpoint is good if every value that training changes is finite.
     """
     factor: float = Field(default=0.5, gt=0, lt=1)
-    """What the learning rate is multiplied by at every roll back, for the rest of training."""
+    """Factor of the learning rate at each rollback, for the rest of training."""
     max_times: int = Field(default=3, gt=0)
-    """Most times in a run; after that training ends as failed."""
+    """Maximum number of rollbacks in a run; after that training fails."""
 
 
 class TrainConfig(Section):
     """The training loop."""
 
     steps: int = Field(ge=0)
-    """Steps to train; 0 to evaluate and freeze what was restored."""
+    """Training steps; 0 evaluates and freezes the restored values."""
     batch_size: Positive
-    """Examples per step."""
+    """Examples per batch."""
     gradient_accumulation_steps: Positive = 1
-    """Batches per step: their gradients are averaged before the optimizer moves."""
+    """Batches per step; the optimizer applies the mean of their gradients."""
     steps_per_execution: Literal["auto"] | Positive = "auto"
-    """Most steps in one call of TensorFlow; no number depends on it."""
+    """Maximum steps per session call; results do not depend on it."""
     jit_compile: Literal["auto"] | JitCompile = "auto"
-    """Whether XLA compiles the step, or only its ``update``: what changes large variables and moves their averages.
+    """XLA compilation of the whole step (``true``), of the ``update`` of large variables and their EMA, or none.
 
-    ``auto`` measures at the start of a long run and keeps the fastest way.
+    ``auto`` measures at the start of a long run and keeps the fastest.
     """
     precision: Precision = "float32"
-    """What products and convolutions of training are computed in, by oneDNN's rewrite of the graph.
+    """Precision of matrix products and convolutions in training.
 
-    With ``bfloat16`` variables, updates, averages, evaluation and the frozen graph stay float32; it needs a processor
-    with AVX-512 or AVX-NE-CONVERT, pays with AMX, and leaves ``jit_compile: true`` out, which XLA makes slower.
+    ``bfloat16`` is a rewrite of the graph by oneDNN: variables, updates, EMA, evaluation and the frozen graph stay
+    float32. It needs a processor with AVX-512 or AVX-NE-CONVERT, is faster on one with AMX, and excludes
+    ``jit_compile: true``, which would be slower.
     """
     parallelism: Literal["auto"] | Parallelism = "auto"
-    """Whether all cores share every operation (``intra_op``), or each does one of its own (``inter_op``).
+    """``intra_op``: all cores share each operation; ``inter_op``: each core runs an operation of its own.
 
-    With ``inter_op`` convolutions, poolings and recurrent layers take the batch in as many parts as there are cores,
-    side by side, unless XLA compiles the step. ``auto`` measures at the start of a long run and keeps the fastest way.
+    With ``inter_op`` convolutions, poolings and recurrent layers run on one shard of the batch per core, in parallel,
+    unless XLA compiles the step. ``auto`` measures at the start of a long run and keeps the fastest.
     """
     log_every_steps: Positive = 100
-    """Steps between two points of training metrics."""
+    """Steps between two records of training metrics."""
     evaluate_every_steps: Positive = 500
-    """Steps between two evaluations on the validation part."""
+    """Steps between two evaluations on the validation split."""
     evaluation_batch_size: Positive = 1000
     """Examples per evaluation batch."""
     save_every_steps: Positive = 500
     """Steps between two checkpoints; the last step is always saved."""
     keep_last: Positive = 3
-    """Newest checkpoints kept."""
+    """Number of newest checkpoints to keep."""
     keep_every_steps: Positive | None = None
-    """Steps between two checkpoints that are saved and kept for good; ``null`` for none."""
+    """Steps between two checkpoints that are saved and never deleted; ``null`` for none."""
     best_metric: str | None = None
-    """Validation metric whose best checkpoint is kept too, such as ``valid/accuracy``; ``null`` for none."""
+    """Validation metric whose best checkpoint is kept, such as ``valid/accuracy``; ``null`` for none."""
     best_mode: Literal["max", "min"] = "max"
-    """Whether the best is the largest or the smallest."""
+    """``max`` if larger is better, ``min`` if smaller is."""
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
-    """When training ends before its last step."""
+    """End of training before its last step."""
     on_nan: NanConfig = NanConfig()
-    """What happens when the loss or a trained variable is no longer finite."""
+    """Reaction to a loss or a trained variable that is not finite."""
     losses: dict[str, Annotated[Loss, KindsOf("loss")]] = Field(min_length=1)
     """Losses by name."""
     metrics: dict[str, Annotated[Metric, KindsOf("metric")]] = {}

@@ -9,7 +9,7 @@ import yaml
 
 from expkit.checkpoints.matching.lock import as_made, compare, locked, mend, read_lock
 from expkit.checkpoints.matching.match import Made
-from expkit.config.schema import RestoreConfig
+from expkit.config.sections.restore import RestoreConfig
 from expkit.errors import ConfigError
 from support.networks import spec_of
 from support.plans import plan_between
