@@ -9,7 +9,7 @@ from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.config.source_lines import locating_problems
 from expkit.errors import ConfigError, Problem, unknown
-from expkit.network.averages import averaged_names
+from expkit.network.ema import ema_variables
 from expkit.network.spec import NetworkSpec, network_spec
 
 __all__ = ["CheckedConfig", "check", "load_checked", "load_network", "metric_names", "named"]
@@ -32,7 +32,7 @@ def named(config: Config) -> CheckedConfig:
         ConfigError: with every mistake found.
     """
     spec = network_spec(config.network)
-    return CheckedConfig(config, spec, averaged_names(config.ema, spec))
+    return CheckedConfig(config, spec, ema_variables(config.ema, spec))
 
 
 def check(config: Config) -> CheckedConfig:
@@ -45,7 +45,7 @@ def check(config: Config) -> CheckedConfig:
     problems = [*_unknown_outputs(config, spec)]
     ema_names: tuple[str, ...] = ()
     try:
-        ema_names = averaged_names(config.ema, spec)
+        ema_names = ema_variables(config.ema, spec)
         problems += _unknown_metrics(config, bool(ema_names))
     except ConfigError as error:
         problems += error.problems

@@ -86,5 +86,5 @@ def test_a_network_that_is_wrong_is_told_first(tmp_path: Path) -> None:
 def test_averages_of_no_variable_are_told_before_anything_is_built(tmp_path: Path) -> None:
     assert problems(tmp_path, ema={"variables": "nothing/.*"}) == [
         "ema.variables: 'nothing/.*' matches no trained variable; variables: hidden/kernel, hidden/bias, "
-        "logits/kernel, logits/bias; use ema=none for no averages"
+        "logits/kernel, logits/bias; use ema=none for no EMA"
     ]

@@ -19,7 +19,7 @@ from expkit.cli.columns import columns, sizes
 from expkit.errors import CheckpointError, ExpkitError
 from expkit.fs import cannot_write
 from expkit.importer.contents import in_reading_order
-from expkit.network.names import shadow_name
+from expkit.network.names import ema_name
 
 __all__ = ["diff", "list_checkpoints", "show_variables", "stats"]
 
@@ -218,7 +218,7 @@ def _plot(source: Source, names: Sequence[str], file: str, *, chosen: bool) -> s
     own = [name for name in names if kinds[name].kind == "variable" or (chosen and kinds[name].owner not in names)]
     drawn = {}
     for name in own[:MAX_SHOWN]:
-        shadow = shadow_name(name)
+        shadow = ema_name(name)
         drawn[name] = histogram(source.read(name), source.read(shadow) if shadow in names else None)
     figure = weight_histograms(drawn, "Values of the variables", str(source.path))
     if figure is None:

@@ -11,7 +11,7 @@ from expkit.checkpoints.matching.lock import LOCK_FILE, locked
 from expkit.cli.columns import columns, sizes
 from expkit.cli.writing import write
 from expkit.diagram.svg import svg
-from expkit.network.names import shadow_name
+from expkit.network.names import ema_name
 from expkit.preflight import CheckedConfig, load_checked, named
 from expkit.tensor_spec import TensorSpec
 
@@ -69,7 +69,7 @@ def as_json(checked: CheckedConfig) -> dict[str, Any]:
             "parameters": variable.size,
             "trainable": variable.trainable,
             "layers": list(dict.fromkeys(variable.layers)),
-            "average": shadow_name(name) if name in averaged else None,
+            "average": ema_name(name) if name in averaged else None,
             "slots": list(config.optimizer.slot_names(name)) if variable.trainable else [],
         }
         for name, variable in spec.variables.items()
@@ -105,7 +105,7 @@ def table(checked: CheckedConfig) -> list[str]:
     trained_total = sum(spec.variables[name].size for name in spec.trainable)
     lines += ["", f"{len(spec.variables)} variables, {total:,} parameters, {trained_total:,} trained", ""]
     if averaged:
-        lines += ["averages:", *(f"  {shadow_name(name)}" for name in averaged), ""]
+        lines += ["averages:", *(f"  {ema_name(name)}" for name in averaged), ""]
     slots = [slot for name in spec.trainable for slot in config.optimizer.slot_names(name)]
     extra = [*config.optimizer.scalars, *slots]
     if extra:

@@ -20,7 +20,7 @@ from expkit.checkpoints.restore.rules import first_names
 from expkit.checkpoints.restore.targets import wanted_by
 from expkit.config.source_lines import locate_problems
 from expkit.errors import Problem, comma_list, limit_problems
-from expkit.network.names import shadow_name
+from expkit.network.names import ema_name
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import load_checked, named
 
@@ -86,7 +86,7 @@ def _print(plan: Plan, spec: NetworkSpec, problems: Sequence[Problem]) -> None:
         if pair is None:
             cells += [_why(name, plan)]
         else:
-            cells += [" + ".join(source.removesuffix(shadow_name("")) for source in pair.sources), pair.weights]
+            cells += [" + ".join(source.removesuffix(ema_name("")) for source in pair.sources), pair.weights]
             cells += [pair.origin.rule]
             cells += [pair.offer] if several else []
             cells += [pair.changes] if changed else []

@@ -21,7 +21,7 @@ from expkit.checkpoints.formats.open import open_source
 from expkit.checkpoints.formats.source import Source
 from expkit.errors import ConfigError, ExpkitError, Problem, comma_list
 from expkit.fs import cannot_write
-from expkit.network.names import shadow_name
+from expkit.network.names import ema_name
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import load_checked
 from expkit.run_folder import RunFolder
@@ -117,7 +117,7 @@ def _last(run: RunFolder) -> Source:
 
 
 def _print(found: Comparison, first: Source, spec: NetworkSpec) -> None:
-    averages = {shadow_name(name) for name in spec.variables}
+    averages = {ema_name(name) for name in spec.variables}
     groups: dict[str, list[str]] = {"variables": [], "averages": [], "slots and steps": []}
     for name in first.shapes:
         group = "variables" if name in spec.variables else "averages" if name in averages else "slots and steps"

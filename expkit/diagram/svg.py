@@ -21,12 +21,12 @@ MOST_WIDTH = 250.0
 """Longest note of a layer; a longer one is cut."""
 
 COLORS = {
-    "convolution": ("#e4eefc", "#3d6fb4"),
+    "conv": ("#e4eefc", "#3d6fb4"),
     "depthwise": ("#e4eefc", "#3d6fb4"),
-    "transposed": ("#e4eefc", "#3d6fb4"),
+    "conv_transpose": ("#e4eefc", "#3d6fb4"),
     "dense": ("#e0f3ec", "#2c8a6c"),
-    "normalization": ("#fbf1dc", "#a97a1f"),
-    "example_norms": ("#fbf1dc", "#a97a1f"),
+    "batch_norm": ("#fbf1dc", "#a97a1f"),
+    "layer_norm": ("#fbf1dc", "#a97a1f"),
     "pooling": ("#ebe8f8", "#6657b3"),
     "embedding": ("#f7e6f2", "#a0468a"),
     "recurrent": ("#fdeae3", "#b9583a"),

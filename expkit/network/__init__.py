@@ -1,1 +1,1 @@
-"""Networks: a description with every variable's name and shape, connected to tensors by ``build``."""
+"""Networks: elaborated to a specification with every name and shape, then built as a graph."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from expkit import tf1 as tf
 from expkit.errors import ConfigError, Problem
 from expkit.kinds.layers.base import Call, Inputs, Update
-from expkit.network.names import Reuse, name_seed, shadow_name
+from expkit.network.names import Reuse, ema_name, name_seed
 from expkit.network.spec import LayerSpec, NetworkSpec
 
 __all__ = ["Connection", "connect", "create_ema_variables", "create_variables", "penalty", "placeholders"]
@@ -89,7 +89,7 @@ def create_ema_variables(variables: Mapping[str, Any], averaged: Iterable[str]) 
     for name in averaged:
         variable = variables[name]
         ema[name] = tf.get_variable(
-            shadow_name(name),
+            ema_name(name),
             shape=variable.shape,
             dtype=variable.dtype,
             initializer=tf.zeros_initializer(),

@@ -11,31 +11,31 @@ __all__ = [
     "NAME_RULE",
     "Reuse",
     "absolute",
+    "ema_name",
     "inherit",
     "is_name",
     "is_path",
     "join",
     "name_seed",
-    "shadow_name",
 ]
 
 Reuse = Literal["false", "true", "auto"]
 """``false``: a variable that exists is an error; ``true``: one that does not exist is; ``auto``: neither."""
 
 INDEX = "{index}"
-"""What a repetition of a scope writes its number in place of."""
+"""Placeholder for the number of a repetition."""
 
 NAME_RULE = "letters, digits, '_', '-' and '.', starting with a letter, a digit or '.'"
 _NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\-]*\Z")
 
 
 def is_name(word: str) -> bool:
-    """Return whether TensorFlow takes the word as one part of a name (``..`` is refused: names become paths)."""
+    """Return True if a word is allowed between the slashes of a name; ``..`` is not, because names become paths."""
     return bool(_NAME.match(word)) and word.strip(".") != ""
 
 
 def is_path(words: str) -> bool:
-    """Return whether every part of a slash-separated name is a name."""
+    """Return True if every word of a slash-separated name is a name."""
     return all(is_name(word) for word in words.split("/"))
 
 
@@ -47,7 +47,7 @@ def join(scope: str, name: str) -> str:
 def absolute(parent: str, scope: str) -> str:
     """Return the full name of ``scope`` opened inside ``parent``.
 
-    A leading ``/`` starts again from the root; an empty scope adds nothing.
+    A leading ``/`` starts from the root; an empty scope adds nothing.
     """
     return scope[1:] if scope.startswith("/") else join(parent, scope)
 
@@ -56,17 +56,16 @@ def inherit(parent: Reuse, own: Reuse, *, from_root: bool = False) -> Reuse:
     """Return the reuse in force inside a scope.
 
     ``false`` inherits, as in TensorFlow, where ``reuse=False`` never undoes an outer ``reuse=True``; ``true`` and
-    ``auto`` replace what the outer scope says. A scope that starts from the root inherits from the root, which
-    reuses nothing.
+    ``auto`` replace the outer scope's. A scope that starts from the root inherits from the root, which reuses nothing.
     """
     return own if own != "false" or from_root else parent
 
 
-def shadow_name(variable: str) -> str:
+def ema_name(variable: str) -> str:
     """Return the name of a variable's exponential moving average (``tf.train.ExponentialMovingAverage``)."""
     return f"{variable}/ExponentialMovingAverage"
 
 
 def name_seed(name: str) -> int:
-    """Return a number in [0, 2**31) that depends on the name alone, the same on every machine."""
+    """Return a hash of the name in [0, 2**31), the same on every machine."""
     return zlib.crc32(name.encode()) & 0x7FFFFFFF

@@ -16,7 +16,7 @@ from expkit.fs import atomic_write
 from expkit.kinds.losses import SparseSoftmaxCrossEntropy, class_labels_problem
 from expkit.kinds.metrics import Accuracy, TopK
 from expkit.kinds.sources.on_disk import Array
-from expkit.network.names import shadow_name
+from expkit.network.names import ema_name
 from expkit.network.spec import NetworkSpec
 
 __all__ = ["Head", "Histogram", "PlotData", "collect_plot_data", "heads", "histogram"]
@@ -149,7 +149,7 @@ def collect_plot_data(
     size = config.train.evaluation_batch_size
     test = dataset.parts["test"]
     count = min(dataset.size("test"), MAX_EXAMPLES) if found else 0
-    weights = "ema" if any(shadow_name(name) in values for name in spec.variables) else "raw"
+    weights = "ema" if any(ema_name(name) in values for name in spec.variables) else "raw"
     logits: dict[str, list[np.ndarray]] = {output: [] for output, _ in found.values()}
     for start in range(0, count, size):
         batch = {name: np.asarray(array[start : min(start + size, count)]) for name, array in test.items()}
@@ -167,7 +167,7 @@ def collect_plot_data(
     }
     largest = sorted(spec.variables, key=lambda name: -spec.variables[name].size)[:MAX_SHOWN]
     shown = [name for name in spec.variables if name in largest]
-    histograms = {name: histogram(values[name], values.get(shadow_name(name))) for name in shown}
+    histograms = {name: histogram(values[name], values.get(ema_name(name))) for name in shown}
     return PlotData(
         step=step,
         weights=weights,

@@ -12,9 +12,9 @@ from expkit.config.schema import Config
 from expkit.data.batches import Supply, block_steps, standardized, supply_resident, supply_streamed
 from expkit.data.dataset import Dataset, Scaling
 from expkit.data.prefetch import Stream
-from expkit.network.averages import averaged_names
 from expkit.network.build import connect, create_ema_variables, create_variables, penalty, placeholders
-from expkit.network.names import shadow_name
+from expkit.network.ema import ema_variables
+from expkit.network.names import ema_name
 from expkit.network.spec import NetworkSpec
 from expkit.training.execution import PLAIN, Execution
 from expkit.training.policy import may_overlap, uses_workspace
@@ -167,7 +167,7 @@ def _train_graph(
             run = global_step.assign_add(tf.cast(count, tf.int64), read_value=False)
         saved = {variable.op.name: variable for variable in tf.global_variables()}
         assert set(variables) <= set(saved), "every variable of the network is saved"
-        assert {shadow_name(name) for name in averaged_names(config.ema, spec)} <= set(saved)
+        assert {ema_name(name) for name in ema_variables(config.ema, spec)} <= set(saved)
         saver = tf.train.Saver(saved, max_to_keep=None)
         fixed = set(spec.variables) - set(spec.trainable)
         snapshot = add_snapshot(saved, set(saved) - fixed)
@@ -218,7 +218,7 @@ def evaluate_graph(config: Config, spec: NetworkSpec, dataset: Dataset) -> Evalu
     graph = tf.Graph()
     with graph.as_default():
         variables = create_variables(spec, config.run.seed)
-        averaged = averaged_names(config.ema, spec)
+        averaged = ema_variables(config.ema, spec)
         ema = create_ema_variables(variables, averaged)
         fields = placeholders(spec)
         for name, array in dataset.parts["train"].items():

@@ -9,7 +9,7 @@ from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, comma_list
 from expkit.kinds.optimizers import BaseOptimizer, Optimizer, Trained, WrappedOptimizer
-from expkit.network.averages import averaged_names
+from expkit.network.ema import ema_variables
 from expkit.network.spec import NetworkSpec
 from expkit.training.cpu_gradients import is_product
 from expkit.training.ema import moving_averages
@@ -46,7 +46,7 @@ def update_variables(
     """
     optimizer, multipliers = config.optimizer, spec.learning_rate_multipliers
     prepare = _preparation(optimizer, pairs, rate, multipliers)
-    average = moving_averages(config.ema, frozenset(averaged_names(config.ema, spec)), step)
+    average = moving_averages(config.ema, frozenset(ema_variables(config.ema, spec)), step)
     if isinstance(optimizer, WrappedOptimizer):
         prepared = {name: (prepare(gradient, variable), variable) for name, (gradient, variable) in pairs.items()}
         with tf.control_dependencies([_apply_wrapped(optimizer, prepared, rate, multipliers)]):

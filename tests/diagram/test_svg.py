@@ -14,9 +14,10 @@ from expkit.config.load import builtin_conf, load
 from expkit.diagram.fold import folds
 from expkit.diagram.layout import Layout, Rect, layout
 from expkit.diagram.picture import Box, Picture, picture
-from expkit.diagram.svg import _size, _title_width, svg, text_width
+from expkit.diagram.svg import COLORS, _size, _title_width, svg, text_width
 from expkit.diagram.ties import ties
 from expkit.network.spec import NetworkSpec, network_spec
+from expkit.registry import kinds
 from support.command_line import ENVIRONMENT
 from support.networks import spec_of
 from support.random_networks import random_networks
@@ -287,3 +288,8 @@ def test_a_texts_width_is_rather_too_much(text: str) -> None:
     arial = fonts.FontProperties(family=["Liberation Sans", "Arial", "Helvetica", "DejaVu Sans"], size=11)
     wide = paths.TextPath((0, 0), text, prop=arial).get_extents().width
     assert wide * 0.85 <= text_width(text, 11) <= wide * 1.6
+
+
+def test_every_color_belongs_to_a_module_of_layers() -> None:
+    modules = {cls.__module__.rpartition(".")[2] for cls in kinds("layer").values()}
+    assert set(COLORS) - {"input", "output"} <= modules

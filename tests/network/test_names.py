@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from expkit.network.names import Reuse, absolute, inherit, is_name, is_path, join, name_seed, shadow_name
+from expkit.network.names import Reuse, absolute, ema_name, inherit, is_name, is_path, join, name_seed
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_false_inherits_and_the_others_replace(
 
 
 def test_shadow_is_named_as_tensorflow_names_it() -> None:
-    assert shadow_name("a/kernel") == "a/kernel/ExponentialMovingAverage"
+    assert ema_name("a/kernel") == "a/kernel/ExponentialMovingAverage"
 
 
 def test_name_seed_is_a_promise() -> None:

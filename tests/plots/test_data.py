@@ -11,7 +11,7 @@ import pytest
 from expkit.kinds.sources.base import Source
 from expkit.kinds.sources.digits import Digits
 from expkit.kinds.sources.idx import Idx
-from expkit.network.names import shadow_name
+from expkit.network.names import ema_name
 from expkit.plots import data
 from expkit.plots.data import PlotData, collect_plot_data, heads, histogram
 from support.experiments import CNN, MLP, Values, config_of, examples, loaded
@@ -28,7 +28,7 @@ def linear(batch: Any) -> Any:
 def values_of(spec: Any) -> Values:
     draw = np.random.default_rng(1)
     raw = {name: draw.normal(size=item.shape).astype(np.float32) for name, item in spec.variables.items()}
-    return {**raw, **{shadow_name(name): value / 2 for name, value in raw.items()}}
+    return {**raw, **{ema_name(name): value / 2 for name, value in raw.items()}}
 
 
 def gathered(folder: Path, averaged: bool = True, **sections: Any) -> tuple[PlotData, Any]:
@@ -118,7 +118,7 @@ def test_histograms_count_raw_and_ema_values_between_the_same_edges(tmp_path: Pa
     values["hidden/bias"][0] = np.nan
     found = collect_plot_data(config, spec, dataset, linear, values, 6)
     for name, item in found.histograms.items():
-        for weights, value in (("raw", values[name]), ("ema", values[shadow_name(name)])):
+        for weights, value in (("raw", values[name]), ("ema", values[ema_name(name)])):
             assert item.counts[weights].tolist() == np.histogram(value[np.isfinite(value)], item.edges)[0].tolist()
         assert item.counts["ema"].sum() == values[name].size
     assert found.histograms["hidden/bias"].counts["raw"].sum() == 4

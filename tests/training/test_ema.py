@@ -12,7 +12,7 @@ from expkit import tf1 as tf
 from expkit.checkpoints.writer import write_values
 from expkit.config.sections.ema import EmaConfig
 from expkit.errors import ConfigError
-from expkit.network.averages import averaged_names
+from expkit.network.ema import ema_variables
 from expkit.training.graphs import train_graph
 from expkit.training.sessions import Executor
 from support.experiments import MLP, Values, checkpoint_values, config_of, loaded
@@ -105,7 +105,7 @@ NETWORK = "layers: {a: {kind: dense, units: 2}, n: {kind: batch_norm}, b: {kind:
     ],
 )
 def test_trained_variables_whose_whole_name_matches_are_averaged(ema: dict[str, Any], names: tuple[str, ...]) -> None:
-    assert averaged_names(EmaConfig(**ema), spec_of(NETWORK)) == names
+    assert ema_variables(EmaConfig(**ema), spec_of(NETWORK)) == names
 
 
 @pytest.mark.parametrize(
@@ -114,12 +114,12 @@ def test_trained_variables_whose_whole_name_matches_are_averaged(ema: dict[str, 
         (
             "kernel",
             "ema.variables: 'kernel' matches no trained variable; variables: a/kernel, a/bias, n/gamma, n/beta; "
-            "use ema=none for no averages",
+            "use ema=none for no EMA",
         ),
         ("a/(", "ema.variables: 'a/(' is no regular expression: missing ), unterminated subpattern at position 2"),
     ],
 )
 def test_a_pattern_that_averages_nothing_is_refused(pattern: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        averaged_names(EmaConfig(variables=pattern), spec_of(NETWORK))
+        ema_variables(EmaConfig(variables=pattern), spec_of(NETWORK))
     assert str(caught.value) == problem

@@ -10,7 +10,7 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.errors import ConfigError
-from expkit.network.names import shadow_name
+from expkit.network.names import ema_name
 from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
 from expkit.training.sessions import Evaluator, Executor, Predictor
 from support.experiments import CNN, MLP, config_of, examples, loaded, numpy_cross_entropy, numpy_mlp
@@ -186,7 +186,7 @@ def test_evaluation_reads_variables_and_averages_side_by_side(tmp_path: Path) ->
     values = {}
     for name, variable in spec.variables.items():
         values[name] = draw.normal(size=variable.shape).astype(np.float32)
-        values[shadow_name(name)] = draw.normal(size=variable.shape).astype(np.float32)
+        values[ema_name(name)] = draw.normal(size=variable.shape).astype(np.float32)
     with Evaluator(evaluate_graph(config, spec, data), config) as evaluator:
         evaluator.load(values)
         metrics = evaluator.evaluate(data.parts["valid"])

@@ -14,7 +14,7 @@ from typing import Any
 
 from expkit.checkpoints.ownership import Kin, following, kin
 from expkit.errors import CheckpointError, Problem, comma_list, unknown
-from expkit.network.names import shadow_name
+from expkit.network.names import ema_name
 
 __all__ = ["Move", "Surgery", "bake", "copy", "remove", "rename", "same_variables", "select"]
 
@@ -107,7 +107,7 @@ def bake(variables: Mapping[str, Any], at: str) -> Surgery:
     Raises:
         CheckpointError: there are no averages.
     """
-    end = shadow_name("")
+    end = ema_name("")
     averages = {name.removesuffix(end): name for name in variables if name.endswith(end)}
     if not averages:
         raise CheckpointError.at(at, f"holds no averages: no name ends in {end}; names: {comma_list(variables)}")

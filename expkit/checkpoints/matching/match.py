@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 from expkit.checkpoints.matching.layer_names import Layer, Made, layers_of, role_of
 from expkit.checkpoints.matching.similarity import Fit, Sides
 from expkit.checkpoints.ownership import kin
-from expkit.network.names import shadow_name
+from expkit.network.names import ema_name
 
 __all__ = ["Made", "Proposal", "Suggestion", "suggest"]
 
@@ -100,7 +100,7 @@ def suggest(old: Mapping[str, Made], new: Mapping[str, Made], *, in_order: bool 
 def _weights(old: Mapping[str, Made]) -> dict[str, Made]:
     """Return the old variables that are weights; an average without its variable stands for it."""
     kinds = kin(old)
-    return {name.removesuffix(shadow_name("")): made for name, made in old.items() if kinds[name].kind == "variable"}
+    return {name.removesuffix(ema_name("")): made for name, made in old.items() if kinds[name].kind == "variable"}
 
 
 def _high(pair: Pair) -> Iterable[Proposal]:

@@ -9,7 +9,7 @@ from expkit.checkpoints.restore.plan import Gap, GapKind, Offer, Origin, Pair, P
 from expkit.checkpoints.restore.rules import Claim, claims, first_names, matching
 from expkit.checkpoints.restore.transforms import dtype_after, fitting, joined_shape, shape_after
 from expkit.errors import MAX_EXPLAINED, Problem, comma_list, did_you_mean, unknown
-from expkit.network.names import shadow_name
+from expkit.network.names import ema_name
 
 __all__ = ["restore_plan"]
 
@@ -80,10 +80,10 @@ class _Making:
             self._missing(name, at)
             return
         available, asked = claim.offer.shapes, claim.offer.asked.weights
-        if all(source in available and source.endswith(shadow_name("")) for source in claim.names):
+        if all(source in available and source.endswith(ema_name("")) for source in claim.names):
             self._pair(name, want, claim, claim.names, "ema", claim.origin())  # A rule names the average itself.
             return
-        averages = tuple(shadow_name(source) for source in claim.names)
+        averages = tuple(ema_name(source) for source in claim.names)
         there = all(average in available for average in averages)
         if asked != "raw" and there:
             self._pair(name, want, claim, averages, "ema", claim.origin())

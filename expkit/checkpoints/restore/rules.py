@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from expkit.checkpoints.restore.plan import Gap, Offer, Origin, Wanted
 from expkit.config.sections.restore import RenameRule
 from expkit.errors import Problem, comma_list, unknown
-from expkit.network.names import shadow_name
+from expkit.network.names import ema_name
 
 __all__ = ["Claim", "claims", "first_names", "matching"]
 
-_SHADOW = shadow_name("")
+_SHADOW = ema_name("")
 
 
 @dataclass(frozen=True)

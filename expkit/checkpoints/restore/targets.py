@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from expkit.checkpoints.restore.plan import Wanted
 from expkit.config.schema import Config
-from expkit.network.averages import averaged_names
-from expkit.network.names import shadow_name
+from expkit.network.ema import ema_variables
+from expkit.network.names import ema_name
 from expkit.network.spec import NetworkSpec
 
 __all__ = ["wanted_by", "wanted_of_run"]
@@ -23,7 +23,7 @@ def wanted_by(config: Config, spec: NetworkSpec) -> dict[str, Wanted]:
     Raises:
         ConfigError: the regular expression of the averages matches nothing.
     """
-    averaged = averaged_names(config.ema, spec)
+    averaged = ema_variables(config.ema, spec)
     named = config.ema.variables if config.ema.enabled else ".*"
     learned = [name for name, variable in spec.variables.items() if variable.trainable or variable.frozen]
     expected = [name for name in learned if re.fullmatch(named, name)]
@@ -59,6 +59,6 @@ def _variables(spec: NetworkSpec, averaged: Sequence[str]) -> dict[str, Wanted]:
 
 def _averages(spec: NetworkSpec, names: Sequence[str], *, needed: bool) -> dict[str, Wanted]:
     return {
-        shadow_name(name): Wanted(spec.variables[name].shape, spec.variables[name].dtype, "average", name, needed)
+        ema_name(name): Wanted(spec.variables[name].shape, spec.variables[name].dtype, "average", name, needed)
         for name in names
     }

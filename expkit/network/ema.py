@@ -1,4 +1,4 @@
-"""The variables that have an exponential moving average."""
+"""Variables that have an exponential moving average (EMA)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from expkit.config.sections.ema import EmaConfig
 from expkit.errors import ConfigError, Problem, comma_list
 from expkit.network.spec import NetworkSpec
 
-__all__ = ["averaged_names"]
+__all__ = ["ema_variables"]
 
 
-def averaged_names(ema: EmaConfig, spec: NetworkSpec) -> tuple[str, ...]:
-    """Return the names of the variables that have an average.
+def ema_variables(ema: EmaConfig, spec: NetworkSpec) -> tuple[str, ...]:
+    """Return the names of the variables that have an EMA; none if EMA is disabled.
 
     Raises:
-        ConfigError: averages are enabled, but the regular expression is none or matches no trained variable.
+        ConfigError: ``ema.variables`` is no regular expression, or matches no trained variable.
     """
     if not ema.enabled:
         return ()
@@ -28,7 +28,7 @@ def averaged_names(ema: EmaConfig, spec: NetworkSpec) -> tuple[str, ...]:
             Problem(
                 "ema.variables",
                 f"'{ema.variables}' matches no trained variable; variables: {comma_list(spec.trainable)}; "
-                "use ema=none for no averages",
+                "use ema=none for no EMA",
             )
         )
     return names
