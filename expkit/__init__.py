@@ -1,5 +1,119 @@
-"""Declarative experiments for TensorFlow graphs with named variables."""
+"""Declarative experiments for TensorFlow graphs with named variables.
 
-__all__ = ["__version__"]
+The names below are what plugins, notebooks and other programs need. Each is imported when it is first used, so that
+importing expkit imports neither TensorFlow nor MLflow nor Hydra.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from expkit import tf1
+    from expkit.api import Run, evaluate, freeze, load_config, plan_restore, predict, train
+    from expkit.config.schema import Config
+    from expkit.errors import (
+        CheckpointError,
+        ConfigError,
+        DamagedCheckpointError,
+        DataError,
+        ExpkitError,
+        ExportError,
+        Problem,
+        RunError,
+        TrainingError,
+    )
+    from expkit.experiment import Experiment
+    from expkit.kinds.initializers import GlorotUniform, Initializer, Ones, Zeros
+    from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, Update
+    from expkit.kinds.losses import Loss
+    from expkit.kinds.metrics import Metric
+    from expkit.kinds.optimizers import Optimizer, Trained, WrappedOptimizer
+    from expkit.kinds.schedules import Schedule
+    from expkit.kinds.sources.base import Source
+    from expkit.network.spec import NetworkSpec, network_spec
+    from expkit.registry import register
+    from expkit.tensor_spec import ShapeError, TensorSpec
+    from expkit.tracking.errors import TrackingError
+
+__all__ = [
+    "Call",
+    "CheckpointError",
+    "Config",
+    "ConfigError",
+    "DamagedCheckpointError",
+    "DataError",
+    "Declaration",
+    "Experiment",
+    "ExpkitError",
+    "ExportError",
+    "GlorotUniform",
+    "Initializer",
+    "Inputs",
+    "Layer",
+    "Loss",
+    "Metric",
+    "NetworkSpec",
+    "Ones",
+    "Optimizer",
+    "Problem",
+    "Run",
+    "RunError",
+    "Schedule",
+    "ShapeError",
+    "Source",
+    "TensorSpec",
+    "TrackingError",
+    "Trained",
+    "TrainingError",
+    "Update",
+    "WrappedOptimizer",
+    "Zeros",
+    "__version__",
+    "evaluate",
+    "freeze",
+    "load_config",
+    "network_spec",
+    "plan_restore",
+    "predict",
+    "register",
+    "tf1",
+    "train",
+]
 
 __version__ = "0.1.0"
+
+_NAMES = {
+    "api": "Run evaluate freeze load_config plan_restore predict train",
+    "config.schema": "Config",
+    "errors": "CheckpointError ConfigError DamagedCheckpointError DataError ExpkitError ExportError Problem RunError "
+    "TrainingError",
+    "experiment": "Experiment",
+    "kinds.initializers": "GlorotUniform Initializer Ones Zeros",
+    "kinds.layers.base": "Call Declaration Inputs Layer Update",
+    "kinds.losses": "Loss",
+    "kinds.metrics": "Metric",
+    "kinds.optimizers": "Optimizer Trained WrappedOptimizer",
+    "kinds.schedules": "Schedule",
+    "kinds.sources.base": "Source",
+    "network.spec": "NetworkSpec network_spec",
+    "registry": "register",
+    "tensor_spec": "ShapeError TensorSpec",
+    "tracking.errors": "TrackingError",
+}
+"""Names that a module of expkit defines, by module."""
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "tf1":
+        return importlib.import_module("expkit.tf1")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'expkit' has no attribute '{name}'")
+    value = globals()[name] = getattr(importlib.import_module(f"expkit.{_MODULES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

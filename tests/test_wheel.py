@@ -34,7 +34,8 @@ def test_the_wheel_carries_the_package_and_its_configuration_and_nothing_else(wh
     schemas = {f"expkit/schema/{file.name}" for file in (REPOSITORY / "schema").glob("*.json")}
     assert "expkit/conf/config.yaml" in conf
     assert "expkit/schema/network.json" in schemas
-    assert {name for name in names if ".dist-info/" not in name} == modules | conf | schemas
+    typed = {"expkit/py.typed"}
+    assert {name for name in names if ".dist-info/" not in name} == modules | conf | schemas | typed
 
 
 def test_the_wheel_names_the_program(wheel: Path) -> None:

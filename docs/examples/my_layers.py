@@ -8,12 +8,19 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from expkit import (
+    Call,
+    Declaration,
+    GlorotUniform,
+    Inputs,
+    Layer,
+    Loss,
+    ShapeError,
+    TensorSpec,
+    Zeros,
+    register,
+)
 from expkit import tf1 as tf
-from expkit.kinds.initializers import GlorotUniform, Zeros
-from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
-from expkit.kinds.losses import Loss
-from expkit.registry import register
-from expkit.tensor_spec import ShapeError, TensorSpec
 
 
 @register

@@ -20,7 +20,6 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 from yaml import YAMLError
 
-import expkit
 from expkit.config.explain import explain
 from expkit.config.schema import Config
 from expkit.config.yaml_files import files_within_limits, read_yaml
@@ -50,7 +49,7 @@ Plain = dict[str, Any]
 
 def builtin_conf() -> Path:
     """Return the folder of the configuration files that come with expkit: in the package, else in the checkout."""
-    package = Path(expkit.__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
 
 

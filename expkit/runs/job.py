@@ -57,7 +57,9 @@ class Outcome:
     exit_code: int
     """0 finished or pruned, 2 a mistake of the user, 1 a failure of expkit."""
     result: Result | None = None
-    """``None`` where the run did not finish."""
+    """``None`` if the run did not finish."""
+    experiment: Experiment | None = None
+    """``None`` if the run did not finish."""
     message: str | None = None
     """Why it failed or was pruned."""
     error: Exception | None = None
@@ -86,11 +88,12 @@ def run_job(job: Job) -> Outcome:
             folder = RunFolder.create(job.folder, config, job.overrides)
             folder.update(status="RUNNING")
             tracker = _tracker(job, folder)
+            experiment = Experiment.of(job.checked, folder)
             with Bar(console, job.label or config.run.name, config.train.steps) as bar:
-                result = run(Experiment.of(job.checked, folder), tracker, _Progress(bar, job.prune_check))
+                result = run(experiment, tracker, _Progress(bar, job.prune_check))
         status = "FINISHED"
         summary(console, result)
-        return Outcome(exit_code=0, result=result)
+        return Outcome(exit_code=0, result=result, experiment=experiment)
     except ExpkitError as error:
         message = str(error)
         _print(job, *(f"error: {problem}" for problem in error.problems))

@@ -27,7 +27,7 @@ class Bar:
             TextColumn("{task.fields[shown]}"),
             TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=console.quiet or not console.is_terminal,
         )
         self._task = self._progress.add_task(name, total=steps, shown="")
         self._shown: dict[str, float] = {}

@@ -29,13 +29,16 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 
-def train(overrides: Sequence[str], config_dirs: Sequence[str] = (), *, quiet: bool = False) -> Outcome:
+def train(
+    overrides: Sequence[str], config_dirs: Sequence[str] = (), *, quiet: bool = False, embedded: bool = False
+) -> Outcome:
     """Run one experiment.
 
     Args:
         overrides: as on the command line.
         config_dirs: further folders of configuration files.
-        quiet: print nothing, and leave the program's logging as it is.
+        quiet: print nothing.
+        embedded: leave the logging of the process as it is, because it is another program's.
 
     Raises:
         ConfigError: with every mistake found, before anything is written.
@@ -52,12 +55,12 @@ def train(overrides: Sequence[str], config_dirs: Sequence[str] = (), *, quiet: b
         from expkit.runs.job import Job, run_job  # imports much, while the recorder's process does too
 
         def run(folder: Path) -> Outcome:
-            with _log_file(folder / "run.log") if quiet else nullcontext():
+            with _log_file(folder / "run.log") if embedded else nullcontext():
                 return run_job(
                     Job(checked=checked, folder=folder, overrides=tuple(overrides), recorder=recorder, quiet=quiet)
                 )
 
-        return _in_hydra(composed, run, configure_logging=not quiet)
+        return _in_hydra(composed, run, configure_logging=not embedded)
 
 
 def _in_hydra(composed: DictConfig, run: Callable[[Path], Outcome], *, configure_logging: bool) -> Outcome:
