@@ -1,4 +1,4 @@
-"""Registered kinds: the frozen models that YAML selects by ``kind``."""
+"""Registry of kinds: the frozen models that YAML selects by ``kind``."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ __all__ = [
     "NonNegative",
     "Positive",
     "Section",
-    "all_or_nothing",
+    "atomic_registration",
     "field_docs",
     "kinds",
+    "rebuild_sections",
     "register",
-    "renew",
 ]
 
 FAMILY = "x-family"
-"""Key by which JSON Schema tells a choice of kinds from other choices."""
+"""Key in JSON Schema that marks a choice of kinds."""
 
 Positive = Annotated[int, Field(gt=0)]
 """An integer above zero."""
@@ -41,7 +41,7 @@ _FAMILIES: dict[str, dict[str, type[Kind]]] = {}
 
 
 class Section(BaseModel):
-    """A frozen part of the configuration; unknown keys and values of another type are errors."""
+    """A frozen section of the configuration; unknown keys and values of another type are errors."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -54,7 +54,7 @@ class Section(BaseModel):
 
 
 class Kind(Section):
-    """A part of the configuration that YAML selects by its ``kind`` within a ``family``."""
+    """A section of the configuration that YAML selects by its ``kind`` within a ``family``."""
 
     family: ClassVar[str]
     kind: str
@@ -67,7 +67,7 @@ def register(cls: KindType) -> KindType:
     """Add a kind to its family, under the default of its ``kind`` field.
 
     Raises:
-        ValueError: the family already has this kind, or the kind lacks what every kind of the family does.
+        ValueError: the family has this kind already, or the kind lacks an abstract method of the family.
     """
     family = _FAMILIES.setdefault(cls.family, {})
     name = cls.__pydantic_fields__["kind"].default
@@ -83,8 +83,8 @@ def register(cls: KindType) -> KindType:
 
 
 @contextmanager
-def all_or_nothing() -> Iterator[None]:
-    """Forget the kinds that are registered inside the block if it fails; let all sections take them if it does not."""
+def atomic_registration() -> Iterator[None]:
+    """Register the kinds inside the block and rebuild the sections that hold them; register none if the block fails."""
     before = {family: dict(members) for family, members in _FAMILIES.items()}
     try:
         yield
@@ -93,16 +93,16 @@ def all_or_nothing() -> Iterator[None]:
         _FAMILIES.update(before)
         raise
     if before != _FAMILIES:
-        renew()
+        rebuild_sections()
 
 
-def renew() -> None:
-    """Make sections that have been used already take the kinds that are registered now."""
+def rebuild_sections() -> None:
+    """Rebuild the validators of sections already in use, so that they accept the kinds registered since."""
     used = [section for section in _sections(Section) if section.__pydantic_complete__]
     for section in used:
-        for part in ("__pydantic_core_schema__", "__pydantic_validator__", "__pydantic_serializer__"):
-            if part in vars(section):
-                delattr(section, part)
+        for attribute in ("__pydantic_core_schema__", "__pydantic_validator__", "__pydantic_serializer__"):
+            if attribute in vars(section):
+                delattr(section, attribute)
     for section in used:
         section.model_rebuild(force=True)
 
@@ -134,9 +134,9 @@ class KindsOf:
 
 @cache
 def field_docs(model: type[BaseModel]) -> dict[str, str]:
-    """Return the docstrings under a model's fields, by field name, those of its bases among them.
+    """Return the docstrings under the fields of a model and of its bases, by field name.
 
-    They are read from the source only when asked for: parsing them at import would be felt at every start.
+    They are parsed from the source on demand, because parsing at import would slow down every start.
     """
     docs: dict[str, str] = {}
     for cls in reversed(model.__mro__):

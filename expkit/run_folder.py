@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 
-from expkit.config.load import kept_plugins, plain, plain_yaml, read
+from expkit.config.load import plain, plain_yaml, plugins_folder, read
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, ExpkitError, Problem, RunError, comma_list, error_message
 from expkit.fs import Locked, atomic_write_text, cannot_write, file_lock
-from expkit.plugins import keep_plugins
+from expkit.plugins import copy_plugins
 from expkit.redact import masked
 
 __all__ = [
@@ -54,7 +54,7 @@ class RunFolder:
             if folder.config_file.is_file():
                 _check_same(folder, config)
             atomic_write_text(folder.config_file, masked(plain_yaml(config)))
-            keep_plugins(config.plugins, folder.plugins)
+            copy_plugins(config.plugins, folder.plugins)
             atomic_write_text(path / "overrides.yaml", masked(yaml.safe_dump(list(overrides), width=1000)))
             folder.update(digest=config_digest(config), name=config.run.name)
         except OSError as error:
@@ -74,7 +74,7 @@ class RunFolder:
     @property
     def plugins(self) -> Path:
         """Copies of the plugins that are files."""
-        return kept_plugins(self.path)
+        return plugins_folder(self.path)
 
     @property
     def frozen(self) -> Path:

@@ -37,7 +37,7 @@ def _forget() -> Iterator[None]:
     yield
     registry._FAMILIES.clear()
     registry._FAMILIES.update(before)
-    registry.renew()
+    registry.rebuild_sections()
     plugins._LOADED.clear()
     plugins._LOADED.update(loaded)
     for name in set(sys.modules) - modules:
@@ -132,7 +132,7 @@ def test_a_run_is_not_gone_on_with_by_another_plugin(folder: Path) -> None:
         2,
         [
             f"error: plugins[0]: {(run / 'plugins' / '0_my_layers.py').resolve()} differs from {changed.resolve()}, "
-            "which is loaded already; one program takes one of them: make them equal, or start anew"
+            "which is loaded already; one program loads only one of them: make them equal, or start a new process"
         ],
     )
 

@@ -1,4 +1,4 @@
-"""Configuration errors in words: path, offender, what was allowed, the way out."""
+"""Explanation of pydantic's validation errors: path, offender, allowed values, fix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from expkit.registry import Kind, KindsOf, field_docs, kinds
 
 __all__ = ["dotted", "explain"]
 
-_WANTED = {
+_EXPECTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "float_type": "a number",
@@ -32,7 +32,7 @@ Error = Mapping[str, Any]
 
 
 def dotted(path: Iterable[str | int]) -> str:
-    """Return a path as one writes it on the command line: ``network.layers.conv.strides[0]``."""
+    """Return a path as on the command line: ``network.layers.conv.strides[0]``."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -40,29 +40,29 @@ def dotted(path: Iterable[str | int]) -> str:
 
 
 def explain(error: ValidationError, raw: Any, model: type[BaseModel]) -> list[Problem]:
-    """Return one problem for every mistake in ``raw``, in the order of the configuration.
+    """Return one problem for every mistake in the data, in the order of the configuration.
 
     Args:
-        error: what pydantic found.
-        raw: the plain data that was validated.
-        model: the model it was validated against.
+        error: pydantic's error.
+        raw: the validated data.
+        model: the model that it was validated against.
     """
-    grouped: dict[tuple[str | int, ...], list[tuple[_Place, Error]]] = {}
+    grouped: dict[tuple[str | int, ...], list[tuple[_Location, Error]]] = {}
     for item in error.errors(include_url=False):
-        place = _Place(item["loc"], raw, model)
-        grouped.setdefault(place.path, []).append((place, typing.cast(Error, item)))
+        location = _Location(item["loc"], raw, model)
+        grouped.setdefault(location.path, []).append((location, typing.cast(Error, item)))
     outer = {path[:end] for path in grouped for end in range(len(path))}
     return [
         problem
         for path, errors in grouped.items()
-        # Where a branch of a union fits well enough to be wrong further in, the other branches say nothing of use.
-        if path not in outer or not all(place.branch for place, _ in errors)
+        # If one branch of a union has errors further inside, the errors of the other branches are of no use.
+        if path not in outer or not all(location.branch for location, _ in errors)
         for problem in _group_problems(path, errors)
     ]
 
 
-class _Place:
-    """Where an error is: its path in the data (without pydantic's tags and branches), and the model around it."""
+class _Location:
+    """Location of an error: its path in the data, without pydantic's tags and branches, and the model around it."""
 
     def __init__(self, loc: Sequence[str | int], raw: Any, model: type[BaseModel]) -> None:
         self.path: tuple[str | int, ...] = ()
@@ -105,7 +105,7 @@ class _Place:
 
 
 def _parts(annotation: Any) -> list[Any]:
-    """Return an annotation and what its unions and ``Annotated`` hold."""
+    """Return the members of an annotation: of its unions, and of ``Annotated`` with the metadata."""
     origin = typing.get_origin(annotation)
     if origin is typing.Annotated:
         base, *metadata = typing.get_args(annotation)
@@ -137,32 +137,33 @@ def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in model.__pydantic_fields__.items()}
 
 
-def _group_problems(path: tuple[str | int, ...], errors: list[tuple[_Place, Error]]) -> list[Problem]:
-    branches = [(place, error) for place, error in errors if place.branch]
-    if fitting := [item for item in branches if item[1]["type"] not in (*_WANTED, "literal_error")]:
-        return [_problem(path, place, error) for place, error in fitting]  # Of a branch's type, against its rules.
+def _group_problems(path: tuple[str | int, ...], errors: list[tuple[_Location, Error]]) -> list[Problem]:
+    branches = [(location, error) for location, error in errors if location.branch]
+    if fitting := [item for item in branches if item[1]["type"] not in (*_EXPECTED, "literal_error")]:
+        # Of the right type for the branch, but against its rules.
+        return [_problem(path, location, error) for location, error in fitting]
     if len(branches) > 1:
-        place = branches[0][0]
-        wanted = dict.fromkeys(_WANTED.get(error["type"]) or str(error["ctx"]["expected"]) for _, error in branches)
-        words = [word for _, error in branches if error["type"] == "literal_error" for word in _words(error)]
-        near = did_you_mean(place.value, words) if isinstance(place.value, str) else ""
-        return [Problem(dotted(path), f"needs {' or '.join(wanted)}, got {_shown(place.value)}{near}")]
-    return [_problem(path, place, error) for place, error in errors]
+        location = branches[0][0]
+        expected = dict.fromkeys(_EXPECTED.get(error["type"]) or str(error["ctx"]["expected"]) for _, error in branches)
+        values = [word for _, error in branches if error["type"] == "literal_error" for word in _allowed_values(error)]
+        near = did_you_mean(location.value, values) if isinstance(location.value, str) else ""
+        return [Problem(dotted(path), f"needs {' or '.join(expected)}, got {_display(location.value)}{near}")]
+    return [_problem(path, location, error) for location, error in errors]
 
 
 def _sentence(error: Error) -> str:
     return str(error["msg"]).removeprefix("Value error, ").replace("Input should", "must")
 
 
-def _problem(path: tuple[str | int, ...], place: _Place, error: Error) -> Problem:
+def _problem(path: tuple[str | int, ...], location: _Location, error: Error) -> Problem:
     kind, at = error["type"], dotted(path)
-    if kind == "extra_forbidden" and place.model is not None:
-        allowed = list(_fields(place.model))
-        where = f"unknown field for kind '{_kind(place.model)}'" if _kind(place.model) else "unknown field"
+    if kind == "extra_forbidden" and location.model is not None:
+        allowed = list(_fields(location.model))
+        where = f"unknown field for kind '{_kind(location.model)}'" if _kind(location.model) else "unknown field"
         return Problem(at, unknown(where, str(path[-1]), allowed, most=40))
     if kind == "missing":
-        named = _kind(place.model) if place.model else None
-        description = field_docs(place.model).get(str(path[-1]), "").replace("``", "'") if place.model else ""
+        named = _kind(location.model) if location.model else None
+        description = field_docs(location.model).get(str(path[-1]), "").replace("``", "'") if location.model else ""
         what = f" ({description.rstrip('.')})" if description else ""
         whom = f"kind '{named}' needs it" if named else "it has no default"
         return Problem(at, f"missing: {whom}{what}; add {at}=VALUE")
@@ -170,25 +171,23 @@ def _problem(path: tuple[str | int, ...], place: _Place, error: Error) -> Proble
         tag, allowed = str(error["ctx"]["tag"]), _tags(error)
         return Problem(f"{at}.kind", unknown(f"unknown kind '{tag}'", tag, allowed, most=60))
     if kind == "union_tag_not_found":
-        family = _family_of_path(place)
-        near = did_you_mean(str(path[-1]), place.siblings).replace("did you mean", "or did you mean the existing")
-        return Problem(
-            f"{at}.kind",
-            f"missing: it says which {family or 'kind'} this is{near or ';'} allowed: {comma_list(_known(family), 60)}",
-        )
+        family = _family_of_path(location)
+        near = did_you_mean(str(path[-1]), location.siblings).replace("did you mean", "or did you mean the existing")
+        message = f"missing: it says which {family or 'kind'} this is{near or ';'}"
+        return Problem(f"{at}.kind", f"{message} allowed: {comma_list(_kinds_of(family), 60)}")
     if kind == "literal_error":
-        allowed = _words(error)
-        return Problem(at, unknown(f"unknown value {_shown(place.value)}", str(place.value), allowed, most=40))
+        allowed = _allowed_values(error)
+        return Problem(at, unknown(f"unknown value {_display(location.value)}", str(location.value), allowed, most=40))
     if kind == "string_pattern_mismatch":
-        return Problem(at, f"{_shown(place.value)} is not allowed here; it must match {error['ctx']['pattern']}")
+        return Problem(at, f"{_display(location.value)} is not allowed here; it must match {error['ctx']['pattern']}")
     if kind in ("too_short", "too_long"):
         limit = f"least {error['ctx']['min_length']}" if kind == "too_short" else f"most {error['ctx']['max_length']}"
-        return Problem(at, f"needs a length of at {limit}, got {len(place.value)}: {_shown(place.value)}")
-    if kind in _WANTED:
-        return Problem(at, f"needs {_WANTED[kind]}, got {_shown(place.value)}")
+        return Problem(at, f"needs a length of at {limit}, got {len(location.value)}: {_display(location.value)}")
+    if kind in _EXPECTED:
+        return Problem(at, f"needs {_EXPECTED[kind]}, got {_display(location.value)}")
     if kind == "value_error":
         return Problem(at, _sentence(error))
-    return Problem(at, f"{_sentence(error)}{_bounds(place.field)}, got {_shown(place.value)}")
+    return Problem(at, f"{_sentence(error)}{_bounds(location.field)}, got {_display(location.value)}")
 
 
 def _kind(model: type[BaseModel] | None) -> str | None:
@@ -198,7 +197,7 @@ def _kind(model: type[BaseModel] | None) -> str | None:
     return None
 
 
-def _words(error: Error) -> list[str]:
+def _allowed_values(error: Error) -> list[str]:
     return [word.strip("'") for word in str(error["ctx"]["expected"]).replace(" or ", ", ").split(", ")]
 
 
@@ -206,14 +205,14 @@ def _tags(error: Error) -> list[str]:
     return [tag.strip("'") for tag in str(error["ctx"]["expected_tags"]).split(", ")]
 
 
-def _family_of_path(place: _Place) -> str | None:
-    container = place.field.annotation if place.field else None
-    metadata = place.field.metadata if place.field else []
+def _family_of_path(location: _Location) -> str | None:
+    container = location.field.annotation if location.field else None
+    metadata = location.field.metadata if location.field else []
     direct = next((item.family for item in metadata if isinstance(item, KindsOf)), None)
     return direct or _family(container) or _family(_items(container))
 
 
-def _known(family: str | None) -> Iterable[str]:
+def _kinds_of(family: str | None) -> Iterable[str]:
     return kinds(family) if family else ()
 
 
@@ -224,7 +223,7 @@ def _bounds(field: FieldInfo | None) -> str:
     return f" (allowed: {' and '.join(bounds)})" if len(bounds) > 1 else ""
 
 
-def _shown(value: Any) -> str:
+def _display(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):

@@ -66,7 +66,7 @@ class FileSource(FileConfigSource):  # type: ignore[misc]
 
 @contextmanager
 def reading_files_by(source: type[FileSource]) -> Iterator[None]:
-    """Have Hydra read files by another class inside the block."""
+    """Make Hydra read files by another class inside the block."""
     types = SourcesRegistry.instance().types
     before = types["file"]
     types["file"] = source
@@ -77,7 +77,7 @@ def reading_files_by(source: type[FileSource]) -> Iterator[None]:
 
 
 def scalar_resolvers() -> Any:
-    """Return OmegaConf's rules that tell numbers from text in YAML."""
+    """Return OmegaConf's rules for numbers and text in YAML."""
     return get_yaml_loader().yaml_implicit_resolvers
 
 
@@ -90,7 +90,7 @@ def combinations(overrides: Sequence[Override]) -> list[list[str]]:
     """Return the overrides of every run of a grid.
 
     Raises:
-        HydraException: an override has no end of values.
+        HydraException: an override has infinitely many values.
     """
     batches = BasicSweeper.split_arguments(list(overrides), max_batch_size=None)
     return [list(words) for batch in batches for words in batch]

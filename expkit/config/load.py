@@ -1,4 +1,4 @@
-"""From YAML files and overrides to a validated configuration: Hydra composes, pydantic validates."""
+"""Loading of the configuration: Hydra composes YAML files and overrides, pydantic validates the result."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ __all__ = [
     "builtin_conf_behind",
     "compose_plain",
     "composition_message",
-    "kept_plugins",
     "load",
     "plain",
     "plain_yaml",
+    "plugins_folder",
     "primary_conf",
     "quoted",
     "read",
@@ -48,34 +48,34 @@ Plain = dict[str, Any]
 
 
 def builtin_conf() -> Path:
-    """Return the folder of the configuration files that come with expkit: in the package, else in the checkout."""
+    """Return the folder of expkit's own configuration files: in the package, else in the checkout."""
     package = Path(__file__).resolve().parents[1]
     return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
 
 
 def primary_conf() -> Path:
-    """Return the folder that Hydra reads first: ``conf`` where the program was started, else the built-in one."""
+    """Return the folder that Hydra reads first: ``conf`` in the working folder, else the built-in one."""
     own = Path.cwd() / "conf"
     return own.resolve() if own.is_dir() else builtin_conf()
 
 
 def search_path(config_dirs: Sequence[str] = ()) -> list[str]:
-    """Return the override that adds ``--config-dir`` folders to Hydra's search path, as a list of no or one item."""
+    """Return the override that adds ``--config-dir`` folders to Hydra's search path, as a list of at most one item."""
     quoted = [str(Path(folder).resolve()).replace("'", r"\'") for folder in config_dirs]
     folders = ",".join(f"'file://{folder}'" for folder in quoted)
     return [f"hydra.searchpath=[{folders}]"] if folders else []
 
 
 def quoted(value: object) -> str:
-    """Return a value as Hydra's grammar takes it, whatever it holds."""
+    """Return a value quoted for Hydra's grammar of overrides."""
     text = str(value).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{text}'"
 
 
 class _BuiltinConf(SearchPathPlugin):  # type: ignore[misc]
-    """Puts the built-in folder behind the user's own, which then needs only the files that differ.
+    """Hydra plugin that searches the built-in folder after the user's, which then needs only the files that differ.
 
-    A plugin acts on every Hydra program of its process, so this one does nothing but within ``builtin_conf_behind``.
+    A plugin acts on every Hydra program of its process, so this one is active only inside ``builtin_conf_behind``.
     """
 
     active: ClassVar[bool] = False
@@ -87,7 +87,7 @@ class _BuiltinConf(SearchPathPlugin):  # type: ignore[misc]
 
 @contextmanager
 def builtin_conf_behind() -> Iterator[None]:
-    """Let Hydra find the built-in files behind the user's, and refuse those beyond limits, inside the block."""
+    """Make Hydra search the built-in files after the user's, and reject files beyond limits, inside the block."""
     _BuiltinConf.active = True
     try:
         with files_within_limits():
@@ -103,7 +103,7 @@ def load(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Config:
     """Return the validated configuration of a list of overrides.
 
     Raises:
-        ConfigError: with every mistake found.
+        ConfigError: with every problem found.
     """
     try:
         return validate_composed(_compose(overrides, config_dirs), config_dirs)
@@ -112,19 +112,19 @@ def load(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Config:
 
 
 def validate_composed(composed: DictConfig, config_dirs: Sequence[str] = ()) -> Config:
-    """Return the validated configuration of what Hydra composed, without Hydra's own settings.
+    """Return the validated configuration of a composed one, without Hydra's own settings.
 
     Raises:
-        ConfigError: with every mistake found.
+        ConfigError: with every problem found.
     """
     return validate(_plain(composed), config_dirs)
 
 
 def compose_plain(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> DictConfig:
-    """Return what Hydra composes, with Hydra's own settings under ``hydra``.
+    """Return the composed configuration before validation, with Hydra's own settings under ``hydra``.
 
     Raises:
-        ConfigError: an override or a file cannot be read, or a key is not there to override.
+        ConfigError: an override or a file cannot be read, or an overridden key does not exist.
     """
     try:
         return _compose(overrides, config_dirs, with_hydra=True)
@@ -132,20 +132,20 @@ def compose_plain(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> 
         raise _composition_error(error, overrides, config_dirs) from None
 
 
-def validate(raw: Plain, config_dirs: Sequence[str] = (), kept_plugins: Path | None = None) -> Config:
+def validate(raw: Plain, config_dirs: Sequence[str] = (), plugin_copies: Path | None = None) -> Config:
     """Return the validated configuration of plain data, its plugins loaded.
 
     Args:
         raw: the data.
-        config_dirs: folders in which plugins are looked for before the working folder and its ``conf``.
-        kept_plugins: folder into which a run has put its plugins.
+        config_dirs: folders searched for plugins before the working folder and its ``conf``.
+        plugin_copies: folder with a run's copies of its plugins, searched first.
 
     Raises:
-        ConfigError: with every mistake found.
+        ConfigError: with every problem found.
     """
     plugins = raw.get("plugins")
     if isinstance(plugins, list) and all(isinstance(name, str) for name in plugins):
-        load_plugins(plugins, [*map(Path, config_dirs), Path.cwd(), primary_conf()], kept_plugins)
+        load_plugins(plugins, [*map(Path, config_dirs), Path.cwd(), primary_conf()], plugin_copies)
     try:
         text = json.dumps(raw)
         return Config.model_validate_json(text)
@@ -158,7 +158,7 @@ def validate(raw: Plain, config_dirs: Sequence[str] = (), kept_plugins: Path | N
 
 
 def read(path: Path) -> Config:
-    """Return the validated configuration of one composed YAML file, as a run keeps it.
+    """Return the validated configuration of one composed YAML file, as in a run folder.
 
     Raises:
         ConfigError: the file is not a configuration.
@@ -166,23 +166,23 @@ def read(path: Path) -> Config:
     try:
         content = OmegaConf.create(read_yaml(path))
         raw = OmegaConf.to_container(content, resolve=True)
-        return validate(raw, kept_plugins=kept_plugins(path.parent))  # type: ignore[arg-type]
+        return validate(raw, plugin_copies=plugins_folder(path.parent))  # type: ignore[arg-type]
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(Problem(str(path), f"not a readable configuration: {composition_message(error)}")) from None
 
 
-def kept_plugins(run: Path) -> Path:
-    """Return the folder into which a run puts its plugins."""
+def plugins_folder(run: Path) -> Path:
+    """Return the folder of a run's copies of its plugins."""
     return run / "plugins"
 
 
 def plain(config: Config, *, exclude_unset: bool = False) -> Plain:
-    """Return a configuration as plain data; ``exclude_unset`` leaves out the fields that nobody wrote."""
+    """Return a configuration as plain data; ``exclude_unset`` omits fields that are not given."""
     return config.model_dump(mode="json", by_alias=True, serialize_as_any=True, exclude_unset=exclude_unset)
 
 
 def plain_yaml(config: Config) -> str:
-    """Return a configuration as YAML: every field, also those left at their defaults."""
+    """Return a configuration as YAML with every field, defaults included."""
     return OmegaConf.to_yaml(OmegaConf.create(plain(config)))
 
 
@@ -233,9 +233,9 @@ def _missing_file(error: MissingConfigException) -> ConfigError:
 def _composition_error(
     error: ConfigCompositionException, overrides: Sequence[str], config_dirs: Sequence[str]
 ) -> ConfigError:
-    """Explain a key that no file mentions: by its model where it is wrong, by the way to add it where it is right."""
-    asked = re.search(r"Could not (?:override|delete|append)[^'\"]*['\"]([^'\"]+)['\"]", str(error))
-    key = asked[1].split("=")[0].split("@")[0] if asked else "configuration"
+    """Return the error of a key that no file mentions: an unknown key, or one to be added with ``+``."""
+    named = re.search(r"Could not (?:override|delete|append)[^'\"]*['\"]([^'\"]+)['\"]", str(error))
+    key = named[1].split("=")[0].split("@")[0] if named else "configuration"
     forced = [
         f"++{word}" if "=" in word and word[0] not in "+~" and word.split("=")[0] == key else word for word in overrides
     ]

@@ -101,7 +101,7 @@ def test_scopes_nested_fifty_deep(tmp_path: Path) -> None:
 def test_scopes_nested_deeper_than_files_may_be(tmp_path: Path) -> None:
     done = names(tmp_path, nested(400))
     assert done.code == 2
-    assert "conf/network/mine.yaml:226: more than 150 mappings and lists in each other; nest less" in done.err
+    assert "conf/network/mine.yaml:226: more than 150 nested mappings and lists; nest less" in done.err
 
 
 def test_repetitions_of_repetitions(tmp_path: Path) -> None:

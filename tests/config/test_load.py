@@ -124,8 +124,8 @@ def test_a_name_written_as_a_number_is_a_name() -> None:
         (
             ["network.layers.new.kind=dropout", "ema.foo=1"],
             [
-                "network.layers.new.rate: missing: kind 'dropout' needs it (Share of the values that are dropped, in "
-                "[0, 1)); add network.layers.new.rate=VALUE",
+                "network.layers.new.rate: missing: kind 'dropout' needs it (Fraction of the values that are dropped, "
+                "in [0, 1)); add network.layers.new.rate=VALUE",
                 "ema.foo: unknown field; allowed: enabled, decay, num_updates, variables, start_step",
             ],
         ),
@@ -203,7 +203,7 @@ def test_a_config_dir_adds_files(tmp_path: Path) -> None:
 def test_a_file_that_is_no_text_is_told_by_its_name(tmp_path: Path) -> None:
     write(tmp_path, {"optimizer/mine.yaml": ""})
     (tmp_path / "optimizer/mine.yaml").write_bytes(b"kind: \xff")
-    said = ["optimizer/mine.yaml: is no UTF-8 text (invalid start byte at byte 6)"]
+    said = ["optimizer/mine.yaml: is not UTF-8 text (invalid start byte at byte 6)"]
     assert problems_of("optimizer=mine", config_dirs=(str(tmp_path),)) == said
 
 

@@ -11,7 +11,7 @@ from hydra._internal.sources_registry import SourcesRegistry
 from omegaconf import DictConfig, ListConfig, Node, OmegaConf
 
 from expkit.config.load import builtin_conf, load
-from expkit.config.yaml_files import MOST_BYTES, files_within_limits, read_yaml
+from expkit.config.yaml_files import MAX_BYTES, files_within_limits, read_yaml
 from expkit.errors import ConfigError
 
 ANY = """
@@ -65,9 +65,9 @@ def test_the_built_in_files_are_read_as_omegaconf_reads_them(path: Path) -> None
         pytest.param(
             "a:\n  b: 1\n  c: 2\n  b: 3\nd: {e: 1, f: {g: 1, g: 2}}\na: 4\n",
             [
-                "mine.yaml:6: key 'a' is given twice, first in line 1; keep one",
-                "mine.yaml:4: key 'b' is given twice, first in line 2; keep one",
-                "mine.yaml:5: key 'g' is given twice, first in line 5; keep one",
+                "mine.yaml:6: key 'a' is given twice, first on line 1; keep one",
+                "mine.yaml:4: key 'b' is given twice, first on line 2; keep one",
+                "mine.yaml:5: key 'g' is given twice, first on line 5; keep one",
             ],
             id="keys given twice",
         ),
@@ -76,18 +76,18 @@ def test_the_built_in_files_are_read_as_omegaconf_reads_them(path: Path) -> None
             + "".join(
                 f"{n}: &{n} [{', '.join([f'*{p}'] * 10)}]\n" for p, n in zip("abcdefgh", "bcdefghi", strict=True)
             ),
-            ["mine.yaml: more than 200,000 keys and values, what aliases stand for counted each time; write fewer"],
+            ["mine.yaml: more than 200,000 keys and values, contents of aliases counted each time; write fewer"],
             id="anchors that explode",
         ),
         pytest.param(
             "a: 1\nb: &b\n  c: [*b]\n",
-            ["mine.yaml:2: what this anchor names holds an alias of itself; write it out"],
+            ["mine.yaml:2: this anchor contains an alias of itself; write it out"],
             id="an anchor that holds itself",
         ),
         pytest.param(
             "a:\n" + " [\n" * 300_000,
-            ["mine.yaml:151: more than 150 mappings and lists in each other; nest less"],
-            id="lists in each other beyond any stack",
+            ["mine.yaml:151: more than 150 nested mappings and lists; nest less"],
+            id="lists nested beyond any stack",
         ),
     ],
 )
@@ -102,7 +102,7 @@ def test_a_file_that_is_too_large_is_refused_unread(empty_folder: Path) -> None:
     assert problems_of(path) == [
         "mine.yaml: 100.0 MB; a configuration file may have 2 MB: keep data in files of their own"
     ]
-    assert read_yaml(file(empty_folder, f"a: {'x' * (MOST_BYTES - 4)}\n"))["a"].startswith("x")
+    assert read_yaml(file(empty_folder, f"a: {'x' * (MAX_BYTES - 4)}\n"))["a"].startswith("x")
 
 
 def test_what_is_no_yaml_is_told_by_the_parser_with_the_files_name(empty_folder: Path) -> None:
@@ -138,5 +138,5 @@ def test_hydra_reads_by_the_same_limits_and_gives_its_reader_back(empty_folder: 
     own.write_text("outputs: {logits: logits}\noutputs: {}\n")
     with pytest.raises(ConfigError) as caught:
         load(["network=mine"])
-    assert str(caught.value) == "conf/network/mine.yaml:2: key 'outputs' is given twice, first in line 1; keep one"
+    assert str(caught.value) == "conf/network/mine.yaml:2: key 'outputs' is given twice, first on line 1; keep one"
     assert load([]).run.name == "digits_mlp"
