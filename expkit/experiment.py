@@ -11,10 +11,10 @@ from typing import Literal, Protocol
 import numpy as np
 
 from expkit import tf1 as tf
-from expkit.checkpoints.formats.open import open_source
+from expkit.checkpoints.formats.open import open_variables
 from expkit.checkpoints.restore.plan import Plan
 from expkit.checkpoints.restore.restore import Restored, read_values, restore_from
-from expkit.checkpoints.restore.targets import wanted_of_run
+from expkit.checkpoints.restore.targets import run_targets
 from expkit.checkpoints.store import Checkpoint, CheckpointStore
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, Scaling, load_dataset
@@ -87,8 +87,8 @@ class Experiment:
 
     def values(self, checkpoint: Checkpoint) -> Restored:
         """Read a checkpoint's variables, raw and EMA, each under its own name."""
-        source = open_source(checkpoint.prefix, str(checkpoint.prefix))
-        return read_values(source, wanted_of_run(self.spec, self.ema_names, averages=True))
+        source = open_variables(checkpoint.prefix, str(checkpoint.prefix))
+        return read_values(source, run_targets(self.spec, self.ema_names, with_ema=True))
 
 
 class Tracker(Protocol):

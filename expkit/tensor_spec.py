@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,22 +11,35 @@ import numpy as np
 __all__ = ["DType", "Shape", "ShapeError", "TensorSpec", "accepts"]
 
 Shape = tuple[int | None, ...]
-"""Sizes of all dimensions but the batch, which is the first; ``None`` where a size is not known."""
+"""Sizes of all dimensions but the batch; ``None`` where a size is not known."""
 
 DType = Literal["float32", "float64", "float16", "bfloat16", "int32", "int64", "uint8", "bool"]
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """Shape (without the batch dimension) and dtype of a tensor."""
+    """Shape and dtype: of a tensor without its batch dimension, or of a variable."""
 
     shape: Shape
     dtype: str = "float32"
-    batched: bool = True
-    """True if the first dimension is the batch; it is 1 where a tensor depends on no example."""
+    batched: bool | None = True
+    """True if there is a batch dimension before those of the shape; False if it is 1, because the tensor depends on no
+    example; ``None`` if there is none, as for a variable."""
+
+    @classmethod
+    def of_variable(cls, shape: Iterable[int], dtype: str = "float32") -> TensorSpec:
+        """Return the spec of a variable, whose shape is complete."""
+        return cls(tuple(shape), dtype, batched=None)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The shape where all sizes are known, as of a variable."""
+        assert None not in self.shape, f"{self} has an unknown size"
+        return self.shape  # type: ignore[return-value]
 
     def __str__(self) -> str:
-        sizes = ", ".join("?" if size is None else str(size) for size in ("batch" if self.batched else 1, *self.shape))
+        batch = () if self.batched is None else ("batch",) if self.batched else (1,)
+        sizes = ", ".join("?" if size is None else str(size) for size in (*batch, *self.shape))
         return f"[{sizes}] {self.dtype}"
 
 

@@ -1,1 +1,1 @@
-"""Checkpoints: kept whole, restored by name."""
+"""Checkpoints: stored safely, restored by name."""

@@ -1,4 +1,4 @@
-"""How two sources of variables differ: in names, shapes, dtypes and values."""
+"""Differences between two sources of variables, in names, shapes, dtypes or values."""
 
 from __future__ import annotations
 
@@ -7,83 +7,84 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from expkit.checkpoints.formats.source import Source
+from expkit.checkpoints.formats.source import VariableSource
 
-__all__ = ["Apart", "Comparison", "compare_sources"]
+__all__ = ["CheckpointDiff", "ValueDiff", "diff_variables"]
 
 
 @dataclass(frozen=True)
-class Apart:
-    """How far the values of one variable differ."""
+class ValueDiff:
+    """Difference between two values of one variable."""
 
     numbers: int
-    """How many."""
+    """Count of the numbers that differ."""
     maximum: float | None
-    """The largest difference; ``nan`` where one side has none of a number, ``None`` for strings."""
+    """Largest difference; ``nan`` where a number is NaN on one side, ``None`` for strings."""
     relative: float | None
-    """The largest difference, as a part of the first one's largest number."""
+    """Largest difference, as a fraction of the largest number of the first value."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """What is in one source and not in the other, or otherwise."""
+@dataclass(frozen=True, kw_only=True)
+class CheckpointDiff:
+    """Names by the way in which two sources differ in them."""
 
     gone: tuple[str, ...]
-    """Only the first has it."""
+    """In the first source only."""
     added: tuple[str, ...]
-    """Only the second has it."""
+    """In the second source only."""
     shapes: tuple[str, ...]
     dtypes: tuple[str, ...]
-    """Of another dtype, the shape is the same."""
-    values: dict[str, Apart]
+    """Equal shapes, different dtypes."""
+    values: dict[str, ValueDiff]
     same: tuple[str, ...]
-    """Equal in every bit."""
+    """Equal bit for bit."""
 
     @property
     def differs(self) -> bool:
-        """Whether anything does."""
+        """True if the sources differ in anything."""
         return bool(self.gone or self.added or self.shapes or self.dtypes or self.values)
 
 
-def compare_sources(first: Source, second: Source, names: Collection[str]) -> Comparison:
-    """Compare two sources in the variables of some names, value by value, one at a time.
+def diff_variables(first: VariableSource, second: VariableSource, names: Collection[str]) -> CheckpointDiff:
+    """Compare the named variables of two sources, one value at a time.
 
     Raises:
-        CheckpointError: one of them is damaged.
+        CheckpointError: a source is damaged.
     """
-    both = [name for name in names if name in first.shapes and name in second.shapes]
-    shapes = [name for name in both if first.shapes[name] != second.shapes[name]]
-    dtypes = [name for name in both if name not in shapes and first.dtypes[name] != second.dtypes[name]]
-    values: dict[str, Apart] = {}
+    a, b = first.variables, second.variables
+    both = [name for name in names if name in a and name in b]
+    shapes = [name for name in both if a[name].shape != b[name].shape]
+    dtypes = [name for name in both if name not in shapes and a[name].dtype != b[name].dtype]
+    values: dict[str, ValueDiff] = {}
     same = []
     for name in both:
         if name in shapes or name in dtypes:
             continue
-        apart = _apart(first.read(name), second.read(name))
-        if apart is None:
+        difference = _value_diff(first.read(name), second.read(name))
+        if difference is None:
             same.append(name)
         else:
-            values[name] = apart
-    return Comparison(
-        tuple(name for name in names if name not in second.shapes),
-        tuple(name for name in names if name not in first.shapes),
-        tuple(shapes),
-        tuple(dtypes),
-        values,
-        tuple(same),
+            values[name] = difference
+    return CheckpointDiff(
+        gone=tuple(name for name in names if name not in b),
+        added=tuple(name for name in names if name not in a),
+        shapes=tuple(shapes),
+        dtypes=tuple(dtypes),
+        values=values,
+        same=tuple(same),
     )
 
 
-def _apart(first: np.ndarray, second: np.ndarray) -> Apart | None:
-    """Return how far two arrays of one shape and dtype differ; ``None`` where they are equal in every bit."""
+def _value_diff(first: np.ndarray, second: np.ndarray) -> ValueDiff | None:
+    """Return the difference between two arrays of one shape and dtype; ``None`` if they are equal bit for bit."""
     if first.dtype == object:
         differ = int(np.sum(first != second))
-        return Apart(differ, None, None) if differ else None
+        return ValueDiff(differ, None, None) if differ else None
     if first.tobytes() == second.tobytes():
         return None
     numbers = int(np.sum((_bytes(first) != _bytes(second)).any(axis=1)))
     distance, size = _distance(np.atleast_1d(first), np.atleast_1d(second))
-    return Apart(numbers, distance, distance / size if size else float("inf"))
+    return ValueDiff(numbers, distance, distance / size if size else float("inf"))
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:
@@ -91,8 +92,8 @@ def _bytes(values: np.ndarray) -> np.ndarray:
 
 
 def _distance(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Return the largest difference, and the largest number of the first."""
-    if first.dtype.kind in "iub":  # Differences of 64-bit integers are exact without a sign.
+    """Return the largest difference, and the largest number of the first array."""
+    if first.dtype.kind in "iub":  # Unsigned differences of 64-bit integers are exact.
         low, high = np.minimum(first, second).astype(np.uint64), np.maximum(first, second).astype(np.uint64)
         return float((high - low).max()), float(np.abs(first.astype(np.float64)).max())
     wide = np.complex128 if first.dtype.kind == "c" else np.float64

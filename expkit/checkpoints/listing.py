@@ -1,4 +1,4 @@
-"""The checkpoints in a folder: where each is, of which step, how it was judged, how large it is."""
+"""The list of checkpoints in a folder, each with its step, metrics and size."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from expkit.checkpoints.formats.locate import checkpoints_right_in, find
+from expkit.checkpoints.formats.locate import checkpoints_in_folder, locate
 from expkit.errors import CheckpointError, ExpkitError
 
-__all__ = ["Listed", "checkpoints_in"]
+__all__ = ["ListedCheckpoint", "checkpoints_in"]
 
 _STEP = re.compile(r"-(\d+)(-\?{5}-of-\d+)?\Z")
 
 
-@dataclass(frozen=True)
-class Listed:
+@dataclass(frozen=True, kw_only=True)
+class ListedCheckpoint:
     """A checkpoint in a folder."""
 
     path: Path
     """Its prefix."""
     step: int | None
-    """Global step, as its name or its record says; ``None`` where neither does."""
+    """Global step from its record or its name; ``None`` where neither has it."""
     size: int
     """Bytes of all its files."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Metrics of the step, where expkit evaluated it."""
+    """Metrics of the step, if expkit evaluated it."""
     latest: bool = False
-    """Whether it is the one that the folder stands for."""
+    """True if opening the folder opens this checkpoint."""
 
 
-def checkpoints_in(folder: str, at: str) -> list[Listed]:
-    """Return the checkpoints of a run folder, or right in a folder, or in folders of steps in it; by step, then name.
+def checkpoints_in(folder: str, at: str) -> list[ListedCheckpoint]:
+    """Return the checkpoints of a run folder, directly in a folder or in its folders of steps; by step, then name.
 
     Raises:
         CheckpointError: there are none.
     """
     try:
         prefixes = list(dict.fromkeys(_prefixes(Path(folder).expanduser()))) if folder.strip() else []
-    except (OSError, RuntimeError):  # What ``find`` says of it.
+    except (OSError, RuntimeError):  # ``locate`` reports it.
         prefixes = []
     if not prefixes:
-        prefixes = [find(folder, at).path]  # A single file; otherwise the error says what is allowed.
+        prefixes = [locate(folder, at).path]  # A single file, or the error that lists what is allowed.
     try:
-        latest = find(folder, at).path if len(prefixes) > 1 else prefixes[0]
+        latest = locate(folder, at).path if len(prefixes) > 1 else prefixes[0]
     except ExpkitError:
         latest = None
     listed = [_listed(prefix, latest) for prefix in prefixes]
@@ -55,11 +55,11 @@ def checkpoints_in(folder: str, at: str) -> list[Listed]:
 
 def _prefixes(path: Path) -> Iterator[Path]:
     steps = [*path.glob("step-*"), *path.glob("checkpoints/step-*")]
-    for place in (path, path / "checkpoints", *(place for place in steps if place.is_dir())):
-        yield from (found.path for found in checkpoints_right_in(place))
+    for folder in (path, path / "checkpoints", *(step for step in steps if step.is_dir())):
+        yield from (found.path for found in checkpoints_in_folder(folder))
 
 
-def _listed(prefix: Path, latest: Path | None) -> Listed:
+def _listed(prefix: Path, latest: Path | None) -> ListedCheckpoint:
     files = [
         file
         for file in prefix.parent.glob("*")
@@ -68,7 +68,8 @@ def _listed(prefix: Path, latest: Path | None) -> Listed:
     step, metrics = _record(prefix.parent / "checkpoint.json")
     if step is None and (match := _STEP.search(prefix.name)):
         step = int(match[1])
-    return Listed(prefix, step, sum(file.stat().st_size for file in files), metrics, prefix == latest)
+    size = sum(file.stat().st_size for file in files)
+    return ListedCheckpoint(path=prefix, step=step, size=size, metrics=metrics, latest=prefix == latest)
 
 
 def _record(file: Path) -> tuple[int | None, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""Which names in a checkpoint belong to others: optimizer slots, averages and counters, told from variables."""
+"""Ownership of names in a checkpoint: the variable to which an optimizer slot, an EMA variable or a counter belongs."""
 
 from __future__ import annotations
 
@@ -7,69 +7,70 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Kin", "following", "kin"]
+__all__ = ["Ownership", "ownership", "renamed_with_owner"]
 
-_AVERAGE = "ExponentialMovingAverage"
+_EMA = "ExponentialMovingAverage"
 _SLOTS = re.compile(r"(Adam|AdamW|Adagrad|AdagradDA|Adadelta|AdaMax|Ftrl|Momentum|RMSProp)(_\d+)?|(adam|lamb)_[mv]")
-"""How optimizers of TensorFlow 1, and BERT's, end the names of the variables that they keep beside others."""
+"""Last part of the names of optimizer slots, in TensorFlow 1 and BERT."""
 _COUNTERS = re.compile(r"(global_step|beta[12]_power|local_step|biased|save_counter)(_\d+)?")
-_OF_KERAS = re.compile(
+_KERAS_SLOTS = re.compile(
     r"(.*)_(momentum|velocity|velocity_hat|accumulator|average_gradient|accumulated_grad|accumulated_delta_var)"
 )
-_COUNTERS_OF_KERAS = ("iteration", "learning_rate")
-"""An optimizer of Keras 3 keeps both in its scope; its slots are called as their variables, ``/`` made ``_``."""
-_OF_OBJECTS = re.compile(r"(.*)/\.OPTIMIZER_SLOT/(.*)")
+_KERAS_COUNTERS = ("iteration", "learning_rate")
+"""Both are in the scope of a Keras 3 optimizer; its slots are named as their variables, with ``_`` for ``/``."""
+_OBJECT_SLOTS = re.compile(r"(.*)/\.OPTIMIZER_SLOT/(.*)")
 
 
 @dataclass(frozen=True)
-class Kin:
-    """What a name in a checkpoint is."""
+class Ownership:
+    """Kind and owner of a name in a checkpoint."""
 
     kind: Literal["variable", "slot", "average", "counter"]
+    """``average`` is an EMA variable."""
     owner: str | None = None
-    """The variable that a slot or an average belongs to; of a counter, where it counts for one."""
+    """The variable of a slot or an EMA variable; of a counter, if it counts for one."""
     slot: str = ""
-    """What ends the name of a slot: ``Adam_1``."""
+    """Last part of a slot's name: ``Adam_1``."""
 
 
-def kin(variables: Mapping[str, Any]) -> dict[str, Kin]:
-    """Return what every name is.
+def ownership(variables: Mapping[str, Any]) -> dict[str, Ownership]:
+    """Return kind and owner of every name.
 
     Args:
-        variables: what each is made as, by name; a slot or an average is made as its variable is.
+        variables: shape and dtype by name; a slot or an EMA variable has those of its owner.
     """
     flat = {_flat(name): name for name in variables}
-    return {name: _kin(name, made, variables, flat) for name, made in variables.items()}
+    return {name: _ownership(name, spec, variables, flat) for name, spec in variables.items()}
 
 
-def _kin(name: str, made: Any, variables: Mapping[str, Any], flat: Mapping[str, str]) -> Kin:
-    if (match := _OF_OBJECTS.fullmatch(name)) and match[1] in variables:
-        return Kin("slot", match[1], match[2].rpartition("/")[2])
+def _ownership(name: str, spec: Any, variables: Mapping[str, Any], flat: Mapping[str, str]) -> Ownership:
+    if (match := _OBJECT_SLOTS.fullmatch(name)) and match[1] in variables:
+        return Ownership("slot", match[1], match[2].rpartition("/")[2])
     scope, _, end = name.rpartition("/")
-    if _SLOTS.fullmatch(end) or end == _AVERAGE:
-        owner = next((owner for owner in _owners(scope) if owner in variables and variables[owner] == made), None)
+    if _SLOTS.fullmatch(end) or end == _EMA:
+        owner = next((owner for owner in _owners(scope) if owner in variables and variables[owner] == spec), None)
         if owner is not None:
-            return Kin("average", owner) if end == _AVERAGE else Kin("slot", owner, end)
-    if all(f"{scope}/{counter}" in variables for counter in _COUNTERS_OF_KERAS):
-        if end in _COUNTERS_OF_KERAS:
-            return Kin("counter")
-        if (match := _OF_KERAS.fullmatch(end)) and variables.get(owner := flat.get(match[1], "")) == made:
-            return Kin("slot", owner, match[2])
+            return Ownership("average", owner) if end == _EMA else Ownership("slot", owner, end)
+    if all(f"{scope}/{counter}" in variables for counter in _KERAS_COUNTERS):
+        if end in _KERAS_COUNTERS:
+            return Ownership("counter")
+        if (match := _KERAS_SLOTS.fullmatch(end)) and variables.get(owner := flat.get(match[1], "")) == spec:
+            return Ownership("slot", owner, match[2])
     if _COUNTERS.fullmatch(end):
-        return Kin("counter", next((owner for owner in _owners(scope) if owner in variables), None))
-    return Kin("variable")
+        return Ownership("counter", next((owner for owner in _owners(scope) if owner in variables), None))
+    return Ownership("variable")
 
 
 def _owners(scope: str) -> Iterator[str]:
-    """Yield a name, and the same without the scopes that an optimizer put before."""
+    """Yield a name, then the same name without one, two ... leading scopes, which an optimizer may have added."""
     parts = scope.split("/")
     return ("/".join(parts[start:]) for start in range(len(parts)))
 
 
-def following(name: str, owner: str, renamed: str) -> str:
-    """Return what a slot, an average or a counter is called when the variable that owns it is renamed.
+def renamed_with_owner(name: str, owner: str, renamed: str) -> str:
+    """Return the new name of a slot, an EMA variable or a counter whose owner is renamed.
 
-    What comes before and after the owner's name stays: ``train/w/Adam`` of ``w`` becomes ``train/v/Adam``.
+    The name keeps what precedes and follows the owner's: ``train/w/Adam`` of ``w`` becomes ``train/v/Adam``.
     """
     if name.startswith(f"{owner}/"):
         return f"{renamed}/{name.removeprefix(f'{owner}/')}"

@@ -1,7 +1,8 @@
-"""The record of a checkpoint, ``checkpoint.json``: what was measured, with what tells whether its files are whole.
+"""The record of a checkpoint, ``checkpoint.json``, which also detects damage to its files.
 
-It holds the size of every file, the SHA-256 of those without values, and one of itself. The index among them holds a
-CRC-32C of every value, which TensorFlow checks as it reads: so every byte is covered, and no value is read twice.
+It holds the size of every file, the SHA-256 of those without values, and a SHA-256 of itself. The index among them
+holds a CRC-32C of every value, which TensorFlow checks as it reads: so every byte is covered, and no value is read
+twice.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ RECORD = "checkpoint.json"
 
 
 class Damage(Exception):
-    """Raised when a checkpoint is not as it was written; says how, for a message."""
+    """Raised when a checkpoint differs from what was written; the text says how, for a message."""
 
 
 def write_record(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write the record of the files that a folder holds, beside them.
+    """Write the record of the files in a folder, beside them.
 
     Args:
-        folder: of the checkpoint.
-        content: plain values to keep; ``files`` and ``sha256`` are added.
+        folder: folder of the checkpoint.
+        content: plain values to record; ``files`` and ``sha256`` are added.
     """
     files = {
         file.name: {"bytes": file.stat().st_size} | ({} if _has_values(file) else {"sha256": _digest(file)})
@@ -37,10 +38,10 @@ def write_record(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return what a record holds; sizes of the files are compared, none is read.
+    """Return the contents of a record, after comparing the sizes of the files, which are not read.
 
     Raises:
-        Damage: the record is not what was written, or a file is missing or of another size.
+        Damage: the record differs from what was written, or a file is missing or of another size.
     """
     try:
         content = dict(json.loads((folder / RECORD).read_text()))
@@ -48,7 +49,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         raise Damage(f"{RECORD} cannot be read") from None
     if digest != _own_digest(content):
-        raise Damage(f"{RECORD} has another checksum than when it was written")
+        raise Damage(f"{RECORD} does not have the checksum with which it was written")
     for name, file in content["files"].items():
         path = folder / name
         if not path.is_file():
@@ -59,18 +60,18 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def check_contents(folder: Path, files: Mapping[str, Any]) -> None:
-    """Read the files without values and compare their checksums.
+    """Compare the checksums of the files without values.
 
     Args:
-        folder: of the checkpoint.
-        files: what its record says of them.
+        folder: folder of the checkpoint.
+        files: sizes and checksums from its record.
 
     Raises:
-        Damage: one is not what was written.
+        Damage: a file differs from what was written.
     """
     for name, file in files.items():
         if "sha256" in file and _digest(folder / name) != file["sha256"]:
-            raise Damage(f"{name} has another checksum than when it was written")
+            raise Damage(f"{name} does not have the checksum with which it was written")
 
 
 def _has_values(file: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What a variable's numbers look like: mean, spread, ends, how many are none, and how they are distributed."""
+"""Statistics of a variable's numbers, with their histogram."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 __all__ = ["Stats", "stats_of"]
 
 _BLOCK = 1 << 20
-"""How many numbers are widened to float64 at once."""
+"""Count of numbers that are converted to float64 at once."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stats:
-    """Of the finite numbers of an array; ``nan`` where there are none."""
+    """Statistics of the finite numbers of an array; ``nan`` where it has none."""
 
     mean: float
-    spread: float
+    std: float
     """Standard deviation."""
     minimum: float
     maximum: float
@@ -27,8 +27,8 @@ class Stats:
     infinities: int
     zeros: int
     counts: tuple[int, ...]
-    """How many finite numbers are in each part of the way from the minimum to the maximum, all parts of one width; all
-    in the middle where both are the same."""
+    """Histogram of the finite numbers in bins of equal width from the minimum to the maximum; all in the middle bin if
+    these are equal."""
 
 
 def stats_of(values: np.ndarray, bins: int = 40) -> Stats:
@@ -44,7 +44,8 @@ def stats_of(values: np.ndarray, bins: int = 40) -> Stats:
         count += finite.size
         low, high = min(low, finite.min(initial=np.inf)), max(high, finite.max(initial=-np.inf))
     if not count:
-        return Stats(np.nan, np.nan, np.nan, np.nan, nans, infinities, 0, (0,) * bins)
+        none = dict.fromkeys(("mean", "std", "minimum", "maximum"), math.nan)
+        return Stats(**none, nans=nans, infinities=infinities, zeros=0, counts=(0,) * bins)
     scale = max(abs(low), abs(high)) or 1.0  # So that squares and widths of the largest numbers stay finite.
     mean = sum(float((block[np.isfinite(block)] / scale).sum()) for block in _blocks(values)) / count
     start, span = low / scale, high / scale - low / scale
@@ -52,10 +53,18 @@ def stats_of(values: np.ndarray, bins: int = 40) -> Stats:
     for block in _blocks(values):
         scaled = block[np.isfinite(block)] / scale
         squares += float(((scaled - mean) ** 2).sum())
-        places = (scaled - start) / span * bins if span else np.full(scaled.size, bins // 2)
-        counts += np.bincount(np.minimum(places.astype(np.int64), bins - 1), minlength=bins)
-    spread = math.sqrt(squares / count) * scale
-    return Stats(mean * scale, spread, float(low), float(high), nans, infinities, zeros, tuple(map(int, counts)))
+        indices = (scaled - start) / span * bins if span else np.full(scaled.size, bins // 2)
+        counts += np.bincount(np.minimum(indices.astype(np.int64), bins - 1), minlength=bins)
+    return Stats(
+        mean=mean * scale,
+        std=math.sqrt(squares / count) * scale,
+        minimum=float(low),
+        maximum=float(high),
+        nans=nans,
+        infinities=infinities,
+        zeros=zeros,
+        counts=tuple(map(int, counts)),
+    )
 
 
 def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:

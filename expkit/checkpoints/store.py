@@ -1,4 +1,4 @@
-"""Checkpoints of a run on disk: each a folder that is complete or absent; the last ones and the best are kept."""
+"""The store of a run's checkpoints: each is a complete folder or absent; the last ones and the best are kept."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _log = logging.getLogger(__name__)
 _FOLDER = re.compile(r"step-(\d{8,})\Z")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """A complete checkpoint."""
 
     step: int
     prefix: Path
-    """What TensorFlow calls the checkpoint: files ``.index``, ``.data-*``, and ``.meta`` begin with it."""
+    """Start of the paths of its files, ``.index``, ``.data-*`` and ``.meta``, as TensorFlow names a checkpoint."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Metrics of the step, where it was evaluated."""
+    """Metrics of the step, if it was evaluated."""
     state: Mapping[str, Any] = field(default_factory=dict)
-    """What training remembers besides variables, as plain values."""
+    """State of the training besides variables, as plain values."""
     finite: bool = True
-    """Whether no value that training changes is NaN or infinite."""
+    """True if no value that training changes is NaN or infinite."""
     files: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """Sizes and checksums of its files."""
 
@@ -43,13 +43,13 @@ class CheckpointStore:
     """The folder of a run's checkpoints; one process writes it.
 
     ``step-00000500/`` holds ``model.index``, ``model.data-*``, ``model.meta`` (the inference graph) and
-    ``checkpoint.json``. It is written under another name and renamed when complete; one that goes is renamed first. The
+    ``checkpoint.json``. It is written under another name and renamed when complete; a deletion renames it first. The
     file ``checkpoint`` names the latest one for ``tf.train.latest_checkpoint``.
 
-    A save forces those before it to the disk, by when the system has written most of them, and deletes none as long as
-    no other is there: after a loss of power the newest may be damaged, and the one before it is whole.
+    A save forces the earlier checkpoints to the disk, most of which the system has written by then, and deletes none
+    while it is the only other one: after a power loss the newest may be damaged, and the one before it is intact.
 
-    A checkpoint that is damaged is passed over, with a warning.
+    A damaged checkpoint is skipped with a warning.
     """
 
     def __init__(
@@ -69,19 +69,24 @@ class CheckpointStore:
         self._damaged: dict[str, str] = {}
 
     def all(self) -> list[Checkpoint]:
-        """Return the checkpoints whose record and sizes of files are whole, oldest first."""
+        """Return the checkpoints whose record and file sizes are intact, oldest first."""
         found = []
         for folder in self._folder.glob("step-*"):
             if (match := _FOLDER.match(folder.name)) and folder.name not in self._damaged:
                 try:
                     kept = read_record(folder)
                 except Damage as damage:
-                    self._set_aside(folder, str(damage))
+                    self._skip(folder, str(damage))
                     continue
                 prefix = folder / "model"
                 found.append(
                     Checkpoint(
-                        int(match[1]), prefix, kept["metrics"], kept["state"], kept["finite"], files=kept["files"]
+                        step=int(match[1]),
+                        prefix=prefix,
+                        metrics=kept["metrics"],
+                        state=kept["state"],
+                        finite=kept["finite"],
+                        files=kept["files"],
                     )
                 )
         return sorted(found, key=lambda checkpoint: checkpoint.step)
@@ -90,21 +95,21 @@ class CheckpointStore:
         """Return the newest checkpoint, or ``None``.
 
         Raises:
-            CheckpointError: there are some, and all are damaged.
+            CheckpointError: all checkpoints are damaged.
         """
-        return self._first_whole(lambda item: item.step)
+        return self._first_intact(lambda item: item.step)
 
     def latest_good(self) -> Checkpoint | None:
         """Return the newest checkpoint whose values are finite, or ``None``."""
-        return self._first_whole(lambda item: item.step if item.finite else None)
+        return self._first_intact(lambda item: item.step if item.finite else None)
 
     def best(self) -> Checkpoint | None:
-        """Return the checkpoint with the best metric (the earlier of equals), or ``None``; ``nan`` is never best."""
-        return self._first_whole(self._rank)
+        """Return the checkpoint with the best metric (the earliest if equal), or ``None``; ``nan`` is never best."""
+        return self._first_intact(self._rank)
 
-    def pass_over(self, checkpoint: Checkpoint, why: str) -> None:
-        """Leave a checkpoint out from now on, because reading its values showed that it is damaged."""
-        self._set_aside(checkpoint.prefix.parent, why)
+    def skip(self, checkpoint: Checkpoint, why: str) -> None:
+        """Skip a checkpoint from now on, because reading its values showed that it is damaged."""
+        self._skip(checkpoint.prefix.parent, why)
 
     def save(
         self,
@@ -114,31 +119,31 @@ class CheckpointStore:
         metrics: Mapping[str, float],
         state: Mapping[str, Any],
     ) -> Checkpoint:
-        """Write a checkpoint, then delete those that are no longer to be kept.
+        """Write a checkpoint, then delete those that need not be kept any longer.
 
         Args:
-            write: writes the variables to a prefix; returns whether all that training changes are finite.
+            write: writes the variables to a prefix; returns True if all values that training changes are finite.
             meta_graph: serialized inference ``MetaGraphDef``, kept beside the variables.
             step: global step.
-            metrics: of this step.
-            state: plain values that training goes on with.
+            metrics: metrics of this step.
+            state: plain values with which training resumes.
 
         Raises:
-            CheckpointError: the disk is full or the folder cannot be written; earlier checkpoints are whole.
+            CheckpointError: the disk is full or the folder cannot be written; earlier checkpoints are intact.
         """
         name = f"step-{step:08d}"
         partial = self._folder / f".{name}.partial"
         try:
             self._clear()
             partial.mkdir(parents=True)
-            self._force_to_disk()  # Now, because the system would write what is new as well.
+            self._force_to_disk()  # Now, because later the system would write the new files as well.
             finite = write(str(partial / "model"))
             (partial / "model.meta").write_bytes(meta_graph)
             content = {"step": step, "finite": finite, "metrics": dict(metrics), "state": dict(state)}
             write_record(partial, content)
             with atomic_write(self._folder / "checkpoint", durable=False) as pointer:
                 pointer.write_text(f'model_checkpoint_path: "{name}/model"\n')
-                self._remove(self._folder / name)  # From here on nothing is written any more, names change only.
+                self._remove(self._folder / name)  # From here on only names change.
                 partial.rename(self._folder / name)
             self._damaged.pop(name, None)
             self._prune()
@@ -148,26 +153,27 @@ class CheckpointStore:
                 raise
             raise CheckpointError.at(
                 str(self._folder),
-                f"step {step} could not be saved ({error_message(error)}); earlier checkpoints are whole: mend that, "
-                "and run.resume goes on from the last",
+                f"step {step} could not be saved ({error_message(error)}); earlier checkpoints are intact: fix that, "
+                "and run.resume continues from the last",
             ) from error
-        return Checkpoint(step, self._folder / name / "model", metrics, state, finite)
+        prefix = self._folder / name / "model"
+        return Checkpoint(step=step, prefix=prefix, metrics=metrics, state=state, finite=finite)
 
-    def _first_whole(self, rank: Callable[[Checkpoint], Any]) -> Checkpoint | None:
-        """Return the checkpoint of the highest rank whose files are whole; those of rank ``None`` are left out."""
+    def _first_intact(self, rank: Callable[[Checkpoint], Any]) -> Checkpoint | None:
+        """Return the checkpoint of the highest rank whose files are intact; rank ``None`` excludes one."""
         ranked = [item for item in self.all() if rank(item) is not None]
         for checkpoint in sorted(ranked, key=rank, reverse=True):
             try:
                 check_contents(checkpoint.prefix.parent, checkpoint.files)
                 return checkpoint
             except Damage as damage:
-                self.pass_over(checkpoint, str(damage))
+                self.skip(checkpoint, str(damage))
         if self._damaged and not self.all():
             raise CheckpointError(
                 *(
                     Problem(
                         str(self._folder / name),
-                        f"{why}; no other checkpoint is whole: delete {self._folder} to begin anew",
+                        f"{why}; no other checkpoint is intact: delete {self._folder} to start again",
                     )
                     for name, why in sorted(self._damaged.items())
                 )
@@ -178,9 +184,9 @@ class CheckpointStore:
         value = checkpoint.metrics.get(str(self._best_metric), math.nan)
         return (self._sign * value, -checkpoint.step) if checkpoint.finite and not math.isnan(value) else None
 
-    def _set_aside(self, folder: Path, why: str) -> None:
+    def _skip(self, folder: Path, why: str) -> None:
         self._damaged[folder.name] = why
-        _log.warning("%s is damaged and passed over: %s", folder, why)
+        _log.warning("%s is damaged and skipped: %s", folder, why)
 
     def _prune(self) -> None:
         found = self.all()
@@ -198,13 +204,13 @@ class CheckpointStore:
             self._remove(checkpoint.prefix.parent)
 
     def _force_to_disk(self) -> None:
-        """Wait until all checkpoints would outlast a loss of power; those that do already take no time."""
+        """Wait until all checkpoints would survive a power loss; those that already do take no time."""
         for folder in self._folder.glob("step-*"):
             for path in (*folder.iterdir(), folder, self._folder):
                 force_to_disk(path)
 
     def _remove(self, folder: Path) -> None:
-        """Delete a checkpoint so that it is never half there: it loses its name first."""
+        """Delete a checkpoint; renaming it first ensures that it is never half there."""
         if folder.is_dir():
             gone = folder.with_name(f".{folder.name}.gone")
             shutil.rmtree(gone, ignore_errors=True)
@@ -212,7 +218,7 @@ class CheckpointStore:
             shutil.rmtree(gone, ignore_errors=True)
 
     def _clear(self) -> None:
-        """Delete what saves and deletions left that were killed."""
+        """Delete the remains of interrupted saves and deletions."""
         for pattern in (".step-*.partial", ".step-*.gone"):
             for folder in self._folder.glob(pattern):
                 shutil.rmtree(folder, ignore_errors=True)

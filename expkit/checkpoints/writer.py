@@ -1,4 +1,4 @@
-"""The writer: checkpoints written in a thread of its own while training goes on."""
+"""The writer of checkpoints, which saves in a thread of its own while training continues."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _log = logging.getLogger(__name__)
 
 
 class CheckpointWriter:
-    """Saves snapshots of the variables, one at a time; leaving the ``with`` block waits for the save that is under way.
+    """Saves checkpoints one at a time; leaving the ``with`` block waits for the save in progress.
 
-    An error of a save is raised by the next call, or at the end of the block; where the block ends with an error of its
-    own, that one is raised and the save's is logged.
+    The next call, or the end of the block, raises the error of a failed save; if the block ends with an error of its
+    own, that error is raised and the error of the save is logged.
     """
 
     def __init__(self, store: CheckpointStore) -> None:
         self._store = store
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint writer")
-        self._under_way: Future[Checkpoint] | None = None
+        self._in_progress: Future[Checkpoint] | None = None
 
     def __enter__(self) -> CheckpointWriter:
-        self._thread.submit(int).result()  # It runs from now on: Ctrl-C in the middle of its start would lose a save.
+        self._thread.submit(int).result()  # Start the thread now: Ctrl-C during its start would lose a save.
         return self
 
     def __exit__(
@@ -55,40 +55,40 @@ class CheckpointWriter:
         metrics: Mapping[str, float],
         state: Mapping[str, Any],
     ) -> None:
-        """Begin to save a checkpoint, once the save before it is done; arguments as of ``CheckpointStore.save``.
+        """Start to save a checkpoint after the previous save is done; arguments as of ``CheckpointStore.save``.
 
         Raises:
-            CheckpointError: the save before could not be written.
+            CheckpointError: the previous save failed.
         """
         self.wait()
-        self._under_way = self._thread.submit(self._store.save, write, meta_graph, step, metrics, state)
+        self._in_progress = self._thread.submit(self._store.save, write, meta_graph, step, metrics, state)
 
     def check(self) -> None:
-        """Raise the error of a save that has failed; wait for none.
+        """Raise the error of a failed save, without waiting for one in progress.
 
         Raises:
-            CheckpointError: a save could not be written.
+            CheckpointError: a save failed.
         """
-        save = self._under_way
+        save = self._in_progress
         if save is not None and save.done() and save.exception() is not None:
             self.wait()
 
     def wait(self) -> Checkpoint | None:
-        """Wait until the save that is under way is done; return what it saved, or ``None`` where there was none.
+        """Wait for the save in progress; return its checkpoint, or ``None`` if there was no save.
 
         Raises:
-            CheckpointError: it could not be written.
+            CheckpointError: the save failed.
         """
-        save = self._under_way
+        save = self._in_progress
         if save is None:
             return None
         wait([save])
-        self._under_way = None  # Only now: a wait that was interrupted is taken up again.
+        self._in_progress = None  # Only now, so that an interrupted wait can be repeated.
         return save.result()
 
 
 def write_values(prefix: str, values: Mapping[str, np.ndarray]) -> None:
-    """Write values as a checkpoint of ``tf.train.Saver``'s second format, under their names."""
+    """Write values under their names as a checkpoint in the V2 format of ``tf.train.Saver``."""
     names = sorted(values)
     graph = tf.Graph()
     with graph.as_default():

@@ -1,4 +1,4 @@
-"""The verb ``check``: whether an edit would orphan checkpoints."""
+"""The verb ``check``, which fails if an edit of the network would orphan values in checkpoints."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from expkit.checkpoints.matching.lock import LOCK_FILE, Change, as_made, compare, mend, read_lock
+from expkit.checkpoints.matching.lock import LOCK_FILE, LockDiff, diff_lock, read_lock
 from expkit.preflight import load_network
 
 __all__ = ["add_verbs"]
@@ -17,13 +17,13 @@ def add_verbs(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser(
         "check",
-        help="fail where an edit would orphan checkpoints",
+        help="fail if an edit would orphan values in checkpoints",
         description="Compare the network's variables with the lock that `expkit names --lock` wrote. Exit code 0: "
-        "every value of a checkpoint made before still has its variable; 1: some are orphans, and the rule that mends "
-        "it is printed; 2: a mistake to mend.",
+        "every value in earlier checkpoints still has its variable; 1: some are orphans, and the rules that restore "
+        "them are printed; 2: a mistake in the arguments.",
     )
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for `expkit train`: network=siamese")
-    parser.add_argument("--lock", metavar="FILE", default=LOCK_FILE, help=f"the lock; {LOCK_FILE} when not given")
+    parser.add_argument("--lock", metavar="FILE", default=LOCK_FILE, help=f"the lock; default: {LOCK_FILE}")
     parser.add_argument("--config-dir", action="append", default=[], help="folder with more configuration files")
     parser.set_defaults(run=_check)
 
@@ -32,23 +32,23 @@ def _check(given: argparse.Namespace) -> int:
     path = Path(given.lock)
     lock = read_lock(path)
     spec = load_network(given.overrides, given.config_dir)
-    change = compare(lock, as_made(spec))
-    print("\n".join(_told(change, path, len(spec.variables))))
-    return int(change.orphans)
+    diff = diff_lock(lock, spec)
+    print("\n".join(_lines(diff, path, len(spec.variables))))
+    return int(diff.orphans)
 
 
-def _told(change: Change, path: Path, count: int) -> Iterator[str]:
-    if not (change.orphans or change.new):
+def _lines(diff: LockDiff, path: Path, count: int) -> Iterator[str]:
+    if not (diff.orphans or diff.new):
         yield f"{path}: all {count} variables as locked"
         return
-    lost = len(change.gone) + len(change.changed)
-    if lost:
-        yield f"{path}: this edit would orphan {lost} of the values in checkpoints made before it"
+    orphans = len(diff.gone) + len(diff.changed)
+    if orphans:
+        yield f"{path}: this edit would orphan {orphans} of the values in earlier checkpoints"
     else:
-        yield f"{path}: {len(change.new)} new; every value in checkpoints made before still has its variable"
-    yield from (f"  gone     {name} {made}" for name, made in change.gone.items())
-    yield from (f"  changed  {name} {was}, now {now}" for name, (was, now) in change.changed.items())
-    yield from (f"  new      {name} {made}" for name, made in change.new.items())
-    if section := mend(change):
-        yield from ("", "what restores them (restore.from names the checkpoint):", "", section)
-    yield from ("", "if the edit is meant, write the lock again: expkit names --lock")
+        yield f"{path}: {len(diff.new)} new; every value in earlier checkpoints still has its variable"
+    yield from (f"  gone     {name} {spec}" for name, spec in diff.gone.items())
+    yield from (f"  changed  {name} {before}, now {now}" for name, (before, now) in diff.changed.items())
+    yield from (f"  new      {name} {spec}" for name, spec in diff.new.items())
+    if section := diff.restore_section:
+        yield from ("", "to restore earlier checkpoints (restore.from names the checkpoint):", "", section)
+    yield from ("", "if the edit is intended, write the lock again: expkit names --lock")

@@ -1,31 +1,33 @@
-"""What the verb ``checkpoint`` shows without writing a checkpoint: lists, differences, statistics."""
+"""The actions of the verb ``checkpoint`` that only print: list, show, diff, stats."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from expkit.checkpoints.diff import Apart, compare_sources
+from expkit.checkpoints.diff import ValueDiff, diff_variables
 from expkit.checkpoints.edit.plan import select
-from expkit.checkpoints.formats.open import Source, open_source
+from expkit.checkpoints.formats.open import open_variables
+from expkit.checkpoints.formats.source import VariableSource
 from expkit.checkpoints.listing import checkpoints_in
-from expkit.checkpoints.ownership import Kin, kin
+from expkit.checkpoints.ownership import Ownership, ownership
 from expkit.checkpoints.stats import Stats, stats_of
-from expkit.cli.columns import columns, sizes
+from expkit.cli.columns import columns
 from expkit.errors import CheckpointError, ExpkitError
 from expkit.fs import cannot_write
 from expkit.importer.contents import in_reading_order
 from expkit.network.names import ema_name
+from expkit.tensor_spec import TensorSpec
 
 __all__ = ["diff", "list_checkpoints", "show_variables", "stats"]
 
 _LEVELS = " ▁▂▃▄▅▆▇█"
 _BARS = " ▏▎▍▌▋▊▉█"
-_NUMBERS = ("float", "bfloat", "int", "uint", "bool")
+_REAL_NUMBERS = ("float", "bfloat", "int", "uint", "bool")
 
 
 def list_checkpoints(given: argparse.Namespace) -> int:
@@ -46,108 +48,106 @@ def list_checkpoints(given: argparse.Namespace) -> int:
         )
         return 0
     every = dict.fromkeys(name for item in found for name in item.metrics)
-    metrics = [name for name in every if not name.startswith("train/")]  # Those that a checkpoint is chosen by.
+    metrics = [name for name in every if not name.startswith("train/")]  # Only metrics by which a checkpoint is chosen.
     rows = [("checkpoint", "step", *metrics, "size", "")]
     for item in found:
-        judged = [f"{item.metrics[name]:.6g}" if name in item.metrics else "" for name in metrics]
+        values = [f"{item.metrics[name]:.6g}" if name in item.metrics else "" for name in metrics]
         step = "" if item.step is None else f"{item.step:,}"
-        rows.append((str(item.path), step, *judged, _bytes(item.size), "latest" if item.latest else ""))
+        rows.append((str(item.path), step, *values, _bytes(item.size), "latest" if item.latest else ""))
     print("\n".join(columns(rows, right=("step", *metrics, "size"))))
     return 0
 
 
 def show_variables(given: argparse.Namespace) -> int:
-    """List variables: shape, dtype, parameters, and what each is."""
+    """List variables with shape, dtype, parameter count, kind and owner."""
     source, names = _selected(given)
-    kinds = kin({name: (source.shapes[name], source.dtypes[name]) for name in source.shapes})
+    specs = {name: source.variables[name] for name in names}
+    kinds = ownership(source.variables)
     if given.json:
         variables = [
             {
                 "name": name,
-                "shape": list(source.shapes[name]),
-                "dtype": source.dtypes[name],
-                "parameters": math.prod(source.shapes[name]),
+                "shape": list(spec.shape),
+                "dtype": spec.dtype,
+                "parameters": math.prod(spec.sizes),
                 "kind": kinds[name].kind,
                 "of": kinds[name].owner,
             }
-            for name in names
+            for name, spec in specs.items()
         ]
         _print_json({"path": str(source.path), "format": source.format, "variables": variables})
         return 0
     rows = [("variable", "shape", "dtype", "parameters", "")]
-    for name in names:
-        count = f"{math.prod(source.shapes[name]):,}"
-        rows.append((name, sizes(source.shapes[name]), source.dtypes[name], count, _what(kinds[name])))
+    for name, spec in specs.items():
+        rows.append((name, str(list(spec.shape)), spec.dtype, f"{math.prod(spec.sizes):,}", _kind_text(kinds[name])))
     print("\n".join(columns(rows, right=("parameters",))))
-    print(f"\n{source.path} ({source.format}): {_totals(source, names, kinds)}")
+    print(f"\n{source.path} ({source.format}): {_totals(specs, kinds)}")
     return 0
 
 
-def _what(item: Kin) -> str:
-    said = {"variable": "", "slot": f"slot {item.slot}", "average": "average", "counter": "counter"}[item.kind]
-    return f"{said} of {item.owner}" if item.owner is not None else said
+def _kind_text(item: Ownership) -> str:
+    kind = {"variable": "", "slot": f"slot {item.slot}", "average": "EMA", "counter": "counter"}[item.kind]
+    return f"{kind} of {item.owner}" if item.owner is not None else kind
 
 
-def _totals(source: Source, names: Sequence[str], kinds: dict[str, Kin]) -> str:
-    parts = []
-    for kind in ("variable", "slot", "average", "counter"):
-        these = [name for name in names if kinds[name].kind == kind]
-        if these:
-            count = sum(math.prod(source.shapes[name]) for name in these)
-            parts.append(f"{len(these):,} {kind}{'s' * (len(these) != 1)} of {count:,} parameter{'s' * (count != 1)}")
-    return ", ".join(parts) or "no variables"
+def _totals(specs: Mapping[str, TensorSpec], kinds: Mapping[str, Ownership]) -> str:
+    totals = []
+    for kind, word in (("variable", "variable"), ("slot", "slot"), ("average", "EMA variable"), ("counter", "counter")):
+        of_kind = [spec for name, spec in specs.items() if kinds[name].kind == kind]
+        if of_kind:
+            count = sum(math.prod(spec.sizes) for spec in of_kind)
+            plural = "s" * (len(of_kind) != 1)
+            totals.append(f"{len(of_kind):,} {word}{plural} of {count:,} parameter{'s' * (count != 1)}")
+    return ", ".join(totals) or "no variables"
 
 
 def diff(given: argparse.Namespace) -> int:
-    """Compare two sources; return 0 where they are the same, 1 where they differ."""
-    first, second = open_source(given.source, given.source), open_source(given.other, given.other)
-    names = in_reading_order(list({**first.shapes, **second.shapes}))
+    """Compare two sources; return 0 if they are the same, 1 if they differ."""
+    first, second = open_variables(given.source, given.source), open_variables(given.other, given.other)
+    a, b = first.variables, second.variables
+    names = in_reading_order(list({**a, **b}))
     if given.names:
         names = select(names, given.names, "diff")
-    found = compare_sources(first, second, names)
+    found = diff_variables(first, second, names)
     if given.json:
         _print_json(
             {
                 "differs": found.differs,
                 "gone": list(found.gone),
                 "added": list(found.added),
-                "shapes": {name: [list(first.shapes[name]), list(second.shapes[name])] for name in found.shapes},
-                "dtypes": {name: [first.dtypes[name], second.dtypes[name]] for name in found.dtypes},
-                "values": {name: _apart_json(apart) for name, apart in found.values.items()},
+                "shapes": {name: [list(a[name].shape), list(b[name].shape)] for name in found.shapes},
+                "dtypes": {name: [a[name].dtype, b[name].dtype] for name in found.dtypes},
+                "values": {name: _value_diff_json(value) for name, value in found.values.items()},
                 "same": list(found.same),
             }
         )
         return int(found.differs)
-    rows = [(name, "gone", _made(first, name)) for name in found.gone]
-    rows += [(name, "added", _made(second, name)) for name in found.added]
-    rows += [(name, "shape", f"{sizes(first.shapes[name])} -> {sizes(second.shapes[name])}") for name in found.shapes]
-    rows += [(name, "dtype", f"{first.dtypes[name]} -> {second.dtypes[name]}") for name in found.dtypes]
-    rows += [(name, "values", _apart_text(apart, first, name)) for name, apart in found.values.items()]
+    rows = [(name, "gone", str(a[name])) for name in found.gone]
+    rows += [(name, "added", str(b[name])) for name in found.added]
+    rows += [(name, "shape", f"{list(a[name].shape)} -> {list(b[name].shape)}") for name in found.shapes]
+    rows += [(name, "dtype", f"{a[name].dtype} -> {b[name].dtype}") for name in found.dtypes]
+    rows += [(name, "values", _value_diff_text(value, a[name])) for name, value in found.values.items()]
     if rows:
         print("\n".join(columns([("variable", "differs in", ""), *rows])))
-    print(f"{len(found.same)} of {len(names)} variables are the same in every bit")
+    print(f"{len(found.same)} of {len(names)} variables are equal bit for bit")
     return int(found.differs)
 
 
-def _made(source: Source, name: str) -> str:
-    return f"{sizes(source.shapes[name])} {source.dtypes[name]}"
-
-
-def _apart_text(apart: Apart, source: Source, name: str) -> str:
-    count = f"{apart.numbers:,} of {math.prod(source.shapes[name]):,}"
-    if apart.maximum is None or apart.relative is None:
+def _value_diff_text(value: ValueDiff, spec: TensorSpec) -> str:
+    count = f"{value.numbers:,} of {math.prod(spec.sizes):,}"
+    if value.maximum is None or value.relative is None:
         return count
-    return f"{count}, by at most {apart.maximum:.3g} ({apart.relative:.2g} of the largest)"
+    return f"{count}, by at most {value.maximum:.3g} ({value.relative:.2g} of the largest)"
 
 
-def _apart_json(apart: Apart) -> dict[str, Any]:
-    return {"numbers": apart.numbers, "maximum": _finite(apart.maximum), "relative": _finite(apart.relative)}
+def _value_diff_json(value: ValueDiff) -> dict[str, Any]:
+    return {"numbers": value.numbers, "maximum": _finite(value.maximum), "relative": _finite(value.relative)}
 
 
 def stats(given: argparse.Namespace) -> int:
-    """Say how values are spread, in the terminal and, if asked, as a picture."""
+    """Print statistics of the values and, with ``--plot``, draw their histograms."""
     source, names = _selected(given)
-    counted = [name for name in names if source.dtypes[name].startswith(_NUMBERS)]
+    counted = [name for name in names if source.variables[name].dtype.startswith(_REAL_NUMBERS)]
     if not counted:
         raise CheckpointError.at("stats", f"no variable of real numbers among {len(names)} in {source.path}")
     found = {name: stats_of(source.read(name)) for name in counted}
@@ -158,24 +158,25 @@ def stats(given: argparse.Namespace) -> int:
         if len(names) > len(counted):
             print(f"without numbers: {', '.join(name for name in names if name not in found)}")
     if given.plot is not None:
-        said = _plot(source, counted, given.plot, chosen=bool(given.names))
+        report = _plot(source, counted, given.plot, selected=bool(given.names))
         if not given.json:
-            print(said)
+            print(report)
     return 0
 
 
 def _stats_json(item: Stats) -> dict[str, Any]:
-    return {name: _finite(value) if isinstance(value, float) else value for name, value in vars(item).items()}
+    values = {"spread" if name == "std" else name: value for name, value in vars(item).items()}
+    return {name: _finite(value) if isinstance(value, float) else value for name, value in values.items()}
 
 
-def _stats_table(source: Source, found: dict[str, Stats]) -> list[str]:
-    odd = [name for name in ("infinities",) if any(getattr(item, name) for item in found.values())]
-    headings = ("mean", "spread", "min", "max", "NaN", *odd)
+def _stats_table(source: VariableSource, found: dict[str, Stats]) -> list[str]:
+    infinities = any(item.infinities for item in found.values())
+    headings = ("mean", "std", "min", "max", "NaN", *(["infinities"] if infinities else []))
     rows = [("variable", "shape", *headings, "from min to max")]
     for name, item in found.items():
-        numbers = [f"{value:.4g}" for value in (item.mean, item.spread, item.minimum, item.maximum)]
-        counts = [f"{value:,}" for value in (item.nans, *(getattr(item, key) for key in odd))]
-        rows.append((name, sizes(source.shapes[name]), *numbers, *counts, _sparkline(item.counts)))
+        numbers = [f"{value:.4g}" for value in (item.mean, item.std, item.minimum, item.maximum)]
+        counts = [f"{value:,}" for value in (item.nans, *([item.infinities] if infinities else []))]
+        rows.append((name, str(list(source.variables[name].shape)), *numbers, *counts, _sparkline(item.counts)))
     lines = columns(rows, right=headings)
     if len(found) == 1:
         (item,) = found.values()
@@ -184,19 +185,19 @@ def _stats_table(source: Source, found: dict[str, Stats]) -> list[str]:
 
 
 def _sparkline(counts: Sequence[int]) -> str:
-    """Return counts as one line of blocks, two counts a block; what is there at all is seen."""
-    pairs = [sum(counts[place : place + 2]) for place in range(0, len(counts), 2)]
+    """Return counts as one line of blocks, two counts a block; a count above zero is always visible."""
+    pairs = [sum(counts[index : index + 2]) for index in range(0, len(counts), 2)]
     most = max(pairs)
     return "".join(_LEVELS[math.ceil(count / most * 8) if most else 0] for count in pairs)
 
 
 def _bar_chart(item: Stats, width: int = 50) -> list[str]:
     """Return a histogram with a line for every two counts."""
-    pairs = [sum(item.counts[place : place + 2]) for place in range(0, len(item.counts), 2)]
+    pairs = [sum(item.counts[index : index + 2]) for index in range(0, len(item.counts), 2)]
     if not item.minimum < item.maximum:
         return []
     most, step = max(pairs), (item.maximum - item.minimum) / len(pairs)
-    starts = [f"{item.minimum + place * step:.4g}" for place in range(len(pairs))]
+    starts = [f"{item.minimum + index * step:.4g}" for index in range(len(pairs))]
     lines = []
     for start, count in zip(starts, pairs, strict=True):
         eighths = math.ceil(count / most * width * 8)
@@ -205,8 +206,8 @@ def _bar_chart(item: Stats, width: int = 50) -> list[str]:
     return lines
 
 
-def _plot(source: Source, names: Sequence[str], file: str, *, chosen: bool) -> str:
-    """Draw histograms, averages over their variables, slots only when they were chosen; return what to say of it."""
+def _plot(source: VariableSource, names: Sequence[str], file: str, *, selected: bool) -> str:
+    """Draw histograms, EMA values over raw ones, slots only if selected; return a report of one line."""
     from expkit.plots.data import MAX_SHOWN, histogram
     from expkit.plots.style import save
     from expkit.plots.weights import weight_histograms
@@ -214,26 +215,28 @@ def _plot(source: Source, names: Sequence[str], file: str, *, chosen: bool) -> s
     path = Path(file)
     if path.suffix != ".png":
         raise ExpkitError.at("--plot", f"cannot write {file}; give a file that ends in .png")
-    kinds = kin({name: (source.shapes[name], source.dtypes[name]) for name in source.shapes})
-    own = [name for name in names if kinds[name].kind == "variable" or (chosen and kinds[name].owner not in names)]
+    kinds = ownership(source.variables)
+    own = [name for name in names if kinds[name].kind == "variable" or (selected and kinds[name].owner not in names)]
     drawn = {}
     for name in own[:MAX_SHOWN]:
-        shadow = ema_name(name)
-        drawn[name] = histogram(source.read(name), source.read(shadow) if shadow in names else None)
+        ema = ema_name(name)
+        drawn[name] = histogram(source.read(name), source.read(ema) if ema in names else None)
     figure = weight_histograms(drawn, "Values of the variables", str(source.path))
     if figure is None:
-        raise ExpkitError.at("--plot", f"no variable to draw in {source.path}; name what to draw")
+        raise ExpkitError.at(
+            "--plot", f"no variable to draw in {source.path}; name slots, EMA variables or counters to draw them"
+        )
     try:
         save(figure, path)
     except OSError as error:
         raise ExpkitError.at("--plot", cannot_write(file, error)) from None
-    left = f", the first {MAX_SHOWN} of {len(own)} variables; name those to draw" if len(own) > MAX_SHOWN else ""
-    return f"wrote {file}{left}"
+    omitted = f", the first {MAX_SHOWN} of {len(own)} variables; name others to draw" if len(own) > MAX_SHOWN else ""
+    return f"wrote {file}{omitted}"
 
 
-def _selected(given: argparse.Namespace) -> tuple[Source, list[str]]:
-    source = open_source(given.source, given.source)
-    names = in_reading_order(list(source.shapes))
+def _selected(given: argparse.Namespace) -> tuple[VariableSource, list[str]]:
+    source = open_variables(given.source, given.source)
+    names = in_reading_order(list(source.variables))
     return source, select(names, given.names, given.source) if given.names else names
 
 

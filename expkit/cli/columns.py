@@ -1,10 +1,10 @@
-"""Tables of plain text: columns as wide as what is in them, never wrapped."""
+"""Tables of plain text, whose columns are as wide as their contents and never wrapped."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-__all__ = ["columns", "sizes"]
+__all__ = ["columns"]
 
 
 def columns(rows: Sequence[Sequence[str]], right: Collection[str] = ()) -> list[str]:
@@ -12,7 +12,7 @@ def columns(rows: Sequence[Sequence[str]], right: Collection[str] = ()) -> list[
 
     Args:
         rows: cells; the first row is the heading.
-        right: headings of the columns that are set to the right, as numbers are.
+        right: headings of the columns to align right, as for numbers.
     """
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     numbers = [heading in right for heading in rows[0]]
@@ -23,8 +23,3 @@ def columns(rows: Sequence[Sequence[str]], right: Collection[str] = ()) -> list[
         ).rstrip()
         for row in rows
     ]
-
-
-def sizes(shape: Sequence[int]) -> str:
-    """Return a shape as it is shown: ``[784, 500]``."""
-    return f"[{', '.join(map(str, shape))}]"

@@ -7,8 +7,8 @@ import json
 import shlex
 from typing import Any
 
-from expkit.checkpoints.matching.lock import LOCK_FILE, locked
-from expkit.cli.columns import columns, sizes
+from expkit.checkpoints.matching.lock import LOCK_FILE, lock_text
+from expkit.cli.columns import columns
 from expkit.cli.writing import write
 from expkit.diagram.svg import svg
 from expkit.network.names import ema_name
@@ -48,7 +48,7 @@ def _names(given: argparse.Namespace) -> int:
     if given.graph is not None:
         write(given.graph, svg(spec, checked.config.run.name), "--graph")
     if lock is not None:
-        write(lock, locked(spec, shlex.join(["expkit", "names", *overrides, "--lock", lock])), "--lock")
+        write(lock, lock_text(spec, shlex.join(["expkit", "names", *overrides, "--lock", lock])), "--lock")
     if given.json:
         print(json.dumps(as_json(checked), indent=2))
     elif given.graph is None and lock is None:
@@ -99,7 +99,7 @@ def table(checked: CheckedConfig) -> list[str]:
     for name, variable in spec.variables.items():
         trained = "yes" if variable.trainable else "no"
         users = ", ".join(dict.fromkeys(variable.layers))
-        rows.append((name, sizes(variable.shape), variable.dtype, f"{variable.size:,}", trained, users))
+        rows.append((name, str(list(variable.shape)), variable.dtype, f"{variable.size:,}", trained, users))
     lines = columns(rows, right=("parameters",))
     total = sum(variable.size for variable in spec.variables.values())
     trained_total = sum(spec.variables[name].size for name in spec.trainable)

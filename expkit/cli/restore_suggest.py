@@ -1,25 +1,34 @@
-"""What ``restore-plan --suggest`` prints: the rename map that is found, as a section to paste or as JSON."""
+"""The output of ``restore-plan --suggest``: rename rules as a section to paste, or as JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from expkit.checkpoints.matching.match import Made, Suggestion, suggest
-from expkit.checkpoints.matching.rules_yaml import as_plain, keep_initial_patterns, rules_of, section
-from expkit.checkpoints.restore.plan import Offer, Plan
+from expkit.checkpoints.matching.match import Suggestion, suggest
+from expkit.checkpoints.matching.rules_yaml import (
+    keep_initial_patterns,
+    restore_section,
+    suggested_rules,
+    suggestion_as_json,
+)
+from expkit.checkpoints.restore.plan import OpenedCheckpoint, Plan
 from expkit.checkpoints.restore.planner import restore_plan
-from expkit.checkpoints.restore.rules import matching
-from expkit.checkpoints.restore.targets import wanted_by
+from expkit.checkpoints.restore.rules import matching_names
+from expkit.checkpoints.restore.targets import restore_targets
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, comma_list, limit_problems
 from expkit.network.spec import NetworkSpec
+from expkit.tensor_spec import TensorSpec
 
 __all__ = ["print_suggestion"]
 
 
-def print_suggestion(config: Config, spec: NetworkSpec, offers: Sequence[Offer], *, as_json: bool) -> int:
-    """Print what is suggested for the variables that are to get a value; return the exit code.
+def print_suggestion(
+    config: Config, spec: NetworkSpec, checkpoints: Sequence[OpenedCheckpoint], *, as_json: bool
+) -> int:
+    """Print rules for the variables that must get a value; return the exit code.
 
     Returns:
         0: the rules are certain and make a complete plan; 1: something is missing, or a guess.
@@ -27,8 +36,8 @@ def print_suggestion(config: Config, spec: NetworkSpec, offers: Sequence[Offer],
     Raises:
         ConfigError: the configuration has rules already, or names several files.
     """
-    asked = config.restore
-    given = {"rename": asked.rename, "sources": asked.sources}
+    section = config.restore
+    given = {"rename": section.rename, "sources": section.sources}
     problems = [
         Problem(f"restore.{field}", "--suggest finds the rules for one file by itself; leave this out")
         for field, value in given.items()
@@ -36,45 +45,48 @@ def print_suggestion(config: Config, spec: NetworkSpec, offers: Sequence[Offer],
     ]
     if problems:
         raise ConfigError(*problems)
-    (offer,) = offers
-    kept = {name for pattern in asked.keep_initial for name in matching(pattern, spec.variables)}
-    suggestion = suggest(
-        _taken(offer),
-        {name: Made(its.shape, its.dtype) for name, its in spec.variables.items() if name not in kept},
-    )
-    plan = _plan(config, spec, offer, suggestion)
+    (checkpoint,) = checkpoints
+    names = checkpoint.variables
+    kept = {name for pattern in section.keep_initial for name in matching_names(pattern, spec.variables)}
+    variables = {name: variable.spec for name, variable in spec.variables.items() if name not in kept}
+    suggestion = suggest(_included(checkpoint), variables)
+    plan = _plan(config, spec, checkpoint, suggestion)
     certain = suggestion.certain and plan.complete
     if as_json:
-        print(json.dumps({"complete": certain, **as_plain(suggestion, offer.shapes, asked.keep_initial)}, indent=2))
+        content = suggestion_as_json(suggestion, names, section.keep_initial)
+        print(json.dumps({"complete": certain, **content}, indent=2))
     else:
-        print("\n".join(_told(suggestion, plan, offer, asked.keep_initial)))
+        print("\n".join(_lines(suggestion, plan, checkpoint, section.keep_initial)))
     return int(not certain)
 
 
-def _taken(offer: Offer) -> dict[str, Made]:
-    names = dict(offer.shapes)
-    if offer.asked.include:
-        names = {name: names[name] for pattern in offer.asked.include for name in matching(pattern, names)}
-    out = {name for pattern in offer.asked.exclude for name in matching(pattern, names)}
-    return {name: Made(tuple(shape), offer.dtypes[name]) for name, shape in names.items() if name not in out}
+def _included(checkpoint: OpenedCheckpoint) -> dict[str, TensorSpec]:
+    names = dict(checkpoint.variables)
+    if checkpoint.config.include:
+        names = {name: names[name] for pattern in checkpoint.config.include for name in matching_names(pattern, names)}
+    excluded = {name for pattern in checkpoint.config.exclude for name in matching_names(pattern, names)}
+    return {name: spec for name, spec in names.items() if name not in excluded}
 
 
-def _plan(config: Config, spec: NetworkSpec, offer: Offer, suggestion: Suggestion) -> Plan:
-    """Return the plan that the configuration would make with what is suggested."""
-    with_rules = offer.asked.model_copy(update={"rename": rules_of(suggestion)})
+def _plan(config: Config, spec: NetworkSpec, checkpoint: OpenedCheckpoint, suggestion: Suggestion) -> Plan:
+    """Return the plan of the configuration with the suggested rules."""
+    with_rules = checkpoint.config.model_copy(update={"rename": suggested_rules(suggestion)})
     missing = keep_initial_patterns(suggestion.missing, list(spec.variables))
-    new = Offer(offer.at, offer.file, offer.shapes, offer.dtypes, with_rules)
-    return restore_plan(wanted_by(config, spec), [new], [*config.restore.keep_initial, *missing])
+    keep_initial = [*config.restore.keep_initial, *missing]
+    return restore_plan(restore_targets(config, spec), [replace(checkpoint, config=with_rules)], keep_initial)
 
 
-def _told(suggestion: Suggestion, plan: Plan, offer: Offer, keep_initial: Sequence[str]) -> Iterator[str]:
-    certain = [proposal for proposal in suggestion.proposals if proposal.sure == "high"]
+def _lines(
+    suggestion: Suggestion, plan: Plan, checkpoint: OpenedCheckpoint, keep_initial: Sequence[str]
+) -> Iterator[str]:
+    certain = [proposal for proposal in suggestion.proposals if proposal.confidence == "high"]
     same, high = sum(proposal.source == proposal.variable for proposal in certain), len(certain)
-    yield f"# {offer.file}: of {len(suggestion.proposals) + len(suggestion.missing)} variables {high} are certain " + (
-        f"({same} by their own name), {len(suggestion.proposals) - high} a guess, {len(suggestion.missing)} not there"
-    )
-    if suggestion.spare:
-        yield f"# not used: {comma_list(suggestion.spare, 8)}"
-    yield section(suggestion, offer.shapes, keep_initial) or "# no rule is needed"
+    counts = f"{high} certain ({same} by the same name), {len(suggestion.proposals) - high} ambiguous"
+    total = len(suggestion.proposals) + len(suggestion.missing)
+    yield f"# {checkpoint.source.path}: {total} variables: {counts}, {len(suggestion.missing)} missing"
+    if suggestion.unused:
+        yield f"# not used: {comma_list(suggestion.unused, 8)}"
+    yield restore_section(suggestion, checkpoint.variables, keep_initial) or "# no rule is needed"
     if suggestion.certain:
-        yield from (f"# still incomplete: {problem}" for problem in limit_problems([gap.problem for gap in plan.gaps]))
+        problems = limit_problems([issue.problem for issue in plan.issues])
+        yield from (f"# still incomplete: {problem}" for problem in problems)

@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from expkit.checkpoints.diff import Comparison, compare_sources
-from expkit.checkpoints.formats.open import open_source
-from expkit.checkpoints.formats.source import Source
+from expkit.checkpoints.diff import CheckpointDiff, diff_variables
+from expkit.checkpoints.formats.open import open_variables
+from expkit.checkpoints.formats.source import VariableSource
 from expkit.errors import ConfigError, ExpkitError, Problem, comma_list
 from expkit.fs import cannot_write
 from expkit.network.names import ema_name
@@ -59,7 +59,7 @@ def _verify(given: argparse.Namespace) -> int:
         train("halves", *kept, f"train.steps={steps}")
         halves = train("halves", *kept, f"train.steps={2 * steps}", f"run.resume={json.dumps(str(folder / 'halves'))}")
         first, second = (_last(run) for run in (whole, halves))
-        found = compare_sources(first, second, dict.fromkeys([*first.shapes, *second.shapes]))
+        found = diff_variables(first, second, dict.fromkeys([*first.variables, *second.variables]))
         print(f"{2 * steps} steps at once, beside {steps} and {steps} more in a fresh process")
         _print(found, first, spec)
         return int(found.differs)
@@ -112,14 +112,14 @@ def _place(folder: str | None) -> Iterator[Path]:
     yield path
 
 
-def _last(run: RunFolder) -> Source:
-    return open_source(run.path, str(run.path))
+def _last(run: RunFolder) -> VariableSource:
+    return open_variables(run.path, str(run.path))
 
 
-def _print(found: Comparison, first: Source, spec: NetworkSpec) -> None:
+def _print(found: CheckpointDiff, first: VariableSource, spec: NetworkSpec) -> None:
     averages = {ema_name(name) for name in spec.variables}
     groups: dict[str, list[str]] = {"variables": [], "averages": [], "slots and steps": []}
-    for name in first.shapes:
+    for name in first.variables:
         group = "variables" if name in spec.variables else "averages" if name in averages else "slots and steps"
         groups[group].append(name)
     same = set(found.same)

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from expkit.checkpoints.formats.open import open_source
+from expkit.checkpoints.formats.open import open_variables
 from expkit.checkpoints.restore.restore import read_values
-from expkit.checkpoints.restore.targets import wanted_of_run
+from expkit.checkpoints.restore.targets import run_targets
 from expkit.config.schema import Config
 from expkit.errors import ExportError
 from expkit.export.freeze import freeze, read_frozen
@@ -67,10 +67,10 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
     """
     spec, ema_names, weights = source.spec, source.ema_names, source.weights
     evaluation, inference = source.graphs
-    opened = open_source(source.prefix, str(source.prefix))
+    opened = open_variables(source.prefix, str(source.prefix))
     opened = replace(opened, get=cache(opened.get))  # two plans, independent of each other, read every tensor once
-    stored = read_values(opened, wanted_of_run(spec, ema_names, averages=True)).values
-    restored = read_values(opened, wanted_of_run(spec, ema_names, averages=False), weights)
+    stored = read_values(opened, run_targets(spec, ema_names, with_ema=True)).values
+    restored = read_values(opened, run_targets(spec, ema_names, with_ema=False), weights)
     values = restored.values
     with Evaluator(evaluation, source.config, plain=True) as evaluator:
         evaluator.load(stored)

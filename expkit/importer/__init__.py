@@ -1,1 +1,1 @@
-"""Drafting a network's YAML from what a checkpoint or a graph of another program holds; TensorFlow stays out."""
+"""Drafts of a network's YAML from checkpoints or graphs of other programs."""

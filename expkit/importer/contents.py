@@ -1,4 +1,4 @@
-"""What is known of a network that another program made: its variables, and what its operations do with them."""
+"""Contents of a network that another program made: its variables, inputs, outputs, and how operations use them."""
 
 from __future__ import annotations
 
@@ -8,72 +8,66 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from expkit.checkpoints.ownership import kin
+from expkit.checkpoints.ownership import ownership
 from expkit.tensor_spec import TensorSpec
 
-__all__ = ["Contents", "Sorted", "Stored", "Use", "in_reading_order", "sort_out"]
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A variable's shape and dtype."""
-
-    shape: tuple[int, ...]
-    dtype: str = "float32"
+__all__ = ["Contents", "OwnedVariables", "Use", "group_by_ownership", "in_reading_order"]
 
 
 @dataclass(frozen=True)
 class Use:
-    """What an operation does with a variable."""
+    """Use of a variable by an operation."""
 
     kind: str
     """Kind of layer that does the same."""
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the layer that the operation tells."""
+    """Fields of the layer that the operation determines."""
     note: str = ""
-    """What it tells besides."""
+    """Remark for the draft."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What a file holds."""
+    """Variables of a file and, from a graph, their uses, inputs and outputs."""
 
-    variables: Mapping[str, Stored]
-    """In the order in which they are to be listed."""
+    variables: Mapping[str, TensorSpec]
+    """In the order of the draft."""
     uses: Mapping[str, Use] = field(default_factory=dict)
     """By variable."""
     inputs: Mapping[str, TensorSpec] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
-    """Tensors that nothing reads."""
+    """Tensors that no operation reads."""
     has_operations: bool = False
 
 
-@dataclass(frozen=True)
-class Sorted:
-    """The network's variables apart from what training keeps beside them."""
+@dataclass(frozen=True, kw_only=True)
+class OwnedVariables:
+    """The network's variables, apart from slots, EMA variables and counters."""
 
-    variables: Mapping[str, Stored]
+    variables: Mapping[str, TensorSpec]
     slots: Mapping[str, int]
-    """How many variables have a slot of the name's ending."""
-    averages: int
-    others: tuple[str, ...]
+    """Count of variables with a slot, by the slot's name."""
+    emas: int
+    """Count of EMA variables."""
+    counters: tuple[str, ...]
 
 
-def sort_out(variables: Mapping[str, Stored]) -> Sorted:
-    """Tell the network's variables from optimizer slots, averages and counters."""
-    kinds = kin(variables)
-    return Sorted(
-        {name: stored for name, stored in variables.items() if kinds[name].kind == "variable"},
-        Counter(item.slot for item in kinds.values() if item.kind == "slot"),
-        sum(item.kind == "average" for item in kinds.values()),
-        tuple(name for name, item in kinds.items() if item.kind == "counter"),
+def group_by_ownership(variables: Mapping[str, TensorSpec]) -> OwnedVariables:
+    """Separate the network's variables from optimizer slots, EMA variables and counters."""
+    kinds = ownership(variables)
+    return OwnedVariables(
+        variables={name: spec for name, spec in variables.items() if kinds[name].kind == "variable"},
+        slots=Counter(item.slot for item in kinds.values() if item.kind == "slot"),
+        emas=sum(item.kind == "average" for item in kinds.values()),
+        counters=tuple(name for name, item in kinds.items() if item.kind == "counter"),
     )
 
 
 def in_reading_order(names: list[str]) -> list[str]:
-    """Return names as a person would list them: ``conv2`` before ``conv10``."""
-    return sorted(names, key=lambda name: [(int(part), "") if part.isdigit() else (-1, part) for part in _parts(name)])
+    """Return names in natural order: ``conv2`` before ``conv10``."""
+    return sorted(names, key=lambda name: [(int(run), "") if run.isdigit() else (-1, run) for run in _runs(name)])
 
 
-def _parts(name: str) -> list[str]:
-    return [part for part in re.split(r"(\d+)", name) if part]
+def _runs(name: str) -> list[str]:
+    """Return the runs of digits and of other letters in a name."""
+    return [run for run in re.split(r"(\d+)", name) if run]

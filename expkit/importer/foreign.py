@@ -1,4 +1,4 @@
-"""Reading what others have written: checkpoints, meta graphs and graphs, for what they say of a network."""
+"""Reader of networks that other programs made: a graph (.meta, .pb, SavedModel) or a checkpoint."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from expkit import tf1 as tf
-from expkit.checkpoints.formats.open import Source, open_source
+from expkit.checkpoints.formats.open import open_variables
+from expkit.checkpoints.formats.source import VariableSource
 from expkit.errors import ExportError
-from expkit.importer.contents import Contents, Stored, Use, in_reading_order
+from expkit.importer.contents import Contents, Use, in_reading_order
 from expkit.tensor_spec import TensorSpec
 
-__all__ = ["read_contents"]
+__all__ = ["read_graph"]
 
 _DTYPES = ("float32", "float64", "float16", "bfloat16", "int32", "int64", "uint8", "bool")
 _VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
-_PASSED = ("Identity", "ReadVariableOp", "Cast", "ExpandDims", "Reshape", "Enter")
+_TRANSPARENT = ("Identity", "ReadVariableOp", "Cast", "ExpandDims", "Reshape", "Enter")
 _ADDED = ("BiasAdd", "Add", "AddV2")
 _NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 _LOOKUPS = ("Gather", "GatherV2", "ResourceGather")
@@ -40,31 +41,31 @@ _ACTIVATIONS = {
     "Softplus": "softplus",
     "Softsign": "softsign",
 }
-_ALLOWED = "allowed: a .meta or .pb file, or what holds variables, as a checkpoint's prefix"
+_ALLOWED = "allowed: a .meta or .pb file, or a file of variables, as a checkpoint's prefix"
 
 
-def read_contents(source: str) -> Contents:
-    """Return what a file says of a network.
+def read_graph(source: str) -> Contents:
+    """Return the network in a graph or, without operations, in a file of variables.
 
     Raises:
-        ExportError: a graph's file is missing or cannot be read.
-        CheckpointError: there are no variables, or what holds them is damaged or of an unknown format.
+        ExportError: the file of a graph is missing or cannot be read.
+        CheckpointError: the file of variables is missing, damaged or of an unknown format.
     """
     path = Path(source).expanduser()
     if path.suffix in (".meta", ".pb"):
         if not path.is_file():
             raise ExportError.at(source, f"no such file; {_ALLOWED}")
         return _of_graph(_graph_def(path))
-    variables = open_source(source, source)
+    variables = open_variables(source, source)
     graph = path / "saved_model.pb"
-    if graph.is_file() and variables.format != "object-based":  # Objects need not go by the names of their operations.
+    if graph.is_file() and variables.format != "object-based":  # Objects may have other names than operations.
         return _of_graph(_graph_def(graph))
     return _of_variables(variables)
 
 
-def _of_variables(source: Source) -> Contents:
-    held = {name: Stored(source.shapes[name], source.dtypes[name]) for name in in_reading_order(list(source.shapes))}
-    return Contents({name: stored for name, stored in held.items() if stored.dtype in _DTYPES})
+def _of_variables(source: VariableSource) -> Contents:
+    specs = {name: source.variables[name] for name in in_reading_order(list(source.variables))}
+    return Contents(variables={name: spec for name, spec in specs.items() if spec.dtype in _DTYPES})
 
 
 def _graph_def(path: Path) -> Any:
@@ -76,7 +77,7 @@ def _graph_def(path: Path) -> Any:
             continue
         if graph_def is not None and graph_def.node and all(node.op for node in graph_def.node):
             return graph_def
-    raise ExportError.at(str(path), f"not a graph of TensorFlow: it is damaged or of another program; {_ALLOWED}")
+    raise ExportError.at(str(path), f"not a graph of TensorFlow: the file is damaged or of another kind; {_ALLOWED}")
 
 
 def _meta_graph(content: bytes) -> Any:
@@ -94,11 +95,19 @@ def _saved_model(content: bytes) -> Any:
 
 def _of_graph(graph_def: Any) -> Contents:
     graph = _Graph(graph_def)
-    variables = {name: stored for name, stored in graph.variables() if stored.dtype in _DTYPES}
-    return Contents(variables, dict(graph.uses(variables)), graph.inputs(), graph.outputs(), has_operations=True)
+    variables = {name: spec for name, spec in graph.variables() if spec.dtype in _DTYPES}
+    return Contents(
+        variables=variables,
+        uses=dict(graph.uses(variables)),
+        inputs=graph.inputs(),
+        outputs=graph.outputs(),
+        has_operations=True,
+    )
 
 
 class _Graph:
+    """The nodes of a graph without training, and the readers of each."""
+
     def __init__(self, graph_def: Any) -> None:
         self._nodes = {node.name: node for node in graph_def.node if not _of_training(node.name)}
         self._readers: dict[str, list[Any]] = {}
@@ -107,13 +116,13 @@ class _Graph:
                 if not name.startswith("^"):
                     self._readers.setdefault(_base(name), []).append(node)
 
-    def variables(self) -> Iterator[tuple[str, Stored]]:
-        """Yield variables, and in a frozen graph the constants that stand for them."""
+    def variables(self) -> Iterator[tuple[str, TensorSpec]]:
+        """Yield variables, and in a frozen graph the constants that replace them."""
         for name, node in self._nodes.items():
             if node.op in _VARIABLES:
-                yield name, Stored(_sizes(node.attr["shape"].shape), _dtype(node))
+                yield name, TensorSpec.of_variable(_sizes(node.attr["shape"].shape), _dtype(node))
             elif node.op == "Const" and node.attr["value"].tensor.tensor_shape.dim and self._was_variable(name):
-                yield name, Stored(_sizes(node.attr["value"].tensor.tensor_shape), _dtype(node))
+                yield name, TensorSpec.of_variable(_sizes(node.attr["value"].tensor.tensor_shape), _dtype(node))
 
     def _was_variable(self, name: str) -> bool:
         for reader in self._readers.get(name, ()):
@@ -125,21 +134,23 @@ class _Graph:
         return False
 
     def uses(self, variables: Mapping[str, Any]) -> Iterator[tuple[str, Use]]:
-        """Yield what is done with variables; of several uses the first."""
+        """Yield the first use of every variable that an operation uses."""
         done: set[str] = set()
         for node in self._nodes.values():
             read = [self._variable(name, variables) for name in node.input]
             used = next((name for name in read if name is not None and name not in done), None)
             if used is None:
                 continue
-            use = self._use(node, len(variables[used].shape))
+            use = self._use(node, rank=len(variables[used].shape))
             if use is not None:
                 done.add(used)
                 yield used, use
 
     def _use(self, node: Any, rank: int) -> Use | None:
         if node.op in _NORMS:
-            return Use("batch_norm", {"epsilon": _number(node.attr["epsilon"].f)}, _said(self._then(node)))
+            return Use(
+                "batch_norm", {"epsilon": _number(node.attr["epsilon"].f)}, _then_text(self._next_operation(node))
+            )
         if node.op in _LOOKUPS:
             return Use("embedding")
         if node.op not in _KERNELS or rank < 2:
@@ -148,8 +159,7 @@ class _Graph:
         fields: dict[str, Any] = {}
         if kind != "dense":
             axes = slice(2, 3) if kind == "conv1d" else slice(1, -1)
-            first = node.attr["data_format"].s == b"NCHW"
-            if first:
+            if node.attr["data_format"].s == b"NCHW":
                 axes = slice(2, None)
             fields = {"strides": _one(list(node.attr["strides"].list.i)[axes]), "padding": self._padding(node, axes)}
             rates = _one(list(node.attr["dilations"].list.i)[axes] or [1])
@@ -157,10 +167,10 @@ class _Graph:
                 fields["dilation_rate"] = rates
             if kind == "depthwise_conv2d" and isinstance(fields["strides"], list):
                 fields["strides"] = fields["strides"][0]
-        then = self._then(node)
+        then = self._next_operation(node)
         if then in _ACTIVATIONS.values():
             return Use(kind, {**fields, "activation": then})
-        return Use(kind, fields, _said(then))
+        return Use(kind, fields, _then_text(then))
 
     def _padding(self, node: Any, axes: slice) -> Any:
         padding = node.attr["padding"].s.decode(errors="replace").lower()
@@ -169,8 +179,8 @@ class _Graph:
         ends = list(node.attr["explicit_paddings"].list.i)
         return [list(pair) for pair in list(zip(ends[::2], ends[1::2], strict=True))[axes]]
 
-    def _then(self, node: Any) -> str:
-        """Return the activation that follows, or another operation that does; nothing where there are several."""
+    def _next_operation(self, node: Any) -> str:
+        """Return the activation or operation that follows; empty if several operations read the result."""
         seen = set()
         while node.name not in seen:
             seen.add(node.name)
@@ -180,16 +190,16 @@ class _Graph:
             node = readers[0]
             if node.op in _ACTIVATIONS:
                 return _ACTIVATIONS[node.op]
-            if node.op not in (*_ADDED, *_PASSED):
+            if node.op not in (*_ADDED, *_TRANSPARENT):
                 return str(node.op)
         return ""
 
     def _variable(self, name: str, variables: Mapping[str, Any]) -> str | None:
-        """Return the variable that a tensor is, reached through operations that change no number."""
+        """Return the variable whose value a tensor is, found through operations that change no number."""
         base, seen = _base(name), set()
         while base not in variables:
             node = self._nodes.get(base)
-            if node is None or node.op not in _PASSED or not node.input or base in seen:
+            if node is None or node.op not in _TRANSPARENT or not node.input or base in seen:
                 return None
             seen.add(base)
             base = _base(node.input[0])
@@ -206,13 +216,13 @@ class _Graph:
         return found
 
     def outputs(self) -> tuple[str, ...]:
-        """Return the operations that nothing reads and that read something."""
-        left_out = ("NoOp", "Assert", "Const", "Placeholder")
+        """Return the operations that read tensors, but whose own tensors no operation reads."""
+        excluded = ("NoOp", "Assert", "Const", "Placeholder")
         return tuple(
             name
             for name, node in self._nodes.items()
             if name not in self._readers
-            and node.op not in left_out
+            and node.op not in excluded
             and not any(word in node.op for word in ("Var", "Assign", "Apply"))
             and not (node.op == "Identity" and self._reads_variable(node))
         )
@@ -221,13 +231,15 @@ class _Graph:
         return any(self._nodes[read].op in _VARIABLES for read in map(_base, node.input) if read in self._nodes)
 
 
-def _said(then: str) -> str:
+def _then_text(then: str) -> str:
     return f"then {then}" if then else ""
 
 
 def _of_training(name: str) -> bool:
-    parts = name.split("/")
-    return parts[0] == "save" or any(part.startswith(("gradients", "save_")) or part == "Initializer" for part in parts)
+    scopes = name.split("/")
+    return scopes[0] == "save" or any(
+        scope.startswith(("gradients", "save_")) or scope == "Initializer" for scope in scopes
+    )
 
 
 def _base(name: str) -> str:

@@ -11,6 +11,7 @@ from expkit.errors import MAX_EXPLAINED, comma_list, unknown
 from expkit.kinds.initializers import Initializer
 from expkit.kinds.layers.base import Declaration, Regularizer, Shared
 from expkit.network.environment import Environment, Node
+from expkit.tensor_spec import TensorSpec
 
 __all__ = ["VariableSpec", "VariableTable"]
 
@@ -30,6 +31,11 @@ class VariableSpec:
     """Paths of the layers that use it; the first creates it, the others share it."""
     frozen: bool = False
     """True if the configuration excludes it from training; moving statistics are never trained, and not frozen."""
+
+    @property
+    def spec(self) -> TensorSpec:
+        """Shape and dtype."""
+        return TensorSpec.of_variable(self.shape, self.dtype)
 
     @property
     def size(self) -> int:

@@ -192,7 +192,7 @@ def restore_newest(store: CheckpointStore, executor: Executor, *, good: bool = F
             executor.restore(str(newest.prefix))
             return newest
         except DamagedCheckpointError as error:
-            store.pass_over(newest, error.problems[0].message)
+            store.skip(newest, error.problems[0].message)
     return None
 
 

@@ -1,25 +1,25 @@
-"""Kin: what in a checkpoint belongs to which variable."""
+"""Ownership of slots, EMA variables and counters in a checkpoint."""
 
 from __future__ import annotations
 
 import pytest
 
-from expkit.checkpoints.ownership import Kin, following, kin
+from expkit.checkpoints.ownership import Ownership, ownership, renamed_with_owner
 
 VARIABLES = {"a/w": (2, 3), "a/b": (3,), "deep/a/w": (2, 3)}
 KEPT = {
-    "a/w/Adam": ((2, 3), Kin("slot", "a/w", "Adam")),
-    "a/w/Adam_12": ((2, 3), Kin("slot", "a/w", "Adam_12")),
-    "train/a/b/Momentum": ((3,), Kin("slot", "a/b", "Momentum")),
-    "deep/a/w/adam_m": ((2, 3), Kin("slot", "deep/a/w", "adam_m")),
-    "a/w/.OPTIMIZER_SLOT/optimizer/m": ((2, 3), Kin("slot", "a/w", "m")),
-    "a/b/ExponentialMovingAverage": ((3,), Kin("average", "a/b")),
-    "a/b/ExponentialMovingAverage/local_step": ((), Kin("counter", "a/b/ExponentialMovingAverage")),
-    "adam/iteration": ((), Kin("counter")),
-    "adam/learning_rate": ((), Kin("counter")),
-    "adam/deep_a_w_velocity": ((2, 3), Kin("slot", "deep/a/w", "velocity")),
-    "train/beta1_power": ((), Kin("counter")),
-    "global_step": ((), Kin("counter")),
+    "a/w/Adam": ((2, 3), Ownership("slot", "a/w", "Adam")),
+    "a/w/Adam_12": ((2, 3), Ownership("slot", "a/w", "Adam_12")),
+    "train/a/b/Momentum": ((3,), Ownership("slot", "a/b", "Momentum")),
+    "deep/a/w/adam_m": ((2, 3), Ownership("slot", "deep/a/w", "adam_m")),
+    "a/w/.OPTIMIZER_SLOT/optimizer/m": ((2, 3), Ownership("slot", "a/w", "m")),
+    "a/b/ExponentialMovingAverage": ((3,), Ownership("average", "a/b")),
+    "a/b/ExponentialMovingAverage/local_step": ((), Ownership("counter", "a/b/ExponentialMovingAverage")),
+    "adam/iteration": ((), Ownership("counter")),
+    "adam/learning_rate": ((), Ownership("counter")),
+    "adam/deep_a_w_velocity": ((2, 3), Ownership("slot", "deep/a/w", "velocity")),
+    "train/beta1_power": ((), Ownership("counter")),
+    "global_step": ((), Ownership("counter")),
 }
 OTHERS = {
     "a/w/Other": (2, 3),
@@ -35,7 +35,7 @@ OTHERS = {
 def test_slots_averages_and_counters_are_told_from_variables() -> None:
     made = {**VARIABLES, **{name: shape for name, (shape, _) in KEPT.items()}, **OTHERS}
     wanted = {name: item for name, (_, item) in KEPT.items()}
-    assert kin(made) == {**{name: Kin("variable") for name in (*VARIABLES, *OTHERS)}, **wanted}
+    assert ownership(made) == {**{name: Ownership("variable") for name in (*VARIABLES, *OTHERS)}, **wanted}
 
 
 @pytest.mark.parametrize(
@@ -49,4 +49,4 @@ def test_slots_averages_and_counters_are_told_from_variables() -> None:
     ],
 )
 def test_what_follows_keeps_what_is_before_and_after_its_owner(name: str, owner: str, renamed: str) -> None:
-    assert following(name, owner, "b/v") == renamed
+    assert renamed_with_owner(name, owner, "b/v") == renamed

@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from expkit import tf1 as tf
-from expkit.checkpoints.formats.locate import find
+from expkit.checkpoints.formats.locate import locate
 from expkit.checkpoints.store import Checkpoint, CheckpointStore
 from expkit.errors import CheckpointError
 from support.experiments import checkpoint_values, write_checkpoint
@@ -39,7 +39,9 @@ def test_save_keeps_variables_graph_metrics_and_state(tmp_path: Path) -> None:
     state = {"loss": {"sum": 0.1 + 0.2, "count": 3.0}}
     store(tmp_path).save(writing(7.0), b"graph", 5, {"valid/loss": 0.3}, state)
     found = store(tmp_path).latest()
-    assert found == Checkpoint(5, tmp_path / "step-00000005/model", {"valid/loss": 0.3}, state)
+    assert found == Checkpoint(
+        step=5, prefix=tmp_path / "step-00000005/model", metrics={"valid/loss": 0.3}, state=state
+    )
     assert (tmp_path / "step-00000005/model.meta").read_bytes() == b"graph"
     assert checkpoint_values(found.prefix) == {"v": 7.0}
 
@@ -154,12 +156,12 @@ def test_a_save_that_fails_leaves_the_earlier_whole_and_nothing_half(tmp_path: P
     with pytest.raises(CheckpointError) as caught:
         kept.save(full_disk(error), b"graph", 2, {}, {})
     assert str(caught.value) == (
-        f"{tmp_path}: step 2 could not be saved ([Errno 28] No space left on device); earlier checkpoints are whole: "
-        "mend that, and run.resume goes on from the last"
+        f"{tmp_path}: step 2 could not be saved ([Errno 28] No space left on device); earlier checkpoints are intact: "
+        "fix that, and run.resume continues from the last"
     )
     assert steps(kept) == [1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "step-00000001"]
-    assert checkpoint_values(find(str(tmp_path), "restore.from").path) == {"v": 1.0}
+    assert checkpoint_values(locate(str(tmp_path), "restore.from").path) == {"v": 1.0}
 
 
 def test_a_fault_of_the_program_is_not_dressed_as_a_full_disk(tmp_path: Path) -> None:
@@ -208,7 +210,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "record gone": (lambda at: (at / "checkpoint.json").unlink(), "checkpoint.json cannot be read"),
     "record changed": (
         lambda at: (at / "checkpoint.json").write_text(record_of(at).replace('"step": 2', '"step": 3')),
-        "checkpoint.json has another checksum than when it was written",
+        "checkpoint.json does not have the checksum with which it was written",
     ),
     "values cut off": (
         lambda at: os.truncate(at / "model.data-00000-of-00001", 3),
@@ -220,9 +222,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "index flipped": (
         lambda at: flip(at / "model.index", 9),
-        "model.index has another checksum than when it was written",
+        "model.index does not have the checksum with which it was written",
     ),
-    "graph flipped": (lambda at: flip(at / "model.meta"), "model.meta has another checksum than when it was written"),
+    "graph flipped": (
+        lambda at: flip(at / "model.meta"),
+        "model.meta does not have the checksum with which it was written",
+    ),
 }
 
 
@@ -241,7 +246,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
         assert latest is not None
         assert latest.step == 1
     said = [record.getMessage() for record in caplog.records]
-    assert said == [f"{tmp_path / 'step-00000002'} is damaged and passed over: {why}"]
+    assert said == [f"{tmp_path / 'step-00000002'} is damaged and skipped: {why}"]
 
 
 def test_a_damaged_checkpoint_is_replaced_when_its_step_is_saved_again(tmp_path: Path) -> None:
@@ -265,8 +270,8 @@ def test_where_every_checkpoint_is_damaged_each_is_named(tmp_path: Path) -> None
     with pytest.raises(CheckpointError) as caught:
         store(tmp_path).latest()
     assert str(caught.value).splitlines() == [
-        f"{tmp_path}/step-0000000{step}: checkpoint.json cannot be read; no other checkpoint is whole: "
-        f"delete {tmp_path} to begin anew"
+        f"{tmp_path}/step-0000000{step}: checkpoint.json cannot be read; no other checkpoint is intact: "
+        f"delete {tmp_path} to start again"
         for step in (1, 2)
     ]
 

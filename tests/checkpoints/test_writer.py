@@ -128,15 +128,15 @@ def test_an_error_of_a_save_is_raised_once_by_whatever_comes_next(
         with CheckpointWriter(store) as writer:
             save(writer, 1)
             if act == "check":
-                assert writer._under_way is not None
-                futures.wait([writer._under_way])
+                assert writer._in_progress is not None
+                futures.wait([writer._in_progress])
                 writer.check()
             elif act == "save":
                 save(writer, 2)
             elif act == "wait":
                 writer.wait()
 
-    with pytest.raises(CheckpointError, match=r"step 1 could not be saved .*; earlier checkpoints are whole"):
+    with pytest.raises(CheckpointError, match=r"step 1 could not be saved .*; earlier checkpoints are intact"):
         work()
     assert steps(store) == []
 

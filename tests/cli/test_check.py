@@ -44,19 +44,19 @@ def test_an_edit_that_makes_no_other_variables_passes(project: Path) -> None:
 
 
 RENAMED = """\
-network.lock.yaml: this edit would orphan 2 of the values in checkpoints made before it
+network.lock.yaml: this edit would orphan 2 of the values in earlier checkpoints
   gone     encoder/hidden/kernel [64, 16] float32
   gone     encoder/hidden/bias [16] float32
   new      body/hidden/kernel [64, 16] float32
   new      body/hidden/bias [16] float32
 
-what restores them (restore.from names the checkpoint):
+to restore earlier checkpoints (restore.from names the checkpoint):
 
 restore:
   rename:
     - {pattern: 'encoder/(.*)', to: 'body/\\1'}
 
-if the edit is meant, write the lock again: expkit names --lock
+if the edit is intended, write the lock again: expkit names --lock
 """
 
 
@@ -67,16 +67,16 @@ def test_a_renamed_scope_fails_with_the_rule_that_mends_it(project: Path) -> Non
 
 
 ADDED = """\
-network.lock.yaml: 2 new; every value in checkpoints made before still has its variable
+network.lock.yaml: 2 new; every value in earlier checkpoints still has its variable
   new      more/kernel [16, 16] float32
   new      more/bias [16] float32
 
-what restores them (restore.from names the checkpoint):
+to restore earlier checkpoints (restore.from names the checkpoint):
 
 restore:
   keep_initial: ['more/.*']
 
-if the edit is meant, write the lock again: expkit names --lock
+if the edit is intended, write the lock again: expkit names --lock
 """
 
 

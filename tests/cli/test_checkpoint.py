@@ -62,7 +62,7 @@ def test_a_dry_run_prints_the_same_table_and_writes_nothing(trained: Path) -> No
         "a/w/ExponentialMovingAverage  b/w/ExponentialMovingAverage\n"
         "b/w                           a/w\n"
         "b/w/Adam                      a/w/Adam\n"
-        "2 of 7 names as they were\n"
+        "2 of 7 names unchanged\n"
         "would write new: 7 variables\n"
     )
     assert done(trained, *words) == dry.replace("would write", "wrote")
@@ -76,7 +76,7 @@ def test_a_dry_run_prints_the_same_table_and_writes_nothing(trained: Path) -> No
 def test_averages_are_written_as_the_variables(trained: Path) -> None:
     out = done(trained, "bake-ema", "old", "new")
     assert "a/w/ExponentialMovingAverage  a/w\n" in out
-    assert out.endswith("without an average, as they were: b/moving_mean, b/w\n")
+    assert out.endswith("without an EMA, unchanged: b/moving_mean, b/w\n")
     wanted = {name: value for name, value in TRAINED.items() if SHADOW not in name} | {"a/w": W + 20}
     same(checkpoint_values(trained / "new"), wanted)
     again = call("checkpoint", "bake-ema", "new", "newer", cwd=trained)
@@ -97,7 +97,7 @@ def test_variables_are_removed_and_copied_from_any_source(trained: Path) -> None
     )
     np.savez(trained / "arrays.npz", x=W, y=W + 1)
     out = done(trained, "copy", "arrays.npz", "two", "--only", "x", "x", "z")
-    assert out == "from  to\nx     z\ny     (left out)\n1 of 2 names as they were\nwrote two: 2 variables\n"
+    assert out == "from  to\nx     z\ny     (left out)\n1 of 2 names unchanged\nwrote two: 2 variables\n"
     same(checkpoint_values(trained / "two"), {"x": W, "z": W})
 
 
@@ -118,7 +118,7 @@ def test_the_mean_of_checkpoints_is_written(trained: Path) -> None:
 
 
 def test_differences_are_told_by_exit_code_table_and_json(trained: Path) -> None:
-    assert done(trained, "diff", "old", "old") == "7 of 7 variables are the same in every bit\n"
+    assert done(trained, "diff", "old", "old") == "7 of 7 variables are equal bit for bit\n"
     changed = {**TRAINED, "b/w": W + 30.5, "new": np.float32(1)}
     del changed["global_step"]
     write_checkpoint(trained / "other", changed)
@@ -129,7 +129,7 @@ def test_differences_are_told_by_exit_code_table_and_json(trained: Path) -> None
         "global_step  gone        [] int64\n"
         "new          added       [] float32\n"
         "b/w          values      6 of 6, by at most 0.5 (0.014 of the largest)\n"
-        "5 of 8 variables are the same in every bit\n"
+        "5 of 8 variables are equal bit for bit\n"
     )
     told = json.loads(call("checkpoint", "diff", "old", "other", "--json", "b/w", "new", cwd=trained).out)
     assert told == {
@@ -152,7 +152,7 @@ def test_a_run_is_listed_and_its_variables_are_told_apart(digits_run: Finished) 
     shown = done(digits_run.cwd, "show", folder, "layer1/bias.*", "global_step")
     assert "layer1/bias/Adam_1                    [256]  float32         256  slot Adam_1 of layer1/bias\n" in shown
     assert shown.endswith("/step-00000060/model (V2): 1 variable of 256 parameters, 2 slots of 512 parameters, "
-                          "1 average of 256 parameters, 1 counter of 1 parameter\n")  # fmt: skip
+                          "1 EMA variable of 256 parameters, 1 counter of 1 parameter\n")  # fmt: skip
     (only,) = json.loads(done(digits_run.cwd, "show", folder, "--json", "logits/bias/Adam"))["variables"]
     assert only == {
         "name": "logits/bias/Adam", "shape": [10], "dtype": "float32", "parameters": 10,
@@ -165,7 +165,7 @@ def test_values_are_counted_in_a_table_as_bars_as_json_and_drawn(trained: Path) 
     np.savez(trained / "x.npz", spread=spread, text=np.array(["a"]))
     out = done(trained, "stats", "x.npz", "--plot", "x.png")
     heading, row = out.splitlines()[:2]
-    assert heading == "variable  shape  mean  spread  min  max  NaN  from min to max"
+    assert heading == "variable  shape  mean     std  min  max  NaN  from min to max"
     assert row == "spread    [100]     0  0.1946   -1    1    1  ▁ ▁  ▁ ▁  █ ▁  ▁ ▁ ▁"
     assert any(line.split() == ["0", "█" * 50, "91"] for line in out.splitlines())
     assert out.endswith("without numbers: text\nwrote x.png\n")
@@ -187,7 +187,7 @@ def test_values_are_counted_in_a_table_as_bars_as_json_and_drawn(trained: Path) 
             "rename: 'a/w' and 'b/w' would both be 'a/w'; give one of them another name",
         ),
         (["remove", "old", "new", "nosuch"], "remove: 'nosuch' matches no name; names: a/w, a/w/Adam, "),
-        (["copy", "old", "old"], "OUTPUT: old is there already; give the prefix of a new checkpoint"),
+        (["copy", "old", "old"], "OUTPUT: old already exists; give the prefix of a new checkpoint"),
         (["copy", "absent", "new"], "absent: no checkpoint at absent; allowed: "),
         (["show", "old", "nosuch"], "old: 'nosuch' matches no name; names: "),
         (["list", "absent"], "absent: no checkpoint at absent; allowed: "),

@@ -117,8 +117,8 @@ def test_a_graph_tells_strides_padding_activations_inputs_and_outputs(tmp_path: 
     assert "# The graph's inputs: image [batch, 28, 28, 3] float32\n" in done.out
     assert f"# The graph's outputs: {'fc/Tanh' if form == 'frozen' else 'Sum'}\n" in done.out
     if form == "meta":
-        assert "# Left out, as training keeps them: optimizer slots VARIABLE/Momentum of 7\n" in done.out
-        assert "# Left out, as training keeps them: global_step\n" in done.out
+        assert "# Left out, because training creates them: optimizer slots VARIABLE/Momentum of 7\n" in done.out
+        assert "# Left out, because training creates them: global_step\n" in done.out
     assert shapes_of(done.out) == {
         "conv/weights": (5, 5, 3, 8),
         "conv/biases": (8,),
@@ -131,8 +131,8 @@ def test_a_graph_tells_strides_padding_activations_inputs_and_outputs(tmp_path: 
 
 def test_a_run_is_drafted_as_it_was_written(digits_run: Finished, tmp_path: Path) -> None:
     done = call("import-graph", digits_run.folder, cwd=tmp_path)
-    assert "# Left out, as training keeps them: beta1_power, beta2_power, global_step\n" in done.out
-    assert "averages VARIABLE/ExponentialMovingAverage of 4\n" in done.out
+    assert "# Left out, because training creates them: beta1_power, beta2_power, global_step\n" in done.out
+    assert "EMA VARIABLE/ExponentialMovingAverage of 4\n" in done.out
     wanted = {"layer1/kernel": (64, 256), "layer1/bias": (256,), "logits/kernel": (256, 10), "logits/bias": (10,)}
     assert shapes_of(done.out) == wanted
     frozen = call("import-graph", digits_run.folder / "frozen.pb", cwd=tmp_path)
@@ -140,7 +140,7 @@ def test_a_run_is_drafted_as_it_was_written(digits_run: Finished, tmp_path: Path
     assert yaml.safe_load(frozen.out)["layers"]["layer1"]["activation"] == "relu"
 
 
-ALLOWED = "allowed: a .meta or .pb file, or what holds variables, as a checkpoint's prefix"
+ALLOWED = "allowed: a .meta or .pb file, or a file of variables, as a checkpoint's prefix"
 
 
 @pytest.mark.parametrize(
@@ -151,13 +151,17 @@ ALLOWED = "allowed: a .meta or .pb file, or what holds variables, as a checkpoin
         (
             "text.pb",
             b"no graph\n" * 99,
-            f"text.pb: not a graph of TensorFlow: it is damaged or of another program; {ALLOWED}",
+            f"text.pb: not a graph of TensorFlow: the file is damaged or of another kind; {ALLOWED}",
         ),
-        ("empty.meta", b"", f"empty.meta: not a graph of TensorFlow: it is damaged or of another program; {ALLOWED}"),
+        (
+            "empty.meta",
+            b"",
+            f"empty.meta: not a graph of TensorFlow: the file is damaged or of another kind; {ALLOWED}",
+        ),
         (
             "model.h5",
             b"\x89HDF\r\n\x1a\n" + bytes(99),
-            "model.h5: model.h5 is damaged or no file of variables; allowed: a",
+            "model.h5: model.h5 is damaged or not a file of variables; allowed: a",
         ),
     ],
 )

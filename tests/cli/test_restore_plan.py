@@ -151,7 +151,7 @@ def test_suggested_rules_are_ready_to_paste(folder: Path) -> None:
     done = call(*words, cwd=folder)
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines() == [
-        "# same.npz: of 4 variables 4 are certain (0 by their own name), 0 a guess, 0 not there",
+        "# same.npz: 4 variables: 4 certain (0 by the same name), 0 ambiguous, 0 missing",
         "restore:",
         "  rename:",
         r"    - {pattern: 'net/(.*)/weights', to: '\1/kernel'}",
@@ -168,7 +168,7 @@ def test_a_guess_or_a_missing_value_is_told_by_exit_code_1(folder: Path) -> None
     done = call(*WORDS, "--suggest", cwd=folder)
     assert (done.code, done.err) == (1, "")
     assert done.out.splitlines() == [
-        "# old.npz: of 4 variables 0 are certain (0 by their own name), 2 a guess, 2 not there",
+        "# old.npz: 4 variables: 0 certain (0 by the same name), 2 ambiguous, 2 missing",
         "# not used: head/kernel, step",
         "restore:",
         "  # rename:",
@@ -186,10 +186,10 @@ def test_a_name_that_stayed_and_may_be_of_another_is_no_certain_one(folder: Path
     done = call(*WORDS[:-1], "restore.from=wider.npz", "--suggest", cwd=folder)
     assert (done.code, done.err) == (1, "")
     assert done.out.splitlines() == [
-        "# wider.npz: of 4 variables 0 are certain (0 by their own name), 1 a guess, 3 not there",
+        "# wider.npz: 4 variables: 0 certain (0 by the same name), 1 ambiguous, 3 missing",
         "# not used: body/bias, body/kernel, head/kernel",
         "restore:",
-        "    # ambiguous: head/bias may be what has its name",
+        "    # ambiguous: head/bias may be the same name",
         "  keep_initial: ['body/.*', head/kernel]",
     ]
 

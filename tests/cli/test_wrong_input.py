@@ -287,7 +287,7 @@ def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(
     done = call("train", *BARE, "train.steps=80", "tracking=none", "run.resume=run", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     log = (tmp_path / "run/run.log").read_text()
-    assert f"WARNING expkit.checkpoints.store: {tmp_path / latest.parent} is damaged and passed over: " in log
+    assert f"WARNING expkit.checkpoints.store: {tmp_path / latest.parent} is damaged and skipped: " in log
     assert f"continued from {tmp_path}/run/checkpoints/step-00000040/model" in log
     for name in ("model.index", "model.data-00000-of-00001"):  # Done again, to the same bits.
         path = latest.with_name(name)

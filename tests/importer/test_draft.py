@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from expkit.config.load import builtin_conf, load
-from expkit.importer.contents import Contents, Stored, Use, in_reading_order, sort_out
-from expkit.importer.text import draft
+from expkit.importer.contents import Contents, Use, group_by_ownership, in_reading_order
+from expkit.importer.text import write_yaml
 from expkit.network.spec import NetworkSpec, network_spec
 from expkit.tensor_spec import TensorSpec
 from support.networks import spec_of
@@ -17,24 +17,21 @@ NETWORKS = sorted(file.stem for file in (builtin_conf() / "network").glob("*.yam
 EXAMPLES = 100
 
 
-def held(spec: NetworkSpec) -> dict[str, Stored]:
-    return {
-        name: Stored(spec.variables[name].shape, spec.variables[name].dtype)
-        for name in in_reading_order(list(spec.variables))
-    }
+def held(spec: NetworkSpec) -> dict[str, TensorSpec]:
+    return {name: spec.variables[name].spec for name in in_reading_order(list(spec.variables))}
 
 
-def drafted(variables: dict[str, Stored], **contents: object) -> str:
-    return draft(Contents(variables, **contents), "model.ckpt")  # type: ignore[arg-type]
+def drafted(variables: dict[str, TensorSpec], **contents: object) -> str:
+    return write_yaml(Contents(variables=variables, **contents), "model.ckpt")  # type: ignore[arg-type]
 
 
 def lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines()]
 
 
-def assert_same_variables(variables: dict[str, Stored]) -> NetworkSpec:
+def assert_same_variables(variables: dict[str, TensorSpec]) -> NetworkSpec:
     again = spec_of(drafted(variables))
-    assert {name: Stored(item.shape, item.dtype) for name, item in again.variables.items()} == variables
+    assert {name: item.spec for name, item in again.variables.items()} == variables
     return again
 
 
@@ -113,7 +110,7 @@ def test_the_drafts_of_random_networks_have_their_variables() -> None:
     ids=lambda item: None if isinstance(item, str) else next(iter(item)),
 )
 def test_kinds_are_told_by_names_and_shapes(variables: dict[str, tuple[int, ...]], line: str) -> None:
-    stored = {name: Stored(shape) for name, shape in variables.items()}
+    stored = {name: TensorSpec.of_variable(shape) for name, shape in variables.items()}
     assert_same_variables(stored)
     assert line in lines(drafted(stored))
 
@@ -121,56 +118,61 @@ def test_kinds_are_told_by_names_and_shapes(variables: dict[str, tuple[int, ...]
 def test_layers_are_chained_where_shapes_fit_and_read_inputs_to_fill_in_where_not() -> None:
     text = drafted(
         {
-            "a/kernel": Stored((4, 5)),
-            "a/bias": Stored((5,)),
-            "b/kernel": Stored((5, 6)),
-            "b/bias": Stored((6,)),
-            "c/kernel": Stored((9, 2)),
-            "c/bias": Stored((2,)),
+            "a/kernel": TensorSpec.of_variable((4, 5)),
+            "a/bias": TensorSpec.of_variable((5,)),
+            "b/kernel": TensorSpec.of_variable((5, 6)),
+            "b/bias": TensorSpec.of_variable((6,)),
+            "c/kernel": TensorSpec.of_variable((9, 2)),
+            "c/bias": TensorSpec.of_variable((2,)),
         }
     )
     content = yaml.safe_load(text)
     assert content["inputs"] == {"into_a": {"shape": [4]}, "into_c": {"shape": [9]}}
     assert [layer.get("input") for layer in content["layers"].values()] == ["into_a", None, "into_c"]
-    assert "into_c: {shape: [9]}  # fill in: what c reads" in lines(text)
+    assert "into_c: {shape: [9]}  # fill in: the input of c" in lines(text)
     assert "out: c  # fill in: all outputs" in lines(text)
 
 
 def test_what_training_keeps_is_told_and_left_out() -> None:
-    own = {"fc/weights": Stored((4, 2)), "fc/biases": Stored((2,))}
+    own = {"fc/weights": TensorSpec.of_variable((4, 2)), "fc/biases": TensorSpec.of_variable((2,))}
     kept = {
-        "fc/weights/Adam": Stored((4, 2)),
-        "fc/weights/Adam_1": Stored((4, 2)),
-        "train/fc/biases/Momentum": Stored((2,)),
-        "fc/weights/ExponentialMovingAverage": Stored((4, 2)),
-        "global_step": Stored((), "int64"),
-        "train/beta1_power": Stored(()),
-        "other/Adam": Stored((7,)),
+        "fc/weights/Adam": TensorSpec.of_variable((4, 2)),
+        "fc/weights/Adam_1": TensorSpec.of_variable((4, 2)),
+        "train/fc/biases/Momentum": TensorSpec.of_variable((2,)),
+        "fc/weights/ExponentialMovingAverage": TensorSpec.of_variable((4, 2)),
+        "global_step": TensorSpec.of_variable((), "int64"),
+        "train/beta1_power": TensorSpec.of_variable(()),
+        "other/Adam": TensorSpec.of_variable((7,)),
     }
-    parts = sort_out({**own, **kept})
-    assert parts.variables == {**own, "other/Adam": Stored((7,))}, "what is beside no variable is one"
-    assert (parts.slots, parts.averages) == ({"Adam": 1, "Adam_1": 1, "Momentum": 1}, 1)
+    owned = group_by_ownership({**own, **kept})
+    assert owned.variables == {**own, "other/Adam": TensorSpec.of_variable((7,))}, "what is beside no variable is one"
+    assert (owned.slots, owned.emas) == ({"Adam": 1, "Adam_1": 1, "Momentum": 1}, 1)
     told = lines(drafted({**own, **kept}))
     assert (
-        "# Left out, as training keeps them: optimizer slots VARIABLE/Adam of 1, VARIABLE/Adam_1 of 1, "
+        "# Left out, because training creates them: optimizer slots VARIABLE/Adam of 1, VARIABLE/Adam_1 of 1, "
         "VARIABLE/Momentum of 1" in told
     )
-    assert "# Left out, as training keeps them: averages VARIABLE/ExponentialMovingAverage of 1" in told
-    assert "# Left out, as training keeps them: global_step, train/beta1_power" in told
+    assert "# Left out, because training creates them: EMA VARIABLE/ExponentialMovingAverage of 1" in told
+    assert "# Left out, because training creates them: global_step, train/beta1_power" in told
     assert "variables: {kernel: weights, bias: biases}" in told
 
 
 def test_what_cannot_be_made_is_told() -> None:
     text = drafted(
-        {"a/kernel": Stored((4, 5)), "while/_x>y": Stored((5,)), "a/open": Stored((-1, 4)), "b\n\x01": Stored((2,))}
+        {
+            "a/kernel": TensorSpec.of_variable((4, 5)),
+            "while/_x>y": TensorSpec.of_variable((5,)),
+            "a/open": TensorSpec.of_variable((-1, 4)),
+            "b\n\x01": TensorSpec.of_variable((2,)),
+        }
     )
-    assert "# Left out, as expkit cannot make them, by name or size: while/_x>y, a/open, b??" in lines(text)
+    assert "# Left out, because expkit rejects their names or sizes: while/_x>y, a/open, b??" in lines(text)
     assert list(spec_of(text).variables) == ["a/kernel"]
 
 
 def test_what_operations_tell_is_written_and_not_asked_for() -> None:
     text = drafted(
-        {"conv/kernel": Stored((3, 3, 1, 8)), "conv/bias": Stored((8,))},
+        {"conv/kernel": TensorSpec.of_variable((3, 3, 1, 8)), "conv/bias": TensorSpec.of_variable((8,))},
         uses={"conv/kernel": Use("conv2d", {"strides": 2, "padding": "valid", "activation": "relu"})},
         inputs={"image": TensorSpec((28, 28, 1))},
         outputs=("conv/Relu",),

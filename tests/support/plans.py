@@ -1,42 +1,49 @@
-"""What restore plans are made from in tests: files and variables of a few words."""
+"""Opened checkpoints and restore targets for tests of restore plans."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from expkit.checkpoints.restore.plan import Offer, Plan, Wanted
+from expkit.checkpoints.formats.source import VariableSource
+from expkit.checkpoints.restore.plan import OpenedCheckpoint, Plan, Target
 from expkit.checkpoints.restore.planner import restore_plan
 from expkit.config.sections.restore import SourceConfig
+from expkit.tensor_spec import TensorSpec
 
-SHADOW = "/ExponentialMovingAverage"
+EMA = "/ExponentialMovingAverage"
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def offer(shapes: Shapes, at: str = "restore", dtype: str = "float32", **asked: Any) -> Offer:
-    """Return a file whose values are all of one type."""
-    made = SourceConfig.model_validate({"from": f"{at}.ckpt", **asked}, strict=False)
-    return Offer(at, f"{at}.ckpt", shapes, dict.fromkeys(shapes, dtype), made)
+def opened(shapes: Shapes, at: str = "restore", dtype: str = "float32", **config: Any) -> OpenedCheckpoint:
+    """Return a file whose variables have one dtype; their values cannot be read."""
+    section = SourceConfig.model_validate({"from": f"{at}.ckpt", **config}, strict=False)
+    variables = {name: TensorSpec.of_variable(shape, dtype) for name, shape in shapes.items()}
+    source = VariableSource(path=Path(f"{at}.ckpt"), format="V2", variables=variables, get=shapes.__getitem__, at=at)
+    return OpenedCheckpoint(at, source, section)
 
 
-def wanting(
+def targets_of(
     variables: Shapes,
-    averaged: Sequence[str] = (),
-    shadows: Sequence[str] = (),
+    ema_required: Sequence[str] = (),
+    emas: Sequence[str] = (),
     slots: Sequence[str] = (),
     counters: Sequence[str] = (),
-) -> dict[str, Wanted]:
-    """Return variables, those whose average is expected, averages wanted beside them, their slots, and counters."""
-    wanted = {name: Wanted(shape, "float32", averaged=name in averaged) for name, shape in variables.items()}
-    wanted |= {name + SHADOW: Wanted(variables[name], "float32", "average", name) for name in shadows}
-    wanted |= {
-        f"{name}/{slot}": Wanted(variables[name], "float32", "slot", name) for name in variables for slot in slots
+) -> dict[str, Target]:
+    """Return targets: variables, some of which require an EMA, EMA variables, slots and counters."""
+    specs = {name: TensorSpec.of_variable(shape, "float32") for name, shape in variables.items()}
+    targets = {name: Target(spec=spec, ema_required=name in ema_required) for name, spec in specs.items()}
+    targets |= {name + EMA: Target(spec=specs[name], role="average", owner=name) for name in emas}
+    targets |= {
+        f"{name}/{slot}": Target(spec=specs[name], role="slot", owner=name) for name in variables for slot in slots
     }
-    return wanted | {name: Wanted((), "float32", "counter") for name in counters}
+    counter = Target(spec=TensorSpec.of_variable((), "float32"), role="counter")
+    return targets | dict.fromkeys(counters, counter)
 
 
-def plan_between(wanted: Shapes, available: Shapes, keep_initial: Sequence[str] = (), **asked: Any) -> Plan:
+def plan_between(targets: Shapes, available: Shapes, keep_initial: Sequence[str] = (), **config: Any) -> Plan:
     """Return the complete plan of one file."""
-    plan = restore_plan(wanting(wanted), [offer(available, **asked)], keep_initial)
+    plan = restore_plan(targets_of(targets), [opened(available, **config)], keep_initial)
     plan.check()
     return plan

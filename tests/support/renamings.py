@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from expkit.checkpoints.matching.layer_names import Made
+from expkit.tensor_spec import TensorSpec
 
 __all__ = ["Renamed", "renamed"]
 
@@ -36,8 +36,8 @@ SLOTS = (
 class Renamed:
     """A checkpoint and what is what in it."""
 
-    network: dict[str, Made]
-    checkpoint: dict[str, Made]
+    network: dict[str, TensorSpec]
+    checkpoint: dict[str, TensorSpec]
     truth: dict[str, str]
     """The checkpoint's name for every variable that has a value there."""
     knowable: set[str]
@@ -47,11 +47,11 @@ class Renamed:
 
 
 class _Work:
-    def __init__(self, network: Mapping[str, Made], rng: random.Random) -> None:
+    def __init__(self, network: Mapping[str, TensorSpec], rng: random.Random) -> None:
         self.rng = rng
         self.network = network
         self.at = {name: name.split("/") for name in network}
-        self.extra: dict[str, Made] = {}
+        self.extra: dict[str, TensorSpec] = {}
         self.lying: set[str] = set()
         """Words of the network that now stand for nothing that resembles them."""
         self.done: list[str] = []
@@ -59,13 +59,13 @@ class _Work:
     def scopes(self) -> list[tuple[str, ...]]:
         return sorted({tuple(parts[:i]) for parts in self.at.values() for i in range(1, len(parts))})
 
-    def profile(self, scope: tuple[str, ...]) -> Counter[tuple[str, Made]]:
+    def profile(self, scope: tuple[str, ...]) -> Counter[tuple[str, TensorSpec]]:
         n = len(scope)
         return Counter(
             ("/".join(parts[n:]), self.network[name]) for name, parts in self.at.items() if tuple(parts[:n]) == scope
         )
 
-    def makes(self, scope: tuple[str, ...]) -> Counter[Made]:
+    def makes(self, scope: tuple[str, ...]) -> Counter[TensorSpec]:
         return Counter(self.network[name] for name, parts in self.at.items() if tuple(parts[: len(scope)]) == scope)
 
     # What may be done.
@@ -196,7 +196,7 @@ class _Work:
             parts = self.at.pop(name)
             made = self.network[name]
             if how == "classes":
-                self.extra["/".join(parts)] = Made((*made.shape[:-1], made.shape[-1] + 7), made.dtype)
+                self.extra["/".join(parts)] = TensorSpec.of_variable((*made.shape[:-1], made.shape[-1] + 7), made.dtype)
             elif how == "other":
                 self.extra["/".join([*parts[:-2], "auxiliary", parts[-1]])] = made
         self.done.append(f"head {'/'.join(last)} {how}")
@@ -213,7 +213,7 @@ class _Work:
         self.done.append(f"more {'/'.join(scope)} as {word}")
 
 
-def renamed(network: Mapping[str, Made], rng: random.Random) -> Renamed:
+def renamed(network: Mapping[str, TensorSpec], rng: random.Random) -> Renamed:
     """Return a checkpoint of the network under other names; some of its variables may not be in it."""
     while True:
         work = _Work(network, rng)
@@ -234,15 +234,15 @@ def renamed(network: Mapping[str, Made], rng: random.Random) -> Renamed:
         for name, made in weights.items():
             checkpoint |= {f"{name}/{slot}" + (f"_{i}" if i else ""): made for i in range(count)}
         if slot == "Adam":
-            checkpoint |= {name: Made((), "float32") for name in ("beta1_power", "beta2_power")}
+            checkpoint |= {name: TensorSpec.of_variable((), "float32") for name in ("beta1_power", "beta2_power")}
     if rng.random() < 0.7:
-        checkpoint["global_step"] = Made((), "int64")
+        checkpoint["global_step"] = TensorSpec.of_variable((), "int64")
     return Renamed(
         dict(network), dict(sorted(checkpoint.items())), truth, _knowable(network, truth, work.lying), work.done
     )
 
 
-def _knowable(network: Mapping[str, Made], truth: Iterable[str], lying: set[str]) -> set[str]:
+def _knowable(network: Mapping[str, TensorSpec], truth: Iterable[str], lying: set[str]) -> set[str]:
     """Return the variables that differ from all of the same make in more than words that were exchanged for others."""
 
     def bare(name: str) -> str:

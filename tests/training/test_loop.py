@@ -79,7 +79,7 @@ def test_a_flipped_bit_of_a_value_is_found_and_the_checkpoint_before_it_is_used(
     resumed = train(config, tmp_path / "checkpoints")
     (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     folder = tmp_path / "checkpoints/step-00000010"
-    assert said.startswith(f"{folder} is damaged and passed over: damaged: ")
+    assert said.startswith(f"{folder} is damaged and skipped: damaged: ")
     assert "hecksum" in said
     assert resumed.records[0][0] == 6
     assert_same(unbroken.values, resumed.values)
@@ -110,7 +110,7 @@ def test_a_disk_that_gets_full_leaves_what_was_saved_and_the_run_goes_on_when_th
     said = str(caught.value)
     assert said.startswith(f"{folder}: step {step} could not be saved (")
     assert "No space left on device" in said
-    assert said.endswith("); earlier checkpoints are whole: mend that, and run.resume goes on from the last")
+    assert said.endswith("); earlier checkpoints are intact: fix that, and run.resume continues from the last")
     subprocess.run(["mount", "-o", "remount,size=10m", str(small_disk)], check=True)
     assert_same(unbroken.values, train(config, folder).values)
 

@@ -1,1 +1,1 @@
-"""New checkpoints made from existing ones: renamed, selected, averaged."""
+"""New checkpoints made from existing ones by renaming, selecting or averaging variables."""

@@ -1,1 +1,1 @@
-"""Formats: variables read by name from the files of TensorFlow, NumPy and safetensors."""
+"""File formats of TensorFlow, NumPy and safetensors, from which variables are read by name."""

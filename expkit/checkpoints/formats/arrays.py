@@ -1,7 +1,7 @@
-"""Files of named arrays as sources of variables: ``.npz``, and safetensors.
+"""Files of named arrays, ``.npz`` or safetensors, as sources of variables.
 
-safetensors files are read here, not by the package of that name: its NumPy half cannot give bfloat16 or float8, and the
-format is a length, a JSON header and bytes.
+safetensors files are read here instead of by the package of that name: its NumPy interface cannot return bfloat16 or
+float8, and the format is a length, a JSON header and bytes.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from expkit import tf1 as tf
-from expkit.checkpoints.formats.source import Source
+from expkit.checkpoints.formats.source import VariableSource
 from expkit.errors import CheckpointError
+from expkit.tensor_spec import TensorSpec
 
 __all__ = ["open_npz", "open_safetensors"]
 
@@ -33,10 +34,10 @@ _SAFETENSORS = {
 }  # fmt: skip
 _SIZES = {"bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
 _LONGEST_HEADER = 100_000_000
-"""Bytes, as the format says."""
+"""Bytes, the limit of the format."""
 
 
-def open_npz(path: Path, at: str) -> Source:
+def open_npz(path: Path, at: str) -> VariableSource:
     """Open a ``.npz`` file; arrays of Python objects are never unpickled."""
     archive = zipfile.ZipFile(path)
     headers: dict[str, np.dtype] = {}
@@ -44,15 +45,16 @@ def open_npz(path: Path, at: str) -> Source:
     for info in sorted(archive.infolist(), key=lambda info: info.filename):
         name = info.filename.removesuffix(".npy")
         if name == info.filename or name in shapes:
-            raise ValueError(f"'{info.filename}' is no array, or there twice")
+            raise ValueError(f"'{info.filename}' is not an array, or occurs twice")
         with archive.open(info) as file:
             shapes[name], headers[name] = _npy_header(file)
             size = info.file_size - file.tell()
         if headers[name].hasobject:
             raise CheckpointError.at(at, f"{path}: array '{name}' holds pickled Python objects, which are never read")
         if size != math.prod(shapes[name]) * headers[name].itemsize:
-            raise ValueError(f"array '{name}' is of another size than it says")
+            raise ValueError(f"array '{name}' has another size than its header declares")
     dtypes = {name: _npz_dtype(dtype, name, path, at) for name, dtype in headers.items()}
+    variables = {name: TensorSpec.of_variable(shape, dtypes[name]) for name, shape in shapes.items()}
 
     def get(name: str) -> np.ndarray:
         with archive.open(f"{name}.npy") as file:
@@ -62,7 +64,7 @@ def open_npz(path: Path, at: str) -> Source:
             array = np.char.encode(array, "utf-8")
         return array.astype(object if dtypes[name] == "string" else dtypes[name], copy=False)
 
-    return Source(path, "npz", shapes, dtypes, get, at)
+    return VariableSource(path=path, format="npz", variables=variables, get=get, at=at)
 
 
 def _npy_header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
@@ -85,58 +87,60 @@ def _npz_dtype(dtype: np.dtype, name: str, path: Path, at: str) -> str:
     return str(dtype.name)
 
 
-def open_safetensors(path: Path, at: str) -> Source:
-    """Open a safetensors file; the format has no checksums: a bit that flipped in a value is not noticed."""
+def open_safetensors(path: Path, at: str) -> VariableSource:
+    """Open a safetensors file; the format has no checksums, so a flipped bit in a value is not detected."""
     entries, start = _safetensors_header(path)
-    shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
     for name, entry in entries.items():
         if entry["dtype"] not in _SAFETENSORS:
             raise CheckpointError.at(
                 at, f"{path}: tensor '{name}' is {entry['dtype']}; allowed: {', '.join(_SAFETENSORS)}"
             )
-    dtypes = {name: _SAFETENSORS[entry["dtype"]] for name, entry in entries.items()}
+    variables = {
+        name: TensorSpec.of_variable(entry["shape"], _SAFETENSORS[entry["dtype"]]) for name, entry in entries.items()
+    }
     end = 0
     for name in sorted(entries, key=lambda name: entries[name]["data_offsets"]):
         first, last = entries[name]["data_offsets"]
-        if first != end or last - first != math.prod(shapes[name]) * _size(dtypes[name]):
-            raise ValueError(f"the place of tensor '{name}' does not fit its shape")
+        if first != end or last - first != _bytes(variables[name]):
+            raise ValueError(f"the offsets of tensor '{name}' do not fit its shape")
         end = last
     if start + end != path.stat().st_size:
-        raise ValueError(f"{start + end} bytes were written, {path.stat().st_size} are there")
+        raise ValueError(f"{start + end} bytes are expected, the file has {path.stat().st_size}")
 
     def get(name: str) -> np.ndarray:
-        dtype = np.dtype(dtypes[name] if dtypes[name] in _NUMBERS else tf.as_dtype(dtypes[name]).as_numpy_dtype)
+        spec = variables[name]
+        dtype = np.dtype(spec.dtype if spec.dtype in _NUMBERS else tf.as_dtype(spec.dtype).as_numpy_dtype)
         first = start + entries[name]["data_offsets"][0]
-        return np.fromfile(path, dtype, math.prod(shapes[name]), offset=first).reshape(shapes[name])
+        return np.fromfile(path, dtype, math.prod(spec.sizes), offset=first).reshape(spec.sizes)
 
-    return Source(path, "safetensors", shapes, dtypes, get, at)
+    return VariableSource(path=path, format="safetensors", variables=variables, get=get, at=at)
 
 
-def _size(dtype: str) -> int:
-    return _SIZES.get(dtype) or np.dtype(dtype).itemsize
+def _bytes(spec: TensorSpec) -> int:
+    return math.prod(spec.sizes) * (_SIZES.get(spec.dtype) or np.dtype(spec.dtype).itemsize)
 
 
 def _safetensors_header(path: Path) -> tuple[dict[str, Mapping[str, Any]], int]:
-    """Return what the header says of every tensor, by name, and where the values begin."""
+    """Return the header's entries by tensor name, and the offset of the first value."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(_LONGEST_HEADER, path.stat().st_size - 8):
             raise ValueError("no header of safetensors")
-        header = json.loads(file.read(length), object_pairs_hook=_once)
+        header = json.loads(file.read(length), object_pairs_hook=_without_duplicates)
     if not isinstance(header, dict):
         raise ValueError("no header of safetensors")
     header.pop("__metadata__", None)
     for name, entry in header.items():
         whole = isinstance(entry, dict) and entry.keys() >= {"dtype", "shape", "data_offsets"}
         if not whole or len(entry["data_offsets"]) != 2 or not _counts([*entry["shape"], *entry["data_offsets"]]):
-            raise ValueError(f"the header's entry of tensor '{name}' is none")
+            raise ValueError(f"the header's entry of tensor '{name}' is not valid")
     return dict(sorted(header.items())), 8 + length
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a name is there twice")
+        raise ValueError("a name occurs twice")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Finding the file of variables that a user means: a checkpoint by prefix, by folder or by run, or a file of arrays."""
+"""The location of a file of variables, given by prefix, folder, run or file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 from expkit.errors import CheckpointError, error_message
 
-__all__ = ["ALLOWED", "Format", "Found", "checkpoints_right_in", "find"]
+__all__ = ["ALLOWED", "Format", "VariableFile", "checkpoints_in_folder", "locate"]
 
 Format = Literal["v2", "v1", "npz", "safetensors"]
 
@@ -24,29 +24,29 @@ _SHARD = re.compile(r"(.*)-[0-9?]{5}-of-(\d{5})\Z")
 
 
 @dataclass(frozen=True)
-class Found:
-    """A file of variables on disk."""
+class VariableFile:
+    """A file of variables on disk, or the files of a checkpoint."""
 
     path: Path
-    """A prefix for ``v2``, a file otherwise; of a V1 checkpoint in parts the pattern that all of them match."""
+    """A prefix for ``v2``, a file otherwise; for a sharded V1 checkpoint the pattern that matches all shards."""
     format: Format
 
 
-def find(source: str, at: str) -> Found:
-    """Return the file that a user means.
+def locate(source: str, at: str) -> VariableFile:
+    """Return the file of variables that a user gave by prefix, folder, run or file.
 
     Raises:
-        CheckpointError: there is none, it may not be read, or it is of no known format.
+        CheckpointError: it is missing, cannot be read, or has an unknown format.
     """
     try:
-        return _found(source, at)
-    except (OSError, RuntimeError) as error:  # No permission, a name too long; a home folder that nobody has.
+        return _located(source, at)
+    except (OSError, RuntimeError) as error:  # No permission, a name too long, or an unknown home folder.
         raise CheckpointError.at(at, f"cannot read {source} ({error_message(error)}); {ALLOWED}") from None
 
 
-def _found(source: str, at: str) -> Found:
-    if not source.strip():  # A variable of the shell that is not set, not the working folder.
-        raise CheckpointError.at(at, f"names nothing; {ALLOWED}")
+def _located(source: str, at: str) -> VariableFile:
+    if not source.strip():  # An unset shell variable must not mean the working folder.
+        raise CheckpointError.at(at, f"is empty; {ALLOWED}")
     path = Path(source).expanduser()
     if path.suffix == ".index" and path.is_file():
         path = path.with_suffix("")
@@ -55,7 +55,7 @@ def _found(source: str, at: str) -> Found:
     if path.is_file():
         found = _file(path)
         if found is None:
-            raise CheckpointError.at(at, f"{source} is damaged or no file of variables; {ALLOWED}")
+            raise CheckpointError.at(at, f"{source} is damaged or not a file of variables; {ALLOWED}")
         return found
     for folder in (path / "variables", path, path / "checkpoints"):
         if (found := _in_folder(folder, at)) is not None:
@@ -63,7 +63,7 @@ def _found(source: str, at: str) -> Found:
     raise CheckpointError.at(at, f"no checkpoint at {source}; {ALLOWED}")
 
 
-def _in_folder(folder: Path, at: str) -> Found | None:
+def _in_folder(folder: Path, at: str) -> VariableFile | None:
     pointer = folder / "checkpoint"
     if pointer.is_file() and (match := _LATEST_LINE.search(pointer.read_text(errors="replace"))):
         named = folder / match[1]
@@ -71,37 +71,37 @@ def _in_folder(folder: Path, at: str) -> Found | None:
         if found is None:
             raise CheckpointError.at(at, f"{pointer} names {match[1]}, whose .index file is missing")
         return found
-    inside = checkpoints_right_in(folder)
+    inside = checkpoints_in_folder(folder)
     if len(inside) > 1:
         names = ", ".join(found.path.name for found in inside)
-        raise CheckpointError.at(at, f"several checkpoints in {folder}; give one as a prefix: {names}")
+        raise CheckpointError.at(at, f"several checkpoints in {folder}; give the prefix of one: {names}")
     return inside[0] if inside else None
 
 
-def checkpoints_right_in(folder: Path) -> list[Found]:
-    """Return the checkpoints, of either format, whose files lie in a folder itself, by name."""
+def checkpoints_in_folder(folder: Path) -> list[VariableFile]:
+    """Return the V1 and V2 checkpoints whose files are directly in a folder, by name."""
     files = sorted(file for file in folder.glob("*") if file.is_file())
-    found = {Found(file.with_suffix(""), "v2"): None for file in files if file.suffix == ".index"}
+    found = {VariableFile(file.with_suffix(""), "v2"): None for file in files if file.suffix == ".index"}
     for file in files:
         if file.suffix != ".index" and _ends_as_table(file):
             match = _SHARD.match(file.name)
             name = f"{match[1]}-?????-of-{match[2]}" if match else file.name
-            found[Found(file.with_name(name), "v1")] = None
+            found[VariableFile(file.with_name(name), "v1")] = None
     return sorted(found, key=lambda item: item.path.name)
 
 
-def _checkpoint(path: Path) -> Found | None:
-    """Return the checkpoint of a prefix, of either format; ``None`` where it is none."""
+def _checkpoint(path: Path) -> VariableFile | None:
+    """Return the V1 or V2 checkpoint of a prefix, or ``None``."""
     if Path(f"{path}.index").is_file():
-        return Found(path, "v2")
+        return VariableFile(path, "v2")
     if match := _SHARD.match(path.name):
         path = path.with_name(match[1])
     shards = sorted(_shards(path))
-    return Found(path.with_name(f"{path.name}-?????-of-{shards[-1]}"), "v1") if shards else None
+    return VariableFile(path.with_name(f"{path.name}-?????-of-{shards[-1]}"), "v1") if shards else None
 
 
 def _shards(path: Path) -> Iterator[str]:
-    """Yield how many parts there are, of each part of a V1 checkpoint."""
+    """Yield the number of shards that each shard of a V1 checkpoint declares."""
     if path.parent.is_dir() and path.name:
         for file in path.parent.iterdir():
             match = _SHARD.match(file.name)
@@ -109,16 +109,16 @@ def _shards(path: Path) -> Iterator[str]:
                 yield match[2]
 
 
-def _file(path: Path) -> Found | None:
+def _file(path: Path) -> VariableFile | None:
     if path.suffix == ".safetensors":
-        return Found(path, "safetensors")
+        return VariableFile(path, "safetensors")
     if path.suffix == ".npz":
-        return Found(path, "npz")
-    return Found(path, "v1") if _ends_as_table(path) else None
+        return VariableFile(path, "npz")
+    return VariableFile(path, "v1") if _ends_as_table(path) else None
 
 
 def _ends_as_table(path: Path) -> bool:
-    """Return whether a file ends as TensorFlow's tables do."""
+    """Return True if a file ends as TensorFlow's tables do."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - len(_TABLE_END)))

@@ -1,4 +1,4 @@
-"""Reading variables by name from whatever holds some: checkpoints of TensorFlow in all its formats, files of arrays."""
+"""Variables of any supported format, opened by name: checkpoints of TensorFlow or files of arrays."""
 
 from __future__ import annotations
 
@@ -9,77 +9,86 @@ from typing import Any
 
 from expkit import tf1 as tf
 from expkit.checkpoints.formats.arrays import open_npz, open_safetensors
-from expkit.checkpoints.formats.locate import find
-from expkit.checkpoints.formats.source import Source, damage_told
-from expkit.checkpoints.formats.tf_v2 import Entry, read_index
+from expkit.checkpoints.formats.locate import locate
+from expkit.checkpoints.formats.source import VariableSource, damage_reported
+from expkit.checkpoints.formats.tf_v2 import read_index
+from expkit.tensor_spec import TensorSpec
 
-__all__ = ["Source", "open_source"]
+__all__ = ["open_variables"]
 
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _CONFIG = "/.ATTRIBUTES/OBJECT_CONFIG_JSON"
 
 
-def open_source(source: str | Path, at: str) -> Source:
-    """Open what a user means: a prefix, a folder of checkpoints, a run, a SavedModel, a V1, .npz or safetensors file.
+def open_variables(source: str | Path, at: str) -> VariableSource:
+    """Open a checkpoint prefix, a folder of checkpoints, a run, a SavedModel, or a V1, .npz or safetensors file.
 
-    Names, shapes and dtypes are read at once, values by ``Source.read`` alone. The variables of an object-based
-    checkpoint go by the full names that they had in the program; where several of other values had the same, each by
-    its path from object to object (``model/layer-1/kernel``). Several of the same full name and the same values are
-    one variable, listed once: only to tell that are values read at once.
+    Names, shapes and dtypes are read at once, values only by ``VariableSource.read``. A variable of an object-based
+    checkpoint has the full name that it had in the program; where several with different values had the same name, each
+    has its object path instead (``model/layer-1/kernel``). Several with the same full name and equal values are listed
+    once; only this comparison reads values at once.
 
     Args:
-        source: what the user wrote.
-        at: where the user wrote it (``restore.from``), for errors.
+        source: path given by the user.
+        at: setting or argument that gave it (``restore.from``), for errors.
 
     Raises:
-        CheckpointError: there is none; it is damaged; it is of no known format.
+        CheckpointError: it is missing, damaged, or of an unknown format.
     """
-    found = find(str(source), at)
-    with damage_told(found.path, at):
+    found = locate(str(source), at)
+    with damage_reported(found.path, at):
         if found.format == "npz":
             return open_npz(found.path, at)
         if found.format == "safetensors":
             return open_safetensors(found.path, at)
-        if found.format == "v2" and _OBJECT_GRAPH not in (entries := read_index(found.path)):
-            return _named(found.path, entries, at)
+        if found.format == "v2" and _OBJECT_GRAPH not in (variables := read_index(found.path)):
+            return _name_based(found.path, variables, at)
         reader = tf.train.load_checkpoint(str(found.path))
-        shapes = {name: tuple(shape) for name, shape in sorted(reader.get_variable_to_shape_map().items())}
-        dtypes = {name: str(dtype.name) for name, dtype in reader.get_variable_to_dtype_map().items()}
-        if _OBJECT_GRAPH not in shapes:
-            return Source(found.path, found.format.upper(), shapes, dtypes, reader.get_tensor, at)
-        keys = _object_names(reader, shapes, dtypes)
-        return Source(
-            found.path,
-            "object-based",
-            {name: shapes[key] for name, key in sorted(keys.items())},
-            {name: dtypes[key] for name, key in sorted(keys.items())},
-            lambda name: reader.get_tensor(keys[name]),
-            at,
+        dtypes = reader.get_variable_to_dtype_map()
+        variables = {
+            name: TensorSpec.of_variable(shape, str(dtypes[name].name))
+            for name, shape in sorted(reader.get_variable_to_shape_map().items())
+        }
+        if _OBJECT_GRAPH not in variables:
+            return VariableSource(
+                path=found.path, format=found.format.upper(), variables=variables, get=reader.get_tensor, at=at
+            )
+        keys = _object_names(reader, variables)
+        return VariableSource(
+            path=found.path,
+            format="object-based",
+            variables={name: variables[key] for name, key in sorted(keys.items())},
+            get=lambda name: reader.get_tensor(keys[name]),
+            at=at,
         )
 
 
-def _named(prefix: Path, entries: Mapping[str, Entry], at: str) -> Source:
-    """Return the variables of a name-based checkpoint; TensorFlow is imported for the first value."""
+def _name_based(prefix: Path, variables: Mapping[str, TensorSpec], at: str) -> VariableSource:
+    """Return the variables of a name-based checkpoint; only reading a value imports TensorFlow."""
     reader = cache(lambda: tf.train.load_checkpoint(str(prefix)))
-    shapes = {name: entry.shape for name, entry in sorted(entries.items())}
-    dtypes = {name: entries[name].dtype for name in shapes}
-    return Source(prefix, "V2", shapes, dtypes, lambda name: reader().get_tensor(name), at)
+    return VariableSource(
+        path=prefix,
+        format="V2",
+        variables=dict(sorted(variables.items())),
+        get=lambda name: reader().get_tensor(name),
+        at=at,
+    )
 
 
-def _object_names(reader: Any, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str]) -> dict[str, str]:
-    """Return the key of an object-based checkpoint by the name that its variable goes by."""
-    paths = {key: key.removesuffix(_VALUE) for key in shapes if key != _OBJECT_GRAPH and not key.endswith(_CONFIG)}
+def _object_names(reader: Any, variables: Mapping[str, TensorSpec]) -> dict[str, str]:
+    """Return the keys of an object-based checkpoint, by variable name."""
+    paths = {key: key.removesuffix(_VALUE) for key in variables if key != _OBJECT_GRAPH and not key.endswith(_CONFIG)}
     graph = tf.object_graph_proto().FromString(reader.get_tensor(_OBJECT_GRAPH))
-    of_name: dict[str, list[str]] = {}
+    keys_of: dict[str, list[str]] = {}
     for node in graph.nodes:
         for attribute in node.attributes:
             if attribute.full_name and attribute.checkpoint_key in paths and attribute.checkpoint_key.endswith(_VALUE):
-                of_name.setdefault(attribute.full_name, []).append(attribute.checkpoint_key)
+                keys_of.setdefault(attribute.full_name, []).append(attribute.checkpoint_key)
     named = {}
-    for name, keys in of_name.items():
+    for name, keys in keys_of.items():
         first, *others = sorted(set(keys))
-        if all(_same(reader, first, other, shapes, dtypes) for other in others):
+        if all(_equal(reader, first, other, variables) for other in others):
             named[name] = first
             for key in (first, *others):
                 paths.pop(key, None)
@@ -89,10 +98,7 @@ def _object_names(reader: Any, shapes: Mapping[str, tuple[int, ...]], dtypes: Ma
     return names
 
 
-def _same(
-    reader: Any, first: str, other: str, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str]
-) -> bool:
-    alike = shapes[first] == shapes[other] and dtypes[first] == dtypes[other]
-    if not alike or dtypes[first] == "string":
+def _equal(reader: Any, first: str, other: str, variables: Mapping[str, TensorSpec]) -> bool:
+    if variables[first] != variables[other] or variables[first].dtype == "string":
         return False
     return bool(reader.get_tensor(first).tobytes() == reader.get_tensor(other).tobytes())

@@ -1,4 +1,4 @@
-"""A source of variables: names, shapes and dtypes at once, values when they are asked for."""
+"""A source of variables: names, shapes and dtypes are read at once, values on request."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from typing import Any
 import numpy as np
 
 from expkit.errors import CheckpointError, error_message
+from expkit.tensor_spec import TensorSpec
 
-__all__ = ["Source", "damage_told"]
+__all__ = ["VariableSource", "damage_reported"]
 
 _DAMAGE = (OSError, ValueError, TypeError, RuntimeError, IndexError, EOFError, zipfile.BadZipFile, zlib.error)
-"""What TensorFlow (RuntimeError, IndexError, ...), NumPy and the standard library raise at damaged files."""
+"""Errors that TensorFlow (RuntimeError, IndexError, ...), NumPy and the standard library raise for damaged files."""
 
 
-@dataclass(frozen=True)
-class Source:
-    """A file of variables, opened; names are sorted."""
+@dataclass(frozen=True, kw_only=True)
+class VariableSource:
+    """An opened file of variables."""
 
     path: Path
     """Prefix of a checkpoint, or the file."""
     format: str
     """``V2``, ``V1``, ``object-based``, ``npz`` or ``safetensors``."""
-    shapes: Mapping[str, tuple[int, ...]]
-    dtypes: Mapping[str, str]
-    """TensorFlow's names of dtypes, by name: ``float32``, ``bfloat16``, ``string``."""
+    variables: Mapping[str, TensorSpec]
+    """By name, sorted; dtypes by TensorFlow's names: ``float32``, ``bfloat16``, ``string``."""
     get: Callable[[str], Any]
-    """How the format reads one."""
+    """Reads the value of one variable."""
     at: str
-    """What named the file, for errors."""
+    """Setting or argument that named the file, for errors."""
 
     def read(self, name: str) -> np.ndarray:
-        """Return the values under a name of ``shapes``; strings as an array of ``bytes`` objects.
+        """Return the value of a variable; strings as an array of ``bytes`` objects.
 
         Raises:
             CheckpointError: the file is damaged.
         """
-        with damage_told(self.path, self.at):
-            return np.asarray(self.get(name), object if self.dtypes[name] == "string" else None)
+        with damage_reported(self.path, self.at):
+            return np.asarray(self.get(name), object if self.variables[name].dtype == "string" else None)
 
 
 @contextmanager
-def damage_told(path: Path, at: str) -> Iterator[None]:
-    """Turn what is raised while a damaged file is read into a ``CheckpointError``."""
+def damage_reported(path: Path, at: str) -> Iterator[None]:
+    """Turn errors raised while a damaged file is read into a ``CheckpointError``."""
     try:
         yield
     except Exception as error:

@@ -9,8 +9,9 @@ from functools import cache
 from pathlib import Path
 
 from expkit.protobuf_wire import fields, varint
+from expkit.tensor_spec import TensorSpec
 
-__all__ = ["Entry", "read_index"]
+__all__ = ["read_index"]
 
 _MAGIC = bytes.fromhex("57fb808b247547db")
 _FOOTER = 48
@@ -25,14 +26,6 @@ _DTYPES = (
 """By number, as in tensorflow/core/framework/types.proto."""
 
 
-@dataclass(frozen=True)
-class Entry:
-    """Shape and dtype of a variable."""
-
-    shape: tuple[int, ...]
-    dtype: str
-
-
 @dataclass
 class _Message:
     """The fields of a protocol buffer, by number: the last integer, all byte strings."""
@@ -41,8 +34,8 @@ class _Message:
     bytes: dict[int, list[bytes]] = field(default_factory=dict)
 
 
-def read_index(prefix: Path) -> dict[str, Entry]:
-    """Return the entries of a checkpoint's ``.index`` file, by name, and check the sizes of its data files.
+def read_index(prefix: Path) -> dict[str, TensorSpec]:
+    """Return the variables in a checkpoint's ``.index`` file, by name, and check the sizes of its data files.
 
     The file is a sorted table of blocks as LevelDB's, each with a checksum; entries are ``BundleEntryProto``
     (tensorflow/core/protobuf/tensor_bundle.proto).
@@ -55,25 +48,25 @@ def read_index(prefix: Path) -> dict[str, Entry]:
     if len(content) < _FOOTER or content[-8:] != _MAGIC:
         raise ValueError("its .index file is cut off")
     try:
-        entries, ends = _read(content)
+        variables, ends = _read(content)
     except ValueError as error:
         raise ValueError(f"its .index file is damaged: {error}") from None
     for shard, end in enumerate(ends):
         data = prefix.with_name(f"{prefix.name}.data-{shard:05d}-of-{len(ends):05d}")
         if not data.is_file() or data.stat().st_size < end:
             raise ValueError(f"{data.name} is {'cut off' if data.is_file() else 'missing'}")
-    return entries
+    return variables
 
 
-def _read(content: bytes) -> tuple[dict[str, Entry], list[int]]:
-    """Return the entries of an index by name, and how many bytes each data file has at least."""
+def _read(content: bytes) -> tuple[dict[str, TensorSpec], list[int]]:
+    """Return the variables of an index by name, and the minimum size of each data file."""
     footer = content[-_FOOTER:]
     _, position = _handle(footer, 0)
     table, _ = _handle(footer, position)
     pairs = [pair for _, value in _pairs(content, table) for pair in _pairs(content, _handle(value, 0)[0])]
     if not pairs or pairs[0][0] != b"":
         raise ValueError("it has no header")
-    entries = {}
+    variables = {}
     ends = [0] * _message(pairs[0][1]).numbers.get(1, 0)
     for key, value in pairs[1:]:
         entry = _message(value)
@@ -84,12 +77,12 @@ def _read(content: bytes) -> tuple[dict[str, Entry], list[int]]:
                 raise ValueError(f"it has no data file {shard}")
             ends[shard] = max(ends[shard], numbers.get(4, 0) + numbers.get(5, 0))
         if not key.startswith(_SLICE):
-            entries[key.decode()] = Entry(_shape(entry), _dtype(numbers.get(1, 0)))
-    return entries, ends
+            variables[key.decode()] = TensorSpec.of_variable(_shape(entry), _dtype(numbers.get(1, 0)))
+    return variables, ends
 
 
 def _pairs(content: bytes, handle: tuple[int, int]) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the keys and values of a block, whose keys are written without their common prefix with the key before."""
+    """Yield the keys and values of a block, whose keys are stored without their common prefix with the key before."""
     start, size = handle
     end = start + size
     if size < 4 or end + _TRAILER > len(content):
@@ -136,7 +129,7 @@ def _dtype(number: int) -> str:
 
 
 def _checksum(content: bytes) -> int:
-    """Return the masked CRC-32C of bytes, as TensorFlow's tables keep it."""
+    """Return the masked CRC-32C of bytes, as TensorFlow's tables store it."""
     table, value = _crc_table(), 0xFFFFFFFF
     for byte in content:
         value = table[(value ^ byte) & 0xFF] ^ (value >> 8)

@@ -1,1 +1,1 @@
-"""Rename rules suggested by matching the names and shapes of two sets of variables."""
+"""Suggestions of rename rules, from the names and shapes of two sets of variables."""

@@ -1,4 +1,4 @@
-"""What a variable's name says: its layer, what it is to the layer, words and numbers."""
+"""Layers as read from variables' names: path, roles, words and numbers."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from functools import cache
 
+from expkit.tensor_spec import TensorSpec
+
 __all__ = [
-    "Layer",
-    "Made",
-    "bare",
+    "LayerNames",
     "by_labels",
     "by_scope",
-    "labels_of",
-    "layers_of",
-    "likeness",
+    "label_weights",
+    "letters",
+    "read_layers",
     "role_of",
-    "weights_of",
+    "word_similarity",
 ]
 
 _ROLES = {
@@ -34,98 +34,79 @@ _ROLES = {
 }
 _ROLE_OF = {word: role for role, words in _ROLES.items() for word in words}
 
-_ALIKE = (
+_SYNONYMS = (
     ("bn", "norm", "batchnorm", "batchnormalization", "layernorm", "ln", "layernormalization", "groupnorm"),
     ("fc", "dense", "linear", "fullyconnected"),
     ("embed", "embedding", "embeddings"),
 )
-_GROUP_OF = {word: group for group, words in enumerate(_ALIKE) for word in words}
+_GROUP_OF = {word: group for group, words in enumerate(_SYNONYMS) for word in words}
 
 
-@dataclass(frozen=True)
-class Made:
-    """What a variable is made as."""
-
-    shape: tuple[int, ...]
-    dtype: str
-
-    def __str__(self) -> str:
-        return f"{list(self.shape)} {self.dtype}"
-
-
-@dataclass(eq=False)
-class Layer:
-    """The variables that one layer owns, as far as their names tell."""
+@dataclass(eq=False, kw_only=True)
+class LayerNames:
+    """The variables of one layer, as read from their names."""
 
     path: tuple[str, ...]
-    """Scopes, and what the variables' own names begin with (``softmax`` of ``softmax_w``)."""
-    place: int
-    """Where it stands among the layers."""
+    """Scopes, and a common start of the variables' own names (``softmax`` of ``softmax_w``)."""
+    index: int
+    """Position among the layers."""
     names: dict[str, str] = field(default_factory=dict)
     """Variables by role (``kernel``, ``bias``, ...); an unknown word is part of the path, its role is empty."""
-    made: dict[str, Made] = field(default_factory=dict)
-    """What they are made as, by role."""
+    specs: dict[str, TensorSpec] = field(default_factory=dict)
+    """Shapes and dtypes by role."""
     labels: tuple[str, ...] = ()
     """The path with ``#`` for every number."""
     numbers: tuple[tuple[int, ...], ...] = ()
-    """The numbers in each part of the path."""
-    signature: frozenset[tuple[str, Made]] = frozenset()
-    """Roles and what they are made as."""
+    """The numbers in each element of the path."""
+    signature: frozenset[tuple[str, TensorSpec]] = frozenset()
+    """Roles with their shapes and dtypes."""
 
 
 def role_of(name: str) -> str:
-    """Return what a variable's last word says that it is to its layer; an empty string where it says nothing."""
+    """Return the role of a variable in its layer, from the last word of its name; empty if the word is unknown."""
     return _split(name)[1]
 
 
-def layers_of(variables: Mapping[str, Made]) -> list[Layer]:
+def read_layers(variables: Mapping[str, TensorSpec]) -> list[LayerNames]:
     """Return the layers that own the variables, in order."""
-    layers: dict[tuple[str, ...], Layer] = {}
-    for name, made in variables.items():
+    layers: dict[tuple[str, ...], LayerNames] = {}
+    for name, spec in variables.items():
         path, role = _split(name)
         if path in layers and role in layers[path].names:
             path, role = tuple(re.split(r"[/.]", name)), ""
-        layer = layers.setdefault(path, Layer(path, len(layers)))
-        layer.names[role], layer.made[role] = name, made
+        layer = layers.setdefault(path, LayerNames(path=path, index=len(layers)))
+        layer.names[role], layer.specs[role] = name, spec
     for layer in layers.values():
-        kernel = layer.made.get("kernel")
+        kernel = layer.specs.get("kernel")
         if kernel is not None and len(kernel.shape) == 1:
-            _call(layer, "kernel", "gamma")
+            _rename_role(layer, "kernel", "gamma")
         if {"gamma", "mean", "variance"} & set(layer.names):
-            _call(layer, "bias", "beta")
-        layer.labels, layer.numbers = labels_of(layer.path)
-        layer.signature = frozenset(layer.made.items())
+            _rename_role(layer, "bias", "beta")
+        layer.labels = tuple(re.sub(r"\d+", "#", element) for element in layer.path)
+        layer.numbers = tuple(tuple(map(int, re.findall(r"\d+", element))) for element in layer.path)
+        layer.signature = frozenset(layer.specs.items())
     return list(layers.values())
 
 
-def labels_of(path: Iterable[str]) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
-    """Return a path with ``#`` for its numbers, and the numbers."""
-    parts = list(path)
-    return (
-        tuple(re.sub(r"\d+", "#", part) for part in parts),
-        tuple(tuple(map(int, re.findall(r"\d+", part))) for part in parts),
-    )
-
-
-def by_labels(layers: Iterable[Layer]) -> dict[tuple[str, ...], list[Layer]]:
-    """Return the layers by their paths without numbers."""
-    groups: dict[tuple[str, ...], list[Layer]] = {}
+def by_labels(layers: Iterable[LayerNames]) -> dict[tuple[str, ...], list[LayerNames]]:
+    """Return the layers by label path."""
+    groups: dict[tuple[str, ...], list[LayerNames]] = {}
     for layer in layers:
         groups.setdefault(layer.labels, []).append(layer)
     return groups
 
 
-def by_scope(layers: Iterable[Layer]) -> dict[tuple[str, ...], list[Layer]]:
-    """Return the layers in each scope, however deep; a layer stands in its own too."""
-    scopes: dict[tuple[str, ...], list[Layer]] = {}
+def by_scope(layers: Iterable[LayerNames]) -> dict[tuple[str, ...], list[LayerNames]]:
+    """Return the layers in each scope, at any depth; a layer's own path counts as a scope of it."""
+    scopes: dict[tuple[str, ...], list[LayerNames]] = {}
     for layer in layers:
         for count in range(1, len(layer.path) + 1):
             scopes.setdefault(layer.path[:count], []).append(layer)
     return scopes
 
 
-def weights_of(layers: Iterable[Layer]) -> dict[str, float]:
-    """Return how much each label tells layers apart: 0 where all paths have it, 1 where one has."""
+def label_weights(layers: Iterable[LayerNames]) -> dict[str, float]:
+    """Return the weight of each label: 0 if all paths contain it, 1 if only one does."""
     paths = {layer.labels for layer in layers}
     count = Counter(label for path in paths for label in set(path))
     most = math.log(len(paths)) if len(paths) > 1 else 1.0
@@ -133,17 +114,17 @@ def weights_of(layers: Iterable[Layer]) -> dict[str, float]:
 
 
 @cache
-def bare(label: str) -> str:
-    """Return a label's letters alone."""
+def letters(label: str) -> str:
+    """Return a label without digits and signs, in lower case."""
     return re.sub(r"[^a-z]", "", label.lower())
 
 
 @cache
-def likeness(one: str, other: str) -> float:
-    """Return how alike two labels are, from 0 to 1."""
+def word_similarity(one: str, other: str) -> float:
+    """Return the similarity of two labels, from 0 to 1."""
     if one == other:
         return 1.0
-    a, b = bare(one), bare(other)
+    a, b = letters(one), letters(other)
     if not a or not b:
         return 0.0
     if a == b:
@@ -157,7 +138,7 @@ def likeness(one: str, other: str) -> float:
 
 
 def _split(name: str) -> tuple[tuple[str, ...], str]:
-    """Return the path of a variable's layer, and its role there."""
+    """Return the path of a variable's layer, and the variable's role."""
     *scopes, end = re.split(r"[/.]", name)
     words = end.split("_")
     for count in (2, 1):
@@ -168,6 +149,6 @@ def _split(name: str) -> tuple[tuple[str, ...], str]:
     return (*scopes, end), ""
 
 
-def _call(layer: Layer, role: str, other: str) -> None:
+def _rename_role(layer: LayerNames, role: str, other: str) -> None:
     if role in layer.names and other not in layer.names:
-        layer.names[other], layer.made[other] = layer.names.pop(role), layer.made.pop(role)
+        layer.names[other], layer.specs[other] = layer.names.pop(role), layer.specs.pop(role)

@@ -1,4 +1,4 @@
-"""Which name in a checkpoint is which variable of a network, found from names and shapes."""
+"""Suggestion of the checkpoint name for each variable of a network, from names and shapes."""
 
 from __future__ import annotations
 
@@ -9,84 +9,85 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal, TypeVar
 
-from expkit.checkpoints.matching.layer_names import Layer, Made, layers_of, role_of
-from expkit.checkpoints.matching.similarity import Fit, Sides
-from expkit.checkpoints.ownership import kin
+from expkit.checkpoints.matching.layer_names import LayerNames, read_layers, role_of
+from expkit.checkpoints.matching.similarity import Similarity
+from expkit.checkpoints.ownership import ownership
 from expkit.network.names import ema_name
+from expkit.tensor_spec import TensorSpec
 
-__all__ = ["Made", "Proposal", "Suggestion", "suggest"]
+__all__ = ["Proposal", "Suggestion", "suggest"]
 
 _MARGIN = 0.15
-"""By how much a pair must fit better than every other pair that either could make."""
+"""Lead over every other pair of either layer that a pair needs to be certain."""
 _MOST_OTHERS = 4
 
-_MAY_BE = ({"bias", "beta"}, {"kernel", "embedding"}, {"kernel", "gamma"})
-"""Roles of which one may be called the other."""
+_INTERCHANGEABLE = ({"bias", "beta"}, {"kernel", "embedding"}, {"kernel", "gamma"})
+"""Roles whose names may replace each other."""
 
-Pair = tuple[Layer, Layer]
-Item = TypeVar("Item", Layer, str)
+LayerPair = tuple[LayerNames, LayerNames]
+Item = TypeVar("Item", LayerNames, str)
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A variable, and the name in the checkpoint that is to give its value."""
+    """A variable, and the name in the checkpoint proposed for it."""
 
     variable: str
     source: str
-    sure: Literal["high", "ambiguous"]
-    """``high``: names and shapes leave no other way; ``ambiguous``: the best guess."""
+    confidence: Literal["high", "ambiguous"]
+    """``high``: names and shapes allow nothing else; ``ambiguous``: the best guess."""
     others: tuple[str, ...] = ()
-    """Other names that may be meant, best first."""
+    """Other possible names, best first."""
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What is proposed for a network's variables, in their order."""
+    """Proposals for a network's variables, in their order."""
 
     proposals: tuple[Proposal, ...]
     missing: tuple[str, ...]
     """Variables that nothing in the checkpoint fits."""
-    spare: tuple[str, ...]
-    """Names in the checkpoint that no variable was proposed for, besides counters, slots and averages."""
+    unused: tuple[str, ...]
+    """Names in the checkpoint that are not proposed for a variable, without counters, slots and EMA variables."""
 
     @property
     def certain(self) -> bool:
-        """Whether every variable has a value, and none of it is a guess."""
-        return not self.missing and all(proposal.sure == "high" for proposal in self.proposals)
+        """True if every variable has a proposal, and none is a guess."""
+        return not self.missing and all(proposal.confidence == "high" for proposal in self.proposals)
 
 
-def suggest(old: Mapping[str, Made], new: Mapping[str, Made], *, in_order: bool = False) -> Suggestion:
-    """Return which of the old names is which of the new ones.
+def suggest(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec], *, in_order: bool = False) -> Suggestion:
+    """Return the old name proposed for each new one.
 
-    Only variables of one shape and dtype are paired, and the variables of a layer together. Certain are, in turn, the
-    names that stayed (unless the shapes beside them, or the numbers of their like, say that they did not), then what
-    fits better than all else by words, numbers and scopes, each pair teaching how words and scopes were renamed. What
-    is left is assigned as well as may be, and called ambiguous. Names are believed: two layers of the same shapes that
-    exchanged their names cannot be told from two that did not.
+    Only variables with equal shape and dtype are paired, and the variables of a layer together. Certain are, in turn,
+    unchanged names (unless the shapes beside them, or the numbers of similar names, contradict), then pairs that fit
+    better than all others by words, numbers and scopes, each pair teaching how words and scopes were renamed. The rest
+    is assigned as well as possible, and called ambiguous. Names are believed: two layers of equal shapes that exchanged
+    their names cannot be distinguished from two that did not.
 
     Args:
-        old: variables in the checkpoint, or of the network as it was; with counters, slots and averages or without.
+        old: variables in the checkpoint, or of an earlier version of the network; counters, slots and EMA are ignored.
         new: variables of the network, in order.
-        in_order: whether the old ones stand in the order in which they were made; a checkpoint's do not.
+        in_order: True if the old variables are in the order of their creation, unlike those of a checkpoint.
     """
     weights = _weights(old)
-    olds, news = layers_of(weights), layers_of(new)
-    sides = Sides(olds, news)
-    certain = _certain(olds, news, sides, in_order)
+    olds, news = read_layers(weights), read_layers(new)
+    similarity = Similarity(olds, news)
+    certain = _certain(olds, news, similarity, in_order)
     found = {proposal.variable: proposal for pair in certain for proposal in _high(pair)}
     left_olds = _without(olds, (one for one, _ in certain))
     left_news = _without(news, (other for _, other in certain))
     if not in_order:
         left_olds.sort(key=lambda layer: [_by_number(label) for label in layer.path])
-    for one, other, others in _assigned(left_olds, left_news, sides):
+    for one, other, others in _assigned(left_olds, left_news, similarity):
         for role in one.names:
             if role in other.names:
-                names = tuple(its.names[role] for its in others if role in its.names)
+                names = tuple(layer.names[role] for layer in others if role in layer.names)
                 found[other.names[role]] = Proposal(other.names[role], one.names[role], "ambiguous", names)
     used = {proposal.source for proposal in found.values()}
     for proposal in _guessed(
-        {name: made for name, made in weights.items() if name not in used},
-        {name: made for name, made in new.items() if name not in found},
+        {name: spec for name, spec in weights.items() if name not in used},
+        {name: spec for name, spec in new.items() if name not in found},
     ):
         found[proposal.variable] = proposal
         used.add(proposal.source)
@@ -97,145 +98,156 @@ def suggest(old: Mapping[str, Made], new: Mapping[str, Made], *, in_order: bool 
     )
 
 
-def _weights(old: Mapping[str, Made]) -> dict[str, Made]:
-    """Return the old variables that are weights; an average without its variable stands for it."""
-    kinds = kin(old)
-    return {name.removesuffix(ema_name("")): made for name, made in old.items() if kinds[name].kind == "variable"}
+def _weights(old: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:
+    """Return the old variables that are weights; an EMA variable without its owner replaces it."""
+    kinds = ownership(old)
+    return {name.removesuffix(ema_name("")): spec for name, spec in old.items() if kinds[name].kind == "variable"}
 
 
-def _high(pair: Pair) -> Iterable[Proposal]:
+def _high(pair: LayerPair) -> Iterable[Proposal]:
     one, other = pair
     return (Proposal(other.names[role], name, "high") for role, name in one.names.items() if role in other.names)
 
 
 def _by_number(label: str) -> list[tuple[str, int]]:
-    """Return what a label sorts by, so that layer_2 comes before layer_10."""
+    """Return the sort key of a label, with ``layer_2`` before ``layer_10``."""
     return [(text, int(number or -1)) for text, number in re.findall(r"(\D*)(\d*)", label)]
 
 
-def _without(layers: Iterable[Layer], used: Iterable[Layer]) -> list[Layer]:
+def _without(layers: Iterable[LayerNames], used: Iterable[LayerNames]) -> list[LayerNames]:
     gone = {id(layer) for layer in used}
     return [layer for layer in layers if id(layer) not in gone]
 
 
-def _certain(olds: list[Layer], news: list[Layer], sides: Sides, in_order: bool) -> list[Pair]:
-    """Return the pairs of layers that nothing speaks against."""
-    here = {layer.path: layer for layer in news}
-    owners = _Owners(olds, news)
+def _certain(olds: list[LayerNames], news: list[LayerNames], similarity: Similarity, in_order: bool) -> list[LayerPair]:
+    """Return the pairs of layers without contrary evidence."""
+    by_path = {layer.path: layer for layer in news}
+    enclosing = _EnclosingLayers(olds, news)
     certain = [
-        (layer, here[layer.path])
-        for layer in olds
-        if layer.path in here and sides.overlap(layer, here[layer.path]) and sides.settled(layer, here[layer.path])
+        (old, new)
+        for old in olds
+        if (new := by_path.get(old.path)) and similarity.overlap(old, new) and similarity.same_layer(old, new)
     ]
     more = certain
     while True:
-        sides.learn(more)
-        owners.join(more)
+        similarity.learn(more)
+        enclosing.join(more)
         left_olds = _without(olds, (one for one, _ in certain))
         left_news = _without(news, (other for _, other in certain))
-        more = _clear(left_olds, left_news, sides, owners)
+        more = _clear(left_olds, left_news, similarity, enclosing)
         if not more and in_order:
-            more = _between(olds, news, certain, sides)
+            more = _between(olds, news, certain, similarity)
         if not more:
             return certain
         certain = [*certain, *more]
 
 
-class _Owners:
-    """The layers in whose scope others stand (a convolution, and the norm in its scope): they go first."""
+class _EnclosingLayers:
+    """Layers with others in their scope (a convolution, and the norm in its scope), which must be paired first."""
 
-    def __init__(self, olds: Iterable[Layer], news: Iterable[Layer]) -> None:
+    def __init__(self, olds: Iterable[LayerNames], news: Iterable[LayerNames]) -> None:
         self._olds = {layer.path: layer for layer in olds}
         self._news = {layer.path: layer for layer in news}
-        self._joined: dict[Layer, Layer] = {}
+        self._joined: dict[LayerNames, LayerNames] = {}
 
-    def join(self, pairs: Iterable[Pair]) -> None:
-        """Take pairs as certain."""
+    def join(self, pairs: Iterable[LayerPair]) -> None:
+        """Add certain pairs."""
         self._joined |= dict(pairs)
 
-    def agree(self, pair: Pair) -> bool:
-        """Return whether the owners of both layers, if both have one, are certain to be one."""
-        owners = self._olds.get(pair[0].path[:-1]), self._news.get(pair[1].path[:-1])
-        return None in owners or self._joined.get(owners[0]) is owners[1]  # type: ignore[arg-type]
+    def agree(self, pair: LayerPair) -> bool:
+        """Return True if the enclosing layers of both, if both have one, are a certain pair."""
+        enclosing = self._olds.get(pair[0].path[:-1]), self._news.get(pair[1].path[:-1])
+        return None in enclosing or self._joined.get(enclosing[0]) is enclosing[1]  # type: ignore[arg-type]
 
 
-def _candidates(olds: Sequence[Layer], news: Sequence[Layer], sides: Sides) -> list[Pair]:
-    groups: dict[frozenset[tuple[str, Made]], list[Layer]] = defaultdict(list)
+def _candidates(olds: Sequence[LayerNames], news: Sequence[LayerNames], similarity: Similarity) -> list[LayerPair]:
+    groups: dict[frozenset[tuple[str, TensorSpec]], list[LayerNames]] = defaultdict(list)
     for layer in news:
         groups[layer.signature].append(layer)
     return [
-        (one, other) for one in olds for group in groups.values() if sides.overlap(one, group[0]) for other in group
+        (one, other)
+        for one in olds
+        for group in groups.values()
+        if similarity.overlap(one, group[0])
+        for other in group
     ]
 
 
-def _clear(olds: list[Layer], news: list[Layer], sides: Sides, owners: _Owners) -> list[Pair]:
-    """Return the pairs that fit better than all others of both layers, and that more than shapes speak for."""
-    fits = {pair: sides.fit(*pair) for pair in _candidates(olds, news, sides)}
-    best: dict[int, list[tuple[float, Layer]]] = defaultdict(list)
-    for (one, other), fit in fits.items():
-        best[id(one)].append((fit.score, other))
-        best[id(other)].append((fit.score, one))
+def _clear(
+    olds: list[LayerNames], news: list[LayerNames], similarity: Similarity, enclosing: _EnclosingLayers
+) -> list[LayerPair]:
+    """Return the pairs that score higher than all others of both layers, with evidence besides shapes."""
+    scores = {pair: similarity.score(*pair) for pair in _candidates(olds, news, similarity)}
+    best: dict[int, list[tuple[float, LayerNames]]] = defaultdict(list)
+    for (one, other), score in scores.items():
+        best[id(one)].append((score.total, other))
+        best[id(other)].append((score.total, one))
     for ranked in best.values():
         ranked.sort(key=lambda item: -item[0])
     sole = {
         (one.path, other.path)
-        for one, other in fits
+        for one, other in scores
         if len(best[id(one)]) == len(best[id(other)]) == 1 and one.path != other.path
     }
     found = []
-    for (one, other), fit in fits.items():
+    for (one, other), score in scores.items():
         swapped = (other.path, one.path) in sole
         if (
             _leads((one, other), best)
-            and min(fit.numbers, fit.inside) >= 0
-            and (fit.known or swapped)
-            and owners.agree((one, other))
-            and sides.holds(one, other, swapped=swapped)
+            and min(score.numbers, score.scopes) >= 0
+            and (score.known or swapped)
+            and enclosing.agree((one, other))
+            and similarity.scopes_agree(one, other, swapped=swapped)
         ):
             found.append((one, other))
     return found
 
 
-def _leads(pair: Pair, best: Mapping[int, Sequence[tuple[float, Layer]]]) -> bool:
-    for layer, its in (pair, pair[::-1]):
+def _leads(pair: LayerPair, best: Mapping[int, Sequence[tuple[float, LayerNames]]]) -> bool:
+    for layer, other in (pair, pair[::-1]):
         (score, first), *rest = best[id(layer)]
-        if first is not its or (rest and score - rest[0][0] < _MARGIN):
+        if first is not other or (rest and score - rest[0][0] < _MARGIN):
             return False
     return True
 
 
-def _between(olds: list[Layer], news: list[Layer], certain: Iterable[Pair], sides: Sides) -> list[Pair]:
-    """Return the pairs that stand alone between the same neighbours, or ends, on both sides."""
-    places: dict[int, int] = {-1: -1, len(olds): len(news)}
-    places |= {one.place: other.place for one, other in certain}
-    taken = set(places.values())
+def _between(
+    olds: list[LayerNames], news: list[LayerNames], certain: Iterable[LayerPair], similarity: Similarity
+) -> list[LayerPair]:
+    """Return the pairs of single layers between the same neighbours, or ends, on both sides."""
+    indices: dict[int, int] = {-1: -1, len(olds): len(news)}
+    indices |= {one.index: other.index for one, other in certain}
+    taken = set(indices.values())
     found = []
     for layer in olds:
-        before, after = places.get(layer.place - 1), places.get(layer.place + 1)
-        if layer.place in places or before is None or after is None or after - before != 2 or before + 1 in taken:
+        before, after = indices.get(layer.index - 1), indices.get(layer.index + 1)
+        if layer.index in indices or before is None or after is None or after - before != 2 or before + 1 in taken:
             continue
-        if sides.overlap(layer, news[before + 1]):
+        if similarity.overlap(layer, news[before + 1]):
             found.append((layer, news[before + 1]))
     return found
 
 
-def _assigned(olds: list[Layer], news: list[Layer], sides: Sides) -> list[tuple[Layer, Layer, tuple[Layer, ...]]]:
-    """Return the best assignment of the layers that are left, and what else each of the new ones may be."""
-    fits: dict[Pair, Fit] = {pair: sides.fit(*pair) for pair in _candidates(olds, news, sides)}
-    if not fits:
+def _assigned(
+    olds: list[LayerNames], news: list[LayerNames], similarity: Similarity
+) -> list[tuple[LayerNames, LayerNames, tuple[LayerNames, ...]]]:
+    """Return the best assignment of the remaining layers, with other candidates for each new one."""
+    scores = {pair: similarity.score(*pair) for pair in _candidates(olds, news, similarity)}
+    if not scores:
         return []
     rank = [{id(layer): i / len(layers) for i, layer in enumerate(layers)} for layers in (olds, news)]
     worth = {
-        (one, other): fit.score - 0.1 * abs(rank[0][id(one)] - rank[1][id(other)]) for (one, other), fit in fits.items()
+        (one, other): score.total - 0.1 * abs(rank[0][id(one)] - rank[1][id(other)])
+        for (one, other), score in scores.items()
     }
-    others: dict[int, list[tuple[float, Layer]]] = defaultdict(list)
-    for (one, other), score in worth.items():
-        others[id(other)].append((score, one))
+    others: dict[int, list[tuple[float, LayerNames]]] = defaultdict(list)
+    for (one, other), value in worth.items():
+        others[id(other)].append((value, one))
     return [
         (
             one,
             other,
-            tuple(its for _, its in sorted(others[id(other)], key=lambda item: -item[0]) if its is not one)[
+            tuple(layer for _, layer in sorted(others[id(other)], key=lambda item: -item[0]) if layer is not one)[
                 :_MOST_OTHERS
             ],
         )
@@ -244,7 +256,7 @@ def _assigned(olds: list[Layer], news: list[Layer], sides: Sides) -> list[tuple[
 
 
 def _best_assignment(worth: Mapping[tuple[Item, Item], float]) -> list[tuple[Item, Item]]:
-    """Return the pairs, each item in one at most, of the largest sum, after the largest number, of pairs."""
+    """Return the largest set of disjoint pairs, among such sets the one with the largest sum."""
     import numpy as np
     from scipy.optimize import linear_sum_assignment
 
@@ -258,13 +270,13 @@ def _best_assignment(worth: Mapping[tuple[Item, Item], float]) -> list[tuple[Ite
     return [pair for pair in chosen if pair in worth]
 
 
-def _guessed(old: Mapping[str, Made], new: Mapping[str, Made]) -> list[Proposal]:
-    """Return the best assignment of single variables that no layer took along."""
+def _guessed(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> list[Proposal]:
+    """Return the best assignment of the variables that no pair of layers includes."""
     worth = {
         (source, variable): SequenceMatcher(None, source, variable).ratio() + (role_of(source) == role_of(variable))
-        for variable, made in new.items()
-        for source, its in old.items()
-        if its == made and _may_be(role_of(source), role_of(variable))
+        for variable, spec in new.items()
+        for source, old_spec in old.items()
+        if old_spec == spec and _may_rename(role_of(source), role_of(variable))
     }
     if not worth:
         return []
@@ -275,7 +287,7 @@ def _guessed(old: Mapping[str, Made], new: Mapping[str, Made]) -> list[Proposal]
             "ambiguous",
             tuple(
                 sorted(
-                    (name for name, its in worth if its == variable and name != source),
+                    (name for name, target in worth if target == variable and name != source),
                     key=lambda name: -worth[name, variable],
                 )[:_MOST_OTHERS]
             ),
@@ -284,5 +296,5 @@ def _guessed(old: Mapping[str, Made], new: Mapping[str, Made]) -> list[Proposal]
     ]
 
 
-def _may_be(one: str, other: str) -> bool:
-    return one == other or not one or not other or {one, other} in _MAY_BE
+def _may_rename(one: str, other: str) -> bool:
+    return one == other or not one or not other or {one, other} in _INTERCHANGEABLE

@@ -1,4 +1,4 @@
-"""What the numbers in layers' names say: by how much those of one side differ from those of the other."""
+"""Offsets between the numbers in old and new layer names."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from expkit.checkpoints.matching.layer_names import Layer
+from expkit.checkpoints.matching.layer_names import LayerNames
 
-__all__ = ["Numbering", "level", "numbering", "projected"]
+__all__ = ["Numbering", "aligned_numbers", "numbering", "same_numbers"]
 
 
 @dataclass(frozen=True)
 class Numbering:
-    """How the numbers of two kinds of layers fit."""
+    """Offset between the numbers of two label paths."""
 
     offset: tuple[int, ...] | None
-    """What is added to the old numbers; ``None`` where several would do."""
+    """Added to the old numbers; ``None`` if several offsets are possible."""
     kinds: int
-    """How many layers of different shapes it explains; 0 where it leaves some over."""
+    """Number of different layer signatures that it explains; 0 if some layers remain."""
 
 
 def numbering(
-    olds: Sequence[Layer],
-    news: Sequence[Layer],
+    olds: Sequence[LayerNames],
+    news: Sequence[LayerNames],
     pairs: Sequence[tuple[int, int]],
-    overlap: Callable[[Layer, Layer], float],
-    claimed: Callable[[Layer], bool],
+    overlap: Callable[[LayerNames, LayerNames], float],
+    has_candidate: Callable[[LayerNames], bool],
 ) -> Numbering:
-    """Return what must be added to the numbers of the old layers, which differ in nothing else.
+    """Return the offset that turns the numbers of old layers into those of new ones.
 
     Args:
         olds: layers of one label path.
         news: layers of the other label path.
-        pairs: places of the labels that stand side by side.
-        overlap: how much two layers have in common.
-        claimed: whether an old layer that is named like no new one could be this new one.
+        pairs: indices of aligned labels.
+        overlap: fraction of the variables that two layers have in common.
+        has_candidate: true for a new layer that an old layer of an otherwise unknown name could be.
     """
-    here = {projected(layer, pairs, news[0])[0]: layer for layer in olds}
-    there = {projected(olds[0], pairs, layer)[1]: layer for layer in news}
+    here = {aligned_numbers(layer, pairs, news[0])[0]: layer for layer in olds}
+    there = {aligned_numbers(olds[0], pairs, layer)[1]: layer for layer in news}
     if len(here) < len(olds) or len(there) < len(news):
         return Numbering(None, 0)
     hits: Counter[tuple[int, ...]] = Counter()
@@ -57,7 +57,7 @@ def numbering(
     clear = [offset for offset in hits if not clashes[offset]]
     others = max((hits[offset] - clashes[offset] for offset in hits if offset != none), default=0)
     same = min(here) == min(there) and hits[none] - clashes[none] >= max(others, 1)
-    if same and not any(claimed(layer) for number, layer in there.items() if number not in here):
+    if same and not any(has_candidate(layer) for number, layer in there.items() if number not in here):
         return Numbering(none, 0)
     if len(clear) == 1 and hits[clear[0]] > 1 and hits[clear[0]] == max(hits.values()):
         reached = (
@@ -68,8 +68,10 @@ def numbering(
     return Numbering(None, 0)
 
 
-def projected(one: Layer, pairs: Sequence[tuple[int, int]], other: Layer) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the numbers of both layers in the parts that stand side by side and have as many."""
+def aligned_numbers(
+    one: LayerNames, pairs: Sequence[tuple[int, int]], other: LayerNames
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the numbers of both layers in the aligned labels with equal counts of numbers."""
     a: tuple[int, ...] = ()
     b: tuple[int, ...] = ()
     for i, j in pairs:
@@ -78,12 +80,12 @@ def projected(one: Layer, pairs: Sequence[tuple[int, int]], other: Layer) -> tup
     return a, b
 
 
-def level(one: Layer, start: int, other: Layer, its_start: int, counted: Numbering) -> bool:
-    """Return whether the numbers in the rest of two paths are the same but for what their like differ by."""
+def same_numbers(one: LayerNames, start: int, other: LayerNames, other_start: int, found: Numbering) -> bool:
+    """Return True if the numbers in the rests of two paths are equal after adding the offset."""
     a = [number for numbers in one.numbers[start:] for number in numbers]
-    b = [number for numbers in other.numbers[its_start:] for number in numbers]
+    b = [number for numbers in other.numbers[other_start:] for number in numbers]
     if not a or len(a) != len(b):
         return len(a) == len(b)
-    offset = counted.offset
+    offset = found.offset
     offset = offset[-len(a) :] if offset and len(offset) >= len(a) else (0,) * len(a)
     return [x + d for x, d in zip(a, offset, strict=True)] == b

@@ -1,1 +1,1 @@
-"""Restoring: rename rules become a plan, the plan is carried out and leaves a receipt."""
+"""Restores: rename rules become a plan, and carrying it out leaves a receipt."""

@@ -1,47 +1,49 @@
-"""The restore plan as a value: what goes into which variable, what does not, and why it is incomplete."""
+"""The restore plan as a value: the source of every variable's value, with all issues that make it incomplete."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from expkit.checkpoints.formats.source import VariableSource
 from expkit.config.sections.restore import SourceConfig, Transform
 from expkit.errors import CheckpointError, Problem, limit_problems
+from expkit.tensor_spec import TensorSpec
 
-__all__ = ["Gap", "GapKind", "Offer", "Origin", "Pair", "Plan", "Role", "Shape", "Wanted"]
+__all__ = ["Assignment", "Issue", "IssueKind", "OpenedCheckpoint", "Origin", "Plan", "Role", "Target"]
 
-Shape = tuple[int, ...]
 Role = Literal["variable", "average", "slot", "counter"]
-"""A network's variable; what is kept beside one; a scalar of the training: ``global_step``, powers of Adam's betas."""
-GapKind = Literal["missing", "average", "slot", "shape", "dtype", "transform", "rule", "collision", "pattern"]
+"""Variable of the network; its EMA variable; optimizer slot; scalar of the training, as ``global_step``."""
+IssueKind = Literal["missing", "average", "slot", "shape", "dtype", "transform", "rule", "collision", "pattern"]
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What is to get a value."""
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Restore target: a variable that must get a value."""
 
-    shape: Shape
-    dtype: str
+    spec: TensorSpec
     role: Role = "variable"
-    of: str | None = None
-    """The variable that an average or a slot is kept beside."""
-    averaged: bool = False
-    """Of a variable: its average must be there where averages are asked for. Of an average: it must be there itself,
-    where it would else start as its variable does."""
+    owner: str | None = None
+    """Owner of an EMA variable or a slot."""
+    ema_required: bool = False
+    """True for a variable if ``weights: ema`` requires its EMA, and for an EMA variable if the checkpoint must contain
+    it; otherwise it may start as its owner does."""
 
 
 @dataclass(frozen=True)
-class Offer:
-    """A file, and what is asked of it."""
+class OpenedCheckpoint:
+    """An opened file of variables with its section of the configuration."""
 
     at: str
-    """Path in the configuration."""
-    file: str
-    shapes: Mapping[str, Shape]
-    """By name in the file."""
-    dtypes: Mapping[str, str]
-    asked: SourceConfig
+    """Path of the section in the configuration."""
+    source: VariableSource
+    config: SourceConfig
+
+    @property
+    def variables(self) -> Mapping[str, TensorSpec]:
+        """Variables in the file."""
+        return self.source.variables
 
 
 @dataclass(frozen=True)
@@ -49,97 +51,98 @@ class Origin:
     """The rule that gave a variable its value."""
 
     rule: str = "same name"
-    """``rename[0]`` or ``sources.head.rename[0]``; ``same name`` where no rule was needed."""
-    words: str = ""
-    """What the rule says: ``'tower/(.*)' -> 'encoder/\\1'``."""
+    """``rename[0]`` or ``sources.head.rename[0]``; ``same name`` if no rule was needed."""
+    mapping: str = ""
+    """The rule's names: ``'tower/(.*)' -> 'encoder/\\1'``."""
     note: str = ""
-    """How the value differs from what the rule alone would give."""
+    """Difference from the value that the rule alone would give."""
 
     @property
     def without_note(self) -> str:
-        """The rule and what it says."""
-        return " ".join(text for text in (self.rule, self.words) if text)
+        """The rule with its names."""
+        return " ".join(text for text in (self.rule, self.mapping) if text)
+
+    def with_note(self, note: str) -> Origin:
+        """Return the same rule with a note."""
+        return replace(self, note=note)
 
     def __str__(self) -> str:
         return ", ".join(text for text in (self.without_note, self.note) if text)
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A variable and where its value comes from."""
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """A variable, and the source of its value."""
 
     variable: str
-    offer: str
-    """Which file, by the path in the configuration that names it."""
+    checkpoint: str
+    """Path in the configuration that names the file."""
     sources: tuple[str, ...]
-    """Names in the file; several are joined."""
+    """Names in the file; several are concatenated."""
     weights: Literal["raw", "ema"]
-    """Whether the sources are averages."""
-    shape: Shape
-    """Of the variable."""
-    dtype: str
+    """``ema`` if the sources are EMA variables."""
+    spec: TensorSpec
+    """Shape and dtype of the variable."""
     role: Role = "variable"
     axis: int = 0
-    """Dimension along which several are joined."""
-    steps: tuple[Transform, ...] = ()
-    """What happens to the value, in order."""
+    """Dimension along which several sources are concatenated."""
+    transforms: tuple[Transform, ...] = ()
     origin: Origin = Origin()
 
     @property
     def changes(self) -> str:
-        """What happens to the value, in words; empty where it is taken as it is."""
-        joined = [f"concat axis {self.axis}"] if len(self.sources) > 1 else []
-        return ", ".join([*joined, *map(str, self.steps)])
+        """Concatenation and transforms as text; empty if the value is used unchanged."""
+        concat = [f"concat axis {self.axis}"] if len(self.sources) > 1 else []
+        return ", ".join([*concat, *map(str, self.transforms)])
 
 
 @dataclass(frozen=True)
-class Gap:
-    """Why a plan is incomplete: one reason."""
+class Issue:
+    """One reason why a plan is incomplete."""
 
-    kind: GapKind
+    kind: IssueKind
     about: str
     """The variable, rule or regular expression."""
     problem: Problem
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a restore will do."""
+    """Assignments of a restore, or the issues that prevent it."""
 
-    pairs: tuple[Pair, ...] = ()
+    assignments: tuple[Assignment, ...] = ()
     kept_initial: tuple[str, ...] = ()
-    """What keeps its initial value, as asked."""
+    """Variables that keep their initial values, as configured."""
     skipped: Mapping[str, str] = field(default_factory=dict)
-    """What keeps its initial value because of another shape, as a rule allows: the name in the file."""
-    spare: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Names that nothing reads, by the path in the configuration that names their file."""
+    """Names in the file of the variables that keep their initial values because a rule skips another shape."""
+    unused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Names that no assignment reads, by the path in the configuration that names their file."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Files, by the path in the configuration that names them."""
     variables: int = 0
-    """How many variables the network has."""
-    gaps: tuple[Gap, ...] = ()
-    """Why it is incomplete; empty where it is not."""
+    """Number of variables of the network."""
+    issues: tuple[Issue, ...] = ()
 
     @property
     def complete(self) -> bool:
-        """Whether every variable gets what is asked for, and every rule does something."""
-        return not self.gaps
+        """True if every variable gets its value, and every rule has an effect."""
+        return not self.issues
 
-    def about(self, kind: GapKind) -> tuple[str, ...]:
-        """Return the variables, rules or regular expressions of one kind of gap."""
-        return tuple(dict.fromkeys(gap.about for gap in self.gaps if gap.kind == kind))
+    def about(self, kind: IssueKind) -> tuple[str, ...]:
+        """Return the variables, rules or regular expressions with an issue of one kind."""
+        return tuple(dict.fromkeys(issue.about for issue in self.issues if issue.kind == kind))
 
     @property
     def loaded(self) -> str:
-        """How many of the network's variables get a value, ``42/42``."""
-        loaded = sum(pair.role == "variable" for pair in self.pairs)
+        """Number of the network's variables that get a value, of all, as ``42/42``."""
+        loaded = sum(assignment.role == "variable" for assignment in self.assignments)
         return f"{loaded}/{self.variables}"
 
     def check(self) -> None:
-        """Raise what makes the plan incomplete.
+        """Raise an error unless the plan is complete.
 
         Raises:
-            CheckpointError: with every reason.
+            CheckpointError: with every issue.
         """
-        if self.gaps:
-            raise CheckpointError(*limit_problems([gap.problem for gap in self.gaps]))
+        if self.issues:
+            raise CheckpointError(*limit_problems([issue.problem for issue in self.issues]))

@@ -1,193 +1,218 @@
-"""Making the restore plan: which name in which file goes into which variable, worked out without TensorFlow."""
+"""The planner of restores, which assigns names in checkpoints to variables without TensorFlow."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from expkit.checkpoints.restore.plan import Gap, GapKind, Offer, Origin, Pair, Plan, Wanted
-from expkit.checkpoints.restore.rules import Claim, claims, first_names, matching
-from expkit.checkpoints.restore.transforms import dtype_after, fitting, joined_shape, shape_after
+from expkit.checkpoints.restore.plan import Assignment, Issue, IssueKind, OpenedCheckpoint, Plan, Target
+from expkit.checkpoints.restore.rules import Match, matches, matching_names, primary_names
+from expkit.checkpoints.restore.transforms import fitting, joined, transformed
+from expkit.config.sections.restore import Transform
 from expkit.errors import MAX_EXPLAINED, Problem, comma_list, did_you_mean, unknown
 from expkit.network.names import ema_name
+from expkit.tensor_spec import TensorSpec
 
 __all__ = ["restore_plan"]
 
 
 def restore_plan(
-    wanted: Mapping[str, Wanted], offers: Sequence[Offer], keep_initial: Sequence[str] = (), at: str = "restore"
+    targets: Mapping[str, Target],
+    checkpoints: Sequence[OpenedCheckpoint],
+    keep_initial: Sequence[str] = (),
+    at: str = "restore",
 ) -> Plan:
-    """Return the plan that gives everything wanted a value, as far as it goes.
+    """Return the plan that gives every target a value, with an issue for each that gets none.
 
-    The rules are a true map: a name that a rule sends elsewhere no longer stands for itself, so two names can be
-    swapped; one name may go to several variables; several go into one only where a rule joins them. What is kept beside
-    a variable follows it: averages and slots come from beside the variable's name in the file, changed as it is.
+    The rules are a true map: a name that a rule sends elsewhere no longer matches the variable of the same name, so
+    two names can be swapped; one name may go to several variables; several go into one only if a rule concatenates
+    them. Slots and EMA variables follow their owner: their values come from beside the owner's name in the file, with
+    the same transforms.
 
     Args:
-        wanted: what is to get a value, variables before what is kept beside them.
-        offers: the files, and what is asked of each.
-        keep_initial: regular expressions over what is left out.
+        targets: restore targets, owners before what they own.
+        checkpoints: opened checkpoints.
+        keep_initial: regular expressions over the variables that keep their initial values.
         at: path in the configuration, for problems.
     """
-    making = _Making(offers)
-    kept = making.kept(wanted, keep_initial, at)
-    open_to = {name: want for name, want in wanted.items() if name not in kept}
-    found = claims(open_to, offers, making.gaps)
-    for name, want in open_to.items():
-        if want.of in making.skipped or want.of in kept:
+    planner = _Planner(checkpoints, at)
+    kept = planner.kept_initial(targets, keep_initial)
+    open_targets = {name: target for name, target in targets.items() if name not in kept}
+    found = matches(open_targets, checkpoints, planner.issues)
+    for name, target in open_targets.items():
+        if target.owner in planner.skipped or target.owner in kept:
             kept[name] = None
-        elif want.of is None:
-            making.variable(name, want, found.get(name), at)
+        elif target.owner is None:
+            planner.assign(name, target, found.get(name))
         else:
-            making.beside(name, want, found.get(name), found.get(want.of))
-    read = {(pair.offer, source) for pair in making.pairs.values() for source in pair.sources}
+            planner.assign_owned(name, target, found.get(name), found.get(target.owner))
+    assigned = planner.assignments
+    read = {(assignment.checkpoint, source) for assignment in assigned.values() for source in assignment.sources}
     return Plan(
-        tuple(making.pairs[name] for name in wanted if name in making.pairs),
-        tuple(name for name in wanted if name in kept),
-        making.skipped,
-        {offer.at: tuple(name for name in offer.shapes if (offer.at, name) not in read) for offer in offers},
-        {offer.at: offer.file for offer in offers},
-        sum(want.role == "variable" for want in wanted.values()),
-        tuple(making.gaps),
+        assignments=tuple(assigned[name] for name in targets if name in assigned),
+        kept_initial=tuple(name for name in targets if name in kept),
+        skipped=planner.skipped,
+        unused={item.at: tuple(name for name in item.variables if (item.at, name) not in read) for item in checkpoints},
+        files={item.at: str(item.source.path) for item in checkpoints},
+        variables=sum(target.role == "variable" for target in targets.values()),
+        issues=tuple(planner.issues),
     )
 
 
-class _Making:
-    """A plan in the making."""
+class _Planner:
+    """Assignments and issues, collected target by target."""
 
-    def __init__(self, offers: Sequence[Offer]) -> None:
-        self.pairs: dict[str, Pair] = {}
+    def __init__(self, checkpoints: Sequence[OpenedCheckpoint], at: str) -> None:
+        self.assignments: dict[str, Assignment] = {}
         self.skipped: dict[str, str] = {}
-        self.gaps: list[Gap] = []
-        self._told = 0  # of what is missing
-        self._names = first_names({name: None for offer in offers for name in offer.shapes})
+        self.issues: list[Issue] = []
+        self._at = at
+        self._missing_count = 0
+        self._names = primary_names({name: None for item in checkpoints for name in item.variables})
 
-    def kept(self, wanted: Mapping[str, Wanted], patterns: Sequence[str], at: str) -> dict[str, None]:
-        """Return what keeps its initial value, as asked."""
+    def kept_initial(self, targets: Mapping[str, Target], patterns: Sequence[str]) -> dict[str, None]:
+        """Return the targets that keep their initial values, as configured."""
         kept: dict[str, None] = {}
         for pattern in patterns:
-            found = matching(pattern, wanted)
+            found = matching_names(pattern, targets)
             if not found:
-                variables = [name for name, want in wanted.items() if want.of is None]
-                said = unknown(f"'{pattern}' matches no variable", pattern, variables, label="variables")
-                self._gap("pattern", pattern, f"{at}.keep_initial", said)
+                variables = [name for name, target in targets.items() if target.owner is None]
+                message = unknown(f"'{pattern}' matches no variable", pattern, variables, label="variables")
+                self._issue("pattern", pattern, f"{self._at}.keep_initial", message)
             kept |= dict.fromkeys(found)
         return kept
 
-    def variable(self, name: str, want: Wanted, claim: Claim | None, at: str) -> None:
-        """Plan a variable or a counter."""
-        if claim is None:
-            self._missing(name, at)
+    def assign(self, name: str, target: Target, match: Match | None) -> None:
+        """Assign a value to a variable or a counter."""
+        if match is None:
+            self._missing(name, self._at)
             return
-        available, asked = claim.offer.shapes, claim.offer.asked.weights
-        if all(source in available and source.endswith(ema_name("")) for source in claim.names):
-            self._pair(name, want, claim, claim.names, "ema", claim.origin())  # A rule names the average itself.
+        available, weights = match.checkpoint.variables, match.checkpoint.config.weights
+        if all(source in available and source.endswith(ema_name("")) for source in match.names):
+            self._add(name, target, match, match.names, "ema")  # The rule names the EMA itself.
             return
-        averages = tuple(ema_name(source) for source in claim.names)
-        there = all(average in available for average in averages)
-        if asked != "raw" and there:
-            self._pair(name, want, claim, averages, "ema", claim.origin())
-        elif asked == "ema" and want.averaged:
-            absent = next(average for average in averages if average not in available)
-            self._gap(
+        emas = tuple(ema_name(source) for source in match.names)
+        if weights != "raw" and all(ema in available for ema in emas):
+            self._add(name, target, match, emas, "ema")
+        elif weights == "ema" and target.ema_required:
+            absent = next(ema for ema in emas if ema not in available)
+            self._issue(
                 "average",
                 name,
-                claim.offer.at,
-                f"variable '{name}' has no average in the checkpoint: '{absent}' is absent; set weights to "
-                "ema_if_present or raw, or leave the variable out of ema.variables",
+                match.checkpoint.at,
+                f"variable '{name}' has no EMA in the checkpoint: '{absent}' is absent; set weights to ema_if_present "
+                "or raw, or leave the variable out of ema.variables",
             )
-        elif all(source in available for source in claim.names):
-            note = "no EMA in the file" if asked == "ema_if_present" and want.averaged else ""
-            self._pair(name, want, claim, claim.names, "raw", claim.origin(note))
+        elif all(source in available for source in match.names):
+            note = "no EMA in the file" if weights == "ema_if_present" and target.ema_required else ""
+            self._add(name, target, match, match.names, "raw", note)
         else:
-            self._missing(name, claim.offer.at)
+            self._missing(name, match.checkpoint.at)
 
-    def beside(self, name: str, want: Wanted, claim: Claim | None, owner: Claim | None) -> None:
-        """Plan what is kept beside a variable: as a rule says, else from beside the variable's name in the file."""
-        weights: Literal["raw", "ema"] = "ema" if want.role == "average" else "raw"
-        if claim is not None:
-            if all(source in claim.offer.shapes for source in claim.names):
-                self._pair(name, want, claim, claim.names, weights, claim.origin())
+    def assign_owned(self, name: str, target: Target, match: Match | None, owners_match: Match | None) -> None:
+        """Assign a value to a slot or an EMA variable: by its own rule, else from beside its owner's name."""
+        weights: Literal["raw", "ema"] = "ema" if target.role == "average" else "raw"
+        if match is not None:
+            if all(source in match.checkpoint.variables for source in match.names):
+                self._add(name, target, match, match.names, weights)
             return
-        pair = self.pairs.get(str(want.of))
-        if pair is None or owner is None:
+        owner = self.assignments.get(str(target.owner))
+        if owner is None or owners_match is None:
             return
-        ending = name.removeprefix(f"{want.of}/")
-        sources = tuple(f"{source}/{ending}" for source in owner.names)
-        absent = [source for source in sources if source not in owner.offer.shapes]
-        if want.role == "average" and not want.averaged and (absent or pair.weights == "ema"):
-            self._pair(name, want, owner, pair.sources, pair.weights, owner.origin("EMA starts as its variable"))
+        ending = name.removeprefix(f"{target.owner}/")
+        sources = tuple(f"{source}/{ending}" for source in owners_match.names)
+        absent = [source for source in sources if source not in owners_match.checkpoint.variables]
+        if target.role == "average" and not target.ema_required and (absent or owner.weights == "ema"):
+            self._add(name, target, owners_match, owner.sources, owner.weights, "EMA starts as its variable")
         elif not absent:
-            self._pair(
-                name, want, owner, sources, weights, owner.origin("renamed with its owner" if owner.rule else "")
-            )
-        elif want.role == "average":
-            said = f"the average of '{want.of}' is not in the checkpoint: '{absent[0]}' is absent"
-            self._gap("average", name, owner.offer.at, said)
+            note = "renamed with its owner" if owners_match.rule else ""
+            self._add(name, target, owners_match, sources, weights, note)
+        elif target.role == "average":
+            message = f"the EMA of '{target.owner}' is not in the checkpoint: '{absent[0]}' is absent"
+            self._issue("average", name, owners_match.checkpoint.at, message)
         else:
-            said = (
+            message = (
                 f"slot '{name}' gets no value: '{absent[0]}' is not in the checkpoint; set optimizer to reset, or add "
                 "the slot to keep_initial"
             )
-            self._gap("slot", name, owner.offer.at, said)
+            self._issue("slot", name, owners_match.checkpoint.at, message)
 
-    def _pair(
+    def _add(
         self,
         name: str,
-        want: Wanted,
-        claim: Claim,
+        target: Target,
+        match: Match,
         sources: tuple[str, ...],
         weights: Literal["raw", "ema"],
-        origin: Origin,
+        note: str = "",
     ) -> None:
-        """Add the pair where shapes and types fit, once the rule has made its changes."""
-        rule, offer = claim.rule, claim.offer
-        axis, steps = (rule.axis, rule.transform) if rule is not None else (0, ())
-        told = " + ".join(f"'{source}'" for source in sources)
-        dtype = offer.dtypes[sources[0]]
-        try:
-            if want.role == "slot" and any(step.scale is not None for step in steps):
-                raise ValueError("a slot does not scale as its variable does; set optimizer to reset")
-            if len(kinds := dict.fromkeys(offer.dtypes[source] for source in sources)) > 1:
-                raise ValueError(f"{told} have different types: {', '.join(kinds)}")
-            shapes = [tuple(offer.shapes[source]) for source in sources]
-            shape = joined_shape(shapes, axis) if len(shapes) > 1 else shapes[0]
-            for step in steps:
-                shape, dtype = shape_after(step, shape), dtype_after(step, dtype)
-            if shape != want.shape and rule is not None and rule.on_shape_mismatch == "skip":
-                self.skipped[name] = " + ".join(sources)
-                return
-            if shape != want.shape and rule is not None and rule.on_shape_mismatch == "slice_or_pad":
-                steps = (*steps, *fitting(shape, want.shape))
-                shape = want.shape
-        except ValueError as error:
-            self._gap("transform", name, claim.where, f"variable '{name}' from {told}: {error}")
+        """Add an assignment if shape and dtype fit after the rule's transforms."""
+        fitted = self._fitted(name, target, match, sources)
+        if fitted is None:
             return
-        owner = want.of or name
-        if shape != want.shape:
-            made = " as the rule changes it" if steps or len(sources) > 1 else " in the checkpoint"
-            said = (
-                f"variable '{name}' has shape {list(want.shape)}, {told}{made} has {list(shape)}; make the network "
-                f"fit, give its rule a transform or on_shape_mismatch, or add '{owner}' to keep_initial"
+        spec, transforms = fitted
+        text = " + ".join(f"'{source}'" for source in sources)
+        if spec.shape != target.spec.shape:
+            where = " after its rule" if transforms or len(sources) > 1 else " in the checkpoint"
+            message = (
+                f"variable '{name}' has shape {list(target.spec.shape)}, {text}{where} has {list(spec.shape)}; make "
+                f"the network fit, give its rule a transform or on_shape_mismatch, or add '{target.owner or name}' to "
+                "keep_initial"
             )
-            self._gap("shape", name, claim.where, said)
-        if dtype != want.dtype:
-            castable = not dtype.startswith(("string", "complex"))
-            cast = f"give its rule transform: [{{cast: {want.dtype}}}], or " if castable else ""
-            said = f"variable '{name}' is {want.dtype}, {told} in the checkpoint is {dtype}; {cast}"
-            self._gap("dtype", name, claim.where, f"{said}add '{owner}' to keep_initial")
-        if shape == want.shape and dtype == want.dtype:
-            self.pairs[name] = Pair(
-                name, offer.at, sources, weights, want.shape, want.dtype, want.role, axis, tuple(steps), origin
+            self._issue("shape", name, match.at, message)
+        if spec.dtype != target.spec.dtype:
+            castable = not spec.dtype.startswith(("string", "complex"))
+            cast = f"give its rule transform: [{{cast: {target.spec.dtype}}}], or " if castable else ""
+            message = f"variable '{name}' is {target.spec.dtype}, {text} in the checkpoint is {spec.dtype}; {cast}"
+            self._issue("dtype", name, match.at, f"{message}add '{target.owner or name}' to keep_initial")
+        if spec == target.spec:
+            self.assignments[name] = Assignment(
+                variable=name,
+                checkpoint=match.checkpoint.at,
+                sources=sources,
+                weights=weights,
+                spec=spec,
+                role=target.role,
+                axis=0 if match.rule is None else match.rule.axis,
+                transforms=transforms,
+                origin=match.origin.with_note(note),
             )
 
+    def _fitted(
+        self, name: str, target: Target, match: Match, sources: tuple[str, ...]
+    ) -> tuple[TensorSpec, tuple[Transform, ...]] | None:
+        """Return the spec after the rule's transforms, with all transforms; ``None`` if skipped or impossible."""
+        rule, variables = match.rule, match.checkpoint.variables
+        transforms = () if rule is None else rule.transform
+        text = " + ".join(f"'{source}'" for source in sources)
+        try:
+            if target.role == "slot" and any(transform.scale is not None for transform in transforms):
+                raise ValueError("a slot does not scale as its variable does; set optimizer to reset")
+            if len(dtypes := dict.fromkeys(variables[source].dtype for source in sources)) > 1:
+                raise ValueError(f"{text} have different dtypes: {', '.join(dtypes)}")
+            specs = [variables[source] for source in sources]
+            spec = specs[0] if rule is None or len(specs) == 1 else joined(specs, rule.axis)
+            for transform in transforms:
+                spec = transformed(spec, transform)
+            if rule is not None and spec.shape != target.spec.shape:
+                if rule.on_shape_mismatch == "skip":
+                    self.skipped[name] = " + ".join(sources)
+                    return None
+                if rule.on_shape_mismatch == "slice_or_pad":
+                    transforms = (*transforms, *fitting(spec.sizes, target.spec.sizes))
+                    spec = TensorSpec.of_variable(target.spec.sizes, spec.dtype)
+        except ValueError as error:
+            self._issue("transform", name, match.at, f"variable '{name}' from {text}: {error}")
+            return None
+        return spec, transforms
+
     def _missing(self, name: str, at: str) -> None:
-        before, self._told = self._told, self._told + 1
+        before, self._missing_count = self._missing_count, self._missing_count + 1
         others = (other for other in self._names if other != name)
         near = (did_you_mean(name, others) if before < MAX_EXPLAINED else "") or ";"
         names = f" names: {comma_list(self._names)};" if before == 0 else ""
-        said = f"variable '{name}' gets no value from the checkpoint{near}{names} add a rename rule, or add it to "
-        self._gap("missing", name, at, f"{said}keep_initial")
+        message = f"variable '{name}' gets no value from the checkpoint{near}{names} add a rename rule, or add it to "
+        self._issue("missing", name, at, f"{message}keep_initial")
 
-    def _gap(self, kind: GapKind, about: str, at: str, said: str) -> None:
-        self.gaps.append(Gap(kind, about, Problem(at, said)))
+    def _issue(self, kind: IssueKind, about: str, at: str, message: str) -> None:
+        self.issues.append(Issue(kind, about, Problem(at, message)))

@@ -1,173 +1,189 @@
-"""What rules say: which names of the files stand for which variables."""
+"""Matches of rename rules: the names in the opened checkpoints that give each variable its value."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from expkit.checkpoints.restore.plan import Gap, Offer, Origin, Wanted
+from expkit.checkpoints.restore.plan import Issue, OpenedCheckpoint, Origin, Target
 from expkit.config.sections.restore import RenameRule
 from expkit.errors import Problem, comma_list, unknown
 from expkit.network.names import ema_name
 
-__all__ = ["Claim", "claims", "first_names", "matching"]
+__all__ = ["Match", "matches", "matching_names", "primary_names"]
 
-_SHADOW = ema_name("")
+_EMA = ema_name("")
 
 
-@dataclass(frozen=True)
-class Claim:
-    """Where a variable's value is to come from, raw or averaged."""
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """The names in a checkpoint that give a variable its value, by a rule or because they are the same."""
 
-    offer: Offer
-    names: tuple[str, ...]
-    """In the file; several are joined."""
+    checkpoint: OpenedCheckpoint
+    names: tuple[str, ...] = ()
+    """Several are concatenated."""
     rule: RenameRule | None = None
-    where: str = ""
-    """Path of the rule in the configuration; of the file where no rule is needed."""
+    at: str
+    """Path of the rule in the configuration, or of the file if no rule is needed."""
 
-    def origin(self, note: str = "") -> Origin:
-        """Return the rule as a plan reports it."""
+    @property
+    def origin(self) -> Origin:
+        """The rule, as a plan reports it."""
         if self.rule is None:
-            return Origin(note=note)
+            return Origin()
         to = "" if self.rule.to is None else f" -> '{self.rule.to}'"
-        return Origin(self.where.removeprefix("restore."), f"{_quoted((self.rule.word, *self.rule.concat))}{to}", note)
+        return Origin(self.at.removeprefix("restore."), f"{_quoted((self.rule.selector, *self.rule.concat))}{to}")
 
 
-def claims(wanted: Mapping[str, Wanted], offers: Sequence[Offer], gaps: list[Gap]) -> dict[str, Claim]:
-    """Return the claims on names of the files: by rules first, then by names that agree.
+def matches(
+    targets: Mapping[str, Target], checkpoints: Sequence[OpenedCheckpoint], issues: list[Issue]
+) -> dict[str, Match]:
+    """Return the match of each target, by rules first, then by equal names.
 
-    A name that a rule sends elsewhere no longer stands for itself. What is kept beside a variable has a claim only
-    where a rule says so; elsewhere it follows its variable.
+    A name that a rule sends elsewhere no longer matches the variable of the same name. A slot or an EMA variable has a
+    match only if a rule sends a name to it; otherwise it follows its owner.
 
     Args:
-        wanted: what is to get a value.
-        offers: the files.
-        gaps: takes rules without effect and collisions.
+        targets: restore targets.
+        checkpoints: opened checkpoints.
+        issues: receives rules without effect, and collisions.
     """
-    found: dict[str, Claim] = {}
-    themselves: list[tuple[Offer, set[str], set[str]]] = []
-    for offer in offers:
-        taken = _taken(offer, gaps)
-        bases = {*taken, *(name.removesuffix(_SHADOW) for name in taken if name.endswith(_SHADOW))}
-        moved: set[str] = set()
-        for place, rule in enumerate(offer.asked.rename):
-            _claim(Claim(offer, (), rule, f"{offer.at}.rename[{place}]"), bases, taken, wanted, found, moved, gaps)
-        themselves.append((offer, bases, moved))
-    for name, want in wanted.items():
-        if name in found or want.of is not None:
+    by_rule = _RuleMatches(targets, issues)
+    renamed = [(checkpoint, *by_rule.add(checkpoint)) for checkpoint in checkpoints]
+    found = by_rule.found
+    for name, target in targets.items():
+        if name in found or target.owner is not None:
             continue
-        by_name = [
-            Claim(offer, (name,), None, offer.at)
-            for offer, bases, moved in themselves
-            if name in bases and (name not in moved or want.role == "counter")
+        same = [
+            Match(checkpoint=checkpoint, names=(name,), at=checkpoint.at)
+            for checkpoint, available, moved in renamed
+            if name in available and (name not in moved or target.role == "counter")
         ]
-        if len(by_name) > 1:
-            both = " and ".join(f"{claim.offer.at} ({claim.offer.file})" for claim in by_name)
-            said = f"variable '{name}' would get its value from {both}; leave it out of one with exclude"
-            gaps.append(Gap("collision", name, Problem(offers[0].at, said)))
-        if by_name:
-            found[name] = by_name[0]
+        if len(same) > 1:
+            both = " and ".join(f"{match.at} ({match.checkpoint.source.path})" for match in same)
+            message = f"variable '{name}' would get its value from {both}; leave it out of one with exclude"
+            issues.append(Issue("collision", name, Problem(checkpoints[0].at, message)))
+        if same:
+            found[name] = same[0]
     return found
 
 
-def matching(pattern: str, names: Collection[str]) -> list[str]:
-    """Return the names that a regular expression matches as wholes."""
+def matching_names(pattern: str, names: Collection[str]) -> list[str]:
+    """Return the names that a regular expression matches as a whole."""
     return [name for name in names if re.fullmatch(pattern, name)]
 
 
-def first_names(names: Collection[str]) -> list[str]:
-    """Return the names that are not of something kept beside another: what a person looks for."""
+def primary_names(names: Collection[str]) -> list[str]:
+    """Return the names of primary variables, without slots, EMA and counters; for messages."""
     known = set(names)
     return [name for name in names if name.rpartition("/")[0] not in known]
 
 
-def _taken(offer: Offer, gaps: list[Gap]) -> dict[str, None]:
-    """Return the names that are not left out by ``include`` and ``exclude``."""
-    taken, asked = dict.fromkeys(offer.shapes), offer.asked
-    matched = {}
-    for field, patterns in (("include", asked.include), ("exclude", asked.exclude)):
-        matched[field] = {name for pattern in patterns for name in matching(pattern, offer.shapes)}
-        for pattern in patterns:
-            if not matching(pattern, offer.shapes):
-                said = f"'{pattern}' matches no name in the checkpoint; names: {comma_list(first_names(offer.shapes))}"
-                gaps.append(Gap("pattern", pattern, Problem(f"{offer.at}.{field}", said)))
-    if asked.include:
-        taken = {name: None for name in taken if name in matched["include"]}
-    return {name: None for name in taken if name not in matched["exclude"]}
+class _RuleMatches:
+    """Matches of rules, collected checkpoint by checkpoint."""
 
+    def __init__(self, targets: Mapping[str, Target], issues: list[Issue]) -> None:
+        self.found: dict[str, Match] = {}
+        self._targets = targets
+        self._issues = issues
 
-def _claim(
-    made: Claim,
-    bases: Collection[str],
-    taken: Collection[str],
-    wanted: Mapping[str, Wanted],
-    found: dict[str, Claim],
-    moved: set[str],
-    gaps: list[Gap],
-) -> None:
-    """Add the claims of one rule."""
-    rule, where = made.rule, made.where
-    assert rule is not None
+    def add(self, checkpoint: OpenedCheckpoint) -> tuple[set[str], set[str]]:
+        """Add the matches of a checkpoint's rules.
 
-    def gap(said: str) -> None:
-        gaps.append(Gap("rule", where, Problem(where, said)))
+        Returns:
+            The names that can match, among them those of which only the EMA is in the file; the names that rules move.
+        """
+        included = _included(checkpoint, self._issues)
+        available = {*included, *(name.removesuffix(_EMA) for name in included if name.endswith(_EMA))}
+        moved: set[str] = set()
+        for index, rule in enumerate(checkpoint.config.rename):
+            match = Match(checkpoint=checkpoint, rule=rule, at=f"{checkpoint.at}.rename[{index}]")
+            moved |= self._apply(rule, match, available, included)
+        return available, moved
 
-    reached = new = 0
-    targets = list(_targets(rule, bases, taken))
-    for names, target in targets:
-        if absent := [name for name in names if name not in bases]:
-            names_told = comma_list(first_names(taken))
-            gap(f"{comma_list(absent)}, to be joined to '{names[0]}', is not in the checkpoint; names: {names_told}")
-            reached = new = 1
-            continue
-        moved.update(names)
-        if target not in wanted:
-            continue
-        reached += 1
-        before = found.get(target)
-        if before is None:
-            found[target] = Claim(made.offer, names, rule, where)
-            new += 1
-        elif (before.offer, before.names) != (made.offer, names):
-            said = (
-                f"variable '{target}' would get both {_quoted(before.names)} ({_place(before, made)}) and "
-                f"{_quoted(names)}; keep one"
+    def _apply(
+        self, rule: RenameRule, template: Match, available: Collection[str], included: Collection[str]
+    ) -> set[str]:
+        """Add the matches of one rule; return the names that it moves."""
+        moved: set[str] = set()
+        reached = effective = 0
+        renames = list(_renames(rule, available, included))
+        for names, target in renames:
+            if absent := [name for name in names if name not in available]:
+                missing = f"{comma_list(absent)}, to join with '{names[0]}', is not in the checkpoint"
+                self._issue(template, f"{missing}; names: {comma_list(primary_names(included))}")
+                reached = effective = 1
+                continue
+            moved.update(names)
+            if target not in self._targets:
+                continue
+            reached += 1
+            match = replace(template, names=names)
+            before = self.found.setdefault(target, match)
+            if before is match:
+                effective += 1
+            elif before.checkpoint is not match.checkpoint or before.names != names:
+                at = before.at.removeprefix(f"{match.checkpoint.at}.")
+                both = f"both {_quoted(before.names)} ({at}) and {_quoted(names)}"
+                problem = Problem(match.at, f"variable '{target}' would get {both}; keep one")
+                self._issues.append(Issue("collision", target, problem))
+                effective += 1
+        if rule.optional:
+            return moved
+        if not renames:
+            sentence = f"'{rule.selector}' matches no name in the checkpoint"
+            primary = primary_names(included)
+            self._issue(template, unknown(sentence, rule.selector, included, label="names", shown=primary))
+        elif not reached:
+            target = renames[0][1]
+            variables = [name for name, other in self._targets.items() if other.owner is None]
+            sentence = f"'{target}' is not a variable to restore"
+            self._issue(template, unknown(sentence, target, variables, label="variables"))
+        elif not effective:
+            self._issue(
+                template,
+                f"has no effect: earlier rules cover everything that '{rule.selector}' matches; move it before them, "
+                "or leave it out",
             )
-            gaps.append(Gap("collision", target, Problem(where, said)))
-            new += 1
-    if rule.optional:
-        return
-    if not targets:
-        sentence = f"'{rule.word}' matches no name in the checkpoint"
-        gap(unknown(sentence, rule.word, taken, label="names", shown=first_names(taken)))
-    elif not reached:
-        target = targets[0][1]
-        variables = [name for name, want in wanted.items() if want.of is None]
-        gap(unknown(f"'{target}' is no variable to restore", target, variables, label="variables"))
-    elif not new:
-        gap(f"does nothing: rules before it say all that '{rule.word}' does; put it before them, or leave it out")
+        return moved
+
+    def _issue(self, match: Match, message: str) -> None:
+        self._issues.append(Issue("rule", match.at, Problem(match.at, message)))
 
 
-def _targets(rule: RenameRule, bases: Collection[str], taken: Collection[str]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield names to be joined and the variable that a rule sends them to, in the order of the file."""
+def _included(checkpoint: OpenedCheckpoint, issues: list[Issue]) -> list[str]:
+    """Return the names that ``include`` and ``exclude`` leave."""
+    names = checkpoint.variables
+    found: dict[str, set[str]] = {}
+    for field, patterns in (("include", checkpoint.config.include), ("exclude", checkpoint.config.exclude)):
+        found[field] = set()
+        for pattern in patterns:
+            matching = matching_names(pattern, names)
+            found[field].update(matching)
+            if not matching:
+                message = f"'{pattern}' matches no name in the checkpoint; names: {comma_list(primary_names(names))}"
+                issues.append(Issue("pattern", pattern, Problem(f"{checkpoint.at}.{field}", message)))
+    included = found["include"] if checkpoint.config.include else set(names)
+    return [name for name in names if name in included and name not in found["exclude"]]
+
+
+def _renames(
+    rule: RenameRule, available: Collection[str], included: Collection[str]
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the names that a rule matches, in the order of the file, each with the names to join and the new name."""
     if rule.name is not None:
-        if rule.name in bases:
+        if rule.name in available:
             yield (rule.name, *rule.concat), rule.name if rule.to is None else rule.to
         return
-    for name in [*taken, *sorted(set(bases) - set(taken))]:
+    for name in [*included, *sorted(set(available) - set(included))]:
         if rule.prefix is not None:
             if name.startswith(rule.prefix):
                 yield (name,), name if rule.to is None else rule.to + name.removeprefix(rule.prefix)
-        elif match := re.fullmatch(str(rule.pattern), name):
-            more = tuple(match.expand(other) for other in rule.concat)
-            yield (name, *more), name if rule.to is None else match.expand(rule.to)
+        elif found := re.fullmatch(str(rule.pattern), name):
+            more = tuple(found.expand(other) for other in rule.concat)
+            yield (name, *more), name if rule.to is None else found.expand(rule.to)
 
 
 def _quoted(names: tuple[str, ...]) -> str:
     return " + ".join(f"'{name}'" for name in names)
-
-
-def _place(before: Claim, now: Claim) -> str:
-    return before.where.removeprefix(f"{now.offer.at}.")

@@ -1,64 +1,65 @@
-"""What is to get a value: the network's variables, their averages, and what the optimizer keeps."""
+"""Restore targets: the network's variables, their EMA variables and the optimizer's slots and counters."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from expkit.checkpoints.restore.plan import Wanted
+from expkit.checkpoints.restore.plan import Target
 from expkit.config.schema import Config
 from expkit.network.ema import ema_variables
 from expkit.network.names import ema_name
 from expkit.network.spec import NetworkSpec
+from expkit.tensor_spec import TensorSpec
 
-__all__ = ["wanted_by", "wanted_of_run"]
+__all__ = ["restore_targets", "run_targets"]
 
 
-def wanted_by(config: Config, spec: NetworkSpec) -> dict[str, Wanted]:
-    """Return what ``restore`` of a configuration is to give values to.
+def restore_targets(config: Config, spec: NetworkSpec) -> dict[str, Target]:
+    """Return the targets of the section ``restore``.
 
-    With ``weights: ema`` an average is expected of every variable that ``ema.variables`` names, trained or frozen; of
-    all where the run averages none. Moving statistics have none.
+    With ``weights: ema`` an EMA is required of every variable that ``ema.variables`` matches, trained or frozen; of all
+    such variables if the run has no EMA. Moving statistics have none.
 
     Raises:
-        ConfigError: the regular expression of the averages matches nothing.
+        ConfigError: ``ema.variables`` matches nothing.
     """
-    averaged = ema_variables(config.ema, spec)
-    named = config.ema.variables if config.ema.enabled else ".*"
+    ema_names = ema_variables(config.ema, spec)
+    pattern = config.ema.variables if config.ema.enabled else ".*"
     learned = [name for name, variable in spec.variables.items() if variable.trainable or variable.frozen]
-    expected = [name for name in learned if re.fullmatch(named, name)]
-    wanted = _variables(spec, expected) | _averages(spec, averaged, needed=False)
+    required = [name for name in learned if re.fullmatch(pattern, name)]
+    targets = _variables(spec, required) | _emas(spec, ema_names, required=False)
     if config.restore.optimizer == "reset":
-        return wanted
+        return targets
     for name in spec.trainable:
-        variable = spec.variables[name]
         for slot in config.optimizer.slot_names(name):
-            wanted[slot] = Wanted(variable.shape, variable.dtype, "slot", of=name)
-    wanted |= {name: Wanted((), "float32", "counter") for name in config.optimizer.scalars}
-    return {**wanted, "global_step": Wanted((), "int64", "counter")}
-
-
-def wanted_of_run(spec: NetworkSpec, averaged: Sequence[str], *, averages: bool) -> dict[str, Wanted]:
-    """Return what a run's own checkpoint is to give values to, each of which must be in it.
-
-    Args:
-        spec: the network.
-        averaged: the variables that the run averages.
-        averages: whether their averages are wanted too, under their own names.
-    """
-    return _variables(spec, averaged) | (_averages(spec, averaged, needed=True) if averages else {})
-
-
-def _variables(spec: NetworkSpec, averaged: Sequence[str]) -> dict[str, Wanted]:
-    expected = set(averaged)
-    return {
-        name: Wanted(variable.shape, variable.dtype, averaged=name in expected)
-        for name, variable in spec.variables.items()
+            targets[slot] = Target(spec=spec.variables[name].spec, role="slot", owner=name)
+    counters = dict.fromkeys(config.optimizer.scalars, "float32") | {"global_step": "int64"}
+    return targets | {
+        name: Target(spec=TensorSpec.of_variable((), dtype), role="counter") for name, dtype in counters.items()
     }
 
 
-def _averages(spec: NetworkSpec, names: Sequence[str], *, needed: bool) -> dict[str, Wanted]:
+def run_targets(spec: NetworkSpec, ema_names: Sequence[str], *, with_ema: bool) -> dict[str, Target]:
+    """Return the targets of a run's own checkpoint, which must contain all of them.
+
+    Args:
+        spec: the network.
+        ema_names: variables that have an EMA in the run.
+        with_ema: True to restore the EMA variables too, under their own names.
+    """
+    return _variables(spec, ema_names) | (_emas(spec, ema_names, required=True) if with_ema else {})
+
+
+def _variables(spec: NetworkSpec, ema_required: Collection[str]) -> dict[str, Target]:
+    required = set(ema_required)
     return {
-        ema_name(name): Wanted(spec.variables[name].shape, spec.variables[name].dtype, "average", name, needed)
+        name: Target(spec=variable.spec, ema_required=name in required) for name, variable in spec.variables.items()
+    }
+
+
+def _emas(spec: NetworkSpec, names: Sequence[str], *, required: bool) -> dict[str, Target]:
+    return {
+        ema_name(name): Target(spec=spec.variables[name].spec, role="average", owner=name, ema_required=required)
         for name in names
     }

@@ -1,4 +1,4 @@
-"""Transforms of values on their way into variables: what they make of a shape, and of an array."""
+"""Transforms of restored values, applied to shapes and dtypes in a plan and to arrays in a restore."""
 
 from __future__ import annotations
 
@@ -9,96 +9,98 @@ from typing import Any
 import numpy as np
 
 from expkit.config.sections.restore import Transform
+from expkit.tensor_spec import TensorSpec
 
-__all__ = ["applied", "dtype_after", "fitting", "joined_shape", "shape_after"]
+__all__ = ["apply", "fitting", "joined", "transformed"]
 
 Shape = tuple[int, ...]
 
 
-def shape_after(step: Transform, shape: Shape) -> Shape:
-    """Return the shape that a transform makes of one.
+def transformed(spec: TensorSpec, transform: Transform) -> TensorSpec:
+    """Return shape and dtype after a transform.
 
     Raises:
-        ValueError: the transform is not for such a shape.
+        ValueError: the transform does not fit the shape or the dtype.
     """
-    if step.transpose is not None:
-        if sorted(step.transpose) != list(range(len(shape))):
-            raise ValueError(f"{step} is no order of the {len(shape)} dimensions of {list(shape)}")
-        return tuple(shape[axis] for axis in step.transpose)
-    if step.reshape is not None:
-        return _reshaped(step, shape)
-    if step.slice is not None:
-        _check_rank(step, len(step.slice), shape)
-        parts = [part or (0, None) for part in step.slice]
-        after = [(first, size if last is None else last) for (first, last), size in zip(parts, shape, strict=True)]
-        if any(not first < last <= size for (first, last), size in zip(after, shape, strict=True)):
-            raise ValueError(f"{step} reaches outside {list(shape)}")
-        return tuple(last - first for first, last in after)
-    if step.pad is not None:
-        _check_rank(step, len(step.pad), shape)
-        return tuple(before + size + behind for (before, behind), size in zip(step.pad, shape, strict=True))
-    return shape
+    return TensorSpec.of_variable(_shape_after(transform, spec.sizes), _dtype_after(transform, spec.dtype))
 
 
-def dtype_after(step: Transform, dtype: str) -> str:
-    """Return the type that a transform makes of one.
+def joined(specs: Sequence[TensorSpec], axis: int) -> TensorSpec:
+    """Return the spec of arrays of one dtype, concatenated along a dimension.
 
     Raises:
-        ValueError: the transform is not for such a type.
+        ValueError: their shapes do not fit.
     """
-    if step.scale is not None and not dtype.startswith(("float", "bfloat")):
-        raise ValueError(f"{step} is for floating-point values, not {dtype}")
-    if step.cast is not None and dtype == "string":
-        raise ValueError(f"{step} cannot be made of text")
-    if step.cast is not None and dtype.startswith("complex"):
-        raise ValueError(f"{step} would drop the imaginary part of {dtype}")
-    return step.cast or dtype
-
-
-def joined_shape(shapes: Sequence[Shape], axis: int) -> Shape:
-    """Return the shape of arrays joined along a dimension.
-
-    Raises:
-        ValueError: they do not fit.
-    """
+    shapes = [spec.sizes for spec in specs]
     first = shapes[0]
     if axis >= len(first):
         raise ValueError(f"shapes {_listed(shapes)} have no dimension {axis} to join along")
     if len({(*shape[:axis], -1, *shape[axis + 1 :]) for shape in shapes}) > 1:
         raise ValueError(f"shapes {_listed(shapes)} differ in more than dimension {axis}")
-    return (*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])
+    shape = (*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])
+    return TensorSpec.of_variable(shape, specs[0].dtype)
 
 
-def fitting(shape: Shape, wanted: Shape) -> tuple[Transform, ...]:
-    """Return the transforms that cut off what is too long, then add zeros where it is too short.
+def fitting(shape: Shape, target: Shape) -> tuple[Transform, ...]:
+    """Return the transforms that slice dimensions that are too long, then pad those that are too short with zeros.
 
     Raises:
         ValueError: the numbers of dimensions differ.
     """
-    if len(shape) != len(wanted):
-        raise ValueError(f"{list(shape)} and {list(wanted)} have different numbers of dimensions")
-    both = list(zip(shape, wanted, strict=True))
-    steps = []
-    if any(have > want for have, want in both):
-        steps.append(Transform(slice=tuple((0, want) if have > want else None for have, want in both)))
-    if any(have < want for have, want in both):
-        steps.append(Transform(pad=tuple((0, max(0, want - have)) for have, want in both)))
-    return tuple(steps)
+    if len(shape) != len(target):
+        raise ValueError(f"{list(shape)} and {list(target)} have different numbers of dimensions")
+    both = list(zip(shape, target, strict=True))
+    transforms = []
+    if any(size > new for size, new in both):
+        transforms.append(Transform(slice=tuple((0, new) if size > new else None for size, new in both)))
+    if any(size < new for size, new in both):
+        transforms.append(Transform(pad=tuple((0, max(0, new - size)) for size, new in both)))
+    return tuple(transforms)
 
 
-def applied(step: Transform, array: np.ndarray) -> np.ndarray:
-    """Return what a transform makes of an array whose shape and type it is for."""
-    if step.transpose is not None:
-        return array.transpose(step.transpose)
-    if step.reshape is not None:
-        return array.reshape(step.reshape)
-    if step.slice is not None:
-        return array[tuple(slice(*(part or (None,))) for part in step.slice)]
-    if step.pad is not None:
-        return np.pad(array, step.pad)
-    if step.scale is not None:
-        return np.asarray(array * array.dtype.type(step.scale))
-    return array.astype(_numpy_type(str(step.cast)))
+def apply(transform: Transform, array: np.ndarray) -> np.ndarray:
+    """Return an array after a transform that fits its shape and dtype."""
+    if transform.transpose is not None:
+        return array.transpose(transform.transpose)
+    if transform.reshape is not None:
+        return array.reshape(transform.reshape)
+    if transform.slice is not None:
+        return array[tuple(slice(*(bounds or (None,))) for bounds in transform.slice)]
+    if transform.pad is not None:
+        return np.pad(array, transform.pad)
+    if transform.scale is not None:
+        return np.asarray(array * array.dtype.type(transform.scale))
+    return array.astype(_numpy_type(str(transform.cast)))
+
+
+def _shape_after(transform: Transform, shape: Shape) -> Shape:
+    if transform.transpose is not None:
+        if sorted(transform.transpose) != list(range(len(shape))):
+            raise ValueError(f"{transform} is not an order of the {len(shape)} dimensions of {list(shape)}")
+        return tuple(shape[axis] for axis in transform.transpose)
+    if transform.reshape is not None:
+        return _reshaped(transform, shape)
+    if transform.slice is not None:
+        _check_rank(transform, len(transform.slice), shape)
+        bounds = [dimension or (0, None) for dimension in transform.slice]
+        ends = [(first, size if last is None else last) for (first, last), size in zip(bounds, shape, strict=True)]
+        if any(not first < last <= size for (first, last), size in zip(ends, shape, strict=True)):
+            raise ValueError(f"{transform} reaches outside {list(shape)}")
+        return tuple(last - first for first, last in ends)
+    if transform.pad is not None:
+        _check_rank(transform, len(transform.pad), shape)
+        return tuple(before + size + behind for (before, behind), size in zip(transform.pad, shape, strict=True))
+    return shape
+
+
+def _dtype_after(transform: Transform, dtype: str) -> str:
+    if transform.scale is not None and not dtype.startswith(("float", "bfloat")):
+        raise ValueError(f"{transform} requires floating-point values, not {dtype}")
+    if transform.cast is not None and dtype == "string":
+        raise ValueError(f"{transform} cannot convert text")
+    if transform.cast is not None and dtype.startswith("complex"):
+        raise ValueError(f"{transform} would drop the imaginary part of {dtype}")
+    return transform.cast or dtype
 
 
 def _numpy_type(name: str) -> Any:
@@ -109,19 +111,19 @@ def _numpy_type(name: str) -> Any:
     return np.dtype(name)
 
 
-def _reshaped(step: Transform, shape: Shape) -> Shape:
-    sizes, total = list(step.reshape or ()), math.prod(shape)
+def _reshaped(transform: Transform, shape: Shape) -> Shape:
+    sizes, total = list(transform.reshape or ()), math.prod(shape)
     if sizes.count(-1) == 1:
         known = math.prod(size for size in sizes if size != -1)
         sizes[sizes.index(-1)] = total // known if known > 0 else -1
     if any(size < 0 for size in sizes) or math.prod(sizes) != total:
-        raise ValueError(f"{step} does not hold the {total} values of {list(shape)}")
+        raise ValueError(f"{transform} does not hold the {total} values of {list(shape)}")
     return tuple(sizes)
 
 
-def _check_rank(step: Transform, rank: int, shape: Shape) -> None:
+def _check_rank(transform: Transform, rank: int, shape: Shape) -> None:
     if rank != len(shape):
-        raise ValueError(f"{step} is for {rank} dimensions, the shape is {list(shape)}")
+        raise ValueError(f"{transform} is for {rank} dimensions, the shape is {list(shape)}")
 
 
 def _listed(shapes: Sequence[Shape]) -> str:

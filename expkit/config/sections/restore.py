@@ -84,9 +84,9 @@ class RenameRule(Section):
         return self
 
     @property
-    def word(self) -> str:
+    def selector(self) -> str:
         """Name, prefix or pattern of the rule."""
-        return next(word for word in (self.name, self.prefix, self.pattern) if word is not None)
+        return next(text for text in (self.name, self.prefix, self.pattern) if text is not None)
 
 
 class SourceConfig(Section):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expkit.checkpoints.edit.plan import Surgery, bake, copy, remove, rename, same_variables, select
+from expkit.checkpoints.edit.plan import EditPlan, bake, copy, remove, rename, same_variables, select
 from expkit.errors import CheckpointError
 
 SHADOW = "/ExponentialMovingAverage"
@@ -23,9 +23,9 @@ TRAINED = {
 }
 
 
-def moved(plan: Surgery) -> dict[str, str]:
+def moved(plan: EditPlan) -> dict[str, str]:
     """Return what has another name in the new file: new names by old."""
-    return {move.source: move.name for move in plan.moves if move.source != move.name}
+    return {source: name for name, source in plan.sources.items() if source != name}
 
 
 def said(caught: pytest.ExceptionInfo[CheckpointError]) -> list[str]:
@@ -42,7 +42,7 @@ def test_slots_averages_and_their_counters_follow_a_renamed_variable() -> None:
         "c/w": "y/kernel",
         "train/c/w/Adam": "train/y/kernel/Adam",
     }
-    assert [move.source for move in plan.moves] == list(TRAINED)
+    assert list(plan.sources.values()) == list(TRAINED)
 
 
 def test_names_are_swapped_and_exact_names_go_before_expressions() -> None:
@@ -60,10 +60,11 @@ def test_any_permutation_of_names_is_carried_out_and_undone(names: list[str], da
     to = data.draw(st.permutations(names))
     variables = dict.fromkeys(names, W)
     there = rename(variables, list(zip(names, to, strict=True)), "rename")
-    assert {move.source: move.name for move in there.moves} == dict(zip(names, to, strict=True))
+    assert {source: name for name, source in there.sources.items()} == dict(zip(names, to, strict=True))
     back = rename(variables, list(zip(to, names, strict=True)), "rename")
-    sources = {move.name: move.source for move in there.moves}
-    assert {move.name: sources[move.source] for move in back.moves} == dict(zip(names, names, strict=True))
+    assert {name: there.sources[source] for name, source in back.sources.items()} == dict(
+        zip(names, names, strict=True)
+    )
 
 
 @given(NAMES, st.data())
@@ -77,7 +78,7 @@ def test_a_random_map_is_carried_out_as_a_map_or_refused_for_its_collisions(
     variables = dict.fromkeys([*names, *slots], W)
     if len(set(wanted.values())) == len(names):
         plan = rename(variables, list(chosen.items()), "rename")
-        assert {move.source: move.name for move in plan.moves} == {
+        assert {source: name for name, source in plan.sources.items()} == {
             **wanted,
             **{slot: f"{wanted[slot.removesuffix('/Adam')]}/Adam" for slot in slots},
         }
@@ -92,10 +93,10 @@ def test_all_mistakes_of_a_rename_are_told_at_once() -> None:
         rename({name: TRAINED[name] for name in ("a/b", "a/w", "c/w", "global_step")}, rules, "rename")
     assert said(caught) == [
         "rename: 'a/wx' matches no name; did you mean 'a/w'? names: a/b, a/w, c/w, global_step",
-        "rename: '(' -> 'x' is no regular expression: missing ), unterminated subpattern at position 0",
-        "rename: 'a/(w)' -> '\\2' is no regular expression: invalid group reference 2 at position 1",
+        "rename: '(' -> 'x' is not a valid regular expression: missing ), unterminated subpattern at position 0",
+        "rename: 'a/(w)' -> '\\2' is not a valid regular expression: invalid group reference 2 at position 1",
         "rename: 'c/w' would be 'p' by '(c)/w' and 'q' by 'c/(w)'; keep one",
-        "rename: 'global_step' would have no name, by 'g.*'",
+        "rename: 'global_step' would have an empty name, by 'g.*'",
     ]
     with pytest.raises(CheckpointError) as caught:
         rename(TRAINED, [("a/b", "c/w")], "rename")
@@ -104,7 +105,7 @@ def test_all_mistakes_of_a_rename_are_told_at_once() -> None:
 
 def test_what_belongs_to_a_removed_variable_goes_with_it() -> None:
     plan = remove(TRAINED, ["a/w", ".*/Adam"], "remove")
-    assert [move.name for move in plan.moves] == ["a/b", "c/w", "global_step"]
+    assert list(plan.sources) == ["a/b", "c/w", "global_step"]
     assert plan.dropped == ("a/w", "a/w/Adam", f"a/w{SHADOW}", f"a/w{SHADOW}/local_step", "train/c/w/Adam")
     with pytest.raises(CheckpointError, match=r"remove: nothing would be left of the 8 variables"):
         remove(TRAINED, [".*"], "remove")
@@ -112,7 +113,7 @@ def test_what_belongs_to_a_removed_variable_goes_with_it() -> None:
 
 def test_some_are_copied_and_some_a_second_time_under_another_name() -> None:
     everything = copy(TRAINED, [], [("a/w", "b/w")], "copy")
-    assert {move.name: move.source for move in everything.moves} == {
+    assert everything.sources == {
         **{name: name for name in TRAINED},
         "b/w": "a/w",
         "b/w/Adam": "a/w/Adam",
@@ -120,7 +121,7 @@ def test_some_are_copied_and_some_a_second_time_under_another_name() -> None:
         f"b/w{SHADOW}/local_step": f"a/w{SHADOW}/local_step",
     }
     some = copy(TRAINED, ["c/w"], [("a/b", "bias")], "copy")
-    assert {move.name: move.source for move in some.moves} == {
+    assert some.sources == {
         "c/w": "c/w",
         "train/c/w/Adam": "train/c/w/Adam",
         "bias": "a/b",
@@ -132,7 +133,7 @@ def test_some_are_copied_and_some_a_second_time_under_another_name() -> None:
 
 def test_averages_become_the_variables_and_the_rest_stays() -> None:
     plan = bake({**TRAINED, f"lonely{SHADOW}": B}, "bake-ema")
-    assert {move.name: move.source for move in plan.moves} == {
+    assert plan.sources == {
         **{name: name for name in TRAINED if SHADOW not in name},
         "a/w": f"a/w{SHADOW}",
         "lonely": f"lonely{SHADOW}",
@@ -140,7 +141,7 @@ def test_averages_become_the_variables_and_the_rest_stays() -> None:
     assert plan.dropped == ("a/w", f"a/w{SHADOW}/local_step")
     with pytest.raises(CheckpointError) as caught:
         bake({"w": W}, "bake-ema")
-    assert said(caught) == ["bake-ema: holds no averages: no name ends in /ExponentialMovingAverage; names: w"]
+    assert said(caught) == ["bake-ema: holds no EMA: no name ends in /ExponentialMovingAverage; names: w"]
 
 
 def test_every_difference_between_files_to_average_is_told() -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from expkit import tf1 as tf
-from expkit.checkpoints.edit.average import mean, taken_from_last
-from expkit.checkpoints.edit.write import new_prefix, write_new
-from expkit.checkpoints.formats.open import open_source
+from expkit.checkpoints.edit.plan import names_without_mean
+from expkit.checkpoints.edit.write import mean, new_prefix, write_new
+from expkit.checkpoints.formats.open import open_variables
 from expkit.errors import CheckpointError
 from support.experiments import checkpoint_values, write_checkpoint
 
@@ -28,7 +28,7 @@ def test_more_than_is_held_at_once_becomes_a_checkpoint_in_parts_that_a_saver_re
         *(f"new.data-{place:05}-of-00003" for place in range(3)),
         "new.index",
     ]
-    source = open_source(tmp_path / "new", "here")
+    source = open_variables(tmp_path / "new", "here")
     for name, value in VALUES.items():
         np.testing.assert_array_equal(source.read(name), value)
     with tf.Graph().as_default(), tf.Session() as session:
@@ -52,7 +52,7 @@ def test_what_fails_on_the_way_leaves_nothing(tmp_path: Path) -> None:
 
 def test_what_is_there_is_never_written_over(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "old", {"v": 1.0})
-    said = f"OUTPUT: {tmp_path}/old is there already; give the prefix of a new checkpoint"
+    said = f"OUTPUT: {tmp_path}/old already exists; give the prefix of a new checkpoint"
     with pytest.raises(CheckpointError) as caught:
         new_prefix(str(tmp_path / "old"), "OUTPUT")
     assert str(caught.value) == said
@@ -60,7 +60,7 @@ def test_what_is_there_is_never_written_over(tmp_path: Path) -> None:
         write_new(tmp_path / "old", reading({"v": np.float32(2)}), "OUTPUT")
     assert str(caught.value) == said
     assert checkpoint_values(tmp_path / "old") == {"v": 1.0}
-    with pytest.raises(CheckpointError, match=r"OUTPUT: cannot write .*: there is no folder .*/nosuch"):
+    with pytest.raises(CheckpointError, match=r"OUTPUT: cannot write .*: folder .*/nosuch does not exist"):
         new_prefix(str(tmp_path / "nosuch" / "new"), "OUTPUT")
     with pytest.raises(CheckpointError, match=r"OUTPUT: cannot write a+ \(File name too long\)"):
         new_prefix("a" * 300, "OUTPUT")
@@ -76,8 +76,8 @@ def test_means_are_rounded_once_and_counters_and_integers_are_the_last_ones(tmp_
             "half": np.full(2, value, half),
             "w": np.array([value, 3 * value], np.float32),
         }
-        sources.append(open_source(write_checkpoint(tmp_path / f"c{place}", values), "here"))
-    assert taken_from_last(sources[-1]) == {"beta1_power", "global_step"}
+        sources.append(open_variables(write_checkpoint(tmp_path / f"c{place}", values), "here"))
+    assert names_without_mean(sources[-1].variables) == {"beta1_power", "global_step"}
     exact = np.mean(np.float32([[0.1, 3 * 0.1], [0.2, 3 * 0.2], [0.4, 3 * 0.4]]).astype(np.float64), axis=0)
     np.testing.assert_array_equal(mean(sources, "w"), exact.astype(np.float32))
     assert mean(sources, "half").dtype == half

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from expkit import tf1 as tf
-from expkit.checkpoints.formats.locate import ALLOWED, Found, find
+from expkit.checkpoints.formats.locate import ALLOWED, VariableFile, locate
 from expkit.checkpoints.listing import checkpoints_in
 from expkit.checkpoints.store import CheckpointStore
 from expkit.errors import CheckpointError
 from support.experiments import checkpoint_values, write_checkpoint
 
 
-def found(source: Path | str) -> Found:
-    return find(str(source), "restore.from")
+def found(source: Path | str) -> VariableFile:
+    return locate(str(source), "restore.from")
 
 
 def said(source: Path) -> str:
@@ -39,8 +39,8 @@ def test_an_empty_name_is_not_the_working_folder(saved: Path, monkeypatch: pytes
     monkeypatch.chdir(saved)
     with pytest.raises(CheckpointError) as caught:
         found(source)
-    assert str(caught.value) == f"restore.from: names nothing; {ALLOWED}"
-    with pytest.raises(CheckpointError, match="folder: names nothing; allowed: "):
+    assert str(caught.value) == f"restore.from: is empty; {ALLOWED}"
+    with pytest.raises(CheckpointError, match="folder: is empty; allowed: "):
         checkpoints_in(source, "folder")
 
 
@@ -56,7 +56,7 @@ def test_an_empty_name_is_not_the_working_folder(saved: Path, monkeypatch: pytes
     ids=["run folder", "folder with a pointer", "folder of one checkpoint", "prefix", "index"],
 )
 def test_a_checkpoint_is_found_by(saved: Path, source: str, prefix: str) -> None:
-    assert found(saved / source) == Found(saved / prefix, "v2")
+    assert found(saved / source) == VariableFile(saved / prefix, "v2")
 
 
 def test_a_home_folder_is_written_with_a_tilde(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,8 +93,8 @@ def test_checkpoints_of_a_plain_saver_are_found(tmp_path: Path, version: int, sh
             saver = tf.train.Saver(write_version=version, sharded=sharded)
             saver.save(session, str(tmp_path / "model.ckpt"), global_step=step)
     format, end = ("v2", "") if version == tf.train.SaverDef.V2 else ("v1", "-?????-of-00001" if sharded else "")
-    assert found(tmp_path) == Found(tmp_path / f"model.ckpt-20{end}", format)
-    assert found(tmp_path / "model.ckpt-10") == Found(tmp_path / f"model.ckpt-10{end}", format)
+    assert found(tmp_path) == VariableFile(tmp_path / f"model.ckpt-20{end}", format)
+    assert found(tmp_path / "model.ckpt-10") == VariableFile(tmp_path / f"model.ckpt-10{end}", format)
     listed = checkpoints_in(str(tmp_path), "here")
     assert [(item.path, item.step, item.latest) for item in listed] == [
         (tmp_path / f"model.ckpt-{step}{end}", step, step == 20) for step in (10, 20)
@@ -102,14 +102,15 @@ def test_checkpoints_of_a_plain_saver_are_found(tmp_path: Path, version: int, sh
     assert all(item.size > 40 for item in listed)
     (tmp_path / "checkpoint").unlink()
     assert said(tmp_path) == (
-        f"restore.from: several checkpoints in {tmp_path}; give one as a prefix: model.ckpt-10{end}, model.ckpt-20{end}"
+        f"restore.from: several checkpoints in {tmp_path}; give the prefix of one: "
+        f"model.ckpt-10{end}, model.ckpt-20{end}"
     )
     assert [item.latest for item in checkpoints_in(str(tmp_path), "here")] == [False, False]
 
 
 def test_the_variables_of_a_saved_model_are_found(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "variables" / "variables", {"v": 1.0})
-    assert found(tmp_path) == Found(tmp_path / "variables" / "variables", "v2")
+    assert found(tmp_path) == VariableFile(tmp_path / "variables" / "variables", "v2")
 
 
 def test_what_is_no_checkpoint_is_told_what_would_be(tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_what_is_no_checkpoint_is_told_what_would_be(tmp_path: Path) -> None:
         assert said(source) == f"restore.from: no checkpoint at {source}; {ALLOWED}"
     np.save(tmp_path / "one.npy", np.zeros(3))
     assert said(tmp_path / "one.npy") == (
-        f"restore.from: {tmp_path}/one.npy is damaged or no file of variables; {ALLOWED}"
+        f"restore.from: {tmp_path}/one.npy is damaged or not a file of variables; {ALLOWED}"
     )
 
 

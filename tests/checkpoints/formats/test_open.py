@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from expkit import tf1 as tf
-from expkit.checkpoints.formats.open import Source, open_source
+from expkit.checkpoints.formats.open import open_variables
+from expkit.checkpoints.formats.source import VariableSource
 from expkit.checkpoints.restore.restore import restore_from
 from expkit.errors import CheckpointError
 from expkit.preflight import check
@@ -75,6 +76,14 @@ def write_saved_model(path: Path, values: Mapping[str, Any]) -> Path:
     return path
 
 
+def shapes(source: VariableSource) -> dict[str, tuple[int, ...]]:
+    return {name: spec.sizes for name, spec in source.variables.items()}
+
+
+def dtypes(source: VariableSource) -> dict[str, str]:
+    return {name: spec.dtype for name, spec in source.variables.items()}
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Return a source of every format, each of the same values."""
@@ -94,11 +103,11 @@ FORMATS = ["V2", "V1", "sharded V1", "SavedModel", "npz", "safetensors"]
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_format_tells_names_shapes_dtypes_and_values(written: dict[str, Path], format: str) -> None:
-    source = open_source(written[format], "here")
+    source = open_variables(written[format], "here")
     assert source.format == {"sharded V1": "V1", "SavedModel": "V2"}.get(format, format)
-    assert list(source.shapes) == list(VALUES)
-    assert dict(source.shapes) == {name: np.shape(value) for name, value in VALUES.items()}
-    assert dict(source.dtypes) == {"a/b": "float64", "a/w": "float32", "global_step": "int64", "on": "bool"}
+    assert list(source.variables) == list(VALUES)
+    assert shapes(source) == {name: np.shape(value) for name, value in VALUES.items()}
+    assert dtypes(source) == {"a/b": "float64", "a/w": "float32", "global_step": "int64", "on": "bool"}
     for name, value in VALUES.items():
         read = source.read(name)
         assert (read.dtype, read.shape) == (np.asarray(value).dtype, np.shape(value))
@@ -108,8 +117,8 @@ def test_every_format_tells_names_shapes_dtypes_and_values(written: dict[str, Pa
 def test_half_precision_and_strings_are_read_where_a_format_has_them(tmp_path: Path) -> None:
     half = np.array([0.5, -2.0], tf.bfloat16.as_numpy_dtype)
     write_checkpoint(tmp_path / "model", {"half": half, "text": np.array([b"a\0", b"bc\0"], object)})
-    plain = open_source(tmp_path / "model", "here")
-    assert dict(plain.dtypes) == {"half": "bfloat16", "text": "string"}
+    plain = open_variables(tmp_path / "model", "here")
+    assert dtypes(plain) == {"half": "bfloat16", "text": "string"}
     assert list(plain.read("text")) == [b"a\0", b"bc\0"]
     assert plain.read("half").dtype == half.dtype
     header = {
@@ -118,12 +127,12 @@ def test_half_precision_and_strings_are_read_where_a_format_has_them(tmp_path: P
     }
     small = np.array([[1.5]], tf.as_dtype("float8_e4m3fn").as_numpy_dtype)
     parts = write_parts(tmp_path / "x.safetensors", json.dumps(header).encode(), half.tobytes(), small.tobytes())
-    source = open_source(parts, "here")
-    assert dict(source.dtypes) == {"half": "bfloat16", "small": "float8_e4m3fn"}
+    source = open_variables(parts, "here")
+    assert dtypes(source) == {"half": "bfloat16", "small": "float8_e4m3fn"}
     assert (list(source.read("half")), source.read("small").tolist()) == ([0.5, -2.0], [[1.5]])
     np.savez(tmp_path / "text.npz", text=np.array(["é", "b"]), big=np.arange(3, dtype=">f4"))
-    arrays = open_source(tmp_path / "text.npz", "here")
-    assert dict(arrays.dtypes) == {"big": "float32", "text": "string"}
+    arrays = open_variables(tmp_path / "text.npz", "here")
+    assert dtypes(arrays) == {"big": "float32", "text": "string"}
     assert list(arrays.read("text")) == ["é".encode(), b"b"]
     assert (arrays.read("big").dtype, list(arrays.read("big"))) == (np.dtype(np.float32), [0, 1, 2])
 
@@ -136,23 +145,23 @@ class Tower(tf.Module):  # type: ignore[misc]
             self.rest = [tf.Variable(float(same or place), use_resource=True) for place in range(2)]
 
 
-def objects(folder: Path, root: Any) -> Source:
+def objects(folder: Path, root: Any) -> VariableSource:
     with tf.init_scope():
         tf.train.Checkpoint(root=root).write(str(folder / "objects"))
-    return open_source(folder / "objects", "here")
+    return open_variables(folder / "objects", "here")
 
 
 def test_objects_go_by_their_full_names_and_those_that_share_one_by_their_paths(tmp_path: Path) -> None:
     source = objects(tmp_path, Tower())
     assert source.format == "object-based"
-    assert dict(source.shapes) == {"root/rest/0": (), "root/rest/1": (), "tower/kernel": (1, 2)}
-    assert [source.read(name).tolist() for name in source.shapes] == [0.0, 1.0, [[1.0, 2.0]]]
-    assert set(source.dtypes.values()) == {"float32"}
+    assert shapes(source) == {"root/rest/0": (), "root/rest/1": (), "tower/kernel": (1, 2)}
+    assert [source.read(name).tolist() for name in source.variables] == [0.0, 1.0, [[1.0, 2.0]]]
+    assert set(dtypes(source).values()) == {"float32"}
 
 
 def test_copies_of_one_variable_are_listed_once(tmp_path: Path) -> None:
     source = objects(tmp_path, Tower(same=True))
-    assert dict(source.shapes) == {"tower/Variable": (), "tower/kernel": (1, 2)}
+    assert shapes(source) == {"tower/Variable": (), "tower/kernel": (1, 2)}
     assert source.read("tower/Variable") == 1.0
 
 
@@ -161,15 +170,15 @@ def test_where_a_full_name_is_the_path_of_another_all_go_by_paths(tmp_path: Path
     root.a = tf.Variable(1.0, name="root/b/0", use_resource=True)
     root.b = [tf.Variable(float(value), name="same", use_resource=True) for value in (2, 3)]
     source = objects(tmp_path, root)
-    assert {name: float(source.read(name)) for name in source.shapes} == {"root/a": 1, "root/b/0": 2, "root/b/1": 3}
+    assert {name: float(source.read(name)) for name in source.variables} == {"root/a": 1, "root/b/0": 2, "root/b/1": 3}
 
 
 def test_a_saved_model_of_objects_goes_by_the_same_names(tmp_path: Path) -> None:
     with tf.init_scope():
         tf.saved_model.save(Tower(), str(tmp_path))
-    source = open_source(tmp_path, "here")
+    source = open_variables(tmp_path, "here")
     assert (source.path, source.format) == (tmp_path / "variables/variables", "object-based")
-    assert dict(source.shapes) == {"rest/0": (), "rest/1": (), "tower/kernel": (1, 2)}
+    assert shapes(source) == {"rest/0": (), "rest/1": (), "tower/kernel": (1, 2)}
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -197,8 +206,8 @@ def damaged(files: list[Path], into: Path, kind: str, draw: random.Random) -> No
 
 
 def read_all(path: Path) -> dict[str, np.ndarray]:
-    source = open_source(path, "here")
-    return {name: source.read(name) for name in source.shapes}
+    source = open_variables(path, "here")
+    return {name: source.read(name) for name in source.variables}
 
 
 @pytest.mark.parametrize("kind", ["flipped", "truncated"])
@@ -242,7 +251,7 @@ def test_pickles_and_arrays_of_other_types_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "c.npz", "w") as archive:
         archive.writestr("readme.txt", "hello")
     assert said(tmp_path / "c.npz") == (
-        "here: FILE is damaged or incomplete: 'readme.txt' is no array, or there twice; use another checkpoint"
+        "here: FILE is damaged or incomplete: 'readme.txt' is not an array, or occurs twice; use another checkpoint"
     )
 
 
@@ -252,16 +261,16 @@ def test_pickles_and_arrays_of_other_types_are_refused(tmp_path: Path) -> None:
         (b"[]", "FILE is damaged or incomplete: no header of safetensors; use another checkpoint"),
         (
             b'{"w": 1}',
-            "FILE is damaged or incomplete: the header's entry of tensor 'w' is none; use another checkpoint",
+            "FILE is damaged or incomplete: the header's entry of tensor 'w' is not valid; use another checkpoint",
         ),
-        (b'{"w": {}, "w": {}}', "FILE is damaged or incomplete: a name is there twice; use another checkpoint"),
+        (b'{"w": {}, "w": {}}', "FILE is damaged or incomplete: a name occurs twice; use another checkpoint"),
         (
             b'{"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}',
-            "FILE is damaged or incomplete: the place of tensor 'w' does not fit its shape; use another checkpoint",
+            "FILE is damaged or incomplete: the offsets of tensor 'w' do not fit its shape; use another checkpoint",
         ),
         (
             b'{"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}',
-            "FILE is damaged or incomplete: 77 bytes were written, 73 are there; use another checkpoint",
+            "FILE is damaged or incomplete: 77 bytes are expected, the file has 73; use another checkpoint",
         ),
         (b'{"w": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}}', "FILE: tensor 'w' is F4; allowed: BOOL, I8"),
     ],

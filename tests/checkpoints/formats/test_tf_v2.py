@@ -35,15 +35,13 @@ def told_by_tensorflow(prefix: Path) -> dict[str, tuple[tuple[int, ...], str]]:
 
 
 def test_names_shapes_and_types_are_those_that_tensorflow_reads(sharded: Path) -> None:
-    assert {name: (entry.shape, entry.dtype) for name, entry in read_index(sharded).items()} == told_by_tensorflow(
-        sharded
-    )
+    assert {name: (spec.shape, spec.dtype) for name, spec in read_index(sharded).items()} == told_by_tensorflow(sharded)
 
 
 def test_an_index_of_many_blocks_is_read_whole(tmp_path: Path) -> None:
     values = {f"layer_{i:04d}/kernel": np.zeros((i % 7, 2), np.float32) for i in range(1500)}
     write_values(str(tmp_path / "model"), values)
-    assert {name: entry.shape for name, entry in read_index(tmp_path / "model").items()} == {
+    assert {name: spec.shape for name, spec in read_index(tmp_path / "model").items()} == {
         name: value.shape for name, value in values.items()
     }
 

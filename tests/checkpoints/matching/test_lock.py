@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from expkit.checkpoints.matching.lock import as_made, compare, locked, mend, read_lock
-from expkit.checkpoints.matching.match import Made
+from expkit.checkpoints.matching.lock import diff_lock, lock_text, read_lock
 from expkit.config.sections.restore import RestoreConfig
 from expkit.errors import ConfigError
+from expkit.tensor_spec import TensorSpec
 from support.networks import spec_of
 from support.plans import plan_between
 
@@ -29,64 +29,70 @@ layers:
 """
 
 
-def lock_of(text: str, folder: Path) -> dict[str, Made]:
-    (folder / "lock.yaml").write_text(locked(spec_of(text), "expkit names --lock"))
+def specs_of(text: str) -> dict[str, TensorSpec]:
+    return {name: variable.spec for name, variable in spec_of(text).variables.items()}
+
+
+def lock_of(text: str, folder: Path) -> dict[str, TensorSpec]:
+    (folder / "lock.yaml").write_text(lock_text(spec_of(text), "expkit names --lock"))
     return read_lock(folder / "lock.yaml")
 
 
 def test_what_is_locked_is_read_back_in_the_order_made(tmp_path: Path) -> None:
-    assert list(lock_of(BEFORE, tmp_path).items()) == list(as_made(spec_of(BEFORE)).items())
+    assert list(lock_of(BEFORE, tmp_path).items()) == list(specs_of(BEFORE).items())
     assert lock_of("layers: {a: {kind: flatten}}", tmp_path) == {}
 
 
 def test_a_lock_says_what_it_is_for_and_how_it_was_written(tmp_path: Path) -> None:
-    text = locked(spec_of(BEFORE), "expkit names network=mine --lock")
+    text = lock_text(spec_of(BEFORE), "expkit names network=mine --lock")
     assert text.startswith("# Every variable of the network by name")
     assert "# Written by: expkit names network=mine --lock\nvariables:\n  first/kernel: {shape: [4, 3], " in text
 
 
 def test_nothing_changed_is_no_change(tmp_path: Path) -> None:
-    change = compare(lock_of(BEFORE, tmp_path), as_made(spec_of(BEFORE)))
+    change = diff_lock(lock_of(BEFORE, tmp_path), spec_of(BEFORE))
     assert not change.orphans
-    assert (dict(change.new), mend(change)) == ({}, "")
+    assert (dict(change.new), change.restore_section) == ({}, "")
 
 
 def test_a_change_is_told_and_what_is_printed_mends_it(tmp_path: Path) -> None:
-    lock, now = lock_of(BEFORE, tmp_path), as_made(spec_of(AFTER))
-    change = compare(lock, now)
+    lock, now = lock_of(BEFORE, tmp_path), specs_of(AFTER)
+    change = diff_lock(lock, spec_of(AFTER))
     assert change.orphans
     assert list(change.gone) == ["first/kernel", "first/bias", "norm/gamma"]
     assert list(change.new) == ["encoder/w", "encoder/bias", "more/kernel", "more/bias"]
-    assert change.changed == {"last/kernel": (Made((3, 2), "float32"), Made((7, 2), "float32"))}
-    section = mend(change)
+    assert change.changed == {
+        "last/kernel": (TensorSpec.of_variable((3, 2), "float32"), TensorSpec.of_variable((7, 2), "float32"))
+    }
+    section = change.restore_section
     assert section.splitlines() == [
         "restore:",
         "  rename:",
         "    - {name: first/kernel, to: encoder/w}",
         "    - {name: first/bias, to: encoder/bias}",
-        "    # ambiguous: last/bias may be what has its name",
+        "    # ambiguous: last/bias may be the same name",
         "  keep_initial: ['more/.*', last/kernel]",
     ]
     restore = RestoreConfig.model_validate(yaml.safe_load(section)["restore"], strict=False)
-    shapes = [{name: made.shape for name, made in names.items()} for names in (now, lock)]
+    shapes = [{name: spec.shape for name, spec in names.items()} for names in (now, lock)]
     plan = plan_between(*shapes, restore.keep_initial, rename=restore.rename)
-    assert {pair.variable: pair.sources[0] for pair in plan.pairs if pair.sources != (pair.variable,)} == {
+    assert {item.variable: item.sources[0] for item in plan.assignments if item.sources != (item.variable,)} == {
         "encoder/w": "first/kernel",
         "encoder/bias": "first/bias",
     }
-    assert plan.spare == {"restore": ("norm/gamma", "last/kernel")}
+    assert plan.unused == {"restore": ("norm/gamma", "last/kernel")}
 
 
 def test_only_new_variables_orphan_nothing(tmp_path: Path) -> None:
-    change = compare({}, as_made(spec_of(BEFORE)))
+    change = diff_lock({}, spec_of(BEFORE))
     assert not change.orphans
-    assert mend(change) == "restore:\n  keep_initial: ['first/.*', 'norm/.*', 'last/.*']"
+    assert change.restore_section == "restore:\n  keep_initial: ['first/.*', 'norm/.*', 'last/.*']"
 
 
 def test_what_is_not_clear_is_left_open_and_said(tmp_path: Path) -> None:
     one = "layers: {a: {kind: dense, units: 4, use_bias: false}, b: {kind: dense, units: 4, use_bias: false}}"
-    change = compare(lock_of(one, tmp_path), as_made(spec_of(one.replace("a:", "c:").replace("b:", "d:"))))
-    assert mend(change).splitlines() == [
+    change = diff_lock(lock_of(one, tmp_path), spec_of(one.replace("a:", "c:").replace("b:", "d:")))
+    assert change.restore_section.splitlines() == [
         "restore:",
         "  # rename:",
         "    # ambiguous: c/kernel may be a/kernel, or b/kernel",
@@ -97,8 +103,9 @@ def test_what_is_not_clear_is_left_open_and_said(tmp_path: Path) -> None:
 
 
 def test_another_dtype_orphans_too() -> None:
-    change = compare({"a": Made((2,), "float32")}, {"a": Made((2,), "float64")})
-    assert change.orphans
+    wide = TensorSpec.of_variable((4, 3), "float64")
+    change = diff_lock(specs_of(BEFORE) | {"first/kernel": wide}, spec_of(BEFORE))
+    assert (list(change.changed), change.orphans) == (["first/kernel"], True)
 
 
 @pytest.mark.parametrize(

@@ -6,37 +6,45 @@ import re
 
 import pytest
 
-from expkit.checkpoints.matching.match import Made, Proposal, Suggestion, suggest
-from expkit.checkpoints.matching.rules_yaml import as_plain, keep_initial_patterns, rules_of, section
+from expkit.checkpoints.matching.match import Proposal, Suggestion, suggest
+from expkit.checkpoints.matching.rules_yaml import (
+    keep_initial_patterns,
+    restore_section,
+    suggested_rules,
+    suggestion_as_json,
+)
+from expkit.tensor_spec import TensorSpec
 from support.plans import plan_between
 
 Shapes = dict[str, tuple[int, ...]]
 
 
-def made(shapes: Shapes) -> dict[str, Made]:
-    return {name: Made(shape, "float32") for name, shape in shapes.items()}
+def specs(shapes: Shapes) -> dict[str, TensorSpec]:
+    return {name: TensorSpec.of_variable(shape, "float32") for name, shape in shapes.items()}
 
 
 def suggested(old: Shapes, new: Shapes) -> Suggestion:
-    return suggest(made(old), made(new), in_order=True)
+    return suggest(specs(old), specs(new), in_order=True)
 
 
 def moved(found: Suggestion) -> dict[str, str]:
     """Return what certainly became what, where the name is another."""
-    return {p.source: p.variable for p in found.proposals if p.sure == "high" and p.source != p.variable}
+    return {p.source: p.variable for p in found.proposals if p.confidence == "high" and p.source != p.variable}
 
 
 def unclear(found: Suggestion) -> dict[str, tuple[str, ...]]:
-    return {p.variable: (p.source, *p.others) for p in found.proposals if p.sure == "ambiguous"}
+    return {p.variable: (p.source, *p.others) for p in found.proposals if p.confidence == "ambiguous"}
 
 
 def rules(old: Shapes, new: Shapes) -> list[tuple[str, str]]:
     """Return the rules as pairs, after showing that a restore by them gives every variable what was its own."""
     found = suggested(old, new)
-    plan = plan_between(new, old, rename=rules_of(found))
+    plan = plan_between(new, old, rename=suggested_rules(found))
     sources = {to: name for name, to in moved(found).items()}
-    assert {pair.variable: pair.sources[0] for pair in plan.pairs} == {name: sources.get(name, name) for name in new}
-    return [(rule.word, str(rule.to)) for rule in rules_of(found)]
+    assert {item.variable: item.sources[0] for item in plan.assignments} == {
+        name: sources.get(name, name) for name in new
+    }
+    return [(rule.selector, str(rule.to)) for rule in suggested_rules(found)]
 
 
 TOWER = {"tower/conv/kernel": (3, 3, 1, 8), "tower/conv/bias": (8,), "head/kernel": (8, 2)}
@@ -87,7 +95,9 @@ BLOCKS = {f"model/layer_{i}/{name}": (4, 4) for i in range(12) for name in ("a/k
 )  # fmt: skip
 def test_what_moved_is_told_in_few_rules(old: Shapes, new: Shapes, wanted: list[tuple[str, str]] | None) -> None:
     if wanted is None:
-        assert [(rule.pattern, rule.to) for rule in rules_of(suggested(old, new))] == [("dense/(.*)", r"dense_1/\1")]
+        assert [(rule.pattern, rule.to) for rule in suggested_rules(suggested(old, new))] == [
+            ("dense/(.*)", r"dense_1/\1")
+        ]
     else:
         assert rules(old, new) == wanted
 
@@ -95,38 +105,38 @@ def test_what_moved_is_told_in_few_rules(old: Shapes, new: Shapes, wanted: list[
 def test_a_pattern_that_would_move_what_stays_is_not_suggested() -> None:
     pairs = [("b/x/w", "a/x/w"), ("b/y/w", "a/y/w"), ("a/z/w", "a/z/w")]
     found = Suggestion(tuple(Proposal(variable, source, "high") for variable, source in pairs), (), ())
-    assert [(rule.word, rule.to) for rule in rules_of(found)] == [("a/x/w", "b/x/w"), ("a/y/w", "b/y/w")]
+    assert [(rule.selector, rule.to) for rule in suggested_rules(found)] == [("a/x/w", "b/x/w"), ("a/y/w", "b/y/w")]
 
 
 def test_scopes_and_endings_are_renamed_by_one_pattern() -> None:
     names = [f"{part}/conv{i}" for part in ("one", "two") for i in range(3)]
     found = Suggestion(tuple(Proposal(f"net/{name}/kernel", f"old/{name}/weights", "high") for name in names), (), ())
-    assert [(rule.word, rule.to) for rule in rules_of(found)] == [("old/(.*)/weights", r"net/\1/kernel")]
+    assert [(rule.selector, rule.to) for rule in suggested_rules(found)] == [("old/(.*)/weights", r"net/\1/kernel")]
 
 
 def test_a_name_that_fits_several_is_left_to_the_user() -> None:
     found = suggested({"a/kernel": (2,), "b/kernel": (2,)}, {"x/kernel": (2,), "y/kernel": (2,)})
-    assert (moved(found), rules_of(found), found.certain) == ({}, (), False)
+    assert (moved(found), suggested_rules(found), found.certain) == ({}, (), False)
     assert unclear(found) == {"x/kernel": ("a/kernel", "b/kernel"), "y/kernel": ("b/kernel", "a/kernel")}
 
 
 def test_where_the_order_is_known_a_layer_between_the_same_neighbours_is_the_same() -> None:
     old = {"a/kernel": (2, 2), "b/kernel": (2, 2), "c/kernel": (2, 2)}
     new = {"a/kernel": (2, 2), "x/kernel": (2, 2), "c/kernel": (2, 2)}
-    assert moved(suggest(made(old), made(new), in_order=True)) == {"b/kernel": "x/kernel"}
-    assert unclear(suggest(made(old), made(new))) == {"x/kernel": ("b/kernel",)}
+    assert moved(suggest(specs(old), specs(new), in_order=True)) == {"b/kernel": "x/kernel"}
+    assert unclear(suggest(specs(old), specs(new))) == {"x/kernel": ("b/kernel",)}
 
 
 def test_the_only_one_of_a_shape_is_no_more_than_a_guess() -> None:
     old = {"net/conv/kernel": (3, 3, 1, 8), "net/auxiliary/kernel": (8, 2)}
     new = {"net/conv/kernel": (3, 3, 1, 8), "net/logits/kernel": (8, 2)}
-    assert unclear(suggest(made(old), made(new))) == {"net/logits/kernel": ("net/auxiliary/kernel",)}
+    assert unclear(suggest(specs(old), specs(new))) == {"net/logits/kernel": ("net/auxiliary/kernel",)}
 
 
 def test_numbers_that_begin_elsewhere_go_before_names_that_agree() -> None:
     old = {f"bert/layer_{i}/{part}/kernel": (4, 4) for i in range(12) for part in ("query", "key")}
     new = {_after(name): shape for name, shape in old.items()}
-    found = suggest(made(dict(sorted(old.items()))), made(new))
+    found = suggest(specs(dict(sorted(old.items()))), specs(new))
     assert found.certain
     assert {p.variable: p.source for p in found.proposals} == {_after(name): name for name in old}
 
@@ -138,53 +148,71 @@ def _after(name: str) -> str:
 def test_numbers_that_two_ways_explain_are_left_to_the_user() -> None:
     old = {f"layer_{i}/kernel": (4, 4) for i in range(12)}
     new = {f"layer_{i}/kernel": (4, 4) for i in range(1, 12)}
-    assert {p.sure for p in suggest(made(old), made(new)).proposals} == {"ambiguous"}
+    assert {p.confidence for p in suggest(specs(old), specs(new)).proposals} == {"ambiguous"}
 
 
 def test_a_name_beside_another_shape_is_doubted() -> None:
     old = {"a/conv/kernel": (3, 4), "a/norm/gamma": (4,), "b/conv/kernel": (5, 4), "b/norm/gamma": (4,)}
     new = {"a/conv/kernel": (5, 4), "a/norm/gamma": (4,), "b/conv/kernel": (3, 4), "b/norm/gamma": (4,)}
-    found = suggest(made(old), made(new))
-    other = {p.variable: p.source for p in found.proposals if p.sure == "high"}
+    found = suggest(specs(old), specs(new))
+    other = {p.variable: p.source for p in found.proposals if p.confidence == "high"}
     assert all(source[0] != variable[0] for variable, source in other.items())
 
 
 def test_counters_slots_and_averages_are_not_taken_for_weights() -> None:
-    old = made({"dense/kernel": (2, 2), "dense/kernel/Adam": (2, 2), "dense/kernel/ExponentialMovingAverage": (2, 2)})
-    found = suggest(old | {"global_step": Made((), "int64")}, made({"net/dense/kernel": (2, 2), "more/kernel": (2, 2)}))
+    old = specs({"dense/kernel": (2, 2), "dense/kernel/Adam": (2, 2), "dense/kernel/ExponentialMovingAverage": (2, 2)})
+    found = suggest(
+        old | {"global_step": TensorSpec.of_variable((), "int64")},
+        specs({"net/dense/kernel": (2, 2), "more/kernel": (2, 2)}),
+    )
     assert [(p.variable, p.source) for p in found.proposals] == [("net/dense/kernel", "dense/kernel")]
-    assert (found.missing, found.spare) == (("more/kernel",), ())
+    assert (found.missing, found.unused) == (("more/kernel",), ())
 
 
 def test_an_average_without_its_variable_stands_for_it() -> None:
-    names = made({"dense/kernel/ExponentialMovingAverage": (2, 2)})
-    found = suggest(names, made({"net/dense/weights": (2, 2)}))
+    names = specs({"dense/kernel/ExponentialMovingAverage": (2, 2)})
+    found = suggest(names, specs({"net/dense/weights": (2, 2)}))
     assert [(p.variable, p.source) for p in found.proposals] == [("net/dense/weights", "dense/kernel")]
-    assert section(found, names).splitlines()[:2] == [
+    assert restore_section(found, names).splitlines()[:2] == [
         "restore:",
-        "  weights: ema_if_present  # the checkpoint has averages without their variables",
+        "  weights: ema_if_present  # the checkpoint has EMA variables without their owners",
     ]
-    assert as_plain(found, names)["restore"] == {"weights": "ema_if_present", "rename": [], "keep_initial": []}
+    assert suggestion_as_json(found, names)["restore"] == {
+        "weights": "ema_if_present",
+        "rename": [],
+        "keep_initial": [],
+    }
 
 
 def test_what_keeps_its_value_already_is_said_again_beside_what_is_missing() -> None:
-    names = made({"a/kernel": (2,)})
-    found = suggest(names, made({"a/kernel": (2,), "head/kernel": (3,)}))
-    assert as_plain(found, names, ["old/.*"])["restore"] == {"rename": [], "keep_initial": ["old/.*", "head/.*"]}
-    assert section(found, names, ["old/.*"]).splitlines() == ["restore:", "  keep_initial: ['old/.*', 'head/.*']"]
+    names = specs({"a/kernel": (2,)})
+    found = suggest(names, specs({"a/kernel": (2,), "head/kernel": (3,)}))
+    assert suggestion_as_json(found, names, ["old/.*"])["restore"] == {
+        "rename": [],
+        "keep_initial": ["old/.*", "head/.*"],
+    }
+    assert restore_section(found, names, ["old/.*"]).splitlines() == [
+        "restore:",
+        "  keep_initial: ['old/.*', 'head/.*']",
+    ]
 
 
 def test_layers_that_only_their_number_tells_apart_are_guessed_in_its_order() -> None:
     old = {f"x/block_{i}/kernel": (2, 2) for i in (0, 1, 10, 2)}
     new = {f"y{letter}/weights": (2, 2) for letter in "abcd"}
-    found = suggest(made(old), made(new))
+    found = suggest(specs(old), specs(new))
     assert [proposal.source for proposal in found.proposals] == [f"x/block_{i}/kernel" for i in (0, 1, 2, 10)]
-    assert {proposal.sure for proposal in found.proposals} == {"ambiguous"}
+    assert {proposal.confidence for proposal in found.proposals} == {"ambiguous"}
 
 
 def test_another_shape_or_dtype_is_never_a_match() -> None:
     assert suggested({"a/kernel": (2,)}, {"b/kernel": (3,)}).proposals == ()
-    assert suggest({"a/ids": Made((2,), "int32")}, {"b/ids": Made((2,), "int64")}).proposals == ()
+    assert (
+        suggest(
+            {"a/ids": TensorSpec.of_variable((2,), "int32")}, {"b/ids": TensorSpec.of_variable((2,), "int64")}
+        ).proposals
+        == ()
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from expkit.checkpoints.matching.layer_names import Made
 from expkit.checkpoints.matching.match import suggest
-from expkit.checkpoints.matching.rules_yaml import section
+from expkit.checkpoints.matching.rules_yaml import restore_section
 from expkit.config.sections.restore import RestoreConfig
 from expkit.preflight import load_network
+from expkit.tensor_spec import TensorSpec
 from support.plans import plan_between
 from support.renamings import Renamed, renamed
 
@@ -25,8 +25,8 @@ COUNT = 500
 
 
 @cache
-def network(name: str) -> dict[str, Made]:
-    return {at: Made(its.shape, its.dtype) for at, its in load_network([f"network={name}"]).variables.items()}
+def network(name: str) -> dict[str, TensorSpec]:
+    return {at: item.spec for at, item in load_network([f"network={name}"]).variables.items()}
 
 
 def case(seed: int) -> Renamed:
@@ -40,7 +40,7 @@ def test_of_500_renamed_networks_nearly_all_is_found_and_nothing_certain_is_wron
         there = case(seed)
         found = {proposal.variable: proposal for proposal in suggest(there.checkpoint, there.network).proposals}
         right = {name for name, its in found.items() if there.truth.get(name) == its.source}
-        high = {name for name, its in found.items() if its.sure == "high"}
+        high = {name for name, its in found.items() if its.confidence == "high"}
         assert not high - right, (seed, ZOO[seed % len(ZOO)], there.done, sorted(high - right)[:5])
         recoverable = there.knowable & set(there.truth)
         count += Counter(all=len(recoverable), right=len(recoverable & right), high=len(recoverable & high))
@@ -53,7 +53,7 @@ def test_of_500_renamed_networks_nearly_all_is_found_and_nothing_certain_is_wron
 def test_what_is_printed_makes_the_plan_that_is_proposed(seed: int) -> None:
     there = case(seed)
     found = suggest(there.checkpoint, there.network)
-    text = re.sub(r"^(\s*)# (- \{|rename:)", r"\1\2", section(found, there.checkpoint), flags=re.MULTILINE)
+    text = re.sub(r"^(\s*)# (- \{|rename:)", r"\1\2", restore_section(found, there.checkpoint), flags=re.MULTILINE)
     restore = RestoreConfig.model_validate((yaml.safe_load(text) or {"restore": {}})["restore"] or {}, strict=False)
     plan = plan_between(
         {name: made.shape for name, made in there.network.items()},
@@ -61,7 +61,9 @@ def test_what_is_printed_makes_the_plan_that_is_proposed(seed: int) -> None:
         restore.keep_initial,
         rename=[rule.model_dump(exclude_defaults=True) for rule in restore.rename],
     )
-    assert {pair.variable: pair.sources for pair in plan.pairs} == {p.variable: (p.source,) for p in found.proposals}
+    assert {item.variable: item.sources for item in plan.assignments} == {
+        p.variable: (p.source,) for p in found.proposals
+    }
     assert plan.kept_initial == found.missing
 
 
@@ -72,7 +74,9 @@ def test_the_same_names_in_any_order_give_the_same(seed: int) -> None:
     random.Random(0).shuffle(names)
     again = suggest({name: there.checkpoint[name] for name in names}, there.network)
     first = suggest(there.checkpoint, there.network)
-    assert [p for p in again.proposals if p.sure == "high"] == [p for p in first.proposals if p.sure == "high"]
+    assert [p for p in again.proposals if p.confidence == "high"] == [
+        p for p in first.proposals if p.confidence == "high"
+    ]
     assert suggest(there.checkpoint, there.network) == first
 
 

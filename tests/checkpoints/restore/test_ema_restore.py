@@ -80,9 +80,9 @@ def restored(prefix: Path, network: dict[str, Any], weights: str, ema: dict[str,
 
 def assert_values(done: Restored, wanted: Values, averaged: Sequence[str]) -> None:
     """Assert that some variables hold their averages, which differ from the weights, and the others the weights."""
-    assert {pair.variable for pair in done.plan.pairs if pair.weights == "ema" and pair.role == "variable"} == set(
-        averaged
-    )
+    assert {
+        item.variable for item in done.plan.assignments if item.weights == "ema" and item.role == "variable"
+    } == set(averaged)
     for name in SHAPES:
         np.testing.assert_array_equal(done.values[name], wanted[name + SHADOW if name in averaged else name])
         if name in averaged:
@@ -98,7 +98,7 @@ def test_averages_over_a_subset(folder: Path, some_averaged: Values) -> None:
     with pytest.raises(CheckpointError) as caught:
         restored(folder / "some", NETWORK, "ema", {})
     assert [problem.message.split(";")[0] for problem in caught.value.problems] == [
-        f"variable '{name}' has no average in the checkpoint: '{name}{SHADOW}' is absent"
+        f"variable '{name}' has no EMA in the checkpoint: '{name}{SHADOW}' is absent"
         for name in ("body/kernel", "body/bias")
     ]
 
@@ -111,7 +111,7 @@ def test_variables_that_are_not_trained(folder: Path, all_averaged: Values, some
     with pytest.raises(CheckpointError) as caught:
         restored(folder / "some", FROZEN, "ema", {})
     assert [str(problem).split(";")[0] for problem in caught.value.problems] == [
-        f"restore: variable '{name}' has no average in the checkpoint: '{name}{SHADOW}' is absent"
+        f"restore: variable '{name}' has no EMA in the checkpoint: '{name}{SHADOW}' is absent"
         for name in ("body/kernel", "body/bias")
     ]
 
@@ -123,7 +123,7 @@ def test_a_checkpoint_without_averages(folder: Path, none_averaged: Values) -> N
         with pytest.raises(CheckpointError) as caught:
             restored(folder / "none", network, "ema", ema)
         assert [str(problem) for problem in caught.value.problems] == [
-            f"restore: variable '{name}' has no average in the checkpoint: '{name}{SHADOW}' is absent; set weights to "
+            f"restore: variable '{name}' has no EMA in the checkpoint: '{name}{SHADOW}' is absent; set weights to "
             "ema_if_present or raw, or leave the variable out of ema.variables"
             for name in SHAPES
         ]

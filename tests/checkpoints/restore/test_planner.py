@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from expkit.checkpoints.restore.plan import Pair, Plan, Wanted
+from expkit.checkpoints.restore.plan import Assignment, Plan, Target
 from expkit.checkpoints.restore.planner import restore_plan
 from expkit.config.sections.restore import RenameRule
 from expkit.errors import CheckpointError
-from support.plans import Shapes, offer, wanting
+from expkit.tensor_spec import TensorSpec
+from support.plans import Shapes, opened, targets_of
 
 SHADOW = "/ExponentialMovingAverage"
+SPEC = TensorSpec.of_variable((2, 3), "float32")
 WANTED = {"a/w": (2, 3), "b/w": (2, 3)}
 
 
@@ -31,13 +33,13 @@ def pattern(word: str, to: str | None = None, **more: Any) -> RenameRule:
 
 
 def plan_of(wanted: Shapes, available: Shapes, keep_initial: Sequence[str] = (), **asked: Any) -> Plan:
-    beside = {key: asked.pop(key) for key in ("averaged", "shadows", "slots", "counters") if key in asked}
-    return restore_plan(wanting(wanted, **beside), [offer(available, **asked)], keep_initial)
+    beside = {key: asked.pop(key) for key in (("ema_required", "emas", "slots", "counters")) if key in asked}
+    return restore_plan(targets_of(wanted, **beside), [opened(available, **asked)], keep_initial)
 
 
 def sources(plan: Plan) -> dict[str, str]:
     plan.check()
-    return {pair.variable: "+".join(pair.sources) for pair in plan.pairs}
+    return {item.variable: "+".join(item.sources) for item in plan.assignments}
 
 
 def problems(wanted: Any, available: Any, **asked: Any) -> list[str]:
@@ -50,9 +52,11 @@ def problems(wanted: Any, available: Any, **asked: Any) -> list[str]:
 
 def test_names_that_agree_need_no_rule() -> None:
     plan = plan_of(WANTED, names("b/w", "a/w", "global_step"))
-    pairs = tuple(Pair(name, "restore", (name,), "raw", (2, 3), "float32") for name in WANTED)
-    files, spare = {"restore": "restore.ckpt"}, {"restore": ("global_step",)}
-    assert plan == Plan(pairs, (), {}, spare, files, variables=2)
+    assignments = tuple(
+        Assignment(variable=name, checkpoint="restore", sources=(name,), weights="raw", spec=SPEC) for name in WANTED
+    )
+    files, unused = {"restore": "restore.ckpt"}, {"restore": ("global_step",)}
+    assert plan == Plan(assignments=assignments, unused=unused, files=files, variables=2)
     assert (plan.complete, plan.loaded) == (True, "2/2")
 
 
@@ -109,7 +113,7 @@ def test_every_mistake_is_told_in_one_message() -> None:
         "restore.rename[0]: 'othr' matches no name in the checkpoint; did you mean 'other'? names: a/w, other, c/w, "
         "bb/w",
         "restore.rename[2]: variable 'a/w' would get both 'a/w' (rename[1]) and 'other'; keep one",
-        "restore.rename[3]: 'nowhere/w' is no variable to restore; variables: a/w, b/w, c/w, d",
+        "restore.rename[3]: 'nowhere/w' is not a variable to restore; variables: a/w, b/w, c/w, d",
         "restore.rename[4]: 'x/.*' matches no name in the checkpoint; names: a/w, other, c/w, bb/w",
         "restore: variable 'b/w' gets no value from the checkpoint; did you mean 'bb/w'? names: a/w, other, c/w, bb/w; "
         "add a rename rule, or add it to keep_initial",
@@ -128,7 +132,7 @@ def test_one_pattern_that_sends_two_names_to_one_variable_collides() -> None:
 
 def test_the_target_of_a_useless_rule_is_corrected() -> None:
     assert problems(WANTED, names("a/w", "b/w", "x"), rename=[exact("x", "b/ww")]) == [
-        "restore.rename[0]: 'b/ww' is no variable to restore; did you mean 'b/w'? variables: a/w, b/w"
+        "restore.rename[0]: 'b/ww' is not a variable to restore; did you mean 'b/w'? variables: a/w, b/w"
     ]
 
 
@@ -141,7 +145,7 @@ def test_keep_initial_leaves_variables_out_by_regular_expression_over_whole_name
 
 def test_a_rule_for_a_variable_that_keeps_its_initial_value_is_useless() -> None:
     assert problems(WANTED, names("a/w", "b/w", "x"), rename=[exact("x", "a/w")], keep_initial=["a/w"]) == [
-        "restore.rename[0]: 'a/w' is no variable to restore; did you mean 'b/w'? variables: b/w"
+        "restore.rename[0]: 'a/w' is not a variable to restore; did you mean 'b/w'? variables: b/w"
     ]
 
 
@@ -149,33 +153,36 @@ AVERAGED = names("a/w", f"a/w{SHADOW}", "b/w", f"b/w{SHADOW}", "global_step")
 
 
 def test_ema_takes_the_average_of_every_variable() -> None:
-    plan = plan_of(WANTED, AVERAGED, weights="ema", averaged=["a/w", "b/w"])
-    assert [(pair.sources, pair.weights) for pair in plan.pairs] == [((name + SHADOW,), "ema") for name in WANTED]
-    assert plan.spare == {"restore": ("a/w", "b/w", "global_step")}
+    plan = plan_of(WANTED, AVERAGED, weights="ema", ema_required=["a/w", "b/w"])
+    assert [(item.sources, item.weights) for item in plan.assignments] == [((name + SHADOW,), "ema") for name in WANTED]
+    assert plan.unused == {"restore": ("a/w", "b/w", "global_step")}
 
 
 def test_an_expected_average_that_is_absent_is_an_error_and_never_the_raw_value() -> None:
     available = names("a/w", "b/w", f"b/w{SHADOW}")
-    assert problems(WANTED, available, weights="ema", averaged=["a/w", "b/w"]) == [
-        f"restore: variable 'a/w' has no average in the checkpoint: 'a/w{SHADOW}' is absent; set weights to "
+    assert problems(WANTED, available, weights="ema", ema_required=["a/w", "b/w"]) == [
+        f"restore: variable 'a/w' has no EMA in the checkpoint: 'a/w{SHADOW}' is absent; set weights to "
         "ema_if_present or raw, or leave the variable out of ema.variables"
     ]
 
 
 def test_ema_takes_raw_values_where_no_average_is_expected_and_none_is_there() -> None:
     available = names("a/w", f"a/w{SHADOW}", "b/w")
-    plan = plan_of(WANTED, available, weights="ema", averaged=["a/w"])
-    assert [(pair.sources, pair.weights) for pair in plan.pairs] == [((f"a/w{SHADOW}",), "ema"), (("b/w",), "raw")]
+    plan = plan_of(WANTED, available, weights="ema", ema_required=["a/w"])
+    assert [(item.sources, item.weights) for item in plan.assignments] == [
+        ((f"a/w{SHADOW}",), "ema"),
+        (("b/w",), "raw"),
+    ]
 
 
 def test_ema_uses_an_average_in_the_file_even_where_none_is_expected() -> None:
-    plan = plan_of(WANTED, AVERAGED, weights="ema", averaged=[])
+    plan = plan_of(WANTED, AVERAGED, weights="ema", ema_required=[])
     assert sources(plan) == {name: name + SHADOW for name in WANTED}
 
 
 def test_ema_works_on_a_file_of_averages_alone() -> None:
     available = names(f"a/w{SHADOW}", f"old{SHADOW}")
-    plan = plan_of(WANTED, available, weights="ema", averaged=list(WANTED), rename=[exact("old", "b/w")])
+    plan = plan_of(WANTED, available, weights="ema", ema_required=list(WANTED), rename=[exact("old", "b/w")])
     assert sources(plan) == {"a/w": f"a/w{SHADOW}", "b/w": f"old{SHADOW}"}
 
 
@@ -189,9 +196,9 @@ def test_raw_values_are_missing_from_a_file_of_averages_alone() -> None:
 def test_rules_carry_the_average_with_the_variable() -> None:
     available = names("old/a", f"old/a{SHADOW}", "b/w", f"b/w{SHADOW}")
     rules = [exact("old/a", "a/w")]
-    ema = plan_of(WANTED, available, weights="ema", averaged=list(WANTED), rename=rules)
+    ema = plan_of(WANTED, available, weights="ema", ema_required=list(WANTED), rename=rules)
     assert sources(ema)["a/w"] == f"old/a{SHADOW}"
-    raw = plan_of(WANTED, available, rename=rules, shadows=list(WANTED))
+    raw = plan_of(WANTED, available, rename=rules, emas=list(WANTED))
     assert sources(raw) == {
         "a/w": "old/a",
         f"a/w{SHADOW}": f"old/a{SHADOW}",
@@ -202,7 +209,7 @@ def test_rules_carry_the_average_with_the_variable() -> None:
 
 def test_averages_are_swapped_with_their_variables() -> None:
     rules = [exact("a/w", "b/w"), exact("b/w", "a/w")]
-    plan = plan_of(WANTED, AVERAGED, rename=rules, shadows=list(WANTED))
+    plan = plan_of(WANTED, AVERAGED, rename=rules, emas=list(WANTED))
     assert sources(plan) == {
         "a/w": "b/w",
         f"a/w{SHADOW}": f"b/w{SHADOW}",
@@ -213,9 +220,9 @@ def test_averages_are_swapped_with_their_variables() -> None:
 
 def test_a_pattern_over_all_names_takes_averages_along_and_is_no_mistake() -> None:
     available = names("old/a/w", f"old/a/w{SHADOW}", "old/b/w", f"old/b/w{SHADOW}", "old/a/w/Adam")
-    plan = plan_of(WANTED, available, rename=[pattern("old/(.*)", r"\1")], shadows=list(WANTED))
+    plan = plan_of(WANTED, available, rename=[pattern("old/(.*)", r"\1")], emas=list(WANTED))
     assert sources(plan)[f"a/w{SHADOW}"] == f"old/a/w{SHADOW}"
-    ema = plan_of(WANTED, available, rename=[pattern("old/(.*)", r"\1")], weights="ema", averaged=list(WANTED))
+    ema = plan_of(WANTED, available, rename=[pattern("old/(.*)", r"\1")], weights="ema", ema_required=list(WANTED))
     assert sources(ema) == {"a/w": f"old/a/w{SHADOW}", "b/w": f"old/b/w{SHADOW}"}
 
 
@@ -225,16 +232,16 @@ def test_an_average_of_another_shape_is_an_error_too() -> None:
         f"restore: variable 'a/w' has shape [2, 3], 'a/w{SHADOW}' in the checkpoint has [9]; make the network fit, "
         "give its rule a transform or on_shape_mismatch, or add 'a/w' to keep_initial"
     )
-    assert problems(WANTED, available, weights="ema", averaged=list(WANTED)) == [wanted]
-    assert problems(WANTED, available, shadows=list(WANTED)) == [
+    assert problems(WANTED, available, weights="ema", ema_required=list(WANTED)) == [wanted]
+    assert problems(WANTED, available, emas=list(WANTED)) == [
         f"restore: variable 'a/w{SHADOW}' has shape [2, 3], 'a/w{SHADOW}' in the checkpoint has [9]; make the network "
         "fit, give its rule a transform or on_shape_mismatch, or add 'a/w' to keep_initial"
     ]
 
 
 def test_problems_name_the_place_that_asked() -> None:
-    plan = restore_plan(wanting({"v": ()}), [offer({}, at="runs/x")], at="runs/x")
-    assert str(plan.gaps[0].problem).startswith("runs/x: variable 'v' gets no value")
+    plan = restore_plan(targets_of({"v": ()}), [opened({}, at="runs/x")], at="runs/x")
+    assert str(plan.issues[0].problem).startswith("runs/x: variable 'v' gets no value")
 
 
 def test_a_plan_that_is_incomplete_says_why_by_kind() -> None:
@@ -267,10 +274,10 @@ def test_a_prefix_that_nothing_begins_with_is_told() -> None:
 def test_of_two_rules_for_one_name_and_variable_the_first_says_how() -> None:
     rules = [exact("x/a/w", "a/w", transform=[{"scale": 2.0}]), pattern("x/(.*)", r"\1")]
     plan = plan_of(WANTED, names("x/a/w", "x/b/w"), rename=rules)
-    assert {pair.variable: pair.changes for pair in plan.pairs} == {"a/w": "scale 2", "b/w": ""}
+    assert {item.variable: item.changes for item in plan.assignments} == {"a/w": "scale 2", "b/w": ""}
     assert problems(WANTED, names("x/a/w", "x/b/w"), rename=rules[::-1]) == [
-        "restore.rename[1]: does nothing: rules before it say all that 'x/a/w' does; put it before them, or leave it "
-        "out"
+        "restore.rename[1]: has no effect: earlier rules cover everything that 'x/a/w' matches; move it before "
+        "them, or leave it out"
     ]
 
 
@@ -287,7 +294,7 @@ def test_include_and_exclude_choose_names_of_the_file() -> None:
     )
     assert sources(plan_of(WANTED, available, exclude=["x/.*"])) == {"a/w": "a/w", "b/w": "b/w"}
     plan = plan_of(WANTED, available, include=["a/.*"], keep_initial=["b/.*"])
-    assert (sources(plan), plan.spare) == ({"a/w": "a/w"}, {"restore": ("b/w", "x/a/w")})
+    assert (sources(plan), plan.unused) == ({"a/w": "a/w"}, {"restore": ("b/w", "x/a/w")})
     assert problems(WANTED, available, include=[".*", "c"], exclude=["d"]) == [
         "restore.include: 'c' matches no name in the checkpoint; names: a/w, b/w, x/a/w",
         "restore.exclude: 'd' matches no name in the checkpoint; names: a/w, b/w, x/a/w",
@@ -297,20 +304,23 @@ def test_include_and_exclude_choose_names_of_the_file() -> None:
 def two(first: Shapes, other: Shapes, keep_initial: Sequence[str] = (), **asked: Any) -> Plan:
     """Return the plan of two files; what is asked is asked of the second."""
     at = "restore.sources.head"
-    return restore_plan(wanting(WANTED), [offer(first), offer(other, at, **asked)], keep_initial)
+    return restore_plan(targets_of(WANTED), [opened(first), opened(other, at, **asked)], keep_initial)
 
 
 def test_files_give_what_each_has_and_rules_come_before_names_that_agree() -> None:
     plan = two(names("a/w"), names("b/w"))
-    assert {pair.variable: pair.offer for pair in plan.pairs} == {"a/w": "restore", "b/w": "restore.sources.head"}
+    assert {item.variable: item.checkpoint for item in plan.assignments} == {
+        "a/w": "restore",
+        "b/w": "restore.sources.head",
+    }
     ruled = two(names("a/w", "b/w"), names("old"), rename=[exact("old", "b/w")])
     assert sources(ruled) == {"a/w": "a/w", "b/w": "old"}
-    assert ruled.spare == {"restore": ("b/w",), "restore.sources.head": ()}
+    assert ruled.unused == {"restore": ("b/w",), "restore.sources.head": ()}
 
 
 def test_two_files_for_one_variable_are_an_error_with_its_way_out() -> None:
     plan = two(names("a/w", "b/w"), names("b/w"))
-    assert [str(gap.problem) for gap in plan.gaps] == [
+    assert [str(issue.problem) for issue in plan.issues] == [
         "restore: variable 'b/w' would get its value from restore (restore.ckpt) and restore.sources.head "
         "(restore.sources.head.ckpt); leave it out of one with exclude"
     ]
@@ -318,47 +328,53 @@ def test_two_files_for_one_variable_are_an_error_with_its_way_out() -> None:
     rules = two(names("a/w", "x"), names("y"), rename=[exact("y", "a/w")])
     assert rules.about("missing") == ("b/w",)
     both = restore_plan(
-        wanting(WANTED),
-        [offer(names("x", "b/w"), rename=[exact("x", "a/w")]), offer(names("y"), "other", rename=[exact("y", "a/w")])],
+        targets_of(WANTED),
+        [
+            opened(names("x", "b/w"), rename=[exact("x", "a/w")]),
+            opened(names("y"), "other", rename=[exact("y", "a/w")]),
+        ],
     )
-    assert [str(gap.problem) for gap in both.gaps] == [
+    assert [str(issue.problem) for issue in both.issues] == [
         "other.rename[0]: variable 'a/w' would get both 'x' (restore.rename[0]) and 'y'; keep one"
     ]
 
 
 def test_each_file_has_its_own_weights() -> None:
-    wanted = wanting(WANTED, averaged=list(WANTED))
-    both = [offer(AVERAGED, exclude=["b/.*"]), offer(AVERAGED, "other", exclude=["a/.*"], weights="ema")]
+    wanted = targets_of(WANTED, ema_required=list(WANTED))
+    both = [opened(AVERAGED, exclude=["b/.*"]), opened(AVERAGED, "other", exclude=["a/.*"], weights="ema")]
     assert sources(restore_plan(wanted, both)) == {"a/w": "a/w", "b/w": f"b/w{SHADOW}"}
 
 
 def test_averages_where_present_are_taken_and_raw_values_elsewhere() -> None:
     available = names("a/w", f"a/w{SHADOW}", "b/w")
-    plan = plan_of(WANTED, available, weights="ema_if_present", averaged=list(WANTED))
-    assert [(pair.sources, pair.weights) for pair in plan.pairs] == [((f"a/w{SHADOW}",), "ema"), (("b/w",), "raw")]
+    plan = plan_of(WANTED, available, weights="ema_if_present", ema_required=list(WANTED))
+    assert [(item.sources, item.weights) for item in plan.assignments] == [
+        ((f"a/w{SHADOW}",), "ema"),
+        (("b/w",), "raw"),
+    ]
 
 
 def test_an_average_without_one_in_the_file_starts_as_its_variable() -> None:
-    plan = plan_of(WANTED, names("old", "b/w"), rename=[exact("old", "a/w")], shadows=list(WANTED))
+    plan = plan_of(WANTED, names("old", "b/w"), rename=[exact("old", "a/w")], emas=list(WANTED))
     assert sources(plan) == {"a/w": "old", "b/w": "b/w", f"a/w{SHADOW}": "old", f"b/w{SHADOW}": "b/w"}
-    averaged = plan_of(WANTED, AVERAGED, weights="ema", averaged=list(WANTED), shadows=["a/w"])
+    averaged = plan_of(WANTED, AVERAGED, weights="ema", ema_required=list(WANTED), emas=["a/w"])
     assert sources(averaged)[f"a/w{SHADOW}"] == f"a/w{SHADOW}"
 
 
 def test_every_value_says_which_rule_gave_it() -> None:
-    wanted = wanting(WANTED | {"c/w": (2, 6)}, averaged=list(WANTED), shadows=["a/w", "b/w"], slots=["Adam"])
-    first = offer(
+    wanted = targets_of(WANTED | {"c/w": (2, 6)}, ema_required=list(WANTED), emas=["a/w", "b/w"], slots=["Adam"])
+    first = opened(
         names("old", f"old{SHADOW}", "old/Adam", "q", "k", "q/Adam", "k/Adam"),
         rename=[pattern("(q)", "c/w", concat=["k"], axis=1), exact("old", "a/w")],
     )
-    other = offer(
+    other = opened(
         names("b/x", "b/x/Adam", global_step=()), "restore.sources.head", rename=[{"prefix": "b/x", "to": "b/w"}]
     )
-    plan = restore_plan(wanted | wanting({}, counters=["global_step"]), [first, other])
+    plan = restore_plan(wanted | targets_of({}, counters=["global_step"]), [first, other])
     plan.check()
     joined = r"rename[0] '(q)' + 'k' -> 'c/w'"
     head = "sources.head.rename[0] 'b/x' -> 'b/w'"
-    assert {pair.variable: str(pair.origin) for pair in plan.pairs} == {
+    assert {item.variable: str(item.origin) for item in plan.assignments} == {
         "a/w": "rename[1] 'old' -> 'a/w'",
         "b/w": head,
         "c/w": joined,
@@ -372,17 +388,17 @@ def test_every_value_says_which_rule_gave_it() -> None:
 
 
 def test_a_raw_value_in_place_of_an_average_says_so() -> None:
-    plan = plan_of(WANTED, AVERAGED | names("c/w"), weights="ema_if_present", averaged=list(WANTED))
-    assert {str(pair.origin) for pair in plan.pairs} == {"same name"}
-    plan = plan_of(WANTED, names(*WANTED), weights="ema_if_present", averaged=["a/w"])
-    assert [str(pair.origin) for pair in plan.pairs] == ["same name, no EMA in the file", "same name"]
+    plan = plan_of(WANTED, AVERAGED | names("c/w"), weights="ema_if_present", ema_required=list(WANTED))
+    assert {str(item.origin) for item in plan.assignments} == {"same name"}
+    plan = plan_of(WANTED, names(*WANTED), weights="ema_if_present", ema_required=["a/w"])
+    assert [str(item.origin) for item in plan.assignments] == ["same name, no EMA in the file", "same name"]
 
 
 def test_an_average_that_must_be_there_is_told() -> None:
-    wanted = wanting(WANTED) | {f"a/w{SHADOW}": Wanted((2, 3), "float32", "average", "a/w", averaged=True)}
-    plan = restore_plan(wanted, [offer(names("a/w", "b/w"))])
-    assert [str(gap.problem) for gap in plan.gaps] == [
-        f"restore: the average of 'a/w' is not in the checkpoint: 'a/w{SHADOW}' is absent"
+    wanted = targets_of(WANTED) | {f"a/w{SHADOW}": Target(spec=SPEC, role="average", owner="a/w", ema_required=True)}
+    plan = restore_plan(wanted, [opened(names("a/w", "b/w"))])
+    assert [str(issue.problem) for issue in plan.issues] == [
+        f"restore: the EMA of 'a/w' is not in the checkpoint: 'a/w{SHADOW}' is absent"
     ]
 
 
@@ -392,7 +408,7 @@ def test_names_are_joined_into_one_variable_in_the_order_of_the_rule() -> None:
     rule = pattern(r"layer_(\d)/q/w", r"q\1/w", concat=[r"layer_\1/k/w", r"layer_\1/v/w"], axis=1)
     plan = plan_of(wanted, available, rename=[rule])
     assert sources(plan)["q2/w"] == "layer_2/q/w+layer_2/k/w+layer_2/v/w"
-    assert {pair.changes for pair in plan.pairs} == {"concat axis 1"}
+    assert {item.changes for item in plan.assignments} == {"concat axis 1"}
 
 
 def test_what_cannot_be_joined_is_told() -> None:
@@ -401,7 +417,7 @@ def test_what_cannot_be_joined_is_told() -> None:
     for other, axis, said in (
         ("k", 1, f"{from_both} differ in more than dimension 1"),
         ("k", 2, f"{from_both} have no dimension 2 to join along"),
-        ("x", 1, "restore.rename[0]: x, to be joined to 'q', is not in the checkpoint; names: q, k, s"),
+        ("x", 1, "restore.rename[0]: x, to join with 'q', is not in the checkpoint; names: q, k, s"),
     ):
         assert problems(wanted, available, rename=[exact("q", "qk", concat=[other], axis=axis)])[0] == said
 
@@ -416,18 +432,18 @@ def test_transforms_make_shapes_and_types_fit_in_order() -> None:
     steps = [{"reshape": [-1, 4]}, {"slice": [[1, 3], None]}, {"transpose": [1, 0]}, {"pad": [[0, 0], [1, 0]]}]
     plan = plan_of({"v": (4, 3)}, {"v": (24,)}, rename=[exact("v", transform=[*steps, {"scale": 0.5}])])
     assert sources(plan) == {"v": "v"}
-    assert plan.pairs[0].changes == (
+    assert plan.assignments[0].changes == (
         "reshape [-1, 4], slice [[1, 3], null], transpose [1, 0], pad [[0, 0], [1, 0]], scale 0.5"
     )
     cast = restore_plan(
-        wanting({"v": ()}), [offer({"v": ()}, dtype="int64", rename=[exact("v", transform=[{"cast": "float32"}])])]
+        targets_of({"v": ()}), [opened({"v": ()}, dtype="int64", rename=[exact("v", transform=[{"cast": "float32"}])])]
     )
     assert cast.complete
 
 
 def test_a_type_that_differs_is_told_with_the_cast_that_mends_it() -> None:
-    plan = restore_plan(wanting({"v": ()}), [offer({"v": ()}, dtype="int64")])
-    assert [str(gap.problem) for gap in plan.gaps] == [
+    plan = restore_plan(targets_of({"v": ()}), [opened({"v": ()}, dtype="int64")])
+    assert [str(issue.problem) for issue in plan.issues] == [
         "restore: variable 'v' is float32, 'v' in the checkpoint is int64; give its rule transform: [{cast: float32}], "
         "or add 'v' to keep_initial"
     ]
@@ -435,31 +451,31 @@ def test_a_type_that_differs_is_told_with_the_cast_that_mends_it() -> None:
 
 @pytest.mark.parametrize("dtype", ["complex64", "string"])
 def test_no_cast_is_advised_where_none_keeps_the_value(dtype: str) -> None:
-    plan = restore_plan(wanting({"v": ()}), [offer({"v": ()}, dtype=dtype)])
-    assert [str(gap.problem) for gap in plan.gaps] == [
+    plan = restore_plan(targets_of({"v": ()}), [opened({"v": ()}, dtype=dtype)])
+    assert [str(issue.problem) for issue in plan.issues] == [
         f"restore: variable 'v' is float32, 'v' in the checkpoint is {dtype}; add 'v' to keep_initial"
     ]
 
 
 def test_a_shape_that_differs_after_a_transform_is_told_as_it_is_then() -> None:
     assert problems({"v": (2,)}, {"v": (2, 3)}, rename=[exact("v", transform=[{"reshape": [6]}])]) == [
-        "restore.rename[0]: variable 'v' has shape [2], 'v' as the rule changes it has [6]; make the network fit, give "
+        "restore.rename[0]: variable 'v' has shape [2], 'v' after its rule has [6]; make the network fit, give "
         "its rule a transform or on_shape_mismatch, or add 'v' to keep_initial"
     ]
 
 
 def test_a_rule_may_skip_shapes_that_differ() -> None:
     rules = [pattern(".*", on_shape_mismatch="skip")]
-    plan = plan_of({**WANTED, "head": (5,)}, {**WANTED, "head": (9,)}, rename=rules, shadows=["head"])
+    plan = plan_of({**WANTED, "head": (5,)}, {**WANTED, "head": (9,)}, rename=rules, emas=["head"])
     assert (sources(plan), plan.skipped) == ({"a/w": "a/w", "b/w": "b/w"}, {"head": "head"})
     assert plan.kept_initial == (f"head{SHADOW}",)
 
 
 def test_a_rule_may_slice_or_pad_shapes_that_differ() -> None:
     rule = exact("v", on_shape_mismatch="slice_or_pad")
-    plan = plan_of({"v": (2, 5)}, {"v": (3, 4), f"v{SHADOW}": (3, 4)}, rename=[rule], shadows=["v"])
-    assert {pair.changes for pair in plan.pairs} == {"slice [[0, 2], null], pad [[0, 0], [0, 1]]"}
-    assert len(plan.pairs) == 2
+    plan = plan_of({"v": (2, 5)}, {"v": (3, 4), f"v{SHADOW}": (3, 4)}, rename=[rule], emas=["v"])
+    assert {item.changes for item in plan.assignments} == {"slice [[0, 2], null], pad [[0, 0], [0, 1]]"}
+    assert len(plan.assignments) == 2
     assert problems({"v": (2, 5)}, {"v": (10,)}, rename=[rule]) == [
         "restore.rename[0]: variable 'v' from 'v': [10] and [2, 5] have different numbers of dimensions"
     ]
@@ -475,7 +491,7 @@ def slotted(*variables: str) -> dict[str, tuple[int, ...]]:
 
 
 def test_slots_and_counters_follow_the_rename_of_their_variable() -> None:
-    asked = {"slots": SLOTS, "counters": ["beta1_power", "global_step"], "shadows": ["a/w"]}
+    asked = {"slots": SLOTS, "counters": ["beta1_power", "global_step"], "emas": ["a/w"]}
     available = {**slotted("x/w", "b/w"), f"x/w{SHADOW}": (2, 3)}
     for rule in (exact("x/w", "a/w"), pattern("x/(.*)", r"a/\1")):
         assert sources(plan_of(WANTED, available, rename=[rule], **asked)) == {
@@ -522,7 +538,7 @@ def test_a_slot_that_is_absent_is_told_with_its_ways_out() -> None:
 
 
 def test_what_is_kept_beside_a_variable_keeps_its_initial_value_with_it() -> None:
-    plan = plan_of(WANTED, slotted("b/w"), ["a/w"], slots=SLOTS, shadows=["a/w"])
+    plan = plan_of(WANTED, slotted("b/w"), ["a/w"], slots=SLOTS, emas=["a/w"])
     assert (plan.complete, set(plan.kept_initial)) == (True, {"a/w", f"a/w{SHADOW}", "a/w/Adam", "a/w/Adam_1"})
 
 
@@ -530,7 +546,7 @@ def test_slots_are_transformed_as_their_variable_and_never_scaled() -> None:
     available = {name: tuple(reversed(shape)) for name, shape in slotted("a/w").items()}
     turned = exact("a/w", transform=[{"transpose": [1, 0]}])
     plan = plan_of({"a/w": (2, 3)}, available, rename=[turned], slots=SLOTS)
-    assert {pair.changes for pair in plan.pairs} == {"transpose [1, 0]"}
+    assert {item.changes for item in plan.assignments} == {"transpose [1, 0]"}
     scaled = exact("a/w", transform=[{"scale": 2.0}])
     assert problems({"a/w": (2, 3)}, slotted("a/w"), rename=[scaled], slots=SLOTS[:1]) == [
         "restore.rename[0]: variable 'a/w/Adam' from 'a/w/Adam': a slot does not scale as its variable does; set "
@@ -542,9 +558,9 @@ def test_slots_are_transformed_as_their_variable_and_never_scaled() -> None:
 def test_a_rule_may_name_averages_themselves(weights: str) -> None:
     available = names(f"train/a/w{SHADOW}", f"train/b/w{SHADOW}", "a/w")
     rule = pattern(f"train/(.*){SHADOW}", r"\1")
-    plan = plan_of(WANTED, available, rename=[rule], weights=weights, averaged=list(WANTED), shadows=["a/w"])
+    plan = plan_of(WANTED, available, rename=[rule], weights=weights, ema_required=list(WANTED), emas=["a/w"])
     assert sources(plan) == {name: f"train/{name}{SHADOW}" for name in WANTED} | {f"a/w{SHADOW}": f"train/a/w{SHADOW}"}
-    assert {pair.weights for pair in plan.pairs} == {"ema"}
+    assert {item.weights for item in plan.assignments} == {"ema"}
 
 
 def test_any_permutation_of_names_carries_all_that_is_kept_beside_and_back_again() -> None:
@@ -560,7 +576,7 @@ def test_any_permutation_of_names_carries_all_that_is_kept_beside_and_back_again
         ends = ("", SHADOW, "/Adam", "/Adam_1")
 
         def carried(shapes: Shapes, asked: Shapes, rename: list[RenameRule]) -> dict[str, str]:
-            return sources(plan_of(asked, shapes, rename=rename, slots=SLOTS, shadows=list(asked)))
+            return sources(plan_of(asked, shapes, rename=rename, slots=SLOTS, emas=list(asked)))
 
         moved = carried(available, names(*others), there)
         assert moved == {target + end: name + end for name, target in to.items() for end in ends}

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from expkit.checkpoints.formats.open import open_source
-from expkit.checkpoints.formats.source import Source
+from expkit.checkpoints.formats.open import open_variables
+from expkit.checkpoints.formats.source import VariableSource
 from expkit.checkpoints.restore.restore import Restored, read_values, restore_from
-from expkit.checkpoints.restore.targets import wanted_of_run
+from expkit.checkpoints.restore.targets import run_targets
 from expkit.checkpoints.writer import write_values
 from expkit.errors import CheckpointError
 from expkit.preflight import check
@@ -57,14 +57,14 @@ def test_a_plain_programs_checkpoint_restores_with_no_rename_averages_included(t
     done = restored(tmp_path)
     assert_same(done.values, {**RAW, **{name + SHADOW: value - 50 for name, value in RAW.items()}})
     assert done.plan.files == {"restore": str(GOLDEN / "model.ckpt-7")}
-    assert done.plan.spare == {"restore": ("global_step",)}
+    assert done.plan.unused == {"restore": ("global_step",)}
 
 
 def test_ema_loads_averages_straight_into_the_variables(tmp_path: Path) -> None:
     done = restored(tmp_path, weights="ema")
     averages = {name: value - 50 for name, value in RAW.items()}
     assert_same(done.values, {**averages, **{name + SHADOW: value for name, value in averages.items()}})
-    assert {pair.sources for pair in done.plan.pairs} == {(name + SHADOW,) for name in RAW}
+    assert {item.sources for item in done.plan.assignments} == {(name + SHADOW,) for name in RAW}
 
 
 def test_without_averages_of_its_own_a_network_takes_raw_or_averaged_values_alone(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_averages_asked_for_and_absent_are_named_all_at_once(tmp_path: Path) -> 
     with pytest.raises(CheckpointError) as caught:
         restored(tmp_path, **{"from": str(file), "weights": "ema"})
     assert [str(problem) for problem in caught.value.problems] == [
-        f"restore: variable '{name}' has no average in the checkpoint: '{name}{SHADOW}' is absent; set weights to "
+        f"restore: variable '{name}' has no EMA in the checkpoint: '{name}{SHADOW}' is absent; set weights to "
         "ema_if_present or raw, or leave the variable out of ema.variables"
         for name in ("layer1/biases", "layer2/weights", "layer2/biases")
     ]
@@ -136,7 +136,7 @@ def test_a_value_on_the_way_that_no_memory_holds_is_told(tmp_path: Path) -> None
     with pytest.raises(CheckpointError) as caught:
         restored(tmp_path, rename=[rule])
     assert str(caught.value) == (
-        f"restore: variable 'layer1/weights': pad {pad}, slice [[0, 3], null] takes more memory than there is; make it "
+        f"restore: variable 'layer1/weights': pad {pad}, slice [[0, 3], null] needs more memory than there is; make it "
         "smaller"
     )
 
@@ -185,10 +185,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Values]:
 def test_a_runs_values_are_read_raw_or_averaged(saved: tuple[Path, Values], tmp_path: Path) -> None:
     prefix, values = saved
     spec = check(config_of(tmp_path, network=MLP)).spec
-    wanted = wanted_of_run(spec, spec.trainable, averages=False)
-    raw, averaged = (
-        read_values(open_source(prefix, str(prefix)), wanted, weights).values for weights in ("raw", "ema")
-    )
+    wanted = run_targets(spec, spec.trainable, with_ema=False)
+    source = open_variables(prefix, str(prefix))
+    raw, averaged = (read_values(source, wanted, weights).values for weights in ("raw", "ema"))
     assert_same(raw, {name: values[name] for name in spec.variables})
     assert_same(averaged, {name: values[name + SHADOW] for name in spec.variables})
 
@@ -261,13 +260,13 @@ def test_files_are_joined_transformed_and_each_value_is_read_once(
         {"name": "bias", "to": "three/bias", "transform": [{"cast": "float32"}]},
     ]
     read: list[str] = []
-    before = Source.read
+    before = VariableSource.read
 
-    def counting(source: Source, name: str) -> np.ndarray:
+    def counting(source: VariableSource, name: str) -> np.ndarray:
         read.append(name)
         return before(source, name)
 
-    monkeypatch.setattr(Source, "read", counting)
+    monkeypatch.setattr(VariableSource, "read", counting)
     other = {"from": str(tmp_path / "other.npz"), "rename": more}
     done = restored(tmp_path, network, rename=rules, sources={"other": other}, ema={"enabled": False})
     wanted = {
@@ -278,7 +277,7 @@ def test_files_are_joined_transformed_and_each_value_is_read_once(
     }
     assert_same(done.values, wanted)
     assert read == ["layer1/weights", "turned", "bias"]
-    assert [pair.offer for pair in done.plan.pairs] == ["restore", "restore.sources.other"] * 2
+    assert [item.checkpoint for item in done.plan.assignments] == ["restore", "restore.sources.other"] * 2
     assert all(value.flags.c_contiguous for value in done.values.values())
 
 

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from expkit.checkpoints.restore.transforms import applied, dtype_after, fitting, joined_shape, shape_after
+from expkit.checkpoints.restore.transforms import apply, fitting, joined, transformed
 from expkit.config.sections.restore import RenameRule, RestoreConfig, Transform
+from expkit.tensor_spec import TensorSpec
 
+SPEC = TensorSpec.of_variable((2, 3, 4), "float32")
 VALUE = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 
 
@@ -37,16 +39,16 @@ def test_a_transform_does_what_its_name_says_and_foretells_the_shape_and_type(
     fields: dict[str, Any], wanted: np.ndarray
 ) -> None:
     step = transform(**fields)
-    made = applied(step, VALUE)
+    made = apply(step, VALUE)
     np.testing.assert_array_equal(made, wanted, strict=True)
-    assert (shape_after(step, VALUE.shape), dtype_after(step, "float32")) == (made.shape, made.dtype.name)
+    assert transformed(SPEC, step) == TensorSpec.of_variable(made.shape, made.dtype.name)
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"transpose": [1, 0]}, "transpose [1, 0] is no order of the 3 dimensions of [2, 3, 4]"),
-        ({"transpose": [0, 1, 1]}, "transpose [0, 1, 1] is no order of the 3 dimensions of [2, 3, 4]"),
+        ({"transpose": [1, 0]}, "transpose [1, 0] is not an order of the 3 dimensions of [2, 3, 4]"),
+        ({"transpose": [0, 1, 1]}, "transpose [0, 1, 1] is not an order of the 3 dimensions of [2, 3, 4]"),
         ({"reshape": [5, -1]}, "reshape [5, -1] does not hold the 24 values of [2, 3, 4]"),
         ({"reshape": [-1, -1]}, "reshape [-1, -1] does not hold the 24 values of [2, 3, 4]"),
         ({"reshape": [0, -1]}, "reshape [0, -1] does not hold the 24 values of [2, 3, 4]"),
@@ -58,23 +60,23 @@ def test_a_transform_does_what_its_name_says_and_foretells_the_shape_and_type(
 )
 def test_a_transform_that_is_not_for_the_shape_is_told(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011  # the text is compared
-        shape_after(transform(**fields), VALUE.shape)
+        transformed(SPEC, transform(**fields))
     assert str(caught.value) == said
 
 
 def test_a_transform_that_is_not_for_the_type_is_told() -> None:
     for fields, dtype, said in (
-        ({"scale": 2.0}, "int32", "scale 2 is for floating-point values, not int32"),
-        ({"cast": "float32"}, "string", "cast float32 cannot be made of text"),
+        ({"scale": 2.0}, "int32", "scale 2 requires floating-point values, not int32"),
+        ({"cast": "float32"}, "string", "cast float32 cannot convert text"),
         ({"cast": "float32"}, "complex64", "cast float32 would drop the imaginary part of complex64"),
     ):
         with pytest.raises(ValueError) as caught:  # noqa: PT011  # the text is compared
-            dtype_after(transform(**fields), dtype)
+            transformed(TensorSpec.of_variable((), dtype), transform(**fields))
         assert str(caught.value) == said
 
 
 def test_bfloat16_is_cast_both_ways() -> None:
-    wide = applied(transform(cast="float32"), applied(transform(cast="bfloat16"), VALUE))
+    wide = apply(transform(cast="float32"), apply(transform(cast="bfloat16"), VALUE))
     np.testing.assert_array_equal(wide, VALUE)
 
 
@@ -82,7 +84,7 @@ def test_bfloat16_is_cast_both_ways() -> None:
 def test_what_fits_a_shape_keeps_the_corner_and_adds_zeros(wanted: tuple[int, ...]) -> None:
     made = VALUE
     for step in fitting(VALUE.shape, wanted):
-        made = applied(step, made)
+        made = apply(step, made)
     expected = np.zeros(wanted, np.float32)
     corner = tuple(slice(min(have, want)) for have, want in zip(VALUE.shape, wanted, strict=True))
     expected[corner] = VALUE[corner]
@@ -90,7 +92,8 @@ def test_what_fits_a_shape_keeps_the_corner_and_adds_zeros(wanted: tuple[int, ..
 
 
 def test_shapes_are_joined_along_a_dimension() -> None:
-    assert joined_shape([(2, 3), (2, 4), (2, 1)], 1) == (2, 8)
+    specs = [TensorSpec.of_variable(shape, "float32") for shape in ((2, 3), (2, 4), (2, 1), (2, 8))]
+    assert joined(specs[:3], 1) == specs[3]
 
 
 @pytest.mark.parametrize(
