@@ -83,7 +83,7 @@ def test_averages_are_written_as_the_variables(trained: Path) -> None:
     assert (again.code, again.errors) == (
         2,
         [
-            "error: new: holds no averages: no name ends in /ExponentialMovingAverage; names: a/w, a/w/Adam, "
+            "error: new: holds no EMA: no name ends in /ExponentialMovingAverage; names: a/w, a/w/Adam, "
             "b/moving_mean, b/w, b/w/Adam, global_step"
         ],
     )
