@@ -12,7 +12,20 @@ from expkit.kinds.layers.base import Call, Inputs, Update
 from expkit.network.names import Reuse, ema_name, name_seed
 from expkit.network.spec import LayerSpec, NetworkSpec
 
-__all__ = ["Connection", "connect", "create_ema_variables", "create_variables", "penalty", "placeholders"]
+__all__ = [
+    "Applier",
+    "Connection",
+    "Policy",
+    "TrainingCall",
+    "WholeBatch",
+    "apply_layer",
+    "bind",
+    "connect",
+    "create_ema_variables",
+    "create_variables",
+    "penalty",
+    "placeholders",
+]
 
 
 @dataclass(frozen=True)
