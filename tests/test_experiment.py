@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from expkit import tf1 as tf
-from expkit.checkpoints.formats.source import Source
+from expkit.checkpoints.formats.source import VariableSource
 from expkit.checkpoints.restore.plan import Plan
 from expkit.checkpoints.restore.restore import Restored, read_values
 from expkit.config.load import load
@@ -196,7 +196,7 @@ def test_raw_values_in_the_place_of_averages_are_caught_by_the_control(
 ) -> None:
     values = checkpoint_values(done[1].checkpoint)
 
-    def raw_evaluation(source: Source, wanted: Mapping[str, Any], weights: Any = "raw") -> Restored:
+    def raw_evaluation(source: VariableSource, wanted: Mapping[str, Any], weights: Any = "raw") -> Restored:
         if any(name.endswith(SHADOW) for name in wanted):
             return Restored(Plan(), {name: values[name.removesuffix(SHADOW)] for name in wanted})
         return read_values(source, wanted, weights)

@@ -1,4 +1,4 @@
-"""Comparing sources and counting values."""
+"""Differences between sources of variables, and statistics of values."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ SECOND = {
 }
 
 
-def test_every_way_to_differ_is_told() -> None:
+def test_every_kind_of_difference_is_reported() -> None:
     names = sorted({**FIRST, **SECOND})
     found = diff_variables(source(FIRST), source(SECOND), names)
     assert (found.gone, found.added, found.shapes, found.dtypes) == (("gone",), ("added",), ("shape",), ("dtype",))

@@ -32,7 +32,7 @@ OTHERS = {
 }
 
 
-def test_slots_averages_and_counters_are_told_from_variables() -> None:
+def test_slots_emas_and_counters_are_distinguished_from_variables() -> None:
     made = {**VARIABLES, **{name: shape for name, (shape, _) in KEPT.items()}, **OTHERS}
     wanted = {name: item for name, (_, item) in KEPT.items()}
     assert ownership(made) == {**{name: Ownership("variable") for name in (*VARIABLES, *OTHERS)}, **wanted}
@@ -48,5 +48,5 @@ def test_slots_averages_and_counters_are_told_from_variables() -> None:
         ("a/w/.OPTIMIZER_SLOT/optimizer/m", "a/w", "b/v/.OPTIMIZER_SLOT/optimizer/m"),
     ],
 )
-def test_what_follows_keeps_what_is_before_and_after_its_owner(name: str, owner: str, renamed: str) -> None:
+def test_a_name_renamed_with_its_owner_keeps_its_prefix_and_suffix(name: str, owner: str, renamed: str) -> None:
     assert renamed_with_owner(name, owner, "b/v") == renamed

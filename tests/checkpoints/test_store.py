@@ -55,7 +55,7 @@ def test_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("keep_last", "forced"), [(1, {1, 2}), (2, {1, 2}), (3, {1, 2, 3})])
-def test_before_one_is_deleted_another_is_forced_to_the_disk(
+def test_a_checkpoint_is_deleted_only_after_another_is_forced_to_the_disk(
     keep_last: int, forced: set[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = store(tmp_path, keep_last=keep_last, best=None)
@@ -100,7 +100,7 @@ def test_a_metric_that_is_not_a_number_is_never_the_best(tmp_path: Path, mode: L
     assert found.step == 2
 
 
-def test_without_a_judged_checkpoint_there_is_no_best(tmp_path: Path) -> None:
+def test_without_an_evaluated_checkpoint_there_is_no_best(tmp_path: Path) -> None:
     kept = store(tmp_path)
     assert (kept.latest(), kept.best(), kept.all()) == (None, None, [])
     save(kept, 1)
@@ -150,7 +150,7 @@ def full_disk(error: BaseException) -> Callable[[str], bool]:
     ],
     ids=["system", "TensorFlow"],
 )
-def test_a_save_that_fails_leaves_the_earlier_whole_and_nothing_half(tmp_path: Path, error: Exception) -> None:
+def test_a_failed_save_leaves_earlier_checkpoints_intact_and_no_partial_one(tmp_path: Path, error: Exception) -> None:
     kept = store(tmp_path)
     save(kept, 1)
     with pytest.raises(CheckpointError) as caught:
@@ -164,13 +164,13 @@ def test_a_save_that_fails_leaves_the_earlier_whole_and_nothing_half(tmp_path: P
     assert checkpoint_values(locate(str(tmp_path), "restore.from").path) == {"v": 1.0}
 
 
-def test_a_fault_of_the_program_is_not_dressed_as_a_full_disk(tmp_path: Path) -> None:
+def test_a_bug_is_not_reported_as_a_full_disk(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         store(tmp_path).save(full_disk(ZeroDivisionError()), b"graph", 2, {}, {})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_save_that_was_killed_is_passed_over_and_cleaned_up_by_the_next(tmp_path: Path) -> None:
+def test_a_killed_save_is_ignored_and_cleaned_up_by_the_next(tmp_path: Path) -> None:
     kept = store(tmp_path)
     save(kept, 1)
     partial = tmp_path / ".step-00000002.partial"
@@ -232,7 +232,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept = store(tmp_path)
@@ -276,7 +276,7 @@ def test_where_every_checkpoint_is_damaged_each_is_named(tmp_path: Path) -> None
     ]
 
 
-def test_checkpoints_at_multiples_are_kept_for_good(tmp_path: Path) -> None:
+def test_checkpoints_at_multiples_are_kept_forever(tmp_path: Path) -> None:
     kept = CheckpointStore(tmp_path, keep_last=1, keep_every_steps=3, best_metric=None, best_mode="max")
     for step in range(1, 9):
         save(kept, step)
@@ -296,7 +296,9 @@ def test_the_newest_finite_checkpoint_is_kept_and_found_and_others_are_never_the
     assert (good.step, best.step) == (2, 1)
 
 
-def test_what_a_killed_save_or_deletion_left_is_no_checkpoint_and_goes_with_the_next_save(tmp_path: Path) -> None:
+def test_remains_of_a_killed_save_or_deletion_are_not_checkpoints_and_the_next_save_deletes_them(
+    tmp_path: Path,
+) -> None:
     kept = store(tmp_path)
     save(kept, 1)
     for name in (".step-00000009.partial", ".step-00000008.gone"):

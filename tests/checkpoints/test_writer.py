@@ -1,4 +1,4 @@
-"""Checkpoints written beside training: whole, in order, readable by any Saver; an error reaches whoever waits."""
+"""Checkpoints written during training: complete, in order, readable by any Saver; errors reach the caller."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_saver_restores_what_was_written(tmp_path: Path) -> None:
         assert (session.run(x).tolist(), session.run(step)) == ([1, 2], 5)
 
 
-def test_a_save_does_not_hold_up_and_the_end_of_the_block_waits_for_it(
+def test_a_save_does_not_block_and_the_end_of_the_block_waits_for_it(
     store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with held_up(monkeypatch) as go:
@@ -92,7 +92,7 @@ def test_a_save_does_not_hold_up_and_the_end_of_the_block_waits_for_it(
         assert steps(store) == [1]
 
 
-def test_a_save_waits_for_the_one_before_and_older_ones_go_only_when_the_new_one_is_whole(
+def test_a_save_waits_for_the_previous_one_and_older_ones_are_deleted_only_after_it_is_complete(
     store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with CheckpointWriter(store) as writer:
@@ -119,7 +119,7 @@ FULL = OSError(28, "No space left on device")
 
 
 @pytest.mark.parametrize("act", ["check", "save", "wait", "end"])
-def test_an_error_of_a_save_is_raised_once_by_whatever_comes_next(
+def test_an_error_of_a_save_is_raised_once_by_the_next_call(
     store: CheckpointStore, monkeypatch: pytest.MonkeyPatch, act: str
 ) -> None:
     failing(monkeypatch, FULL)
@@ -141,7 +141,7 @@ def test_an_error_of_a_save_is_raised_once_by_whatever_comes_next(
     assert steps(store) == []
 
 
-def test_an_error_of_training_is_the_one_raised_and_the_saves_is_logged(
+def test_an_error_of_training_is_raised_and_the_error_of_the_save_is_logged(
     store: CheckpointStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     failing(monkeypatch, FULL)
@@ -158,7 +158,7 @@ def test_an_error_of_training_is_the_one_raised_and_the_saves_is_logged(
 
 
 @pytest.mark.parametrize("moment", ["it begins", "it is waited for"])
-def test_a_save_is_whole_though_training_is_stopped_as(
+def test_a_save_is_complete_although_training_is_stopped_during_it(
     moment: str, store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submit, waited = futures.ThreadPoolExecutor.submit, futures.wait
@@ -190,7 +190,7 @@ def test_a_save_is_whole_though_training_is_stopped_as(
     assert steps(store) == [1]
 
 
-def test_a_fault_of_the_program_is_raised_as_it_is(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_raised_unchanged(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, ZeroDivisionError())
     with pytest.raises(ZeroDivisionError), CheckpointWriter(store) as writer:
         save(writer, 1)

@@ -1,4 +1,4 @@
-"""The verb ``check``: what it says of an edit, and the exit codes that a pipeline goes by."""
+"""The verb ``check``: its report of an edit, and its exit codes for pipelines."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_network_as_locked_passes(project: Path) -> None:
     assert (done.code, done.out, done.err) == (0, "network.lock.yaml: all 4 variables as locked\n", "")
 
 
-def test_an_edit_that_makes_no_other_variables_passes(project: Path) -> None:
+def test_an_edit_without_other_variables_passes(project: Path) -> None:
     edit(project, "units: 16", "units: 16, activation: relu")
     edit(project, "  logits:", "  drop: {kind: dropout, rate: 0.5}\n  logits:")
     assert call("check", "network=mine", cwd=project).code == 0
@@ -60,7 +60,7 @@ if the edit is intended, write the lock again: expkit names --lock
 """
 
 
-def test_a_renamed_scope_fails_with_the_rule_that_mends_it(project: Path) -> None:
+def test_a_renamed_scope_fails_with_the_rule_that_fixes_it(project: Path) -> None:
     edit(project, "encoder/", "body/")
     done = call("check", "network=mine", cwd=project)
     assert (done.code, done.out, done.err) == (1, RENAMED, "")
@@ -80,7 +80,7 @@ if the edit is intended, write the lock again: expkit names --lock
 """
 
 
-def test_a_new_layer_passes_and_says_what_old_checkpoints_lack(project: Path) -> None:
+def test_a_new_layer_passes_with_a_list_of_variables_that_old_checkpoints_lack(project: Path) -> None:
     edit(project, "  logits:", "  more: {kind: dense, units: 16}\n  logits:")
     done = call("check", "network=mine", cwd=project)
     assert (done.code, done.out, done.err) == (0, ADDED, "")
@@ -93,7 +93,7 @@ def test_another_shape_fails(project: Path) -> None:
     assert "restore:\n  keep_initial: ['logits/.*']\n" in done.out
 
 
-def test_a_layer_taken_out_fails(project: Path) -> None:
+def test_a_removed_layer_fails(project: Path) -> None:
     edit(project, "  hidden: {kind: dense, units: 16, scope: encoder/hidden}\n", "")
     done = call("check", "network=mine", cwd=project)
     assert done.code == 1
@@ -114,7 +114,7 @@ def test_the_printed_rules_restore_an_old_checkpoint(project: Path) -> None:
     assert (done.code, done.err) == (0, "")
 
 
-def test_a_mistake_is_neither(project: Path) -> None:
+def test_a_mistake_has_exit_code_2(project: Path) -> None:
     done = call("check", "network=mine", "--lock", "nosuch.yaml", cwd=project)
     said = "error: nosuch.yaml: no such file; write it with expkit names --lock"
     assert (done.code, done.errors, done.out) == (2, [said], "")

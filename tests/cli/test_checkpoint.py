@@ -1,4 +1,4 @@
-"""The verb ``checkpoint``: what it shows of real files, what it writes, what it refuses."""
+"""The verb ``checkpoint``: its tables, the files that it writes, and its errors."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_dry_run_prints_the_same_table_and_writes_nothing(trained: Path) -> No
     })  # fmt: skip
 
 
-def test_averages_are_written_as_the_variables(trained: Path) -> None:
+def test_emas_are_written_in_place_of_the_variables(trained: Path) -> None:
     out = done(trained, "bake-ema", "old", "new")
     assert "a/w/ExponentialMovingAverage  a/w\n" in out
     assert out.endswith("without an EMA, unchanged: b/moving_mean, b/w\n")
@@ -117,7 +117,7 @@ def test_the_mean_of_checkpoints_is_written(trained: Path) -> None:
         assert refused.errors[0] == f"error: {said}"
 
 
-def test_differences_are_told_by_exit_code_table_and_json(trained: Path) -> None:
+def test_differences_are_reported_by_exit_code_table_and_json(trained: Path) -> None:
     assert done(trained, "diff", "old", "old") == "7 of 7 variables are equal bit for bit\n"
     changed = {**TRAINED, "b/w": W + 30.5, "new": np.float32(1)}
     del changed["global_step"]
@@ -139,7 +139,7 @@ def test_differences_are_told_by_exit_code_table_and_json(trained: Path) -> None
     assert call("checkpoint", "diff", "old", "absent", cwd=trained).code == 2
 
 
-def test_a_run_is_listed_and_its_variables_are_told_apart(digits_run: Finished) -> None:
+def test_a_run_is_listed_with_kinds_and_owners_of_its_variables(digits_run: Finished) -> None:
     folder = digits_run.folder.relative_to(digits_run.cwd)
     lines = done(digits_run.cwd, "list", folder).splitlines()
     assert lines[0].split() == ["checkpoint", "step", *lines[0].split()[2:-1], "size"]
@@ -160,7 +160,7 @@ def test_a_run_is_listed_and_its_variables_are_told_apart(digits_run: Finished) 
     }  # fmt: skip
 
 
-def test_values_are_counted_in_a_table_as_bars_as_json_and_drawn(trained: Path) -> None:
+def test_statistics_are_printed_as_table_bars_and_json_and_drawn(trained: Path) -> None:
     spread = np.r_[np.zeros(90), np.linspace(-1, 1, 9), np.nan].astype(np.float32)
     np.savez(trained / "x.npz", spread=spread, text=np.array(["a"]))
     out = done(trained, "stats", "x.npz", "--plot", "x.png")
@@ -193,7 +193,7 @@ def test_values_are_counted_in_a_table_as_bars_as_json_and_drawn(trained: Path) 
         (["list", "absent"], "absent: no checkpoint at absent; allowed: "),
     ],
 )
-def test_mistakes_are_told_and_nothing_is_written(trained: Path, words: list[str], said: str) -> None:
+def test_mistakes_are_reported_and_nothing_is_written(trained: Path, words: list[str], said: str) -> None:
     before = files(trained)
     refused: Done = call("checkpoint", *words, cwd=trained)
     assert (refused.code, refused.out) == (2, "")

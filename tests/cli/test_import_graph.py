@@ -1,4 +1,4 @@
-"""The verb ``import-graph``: what it drafts from checkpoints and graphs, and what it says of other files."""
+"""The verb ``import-graph``: drafts from checkpoints and graphs, and errors for other files."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def written(folder: Path) -> Mapping[str, Path]:
 
 
 @pytest.mark.parametrize("form", ["meta", "frozen"])
-def test_a_graph_tells_strides_padding_activations_inputs_and_outputs(tmp_path: Path, form: str) -> None:
+def test_a_graph_gives_strides_padding_activations_inputs_and_outputs(tmp_path: Path, form: str) -> None:
     done = call("import-graph", written(tmp_path)[form], cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     content = yaml.safe_load(done.out)
@@ -165,7 +165,9 @@ ALLOWED = "allowed: a .meta or .pb file, or a file of variables, as a checkpoint
         ),
     ],
 )
-def test_what_is_no_graph_is_told_in_one_line(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
+def test_a_file_that_is_not_a_graph_is_reported_in_one_line(
+    tmp_path: Path, name: str, content: bytes | None, said: str
+) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     done = call("import-graph", name, cwd=tmp_path)
@@ -175,7 +177,7 @@ def test_what_is_no_graph_is_told_in_one_line(tmp_path: Path, name: str, content
 
 
 @pytest.mark.parametrize("form", ["objects", "V1", "SavedModel", "npz"])
-def test_whatever_holds_variables_is_drafted(tmp_path: Path, form: str) -> None:
+def test_any_file_of_variables_is_drafted(tmp_path: Path, form: str) -> None:
     shapes = {"fc/kernel": (8, 4), "fc/bias": (4,)}
     name = {"V1": "old.ckpt", "npz": "old.npz"}.get(form, "old")
     if form == "npz":
@@ -201,6 +203,6 @@ def test_whatever_holds_variables_is_drafted(tmp_path: Path, form: str) -> None:
     assert ("activation: relu" in done.out) == (form == "SavedModel")
 
 
-def test_a_draft_that_cannot_be_written_is_told(digits_run: Finished, tmp_path: Path) -> None:
+def test_a_draft_that_cannot_be_written_is_reported(digits_run: Finished, tmp_path: Path) -> None:
     done = call("import-graph", digits_run.folder, "nosuch/mine.yaml", cwd=tmp_path)
     assert (done.code, done.errors) == (2, ["error: FILE: cannot write nosuch/mine.yaml (No such file or directory)"])

@@ -1,4 +1,4 @@
-"""The verb ``restore-plan``: what goes where, what does not and why, and the exit code that tells."""
+"""The verb ``restore-plan``: assignments, issues and exit codes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_complete_plan_is_a_table_of_all_variables(folder: Path) -> None:
     ]
 
 
-def test_an_incomplete_plan_says_why_and_the_exit_code_is_1(folder: Path) -> None:
+def test_an_incomplete_plan_lists_its_issues_and_the_exit_code_is_1(folder: Path) -> None:
     done = call(*WORDS, "restore.rename=[{name: old/bias, to: body/bias, transform: [{scale: 2.0}]}]", cwd=folder)
     assert (done.code, done.err) == (1, "")
     lines = done.out.splitlines()
@@ -78,7 +78,7 @@ def test_an_incomplete_plan_says_why_and_the_exit_code_is_1(folder: Path) -> Non
     ]
 
 
-def test_the_plan_as_json_has_all_of_it(folder: Path) -> None:
+def test_the_plan_as_json_is_complete(folder: Path) -> None:
     more = "+restore.sources.head={from: head.npz, weights: ema_if_present}"
     np.savez(folder / "head.npz", **{"head/kernel": np.ones((3, 2), np.float32)})
     rules = "restore.rename=[{prefix: old/, to: body/}, {name: nothing, to: body/kernel}]"
@@ -106,7 +106,7 @@ def test_the_plan_as_json_has_all_of_it(folder: Path) -> None:
     ]
 
 
-def test_why_a_plan_is_incomplete_is_told_with_file_and_line(folder: Path) -> None:
+def test_issues_are_reported_with_file_and_line(folder: Path) -> None:
     (folder / "mine/restore").mkdir()
     rules = "  - {prefix: old/, to: body/}\n  - {name: hed/kernel, to: head/kernel, optional: false}\n"
     (folder / "mine/restore/old.yaml").write_text(f"defaults: [none]\nrename:\n{rules}keep_initial: [head/.*]\n")
@@ -138,7 +138,7 @@ def test_why_a_plan_is_incomplete_is_told_with_file_and_line(folder: Path) -> No
         (("+restore.sources.head={weights: ema}",), "restore: every source needs 'from'; lacking in: head"),
     ],
 )
-def test_wrong_input_is_told_and_the_exit_code_is_2(folder: Path, words: tuple[str, ...], said: str) -> None:
+def test_wrong_input_is_reported_and_the_exit_code_is_2(folder: Path, words: tuple[str, ...], said: str) -> None:
     done = call(*WORDS, *words, cwd=folder)
     assert (done.code, done.out) == (2, "")
     assert done.errors[0].startswith(f"error: {said}"), done.err
@@ -164,7 +164,7 @@ def test_suggested_rules_are_ready_to_paste(folder: Path) -> None:
     assert told["restore"]["rename"][0] == {"pattern": "net/(.*)/weights", "to": r"\1/kernel"}
 
 
-def test_a_guess_or_a_missing_value_is_told_by_exit_code_1(folder: Path) -> None:
+def test_a_guess_or_a_missing_value_has_exit_code_1(folder: Path) -> None:
     done = call(*WORDS, "--suggest", cwd=folder)
     assert (done.code, done.err) == (1, "")
     assert done.out.splitlines() == [
@@ -180,7 +180,7 @@ def test_a_guess_or_a_missing_value_is_told_by_exit_code_1(folder: Path) -> None
     ]
 
 
-def test_a_name_that_stayed_and_may_be_of_another_is_no_certain_one(folder: Path) -> None:
+def test_an_unchanged_name_that_may_belong_to_another_variable_is_not_certain(folder: Path) -> None:
     shapes = {"body/kernel": (4, 7), "body/bias": (7,), "head/kernel": (7, 2), "head/bias": (2,)}
     np.savez(folder / "wider.npz", **{name: np.ones(shape, np.float32) for name, shape in shapes.items()})
     done = call(*WORDS[:-1], "restore.from=wider.npz", "--suggest", cwd=folder)

@@ -1,4 +1,4 @@
-"""Drafts of networks from names and shapes alone: every draft composes, and has the variables it was made from."""
+"""Drafts of networks from names and shapes: every draft composes, and has the variables of its source."""
 
 from __future__ import annotations
 
@@ -109,13 +109,13 @@ def test_the_drafts_of_random_networks_have_their_variables() -> None:
     ],
     ids=lambda item: None if isinstance(item, str) else next(iter(item)),
 )
-def test_kinds_are_told_by_names_and_shapes(variables: dict[str, tuple[int, ...]], line: str) -> None:
+def test_kinds_are_guessed_from_names_and_shapes(variables: dict[str, tuple[int, ...]], line: str) -> None:
     stored = {name: TensorSpec.of_variable(shape) for name, shape in variables.items()}
     assert_same_variables(stored)
     assert line in lines(drafted(stored))
 
 
-def test_layers_are_chained_where_shapes_fit_and_read_inputs_to_fill_in_where_not() -> None:
+def test_layers_are_chained_where_shapes_fit_and_get_inputs_to_fill_in_elsewhere() -> None:
     text = drafted(
         {
             "a/kernel": TensorSpec.of_variable((4, 5)),
@@ -133,7 +133,7 @@ def test_layers_are_chained_where_shapes_fit_and_read_inputs_to_fill_in_where_no
     assert "out: c  # fill in: all outputs" in lines(text)
 
 
-def test_what_training_keeps_is_told_and_left_out() -> None:
+def test_variables_of_the_training_are_listed_and_left_out() -> None:
     own = {"fc/weights": TensorSpec.of_variable((4, 2)), "fc/biases": TensorSpec.of_variable((2,))}
     kept = {
         "fc/weights/Adam": TensorSpec.of_variable((4, 2)),
@@ -157,7 +157,7 @@ def test_what_training_keeps_is_told_and_left_out() -> None:
     assert "variables: {kernel: weights, bias: biases}" in told
 
 
-def test_what_cannot_be_made_is_told() -> None:
+def test_variables_that_cannot_be_declared_are_listed() -> None:
     text = drafted(
         {
             "a/kernel": TensorSpec.of_variable((4, 5)),
@@ -170,7 +170,7 @@ def test_what_cannot_be_made_is_told() -> None:
     assert list(spec_of(text).variables) == ["a/kernel"]
 
 
-def test_what_operations_tell_is_written_and_not_asked_for() -> None:
+def test_fields_that_operations_determine_are_not_left_to_fill_in() -> None:
     text = drafted(
         {"conv/kernel": TensorSpec.of_variable((3, 3, 1, 8)), "conv/bias": TensorSpec.of_variable((8,))},
         uses={"conv/kernel": Use("conv2d", {"strides": 2, "padding": "valid", "activation": "relu"})},

@@ -28,7 +28,7 @@ LayerPair = tuple[LayerNames, LayerNames]
 Item = TypeVar("Item", LayerNames, str)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Proposal:
     """A variable, and the name in the checkpoint proposed for it."""
 
@@ -82,8 +82,9 @@ def suggest(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec], *, in_
     for one, other, others in _assigned(left_olds, left_news, similarity):
         for role in one.names:
             if role in other.names:
+                variable, source = other.names[role], one.names[role]
                 names = tuple(layer.names[role] for layer in others if role in layer.names)
-                found[other.names[role]] = Proposal(other.names[role], one.names[role], "ambiguous", names)
+                found[variable] = Proposal(variable=variable, source=source, confidence="ambiguous", others=names)
     used = {proposal.source for proposal in found.values()}
     for proposal in _guessed(
         {name: spec for name, spec in weights.items() if name not in used},
@@ -106,7 +107,11 @@ def _weights(old: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:
 
 def _high(pair: LayerPair) -> Iterable[Proposal]:
     one, other = pair
-    return (Proposal(other.names[role], name, "high") for role, name in one.names.items() if role in other.names)
+    return (
+        Proposal(variable=other.names[role], source=name, confidence="high")
+        for role, name in one.names.items()
+        if role in other.names
+    )
 
 
 def _by_number(label: str) -> list[tuple[str, int]]:
@@ -189,18 +194,14 @@ def _clear(
         for one, other in scores
         if len(best[id(one)]) == len(best[id(other)]) == 1 and one.path != other.path
     }
-    found = []
-    for (one, other), score in scores.items():
-        swapped = (other.path, one.path) in sole
-        if (
-            _leads((one, other), best)
-            and min(score.numbers, score.scopes) >= 0
-            and (score.known or swapped)
-            and enclosing.agree((one, other))
-            and similarity.scopes_agree(one, other, swapped=swapped)
-        ):
-            found.append((one, other))
-    return found
+
+    def is_clear(one: LayerNames, other: LayerNames) -> bool:
+        score, swapped = scores[one, other], (other.path, one.path) in sole
+        evidence = min(score.numbers, score.scopes) >= 0 and (score.known or swapped)
+        agreed = evidence and _leads((one, other), best) and enclosing.agree((one, other))
+        return agreed and similarity.scopes_agree(one, other, swapped=swapped)
+
+    return [pair for pair in scores if is_clear(*pair)]
 
 
 def _leads(pair: LayerPair, best: Mapping[int, Sequence[tuple[float, LayerNames]]]) -> bool:
@@ -280,17 +281,15 @@ def _guessed(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> li
     }
     if not worth:
         return []
+    candidates: dict[str, list[str]] = defaultdict(list)
+    for source, variable in sorted(worth, key=lambda pair: -worth[pair]):
+        candidates[variable].append(source)
     return [
         Proposal(
-            variable,
-            source,
-            "ambiguous",
-            tuple(
-                sorted(
-                    (name for name, target in worth if target == variable and name != source),
-                    key=lambda name: -worth[name, variable],
-                )[:_MOST_OTHERS]
-            ),
+            variable=variable,
+            source=source,
+            confidence="ambiguous",
+            others=tuple(name for name in candidates[variable] if name != source)[:_MOST_OTHERS],
         )
         for source, variable in _best_assignment(worth)
     ]

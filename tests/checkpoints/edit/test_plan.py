@@ -1,4 +1,4 @@
-"""Surgery, planned: true maps of names, with what belongs to a variable beside it."""
+"""Plans of new checkpoints: true maps of names, with slots and EMA variables following their owner."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def said(caught: pytest.ExceptionInfo[CheckpointError]) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_slots_averages_and_their_counters_follow_a_renamed_variable() -> None:
+def test_slots_emas_and_their_counters_are_renamed_with_their_owner() -> None:
     plan = rename(TRAINED, [("a/w", "x/kernel"), ("c/w", "y/kernel")], "rename")
     assert moved(plan) == {
         "a/w": "x/kernel",
@@ -45,7 +45,7 @@ def test_slots_averages_and_their_counters_follow_a_renamed_variable() -> None:
     assert list(plan.sources.values()) == list(TRAINED)
 
 
-def test_names_are_swapped_and_exact_names_go_before_expressions() -> None:
+def test_names_are_swapped_and_exact_names_take_precedence() -> None:
     assert moved(rename({"a": 1, "b": 1}, [("a", "b"), ("b", "a")], "rename")) == {"a": "b", "b": "a"}
     rules = [(r"(\w+)/(.*)", r"\2/\1"), ("a/w/Adam", "kept"), ("global_step", "global_step"), ("c/w", "c/w")]
     plan = rename({name: TRAINED[name] for name in ("a/w", "a/w/Adam", "c/w", "global_step")}, rules, "rename")
@@ -87,7 +87,7 @@ def test_a_random_map_is_carried_out_as_a_map_or_refused_for_its_collisions(
             rename(variables, list(chosen.items()), "rename")
 
 
-def test_all_mistakes_of_a_rename_are_told_at_once() -> None:
+def test_all_mistakes_of_a_rename_are_reported_at_once() -> None:
     rules = [("a/wx", "b"), ("a/b", "c/w"), ("(", "x"), ("a/(w)", r"\2"), ("(c)/w", "p"), ("c/(w)", "q"), ("g.*", "")]
     with pytest.raises(CheckpointError) as caught:
         rename({name: TRAINED[name] for name in ("a/b", "a/w", "c/w", "global_step")}, rules, "rename")
@@ -103,7 +103,7 @@ def test_all_mistakes_of_a_rename_are_told_at_once() -> None:
     assert said(caught) == ["rename: 'a/b' and 'c/w' would both be 'c/w'; give one of them another name"]
 
 
-def test_what_belongs_to_a_removed_variable_goes_with_it() -> None:
+def test_slots_and_emas_are_removed_with_their_owner() -> None:
     plan = remove(TRAINED, ["a/w", ".*/Adam"], "remove")
     assert list(plan.sources) == ["a/b", "c/w", "global_step"]
     assert plan.dropped == ("a/w", "a/w/Adam", f"a/w{SHADOW}", f"a/w{SHADOW}/local_step", "train/c/w/Adam")
@@ -111,7 +111,7 @@ def test_what_belongs_to_a_removed_variable_goes_with_it() -> None:
         remove(TRAINED, [".*"], "remove")
 
 
-def test_some_are_copied_and_some_a_second_time_under_another_name() -> None:
+def test_some_variables_are_copied_and_some_under_a_second_name_too() -> None:
     everything = copy(TRAINED, [], [("a/w", "b/w")], "copy")
     assert everything.sources == {
         **{name: name for name in TRAINED},
@@ -131,7 +131,7 @@ def test_some_are_copied_and_some_a_second_time_under_another_name() -> None:
         copy(TRAINED, [], [("c/w", "a/b")], "copy")
 
 
-def test_averages_become_the_variables_and_the_rest_stays() -> None:
+def test_emas_replace_the_variables_and_the_rest_is_unchanged() -> None:
     plan = bake({**TRAINED, f"lonely{SHADOW}": B}, "bake-ema")
     assert plan.sources == {
         **{name: name for name in TRAINED if SHADOW not in name},
@@ -144,7 +144,7 @@ def test_averages_become_the_variables_and_the_rest_stays() -> None:
     assert said(caught) == ["bake-ema: holds no EMA: no name ends in /ExponentialMovingAverage; names: w"]
 
 
-def test_every_difference_between_files_to_average_is_told() -> None:
+def test_every_difference_between_files_to_average_is_reported() -> None:
     with pytest.raises(CheckpointError) as caught:
         same_variables({"one": {"a": W, "b": B, "c": B}, "two": {"a": B, "b": B, "d": B}}, "average")
     assert said(caught) == [
@@ -154,7 +154,7 @@ def test_every_difference_between_files_to_average_is_told() -> None:
     ]
 
 
-def test_words_select_by_exact_name_or_by_expression() -> None:
+def test_names_are_selected_exactly_or_by_expression() -> None:
     assert select(["a.b", "aXb", "c"], ["a.b"], "show") == ["a.b"]
     assert select(["a.b", "aXb", "c"], ["c", "a.?b"], "show") == ["a.b", "aXb", "c"]
     with pytest.raises(CheckpointError, match=r"show: 'd' matches no name; names: a, b"):

@@ -1,4 +1,4 @@
-"""New checkpoints from values read one after another: whole, in parts, or not at all."""
+"""New checkpoints from values read one after another: complete or absent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def reading(values: dict[str, np.ndarray]) -> dict[str, partial[np.ndarray]]:
     return {name: partial(np.copy, value) for name, value in values.items()}
 
 
-def test_more_than_is_held_at_once_becomes_a_checkpoint_in_parts_that_a_saver_reads(tmp_path: Path) -> None:
+def test_more_than_fits_into_memory_becomes_a_sharded_checkpoint_that_a_saver_reads(tmp_path: Path) -> None:
     write_new(tmp_path / "new", reading(VALUES), "OUTPUT", bytes_at_once=100)
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         *(f"new.data-{place:05}-of-00003" for place in range(3)),
@@ -38,7 +38,7 @@ def test_more_than_is_held_at_once_becomes_a_checkpoint_in_parts_that_a_saver_re
             np.testing.assert_array_equal(value, VALUES[name])
 
 
-def test_what_fails_on_the_way_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     def fails() -> np.ndarray:
         raise CheckpointError.at("old", "damaged")
 
@@ -50,7 +50,7 @@ def test_what_fails_on_the_way_leaves_nothing(tmp_path: Path) -> None:
         write_new(tmp_path / "nosuch" / "new", reading(VALUES), "OUTPUT")
 
 
-def test_what_is_there_is_never_written_over(tmp_path: Path) -> None:
+def test_existing_files_are_never_overwritten(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "old", {"v": 1.0})
     said = f"OUTPUT: {tmp_path}/old already exists; give the prefix of a new checkpoint"
     with pytest.raises(CheckpointError) as caught:
@@ -66,7 +66,7 @@ def test_what_is_there_is_never_written_over(tmp_path: Path) -> None:
         new_prefix("a" * 300, "OUTPUT")
 
 
-def test_means_are_rounded_once_and_counters_and_integers_are_the_last_ones(tmp_path: Path) -> None:
+def test_means_are_rounded_once_and_counters_and_integers_are_taken_from_the_last(tmp_path: Path) -> None:
     half = tf.bfloat16.as_numpy_dtype
     sources = []
     for place, value in enumerate((0.1, 0.2, 0.4)):

@@ -1,4 +1,4 @@
-"""What a user may name to mean a file of variables."""
+"""Prefixes, folders, runs and files that locate a file of variables."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ def test_the_working_folder_may_be_the_run(saved: Path, monkeypatch: pytest.Monk
     assert found("..").path == Path("../checkpoints/step-00000002/model")
 
 
-def test_a_copy_of_a_run_elsewhere_still_knows_its_latest_checkpoint(saved: Path) -> None:
+def test_a_copied_run_still_finds_its_latest_checkpoint(saved: Path) -> None:
     moved = saved.rename(saved.with_name("moved"))
     assert checkpoint_values(found(moved).path) == {"v": 2.0}
 
 
-def test_a_pointer_to_nothing_names_what_is_missing(saved: Path) -> None:
+def test_a_pointer_to_a_missing_file_names_the_file(saved: Path) -> None:
     (saved / "checkpoints/step-00000002/model.index").unlink()
     assert said(saved) == (
         f"restore.from: {saved}/checkpoints/checkpoint names step-00000002/model, whose .index file is missing"
@@ -113,7 +113,7 @@ def test_the_variables_of_a_saved_model_are_found(tmp_path: Path) -> None:
     assert found(tmp_path) == VariableFile(tmp_path / "variables" / "variables", "v2")
 
 
-def test_what_is_no_checkpoint_is_told_what_would_be(tmp_path: Path) -> None:
+def test_the_error_for_another_file_lists_what_is_allowed(tmp_path: Path) -> None:
     for source in (tmp_path, tmp_path / "absent", tmp_path / "absent/too"):
         assert said(source) == f"restore.from: no checkpoint at {source}; {ALLOWED}"
     np.save(tmp_path / "one.npy", np.zeros(3))
@@ -122,7 +122,7 @@ def test_what_is_no_checkpoint_is_told_what_would_be(tmp_path: Path) -> None:
     )
 
 
-def test_names_that_no_system_takes_are_told() -> None:
+def test_names_that_no_system_accepts_are_reported() -> None:
     assert said(Path("a" * 300)).startswith(f"restore.from: cannot read {'a' * 300} ([Errno 36] File name too long: ")
     with pytest.raises(CheckpointError, match=r"here: cannot read a+ \(\[Errno 36\] File name too long"):
         checkpoints_in("a" * 300, "here")

@@ -1,4 +1,4 @@
-"""Reading variables: the same names, shapes, dtypes and values from every format; damage told in one line."""
+"""Variables of every format: the same names, shapes, dtypes and values; damage is reported in one line."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ FORMATS = ["V2", "V1", "sharded V1", "SavedModel", "npz", "safetensors"]
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_every_format_tells_names_shapes_dtypes_and_values(written: dict[str, Path], format: str) -> None:
+def test_every_format_gives_names_shapes_dtypes_and_values(written: dict[str, Path], format: str) -> None:
     source = open_variables(written[format], "here")
     assert source.format == {"sharded V1": "V1", "SavedModel": "V2"}.get(format, format)
     assert list(source.variables) == list(VALUES)
@@ -151,7 +151,7 @@ def objects(folder: Path, root: Any) -> VariableSource:
     return open_variables(folder / "objects", "here")
 
 
-def test_objects_go_by_their_full_names_and_those_that_share_one_by_their_paths(tmp_path: Path) -> None:
+def test_objects_have_their_full_names_and_those_that_share_one_their_paths(tmp_path: Path) -> None:
     source = objects(tmp_path, Tower())
     assert source.format == "object-based"
     assert shapes(source) == {"root/rest/0": (), "root/rest/1": (), "tower/kernel": (1, 2)}
@@ -165,7 +165,7 @@ def test_copies_of_one_variable_are_listed_once(tmp_path: Path) -> None:
     assert source.read("tower/Variable") == 1.0
 
 
-def test_where_a_full_name_is_the_path_of_another_all_go_by_paths(tmp_path: Path) -> None:
+def test_where_a_full_name_is_the_path_of_another_all_have_their_paths(tmp_path: Path) -> None:
     root = tf.Module(name="other")
     root.a = tf.Variable(1.0, name="root/b/0", use_resource=True)
     root.b = [tf.Variable(float(value), name="same", use_resource=True) for value in (2, 3)]
@@ -173,7 +173,7 @@ def test_where_a_full_name_is_the_path_of_another_all_go_by_paths(tmp_path: Path
     assert {name: float(source.read(name)) for name in source.variables} == {"root/a": 1, "root/b/0": 2, "root/b/1": 3}
 
 
-def test_a_saved_model_of_objects_goes_by_the_same_names(tmp_path: Path) -> None:
+def test_a_saved_model_of_objects_has_the_same_names(tmp_path: Path) -> None:
     with tf.init_scope():
         tf.saved_model.save(Tower(), str(tmp_path))
     source = open_variables(tmp_path, "here")
@@ -212,7 +212,7 @@ def read_all(path: Path) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("kind", ["flipped", "truncated"])
 @pytest.mark.parametrize("format", ["V2", "V1", "npz", "safetensors"])
-def test_damage_is_told_in_one_line_or_changes_nothing(
+def test_damage_is_reported_in_one_line_or_changes_nothing(
     written: dict[str, Path], tmp_path: Path, format: str, kind: str
 ) -> None:
     path, draw, told = written[format], random.Random(f"{format} {kind}"), 0
@@ -275,5 +275,5 @@ def test_pickles_and_arrays_of_other_types_are_refused(tmp_path: Path) -> None:
         (b'{"w": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}}', "FILE: tensor 'w' is F4; allowed: BOOL, I8"),
     ],
 )
-def test_a_wrong_header_of_safetensors_is_told(tmp_path: Path, header: bytes, message: str) -> None:
+def test_a_wrong_header_of_safetensors_is_reported(tmp_path: Path, header: bytes, message: str) -> None:
     assert said(write_parts(tmp_path / "x.safetensors", header, bytes(4))).startswith(f"here: {message}")

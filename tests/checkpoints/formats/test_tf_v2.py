@@ -1,4 +1,4 @@
-"""The index of a checkpoint, read as TensorFlow reads it; damage is told."""
+"""The index of a checkpoint, read as TensorFlow reads it; damage is reported."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def told_by_tensorflow(prefix: Path) -> dict[str, tuple[tuple[int, ...], str]]:
     return {name: (tuple(shape), dtypes[name].name) for name, shape in reader.get_variable_to_shape_map().items()}
 
 
-def test_names_shapes_and_types_are_those_that_tensorflow_reads(sharded: Path) -> None:
+def test_names_shapes_and_dtypes_are_those_that_tensorflow_reads(sharded: Path) -> None:
     assert {name: (spec.shape, spec.dtype) for name, spec in read_index(sharded).items()} == told_by_tensorflow(sharded)
 
 
-def test_an_index_of_many_blocks_is_read_whole(tmp_path: Path) -> None:
+def test_an_index_of_many_blocks_is_read_completely(tmp_path: Path) -> None:
     values = {f"layer_{i:04d}/kernel": np.zeros((i % 7, 2), np.float32) for i in range(1500)}
     write_values(str(tmp_path / "model"), values)
     assert {name: spec.shape for name, spec in read_index(tmp_path / "model").items()} == {
@@ -46,7 +46,7 @@ def test_an_index_of_many_blocks_is_read_whole(tmp_path: Path) -> None:
     }
 
 
-def test_data_that_is_missing_or_cut_off_is_told(sharded: Path, tmp_path: Path) -> None:
+def test_missing_or_truncated_data_is_reported(sharded: Path, tmp_path: Path) -> None:
     (tmp_path / "model.index").write_bytes(sharded.with_name("model.index").read_bytes())
     with pytest.raises(ValueError, match=r"^model\.data-00000-of-00001 is missing$"):
         read_index(tmp_path / "model")
@@ -56,7 +56,7 @@ def test_data_that_is_missing_or_cut_off_is_told(sharded: Path, tmp_path: Path) 
         read_index(tmp_path / "model")
 
 
-def test_every_bit_of_an_index_counts(sharded: Path, tmp_path: Path) -> None:
+def test_every_flipped_bit_of_an_index_is_detected(sharded: Path, tmp_path: Path) -> None:
     content = sharded.with_name("model.index").read_bytes()
     (tmp_path / "model.data-00000-of-00001").write_bytes(sharded.with_name("model.data-00000-of-00001").read_bytes())
     right = read_index(sharded)

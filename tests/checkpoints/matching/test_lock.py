@@ -1,4 +1,4 @@
-"""The lock: written, read back, compared, mended."""
+"""The lock: written, read back, compared with a later network."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ def lock_of(text: str, folder: Path) -> dict[str, TensorSpec]:
     return read_lock(folder / "lock.yaml")
 
 
-def test_what_is_locked_is_read_back_in_the_order_made(tmp_path: Path) -> None:
+def test_locked_variables_are_read_back_in_order(tmp_path: Path) -> None:
     assert list(lock_of(BEFORE, tmp_path).items()) == list(specs_of(BEFORE).items())
     assert lock_of("layers: {a: {kind: flatten}}", tmp_path) == {}
 
 
-def test_a_lock_says_what_it_is_for_and_how_it_was_written(tmp_path: Path) -> None:
+def test_a_lock_states_its_purpose_and_its_command(tmp_path: Path) -> None:
     text = lock_text(spec_of(BEFORE), "expkit names network=mine --lock")
     assert text.startswith("# Every variable of the network by name")
     assert "# Written by: expkit names network=mine --lock\nvariables:\n  first/kernel: {shape: [4, 3], " in text
 
 
-def test_nothing_changed_is_no_change(tmp_path: Path) -> None:
+def test_an_unchanged_network_has_no_diff(tmp_path: Path) -> None:
     change = diff_lock(lock_of(BEFORE, tmp_path), spec_of(BEFORE))
     assert not change.orphans
     assert (dict(change.new), change.restore_section) == ({}, "")
 
 
-def test_a_change_is_told_and_what_is_printed_mends_it(tmp_path: Path) -> None:
+def test_a_change_is_reported_with_rules_that_restore_earlier_checkpoints(tmp_path: Path) -> None:
     lock, now = lock_of(BEFORE, tmp_path), specs_of(AFTER)
     change = diff_lock(lock, spec_of(AFTER))
     assert change.orphans
@@ -89,7 +89,7 @@ def test_only_new_variables_orphan_nothing(tmp_path: Path) -> None:
     assert change.restore_section == "restore:\n  keep_initial: ['first/.*', 'norm/.*', 'last/.*']"
 
 
-def test_what_is_not_clear_is_left_open_and_said(tmp_path: Path) -> None:
+def test_ambiguous_names_are_commented_out(tmp_path: Path) -> None:
     one = "layers: {a: {kind: dense, units: 4, use_bias: false}, b: {kind: dense, units: 4, use_bias: false}}"
     change = diff_lock(lock_of(one, tmp_path), spec_of(one.replace("a:", "c:").replace("b:", "d:")))
     assert change.restore_section.splitlines() == [
@@ -102,7 +102,7 @@ def test_what_is_not_clear_is_left_open_and_said(tmp_path: Path) -> None:
     ]
 
 
-def test_another_dtype_orphans_too() -> None:
+def test_another_dtype_orphans_values_too() -> None:
     wide = TensorSpec.of_variable((4, 3), "float64")
     change = diff_lock(specs_of(BEFORE) | {"first/kernel": wide}, spec_of(BEFORE))
     assert (list(change.changed), change.orphans) == (["first/kernel"], True)
@@ -124,7 +124,7 @@ def test_another_dtype_orphans_too() -> None:
         (b"variables: {a: {shape: two, dtype: float32}}", "{file}: variables.a.shape: needs a list, got 'two' (text)"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_no_lock_is_refused(tmp_path: Path, content: bytes | None, said: str) -> None:
+def test_a_file_that_is_not_a_lock_is_rejected(tmp_path: Path, content: bytes | None, said: str) -> None:
     file = tmp_path / "lock.yaml"
     if content is not None:
         file.write_bytes(content)
@@ -133,6 +133,6 @@ def test_a_file_that_is_no_lock_is_refused(tmp_path: Path, content: bytes | None
     assert str(caught.value) == said.replace("{file}", str(file))
 
 
-def test_a_folder_is_no_lock(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_lock(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot be read: .*Is a directory"):
         read_lock(tmp_path)

@@ -1,4 +1,4 @@
-"""Which old name became which new one, and the rules that say so."""
+"""Suggested names and the rules made from them."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ BLOCKS = {f"model/layer_{i}/{name}": (4, 4) for i in range(12) for name in ("a/k
         ),
     ],
 )  # fmt: skip
-def test_what_moved_is_told_in_few_rules(old: Shapes, new: Shapes, wanted: list[tuple[str, str]] | None) -> None:
+def test_moved_names_are_covered_by_few_rules(old: Shapes, new: Shapes, wanted: list[tuple[str, str]] | None) -> None:
     if wanted is None:
         assert [(rule.pattern, rule.to) for rule in suggested_rules(suggested(old, new))] == [
             ("dense/(.*)", r"dense_1/\1")
@@ -102,15 +102,23 @@ def test_what_moved_is_told_in_few_rules(old: Shapes, new: Shapes, wanted: list[
         assert rules(old, new) == wanted
 
 
-def test_a_pattern_that_would_move_what_stays_is_not_suggested() -> None:
+def test_a_pattern_that_would_move_unchanged_names_is_not_suggested() -> None:
     pairs = [("b/x/w", "a/x/w"), ("b/y/w", "a/y/w"), ("a/z/w", "a/z/w")]
-    found = Suggestion(tuple(Proposal(variable, source, "high") for variable, source in pairs), (), ())
+    found = Suggestion(
+        tuple(Proposal(variable=variable, source=source, confidence="high") for variable, source in pairs), (), ()
+    )
     assert [(rule.selector, rule.to) for rule in suggested_rules(found)] == [("a/x/w", "b/x/w"), ("a/y/w", "b/y/w")]
 
 
 def test_scopes_and_endings_are_renamed_by_one_pattern() -> None:
     names = [f"{part}/conv{i}" for part in ("one", "two") for i in range(3)]
-    found = Suggestion(tuple(Proposal(f"net/{name}/kernel", f"old/{name}/weights", "high") for name in names), (), ())
+    found = Suggestion(
+        tuple(
+            Proposal(variable=f"net/{name}/kernel", source=f"old/{name}/weights", confidence="high") for name in names
+        ),
+        (),
+        (),
+    )
     assert [(rule.selector, rule.to) for rule in suggested_rules(found)] == [("old/(.*)/weights", r"net/\1/kernel")]
 
 
@@ -127,13 +135,13 @@ def test_where_the_order_is_known_a_layer_between_the_same_neighbours_is_the_sam
     assert unclear(suggest(specs(old), specs(new))) == {"x/kernel": ("b/kernel",)}
 
 
-def test_the_only_one_of_a_shape_is_no_more_than_a_guess() -> None:
+def test_the_only_variable_of_a_shape_is_only_a_guess() -> None:
     old = {"net/conv/kernel": (3, 3, 1, 8), "net/auxiliary/kernel": (8, 2)}
     new = {"net/conv/kernel": (3, 3, 1, 8), "net/logits/kernel": (8, 2)}
     assert unclear(suggest(specs(old), specs(new))) == {"net/logits/kernel": ("net/auxiliary/kernel",)}
 
 
-def test_numbers_that_begin_elsewhere_go_before_names_that_agree() -> None:
+def test_shifted_numbers_take_precedence_over_equal_names() -> None:
     old = {f"bert/layer_{i}/{part}/kernel": (4, 4) for i in range(12) for part in ("query", "key")}
     new = {_after(name): shape for name, shape in old.items()}
     found = suggest(specs(dict(sorted(old.items()))), specs(new))
@@ -145,7 +153,7 @@ def _after(name: str) -> str:
     return re.sub(r"\d+", lambda match: str(int(match[0]) + 1), name)
 
 
-def test_numbers_that_two_ways_explain_are_left_to_the_user() -> None:
+def test_numbers_with_two_explanations_are_left_to_the_user() -> None:
     old = {f"layer_{i}/kernel": (4, 4) for i in range(12)}
     new = {f"layer_{i}/kernel": (4, 4) for i in range(1, 12)}
     assert {p.confidence for p in suggest(specs(old), specs(new)).proposals} == {"ambiguous"}
@@ -159,7 +167,7 @@ def test_a_name_beside_another_shape_is_doubted() -> None:
     assert all(source[0] != variable[0] for variable, source in other.items())
 
 
-def test_counters_slots_and_averages_are_not_taken_for_weights() -> None:
+def test_counters_slots_and_emas_are_not_mistaken_for_weights() -> None:
     old = specs({"dense/kernel": (2, 2), "dense/kernel/Adam": (2, 2), "dense/kernel/ExponentialMovingAverage": (2, 2)})
     found = suggest(
         old | {"global_step": TensorSpec.of_variable((), "int64")},
@@ -169,7 +177,7 @@ def test_counters_slots_and_averages_are_not_taken_for_weights() -> None:
     assert (found.missing, found.unused) == (("more/kernel",), ())
 
 
-def test_an_average_without_its_variable_stands_for_it() -> None:
+def test_an_ema_without_its_owner_replaces_it() -> None:
     names = specs({"dense/kernel/ExponentialMovingAverage": (2, 2)})
     found = suggest(names, specs({"net/dense/weights": (2, 2)}))
     assert [(p.variable, p.source) for p in found.proposals] == [("net/dense/weights", "dense/kernel")]
@@ -184,7 +192,7 @@ def test_an_average_without_its_variable_stands_for_it() -> None:
     }
 
 
-def test_what_keeps_its_value_already_is_said_again_beside_what_is_missing() -> None:
+def test_given_keep_initial_patterns_are_repeated_beside_new_ones() -> None:
     names = specs({"a/kernel": (2,)})
     found = suggest(names, specs({"a/kernel": (2,), "head/kernel": (3,)}))
     assert suggestion_as_json(found, names, ["old/.*"])["restore"] == {
@@ -197,7 +205,7 @@ def test_what_keeps_its_value_already_is_said_again_beside_what_is_missing() -> 
     ]
 
 
-def test_layers_that_only_their_number_tells_apart_are_guessed_in_its_order() -> None:
+def test_layers_that_differ_in_numbers_only_are_guessed_in_their_order() -> None:
     old = {f"x/block_{i}/kernel": (2, 2) for i in (0, 1, 10, 2)}
     new = {f"y{letter}/weights": (2, 2) for letter in "abcd"}
     found = suggest(specs(old), specs(new))
@@ -226,6 +234,6 @@ def test_another_shape_or_dtype_is_never_a_match() -> None:
         (["x.y-z/w"], [r"x\.y\-z/.*"]),
     ],
 )
-def test_initial_values_are_kept_by_scope_where_all_of_it_is_new(wanted: list[str], patterns: list[str]) -> None:
+def test_keep_initial_names_a_scope_where_all_of_it_is_new(wanted: list[str], patterns: list[str]) -> None:
     names = ["a/w", "a/b", "c/d/w", "c/d/b", "c/e", "x.y-z/w", "xxy-z/w"]
     assert keep_initial_patterns(wanted, names) == patterns

@@ -34,7 +34,7 @@ def case(seed: int) -> Renamed:
 
 
 @pytest.mark.untraced
-def test_of_500_renamed_networks_nearly_all_is_found_and_nothing_certain_is_wrong() -> None:
+def test_in_500_renamed_networks_nearly_everything_is_found_and_no_certain_proposal_is_wrong() -> None:
     count: Counter[str] = Counter()
     for seed in range(COUNT):
         there = case(seed)
@@ -50,7 +50,7 @@ def test_of_500_renamed_networks_nearly_all_is_found_and_nothing_certain_is_wron
 
 
 @pytest.mark.parametrize("seed", range(3000, 3040))
-def test_what_is_printed_makes_the_plan_that_is_proposed(seed: int) -> None:
+def test_the_printed_section_makes_the_proposed_plan(seed: int) -> None:
     there = case(seed)
     found = suggest(there.checkpoint, there.network)
     text = re.sub(r"^(\s*)# (- \{|rename:)", r"\1\2", restore_section(found, there.checkpoint), flags=re.MULTILINE)
@@ -68,7 +68,7 @@ def test_what_is_printed_makes_the_plan_that_is_proposed(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [2, 8, 34, 63])
-def test_the_same_names_in_any_order_give_the_same(seed: int) -> None:
+def test_the_order_of_names_does_not_matter(seed: int) -> None:
     there = case(seed)
     names = list(there.checkpoint)
     random.Random(0).shuffle(names)

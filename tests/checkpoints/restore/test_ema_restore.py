@@ -1,4 +1,4 @@
-"""Averages in place of weights, in the three places where TensorFlow's own way fails, or loads weights in silence."""
+"""EMA in place of weights, in the three cases where TensorFlow's own method fails, or silently loads weights."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def assert_values(done: Restored, wanted: Values, averaged: Sequence[str]) -> No
             assert done.values[name].tobytes() != wanted[name].tobytes()
 
 
-def test_averages_over_a_subset(folder: Path, some_averaged: Values) -> None:
+def test_emas_of_a_subset(folder: Path, some_averaged: Values) -> None:
     with pytest.raises(tf.errors.NotFoundError, match="body/bias/ExponentialMovingAverage not found"):
         as_tensorflow_does(folder / "some", trainable=True)
     heads = ["head/kernel", "head/bias"]
@@ -116,7 +116,7 @@ def test_variables_that_are_not_trained(folder: Path, all_averaged: Values, some
     ]
 
 
-def test_a_checkpoint_without_averages(folder: Path, none_averaged: Values) -> None:
+def test_a_checkpoint_without_emas(folder: Path, none_averaged: Values) -> None:
     with pytest.raises(tf.errors.NotFoundError, match="ExponentialMovingAverage not found"):
         as_tensorflow_does(folder / "none", trainable=True)
     for network, ema in ((NETWORK, {}), (FROZEN, {"enabled": False})):

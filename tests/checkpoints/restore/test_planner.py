@@ -50,7 +50,7 @@ def problems(wanted: Any, available: Any, **asked: Any) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_names_that_agree_need_no_rule() -> None:
+def test_equal_names_need_no_rule() -> None:
     plan = plan_of(WANTED, names("b/w", "a/w", "global_step"))
     assignments = tuple(
         Assignment(variable=name, checkpoint="restore", sources=(name,), weights="raw", spec=SPEC) for name in WANTED
@@ -91,14 +91,14 @@ def test_rename_there_and_back_is_the_identity() -> None:
     assert {name: first[first[name]] for name in first} == {name: name for name in WANTED}
 
 
-def test_a_name_sent_elsewhere_no_longer_stands_for_itself() -> None:
+def test_a_renamed_name_no_longer_matches_its_own_variable() -> None:
     assert problems(WANTED, names("a/w"), rename=[exact("a/w", "b/w")]) == [
         "restore: variable 'a/w' gets no value from the checkpoint; names: a/w; "
         "add a rename rule, or add it to keep_initial"
     ]
 
 
-def test_every_mistake_is_told_in_one_message() -> None:
+def test_every_mistake_is_reported_in_one_message() -> None:
     available = {"a/w": (2, 3), "other": (2, 3), "c/w": (3, 2), "bb/w": (2, 3)}
     wanted = {**WANTED, "c/w": (2, 3), "d": ()}
     rules = [
@@ -130,20 +130,20 @@ def test_one_pattern_that_sends_two_names_to_one_variable_collides() -> None:
     ]
 
 
-def test_the_target_of_a_useless_rule_is_corrected() -> None:
+def test_the_target_of_a_rule_without_effect_is_corrected() -> None:
     assert problems(WANTED, names("a/w", "b/w", "x"), rename=[exact("x", "b/ww")]) == [
         "restore.rename[0]: 'b/ww' is not a variable to restore; did you mean 'b/w'? variables: a/w, b/w"
     ]
 
 
-def test_keep_initial_leaves_variables_out_by_regular_expression_over_whole_names() -> None:
+def test_keep_initial_excludes_variables_by_regular_expression_over_whole_names() -> None:
     wanted = {**WANTED, "head/w": (9, 9), "head/b": (9,)}
     plan = plan_of(wanted, names("a/w", "b/w"), keep_initial=["head/.*", ".*/b"])
     assert (plan.kept_initial, set(sources(plan))) == (("head/w", "head/b"), {"a/w", "b/w"})
     assert "'a' matches no variable" in problems(WANTED, WANTED, keep_initial=["a"])[0]
 
 
-def test_a_rule_for_a_variable_that_keeps_its_initial_value_is_useless() -> None:
+def test_a_rule_for_a_variable_that_keeps_its_initial_value_has_no_effect() -> None:
     assert problems(WANTED, names("a/w", "b/w", "x"), rename=[exact("x", "a/w")], keep_initial=["a/w"]) == [
         "restore.rename[0]: 'a/w' is not a variable to restore; did you mean 'b/w'? variables: b/w"
     ]
@@ -152,13 +152,13 @@ def test_a_rule_for_a_variable_that_keeps_its_initial_value_is_useless() -> None
 AVERAGED = names("a/w", f"a/w{SHADOW}", "b/w", f"b/w{SHADOW}", "global_step")
 
 
-def test_ema_takes_the_average_of_every_variable() -> None:
+def test_ema_restores_every_variable_from_its_ema() -> None:
     plan = plan_of(WANTED, AVERAGED, weights="ema", ema_required=["a/w", "b/w"])
     assert [(item.sources, item.weights) for item in plan.assignments] == [((name + SHADOW,), "ema") for name in WANTED]
     assert plan.unused == {"restore": ("a/w", "b/w", "global_step")}
 
 
-def test_an_expected_average_that_is_absent_is_an_error_and_never_the_raw_value() -> None:
+def test_a_required_ema_that_is_absent_is_an_error_and_never_the_raw_value() -> None:
     available = names("a/w", "b/w", f"b/w{SHADOW}")
     assert problems(WANTED, available, weights="ema", ema_required=["a/w", "b/w"]) == [
         f"restore: variable 'a/w' has no EMA in the checkpoint: 'a/w{SHADOW}' is absent; set weights to "
@@ -166,7 +166,7 @@ def test_an_expected_average_that_is_absent_is_an_error_and_never_the_raw_value(
     ]
 
 
-def test_ema_takes_raw_values_where_no_average_is_expected_and_none_is_there() -> None:
+def test_ema_uses_raw_values_where_no_ema_is_required_or_present() -> None:
     available = names("a/w", f"a/w{SHADOW}", "b/w")
     plan = plan_of(WANTED, available, weights="ema", ema_required=["a/w"])
     assert [(item.sources, item.weights) for item in plan.assignments] == [
@@ -175,25 +175,25 @@ def test_ema_takes_raw_values_where_no_average_is_expected_and_none_is_there() -
     ]
 
 
-def test_ema_uses_an_average_in_the_file_even_where_none_is_expected() -> None:
+def test_ema_uses_an_ema_in_the_file_even_where_none_is_required() -> None:
     plan = plan_of(WANTED, AVERAGED, weights="ema", ema_required=[])
     assert sources(plan) == {name: name + SHADOW for name in WANTED}
 
 
-def test_ema_works_on_a_file_of_averages_alone() -> None:
+def test_ema_works_on_a_file_of_emas_alone() -> None:
     available = names(f"a/w{SHADOW}", f"old{SHADOW}")
     plan = plan_of(WANTED, available, weights="ema", ema_required=list(WANTED), rename=[exact("old", "b/w")])
     assert sources(plan) == {"a/w": f"a/w{SHADOW}", "b/w": f"old{SHADOW}"}
 
 
-def test_raw_values_are_missing_from_a_file_of_averages_alone() -> None:
+def test_raw_values_are_missing_from_a_file_of_emas_alone() -> None:
     assert problems({"a/w": (2, 3)}, names(f"a/w{SHADOW}")) == [
         f"restore: variable 'a/w' gets no value from the checkpoint; names: a/w{SHADOW}; add a rename rule, or add it "
         "to keep_initial"
     ]
 
 
-def test_rules_carry_the_average_with_the_variable() -> None:
+def test_rules_rename_the_ema_with_its_owner() -> None:
     available = names("old/a", f"old/a{SHADOW}", "b/w", f"b/w{SHADOW}")
     rules = [exact("old/a", "a/w")]
     ema = plan_of(WANTED, available, weights="ema", ema_required=list(WANTED), rename=rules)
@@ -207,7 +207,7 @@ def test_rules_carry_the_average_with_the_variable() -> None:
     }
 
 
-def test_averages_are_swapped_with_their_variables() -> None:
+def test_emas_are_swapped_with_their_owners() -> None:
     rules = [exact("a/w", "b/w"), exact("b/w", "a/w")]
     plan = plan_of(WANTED, AVERAGED, rename=rules, emas=list(WANTED))
     assert sources(plan) == {
@@ -218,7 +218,7 @@ def test_averages_are_swapped_with_their_variables() -> None:
     }
 
 
-def test_a_pattern_over_all_names_takes_averages_along_and_is_no_mistake() -> None:
+def test_a_pattern_over_all_names_covers_emas_and_is_not_a_mistake() -> None:
     available = names("old/a/w", f"old/a/w{SHADOW}", "old/b/w", f"old/b/w{SHADOW}", "old/a/w/Adam")
     plan = plan_of(WANTED, available, rename=[pattern("old/(.*)", r"\1")], emas=list(WANTED))
     assert sources(plan)[f"a/w{SHADOW}"] == f"old/a/w{SHADOW}"
@@ -226,7 +226,7 @@ def test_a_pattern_over_all_names_takes_averages_along_and_is_no_mistake() -> No
     assert sources(ema) == {"a/w": f"old/a/w{SHADOW}", "b/w": f"old/b/w{SHADOW}"}
 
 
-def test_an_average_of_another_shape_is_an_error_too() -> None:
+def test_an_ema_of_another_shape_is_an_error_too() -> None:
     available = {**AVERAGED, f"a/w{SHADOW}": (9,)}
     wanted = (
         f"restore: variable 'a/w' has shape [2, 3], 'a/w{SHADOW}' in the checkpoint has [9]; make the network fit, "
@@ -239,12 +239,12 @@ def test_an_average_of_another_shape_is_an_error_too() -> None:
     ]
 
 
-def test_problems_name_the_place_that_asked() -> None:
+def test_problems_name_the_section_that_requested_the_restore() -> None:
     plan = restore_plan(targets_of({"v": ()}), [opened({}, at="runs/x")], at="runs/x")
     assert str(plan.issues[0].problem).startswith("runs/x: variable 'v' gets no value")
 
 
-def test_a_plan_that_is_incomplete_says_why_by_kind() -> None:
+def test_issues_of_an_incomplete_plan_have_kinds() -> None:
     wanted = {**WANTED, "c/w": (9,)}
     plan = plan_of(wanted, names("a/w", "c/w"), rename=[exact("x", "b/w")])
     assert (plan.complete, plan.loaded, plan.variables) == (False, "1/3", 3)
@@ -261,17 +261,17 @@ def test_a_plan_that_is_incomplete_says_why_by_kind() -> None:
     ],
     ids=["scope off", "scope on", "part of a name"],
 )
-def test_a_prefix_is_replaced_as_it_stands(available: list[str], prefix: str, to: str, wanted: dict[str, str]) -> None:
+def test_a_prefix_is_replaced_literally(available: list[str], prefix: str, to: str, wanted: dict[str, str]) -> None:
     assert sources(plan_of(names(*wanted), names(*available), rename=[{"prefix": prefix, "to": to}])) == wanted
 
 
-def test_a_prefix_that_nothing_begins_with_is_told() -> None:
+def test_a_prefix_that_matches_nothing_is_reported() -> None:
     assert problems(WANTED, WANTED, rename=[{"prefix": "c/", "to": ""}]) == [
         "restore.rename[0]: 'c/' matches no name in the checkpoint; names: a/w, b/w"
     ]
 
 
-def test_of_two_rules_for_one_name_and_variable_the_first_says_how() -> None:
+def test_of_two_rules_for_one_name_and_variable_the_first_applies() -> None:
     rules = [exact("x/a/w", "a/w", transform=[{"scale": 2.0}]), pattern("x/(.*)", r"\1")]
     plan = plan_of(WANTED, names("x/a/w", "x/b/w"), rename=rules)
     assert {item.variable: item.changes for item in plan.assignments} == {"a/w": "scale 2", "b/w": ""}
@@ -286,7 +286,7 @@ def test_an_optional_rule_may_match_nothing_and_reach_nothing() -> None:
     assert sources(plan_of(WANTED, names("a/w", "b/w", "y"), rename=rules)) == {"a/w": "a/w", "b/w": "b/w"}
 
 
-def test_include_and_exclude_choose_names_of_the_file() -> None:
+def test_include_and_exclude_select_names_of_the_file() -> None:
     available = names("a/w", "b/w", "x/a/w")
     rules = [pattern("x/(.*)", r"\1")]
     assert problems(WANTED, available, rename=rules, exclude=["x/.*"])[0] == (
@@ -307,7 +307,7 @@ def two(first: Shapes, other: Shapes, keep_initial: Sequence[str] = (), **asked:
     return restore_plan(targets_of(WANTED), [opened(first), opened(other, at, **asked)], keep_initial)
 
 
-def test_files_give_what_each_has_and_rules_come_before_names_that_agree() -> None:
+def test_each_file_gives_its_variables_and_rules_take_precedence_over_equal_names() -> None:
     plan = two(names("a/w"), names("b/w"))
     assert {item.variable: item.checkpoint for item in plan.assignments} == {
         "a/w": "restore",
@@ -318,7 +318,7 @@ def test_files_give_what_each_has_and_rules_come_before_names_that_agree() -> No
     assert ruled.unused == {"restore": ("b/w",), "restore.sources.head": ()}
 
 
-def test_two_files_for_one_variable_are_an_error_with_its_way_out() -> None:
+def test_two_files_for_one_variable_are_an_error_with_a_fix() -> None:
     plan = two(names("a/w", "b/w"), names("b/w"))
     assert [str(issue.problem) for issue in plan.issues] == [
         "restore: variable 'b/w' would get its value from restore (restore.ckpt) and restore.sources.head "
@@ -345,7 +345,7 @@ def test_each_file_has_its_own_weights() -> None:
     assert sources(restore_plan(wanted, both)) == {"a/w": "a/w", "b/w": f"b/w{SHADOW}"}
 
 
-def test_averages_where_present_are_taken_and_raw_values_elsewhere() -> None:
+def test_emas_are_used_where_present_and_raw_values_elsewhere() -> None:
     available = names("a/w", f"a/w{SHADOW}", "b/w")
     plan = plan_of(WANTED, available, weights="ema_if_present", ema_required=list(WANTED))
     assert [(item.sources, item.weights) for item in plan.assignments] == [
@@ -354,14 +354,14 @@ def test_averages_where_present_are_taken_and_raw_values_elsewhere() -> None:
     ]
 
 
-def test_an_average_without_one_in_the_file_starts_as_its_variable() -> None:
+def test_an_ema_that_is_not_in_the_file_starts_as_its_variable() -> None:
     plan = plan_of(WANTED, names("old", "b/w"), rename=[exact("old", "a/w")], emas=list(WANTED))
     assert sources(plan) == {"a/w": "old", "b/w": "b/w", f"a/w{SHADOW}": "old", f"b/w{SHADOW}": "b/w"}
     averaged = plan_of(WANTED, AVERAGED, weights="ema", ema_required=list(WANTED), emas=["a/w"])
     assert sources(averaged)[f"a/w{SHADOW}"] == f"a/w{SHADOW}"
 
 
-def test_every_value_says_which_rule_gave_it() -> None:
+def test_every_assignment_names_its_rule() -> None:
     wanted = targets_of(WANTED | {"c/w": (2, 6)}, ema_required=list(WANTED), emas=["a/w", "b/w"], slots=["Adam"])
     first = opened(
         names("old", f"old{SHADOW}", "old/Adam", "q", "k", "q/Adam", "k/Adam"),
@@ -387,14 +387,14 @@ def test_every_value_says_which_rule_gave_it() -> None:
     }
 
 
-def test_a_raw_value_in_place_of_an_average_says_so() -> None:
+def test_a_raw_value_in_place_of_an_ema_has_a_note() -> None:
     plan = plan_of(WANTED, AVERAGED | names("c/w"), weights="ema_if_present", ema_required=list(WANTED))
     assert {str(item.origin) for item in plan.assignments} == {"same name"}
     plan = plan_of(WANTED, names(*WANTED), weights="ema_if_present", ema_required=["a/w"])
     assert [str(item.origin) for item in plan.assignments] == ["same name, no EMA in the file", "same name"]
 
 
-def test_an_average_that_must_be_there_is_told() -> None:
+def test_a_required_ema_variable_that_is_absent_is_reported() -> None:
     wanted = targets_of(WANTED) | {f"a/w{SHADOW}": Target(spec=SPEC, role="average", owner="a/w", ema_required=True)}
     plan = restore_plan(wanted, [opened(names("a/w", "b/w"))])
     assert [str(issue.problem) for issue in plan.issues] == [
@@ -411,7 +411,7 @@ def test_names_are_joined_into_one_variable_in_the_order_of_the_rule() -> None:
     assert {item.changes for item in plan.assignments} == {"concat axis 1"}
 
 
-def test_what_cannot_be_joined_is_told() -> None:
+def test_sources_that_cannot_be_joined_are_reported() -> None:
     wanted, available = {"qk": (2, 6)}, {"q": (2, 3), "k": (3, 3), "s": ()}
     from_both = "restore.rename[0]: variable 'qk' from 'q' + 'k': shapes [2, 3], [3, 3]"
     for other, axis, said in (
@@ -422,7 +422,7 @@ def test_what_cannot_be_joined_is_told() -> None:
         assert problems(wanted, available, rename=[exact("q", "qk", concat=[other], axis=axis)])[0] == said
 
 
-def test_many_to_one_is_refused_without_concat() -> None:
+def test_many_to_one_is_rejected_without_concat() -> None:
     assert problems({"a/w": (2, 3)}, names("x", "y"), rename=[exact("x", "a/w"), exact("y", "a/w")]) == [
         "restore.rename[1]: variable 'a/w' would get both 'x' (rename[0]) and 'y'; keep one"
     ]
@@ -441,7 +441,7 @@ def test_transforms_make_shapes_and_types_fit_in_order() -> None:
     assert cast.complete
 
 
-def test_a_type_that_differs_is_told_with_the_cast_that_mends_it() -> None:
+def test_another_dtype_is_reported_with_the_cast_that_fixes_it() -> None:
     plan = restore_plan(targets_of({"v": ()}), [opened({"v": ()}, dtype="int64")])
     assert [str(issue.problem) for issue in plan.issues] == [
         "restore: variable 'v' is float32, 'v' in the checkpoint is int64; give its rule transform: [{cast: float32}], "
@@ -450,14 +450,14 @@ def test_a_type_that_differs_is_told_with_the_cast_that_mends_it() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "string"])
-def test_no_cast_is_advised_where_none_keeps_the_value(dtype: str) -> None:
+def test_no_cast_is_suggested_where_none_preserves_the_value(dtype: str) -> None:
     plan = restore_plan(targets_of({"v": ()}), [opened({"v": ()}, dtype=dtype)])
     assert [str(issue.problem) for issue in plan.issues] == [
         f"restore: variable 'v' is float32, 'v' in the checkpoint is {dtype}; add 'v' to keep_initial"
     ]
 
 
-def test_a_shape_that_differs_after_a_transform_is_told_as_it_is_then() -> None:
+def test_a_shape_that_differs_after_a_transform_is_reported_as_transformed() -> None:
     assert problems({"v": (2,)}, {"v": (2, 3)}, rename=[exact("v", transform=[{"reshape": [6]}])]) == [
         "restore.rename[0]: variable 'v' has shape [2], 'v' after its rule has [6]; make the network fit, give "
         "its rule a transform or on_shape_mismatch, or add 'v' to keep_initial"
@@ -490,7 +490,7 @@ def slotted(*variables: str) -> dict[str, tuple[int, ...]]:
     )
 
 
-def test_slots_and_counters_follow_the_rename_of_their_variable() -> None:
+def test_slots_and_counters_are_renamed_with_their_owner() -> None:
     asked = {"slots": SLOTS, "counters": ["beta1_power", "global_step"], "emas": ["a/w"]}
     available = {**slotted("x/w", "b/w"), f"x/w{SHADOW}": (2, 3)}
     for rule in (exact("x/w", "a/w"), pattern("x/(.*)", r"a/\1")):
@@ -507,7 +507,7 @@ def test_slots_and_counters_follow_the_rename_of_their_variable() -> None:
         }
 
 
-def test_slots_are_swapped_with_their_variables() -> None:
+def test_slots_are_swapped_with_their_owners() -> None:
     rules = [exact("a/w", "b/w"), exact("b/w", "a/w")]
     plan = sources(plan_of(WANTED, slotted(*WANTED), rename=rules, slots=SLOTS))
     assert {name: plan[name] for name in plan if "Adam" in name} == {
@@ -515,7 +515,7 @@ def test_slots_are_swapped_with_their_variables() -> None:
     }
 
 
-def test_a_rule_over_all_names_does_not_take_counters_away() -> None:
+def test_a_rule_over_all_names_does_not_remove_counters() -> None:
     available = {**slotted("a/w"), "global_step": ()}
     plan = plan_of({"net/a/w": (2, 3)}, available, rename=[{"prefix": "", "to": "net/"}], counters=["global_step"])
     assert sources(plan) == {"net/a/w": "a/w", "global_step": "global_step"}
@@ -527,7 +527,7 @@ def test_slots_of_another_programs_naming_are_reached_by_rules() -> None:
     assert sources(plan) == {"a/w": "a/w", "a/w/Adam": "a/w/adam_m", "a/w/Adam_1": "a/w/adam_v"}
 
 
-def test_a_slot_that_is_absent_is_told_with_its_ways_out() -> None:
+def test_an_absent_slot_is_reported_with_fixes() -> None:
     available = names("a/w", "a/w/Adam")
     assert problems({"a/w": (2, 3)}, available, slots=SLOTS) == [
         "restore: slot 'a/w/Adam_1' gets no value: 'a/w/Adam_1' is not in the checkpoint; set optimizer to reset, or "
@@ -537,12 +537,12 @@ def test_a_slot_that_is_absent_is_told_with_its_ways_out() -> None:
     assert (plan.complete, plan.kept_initial) == (True, ("a/w/Adam_1",))
 
 
-def test_what_is_kept_beside_a_variable_keeps_its_initial_value_with_it() -> None:
+def test_slots_and_emas_keep_their_initial_values_with_their_owner() -> None:
     plan = plan_of(WANTED, slotted("b/w"), ["a/w"], slots=SLOTS, emas=["a/w"])
     assert (plan.complete, set(plan.kept_initial)) == (True, {"a/w", f"a/w{SHADOW}", "a/w/Adam", "a/w/Adam_1"})
 
 
-def test_slots_are_transformed_as_their_variable_and_never_scaled() -> None:
+def test_slots_are_transformed_as_their_owner_and_never_scaled() -> None:
     available = {name: tuple(reversed(shape)) for name, shape in slotted("a/w").items()}
     turned = exact("a/w", transform=[{"transpose": [1, 0]}])
     plan = plan_of({"a/w": (2, 3)}, available, rename=[turned], slots=SLOTS)
@@ -555,7 +555,7 @@ def test_slots_are_transformed_as_their_variable_and_never_scaled() -> None:
 
 
 @pytest.mark.parametrize("weights", ["raw", "ema", "ema_if_present"])
-def test_a_rule_may_name_averages_themselves(weights: str) -> None:
+def test_a_rule_may_name_emas_themselves(weights: str) -> None:
     available = names(f"train/a/w{SHADOW}", f"train/b/w{SHADOW}", "a/w")
     rule = pattern(f"train/(.*){SHADOW}", r"\1")
     plan = plan_of(WANTED, available, rename=[rule], weights=weights, ema_required=list(WANTED), emas=["a/w"])
@@ -563,7 +563,7 @@ def test_a_rule_may_name_averages_themselves(weights: str) -> None:
     assert {item.weights for item in plan.assignments} == {"ema"}
 
 
-def test_any_permutation_of_names_carries_all_that_is_kept_beside_and_back_again() -> None:
+def test_any_permutation_of_names_renames_slots_and_emas_there_and_back() -> None:
     for seed in range(30):
         draw = random.Random(seed)
         variables = [f"{draw.choice('ab')}/{draw.choice('cd')}/v{i}" for i in range(8)]

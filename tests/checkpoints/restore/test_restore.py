@@ -1,4 +1,4 @@
-"""Restoring: checkpoints of plain TensorFlow programs into networks, renamed, averaged, damaged."""
+"""Restores of checkpoints of plain TensorFlow programs: renamed, EMA, damaged."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ RAW = {
     "layer2/weights": counted(112, 3, 3),
     "layer2/biases": counted(121, 3),
 }
-"""What the golden checkpoint holds; its averages are 50 less."""
+"""Values of the golden checkpoint; its EMA values are 50 less."""
 
 
 def restored(folder: Path, network: dict[str, Any] = SQUARE, **restore: Any) -> Restored:
@@ -53,21 +53,21 @@ def restored(folder: Path, network: dict[str, Any] = SQUARE, **restore: Any) -> 
     return restore_from(config, check(config).spec)
 
 
-def test_a_plain_programs_checkpoint_restores_with_no_rename_averages_included(tmp_path: Path) -> None:
+def test_the_checkpoint_of_a_plain_program_restores_without_rules_with_its_emas(tmp_path: Path) -> None:
     done = restored(tmp_path)
     assert_same(done.values, {**RAW, **{name + SHADOW: value - 50 for name, value in RAW.items()}})
     assert done.plan.files == {"restore": str(GOLDEN / "model.ckpt-7")}
     assert done.plan.unused == {"restore": ("global_step",)}
 
 
-def test_ema_loads_averages_straight_into_the_variables(tmp_path: Path) -> None:
+def test_ema_loads_emas_into_the_variables(tmp_path: Path) -> None:
     done = restored(tmp_path, weights="ema")
     averages = {name: value - 50 for name, value in RAW.items()}
     assert_same(done.values, {**averages, **{name + SHADOW: value for name, value in averages.items()}})
     assert {item.sources for item in done.plan.assignments} == {(name + SHADOW,) for name in RAW}
 
 
-def test_without_averages_of_its_own_a_network_takes_raw_or_averaged_values_alone(tmp_path: Path) -> None:
+def test_a_network_without_ema_restores_raw_or_ema_values_only(tmp_path: Path) -> None:
     off = {"enabled": False}
     assert_same(restored(tmp_path, ema=off).values, RAW)
     assert_same(restored(tmp_path, ema=off, weights="ema").values, {name: value - 50 for name, value in RAW.items()})
@@ -112,13 +112,13 @@ def test_keep_initial_leaves_a_new_head_to_its_initializer(tmp_path: Path) -> No
     np.testing.assert_array_equal(after["layer1/weights"], RAW["layer1/weights"])
 
 
-def test_an_average_that_the_checkpoint_lacks_starts_as_its_variable(tmp_path: Path) -> None:
+def test_an_ema_that_the_checkpoint_lacks_starts_as_its_variable(tmp_path: Path) -> None:
     file = write_checkpoint(tmp_path / "raw/model", RAW)
     values = restored(tmp_path, **{"from": str(file)}).values
     assert_same(values, {**RAW, **{name + SHADOW: value for name, value in RAW.items()}})
 
 
-def test_averages_asked_for_and_absent_are_named_all_at_once(tmp_path: Path) -> None:
+def test_all_required_emas_that_are_absent_are_reported_at_once(tmp_path: Path) -> None:
     some = {"layer1/weights" + SHADOW: RAW["layer1/weights"]}
     file = write_checkpoint(tmp_path / "raw/model", {**RAW, **some})
     with pytest.raises(CheckpointError) as caught:
@@ -130,7 +130,7 @@ def test_averages_asked_for_and_absent_are_named_all_at_once(tmp_path: Path) -> 
     ]
 
 
-def test_a_value_on_the_way_that_no_memory_holds_is_told(tmp_path: Path) -> None:
+def test_an_intermediate_value_larger_than_memory_is_reported(tmp_path: Path) -> None:
     pad = [[0, 10**13], [0, 0]]
     rule = {"name": "layer1/weights", "transform": [{"pad": pad}], "on_shape_mismatch": "slice_or_pad"}
     with pytest.raises(CheckpointError) as caught:
@@ -141,7 +141,7 @@ def test_a_value_on_the_way_that_no_memory_holds_is_told(tmp_path: Path) -> None
     )
 
 
-def test_averages_are_expected_of_the_variables_that_ema_names_only(tmp_path: Path) -> None:
+def test_emas_are_required_of_the_variables_that_ema_matches_only(tmp_path: Path) -> None:
     some = {name + SHADOW: RAW[name] - 50 for name in ("layer1/weights", "layer2/weights")}
     file = write_checkpoint(tmp_path / "some/model", {**RAW, **some})
     asked = {"from": str(file), "weights": "ema", "ema": {"variables": ".*/weights"}}
@@ -150,7 +150,7 @@ def test_averages_are_expected_of_the_variables_that_ema_names_only(tmp_path: Pa
     np.testing.assert_array_equal(values["layer1/biases"], RAW["layer1/biases"])
 
 
-def test_moving_statistics_without_averages_are_taken_raw(tmp_path: Path) -> None:
+def test_moving_statistics_are_restored_raw(tmp_path: Path) -> None:
     layers = {"norm": {"kind": "batch_norm"}, **SQUARE["layers"]}
     trained = {name: counted(10 * i, 3) for i, name in enumerate(("norm/gamma", "norm/beta"))}
     moving = {"norm/moving_mean": counted(40, 3), "norm/moving_variance": counted(50, 3)}
@@ -163,7 +163,7 @@ def test_moving_statistics_without_averages_are_taken_raw(tmp_path: Path) -> Non
         np.testing.assert_array_equal(values[name], moving[name] if name in moving else all_raw[name] + 500)
 
 
-def test_a_frozen_variable_takes_its_average_where_the_file_has_one(tmp_path: Path) -> None:
+def test_a_frozen_variable_is_restored_from_its_ema_if_the_file_has_one(tmp_path: Path) -> None:
     layers = {**SQUARE["layers"], "layer1": {**SQUARE["layers"]["layer1"], "trainable": False}}
     values = restored(tmp_path, {**SQUARE, "layers": layers}, weights="ema").values
     np.testing.assert_array_equal(values["layer1/weights"], RAW["layer1/weights"] - 50)
@@ -182,7 +182,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Values]:
     return folder / "model", checkpoint_values(folder / "model")
 
 
-def test_a_runs_values_are_read_raw_or_averaged(saved: tuple[Path, Values], tmp_path: Path) -> None:
+def test_values_of_a_run_are_read_raw_or_ema(saved: tuple[Path, Values], tmp_path: Path) -> None:
     prefix, values = saved
     spec = check(config_of(tmp_path, network=MLP)).spec
     wanted = run_targets(spec, spec.trainable, with_ema=False)
@@ -203,7 +203,7 @@ def flipped(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("damage", [truncated, flipped, lambda content: b""], ids=["truncated", "flipped", "empty"])
 @pytest.mark.parametrize("file", ["model.data-00000-of-00001", "model.index"])
-def test_a_damaged_checkpoint_is_an_error_with_words(
+def test_a_damaged_checkpoint_is_reported(
     saved: tuple[Path, Values], tmp_path: Path, file: str, damage: Callable[[bytes], bytes]
 ) -> None:
     prefix, _ = saved
@@ -219,7 +219,7 @@ def test_a_damaged_checkpoint_is_an_error_with_words(
     assert "\n" not in said
 
 
-def test_a_checkpoint_without_its_data_is_an_error_with_words(saved: tuple[Path, Values], tmp_path: Path) -> None:
+def test_a_checkpoint_without_its_data_is_reported(saved: tuple[Path, Values], tmp_path: Path) -> None:
     prefix, _ = saved
     (tmp_path / "model.index").write_bytes(prefix.with_name("model.index").read_bytes())
     config = config_of(tmp_path, network=MLP, restore={"from": str(tmp_path / "model")})
@@ -227,7 +227,7 @@ def test_a_checkpoint_without_its_data_is_an_error_with_words(saved: tuple[Path,
         restore_from(config, check(config).spec)
 
 
-def test_values_of_another_type_are_an_error_with_words(tmp_path: Path) -> None:
+def test_values_of_another_dtype_are_reported(tmp_path: Path) -> None:
     values: dict[str, Any] = {**RAW, "layer1/biases": np.array([b"a", b"b", b"c"]), "layer2/biases": np.arange(3)}
     file = write_checkpoint(tmp_path / "text/model", values)
     with pytest.raises(CheckpointError) as caught:

@@ -1,4 +1,4 @@
-"""Transforms: the shape that is foretold is the one that comes out, and what cannot be done is told."""
+"""Transforms: the predicted shape is that of the result, and a transform that does not fit is reported."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def transform(**fields: Any) -> Transform:
     ],
     ids=lambda item: next(iter(item)) if isinstance(item, dict) else "",
 )
-def test_a_transform_does_what_its_name_says_and_foretells_the_shape_and_type(
+def test_a_transform_does_what_its_name_says_and_predicts_shape_and_dtype(
     fields: dict[str, Any], wanted: np.ndarray
 ) -> None:
     step = transform(**fields)
@@ -58,13 +58,13 @@ def test_a_transform_does_what_its_name_says_and_foretells_the_shape_and_type(
         ({"pad": [[0, 1]]}, "pad [[0, 1]] is for 1 dimensions, the shape is [2, 3, 4]"),
     ],
 )
-def test_a_transform_that_is_not_for_the_shape_is_told(fields: dict[str, Any], said: str) -> None:
+def test_a_transform_that_does_not_fit_the_shape_is_reported(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011  # the text is compared
         transformed(SPEC, transform(**fields))
     assert str(caught.value) == said
 
 
-def test_a_transform_that_is_not_for_the_type_is_told() -> None:
+def test_a_transform_that_does_not_fit_the_dtype_is_reported() -> None:
     for fields, dtype, said in (
         ({"scale": 2.0}, "int32", "scale 2 requires floating-point values, not int32"),
         ({"cast": "float32"}, "string", "cast float32 cannot convert text"),
@@ -81,7 +81,7 @@ def test_bfloat16_is_cast_both_ways() -> None:
 
 
 @pytest.mark.parametrize("wanted", [(2, 3, 4), (1, 3, 6), (5, 5, 5), (1, 1, 1)])
-def test_what_fits_a_shape_keeps_the_corner_and_adds_zeros(wanted: tuple[int, ...]) -> None:
+def test_fitting_a_shape_keeps_the_corner_and_pads_with_zeros(wanted: tuple[int, ...]) -> None:
     made = VALUE
     for step in fitting(VALUE.shape, wanted):
         made = apply(step, made)
@@ -149,7 +149,7 @@ def test_shapes_are_joined_along_a_dimension() -> None:
         (RestoreConfig, {"from": "x", "sources": {"head": {}}}, "every source needs 'from'; lacking in: head"),
     ],
 )
-def test_rules_that_do_not_agree_are_told(model: Any, raw: dict[str, Any], said: str) -> None:
+def test_contradictory_fields_are_reported(model: Any, raw: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError) as caught:
         model.model_validate_json(json.dumps(raw))
     [problem] = caught.value.errors()
