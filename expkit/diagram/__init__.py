@@ -1,1 +1,1 @@
-"""The network as a picture: what is drawn, where it stands, and the SVG file."""
+"""Diagram of a network: a layered graph drawing as an SVG file."""

@@ -1,27 +1,27 @@
-"""Where everything of a picture stands: a box is laid out by itself, then takes its place as one thing."""
+"""Layout of the page: boxes are laid out from the inside outwards, each as one vertex of the box around it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from expkit.diagram.cells import Cell, Step
-from expkit.diagram.level import Level, Segment, incoming, outgoing
-from expkit.diagram.picture import Box, Item, Picture
+from expkit.diagram.box_layout import BoxLayout, Segment, incoming, outgoing
+from expkit.diagram.drawing import Box, Drawing, Item
+from expkit.diagram.ranks import Edge, Vertex
 
 __all__ = ["Layout", "Line", "Rect", "layout"]
 
 SIDE, TOP, BOTTOM = 14.0, 30.0, 14.0
-"""Between a box's edges and what stands inside; its title is at the top."""
+"""Distances between a box's borders and its content; the title is at the top."""
 STACK = 8.0
-"""How far the cards behind a repeated box look out."""
+"""Offset of the cards behind a repeated box."""
 ENTRY_GAP = 16.0
-"""Between the points where several lines reach one layer."""
+"""Distance between the points where several lines reach one layer."""
 
 
 @dataclass(frozen=True)
 class Rect:
-    """A place on the page, in pixels."""
+    """A rectangle on the page, in pixels."""
 
     x: float
     y: float
@@ -39,7 +39,7 @@ class Rect:
         return self.y + self.height
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Line:
     """A line downwards: straight from ``top``, bent between ``bend`` and ``reach``, straight to ``end``."""
 
@@ -60,29 +60,29 @@ class Layout:
     height: float = 0.0
     items: list[tuple[Item, Rect]] = field(default_factory=list)
     boxes: list[tuple[Box, Rect]] = field(default_factory=list)
-    """Outer ones first."""
+    """Outer boxes first."""
     lines: list[Line] = field(default_factory=list)
 
 
 def layout(
-    picture: Picture, size: Callable[[Item], tuple[float, float]], title_width: Callable[[Box], float]
+    drawing: Drawing, size: Callable[[Item], tuple[float, float]], title_width: Callable[[Box], float]
 ) -> Layout:
-    """Return where everything stands.
+    """Return the layout of a drawing.
 
     Args:
-        picture: what is drawn.
+        drawing: the drawing.
         size: width and height of an item.
         title_width: width of a box's title.
     """
-    levels = _Levels(_segments(picture), size, title_width)
-    root = levels.of(picture.root)
+    layouts = _BoxLayouts(_segments(drawing), size, title_width)
+    root = layouts.of(drawing.root)
     page = Layout(root.width, root.height)
-    levels.lay(picture.root, root, 0.0, 0.0, page)
+    layouts.place(drawing.root, root, 0.0, 0.0, page)
     return page
 
 
-def _segments(picture: Picture) -> dict[str, dict[Segment, None]]:
-    """Cut every edge where it crosses the edge of a box; return the parts by the box's path, each once."""
+def _segments(drawing: Drawing) -> dict[str, dict[Segment, None]]:
+    """Split every line at the borders of boxes; return the distinct segments by the box's path."""
     around: dict[str, tuple[str, ...]] = {}
 
     def walk(box: Box, outer: tuple[str, ...]) -> None:
@@ -91,9 +91,9 @@ def _segments(picture: Picture) -> dict[str, dict[Segment, None]]:
             if isinstance(child, Box):
                 walk(child, (*outer, child.path))
 
-    walk(picture.root, (picture.root.path,))
+    walk(drawing.root, (drawing.root.path,))
     segments: dict[str, dict[Segment, None]] = {}
-    for source, reader in picture.edges:
+    for source, reader in drawing.edges:
         outwards, inwards = (*around[source], source), (*around[reader], reader)
         common = next(i for i, (a, b) in enumerate(zip(outwards, inwards, strict=False)) if a != b)
         found = [(outwards[common - 1], Segment(outwards[common], inwards[common], source))]
@@ -106,7 +106,7 @@ def _segments(picture: Picture) -> dict[str, dict[Segment, None]]:
     return segments
 
 
-class _Levels:
+class _BoxLayouts:
     """Levels by the path of their box, inner ones first."""
 
     def __init__(
@@ -116,81 +116,84 @@ class _Levels:
         title_width: Callable[[Box], float],
     ) -> None:
         self._segments, self._size, self._title_width = segments, size, title_width
-        self._levels: dict[str, Level] = {}
+        self._layouts: dict[str, BoxLayout] = {}
 
-    def of(self, box: Box) -> Level:
+    def of(self, box: Box) -> BoxLayout:
         """Lay out a box by itself."""
-        cells = [self._cell(child) for child in box.children]
-        level = Level(cells, list(self._segments.get(box.path, ())), self._title_width(box))
-        self._levels[box.path] = level
-        return level
+        vertices = [self._vertex(child) for child in box.children]
+        box_layout = BoxLayout(vertices, list(self._segments.get(box.path, ())), self._title_width(box))
+        self._layouts[box.path] = box_layout
+        return box_layout
 
-    def _cell(self, child: Item | Box) -> Cell:
+    def _vertex(self, child: Item | Box) -> Vertex:
         if isinstance(child, Item):
             width, height = self._size(child)
-            return Cell(child.path, width, height, child=True)
-        level = self.of(child)
+            return Vertex(key=child.path, width=width, height=height, child=True)
+        box_layout = self.of(child)
         stack = STACK if child.times > 1 else 0.0
-        return Cell(
-            child.path,
-            level.width + 2 * SIDE + 2 * stack,
-            level.height + TOP + BOTTOM + stack,
-            {source: cell.x - level.width / 2 for source, cell in level.entries.items()},
-            {source: cell.x - level.width / 2 for source, cell in level.exits.items()},
+        return Vertex(
+            key=child.path,
+            width=box_layout.width + 2 * SIDE + 2 * stack,
+            height=box_layout.height + TOP + BOTTOM + stack,
+            entries={source: vertex.x - box_layout.width / 2 for source, vertex in box_layout.entries.items()},
+            exits={source: vertex.x - box_layout.width / 2 for source, vertex in box_layout.exits.items()},
             child=True,
         )
 
-    def lay(self, box: Box, level: Level, x: float, y: float, page: Layout) -> None:
-        """Put a level's content onto the page, its upper left corner at a point."""
+    def place(self, box: Box, box_layout: BoxLayout, x: float, y: float, page: Layout) -> None:
+        """Put a box_layout's content onto the page, its upper left corner at a point."""
         stacked = set()
         for child in box.children:
-            cell = level.cells[child.path]
-            left, top = x + cell.x - cell.width / 2, y + cell.y
+            vertex = box_layout.vertices[child.path]
+            left, top = x + vertex.x - vertex.width / 2, y + vertex.y
             if isinstance(child, Item):
-                page.items.append((child, Rect(left, top, cell.width, cell.height)))
+                page.items.append((child, Rect(left, top, vertex.width, vertex.height)))
                 continue
             stack = STACK if child.times > 1 else 0.0
             if stack:
                 stacked.add(child.path)
-            page.boxes.append((child, Rect(left + stack, top, cell.width - 2 * stack, cell.height - stack)))
-            self.lay(child, self._levels[child.path], left + stack + SIDE, top + TOP, page)
+            page.boxes.append((child, Rect(left + stack, top, vertex.width - 2 * stack, vertex.height - stack)))
+            self.place(child, self._layouts[child.path], left + stack + SIDE, top + TOP, page)
         items = {child.path for child in box.children if isinstance(child, Item)}
-        spread = _spread(level.steps, items)
-        back = [Step(level.cells[item.start], level.cells[item.end], item.source) for item in level.backward]
-        entries, exits = set(level.entries.values()), set(level.exits.values())
-        for step in (*level.steps, *back):
-            start, end = step.start, step.end
+        spread = _spread(box_layout.edges, items)
+        back = [
+            Edge(box_layout.vertices[item.start], box_layout.vertices[item.end], item.source)
+            for item in box_layout.backward
+        ]
+        entries, exits = set(box_layout.entries.values()), set(box_layout.exits.values())
+        for edge in (*box_layout.edges, *back):
+            start, end = edge.start, edge.end
             bottom = start.y + start.height - (STACK if start.key in stacked else 0.0)
             top = bottom - (TOP if start in entries else 0.0)
-            passed = level.floors[end.rank] if not end.child else end.y
+            passed = box_layout.floors[end.rank] if not end.child else end.y
             page.lines.append(
                 Line(
-                    x + start.x + step.leaves,
-                    y + top,
-                    y + max(bottom, level.floors[start.rank]),
-                    x + end.x + step.arrives + spread.get(step, 0.0),
-                    y + end.y,
-                    y + passed + (BOTTOM if end in exits else 0.0),
-                    end.key in items,
+                    x=x + start.x + edge.leaves,
+                    top=y + top,
+                    bend=y + max(bottom, box_layout.floors[start.rank]),
+                    to=x + end.x + edge.arrives + spread.get(edge, 0.0),
+                    reach=y + end.y,
+                    end=y + passed + (BOTTOM if end in exits else 0.0),
+                    arrow=end.key in items,
                 )
             )
 
 
-def _spread(steps: list[Step], items: set[str]) -> dict[Step, float]:
-    """Return how far from the middle of a layer each of several lines reaches it, in the order they come from.
+def _spread(edges: list[Edge], items: set[str]) -> dict[Edge, float]:
+    """Return the offsets from the middle of a layer at which several lines reach it, ordered by their starts.
 
-    A line from right above comes in right in the middle.
+    A line from right above reaches the middle.
     """
-    arriving: dict[str, list[Step]] = {}
-    for step in steps:
-        if step.end.key in items:
-            arriving.setdefault(step.end.key, []).append(step)
-    spread: dict[Step, float] = {}
+    arriving: dict[str, list[Edge]] = {}
+    for edge in edges:
+        if edge.end.key in items:
+            arriving.setdefault(edge.end.key, []).append(edge)
+    spread: dict[Edge, float] = {}
     for together in arriving.values():
-        together.sort(key=lambda step: step.start.x + step.leaves)
+        together.sort(key=lambda edge: edge.start.x + edge.leaves)
         middle = together[0].end.x
-        straight = [i for i, step in enumerate(together) if abs(step.start.x + step.leaves - middle) < 1]
+        straight = [i for i, edge in enumerate(together) if abs(edge.start.x + edge.leaves - middle) < 1]
         centre = straight[0] if straight else (len(together) - 1) / 2
         gap = min(ENTRY_GAP, together[0].end.width / (2 * len(together)))
-        spread.update((step, (i - centre) * gap) for i, step in enumerate(together))
+        spread.update((edge, (i - centre) * gap) for i, edge in enumerate(together))
     return spread

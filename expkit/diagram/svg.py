@@ -1,13 +1,13 @@
-"""The picture as SVG: one file, no fonts or scripts from elsewhere."""
+"""Diagram as an SVG file without external fonts or scripts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
 
+from expkit.diagram.drawing import Box, Item, drawing
 from expkit.diagram.layout import STACK, Layout, Line, Rect, layout
-from expkit.diagram.picture import Box, Item, picture
-from expkit.diagram.ties import Points, ties
+from expkit.diagram.shared_lines import Points, shared_lines
 from expkit.network.spec import NetworkSpec
 
 __all__ = ["svg"]
@@ -15,10 +15,10 @@ __all__ = ["svg"]
 MARGIN = 24.0
 PADDING = 10.0
 TITLE, TEXT = 13.0, 11.0
-"""Sizes of letters."""
+"""Font sizes."""
 ROW = 15.0
-MOST_WIDTH = 250.0
-"""Longest note of a layer; a longer one is cut."""
+MAX_NOTE_WIDTH = 250.0
+"""Width at which a layer's note is cut."""
 
 COLORS = {
     "conv": ("#e4eefc", "#3d6fb4"),
@@ -34,12 +34,12 @@ COLORS = {
     "input": ("#33404f", "#33404f"),
     "output": ("#33404f", "#33404f"),
 }
-"""Fill and edge by the family of a layer."""
+"""Fill and border by the family of a layer."""
 OTHER = ("#f2f4f6", "#78838f")
 SHARED = "#c8470f"
 INK, MUTED = "#1c2733", "#5f6b78"
 BOX_FILLS = ("#f8f9fb", "#eef1f5")
-"""Of scopes, by depth."""
+"""Fills of scopes, by depth."""
 
 STYLE = f"""\
 text{{font-family:Helvetica,Arial,'Liberation Sans',sans-serif;font-size:{TEXT:g}px;fill:{INK}}}
@@ -50,16 +50,16 @@ text{{font-family:Helvetica,Arial,'Liberation Sans',sans-serif;font-size:{TEXT:g
 
 
 def svg(spec: NetworkSpec, title: str) -> str:
-    """Return a drawing of a network: scopes as boxes, layers that share variables joined by double lines."""
-    what = picture(spec)
-    page = layout(what, _size, _title_width)
-    shared = ties(what, page)
+    """Return a diagram of a network: scopes as boxes, layers that share variables joined by double lines."""
+    graph = drawing(spec)
+    page = layout(graph, _size, _title_width)
+    shared = shared_lines(graph, page)
     xs = [0.0, page.width, *(x for points in shared for x, _ in points)]
     total = sum(variable.size for variable in spec.variables.values())
-    said = f"{len(spec.variables)} variable{'' if len(spec.variables) == 1 else 's'}, {total:,} parameters"
+    caption = f"{len(spec.variables)} variable{'' if len(spec.variables) == 1 else 's'}, {total:,} parameters"
     header = 46.0
     left = min(xs) - MARGIN
-    width = max(max(xs) - min(xs) + 2 * MARGIN, text_width(f"{title}  {said}", TITLE) + 3 * MARGIN)
+    width = max(max(xs) - min(xs) + 2 * MARGIN, text_width(f"{title}  {caption}", TITLE) + 3 * MARGIN)
     left -= (width - (max(xs) - min(xs) + 2 * MARGIN)) / 2
     legend = _legend(left + MARGIN, page.height + 34) if shared else ""
     height = page.height + header + MARGIN + (30 if shared else 0)
@@ -71,11 +71,11 @@ def svg(spec: NetworkSpec, title: str) -> str:
         '<path d="M0 0.5L8 4L0 7.5z" fill="#7d8894"/></marker></defs>',
         f'<rect x="{left:g}" y="{-header:g}" width="{width:g}" height="{height:g}" fill="#fff"/>',
         f'<text class="b" x="{left + MARGIN:g}" y="-22">{escape(title)}'
-        f'<tspan class="m" dx="10" font-weight="normal" font-size="{TEXT:g}">{said}</tspan></text>',
+        f'<tspan class="m" dx="10" font-weight="normal" font-size="{TEXT:g}">{caption}</tspan></text>',
         *_boxes(page),
         *(_line(line) for line in page.lines),
         *_titles(page),
-        *(_tie(points) for points in shared),
+        *(_shared_line(points) for points in shared),
         *(_item(item, rect) for item, rect in page.items),
         legend,
         "</svg>",
@@ -84,7 +84,7 @@ def svg(spec: NetworkSpec, title: str) -> str:
 
 
 def text_width(text: str, size: float) -> float:
-    """Return about how wide a text is, rather too much: nobody knows which font will be there."""
+    """Return an upper estimate of the width of a text, because the viewer's font is unknown."""
     widths = 0.0
     for letter in text:
         if letter in "ijl.,:;'|!· ":
@@ -101,7 +101,7 @@ def text_width(text: str, size: float) -> float:
 
 
 def _cut(text: str) -> str:
-    while text_width(text, TEXT) > MOST_WIDTH:
+    while text_width(text, TEXT) > MAX_NOTE_WIDTH:
         text = text.removesuffix("…")[:-1].rstrip(" ·") + "…"
     return text
 
@@ -128,14 +128,14 @@ def _boxes(page: Layout) -> Iterator[str]:
 
 
 def _titles(page: Layout) -> Iterator[str]:
-    """Draw the titles of boxes, with room around the letters where lines pass behind them."""
+    """Draw the titles of boxes, with an outline that separates them from lines behind."""
     for box, rect in page.boxes:
         room = f'y="{rect.y + 19:g}" stroke="{_fill(box)}"'
         yield f'<text class="b h" x="{rect.x + PADDING:g}" {room}>{escape(box.title)}</text>'
         if box.times > 1:
-            said = f"× {box.times}" + (", one set of variables" if box.shared else "")
+            caption = f"× {box.times}" + (", one set of variables" if box.shared else "")
             kind = "s" if box.shared else "m"
-            yield f'<text class="b h e {kind}" x="{rect.right - PADDING:g}" {room}>{said}</text>'
+            yield f'<text class="b h e {kind}" x="{rect.right - PADDING:g}" {room}>{caption}</text>'
 
 
 def _fill(box: Box) -> str:
@@ -177,7 +177,7 @@ def _line(line: Line) -> str:
     return f'<path class="l" d="{path}"{arrow}/>'
 
 
-def _tie(points: Points) -> str:
+def _shared_line(points: Points) -> str:
     path = "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
     return f'<path class="d" d="{path}"/><path class="c" d="{path}"/>'
 

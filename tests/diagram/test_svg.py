@@ -1,4 +1,4 @@
-"""The drawn network: nothing is missing or overlaps, what repeats is drawn once, what is shared is joined."""
+"""The drawn network: nothing is missing or overlaps, graph repeats is drawn once, graph is shared is joined."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from xml.etree import ElementTree
 import pytest
 
 from expkit.config.load import builtin_conf, load
-from expkit.diagram.fold import folds
+from expkit.diagram.drawing import Box, Drawing, drawing
 from expkit.diagram.layout import Layout, Rect, layout
-from expkit.diagram.picture import Box, Picture, picture
+from expkit.diagram.repetitions import find_repetitions
+from expkit.diagram.shared_lines import shared_lines
 from expkit.diagram.svg import COLORS, _size, _title_width, svg, text_width
-from expkit.diagram.ties import ties
 from expkit.network.spec import NetworkSpec, network_spec
 from expkit.registry import kinds
 from support.command_line import ENVIRONMENT
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 def block(before: str, **fields: object) -> dict[str, object]:
-    """Return a scope with a residual around it: two layers, and what came before added."""
+    """Return a scope with a residual around it: two layers, and graph came before added."""
     dense = {"kind": "dense", "units": 4}
     inner = {
         "up": dense,
@@ -43,9 +43,9 @@ def stack(count: int, **fields: object) -> dict[str, dict[str, object]]:
     return {name: block(before, **fields) for before, name in pairwise(names)}
 
 
-def laid(spec: NetworkSpec) -> tuple[Picture, Layout]:
-    what = picture(spec)
-    return what, layout(what, _size, _title_width)
+def laid(spec: NetworkSpec) -> tuple[Drawing, Layout]:
+    graph = drawing(spec)
+    return graph, layout(graph, _size, _title_width)
 
 
 def texts(drawn: str) -> list[str]:
@@ -67,7 +67,7 @@ def within(inner: Rect, outer: Rect) -> bool:
 
 
 def assert_tidy(spec: NetworkSpec) -> None:
-    """Nothing overlaps, and what is in a scope is within its box and everything else outside of it."""
+    """Nothing overlaps, and graph is in a scope is within its box and everything else outside of it."""
     _, page = laid(spec)
     whole = Rect(0, 0, page.width, page.height)
     for (_, a), (_, b) in combinations(page.items, 2):
@@ -99,7 +99,7 @@ def runs_of(spec: NetworkSpec) -> list[tuple[str, ...]]:
             readers.setdefault(owner or source, []).append(layer.path)
     for name, path in spec.outputs.items():
         readers.setdefault(path, []).append(f"outputs:{name}")
-    return [fold.paths for fold in folds(spec, readers)]
+    return [repetition.paths for repetition in find_repetitions(spec, readers)]
 
 
 def test_random_networks_are_drawn_without_overlaps() -> None:
@@ -141,10 +141,10 @@ def test_a_chain_is_drawn_in_a_straight_line() -> None:
 
 
 def test_towers_that_share_are_joined_straight_across() -> None:
-    what, page = laid(network_spec(load(["experiment=siamese"]).network))
-    assert what.shares == (("left_tower/conv", "right_tower/conv"), ("left_tower/code", "right_tower/code"))
+    graph, page = laid(network_spec(load(["experiment=siamese"]).network))
+    assert graph.shares == (("left_tower/conv", "right_tower/conv"), ("left_tower/code", "right_tower/code"))
     places = {item.path: rect for item, rect in page.items}
-    for (left, right), points in zip(what.shares, ties(what, page), strict=True):
+    for (left, right), points in zip(graph.shares, shared_lines(graph, page), strict=True):
         assert [x for x, _ in points] == [places[left].right, places[right].x]
         assert len({y for _, y in points}) == 1
     drawn = svg(network_spec(load(["experiment=siamese"]).network), "siamese")
@@ -154,9 +154,9 @@ def test_towers_that_share_are_joined_straight_across() -> None:
 
 def test_layers_that_share_far_apart_are_joined_around_what_is_between() -> None:
     layers = {f"l{i}": {"kind": "dense", "units": 4, "scope": "same", "reuse": "auto"} for i in range(4)}
-    what, page = laid(spec_of({"layers": layers}))
-    assert what.shares == (("l0", "l1"), ("l1", "l2"), ("l2", "l3"))
-    lines = ties(what, page)
+    graph, page = laid(spec_of({"layers": layers}))
+    assert graph.shares == (("l0", "l1"), ("l1", "l2"), ("l2", "l3"))
+    lines = shared_lines(graph, page)
     assert all(a[1][0] != b[1][0] for a, b in pairwise(lines)), "lines side by side, not one over the other"
     for points in lines:
         x, (_, top), (_, bottom) = points[1][0], points[1], points[2]
@@ -176,7 +176,7 @@ def test_a_stack_of_one_make_is_drawn_once_with_its_count() -> None:
 def test_a_stack_that_uses_one_set_of_variables_says_so() -> None:
     spec = spec_of({"layers": stack(5, scope="same", reuse="auto")})
     assert "× 5, one set of variables" in texts(svg(spec, "stack"))
-    assert picture(spec).shares == ()
+    assert drawing(spec).shares == ()
 
 
 def runs(layers: dict[str, object], **more: object) -> list[tuple[str, ...]]:
@@ -220,7 +220,7 @@ def test_stacks_within_stacks_are_drawn_once() -> None:
         ("outer0", "outer1", "outer2"),
         ("outer0/inner0", "outer0/inner1", "outer0/inner2"),
     ]
-    root = picture(spec_of({"layers": layers})).root
+    root = drawing(spec_of({"layers": layers})).root
     boxes = [child for child in root.children if isinstance(child, Box)]
     assert [(box.title, box.times) for box in boxes] == [("outer0 … outer2", 3)]
     assert_tidy(spec_of({"layers": layers}))
@@ -262,9 +262,9 @@ def test_twelve_blocks_with_a_mask_are_drawn_once_with_all_they_read() -> None:
     folder = builtin_conf().parent / "benchmarks" / "conf"
     spec = network_spec(load(["~experiment", "network=bench_names"], [str(folder)]).network)
     assert len(spec.variables) == 199
-    what = picture(spec)
-    assert ("mask", "layer_0/attention") in what.edges
-    assert [edge for edge in what.edges if edge[0] == "mask"] == [("mask", "layer_0/attention")]
+    graph = drawing(spec)
+    assert ("mask", "layer_0/attention") in graph.edges
+    assert [edge for edge in graph.edges if edge[0] == "mask"] == [("mask", "layer_0/attention")]
     assert "× 12" in texts(svg(spec, "names"))
     assert_tidy(spec)
 

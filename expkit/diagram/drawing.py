@@ -1,4 +1,4 @@
-"""What is drawn of a network: boxes within boxes, lines between them, and which share variables."""
+"""Drawing of a network before its layout: nested boxes, edges, and layers that share variables."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from expkit.diagram.fold import Fold, folds, own_fields
+from expkit.diagram.repetitions import Repetition, find_repetitions, own_fields
 from expkit.network.names import join
 from expkit.network.spec import LayerSpec, NetworkSpec
 from expkit.tensor_spec import TensorSpec
 
-__all__ = ["Box", "Item", "Picture", "Row", "picture"]
+__all__ = ["Box", "Drawing", "Item", "Row", "drawing"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
-    """A variable, as its layer calls it."""
+    """A variable, by its layer's own name for it."""
 
     name: str
     shape: str
@@ -24,55 +24,55 @@ class Row:
     trainable: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Item:
     """A layer, an input or an output."""
 
     path: str
-    """Tells it from all others; an output's begins with ``outputs:``."""
+    """Unique; that of an output begins with ``outputs:``."""
     title: str
     note: str
-    """Kind, and the fields that were set."""
+    """Kind, and the fields that are set."""
     shape: str
     rows: tuple[Row, ...]
     family: str
     """``input``, ``output``, or the module that the kind is from."""
     hint: str
-    """All there is to say, for who asks."""
+    """Full description, for the tooltip."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Box:
-    """A scope: what is drawn inside, in order."""
+    """A scope with its children, in order."""
 
     path: str
     title: str
     times: int = 1
     shared: bool = False
-    """Whether all repetitions use one set of variables."""
+    """True if all repetitions use one set of variables."""
     children: list[Item | Box] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Picture:
-    """All that is drawn."""
+class Drawing:
+    """Content of the diagram."""
 
     root: Box
     edges: tuple[tuple[str, str], ...]
-    """Paths of who is read and who reads."""
+    """Paths of the layer or input that is read and of its reader."""
     shares: tuple[tuple[str, str], ...]
     """Paths of layers that use the same variables."""
 
 
-class _Repeated:
-    """Which scope stands for which."""
+class _Repetitions:
+    """Scopes that are drawn once."""
 
-    def __init__(self, runs: Sequence[Fold]) -> None:
-        self.runs = {fold.paths[0]: fold for fold in runs}
-        self._first = {path: fold.paths[0] for fold in runs for path in fold.paths}
+    def __init__(self, runs: Sequence[Repetition]) -> None:
+        self.runs = {repetition.paths[0]: repetition for repetition in runs}
+        self._first = {path: repetition.paths[0] for repetition in runs for path in repetition.paths}
 
     def drawn(self, path: str) -> str:
-        """Return the path of the layer that is drawn for one: of a repetition the first time's."""
+        """Return the path of the layer that is drawn for another; for a repetition, the one in its first scope."""
         *scopes, name = path.split("/")
         scope = ""
         for part in scopes:
@@ -81,8 +81,8 @@ class _Repeated:
         return join(scope, name)
 
 
-def picture(spec: NetworkSpec) -> Picture:
-    """Return what is to be drawn of a network; scopes that repeat are drawn once."""
+def drawing(spec: NetworkSpec) -> Drawing:
+    """Return the drawing of a network; repeated scopes are drawn once."""
     known = {layer.path for layer in spec.layers} | set(spec.inputs)
     reads = [
         (_owner(source, known), layer.path)
@@ -93,53 +93,53 @@ def picture(spec: NetworkSpec) -> Picture:
     readers: dict[str, list[str]] = {}
     for source, reader in reads:
         readers.setdefault(source, []).append(reader)
-    repeated = _Repeated(folds(spec, readers))
-    root = Box("", "")
+    repetitions = _Repetitions(find_repetitions(spec, readers))
+    root = Box(path="", title="")
     boxes = {"": root}
     root.children += [_end(name, item, "input", name) for name, item in spec.inputs.items()]
     for layer in spec.layers:
-        if repeated.drawn(layer.path) == layer.path:
-            _box_of(layer.path, boxes, repeated).children.append(_item(layer, spec))
+        if repetitions.drawn(layer.path) == layer.path:
+            _box_of(layer.path, boxes, repetitions).children.append(_item(layer, spec))
     root.children += [
         _end(f"outputs:{name}", spec.output_spec(name), "output", name) for name, path in spec.outputs.items()
     ]
-    return Picture(root, tuple(_edges(reads, repeated)), tuple(_shares(spec, repeated)))
+    return Drawing(root, tuple(_edges(reads, repetitions)), tuple(_shares(spec, repetitions)))
 
 
 def _owner(path: str, known: set[str]) -> str:
-    """Return the layer or input that a tensor belongs to: ``layer/name`` is an output of ``layer``."""
+    """Return the layer or input that a tensor comes from: ``layer/name`` is an output of ``layer``."""
     return path if path in known else path.rpartition("/")[0]
 
 
-def _edges(reads: Sequence[tuple[str, str]], repeated: _Repeated) -> Iterator[tuple[str, str]]:
+def _edges(reads: Sequence[tuple[str, str]], repetitions: _Repetitions) -> Iterator[tuple[str, str]]:
     seen = set()
     for source, reader in reads:
-        if repeated.drawn(reader) != reader:
-            continue  # What is drawn for it has the line.
-        edge = (repeated.drawn(source), reader)
+        if repetitions.drawn(reader) != reader:
+            continue  # The layer that is drawn for it has the edge.
+        edge = (repetitions.drawn(source), reader)
         if edge not in seen:
             seen.add(edge)
             yield edge
 
 
-def _shares(spec: NetworkSpec, repeated: _Repeated) -> Iterator[tuple[str, str]]:
-    """Yield every two neighbours among the layers that share a variable."""
+def _shares(spec: NetworkSpec, repetitions: _Repetitions) -> Iterator[tuple[str, str]]:
+    """Yield the neighbours among the layers that share a variable."""
     seen = set()
     for variable in spec.variables.values():
-        for pair in pairwise(dict.fromkeys(map(repeated.drawn, variable.layers))):
+        for pair in pairwise(dict.fromkeys(map(repetitions.drawn, variable.layers))):
             if pair not in seen:
                 seen.add(pair)
                 yield pair
 
 
-def _box_of(path: str, boxes: dict[str, Box], repeated: _Repeated) -> Box:
+def _box_of(path: str, boxes: dict[str, Box], repetitions: _Repetitions) -> Box:
     scope = path.rpartition("/")[0]
     if scope not in boxes:
-        boxes[scope] = Box(scope, scope.rpartition("/")[2])
-        if fold := repeated.runs.get(scope):
-            title = f"{boxes[scope].title} … {fold.paths[-1].rpartition('/')[2]}"
-            boxes[scope] = Box(scope, title, len(fold.paths), fold.shared)
-        _box_of(scope, boxes, repeated).children.append(boxes[scope])
+        boxes[scope] = Box(path=scope, title=scope.rpartition("/")[2])
+        if repetition := repetitions.runs.get(scope):
+            title = f"{boxes[scope].title} … {repetition.paths[-1].rpartition('/')[2]}"
+            boxes[scope] = Box(path=scope, title=title, times=len(repetition.paths), shared=repetition.shared)
+        _box_of(scope, boxes, repetitions).children.append(boxes[scope])
     return boxes[scope]
 
 
@@ -151,29 +151,37 @@ def _item(layer: LayerSpec, spec: NetworkSpec) -> Item:
         variable = spec.variables[full]
         users = dict.fromkeys(variable.layers)
         name = f"{local} (transposed)" if layer.shared.get(local) else local
-        rows.append(Row(name, _sizes(variable.shape), len(users) > 1, variable.trainable))
+        shape = _sizes(variable.shape)
+        rows.append(Row(name=name, shape=shape, shared=len(users) > 1, trainable=variable.trainable))
         frozen = "" if variable.trainable else ", not trained"
         shared = f", shared by {', '.join(users)}" if len(users) > 1 else ""
         hint.append(f"{full} {list(variable.shape)} {variable.dtype}, {variable.size:,}{frozen}{shared}")
-    title = layer.path.rpartition("/")[2]
-    family = type(layer.layer).__module__.rpartition(".")[2]
-    return Item(layer.path, title, _note(layer), _shapes(layer.outputs), tuple(rows), family, "\n".join(hint))
+    return Item(
+        path=layer.path,
+        title=layer.path.rpartition("/")[2],
+        note=_note(layer),
+        shape=_shapes(layer.outputs),
+        rows=tuple(rows),
+        family=type(layer.layer).__module__.rpartition(".")[2],
+        hint="\n".join(hint),
+    )
 
 
 def _note(layer: LayerSpec) -> str:
-    said = [layer.layer.kind]
+    words = [layer.layer.kind]
     for name, value in own_fields(layer).items():
         if isinstance(value, bool):
-            said.append(name if value else f"no {name.removeprefix('use_')}")
+            words.append(name if value else f"no {name.removeprefix('use_')}")
         elif isinstance(value, int | float | tuple | list):
-            said.append(f"{name} {_sizes(value) if isinstance(value, tuple | list) else value}")
+            words.append(f"{name} {_sizes(value) if isinstance(value, tuple | list) else value}")
         elif isinstance(value, str):
-            said.append(value)
-    return " · ".join(said)
+            words.append(value)
+    return " · ".join(words)
 
 
 def _end(path: str, item: TensorSpec, family: str, title: str) -> Item:
-    return Item(path, title, family, _shape(item), (), family, f"{family} {title}: {title}:0 {item}")
+    hint = f"{family} {title}: {title}:0 {item}"
+    return Item(path=path, title=title, note=family, shape=_shape(item), rows=(), family=family, hint=hint)
 
 
 def _shapes(outputs: Mapping[str, TensorSpec]) -> str:

@@ -1,29 +1,29 @@
-"""The lines between layers that share variables: across where there is a clear way, else around the side."""
+"""Lines between layers that share variables: straight across if nothing is in between, else around the side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from expkit.diagram.drawing import Drawing
 from expkit.diagram.layout import Layout, Rect
-from expkit.diagram.picture import Picture
 
-__all__ = ["Points", "ties"]
+__all__ = ["Points", "shared_lines"]
 
 Points = tuple[tuple[float, float], ...]
 LANE = 14.0
-"""Between what is drawn and a line around it, and between such lines."""
+"""Distance between the drawing and a line around it, and between such lines."""
 
 
-def ties(picture: Picture, page: Layout) -> list[Points]:
-    """Return the corners of a line for every two layers that share variables."""
-    places = {item.path: rect for item, rect in page.items}
-    rects = [*places.values(), *(rect for _, rect in page.boxes)]
+def shared_lines(drawing: Drawing, page: Layout) -> list[Points]:
+    """Return the corners of the lines, one for each pair of layers that share variables."""
+    items = {item.path: rect for item, rect in page.items}
+    rects = [*items.values(), *(rect for _, rect in page.boxes)]
     lines: list[Points] = []
     lanes: list[tuple[float, float, float]] = []
-    for one, other in picture.shares:
-        first, second = places[one], places[other]
+    for first_path, second_path in drawing.shares:
+        first, second = items[first_path], items[second_path]
         left, right = (first, second) if first.x <= second.x else (second, first)
-        if across := _across(left, right, list(places.values())):
+        if across := _across(left, right, list(items.values())):
             lines.append(across)
         else:
             lines.append(_around(first, second, rects, lanes))
@@ -41,15 +41,14 @@ def _across(left: Rect, right: Rect, items: Sequence[Rect]) -> Points | None:
 
 
 def _around(first: Rect, second: Rect, rects: Sequence[Rect], lanes: list[tuple[float, float, float]]) -> Points:
-    ends = sorted(rect.y + rect.height / 2 for rect in (first, second))
-    low, high = ends
+    low, high = sorted(rect.y + rect.height / 2 for rect in (first, second))
     beside = [rect for rect in rects if rect.bottom >= low and rect.y <= high]
     to_right = max(rect.right for rect in beside)
     to_left = min(rect.x for rect in beside)
     rightwards = (to_right - first.right) + (to_right - second.right) <= (first.x - to_left) + (second.x - to_left)
     lane, away = (to_right + LANE, LANE) if rightwards else (to_left - LANE, -LANE)
-    while any(abs(lane - x) < LANE and begin <= high and end >= low for x, begin, end in lanes):
+    while any(abs(lane - x) < LANE and top <= high and bottom >= low for x, top, bottom in lanes):
         lane += away
     lanes.append((lane, low, high))
-    one, other = ((rect.right if rightwards else rect.x, rect.y + rect.height / 2) for rect in (first, second))
-    return one, (lane, one[1]), (lane, other[1]), other
+    start, end = ((rect.right if rightwards else rect.x, rect.y + rect.height / 2) for rect in (first, second))
+    return start, (lane, start[1]), (lane, end[1]), end
