@@ -275,7 +275,7 @@ def evaluate(experiment: Experiment, checkpoint: Literal["latest", "best"] = "la
         evaluator.load(restored.values)
         metrics = {
             f"{split}/{name}": value
-            for split, arrays in dataset.parts.items()
+            for split, arrays in dataset.splits.items()
             if split != "train"
             for name, value in evaluator.evaluate(arrays).items()
         }
@@ -323,7 +323,7 @@ def freeze(
         prefix=chosen.prefix,
         weights=frozen_weights,
         graphs=graphs or (evaluate_graph(config, spec, dataset), infer_graph(spec, dataset.scaling)),
-        examples=dataset.parts["test"],
+        examples=dataset.splits["test"],
         metadata={
             "name": config.run.name,
             "weights": frozen_weights,

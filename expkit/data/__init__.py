@@ -1,1 +1,1 @@
-"""Data: sources of named arrays, and their way to batches."""
+"""The data set of a run, from its source to batches."""

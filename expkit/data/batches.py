@@ -1,4 +1,4 @@
-"""Batches inside the graph: which examples a step sees is a pure function of (seed, step)."""
+"""Batches in the graph: the examples of a step are a pure function of (seed, step)."""
 
 from __future__ import annotations
 
@@ -10,64 +10,64 @@ import numpy as np
 
 from expkit import tf1 as tf
 from expkit.data.dataset import Scaling
-from expkit.kinds.sources.base import Arrays
+from expkit.kinds.sources.base import Fields
 
 __all__ = [
-    "BLOCK_BYTES",
-    "Supply",
+    "CHUNK_BYTES",
+    "Batches",
     "batch_indices",
-    "block_steps",
+    "chunk_steps",
     "resident",
+    "resident_batches",
     "standardized",
-    "supply_resident",
-    "supply_streamed",
+    "streamed_batches",
 ]
 
 
-BLOCK_BYTES = 1 << 26
-"""Most bytes of a block, unless one batch has more."""
+CHUNK_BYTES = 1 << 26
+"""Maximum size of a chunk, unless one batch is larger."""
 
 
-def block_steps(arrays: Arrays, steps: int, batch_size: int) -> int:
-    """Return how many steps a block holds: ``steps``, or as many as fit into 64 MiB, but one at least."""
+def chunk_steps(arrays: Fields, steps: int, batch_size: int) -> int:
+    """Return the number of steps of a chunk: ``steps``, or as many as fit into 64 MiB, but at least one."""
     batch_bytes = batch_size * sum(array.nbytes // len(array) for array in arrays.values())
-    return max(1, min(steps, BLOCK_BYTES // max(1, batch_bytes)))
+    return max(1, min(steps, CHUNK_BYTES // max(1, batch_bytes)))
 
 
-@dataclass(frozen=True)
-class Supply:
-    """How the steps of one call come to their examples: from a block of batches that lies ready when they begin.
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """The batches of the steps of one call, from a chunk that is ready when the call starts.
 
-    Blocks follow one another, of as many steps each: step ``s`` is number ``s % steps`` of block ``s // steps``. A call
-    does not go beyond its block.
+    All chunks have the same number of steps: step ``s`` is number ``s % steps`` of chunk ``s // steps``. A call stays
+    within one chunk.
     """
 
     begin: Any
-    """The place in the block of the call's first step, int32 scalar."""
-    block: Mapping[str, Any]
+    """int32 scalar: index in the chunk of the call's first step."""
+    chunk: Mapping[str, Any]
     """Fields of shape [steps, batch, ...]."""
     fill: Any
-    """Operation to run before a call whose block is not ready: the first one, and one that does not follow another."""
+    """Operation to run before a call whose chunk is not ready: the first call, and one that does not follow another."""
     prepare: Any
-    """Operation to run in every call, beside its steps: the last of a block makes the next one ready."""
+    """Operation to run in every call, beside its steps: the last call of a chunk prepares the next chunk."""
     load: Any
     """Operation to run once, with ``load_feed``."""
     load_feed: Mapping[Any, np.ndarray] = field(default_factory=dict)
     feeds: tuple[Any, ...] = ()
-    """Placeholders of every call: ``begin`` and the block's fields; none if resident."""
+    """Placeholders of every call: ``begin`` and the chunk's fields; none if resident."""
 
 
-def supply_resident(arrays: Arrays, first: Any, count: Any, steps: int, batch_size: int, seed: int) -> Supply:
-    """Return batches gathered from examples that the session holds, for all steps of a block at once.
+def resident_batches(arrays: Fields, first: Any, count: Any, steps: int, batch_size: int, seed: int) -> Batches:
+    """Return batches gathered from examples that the session holds, for all steps of a chunk at once.
 
     That is several times faster than a gather in the step when XLA compiles it (row by row, on one core). The last call
-    of a block gathers the next one while it does its steps.
+    of a chunk gathers the next one while it does its steps.
 
     Args:
         arrays: the examples, by field.
         first: int64 scalar tensor, the call's first step.
-        count: int32 scalar tensor, how many steps the call does.
-        steps: how many steps a block holds.
+        count: int32 scalar tensor, the number of steps of the call.
+        steps: number of steps of a chunk.
         batch_size: examples per step.
         seed: seed of the run.
     """
@@ -79,59 +79,66 @@ def supply_resident(arrays: Arrays, first: Any, count: Any, steps: int, batch_si
             drawn = batch_indices(number * steps, steps, batch_size, examples, seed)
             return {name: tf.gather(array, drawn) for name, array in data.items()}
 
-        block = {
+        chunk = {
             name: _local(tf.zeros((steps, batch_size, *array.shape[1:]), array.dtype), f"block/{name}")
             for name, array in arrays.items()
         }
 
         def filled(number: Any) -> Any:
             values = gathered(number)
-            return tf.group([variable.assign(values[name], read_value=False) for name, variable in block.items()])
+            return tf.group([variable.assign(values[name], read_value=False) for name, variable in chunk.items()])
 
         number, begin = first // steps, tf.cast(first % steps, tf.int32)
-        ready = {name: variable.read_value() for name, variable in block.items()}
-        with tf.control_dependencies(list(ready.values())):  # Else what is read may be what comes after.
+        ready = {name: variable.read_value() for name, variable in chunk.items()}
+        with tf.control_dependencies(list(ready.values())):  # Otherwise the next chunk may be read.
             prepare = tf.cond(tf.equal(begin + count, steps), lambda: filled(number + 1), tf.no_op)
-        load = tf.group(load, [variable.initializer for variable in block.values()])
-        return Supply(begin, ready, filled(number), prepare, load, feed)
+        load = tf.group(load, [variable.initializer for variable in chunk.values()])
+        return Batches(begin=begin, chunk=ready, fill=filled(number), prepare=prepare, load=load, load_feed=feed)
 
 
-def supply_streamed(arrays: Arrays, steps: int, batch_size: int) -> Supply:
-    """Return batches of a block of ``steps`` steps that every call is fed, as ``expkit.data.prefetch`` prepares it."""
+def streamed_batches(arrays: Fields, steps: int, batch_size: int) -> Batches:
+    """Return batches of a chunk of ``steps`` steps that every call is fed; ``expkit.data.prefetch`` prepares it."""
     with tf.name_scope("batches"):
         begin = tf.placeholder(tf.int32, (), name="begin")
-        block = {
+        chunk = {
             name: tf.placeholder(array.dtype, (steps, batch_size, *array.shape[1:]), name=name)
             for name, array in arrays.items()
         }
-    return Supply(begin, block, tf.no_op(), tf.no_op(), tf.no_op(), feeds=(begin, *block.values()))
+    return Batches(
+        begin=begin,
+        chunk=chunk,
+        fill=tf.no_op(),
+        prepare=tf.no_op(),
+        load=tf.no_op(),
+        feeds=(begin, *chunk.values()),
+    )
 
 
 def batch_indices(step: Any, steps: int, batch_size: int, examples: int, seed: int) -> Any:
-    """Return the int64 indices, shape [steps, batch_size], of the examples of a step and those after it.
+    """Return the int64 indices, shape [steps, batch_size], of the examples of consecutive steps.
 
     Examples come in one endless stream: every epoch is another permutation (``RandomIndexShuffle``, seeded by the run
     and the epoch), and a batch that begins in one epoch may end in the next, so that none is dropped or seen twice.
 
     Args:
-        step: int64 scalar tensor, counted from 0.
-        steps: for how many steps.
+        step: int64 scalar tensor, the first step, counted from 0.
+        steps: number of steps.
         batch_size: examples per step.
         examples: size of the data.
         seed: seed of the run.
     """
     total = steps * batch_size
-    places = step * batch_size + tf.range(total, dtype=tf.int64)
-    epochs = tf.cast(places // examples, tf.int32)
+    positions = step * batch_size + tf.range(total, dtype=tf.int64)
+    epochs = tf.cast(positions // examples, tf.int32)
     seeds = tf.stack([tf.fill([total], tf.constant(seed, tf.int32)), epochs, tf.zeros_like(epochs)], axis=1)
-    # With TensorFlow's default of 4 rounds the orders of two epochs agree in a tenth of their places.
+    # With TensorFlow's default of 4 rounds the orders of two epochs agree in a tenth of their positions.
     shuffled = tf.raw_ops.RandomIndexShuffle(
-        index=places % examples, seed=seeds, max_index=tf.constant(examples - 1, tf.int64), rounds=8
+        index=positions % examples, seed=seeds, max_index=tf.constant(examples - 1, tf.int64), rounds=8
     )
     return tf.reshape(shuffled, (steps, batch_size))
 
 
-def resident(arrays: Arrays) -> tuple[dict[str, Any], dict[Any, np.ndarray], Any]:
+def resident(arrays: Fields) -> tuple[dict[str, Any], dict[Any, np.ndarray], Any]:
     """Return variables that hold arrays in the graph's session; they are in no checkpoint.
 
     Returns:
@@ -152,7 +159,7 @@ def _local(value: Any, name: str) -> Any:
 
 
 def standardized(inputs: Mapping[str, Any], scaling: Mapping[str, Scaling]) -> dict[str, Any]:
-    """Return the inputs with the scaled fields brought to mean 0 and spread 1; the numbers are graph constants."""
+    """Return the inputs, with scaled fields at zero mean and unit standard deviation by constants of the graph."""
     with tf.name_scope("standardize"):
         return {
             name: (tensor - scaling[name].mean) / scaling[name].spread if name in scaling else tensor

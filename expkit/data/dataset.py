@@ -1,4 +1,4 @@
-"""The data set of a run: split, paired, checked against the network, its scaling fitted."""
+"""The data set of a run: loading, splits, pairs, checks against the network, scaling."""
 
 from __future__ import annotations
 
@@ -11,53 +11,54 @@ from typing import Literal
 import numpy as np
 
 from expkit.config.schema import Config
-from expkit.config.sections.data import DataConfig, PairsConfig, SplitConfig
+from expkit.config.sections.data import PairsConfig, SplitConfig
 from expkit.errors import ConfigError, DataError, Problem, unknown
 from expkit.kinds.losses import Loss
 from expkit.kinds.metrics import Metric
-from expkit.kinds.sources.base import Arrays
-from expkit.kinds.sources.on_disk import Array, Mapped, Stored, rows_of, scan
+from expkit.kinds.sources.base import Fields
+from expkit.kinds.sources.on_disk import Array, DiskArray, MappedArray, rows_of, scan
 from expkit.network.spec import NetworkSpec
 from expkit.tensor_spec import TensorSpec, accepts
 
 __all__ = ["Dataset", "Scaling", "load_dataset"]
 
-PARTS = ("train", "valid", "test")
+SPLITS = ("train", "valid", "test")
 
-RESIDENT_SHARE = 0.25
-"""Share of the machine's memory that training examples may take in the session."""
-SAMPLED_RUNS = 64
-SAMPLED_BYTES = 1 << 20
-"""How many runs of examples on disk go into the digest, evenly spread, and how large each is."""
+RESIDENT_FRACTION = 0.25
+"""Fraction of the machine's memory up to which the session holds the training examples."""
+SAMPLES = 64
+SAMPLE_BYTES = 1 << 20
+"""Number and size of the evenly spaced samples of a split on disk that its digest reads."""
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Mean and spread per value of a field; the network reads ``(value - mean) / spread``."""
+    """Mean and standard deviation (``spread``) per value of a field; the network reads ``(value - mean) / spread``."""
 
     mean: np.ndarray
     spread: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Parts of the data by name (``train``, ``valid``, ``test``), raw, and the scaling fitted on ``train``."""
+    """Splits of the data (``train``, ``valid``, ``test``), unscaled, and the scaling fitted on ``train``."""
 
-    parts: Mapping[str, Arrays]
+    splits: Mapping[str, Fields]
     scaling: Mapping[str, Scaling]
     digest: str
-    """SHA-256 over all parts' names, shapes, dtypes and bytes; of a part on disk 64 runs of 1 MiB, evenly spread."""
+    """SHA-256 over names, shapes, dtypes and bytes of all splits; for a split on disk, over 64 samples of 1 MiB."""
     kind: str
+    """Kind of the source."""
     placement: Literal["resident", "streamed"] = "resident"
-    """Whether training examples are held by the session, or handed to it in batches."""
+    """Whether the session holds the training examples or is fed batches."""
 
-    def size(self, part: str) -> int:
-        """Return how many examples a part has."""
-        return len(next(iter(self.parts[part].values())))
+    def size(self, split: str) -> int:
+        """Return the number of examples of a split."""
+        return len(next(iter(self.splits[split].values())))
 
 
 def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
-    """Load, split, pair, check and fit.
+    """Load the data, split it, pair examples, check it, and fit the scaling.
 
     Raises:
         DataError: a file is missing or damaged, or the data does not fit the network or the losses.
@@ -65,61 +66,68 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
     """
     data = config.data
     arrays = {
-        name: Mapped(array) if isinstance(array, np.memmap) else array for name, array in data.source.load().items()
+        name: MappedArray(array) if isinstance(array, np.memmap) else array
+        for name, array in data.source.load().items()
     }
-    parts = _split(arrays, data.split)
+    splits = _split(arrays, data.split)
     if data.pairs is not None:
-        parts = {name: _paired(part, data.pairs, place) for place, (name, part) in enumerate(parts.items())}
-    needed = _check(config, spec, parts["train"])
-    parts = {name: {field: part[field] for field in needed} for name, part in parts.items()}
-    _check_values(config, spec, parts)
-    if config.train.batch_size > len(parts["train"][needed[0]]):
+        splits = {name: _paired(fields, data.pairs, i) for i, (name, fields) in enumerate(splits.items())}
+    used = _check(config, spec, splits["train"])
+    splits = {name: {field: fields[field] for field in used} for name, fields in splits.items()}
+    _check_values(config, spec, splits)
+    train = splits["train"]
+    if config.train.batch_size > len(train[used[0]]):
         raise ConfigError(
             Problem(
                 "train.batch_size",
-                f"{config.train.batch_size} is more than the {len(parts['train'][needed[0]])} training examples",
+                f"{config.train.batch_size} is more than the {len(train[used[0]])} training examples",
             )
         )
-    placement = data.placement if data.placement != "auto" else _placement(parts["train"])
-    return Dataset(parts, _fit(data, parts["train"]), _digest(parts), data.source.kind, placement)
+    return Dataset(
+        splits=splits,
+        scaling={name: _scaling(train[name]) for name in data.standardize},
+        digest=_digest(splits),
+        kind=data.source.kind,
+        placement=_placement(train) if data.placement == "auto" else data.placement,
+    )
 
 
-def _placement(train: Arrays) -> Literal["resident", "streamed"]:
-    """Return where training examples belong: on disk or large, and they are handed over in batches."""
+def _placement(train: Fields) -> Literal["resident", "streamed"]:
+    """Return the placement of training examples: streamed if they are on disk or large."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    large = sum(array.nbytes for array in train.values()) > RESIDENT_SHARE * memory
-    return "streamed" if large or any(isinstance(array, Stored) for array in train.values()) else "resident"
+    large = sum(array.nbytes for array in train.values()) > RESIDENT_FRACTION * memory
+    return "streamed" if large or any(isinstance(array, DiskArray) for array in train.values()) else "resident"
 
 
-def _split(arrays: Arrays, split: SplitConfig) -> dict[str, Arrays]:
-    total = len(next(iter(arrays.values())))
-    given = {name: getattr(split, name) for name in PARTS if getattr(split, name) is not None}
+def _split(fields: Fields, split: SplitConfig) -> dict[str, Fields]:
+    total = len(next(iter(fields.values())))
+    given = {name: getattr(split, name) for name in SPLITS if getattr(split, name) is not None}
     order = np.random.Generator(np.random.PCG64(split.seed)).permutation(total)
-    parts: dict[str, Arrays] = {}
+    splits: dict[str, Fields] = {}
     start = 0
-    for name, part in given.items():
-        if isinstance(part, tuple):
-            if part[1] > total:
+    for name, size in given.items():
+        if isinstance(size, tuple):
+            if size[1] > total:
                 raise DataError.at(
-                    f"data.split.{name}", f"range {list(part)} ends after the {total} examples there are"
+                    f"data.split.{name}", f"range {list(size)} ends after the {total} examples there are"
                 )
-            chosen: range | np.ndarray = range(*part)
+            chosen: range | np.ndarray = range(*size)
         else:
-            chosen = order[start : start + round(part * total)]
+            chosen = order[start : start + round(size * total)]
             start += len(chosen)
         if len(chosen) == 0:
-            raise DataError.at(f"data.split.{name}", f"{part} of {total} examples is none; give it more")
-        parts[name] = {field: rows_of(array, chosen) for field, array in arrays.items()}
-    return parts
+            raise DataError.at(f"data.split.{name}", f"{size} of {total} examples is none; increase it")
+        splits[name] = {field: rows_of(array, chosen) for field, array in fields.items()}
+    return splits
 
 
-def _paired(arrays: Arrays, pairs: PairsConfig, part: int) -> Arrays:
-    """Return pairs: for every example, as many of the same label as of others."""
+def _paired(fields: Fields, pairs: PairsConfig, stream: int) -> Fields:
+    """Return pairs: for every example, as many with the same label as with another; ``stream`` is part of the seed."""
     for name in (pairs.field, pairs.label):
-        if name not in arrays:
-            raise ConfigError(Problem("data.pairs", unknown(f"no field '{name}'", name, arrays)))
-    values, labels = arrays[pairs.field], arrays[pairs.label][:]
-    draw = np.random.Generator(np.random.PCG64([pairs.seed, part]))
+        if name not in fields:
+            raise ConfigError(Problem("data.pairs", unknown(f"no field '{name}'", name, fields)))
+    values, labels = fields[pairs.field], fields[pairs.label][:]
+    draw = np.random.Generator(np.random.PCG64([pairs.seed, stream]))
     left = np.repeat(np.arange(len(labels)), pairs.per_example)
     same = np.tile(np.arange(pairs.per_example) % 2 == 0, len(labels))
     by_label = {label: np.flatnonzero(labels == label) for label in np.unique(labels)}
@@ -130,22 +138,22 @@ def _paired(arrays: Arrays, pairs: PairsConfig, part: int) -> Arrays:
     return {"left": rows_of(values, left), "right": rows_of(values, right), "label": same.astype(np.int64)}
 
 
-def _check(config: Config, spec: NetworkSpec, arrays: Arrays) -> list[str]:
-    """Return the fields that are used: inputs, then labels; names, shapes and dtypes are right."""
+def _check(config: Config, spec: NetworkSpec, fields: Fields) -> list[str]:
+    """Check names, shapes and dtypes of fields; return the names of those in use, inputs first, then labels."""
     problems = []
-    for name, wanted in spec.inputs.items():
-        if name not in arrays:
-            message = unknown(f"the data has no field '{name}'", name, arrays, label="fields")
+    for name, declared in spec.inputs.items():
+        if name not in fields:
+            message = unknown(f"the data has no field '{name}'", name, fields, label="fields")
             problems.append(Problem(f"network.inputs.{name}", message))
-        elif problem := _misfit(wanted, arrays[name]):
+        elif problem := _input_problem(declared, fields[name]):
             problems.append(Problem(f"network.inputs.{name}", problem))
-    judges: dict[str, Loss | Metric] = {
-        **{f"train.losses.{name}": judge for name, judge in config.train.losses.items()},
-        **{f"train.metrics.{name}": judge for name, judge in config.train.metrics.items()},
+    readers: dict[str, Loss | Metric] = {
+        **{f"train.losses.{name}": loss for name, loss in config.train.losses.items()},
+        **{f"train.metrics.{name}": metric for name, metric in config.train.metrics.items()},
     }
-    for at, judge in judges.items():
-        if judge.labels not in arrays:
-            message = unknown(f"the data has no field '{judge.labels}'", judge.labels, arrays, label="fields")
+    for at, reader in readers.items():
+        if reader.labels not in fields:
+            message = unknown(f"the data has no field '{reader.labels}'", reader.labels, fields, label="fields")
             problems.append(Problem(f"{at}.labels", message))
     for name in config.data.standardize:
         if name not in spec.inputs:
@@ -154,16 +162,16 @@ def _check(config: Config, spec: NetworkSpec, arrays: Arrays) -> list[str]:
             problems.append(Problem("data.standardize", f"input '{name}' is {spec.inputs[name].dtype}, needs float32"))
     if problems:
         raise ConfigError(*problems)
-    return list(dict.fromkeys([*spec.inputs, *(judge.labels for judge in judges.values())]))
+    return list(dict.fromkeys([*spec.inputs, *(reader.labels for reader in readers.values())]))
 
 
-def _misfit(wanted: TensorSpec, array: Array) -> str | None:
+def _input_problem(declared: TensorSpec, array: Array) -> str | None:
     got = array.shape[1:]
-    fits = len(got) == len(wanted.shape) and all(w in (None, g) for w, g in zip(wanted.shape, got, strict=True))
+    fits = len(got) == len(declared.shape) and all(d in (None, g) for d, g in zip(declared.shape, got, strict=True))
     if not fits:
-        return f"the network wants shape {_shape(wanted.shape)} per example, the data has {list(got)}"
-    if not accepts(wanted.dtype, array.dtype):
-        return f"the network wants {wanted.dtype}, the data is {array.dtype}"
+        return f"the network needs shape {_shape(declared.shape)} per example, the data has {list(got)}"
+    if not accepts(declared.dtype, array.dtype):
+        return f"the network needs {declared.dtype}, the data is {array.dtype}"
     return None
 
 
@@ -171,34 +179,34 @@ def _shape(shape: tuple[int | None, ...]) -> str:
     return f"[{', '.join('?' if size is None else str(size) for size in shape)}]"
 
 
-def _check_values(config: Config, spec: NetworkSpec, parts: Mapping[str, Arrays]) -> None:
-    """Check inputs and labels for numbers that are not finite, and labels against what reads them."""
+def _check_values(config: Config, spec: NetworkSpec, splits: Mapping[str, Fields]) -> None:
+    """Check inputs and labels for values that are not finite, and labels against the losses and metrics."""
     problems = []
-    for part, arrays in parts.items():
-        for name, array in arrays.items():
+    for split, fields in splits.items():
+        for name, array in fields.items():
             bad, first = _not_finite(array) if array.dtype.kind == "f" else (0, 0)
             if bad:
                 problems.append(
                     Problem(
                         f"data.source: field '{name}'",
-                        f"{bad} of {len(array)} {part} examples hold NaN or infinity, the first is example {first}; "
+                        f"{bad} of {len(array)} {split} examples hold NaN or infinity, the first is example {first}; "
                         "clean the data",
                     )
                 )
     for group in ("losses", "metrics"):
-        for name, judge in getattr(config.train, group).items():
-            for part, arrays in parts.items():
-                output = spec.output_spec(judge.output)
-                found = (judge.problem(output, labels) for _, labels in scan(arrays[judge.labels]))
+        for name, reader in getattr(config.train, group).items():
+            for split, fields in splits.items():
+                output = spec.output_spec(reader.output)
+                found = (reader.problem(output, labels) for _, labels in scan(fields[reader.labels]))
                 if problem := next(filter(None, found), None):
-                    problems.append(Problem(f"train.{group}.{name}: field '{judge.labels}' ({part})", problem))
+                    problems.append(Problem(f"train.{group}.{name}: field '{reader.labels}' ({split})", problem))
                     break
     if problems:
         raise DataError(*problems)
 
 
 def _not_finite(array: Array) -> tuple[int, int]:
-    """Return how many examples hold a value that is not finite, and the first of them."""
+    """Return the number of examples that hold a value that is not finite, and the first of them."""
     count, first = 0, len(array)
     for indices, values in scan(array):
         bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
@@ -207,36 +215,32 @@ def _not_finite(array: Array) -> tuple[int, int]:
     return count, first
 
 
-def _fit(data: DataConfig, train: Arrays) -> dict[str, Scaling]:
-    return {name: _scaling(train[name]) for name in data.standardize}
-
-
 def _scaling(array: Array) -> Scaling:
-    """Return mean and spread in one pass, chunk by chunk (Chan, Golub and LeVeque 1979), in float64."""
+    """Return mean and standard deviation in one pass in float64, chunk by chunk (Chan, Golub and LeVeque 1979)."""
     count = 0
     mean = squares = np.zeros(array.shape[1:])
     for _, values in scan(array):
         chunk_mean = values.mean(axis=0, dtype=np.float64)
         chunk_squares = values.var(axis=0, dtype=np.float64) * len(values)
         total = count + len(values)
-        apart = chunk_mean - mean
-        squares = squares + chunk_squares + apart**2 * (count * len(values) / total)
-        mean = mean + apart * (len(values) / total)
+        difference = chunk_mean - mean
+        squares = squares + chunk_squares + difference**2 * (count * len(values) / total)
+        mean = mean + difference * (len(values) / total)
         count = total
     spread = np.sqrt(squares / count)
-    spread = np.where(spread == 0, 1, spread)  # A value that never changes carries nothing: it becomes 0.
-    return Scaling(np.asarray(mean, np.float32), np.asarray(spread, np.float32))
+    spread = np.where(spread == 0, 1, spread)  # A constant value becomes 0.
+    return Scaling(mean=np.asarray(mean, np.float32), spread=np.asarray(spread, np.float32))
 
 
-def _digest(parts: Mapping[str, Arrays]) -> str:
+def _digest(splits: Mapping[str, Fields]) -> str:
     digest = hashlib.sha256()
-    for part, arrays in parts.items():
-        for name, array in arrays.items():
-            digest.update(f"{part}/{name} {array.dtype.str} {array.shape}".encode())
-            if isinstance(array, Stored):
-                length = max(1, SAMPLED_BYTES * len(array) // max(1, array.nbytes))
-                runs = min(SAMPLED_RUNS, -(-len(array) // length))
-                for start in np.linspace(0, max(0, len(array) - length), runs).astype(int).tolist():
+    for split, fields in splits.items():
+        for name, array in fields.items():
+            digest.update(f"{split}/{name} {array.dtype.str} {array.shape}".encode())
+            if isinstance(array, DiskArray):
+                length = max(1, SAMPLE_BYTES * len(array) // max(1, array.nbytes))
+                samples = min(SAMPLES, -(-len(array) // length))
+                for start in np.linspace(0, max(0, len(array) - length), samples).astype(int).tolist():
                     digest.update(array[start : start + length].data)
             else:
                 digest.update(np.ascontiguousarray(array).data)

@@ -1,4 +1,4 @@
-"""Batches of training examples, prepared ahead of the steps that read them by a thread of its own."""
+"""Batches of training examples, prepared in a thread ahead of the steps that read them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 from expkit import tf1 as tf
 from expkit.data.batches import batch_indices
 from expkit.errors import DataError, error_message
-from expkit.kinds.sources.base import Arrays
+from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import examples_at
 
 __all__ = ["PREFETCH", "Stream"]
 
 PREFETCH = 2
-"""How many blocks are prepared ahead of the one in use."""
+"""Number of chunks that are prepared ahead of the one in use."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class _Prepared:
 
 @final
 class Stream:
-    """Blocks of batches of the endless stream that ``batch_indices`` describes; block n begins at step n * steps.
+    """The endless stream of batches that ``batch_indices`` describes, in chunks; chunk n starts at step n * steps.
 
-    Blocks are fixed, so what is read does not depend on how many steps a call does. At most three are held.
+    Chunks are fixed, so the examples do not depend on the steps per call. At most three chunks are held.
     """
 
-    def __init__(self, arrays: Arrays, steps: int, batch_size: int, seed: int) -> None:
+    def __init__(self, arrays: Fields, steps: int, batch_size: int, seed: int) -> None:
         self.steps = steps
         self._arrays = arrays
         with tf.Graph().as_default() as graph:
@@ -46,8 +46,8 @@ class Stream:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="expkit-stream")
         self._ahead: deque[_Prepared] = deque()
 
-    def block(self, number: int) -> dict[str, np.ndarray]:
-        """Return fields of shape [steps, batch, ...]; the blocks after it are prepared meanwhile.
+    def chunk(self, number: int) -> dict[str, np.ndarray]:
+        """Return fields of shape [steps, batch, ...]; the next chunks are prepared meanwhile.
 
         Raises:
             DataError: the examples cannot be read.
@@ -59,7 +59,7 @@ class Stream:
         return self._ahead[0].fields.result()
 
     def close(self) -> None:
-        """End the thread; what it is reading is finished first."""
+        """End the thread, after the chunk that it is reading."""
         self._thread.shutdown(wait=True, cancel_futures=True)
         self._ahead.clear()
         self._session.close()
@@ -73,5 +73,5 @@ class Stream:
             }
         except (OSError, ValueError) as error:
             raise DataError.at(
-                "data.source", f"the batches of step {number * self.steps} on cannot be read: {error_message(error)}"
+                "data.source", f"the batches from step {number * self.steps} on cannot be read: {error_message(error)}"
             ) from error

@@ -18,8 +18,8 @@ __all__ = ["Constant", "GlorotUniform", "Initializer", "Ones", "Zeros", "fans"]
 _TRUNCATED_STDDEV = 0.87962566103423978
 
 
-_WHOLE = {"bool": (0, 1), "uint8": (0, 255), "int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
-"""Least and largest values of dtypes without fractions."""
+_INTEGERS = {"bool": (0, 1), "uint8": (0, 255), "int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
+"""Smallest and largest values of integer dtypes."""
 
 
 def fans(shape: Sequence[int]) -> tuple[float, float]:
@@ -32,7 +32,7 @@ def fans(shape: Sequence[int]) -> tuple[float, float]:
 
 
 class Initializer(Kind):
-    """How a variable gets its first value."""
+    """The initial value of a variable."""
 
     family: ClassVar[str] = "initializer"
 
@@ -41,10 +41,10 @@ class Initializer(Kind):
         """Return a tensor of the shape and dtype; the same seed gives the same numbers on every machine."""
 
     def misfit(self, dtype: str) -> str | None:
-        """Return why a variable of a dtype cannot start so; ``None`` where it can."""
+        """Return why a variable of a dtype cannot have this initial value, or ``None`` if it can."""
         if "float" in dtype:
             return None
-        return f"kind '{self.kind}' makes fractions, which {dtype} does not hold; allowed: zeros, ones, constant"
+        return f"kind '{self.kind}' gives fractional values, which {dtype} cannot hold; allowed: zeros, ones, constant"
 
 
 @register
@@ -58,7 +58,7 @@ class Zeros(Initializer):
         return tf.zeros(shape, dtype)
 
     def misfit(self, dtype: str) -> str | None:
-        """Return nothing: every dtype has a 0."""
+        """Return ``None``: every dtype has a 0."""
         return None
 
 
@@ -73,7 +73,7 @@ class Ones(Initializer):
         return tf.ones(shape, dtype)
 
     def misfit(self, dtype: str) -> str | None:
-        """Return nothing: every dtype has a 1."""
+        """Return ``None``: every dtype has a 1."""
         return None
 
 
@@ -91,15 +91,15 @@ class Constant(Initializer):
         return tf.fill(shape, tf.cast(value, dtype))
 
     def misfit(self, dtype: str) -> str | None:
-        """Return why the value is none of the dtype."""
-        least, most = _WHOLE.get(dtype, (-math.inf, math.inf))
-        held = "float" in dtype or (self.value.is_integer() and least <= self.value <= most)
-        return None if held else f"{self.value:g} is no {dtype}"
+        """Return why the dtype cannot hold the value, or ``None`` if it can."""
+        lowest, highest = _INTEGERS.get(dtype, (-math.inf, math.inf))
+        holds = "float" in dtype or (self.value.is_integer() and lowest <= self.value <= highest)
+        return None if holds else f"{dtype} cannot hold {self.value:g}"
 
 
 @register
 class RandomUniform(Initializer):
-    """Uniform in [minval, maxval)."""
+    """Uniform distribution in [minval, maxval)."""
 
     kind: Literal["random_uniform"] = "random_uniform"
     minval: float = -0.05
@@ -112,7 +112,7 @@ class RandomUniform(Initializer):
 
 @register
 class RandomNormal(Initializer):
-    """Normal with a mean and a standard deviation."""
+    """Normal distribution."""
 
     kind: Literal["random_normal"] = "random_normal"
     mean: float = 0.0
@@ -125,7 +125,7 @@ class RandomNormal(Initializer):
 
 @register
 class TruncatedNormal(Initializer):
-    """Normal, drawn again beyond two standard deviations (``tf.truncated_normal``)."""
+    """Normal distribution, redrawn beyond two standard deviations (``tf.truncated_normal``)."""
 
     kind: Literal["truncated_normal"] = "truncated_normal"
     mean: float = 0.0
@@ -137,14 +137,14 @@ class TruncatedNormal(Initializer):
 
 
 class VarianceScaling(Initializer):
-    """Numbers whose variance is ``scale / fan``; base of the initializers named after people."""
+    """Random values of variance ``scale / fan``; base of the initializers of Glorot, He and LeCun."""
 
     scale: ClassVar[float]
     mode: ClassVar[Literal["fan_in", "fan_avg"]]
     uniform: ClassVar[bool]
 
     def initial(self, shape: Sequence[int], dtype: str, seed: tuple[int, int]) -> Any:
-        """Return numbers scaled to the shape's fans."""
+        """Return random values scaled by the shape's fans."""
         fan_in, fan_out = fans(shape)
         fan = fan_in if self.mode == "fan_in" else (fan_in + fan_out) / 2
         variance = self.scale / max(1.0, fan)
@@ -195,10 +195,10 @@ class LecunNormal(VarianceScaling):
     scale, mode, uniform = 1.0, "fan_in", False
 
 
-# The numbers of tf.random.stateless_..., by one operation: those of its functions mix the seed by forty more.
+# The values of tf.random.stateless_..., by one operation: its functions mix the seed by forty more.
 def _uniform(shape: Sequence[int], seed: tuple[int, int], minval: float, maxval: float, dtype: str) -> Any:
-    held = tf.as_dtype(dtype).as_numpy_dtype
-    return _scaled(tf.raw_ops.StatelessRandomUniform, shape, seed, minval, held(maxval) - held(minval), dtype)
+    number = tf.as_dtype(dtype).as_numpy_dtype
+    return _scaled(tf.raw_ops.StatelessRandomUniform, shape, seed, minval, number(maxval) - number(minval), dtype)
 
 
 def _scaled(draw: Any, shape: Sequence[int], seed: tuple[int, int], shift: Any, scale: Any, dtype: str) -> Any:

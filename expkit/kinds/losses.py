@@ -18,20 +18,20 @@ __all__ = ["Loss", "class_labels_problem", "same_shape_problem"]
 
 
 class Loss(Kind):
-    """What training makes small; the total is the weighted sum of all losses' means, plus the regularizers."""
+    """A term of the training objective, which is the weighted sum of the means of all losses, plus the regularizers."""
 
     family: ClassVar[str] = "loss"
 
     output: str = "logits"
-    """Output of the network to judge."""
+    """Output of the network to evaluate."""
     labels: str = "label"
-    """Field of the data that holds the truth."""
+    """Field of the data that holds the targets."""
     weight: float = Field(default=1.0, ge=0)
-    """Factor in the total."""
+    """Factor in the sum of all losses."""
 
     @abstractmethod
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
-        """Return what keeps these labels from fitting this output, or ``None``."""
+        """Return why these labels do not fit this output, or ``None`` if they do."""
 
     @abstractmethod
     def per_example(self, output: Any, labels: Any) -> Any:
@@ -39,7 +39,7 @@ class Loss(Kind):
 
 
 def class_labels_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
-    """Return what keeps ``labels`` from being class numbers, [examples] integers in [0, classes), or ``None``."""
+    """Return why ``labels`` are no class numbers, [examples] integers in [0, classes), or ``None`` if they are."""
     import numpy as np
 
     if len(output.shape) != 1 or not isinstance(output.shape[0], int):
@@ -56,7 +56,7 @@ def class_labels_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
 
 
 def same_shape_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
-    """Return what keeps ``labels`` from having the output's shape (one value may go without its dimension)."""
+    """Return why ``labels`` do not have the output's shape (a single value may lack its dimension), or ``None``."""
     got = labels.shape[1:] or (1,)
     if output.shape != got:
         return f"needs labels shaped like the output, {list(output.shape)} per example, got {list(labels.shape[1:])}"
@@ -78,7 +78,7 @@ class SparseSoftmaxCrossEntropy(Loss):
     kind: Literal["sparse_softmax_cross_entropy"] = "sparse_softmax_cross_entropy"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
-        """Return what is wrong with the class numbers."""
+        """Return why the labels are no class numbers."""
         return class_labels_problem(output, labels)
 
     def per_example(self, output: Any, labels: Any) -> Any:
@@ -93,7 +93,7 @@ class SoftmaxCrossEntropy(Loss):
     kind: Literal["softmax_cross_entropy"] = "softmax_cross_entropy"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
-        """Return what is wrong with the probabilities."""
+        """Return why the labels are no probabilities for this output."""
         return same_shape_problem(output, labels)
 
     def per_example(self, output: Any, labels: Any) -> Any:
@@ -109,7 +109,7 @@ class SigmoidCrossEntropy(Loss):
     kind: Literal["sigmoid_cross_entropy"] = "sigmoid_cross_entropy"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
-        """Return what is wrong with the labels."""
+        """Return why the labels do not fit."""
         if problem := same_shape_problem(output, labels):
             return problem
         if labels.size and (labels.min() < 0 or labels.max() > 1):
@@ -128,7 +128,7 @@ class MeanSquaredError(Loss):
     kind: Literal["mean_squared_error"] = "mean_squared_error"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
-        """Return what is wrong with the labels."""
+        """Return why the labels do not fit."""
         return same_shape_problem(output, labels)
 
     def per_example(self, output: Any, labels: Any) -> Any:

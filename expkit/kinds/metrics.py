@@ -1,4 +1,4 @@
-"""Metrics as sums: a batch gives statistics, statistics of batches add up, their sum gives the number."""
+"""Metrics, each computed from statistics that add up over batches."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Statistics = Mapping[str, Any]
 
 
 def usual_mode(kind: str | None) -> Literal["max", "min"]:
-    """Return whether the best value of a kind of metric is its largest or its smallest; ``None`` stands for a loss."""
+    """Return whether the best value of a kind of metric is its maximum or minimum; ``None`` stands for a loss."""
     return "min" if kind is None or kind.endswith("_error") else "max"
 
 
 class Metric(Kind):
-    """A number to watch."""
+    """A number reported beside the loss."""
 
     family: ClassVar[str] = "metric"
 
@@ -35,12 +35,12 @@ class Metric(Kind):
     """Shapes of the statistics, by name."""
 
     output: str = "logits"
-    """Output of the network to judge."""
+    """Output of the network to evaluate."""
     labels: str = "label"
-    """Field of the data that holds the truth."""
+    """Field of the data that holds the targets."""
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
-        """Return what keeps these labels from fitting this output, or ``None``."""
+        """Return why these labels do not fit this output, or ``None`` if they do."""
         return None
 
     @abstractmethod
@@ -49,7 +49,7 @@ class Metric(Kind):
 
     @abstractmethod
     def result(self, sums: Statistics) -> float:
-        """Return the metric of summed statistics."""
+        """Return the metric from summed statistics."""
 
 
 def _mean(values: Any) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def _mean_result(sums: Statistics) -> float:
 
 @register
 class Accuracy(Metric):
-    """Share of examples whose largest logit is the label; with one logit, whose sign agrees with the 0/1 label.
+    """Fraction of examples whose largest logit is the label; with one logit, whose sign agrees with the 0/1 label.
 
     Labels are class numbers [batch] or one-hot rows [batch, classes].
     """
@@ -70,7 +70,7 @@ class Accuracy(Metric):
     kind: Literal["accuracy"] = "accuracy"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
-        """Return what is wrong with the labels' shape."""
+        """Return why the labels' shape does not fit."""
         got = labels.shape[1:]
         if got in (output.shape, output.shape[:-1]):
             return None
@@ -80,38 +80,38 @@ class Accuracy(Metric):
         )
 
     def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
-        """Return how many are right, and how many there are."""
+        """Return the number of correct examples, and of all."""
         if output.shape[-1] == 1:
-            right = tf.equal(tf.reshape(output, (-1,)) > 0, tf.reshape(tf.cast(labels, tf.float32), (-1,)) > 0.5)
+            correct = tf.equal(tf.reshape(output, (-1,)) > 0, tf.reshape(tf.cast(labels, tf.float32), (-1,)) > 0.5)
         else:
-            truth = tf.argmax(labels, -1) if labels.shape.rank == output.shape.rank else tf.cast(labels, tf.int64)
-            right = tf.equal(tf.argmax(output, -1), truth)
-        return _mean(tf.cast(right, tf.float32))
+            target = tf.argmax(labels, -1) if labels.shape.rank == output.shape.rank else tf.cast(labels, tf.int64)
+            correct = tf.equal(tf.argmax(output, -1), target)
+        return _mean(tf.cast(correct, tf.float32))
 
     def result(self, sums: Statistics) -> float:
-        """Return right / all."""
+        """Return correct / all."""
         return _mean_result(sums)
 
 
 @register
 class TopK(Metric):
-    """Share of examples whose label is among the ``k`` largest logits."""
+    """Fraction of examples whose label is among the ``k`` largest logits."""
 
     kind: Literal["top_k"] = "top_k"
     k: int = Field(default=5, gt=0)
-    """How many of the largest logits count."""
+    """Number of largest logits to look among."""
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
-        """Return what is wrong with the class numbers."""
+        """Return why the labels are no class numbers."""
         return class_labels_problem(output, labels)
 
     def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
-        """Return how many are right, and how many there are."""
+        """Return the number of correct examples, and of all."""
         among = tf.math.in_top_k(predictions=output, targets=tf.cast(labels, tf.int32), k=self.k)
         return _mean(tf.cast(among, tf.float32))
 
     def result(self, sums: Statistics) -> float:
-        """Return right / all."""
+        """Return correct / all."""
         return _mean_result(sums)
 
 
@@ -136,13 +136,13 @@ class AUC(Metric):
     def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
         """Return histograms of the positive and the negative examples' probabilities."""
         positive = output[:, 0] if output.shape[-1] == 1 else output[:, 1] - output[:, 0]
-        place = tf.cast(tf.sigmoid(positive) * self.buckets, tf.int32)
-        places = tf.one_hot(tf.minimum(place, self.buckets - 1), self.buckets)
-        truth = tf.reshape(tf.cast(labels, tf.float32), (-1, 1))
-        return {"positive": tf.reduce_sum(places * truth, 0), "negative": tf.reduce_sum(places * (1 - truth), 0)}
+        bucket = tf.cast(tf.sigmoid(positive) * self.buckets, tf.int32)
+        buckets = tf.one_hot(tf.minimum(bucket, self.buckets - 1), self.buckets)
+        target = tf.reshape(tf.cast(labels, tf.float32), (-1, 1))
+        return {"positive": tf.reduce_sum(buckets * target, 0), "negative": tf.reduce_sum(buckets * (1 - target), 0)}
 
     def result(self, sums: Statistics) -> float:
-        """Return the trapezoid area; ``nan`` when a class is absent."""
+        """Return the area by the trapezoidal rule; ``nan`` if a class is absent."""
         import numpy as np
 
         positive = np.asarray(sums["positive"], np.float64)
@@ -159,11 +159,11 @@ class MeanAbsoluteError(Metric):
     kind: Literal["mean_absolute_error"] = "mean_absolute_error"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
-        """Return what is wrong with the labels."""
+        """Return why the labels do not fit."""
         return same_shape_problem(output, labels)
 
     def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
-        """Return the sum of differences and their number."""
+        """Return the sum of absolute differences and their number."""
         return _mean(tf.abs(output - tf.reshape(tf.cast(labels, output.dtype), tf.shape(output))))
 
     def result(self, sums: Statistics) -> float:

@@ -43,7 +43,7 @@ class BaseOptimizer(Kind):
     warmup_steps: int = Field(default=0, ge=0)
     """Steps in which the rate rises linearly from 0 to the schedule's; 0 for none."""
     global_clipnorm: float | None = Field(default=None, gt=0)
-    """Clip gradients to this global L2 norm (``tf.clip_by_global_norm``)."""
+    """Clip gradients to this global L2 norm."""
 
     @property
     def slots(self) -> Mapping[str, float]:

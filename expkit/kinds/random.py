@@ -1,4 +1,4 @@
-"""Random numbers that are the same on every path a graph can take: as written, fused, or compiled by XLA."""
+"""Random numbers with the same bits in every execution mode of a graph: as written, fused, or compiled by XLA."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["normal", "uniform"]
 
 
 def uniform(shape: Sequence[Any], key: int, step: Any) -> Any:
-    """Return float32 numbers in [0, 1), a pure function of (key, step, place).
+    """Return float32 numbers in [0, 1), a pure function of (key, step, position).
 
     TensorFlow's stateless operations give other bits when XLA compiles them. These come from whole-number operations
-    alone: a place is mixed with the mixed key and step by two multiplications and three shifts (the finalizer
+    alone: a position is mixed with the mixed key and step by two multiplications and three shifts (the finalizer
     "lowbias32" of Wellons, https://nullprogram.com/blog/2018/07/31/), and 24 bits become the fraction.
 
     Args:
         shape: sizes, numbers or scalar tensors.
-        key: in [0, 2**32): what tells this use from others.
+        key: in [0, 2**32): distinguishes this use from others.
         step: int64 scalar tensor.
     """
     fraction = tf.cast(tf.bitwise.right_shift(_bits(shape, key, step), _u32(8)), tf.float32)
@@ -28,15 +28,15 @@ def uniform(shape: Sequence[Any], key: int, step: Any) -> Any:
 
 
 def normal(shape: Sequence[Any], key: int, step: Any) -> Any:
-    """Return float32 numbers with mean 0 and standard deviation 1, a pure function of (key, step, place).
+    """Return float32 numbers of zero mean and unit standard deviation, a pure function of (key, step, position).
 
     Each is the sum of twelve uniform whole numbers of 16 bits, shifted and scaled (Irwin and Hall): logarithms and
-    sines, which others are made of, round otherwise when XLA compiles them. It lies within 6, and its distribution
+    sines, on which other methods rest, round differently when XLA compiles them. It lies within 6, and its distribution
     function differs from the normal one by less than 0.003.
 
     Args:
         shape: sizes, numbers or scalar tensors.
-        key: in [0, 2**32): what tells this use from others.
+        key: in [0, 2**32): distinguishes this use from others.
         step: int64 scalar tensor.
     """
     bits = _bits([6, *shape], key, step)
@@ -46,7 +46,7 @@ def normal(shape: Sequence[Any], key: int, step: Any) -> Any:
 
 
 def _bits(shape: Sequence[Any], key: int, step: Any) -> Any:
-    size = math.prod(shape) if all(isinstance(part, int) for part in shape) else tf.reduce_prod(tf.stack(shape))
+    size = math.prod(shape) if all(isinstance(one, int) for one in shape) else tf.reduce_prod(tf.stack(shape))
     mixed = _mix(tf.cast(step, tf.uint32) * _u32(0x9E3779B9) + _u32(key))
     return tf.reshape(_mix(tf.cast(tf.range(size), tf.uint32) + mixed), shape)
 
@@ -57,8 +57,8 @@ def _mix(x: Any) -> Any:
     return _xor_shift(x, 16)
 
 
-def _xor_shift(x: Any, places: int) -> Any:
-    return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, _u32(places)))
+def _xor_shift(x: Any, bits: int) -> Any:
+    return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, _u32(bits)))
 
 
 def _u32(value: int) -> Any:

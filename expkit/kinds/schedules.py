@@ -35,7 +35,7 @@ def _number(value: Any) -> Any:
 
 
 class _OrNumber:
-    """Annotation that tells JSON Schema of the plain number."""
+    """Annotation by which JSON Schema allows a plain number too."""
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {"anyOf": [{"type": "number", "minimum": 0}, handler(schema)]}
@@ -55,7 +55,7 @@ class Constant(Schedule):
 
     @model_serializer
     def _as_number(self) -> float:
-        return self.value  # So that a run's configuration and params say what the user wrote.
+        return self.value  # So that a run's configuration and params show what the user wrote.
 
     def at(self, step: Any) -> Any:
         """Return the value."""
@@ -70,7 +70,7 @@ class Exponential(Schedule):
     initial_learning_rate: Rate
     """Rate at step 0."""
     decay_steps: Positive
-    """Steps in which the rate is multiplied by ``decay_rate`` once."""
+    """Steps over which the rate is multiplied by ``decay_rate`` once."""
     decay_rate: float = Field(gt=0)
     """Factor per ``decay_steps``."""
     staircase: bool = False
@@ -91,9 +91,9 @@ class Cosine(Schedule):
     initial_learning_rate: Rate
     """Rate at step 0."""
     decay_steps: Positive
-    """Steps until the lowest rate, which then stays."""
+    """Steps until the lowest rate, which is then kept."""
     alpha: float = Field(default=0.0, ge=0, le=1)
-    """Lowest rate, as a share of the initial rate."""
+    """Lowest rate, as a fraction of the initial rate."""
 
     def at(self, step: Any) -> Any:
         """Return ``tf.compat.v1.train.cosine_decay``."""
@@ -106,9 +106,9 @@ class Piecewise(Schedule):
 
     kind: Literal["piecewise"] = "piecewise"
     boundaries: tuple[int, ...] = Field(min_length=1, strict=False)
-    """Steps at which the rate changes, rising."""
+    """Steps at which the rate changes, ascending."""
     values: tuple[float, ...] = Field(strict=False)
-    """Rates: one more than there are boundaries."""
+    """Rates, one more than boundaries."""
 
     @model_validator(mode="after")
     def _fits(self) -> Piecewise:
@@ -118,7 +118,7 @@ class Piecewise(Schedule):
                 f"{len(self.boundaries)} boundaries"
             )
         if list(self.boundaries) != sorted(set(self.boundaries)):
-            raise ValueError(f"piecewise boundaries must rise, got {list(self.boundaries)}")
+            raise ValueError(f"piecewise boundaries must ascend, got {list(self.boundaries)}")
         return self
 
     def at(self, step: Any) -> Any:
@@ -128,17 +128,17 @@ class Piecewise(Schedule):
 
 @register
 class Polynomial(Schedule):
-    """A power of the share of steps left, from the initial rate to the end rate."""
+    """A power of the fraction of steps left, from the initial rate to the end rate."""
 
     kind: Literal["polynomial"] = "polynomial"
     initial_learning_rate: Rate
     """Rate at step 0."""
     decay_steps: Positive
-    """Steps until the end rate, which then stays."""
+    """Steps until the end rate, which is then kept."""
     end_learning_rate: Rate = 0.0001
     """Lowest rate."""
     power: float = Field(default=1.0, gt=0)
-    """1 is a straight line."""
+    """Exponent; 1 is linear."""
 
     def at(self, step: Any) -> Any:
         """Return ``tf.compat.v1.train.polynomial_decay``."""

@@ -147,7 +147,7 @@ def collect_plot_data(
     """
     found = heads(config, spec, dataset)
     size = config.train.evaluation_batch_size
-    test = dataset.parts["test"]
+    test = dataset.splits["test"]
     count = min(dataset.size("test"), MAX_EXAMPLES) if found else 0
     weights = "ema" if any(ema_name(name) in values for name in spec.variables) else "raw"
     logits: dict[str, list[np.ndarray]] = {output: [] for output, _ in found.values()}
@@ -186,7 +186,7 @@ def heads(config: Config, spec: NetworkSpec, dataset: Dataset) -> dict[str, tupl
         for item in evaluated
         if isinstance(item, SparseSoftmaxCrossEntropy | Accuracy | TopK)
         and spec.output_spec(item.output).shape != (1,)
-        and class_labels_problem(spec.output_spec(item.output), np.asarray(dataset.parts["test"][item.labels][:1]))
+        and class_labels_problem(spec.output_spec(item.output), np.asarray(dataset.splits["test"][item.labels][:1]))
         is None
     )
     several = [output for output, _ in pairs]

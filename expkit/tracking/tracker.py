@@ -177,7 +177,7 @@ class MlflowTracker(_RecordedRun):
 
     def dataset(self, dataset: Dataset) -> None:
         """Record the dataset, by a digest of its bytes."""
-        sizes = {split: dataset.size(split) for split in dataset.parts}
+        sizes = {split: dataset.size(split) for split in dataset.splits}
         self._journal.append("dataset", kind=dataset.kind, digest=dataset.digest, sizes=sizes)
 
     def model(self, frozen: Frozen) -> None:

@@ -1,4 +1,4 @@
-"""Exponential moving averages: which variables have one, and the operation that moves them."""
+"""The update of exponential moving averages (EMA)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from expkit import tf1 as tf
 from expkit.config.sections.ema import EmaConfig
 
-__all__ = ["moving_averages"]
+__all__ = ["ema_update"]
 
 
-def moving_averages(ema: EmaConfig, names: Set[str], step: Any) -> Callable[[Any], Any]:
-    """Return a function that, given a variable, returns the operation that moves its average after a training step.
+def ema_update(ema: EmaConfig, names: Set[str], step: Any) -> Callable[[Any], Any]:
+    """Return a function that, given a variable, returns the operation that updates its EMA after a training step.
 
     Args:
-        ema: decay, and how early averages move.
-        names: variables that have an average; nothing is done for others.
+        ema: decay and start.
+        names: variables that have an EMA; for others the operation does nothing.
         step: int64 scalar, the step just done, counted from 0; ``num_updates`` is ``step + 1``.
     """
     decay = tf.constant(ema.decay, tf.float32)

@@ -9,7 +9,7 @@ from typing import Any
 
 from expkit import tf1 as tf
 from expkit.config.schema import Config
-from expkit.data.batches import Supply, block_steps, standardized, supply_resident, supply_streamed
+from expkit.data.batches import Batches, chunk_steps, resident_batches, standardized, streamed_batches
 from expkit.data.dataset import Dataset, Scaling
 from expkit.data.prefetch import Stream
 from expkit.network.build import connect, create_ema_variables, create_variables, penalty, placeholders
@@ -47,11 +47,11 @@ class TrainGraph:
 
     graph: Any
     execution: Execution
-    """The execution mode in use: a block of batches may hold fewer steps than were requested."""
+    """The execution mode in use: a chunk of batches may hold fewer steps than were requested."""
     variables: Mapping[str, Any]
     """All variables of a checkpoint, by name: the network's, EMA, slots, ``global_step``."""
     count: Any
-    """Placeholder, int32: number of steps that ``run`` does, at most as many as its block of batches still has."""
+    """Placeholder, int32: number of steps that ``run`` does, at most as many as its chunk of batches still has."""
     run: Any
     """Operation that does steps."""
     statistics: Statistics
@@ -66,9 +66,9 @@ class TrainGraph:
     """Operations that give every variable its initial value, run one after the other."""
     saver: Any
     snapshot: Snapshot
-    supply: Supply
+    batches: Batches
     open_stream: Callable[[], Stream] | None
-    """Opens the stream of blocks that calls are fed; ``None`` where the session holds the training examples."""
+    """Opens the stream of chunks that calls are fed; ``None`` where the session holds the training examples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ class InferGraph:
 
 
 def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: Execution = PLAIN) -> TrainGraph:
-    """Build the graph that trains; its session holds the training examples, or is fed blocks of them.
+    """Build the graph that trains; its session holds the training examples, or is fed chunks of them.
 
     The order within a step: gradients, moving statistics, clipping, weight decay, optimizer, EMA. The steps of one
     execution are the iterations of a loop in the graph, which XLA may compile; their batches are gathered before it.
@@ -115,10 +115,10 @@ def _train_graph(
     config: Config, spec: NetworkSpec, dataset: Dataset, execution: Execution, overlap: bool
 ) -> TrainGraph:
     """Build the graph; with ``overlap`` a step begins before the previous one has ended."""
-    train, seed = dataset.parts["train"], config.run.seed
+    train, seed = dataset.splits["train"], config.run.seed
     rows = config.train.batch_size * config.train.gradient_accumulation_steps
-    execution = replace(execution, steps_per_execution=block_steps(train, execution.steps_per_execution, rows))
-    block_size = execution.steps_per_execution
+    execution = replace(execution, steps_per_execution=chunk_steps(train, execution.steps_per_execution, rows))
+    chunk_size = execution.steps_per_execution
     streamed = dataset.placement == "streamed"
     graph = tf.Graph()
     with graph.as_default():
@@ -129,9 +129,9 @@ def _train_graph(
         factor = tf.placeholder(tf.float32, (), name="rate_factor") if rolls_back else None
         first = tf.identity(global_step.read_value(), name="step")
         if streamed:
-            supply = supply_streamed(train, block_size, rows)
+            batches = streamed_batches(train, chunk_size, rows)
         else:
-            supply = supply_resident(train, first, count, block_size, rows, seed)
+            batches = resident_batches(train, first, count, chunk_size, rows, seed)
 
         setup = StepSetup(
             config=config,
@@ -142,10 +142,11 @@ def _train_graph(
             rate_factor=factor,
         )
 
+        # The names of the arguments are names in the graph.
         def steps(first: Any, begin: Any, block: Any, count: Any) -> Any:
             def body(index: Any, totals: Any, updated: Mapping[str, Any]) -> Any:
                 step = first + tf.cast(index - begin, tf.int64)
-                batch = {name: _batch(batches, index, execution) for name, batches in block.items()}
+                batch = {name: _batch(values, index, execution) for name, values in block.items()}
                 result = train_step(setup, batch, step, PreviousStep(tf.nest.flatten(totals), updated))
                 with tf.control_dependencies([result.operation]):
                     totals = tf.nest.map_structure(add_float64, totals, result.statistics)
@@ -161,9 +162,9 @@ def _train_graph(
             )[1]
 
         statistics = (tf.compiled_by_xla(steps) if execution.jit_compile is True else steps)(
-            first, supply.begin, supply.block, count
+            first, batches.begin, batches.chunk, count
         )
-        with tf.control_dependencies([*tf.nest.flatten(statistics), supply.prepare]):
+        with tf.control_dependencies([*tf.nest.flatten(statistics), batches.prepare]):
             run = global_step.assign_add(tf.cast(count, tf.int64), read_value=False)
         saved = {variable.op.name: variable for variable in tf.global_variables()}
         assert set(variables) <= set(saved), "every variable of the network is saved"
@@ -192,8 +193,8 @@ def _train_graph(
         initialize=initialize,
         saver=saver,
         snapshot=snapshot,
-        supply=supply,
-        open_stream=partial(Stream, train, block_size, rows, seed) if streamed else None,
+        batches=batches,
+        open_stream=partial(Stream, train, chunk_size, rows, seed) if streamed else None,
     )
 
 
@@ -204,9 +205,9 @@ def _after(operation: Any, value: Any) -> Any:
 
 
 def _batch(batches: Any, index: Any, execution: Execution) -> Any:
-    """Return one of the batches of a block.
+    """Return one of the batches of a chunk.
 
-    TensorFlow's rewrite would cast a whole block to bfloat16 in every call; it does not where a block is read as int32.
+    TensorFlow's rewrite would cast a whole chunk to bfloat16 in every call; it does not where a chunk is read as int32.
     """
     if execution.precision == "bfloat16" and batches.dtype == tf.float32:
         return tf.bitcast(tf.bitcast(batches, tf.int32)[index], tf.float32)
@@ -221,7 +222,7 @@ def evaluate_graph(config: Config, spec: NetworkSpec, dataset: Dataset) -> Evalu
         averaged = ema_variables(config.ema, spec)
         ema = create_ema_variables(variables, averaged)
         fields = placeholders(spec)
-        for name, array in dataset.parts["train"].items():
+        for name, array in dataset.splits["train"].items():
             if name not in fields:
                 fields[name] = tf.placeholder(array.dtype, (None, *array.shape[1:]), name=f"labels/{name}")
         every = {"raw": variables, "ema": ema} if averaged else {"raw": variables}

@@ -140,7 +140,7 @@ class Training:
         The last step is evaluated, but counts only at a multiple: so a run may be resumed with more steps.
         """
         train, due = self.config.train, step % self.config.train.evaluate_every_steps == 0
-        if "valid" not in self.dataset.parts or not (due or step == train.steps):
+        if "valid" not in self.dataset.splits or not (due or step == train.steps):
             return {}
         metrics = evaluate(self.executor, self.evaluator, self.dataset, "valid")
         stopping = train.early_stopping
@@ -178,7 +178,7 @@ class Training:
 def evaluate(executor: Executor, evaluator: Evaluator, dataset: Dataset, part: str) -> dict[str, float]:
     """Return metrics of a part of the data, raw and EMA, for the current values of the executor's variables."""
     evaluator.load(executor.values(evaluator.names))
-    return {f"{part}/{name}": value for name, value in evaluator.evaluate(dataset.parts[part]).items()}
+    return {f"{part}/{name}": value for name, value in evaluator.evaluate(dataset.splits[part]).items()}
 
 
 def restore_newest(store: CheckpointStore, executor: Executor, *, good: bool = False) -> Checkpoint | None:

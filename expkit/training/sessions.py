@@ -11,9 +11,9 @@ import numpy as np
 
 from expkit import tf1 as tf
 from expkit.config.schema import Config
-from expkit.data.batches import block_steps
+from expkit.data.batches import chunk_steps
 from expkit.errors import CheckpointError, ConfigError, DamagedCheckpointError, Problem, error_message
-from expkit.kinds.sources.base import Arrays
+from expkit.kinds.sources.base import Fields
 from expkit.training.execution import Execution
 from expkit.training.graphs import EvaluateGraph, InferGraph, TrainGraph
 from expkit.training.state import StatisticArrays
@@ -72,7 +72,7 @@ class Executor(_Session):
     """Runs training steps."""
 
     def __init__(self, built: TrainGraph) -> None:
-        """Open a session that holds the training examples, or prepares blocks of them.
+        """Open a session that holds the training examples, or prepares chunks of them.
 
         Raises:
             ConfigError: the precision is bfloat16, which the processor does not have.
@@ -90,18 +90,18 @@ class Executor(_Session):
         super().__init__(tf.training_session(built.graph, bfloat16=bfloat16, threads=threads))
         self._built = built
         self._call_steps = min(built.execution.steps_per_execution, 2)  # Their duration is not known yet.
-        self._session.run(built.supply.load, dict(built.supply.load_feed))
+        self._session.run(built.batches.load, dict(built.batches.load_feed))
         self.rate_factor = 1.0
         """Factor of the learning rate; only where the graph was built to roll back."""
         factor = [] if built.rate_factor is None else [built.rate_factor]
-        feeds = [built.count, *factor, *built.supply.feeds]
+        feeds = [built.count, *factor, *built.batches.feeds]
         state = [built.next_step, built.learning_rate]
         self._run = self._session.make_callable([built.run, dict(built.statistics), state], feed_list=feeds)
         self._state = self._session.make_callable(state, feed_list=[built.count])
         self._known: tuple[int, np.float32] | None = None
         """Step and learning rate in the graph; ``None`` where they may have changed."""
         self._ready: int | None = None
-        """Number of the block of batches that the session has ready; ``None`` where unknown."""
+        """Number of the chunk of batches that the session has ready; ``None`` where unknown."""
         self._stream = built.open_stream() if built.open_stream is not None else None
         if self._stream is not None:
             self._released.callback(self._stream.close)
@@ -180,17 +180,17 @@ class Executor(_Session):
         """
         total: StatisticArrays = {}
         factor = [] if self._built.rate_factor is None else [self.rate_factor]
-        block_size = self._built.execution.steps_per_execution
+        chunk_size = self._built.execution.steps_per_execution
         while steps > 0:
-            number, index = divmod(self.step, block_size)
-            count = min(self._call_steps, steps, block_size - index)
+            number, index = divmod(self.step, chunk_size)
+            count = min(self._call_steps, steps, chunk_size - index)
             fed = self._fed(number, index)
             begun, self._known, self._ready = time.perf_counter(), None, None
             _, statistics, (step, rate) = self._run(count, *factor, *fed)
-            self._known, self._ready = (int(step), rate), int(step) // block_size
+            self._known, self._ready = (int(step), rate), int(step) // chunk_size
             add_statistics(total, statistics)
             seconds = time.perf_counter() - begun
-            self._call_steps = max(1, min(block_size, int(count * LONGEST_CALL_SECONDS / seconds)))
+            self._call_steps = max(1, min(chunk_size, int(count * LONGEST_CALL_SECONDS / seconds)))
             steps -= count
         return total
 
@@ -202,12 +202,12 @@ class Executor(_Session):
         return self._known
 
     def _fed(self, number: int, index: int) -> list[Any]:
-        """Make sure that a block of batches is ready; return the feeds of a call that starts at an index in it."""
+        """Make sure that a chunk of batches is ready; return the feeds of a call that starts at an index in it."""
         if self._stream is not None:
-            return [index, *self._stream.block(number).values()]
+            return [index, *self._stream.chunk(number).values()]
         if number != self._ready:
             self._ready = None
-            self._session.run(self._built.supply.fill)
+            self._session.run(self._built.batches.fill)
         return []
 
 
@@ -232,7 +232,7 @@ class Evaluator(_Session):
         """Put values into variables."""
         assign(self._session, self._built.variables, values)
 
-    def evaluate(self, arrays: Arrays) -> dict[str, float]:
+    def evaluate(self, arrays: Fields) -> dict[str, float]:
         """Return losses and metrics over all examples; those of the EMA network end in ``/ema``.
 
         One session call goes through all batches of up to 64 MiB of examples.
@@ -241,7 +241,7 @@ class Evaluator(_Session):
         fields = {name: arrays[name] for name in self._built.fields}
         size = self._config.train.evaluation_batch_size
         total = len(next(iter(fields.values())))
-        for batch in _batches(fields, size * block_steps(fields, total, size)):
+        for batch in _batches(fields, size * chunk_steps(fields, total, size)):
             for weights, statistics in self._statistics(*batch).items():
                 add_statistics(totals[weights], statistics)
         suffixes = {"raw": "", "ema": "/ema"}
@@ -251,7 +251,7 @@ class Evaluator(_Session):
             for name, value in results(self._config, total).items()
         }
 
-    def outputs(self, arrays: Arrays) -> dict[str, dict[str, np.ndarray]]:
+    def outputs(self, arrays: Fields) -> dict[str, dict[str, np.ndarray]]:
         """Return the network's outputs on all examples, by weights and output name."""
         fields = {name: arrays[name] for name in self._built.fields}
         batches = [self._outputs(*batch) for batch in _batches(fields, self._config.train.evaluation_batch_size)]
@@ -277,12 +277,12 @@ class Predictor(_Session):
         """Put values into variables."""
         assign(self._session, self._built.variables, values)
 
-    def predict(self, inputs: Arrays) -> dict[str, np.ndarray]:
+    def predict(self, inputs: Fields) -> dict[str, np.ndarray]:
         """Return the outputs of a batch of inputs."""
         feed = {self._built.inputs[name]: inputs[name] for name in self._built.inputs}
         return dict(self._session.run(dict(self._built.outputs), feed))
 
 
-def _batches(fields: Arrays, size: int) -> Iterable[list[np.ndarray]]:
+def _batches(fields: Fields, size: int) -> Iterable[list[np.ndarray]]:
     for start in range(0, len(next(iter(fields.values()))), size):
         yield [array[start : start + size] for array in fields.values()]

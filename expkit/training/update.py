@@ -12,7 +12,7 @@ from expkit.kinds.optimizers import BaseOptimizer, Optimizer, Trained, WrappedOp
 from expkit.network.ema import ema_variables
 from expkit.network.spec import NetworkSpec
 from expkit.training.cpu_gradients import is_product
-from expkit.training.ema import moving_averages
+from expkit.training.ema import ema_update
 from expkit.training.execution import Execution
 
 __all__ = ["update_variables"]
@@ -46,11 +46,11 @@ def update_variables(
     """
     optimizer, multipliers = config.optimizer, spec.learning_rate_multipliers
     prepare = _preparation(optimizer, pairs, rate, multipliers)
-    average = moving_averages(config.ema, frozenset(ema_variables(config.ema, spec)), step)
+    update_ema = ema_update(config.ema, frozenset(ema_variables(config.ema, spec)), step)
     if isinstance(optimizer, WrappedOptimizer):
         prepared = {name: (prepare(gradient, variable), variable) for name, (gradient, variable) in pairs.items()}
         with tf.control_dependencies([_apply_wrapped(optimizer, prepared, rate, multipliers)]):
-            updated = {name: average(variable) for name, (_, variable) in pairs.items()}
+            updated = {name: update_ema(variable) for name, (_, variable) in pairs.items()}
         return tf.group(*updated.values()), updated
     assert isinstance(optimizer, Optimizer), "an optimizer is of one base class or of the other"
     slots, scalars = _create_variables(optimizer, pairs)
@@ -62,7 +62,7 @@ def update_variables(
             apply = optimizer.apply_sparse if isinstance(gradient, tf.IndexedSlices) else optimizer.apply
             own = tf.cast(own, variable.dtype.base_dtype)
             applied = apply(gradient, Trained(variable=variable, slots=slots[name], scalars=scalars, rate=own))
-            with tf.control_dependencies([applied]), tf.control_dependencies([average(variable)]):
+            with tf.control_dependencies([applied]), tf.control_dependencies([update_ema(variable)]):
                 return tf.identity(step)
 
         small = variable.shape.num_elements() < LEAST_COMPILED

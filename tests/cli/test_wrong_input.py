@@ -217,7 +217,7 @@ DATA = {
     ),
     "IDX files exchanged": (
         [*IDX, "data.source.images={}/labels", "data.source.labels={}/labels"],
-        "data.source.images: {}/labels is not an IDX file of 3 dimension(s): magic 0x00000801, wanted 0x00000803",
+        "data.source.images: {}/labels is not an IDX file of 3 dimension(s): magic 0x00000801, expected 0x00000803",
     ),
     "labels outside the classes": (
         [*NPZ, "data.source.path={}/labels.npz"],
@@ -231,7 +231,7 @@ DATA = {
     ),
     "shape that is not the network's": (
         [*NPZ, "data.source.path={}/good.npz", "network.inputs.image.shape=[5]"],
-        "network.inputs.image: the network wants shape [5] per example, the data has [4]",
+        "network.inputs.image: the network needs shape [5] per example, the data has [4]",
     ),
     "batch larger than the data": (
         [*NPZ, "data.source.path={}/good.npz", "train.batch_size=64"],

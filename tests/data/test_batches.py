@@ -72,7 +72,7 @@ def test_resident_data_is_in_the_session_and_in_no_checkpoint() -> None:
 
 def test_only_scaled_fields_are_standardized() -> None:
     x = np.array([[1.0, 10.0], [3.0, 10.0]], np.float32)
-    scaling = {"x": Scaling(np.float32([2, 10]), np.float32([0.5, 1]))}
+    scaling = {"x": Scaling(mean=np.float32([2, 10]), spread=np.float32([0.5, 1]))}
     with tf.Graph().as_default(), tf.Session() as session:
         inputs: dict[str, Any] = {"x": tf.constant(x), "y": tf.constant(x)}
         got = session.run(standardized(inputs, scaling))

@@ -12,7 +12,7 @@ from expkit.data import dataset as datasets
 from expkit.data.dataset import Dataset, load_dataset
 from expkit.errors import ConfigError, DataError
 from expkit.kinds.sources import on_disk as stored
-from expkit.kinds.sources.on_disk import Stored
+from expkit.kinds.sources.on_disk import DiskArray
 from expkit.preflight import check
 from support.experiments import MLP, Values, config_of, examples, write_arrays
 
@@ -41,13 +41,13 @@ def members(part: Values) -> list[int]:
 
 def test_ranges_split_the_examples_as_they_are(tmp_path: Path) -> None:
     split = {"train": [10, 40], "valid": None, "test": [50, 60]}
-    parts = dataset(tmp_path, data={"split": split}).parts
+    parts = dataset(tmp_path, data={"split": split}).splits
     assert list(parts) == ["train", "test"]
     assert (members(parts["train"]), members(parts["test"])) == (list(range(10, 40)), list(range(50, 60)))
 
 
 def test_fractions_split_shuffled_examples_apart(tmp_path: Path) -> None:
-    parts = dataset(tmp_path, data={"split": {"train": 0.5, "valid": 0.25, "test": 0.25}}).parts
+    parts = dataset(tmp_path, data={"split": {"train": 0.5, "valid": 0.25, "test": 0.25}}).splits
     seen = [members(part) for part in parts.values()]
     assert [len(part) for part in seen] == [30, 15, 15]
     assert sorted(index for part in seen for index in part) == list(range(60))
@@ -56,7 +56,7 @@ def test_fractions_split_shuffled_examples_apart(tmp_path: Path) -> None:
 
 def test_the_seed_of_the_split_decides_the_parts(tmp_path: Path) -> None:
     def split(seed: int) -> list[int]:
-        return members(dataset(tmp_path, data={"split": {"train": 0.5, "test": 0.5, "seed": seed}}).parts["train"])
+        return members(dataset(tmp_path, data={"split": {"train": 0.5, "test": 0.5, "seed": seed}}).splits["train"])
 
     assert split(1) == split(1)
     assert split(1) != split(2)
@@ -71,7 +71,7 @@ def test_the_seed_of_the_split_decides_the_parts(tmp_path: Path) -> None:
         ),
         (
             {"train": 0.5, "valid": 0.001, "test": 0.2},
-            "data.split.valid: 0.001 of 60 examples is none; give it more",
+            "data.split.valid: 0.001 of 60 examples is none; increase it",
         ),
     ],
 )
@@ -97,7 +97,7 @@ def test_poison_in_the_other_parts_does_not_reach_training(tmp_path: Path) -> No
     dirty = dataset(tmp_path, poisoned, {"standardize": ["x"]})
     np.testing.assert_array_equal(clean.scaling["x"].mean, dirty.scaling["x"].mean)
     np.testing.assert_array_equal(clean.scaling["x"].spread, dirty.scaling["x"].spread)
-    np.testing.assert_array_equal(clean.parts["train"]["x"], dirty.parts["train"]["x"])
+    np.testing.assert_array_equal(clean.splits["train"]["x"], dirty.splits["train"]["x"])
 
 
 TOWERS = {
@@ -115,7 +115,7 @@ def paired(folder: Path, arrays: Values = MARKED, **pairs: Any) -> Dataset:
 
 
 def test_pairs_stay_within_their_part(tmp_path: Path) -> None:
-    parts = paired(tmp_path).parts
+    parts = paired(tmp_path).splits
     for name, allowed in (("train", range(40)), ("valid", range(40, 50)), ("test", range(50, 60))):
         for side in ("left", "right"):
             assert {int(row[0]) for row in parts[name][side]} <= set(allowed)
@@ -123,7 +123,7 @@ def test_pairs_stay_within_their_part(tmp_path: Path) -> None:
 
 
 def test_half_of_all_pairs_are_the_same_and_their_label_says_so(tmp_path: Path) -> None:
-    for part in paired(tmp_path).parts.values():
+    for part in paired(tmp_path).splits.values():
         same = part["left"][:, 0] % 3 == part["right"][:, 0] % 3
         np.testing.assert_array_equal(part["label"], same.astype(np.int64))
         assert part["label"].mean() == 0.5
@@ -131,7 +131,7 @@ def test_half_of_all_pairs_are_the_same_and_their_label_says_so(tmp_path: Path) 
 
 def test_every_example_is_paired_as_often_as_asked_and_the_same_seed_pairs_the_same(tmp_path: Path) -> None:
     first, again, other = paired(tmp_path, seed=1), paired(tmp_path, seed=1), paired(tmp_path, seed=2)
-    assert np.unique(first.parts["train"]["left"][:, 0], return_counts=True)[1].tolist() == [4] * 40
+    assert np.unique(first.splits["train"]["left"][:, 0], return_counts=True)[1].tolist() == [4] * 40
     assert first.digest == again.digest != other.digest
 
 
@@ -150,7 +150,7 @@ def test_what_cannot_be_paired_is_named(tmp_path: Path) -> None:
 
 def test_fields_that_nothing_reads_are_left_out(tmp_path: Path) -> None:
     data = dataset(tmp_path, {**MARKED, "spare": np.zeros(60)})
-    assert {tuple(part) for part in data.parts.values()} == {("x", "label")}
+    assert {tuple(part) for part in data.splits.values()} == {("x", "label")}
     assert (data.size("train"), data.kind) == (40, "npz")
 
 
@@ -183,10 +183,10 @@ def test_fields_of_the_network_losses_and_scaling_are_checked_in_one_message(tmp
 @pytest.mark.parametrize(
     ("x", "problem"),
     [
-        (np.zeros((60, 5), np.float32), "the network wants shape [4] per example, the data has [5]"),
-        (np.zeros((60, 4, 1), np.float32), "the network wants shape [4] per example, the data has [4, 1]"),
-        (np.zeros((60, 4), "<U1"), "the network wants float32, the data is <U1"),
-        (np.zeros((60, 4), complex), "the network wants float32, the data is complex128"),
+        (np.zeros((60, 5), np.float32), "the network needs shape [4] per example, the data has [5]"),
+        (np.zeros((60, 4, 1), np.float32), "the network needs shape [4] per example, the data has [4, 1]"),
+        (np.zeros((60, 4), "<U1"), "the network needs float32, the data is <U1"),
+        (np.zeros((60, 4), complex), "the network needs float32, the data is complex128"),
     ],
 )
 def test_an_input_that_does_not_fit_the_network_says_both_sides(tmp_path: Path, x: np.ndarray, problem: str) -> None:
@@ -260,10 +260,10 @@ def test_fields_on_disk_are_split_and_scaled_as_those_in_memory(
     memory = dataset(tmp_path, data={"split": split, "standardize": ["x"]})
     monkeypatch.setattr(stored, "CHUNK_VALUES", 28)
     disk = on_disk(tmp_path, data={"split": split, "standardize": ["x"]})
-    for part, arrays in memory.parts.items():
+    for part, arrays in memory.splits.items():
         for name, array in arrays.items():
-            assert isinstance(disk.parts[part][name], Stored)
-            np.testing.assert_array_equal(disk.parts[part][name][:], array)
+            assert isinstance(disk.splits[part][name], DiskArray)
+            np.testing.assert_array_equal(disk.splits[part][name][:], array)
     for name in ("mean", "spread"):
         expected = getattr(memory.scaling["x"], name)
         np.testing.assert_allclose(getattr(disk.scaling["x"], name), expected, rtol=1e-6)
@@ -272,9 +272,9 @@ def test_fields_on_disk_are_split_and_scaled_as_those_in_memory(
 def test_fields_on_disk_are_paired_as_those_in_memory(tmp_path: Path) -> None:
     asked = {"pairs": {"field": "x", "per_example": 4}}
     memory, disk = (make(tmp_path, MARKED, asked, network=TOWERS) for make in (dataset, on_disk))
-    for part, arrays in memory.parts.items():
+    for part, arrays in memory.splits.items():
         for name, array in arrays.items():
-            np.testing.assert_array_equal(disk.parts[part][name][:], array)
+            np.testing.assert_array_equal(disk.splits[part][name][:], array)
     assert disk.placement == "streamed"
 
 
@@ -308,11 +308,11 @@ def test_the_digest_of_fields_on_disk_changes_with_a_sampled_value_and_the_split
     assert len({first, on_disk(tmp_path, {**MARKED, "x": changed}).digest, on_disk(tmp_path, data=split).digest}) == 3
     assert on_disk(tmp_path).digest == first
     read: list[int] = []
-    take = stored.Mapped.take
-    monkeypatch.setattr(stored.Mapped, "take", lambda self, at: (read.append(len(at)), take(self, at))[1])
-    monkeypatch.setattr(datasets, "SAMPLED_RUNS", 3)
-    monkeypatch.setattr(datasets, "SAMPLED_BYTES", 32)
-    datasets._digest({"train": {"x": on_disk(tmp_path).parts["train"]["x"]}})
+    take = stored.MappedArray.take
+    monkeypatch.setattr(stored.MappedArray, "take", lambda self, at: (read.append(len(at)), take(self, at))[1])
+    monkeypatch.setattr(datasets, "SAMPLES", 3)
+    monkeypatch.setattr(datasets, "SAMPLE_BYTES", 32)
+    datasets._digest({"train": {"x": on_disk(tmp_path).splits["train"]["x"]}})
     assert read[-3:] == [2, 2, 2]
 
 
@@ -322,7 +322,7 @@ def test_auto_streams_what_is_on_disk_or_large(tmp_path: Path, monkeypatch: pyte
     for placement in ("resident", "streamed"):
         assert dataset(tmp_path, data={"placement": placement}).placement == placement
         assert on_disk(tmp_path, data={"placement": placement}).placement == placement
-    monkeypatch.setattr(datasets, "RESIDENT_SHARE", 0.0)
+    monkeypatch.setattr(datasets, "RESIDENT_FRACTION", 0.0)
     assert dataset(tmp_path).placement == "streamed"
 
 
@@ -333,5 +333,5 @@ def test_a_plain_memory_map_of_a_source_of_ones_own_stays_on_disk(
     maps = {name: np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in MARKED}
     monkeypatch.setattr("expkit.kinds.sources.arrays.Npz.load", lambda self: maps)
     loaded = dataset(tmp_path)
-    assert isinstance(loaded.parts["train"]["x"], Stored)
+    assert isinstance(loaded.splits["train"]["x"], DiskArray)
     assert loaded.placement == "streamed"

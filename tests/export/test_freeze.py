@@ -31,7 +31,7 @@ def frozen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Values, Valu
     built = infer_graph(spec, data.scaling)
     with Predictor(built) as predictor:
         predictor.load(values)
-        batch = {"x": data.parts["test"]["x"]}
+        batch = {"x": data.splits["test"]["x"]}
         wanted = predictor.predict(batch)
         (folder / "frozen.pb").write_bytes(freeze(built, predictor, {"name": "small", "step": 3, "weights": "ema"}))
     return folder / "frozen.pb", batch, wanted

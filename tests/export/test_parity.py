@@ -84,7 +84,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Values, Any]:
         executor.run(10)
         write_values(str(prefix), executor.values(executor.names))
     Path(f"{prefix}.meta").write_bytes(infer_graph(spec, dataset.scaling).meta_graph)
-    batch = dataset.parts["test"]
+    batch = dataset.splits["test"]
     with Evaluator(evaluate_graph(config, spec, dataset), config) as evaluator:
         values = checkpoint_values(prefix)
         evaluator.load({name: values[name] for name in evaluator.names})

@@ -82,8 +82,8 @@ def test_warm_up_rises_in_a_line_to_the_schedule() -> None:
             {"boundaries": (5,), "values": (1.0,)},
             "piecewise needs one more value than boundaries, got 1 values and 1 boundaries",
         ),
-        ({"boundaries": (5, 5), "values": (1.0, 2.0, 3.0)}, "piecewise boundaries must rise, got [5, 5]"),
-        ({"boundaries": (9, 5), "values": (1.0, 2.0, 3.0)}, "piecewise boundaries must rise, got [9, 5]"),
+        ({"boundaries": (5, 5), "values": (1.0, 2.0, 3.0)}, "piecewise boundaries must ascend, got [5, 5]"),
+        ({"boundaries": (9, 5), "values": (1.0, 2.0, 3.0)}, "piecewise boundaries must ascend, got [9, 5]"),
     ],
 )
 def test_piecewise_says_which_boundaries_do_not_fit(fields: dict[str, Any], message: str) -> None:

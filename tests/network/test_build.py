@@ -32,7 +32,8 @@ def zeros_for(config: Config, spec: NetworkSpec) -> Dataset:
     """Return data of zeros that fits a network."""
     size = config.train.batch_size
     fields = {name: np.zeros((size, *item.shape), item.dtype) for name, item in spec.inputs.items()}
-    return Dataset({"train": {**fields, "label": np.zeros(size, np.int64)}}, {}, "", "zeros")
+    splits = {"train": {**fields, "label": np.zeros(size, np.int64)}}
+    return Dataset(splits=splits, scaling={}, digest="", kind="zeros")
 
 
 @pytest.fixture(scope="module", params=EXPERIMENTS)

@@ -36,7 +36,7 @@ def gathered(folder: Path, averaged: bool = True, **sections: Any) -> tuple[Plot
     spec, dataset = loaded(config)
     values = values_of(spec)
     kept = values if averaged else {name: value for name, value in values.items() if name in spec.variables}
-    return collect_plot_data(config, spec, dataset, linear, kept, 6), dataset.parts["test"]
+    return collect_plot_data(config, spec, dataset, linear, kept, 6), dataset.splits["test"]
 
 
 @pytest.mark.parametrize("averaged", [True, False])
@@ -66,7 +66,7 @@ def test_without_a_mistake_the_least_certain_are_kept(tmp_path: Path) -> None:
     values = {name: np.zeros(item.shape) for name, item in spec.variables.items()}
     head = collect_plot_data(config, spec, dataset, right, values, 6).heads["logits"]
     assert head.wrong == 0
-    assert head.worst[:, 0].tolist() == np.argsort(np.abs(dataset.parts["test"]["x"][:, 0])).tolist()
+    assert head.worst[:, 0].tolist() == np.argsort(np.abs(dataset.splits["test"]["x"][:, 0])).tolist()
 
 
 def test_the_limit_of_examples_is_applied_and_all_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

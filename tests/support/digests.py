@@ -159,7 +159,7 @@ def _infer(of: Callable[[], Built]) -> str:
 def _experiment(name: str, *words: str) -> Built:
     """Return an experiment of conf/experiment with its data, whose values no longer matter."""
     config = load([f"experiment={name}", *words])
-    spec = check(config)
+    spec = check(config).spec
     data = load_dataset(config, spec)
     ones = {
         field: replace(item, **{part: np.ones_like(value) for part, value in vars(item).items()})
@@ -181,7 +181,7 @@ def _network(name: str, *settings: str) -> Built:
     ]
     fields = dict(spec.inputs) | {f"label_{output}": spec.output_spec(output) for output in spec.outputs}
     arrays = {field: _shaped(item.shape, item.dtype) for field, item in fields.items()}
-    return load(words), spec, Dataset(parts={"train": arrays}, scaling={}, digest="", kind="npz")
+    return load(words), spec, Dataset(splits={"train": arrays}, scaling={}, digest="", kind="npz")
 
 
 def _shaped(shape: tuple[int | None, ...], dtype: str) -> np.ndarray:

@@ -249,13 +249,13 @@ def test_a_long_run_takes_the_way_that_measures_faster(monkeypatch: pytest.Monke
     assert (choice.execution, choice.reason.count("inter_op")) == (Execution(100), 0)
 
 
-def test_the_choice_has_the_steps_per_execution_that_a_block_holds(
+def test_the_choice_has_the_steps_per_execution_that_a_chunk_holds(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     overrides = [*OVERRIDES, "train.steps=20", "export.enabled=false"]
     config, _, dataset = parts(overrides)
-    seven = 7 * config.train.batch_size * sum(array[:1].nbytes for array in dataset.parts["train"].values())
-    monkeypatch.setattr(batches, "BLOCK_BYTES", seven)
+    seven = 7 * config.train.batch_size * sum(array[:1].nbytes for array in dataset.splits["train"].values())
+    monkeypatch.setattr(batches, "CHUNK_BYTES", seven)
     assert chosen(overrides).execution == Execution(7)
     folder = RunFolder.create(tmp_path / "run", config, [])
     result = run(config, folder.path)

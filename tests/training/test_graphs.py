@@ -189,9 +189,9 @@ def test_evaluation_reads_variables_and_averages_side_by_side(tmp_path: Path) ->
         values[ema_name(name)] = draw.normal(size=variable.shape).astype(np.float32)
     with Evaluator(evaluate_graph(config, spec, data), config) as evaluator:
         evaluator.load(values)
-        metrics = evaluator.evaluate(data.parts["valid"])
-        outputs = evaluator.outputs(data.parts["valid"])
-    x, label = data.parts["valid"]["x"], data.parts["valid"]["label"]
+        metrics = evaluator.evaluate(data.splits["valid"])
+        outputs = evaluator.outputs(data.splits["valid"])
+    x, label = data.splits["valid"]["x"], data.splits["valid"]["label"]
     wanted = {}
     for weights, end, suffix in (("raw", "", ""), ("ema", "/ExponentialMovingAverage", "/ema")):
         logits = numpy_mlp(x, values, end)
@@ -233,7 +233,7 @@ def test_inference_standardizes_inputs_as_training_does(tmp_path: Path) -> None:
         values = executor.values(spec.variables)
     with Predictor(infer_graph(spec, data.scaling)) as predictor:
         predictor.load(values)
-        logits = predictor.predict({"x": data.parts["test"]["x"]})["logits"]
-    train = data.parts["train"]["x"]
-    scaled = (data.parts["test"]["x"] - train.mean(axis=0)) / train.std(axis=0)
+        logits = predictor.predict({"x": data.splits["test"]["x"]})["logits"]
+    train = data.splits["train"]["x"]
+    scaled = (data.splits["test"]["x"] - train.mean(axis=0)) / train.std(axis=0)
     np.testing.assert_allclose(logits, numpy_mlp(scaled, values), rtol=1e-4, atol=1e-5)

@@ -290,7 +290,7 @@ def test_blocks_of_batches_are_filled_once_and_then_follow_one_another(small: Sm
         monkeypatch.setattr(executor._session, "run", counted)
         for steps in (3, 2, 7, 9):
             executor.run(steps)
-        assert asked.count(built.supply.fill) == 1
+        assert asked.count(built.batches.fill) == 1
         executor.load({"global_step": np.int64(2)})
         executor.run(1)
-        assert asked.count(built.supply.fill) == 2
+        assert asked.count(built.batches.fill) == 2

@@ -14,12 +14,12 @@ import pytest
 from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data import batches as pipeline
-from expkit.data.batches import block_steps
+from expkit.data.batches import chunk_steps
 from expkit.data.prefetch import Stream
 from expkit.errors import DataError
 from expkit.experiment import freeze
 from expkit.kinds.sources.arrays import Npz
-from expkit.kinds.sources.on_disk import Mapped
+from expkit.kinds.sources.on_disk import MappedArray
 from expkit.run_folder import RunFolder
 from expkit.training import sessions as executors
 from expkit.training.execution import Execution
@@ -156,21 +156,21 @@ def test_an_error_of_the_thread_reaches_the_user_as_one_message(
 ) -> None:
     config = stored(tmp_path, "streamed")
     built = train_graph(config, *loaded(config), Execution(4))
-    take, seen = Mapped.take, []
+    take, seen = MappedArray.take, []
 
-    def broken(self: Mapped, indices: np.ndarray) -> np.ndarray:
+    def broken(self: MappedArray, indices: np.ndarray) -> np.ndarray:
         seen.append(threading.current_thread().name)
         if len(seen) > 5:
             raise OSError(5, "Input/output error")
         return take(self, indices)
 
-    monkeypatch.setattr(Mapped, "take", broken)
+    monkeypatch.setattr(MappedArray, "take", broken)
     with Executor(built) as executor:
         executor.initialize()
         with pytest.raises(DataError) as caught:
             executor.run(40)
         assert 4 <= executor.step < 40
-    assert str(caught.value).startswith("data.source: the batches of step 8 on cannot be read: ")
+    assert str(caught.value).startswith("data.source: the batches from step 8 on cannot be read: ")
     assert str(caught.value).endswith("Input/output error")
     assert {name.rpartition("_")[0] for name in seen} == {"expkit-stream"}
     assert threads() == []
@@ -182,14 +182,14 @@ def test_a_stream_prepares_two_blocks_ahead_and_no_more() -> None:
     read: list[int] = []
     inner = opened._read
     opened._read = lambda number: (read.append(number), inner(number))[1]  # type: ignore[method-assign]
-    first = opened.block(5)
+    first = opened.chunk(5)
     deadline = time.monotonic() + 10
     while len(read) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert opened.block(5) is first
+    assert opened.chunk(5) is first
     assert read == [5, 6, 7]
-    assert opened.block(6)["x"].shape == (4, 3)
-    again = opened.block(5)
+    assert opened.chunk(6)["x"].shape == (4, 3)
+    again = opened.chunk(5)
     np.testing.assert_array_equal(again["x"], first["x"])
     opened.close()
     assert threads() == []
@@ -197,24 +197,24 @@ def test_a_stream_prepares_two_blocks_ahead_and_no_more() -> None:
 
 def test_a_block_holds_as_many_steps_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     arrays = {"x": np.zeros((10, 1000), np.float32), "label": np.zeros(10, np.int64)}
-    monkeypatch.setattr(pipeline, "BLOCK_BYTES", 10 * 4008 * 5 + 1)
-    assert [block_steps(arrays, steps, 10) for steps in (1, 4, 100)] == [1, 4, 5]
-    assert block_steps(arrays, 100, 1000) == 1
+    monkeypatch.setattr(pipeline, "CHUNK_BYTES", 10 * 4008 * 5 + 1)
+    assert [chunk_steps(arrays, steps, 10) for steps in (1, 4, 100)] == [1, 4, 5]
+    assert chunk_steps(arrays, 100, 1000) == 1
 
 
 def test_evaluation_reads_only_what_one_call_works_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = stored(tmp_path, "streamed", train={"evaluation_batch_size": 3})
     spec, data = loaded(config)
     sizes: list[int] = []
-    take = Mapped.take
-    monkeypatch.setattr(Mapped, "take", lambda self, indices: (sizes.append(len(indices)), take(self, indices))[1])
-    monkeypatch.setattr(pipeline, "BLOCK_BYTES", 7 * (144 + 8))  # two batches of 3: 36 numbers and a label
+    take = MappedArray.take
+    monkeypatch.setattr(MappedArray, "take", lambda self, indices: (sizes.append(len(indices)), take(self, indices))[1])
+    monkeypatch.setattr(pipeline, "CHUNK_BYTES", 7 * (144 + 8))  # two batches of 3: 36 numbers and a label
     built = train_graph(config, spec, data)
     with Executor(built) as executor, Evaluator(evaluate_graph(config, spec, data), config) as evaluator:
         executor.initialize()
         evaluator.load(executor.values(evaluator.names))
-        streamed = evaluator.evaluate(data.parts["valid"])
-        memory = {name: array[:] for name, array in data.parts["valid"].items()}
+        streamed = evaluator.evaluate(data.splits["valid"])
+        memory = {name: array[:] for name, array in data.splits["valid"].items()}
         assert sizes == [6, 6, 4, 4, 10, 10]
         assert streamed == evaluator.evaluate(memory)
 
@@ -226,7 +226,7 @@ def test_freezing_reads_only_the_examples_it_compares(tmp_path: Path, monkeypatc
     assert done.frozen is not None
     data = loaded(config)[1]
     sizes: list[int] = []
-    take = Mapped.take
-    monkeypatch.setattr(Mapped, "take", lambda self, indices: (sizes.append(len(indices)), take(self, indices))[1])
+    take = MappedArray.take
+    monkeypatch.setattr(MappedArray, "take", lambda self, indices: (sizes.append(len(indices)), take(self, indices))[1])
     freeze(opened(tmp_path / "run"), dataset=data)
     assert set(sizes) == {4}

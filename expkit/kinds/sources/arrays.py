@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from expkit.errors import DataError, comma_list
-from expkit.kinds.sources.base import Arrays, Source, existing
+from expkit.kinds.sources.base import Fields, Source, existing
 from expkit.registry import register
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Npz", "StoredArrays"]
+__all__ = ["NpyFiles", "Npz"]
 
 
 @register
@@ -27,9 +27,9 @@ class Npz(Source):
     path: str
     """The file."""
     fields: dict[str, str] = {}
-    """Field names by array name, for the arrays to take; all, under their own names, when not given."""
+    """Field names by array name, for the arrays to load; all, under their own names, when not given."""
 
-    def load(self) -> Arrays:
+    def load(self) -> Fields:
         """Return the arrays."""
         import numpy as np
 
@@ -50,25 +50,25 @@ class Npz(Source):
         return arrays
 
 
-def _check_sizes(at: str, which: str, arrays: Mapping[str, np.ndarray]) -> None:
+def _check_sizes(at: str, subject: str, arrays: Mapping[str, np.ndarray]) -> None:
     if len({len(array) for array in arrays.values()}) > 1:
         sizes = comma_list(f"{name} {len(array)}" for name, array in arrays.items())
-        raise DataError.at(at, f"{which} differ in their number of examples: {sizes}")
+        raise DataError.at(at, f"{subject} differ in their number of examples: {sizes}")
 
 
 @register
-class StoredArrays(Source):
-    """NumPy ``.npy`` files, each a field; they are read by example from disk and may be larger than memory."""
+class NpyFiles(Source):
+    """NumPy ``.npy`` files, each a field; examples are read from disk on demand, so files may exceed memory."""
 
     kind: Literal["arrays"] = "arrays"
     fields: dict[str, str] = Field(min_length=1)
     """Files by field name."""
 
-    def load(self) -> Arrays:
+    def load(self) -> Fields:
         """Return the fields, on disk."""
         import numpy as np
 
-        from expkit.kinds.sources.on_disk import Mapped
+        from expkit.kinds.sources.on_disk import MappedArray
 
         maps: dict[str, np.memmap] = {}
         for name, path in self.fields.items():
@@ -85,4 +85,4 @@ class StoredArrays(Source):
                     f"{file} needs one array with a first dimension that counts examples (.npy, not .npz)",
                 )
         _check_sizes("data.source.fields", "the files", maps)
-        return {name: Mapped(array) for name, array in maps.items()}
+        return {name: MappedArray(array) for name, array in maps.items()}

@@ -1,4 +1,4 @@
-"""The source: where named arrays come from, whose first dimension counts examples."""
+"""The source of examples: named arrays whose first dimension counts examples."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from expkit.registry import Kind
 if TYPE_CHECKING:
     from expkit.kinds.sources.on_disk import Array
 
-__all__ = ["Arrays", "Source", "existing", "square_image_shape"]
+__all__ = ["Fields", "Source", "existing", "square_image_shape"]
 
-Arrays = Mapping[str, "Array"]
-"""Fields by name, in memory or on disk; all have the same number of examples."""
+Fields = Mapping[str, "Array"]
+"""Arrays by field name, in memory or on disk; all have the same number of examples."""
 
 
 class Source(Kind):
-    """Where examples come from."""
+    """A source of examples."""
 
     family: ClassVar[str] = "source"
 
     @abstractmethod
-    def load(self) -> Arrays:
+    def load(self) -> Fields:
         """Return all examples: NumPy arrays, or fields that stay on disk (``expkit.kinds.sources.on_disk``).
 
         Raises:
-            DataError: a file is missing, damaged or not what it should be.
+            DataError: a file is missing, damaged or of another format.
         """
 
     def image_shape(self, shape: tuple[int | None, ...]) -> tuple[int, int, int] | None:
-        """Return height, width and channels of examples of a shape; ``None`` where they are no images."""
+        """Return height, width and channels of examples of a shape; ``None`` if they are no images."""
         if len(shape) != 3 or shape[2] not in (1, 3, 4) or None in shape[:2]:
             return None
         return shape  # type: ignore[return-value]
 
 
 def square_image_shape(shape: tuple[int | None, ...]) -> tuple[int, int, int] | None:
-    """Return the shape of a square image whose pixels are one row."""
+    """Return the shape of a square image that is flattened to a row; ``None`` if there is none."""
     if len(shape) != 1 or shape[0] is None or math.isqrt(shape[0]) ** 2 != shape[0]:
         return None
     return math.isqrt(shape[0]), math.isqrt(shape[0]), 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from expkit.errors import DataError, unknown
-from expkit.kinds.sources.base import Arrays, Source, existing
+from expkit.kinds.sources.base import Fields, Source, existing
 from expkit.registry import register
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Csv(Source):
     delimiter: str = Field(default=",", min_length=1, max_length=1)
     """Character between columns."""
 
-    def load(self) -> Arrays:
+    def load(self) -> Fields:
         """Return ``features`` and ``label``."""
         import numpy as np
 
@@ -60,10 +60,10 @@ class Csv(Source):
                 )
         table = {name: _numbers(file, rows, header, name) for name in (*features, self.label)}
         label = table[self.label]
-        whole = bool(np.all(np.isfinite(label)) and np.all(label == np.round(label)))
+        integers = bool(np.all(np.isfinite(label)) and np.all(label == np.round(label)))
         return {
             "features": np.stack([table[name] for name in features], axis=1).astype(np.float32),
-            "label": label.astype(np.int64 if whole else np.float32),
+            "label": label.astype(np.int64 if integers else np.float32),
         }
 
 

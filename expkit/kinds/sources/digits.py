@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from expkit.kinds.sources.base import Arrays, Source, square_image_shape
+from expkit.kinds.sources.base import Fields, Source, square_image_shape
 from expkit.registry import register
 
 __all__ = ["Digits"]
@@ -19,9 +19,9 @@ class Digits(Source):
 
     kind: Literal["digits"] = "digits"
     flat: bool = True
-    """Whether an image is one row of 64 pixels; otherwise [8, 8, 1]."""
+    """Whether images are flattened to [64]; otherwise [8, 8, 1]."""
 
-    def load(self) -> Arrays:
+    def load(self) -> Fields:
         """Return the embedded data set."""
         import numpy as np
         from sklearn.datasets import load_digits
@@ -34,5 +34,5 @@ class Digits(Source):
         }
 
     def image_shape(self, shape: tuple[int | None, ...]) -> tuple[int, int, int] | None:
-        """Return height, width and channels, also of a row of pixels."""
+        """Return height, width and channels, also of a flattened image."""
         return super().image_shape(shape) or square_image_shape(shape)

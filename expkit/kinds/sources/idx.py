@@ -8,7 +8,7 @@ import zlib
 from typing import TYPE_CHECKING, Literal
 
 from expkit.errors import DataError
-from expkit.kinds.sources.base import Arrays, Source, existing, square_image_shape
+from expkit.kinds.sources.base import Fields, Source, existing, square_image_shape
 from expkit.registry import register
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ class Idx(Source):
     labels: str
     """File of labels (magic 0x00000801)."""
     flat: bool = True
-    """Whether an image is one row of pixels; otherwise [height, width, 1]."""
+    """Whether images are flattened to [pixels]; otherwise [height, width, 1]."""
 
-    def load(self) -> Arrays:
-        """Return both files' examples."""
+    def load(self) -> Fields:
+        """Return the examples of both files."""
         import numpy as np
 
         images = read_idx(self.images, "images", dimensions=3)
@@ -50,7 +50,7 @@ class Idx(Source):
         return {"image": pixels.reshape(shape), "label": labels.astype(np.int64)}
 
     def image_shape(self, shape: tuple[int | None, ...]) -> tuple[int, int, int] | None:
-        """Return height, width and channels, also of a row of pixels."""
+        """Return height, width and channels, also of a flattened image."""
         return super().image_shape(shape) or square_image_shape(shape)
 
 
@@ -58,8 +58,8 @@ def read_idx(path: str, field: str, *, dimensions: int) -> np.ndarray:
     """Return the array of an IDX file, gzipped or plain.
 
     Raises:
-        DataError: the file is missing, its magic number is not IDX's or names other dimensions, or its length is not
-            what its header says.
+        DataError: the file is missing, its magic number is not that of IDX with these dimensions, or its length does
+            not match its header.
     """
     import numpy as np
 
@@ -74,15 +74,16 @@ def read_idx(path: str, field: str, *, dimensions: int) -> np.ndarray:
     header = 4 + 4 * dimensions
     magic = content[:4]
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_TYPES or magic[3] != dimensions:
-        wanted = f"0x000008{dimensions:02x}"
+        expected = f"0x000008{dimensions:02x}"
         raise DataError.at(
-            at, f"{file} is not an IDX file of {dimensions} dimension(s): magic 0x{magic.hex()}, wanted {wanted}"
+            at, f"{file} is not an IDX file of {dimensions} dimension(s): magic 0x{magic.hex()}, expected {expected}"
         )
     dtype = np.dtype(_IDX_TYPES[magic[2]])
     shape = tuple(int(size) for size in np.frombuffer(content[4:header], ">u4")) if len(content) >= header else ()
-    wanted_bytes = header + math.prod(shape) * dtype.itemsize if shape else header
-    if len(content) != wanted_bytes or not shape:
+    expected_bytes = header + math.prod(shape) * dtype.itemsize if shape else header
+    if len(content) != expected_bytes or not shape:
         raise DataError.at(
-            at, f"{file} is truncated or damaged: {len(content)} bytes, its header says {wanted_bytes}; fetch it again"
+            at,
+            f"{file} is truncated or damaged: {len(content)} bytes, its header says {expected_bytes}; fetch it again",
         )
     return np.frombuffer(content, dtype, offset=header).reshape(shape)

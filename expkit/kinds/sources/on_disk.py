@@ -1,4 +1,4 @@
-"""Fields that stay on disk: examples are read when they are asked for."""
+"""Arrays on disk, whose examples are read on demand."""
 
 from __future__ import annotations
 
@@ -10,21 +10,32 @@ from typing import final
 
 import numpy as np
 
-__all__ = ["Array", "Mapped", "Rows", "Stored", "advise", "aligned_empty", "examples_at", "pieces", "rows_of", "scan"]
+__all__ = [
+    "Array",
+    "DiskArray",
+    "MappedArray",
+    "Selection",
+    "advise",
+    "aligned_empty",
+    "examples_at",
+    "pieces",
+    "rows_of",
+    "scan",
+]
 
 CHUNK_VALUES = 1 << 22
-"""How many values a pass over a field holds at once."""
+"""Number of values that a pass over an array holds at once."""
 PIECE_EXAMPLES = 64
 PIECE_BYTES = 1 << 25
-"""How much of a file is mapped before its pages are given back: so many examples, or a span of so many bytes.
+"""Amount of a file that is read before its pages are released: this number of examples, or this span of bytes.
 
 One example may map 2 MB around it, where the system keeps the file in large pages."""
 ALIGNMENT_BYTES = 64
 """TensorFlow reads an array in place when it begins at a multiple of this; any other it copies first."""
 
 
-class Stored(ABC):
-    """A field on disk; a slice of it, or the examples at some indices, are a NumPy array."""
+class DiskArray(ABC):
+    """An array on disk; slices of it, and examples by index, are NumPy arrays."""
 
     @property
     @abstractmethod
@@ -34,11 +45,11 @@ class Stored(ABC):
     @property
     @abstractmethod
     def dtype(self) -> np.dtype:
-        """Type of the values."""
+        """Dtype of the values."""
 
     @abstractmethod
     def take(self, indices: np.ndarray) -> np.ndarray:
-        """Return the examples at indices counted from 0, in that order, whatever order they are read in."""
+        """Return the examples at indices counted from 0, in the order of the indices."""
 
     @property
     def ndim(self) -> int:
@@ -47,7 +58,7 @@ class Stored(ABC):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that all examples would take in memory."""
+        """Size of all examples in memory, in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def __len__(self) -> int:
@@ -57,15 +68,15 @@ class Stored(ABC):
         return self.take(np.arange(*chosen.indices(len(self))) if isinstance(chosen, slice) else np.asarray(chosen))
 
 
-Array = np.ndarray | Stored
-"""A field: examples in memory, or on disk."""
+Array = np.ndarray | DiskArray
+"""Examples in memory or on disk."""
 
 
 @final
-class Rows(Stored):
-    """Some examples of a field on disk, in an order of their own; nothing is copied."""
+class Selection(DiskArray):
+    """A selection of the examples of an array on disk, in its own order; nothing is copied."""
 
-    def __init__(self, whole: Stored, chosen: range | np.ndarray) -> None:
+    def __init__(self, whole: DiskArray, chosen: range | np.ndarray) -> None:
         self._whole = whole
         self._chosen = chosen
 
@@ -76,31 +87,31 @@ class Rows(Stored):
 
     @property
     def dtype(self) -> np.dtype:
-        """Type of the values."""
+        """Dtype of the values."""
         return self._whole.dtype
 
     def take(self, indices: np.ndarray) -> np.ndarray:
-        """Return examples of this part."""
-        return self._whole.take(self.places(indices))
+        """Return examples of the selection."""
+        return self._whole.take(self.whole_indices(indices))
 
-    def part(self, chosen: range | np.ndarray) -> Rows:
-        """Return some of these examples."""
-        return Rows(self._whole, self.places(np.asarray(chosen)))
+    def select(self, chosen: range | np.ndarray) -> Selection:
+        """Return a selection of these examples."""
+        return Selection(self._whole, self.whole_indices(np.asarray(chosen)))
 
-    def places(self, indices: np.ndarray) -> np.ndarray:
-        """Return where examples of this part are in the whole field."""
+    def whole_indices(self, indices: np.ndarray) -> np.ndarray:
+        """Return indices into the whole array for indices into the selection."""
         return indices + self._chosen.start if isinstance(self._chosen, range) else self._chosen[indices]
 
 
 @final
-class Mapped(Stored):
-    """A memory-mapped array; its pages are given back after every piece, so that it takes no memory of the process."""
+class MappedArray(DiskArray):
+    """A memory-mapped array; pages are released after every piece, so that it takes no memory of the process."""
 
     def __init__(self, array: np.memmap) -> None:
         self._array = np.asarray(array)
         self._map: mmap.mmap = array._mmap  # type: ignore[attr-defined]
         self._start = array.offset % mmap.ALLOCATIONGRANULARITY
-        self._map.madvise(mmap.MADV_RANDOM)  # otherwise every example would bring 128 kB around it
+        self._map.madvise(mmap.MADV_RANDOM)  # otherwise every example would load 128 kB around it
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -109,7 +120,7 @@ class Mapped(Stored):
 
     @property
     def dtype(self) -> np.dtype:
-        """Type of the values."""
+        """Dtype of the values."""
         return self._array.dtype
 
     def take(self, indices: np.ndarray) -> np.ndarray:
@@ -118,18 +129,18 @@ class Mapped(Stored):
         order = np.argsort(indices, kind="stable")
         example = self._array.nbytes // max(1, len(self))
         for piece in pieces(indices[order] * example):
-            places = order[piece]
-            rows = indices[places]
+            positions = order[piece]
+            rows = indices[positions]
             start, end = self._start + int(rows[0]) * example, self._start + (int(rows[-1]) + 1) * example
-            if 2 * (end - start) <= 3 * len(rows) * example:  # most of it is wanted, so ask for it at once
+            if 2 * (end - start) <= 3 * len(rows) * example:  # most of the span is needed: request it at once
                 advise(self._map, mmap.MADV_WILLNEED, start, end)
-            values[places] = self._array[rows]
+            values[positions] = self._array[rows]
             advise(self._map, mmap.MADV_DONTNEED, start, end)
         return values
 
 
 def pieces(starts: np.ndarray) -> Iterator[slice]:
-    """Yield which examples to read before their pages are given back, from their ascending places in bytes."""
+    """Yield slices of examples to read before pages are released, given their ascending offsets in bytes."""
     first = 0
     while first < len(starts):
         near = int(np.searchsorted(starts, starts[first] + PIECE_BYTES, side="right"))
@@ -139,9 +150,9 @@ def pieces(starts: np.ndarray) -> Iterator[slice]:
 
 
 def advise(mapped: mmap.mmap, advice: int, start: int, end: int) -> None:
-    """Tell the system what comes of the pages that hold a span of a mapped file.
+    """Advise the system about the pages that hold a span of a mapped file.
 
-    ``MADV_DONTNEED`` gives them back: the process holds them no longer, the system as long as there is room.
+    ``MADV_DONTNEED`` releases them: the process holds them no longer, the system as long as there is room.
     """
     start = start // mmap.PAGESIZE * mmap.PAGESIZE
     mapped.madvise(advice, start, max(end, start + 1) - start)
@@ -157,27 +168,27 @@ def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 def examples_at(array: Array, indices: np.ndarray) -> np.ndarray:
     """Return the examples at indices in an aligned array."""
-    if isinstance(array, Stored):
+    if isinstance(array, DiskArray):
         return array.take(indices)
     into = aligned_empty((len(indices), *array.shape[1:]), array.dtype)
     return array.take(indices, axis=0, out=into, mode="clip")  # any other mode would copy once more
 
 
 def rows_of(array: Array, chosen: range | np.ndarray) -> Array:
-    """Return some examples: at once where they are in memory, by reference where they are on disk."""
-    if isinstance(array, Rows):
-        return array.part(chosen)
-    if isinstance(array, Stored):
-        return Rows(array, chosen)
+    """Return a selection of examples: read if they are in memory, by reference if they are on disk."""
+    if isinstance(array, Selection):
+        return array.select(chosen)
+    if isinstance(array, DiskArray):
+        return Selection(array, chosen)
     return array[chosen.start : chosen.stop] if isinstance(chosen, range) else array[chosen]
 
 
 def scan(array: Array) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield all examples in chunks, in the order that is fastest to read: their indices, and their values."""
+    """Yield indices and values of all examples in chunks, in the order that is fastest to read."""
     order = np.arange(len(array))
-    if isinstance(array, Rows):
-        order = np.argsort(array.places(order), kind="stable")
+    if isinstance(array, Selection):
+        order = np.argsort(array.whole_indices(order), kind="stable")
     step = max(1, CHUNK_VALUES // max(1, math.prod(array.shape[1:])))
     for start in range(0, len(array), step):
         indices = order[start : start + step]
-        yield indices, array.take(indices) if isinstance(array, Stored) else array[start : start + step]
+        yield indices, array.take(indices) if isinstance(array, DiskArray) else array[start : start + step]

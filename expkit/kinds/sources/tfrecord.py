@@ -1,4 +1,4 @@
-"""The source that reads TFRecord files."""
+"""TFRecord files as a source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from expkit.errors import DataError
-from expkit.kinds.sources.base import Arrays, Source, existing
+from expkit.kinds.sources.base import Fields, Source, existing
 from expkit.registry import Positive, Section, register
 
 __all__ = ["Feature", "TFRecord"]
@@ -19,14 +19,14 @@ class Feature(Section):
     """A feature of a ``tf.train.Example`` as a field of the data, for the source ``tfrecord``."""
 
     shape: tuple[Positive, ...] = ()
-    """Sizes per example; none for a single value."""
+    """Sizes of an example's dimensions; empty for a single value."""
     dtype: Literal["uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"] = "float32"
-    """Type of the values; the bytes of a ``bytes_list`` are read as this type."""
+    """Dtype of the values; the bytes of a ``bytes_list`` are read as this dtype."""
 
 
 @register
 class TFRecord(Source):
-    """TFRecord files of ``tf.train.Example``, read by record from disk; they may be larger than memory.
+    """TFRecord files of ``tf.train.Example``; records are read from disk on demand, so files may exceed memory.
 
     An index of the records is built in one pass at the start. It checks the checksum of every length; records that are
     cut off are an error. Compressed files have no random access and are refused.
@@ -38,14 +38,14 @@ class TFRecord(Source):
     features: dict[str, Feature] = Field(min_length=1)
     """Features to read, by name; each becomes a field."""
 
-    def load(self) -> Arrays:
+    def load(self) -> Fields:
         """Return the features, on disk."""
         from expkit.kinds.sources.tfrecord_index import RecordField, Records
 
         records = Records([file for pattern in self._patterns() for file in _matching(pattern)])
         fields = {name: RecordField(records, name, item.shape, item.dtype) for name, item in self.features.items()}
         for field in fields.values():
-            field[:1]  # a wrong name or shape is told before anything is built
+            field[:1]  # reports a wrong name or shape before anything is built
         return fields
 
     def _patterns(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""TFRecord files with random access, through an index of where their records begin."""
+"""Random access to the records of TFRecord files, by an index of their offsets."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import final
 import numpy as np
 
 from expkit.errors import DataError, unknown
-from expkit.kinds.sources.on_disk import Stored, advise, aligned_empty, pieces
+from expkit.kinds.sources.on_disk import DiskArray, advise, aligned_empty, pieces
 from expkit.kinds.sources.tfrecord_example import parse_example
 
 __all__ = ["RecordField", "Records"]
 
 HEADER, FOOTER = 12, 4
-"""Bytes before a record, its length and the checksum of that; and after it, the checksum of its bytes."""
+"""Bytes before a record (its length and the checksum of the length) and after it (the checksum of its bytes)."""
 SCANNED_BYTES = 1 << 28
-"""How far the index is built before mapped pages are given back."""
-REMEMBERED_BYTES = 1 << 26
-"""How large records may be together to be remembered for the next field."""
+"""Bytes that are indexed before mapped pages are released."""
+CACHED_BYTES = 1 << 26
+"""Total size up to which parsed records are cached for the next field."""
 AT = "data.source.files"
 
 Features = dict[str, list[bytes] | np.ndarray]
@@ -33,7 +33,7 @@ class Records:
     """The records of TFRecord files, numbered in the order of the files."""
 
     def __init__(self, files: Sequence[Path]) -> None:
-        """Map the files and index them in one pass; the checksum of every length is checked.
+        """Map the files and index them in one pass, checking the checksum of every length.
 
         Raises:
             DataError: a file is empty, compressed, truncated or damaged, or is no TFRecord file.
@@ -55,34 +55,34 @@ class Records:
     def examples(self, indices: np.ndarray) -> Iterator[Features]:
         """Yield the features of ascending records.
 
-        Those of the last call are remembered when they are few, so that several fields share one reading.
+        Those of the last call are cached if they are few, so that several fields share one reading.
 
         Raises:
             DataError: a record is not a ``tf.train.Example``.
         """
-        before, features = self._last  # one assignment, one reading: threads may share it
+        before, features = self._last  # One assignment, one reading: threads may share it.
         if np.array_equal(before, indices):
             yield from features
             return
-        few = int(self._lengths[indices].sum()) <= REMEMBERED_BYTES
+        cached = int(self._lengths[indices].sum()) <= CACHED_BYTES
         kept: list[Features] = []
         for piece in pieces(self._ends[indices]):
             for index in indices[piece].tolist():
                 example = self._example(index)
-                if few:
+                if cached:
                     kept.append(example)
                 yield example
             self._release(indices[piece])
-        if few:
+        if cached:
             self._last = (indices, kept)
 
-    def where(self, index: int) -> str:
-        """Return which record of which file this is, in words."""
+    def location(self, index: int) -> str:
+        """Return the file and the position in it of a record, for messages."""
         file = self._file(index)
         return f"record {index - int(self._firsts[file])} of {self.files[file]}"
 
     def _release(self, indices: np.ndarray) -> None:
-        """Give mapped pages back, from the first to the last of these ascending records."""
+        """Release mapped pages from the first to the last of these ascending records."""
         for file in range(self._file(int(indices[0])), self._file(int(indices[-1])) + 1):
             inside = indices[(indices >= self._firsts[file]) & (indices < self._firsts[file + 1])]
             if len(inside):
@@ -98,12 +98,12 @@ class Records:
         try:
             return parse_example(self._maps[self._file(index)][start : start + length])
         except ValueError as error:
-            raise DataError.at(AT, f"{self.where(index)} is not a tf.train.Example: {error}") from None
+            raise DataError.at(AT, f"{self.location(index)} is not a tf.train.Example: {error}") from None
 
 
 @final
-class RecordField(Stored):
-    """A feature of all records as a field of one shape and type."""
+class RecordField(DiskArray):
+    """A feature of all records as an array of one shape and dtype."""
 
     def __init__(self, records: Records, name: str, shape: tuple[int, ...], dtype: str) -> None:
         self._records = records
@@ -118,11 +118,11 @@ class RecordField(Stored):
 
     @property
     def dtype(self) -> np.dtype:
-        """Type of the values."""
+        """Dtype of the values."""
         return self._dtype
 
     def take(self, indices: np.ndarray) -> np.ndarray:
-        """Return the feature of records, read in the order of the files.
+        """Return the feature of some records, read in the order of the files.
 
         Raises:
             DataError: a record lacks the feature, or has another number of values.
@@ -130,24 +130,24 @@ class RecordField(Stored):
         values = aligned_empty((len(indices), *self.shape[1:]), self.dtype)
         order = np.argsort(indices, kind="stable")
         ascending = indices[order]
-        for place, index, features in zip(order, ascending, self._records.examples(ascending), strict=True):
-            values[place] = self._values(features, int(index))
+        for position, index, features in zip(order, ascending, self._records.examples(ascending), strict=True):
+            values[position] = self._values(features, int(index))
         return values
 
     def _values(self, features: Features, index: int) -> np.ndarray:
         at = f"data.source.features.{self._name}"
         if self._name not in features:
-            sentence = f"{self._records.where(index)} has no such feature"
+            sentence = f"{self._records.location(index)} has no such feature"
             raise DataError.at(at, unknown(sentence, self._name, sorted(features), label="it has"))
         found = features[self._name]
         size = math.prod(self.shape[1:])
         content = None if isinstance(found, np.ndarray) else b"".join(found)
-        got, wanted = (len(found), size) if content is None else (len(content), size * self.dtype.itemsize)
-        if got != wanted:
+        got, needed = (len(found), size) if content is None else (len(content), size * self.dtype.itemsize)
+        if got != needed:
             raise DataError.at(
                 at,
-                f"{self._records.where(index)} has {got} {'values' if content is None else 'bytes'}, but shape "
-                f"{list(self.shape[1:])} of {self.dtype} needs {wanted}; give the shape and dtype that were written "
+                f"{self._records.location(index)} has {got} {'values' if content is None else 'bytes'}, but shape "
+                f"{list(self.shape[1:])} of {self.dtype} needs {needed}; give the shape and dtype that were written "
                 "(encoded images are not decoded)",
             )
         values = np.asarray(found) if content is None else np.frombuffer(content, self.dtype)
@@ -163,7 +163,7 @@ def _mapped(file: Path) -> mmap.mmap:
 
 
 def _index(file: Path, content: mmap.mmap) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the bytes of every record begin, and how many they are."""
+    """Return the offset and the length of every record."""
     if content[:2] == b"\x1f\x8b":
         raise DataError.at(AT, f"{file} is compressed, which leaves no random access; unpack it with gunzip")
     offsets, lengths, sums = [], [], []
@@ -180,15 +180,18 @@ def _index(file: Path, content: mmap.mmap) -> tuple[np.ndarray, np.ndarray]:
     advise(content, mmap.MADV_DONTNEED, 0, end)
     wrong = np.flatnonzero(_masked_crc32c(np.array(lengths, "<u8")) != np.array(sums, np.uint32))
     if len(wrong):
-        place = int(wrong[0])
-        what = "is no TFRecord file" if place == 0 else "is damaged"
+        first = int(wrong[0])
+        problem = "is no TFRecord file" if first == 0 else "is damaged"
         raise DataError.at(
-            AT, f"{file} {what}: the checksum of the length at byte {offsets[place] - HEADER} (record {place}) is wrong"
+            AT,
+            f"{file} {problem}: the checksum of the length at byte {offsets[first] - HEADER} (record {first}) is wrong",
         )
     if at != end:
-        whole = len(lengths) - (at > end)
+        complete = len(lengths) - (at > end)
         raise DataError.at(
-            AT, f"{file} is truncated: {end} bytes end within record {whole}, after {whole} whole ones; fetch it again"
+            AT,
+            f"{file} is truncated: {end} bytes end within record {complete}, after {complete} complete ones; "
+            "fetch it again",
         )
     return np.array(offsets, np.int64), np.array(lengths, np.int64)
 
@@ -201,7 +204,7 @@ def _table() -> np.ndarray:
 
 
 def _masked_crc32c(lengths: np.ndarray) -> np.ndarray:
-    """Return the masked CRC-32C of every 8-byte length, as TFRecord files hold it."""
+    """Return the masked CRC-32C of every 8-byte length, as TFRecord files store it."""
     table, crc = _table(), np.full(len(lengths), 0xFFFFFFFF, np.uint32)
     for byte in lengths.view(np.uint8).reshape(-1, 8).T:
         crc = table[(crc ^ byte) & 0xFF] ^ (crc >> np.uint32(8))

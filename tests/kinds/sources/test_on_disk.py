@@ -8,23 +8,32 @@ import numpy as np
 import pytest
 
 from expkit.kinds.sources import on_disk as stored
-from expkit.kinds.sources.on_disk import ALIGNMENT_BYTES, Array, Mapped, Rows, examples_at, pieces, rows_of, scan
+from expkit.kinds.sources.on_disk import (
+    ALIGNMENT_BYTES,
+    Array,
+    MappedArray,
+    Selection,
+    examples_at,
+    pieces,
+    rows_of,
+    scan,
+)
 
 VALUES = np.arange(600, dtype=np.float32).reshape(100, 3, 2)
 ORDER = np.random.default_rng(0).permutation(100)[:70]
 
 
 @pytest.fixture
-def field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapped:
+def field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MappedArray:
     """Return a mapped array that is read in several pieces and passed over in several chunks."""
     monkeypatch.setattr(stored, "PIECE_EXAMPLES", 3)
     monkeypatch.setattr(stored, "PIECE_BYTES", 200)
     monkeypatch.setattr(stored, "CHUNK_VALUES", 60)
     np.save(tmp_path / "x.npy", VALUES)
-    return Mapped(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    return MappedArray(np.load(tmp_path / "x.npy", mmap_mode="r"))
 
 
-def test_indices_come_back_in_their_order(field: Mapped) -> None:
+def test_indices_come_back_in_their_order(field: MappedArray) -> None:
     indices = np.concatenate([ORDER, ORDER[:5]])
     np.testing.assert_array_equal(field[indices], VALUES[indices])
     np.testing.assert_array_equal(field[90:200], VALUES[90:])
@@ -41,10 +50,10 @@ def test_pieces_span_few_bytes_or_hold_few_examples(monkeypatch: pytest.MonkeyPa
     assert list(pieces(starts[:0])) == []
 
 
-def test_parts_of_parts_are_views_of_the_file(field: Mapped) -> None:
+def test_parts_of_parts_are_views_of_the_file(field: MappedArray) -> None:
     ranged, mixed = rows_of(field, range(20, 60)), rows_of(field, ORDER)
-    assert isinstance(ranged, Rows)
-    assert isinstance(mixed, Rows)
+    assert isinstance(ranged, Selection)
+    assert isinstance(mixed, Selection)
     np.testing.assert_array_equal(ranged[:], VALUES[20:60])
     np.testing.assert_array_equal(mixed[5:9], VALUES[ORDER[5:9]])
     np.testing.assert_array_equal(rows_of(ranged, np.array([3, 1]))[:], VALUES[[23, 21]])
@@ -57,7 +66,7 @@ def test_a_range_of_an_array_in_memory_is_not_copied() -> None:
     np.testing.assert_array_equal(np.asarray(rows_of(VALUES, ORDER)), VALUES[ORDER])
 
 
-def test_a_pass_sees_every_example_once_with_its_index_and_reads_in_the_order_of_the_file(field: Mapped) -> None:
+def test_a_pass_sees_every_example_once_with_its_index_and_reads_in_the_order_of_the_file(field: MappedArray) -> None:
     cases: list[tuple[Array, np.ndarray]] = [
         (field, VALUES),
         (rows_of(field, range(20, 60)), VALUES[20:60]),
@@ -74,7 +83,7 @@ def test_a_pass_sees_every_example_once_with_its_index_and_reads_in_the_order_of
     assert (np.diff(in_order) > 0).all()
 
 
-def test_examples_are_aligned_for_tensorflow_whatever_holds_them(field: Mapped) -> None:
+def test_examples_are_aligned_for_tensorflow_whatever_holds_them(field: MappedArray) -> None:
     for array in (field, VALUES, rows_of(field, ORDER)):
         found = examples_at(array, np.array([7, 3, 3]))
         assert found.ctypes.data % ALIGNMENT_BYTES == 0

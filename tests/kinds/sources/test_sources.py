@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from expkit.errors import DataError
-from expkit.kinds.sources.arrays import Npz, StoredArrays
+from expkit.kinds.sources.arrays import NpyFiles, Npz
 from expkit.kinds.sources.csv import Csv
 from expkit.kinds.sources.digits import Digits
 from expkit.kinds.sources.idx import Idx, read_idx
-from expkit.kinds.sources.on_disk import Stored
+from expkit.kinds.sources.on_disk import DiskArray
 
 
 def problem_of(act: Callable[[], Any]) -> str:
@@ -68,11 +68,11 @@ def test_idx_of_floats_is_not_scaled(mnist: Idx, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "is not an IDX file of 3 dimension(s): magic 0x, wanted 0x00000803"),
-        (b"\0\0\x08", "is not an IDX file of 3 dimension(s): magic 0x000008, wanted 0x00000803"),
-        (b"PK\x03\x04 zip", "is not an IDX file of 3 dimension(s): magic 0x504b0304, wanted 0x00000803"),
-        (b"\0\0\x07\x03more", "is not an IDX file of 3 dimension(s): magic 0x00000703, wanted 0x00000803"),
-        (idx(LABELS), "is not an IDX file of 3 dimension(s): magic 0x00000801, wanted 0x00000803"),
+        (b"", "is not an IDX file of 3 dimension(s): magic 0x, expected 0x00000803"),
+        (b"\0\0\x08", "is not an IDX file of 3 dimension(s): magic 0x000008, expected 0x00000803"),
+        (b"PK\x03\x04 zip", "is not an IDX file of 3 dimension(s): magic 0x504b0304, expected 0x00000803"),
+        (b"\0\0\x07\x03more", "is not an IDX file of 3 dimension(s): magic 0x00000703, expected 0x00000803"),
+        (idx(LABELS), "is not an IDX file of 3 dimension(s): magic 0x00000801, expected 0x00000803"),
         (idx(IMAGES)[:10], "is truncated or damaged: 10 bytes, its header says 16; fetch it again"),
         (idx(IMAGES)[:-1], "is truncated or damaged: 27 bytes, its header says 28; fetch it again"),
         (idx(IMAGES) + b"!", "is truncated or damaged: 29 bytes, its header says 28; fetch it again"),
@@ -237,8 +237,8 @@ def test_arrays_stay_on_disk_and_are_read_by_index(tmp_path: Path) -> None:
     values = np.arange(24, dtype=np.float32).reshape(6, 4)
     np.save(tmp_path / "x.npy", values)
     np.save(tmp_path / "y.npy", np.arange(6))
-    fields = StoredArrays(fields={"image": str(tmp_path / "x.npy"), "label": str(tmp_path / "y.npy")}).load()
-    assert all(isinstance(field, Stored) for field in fields.values())
+    fields = NpyFiles(fields={"image": str(tmp_path / "x.npy"), "label": str(tmp_path / "y.npy")}).load()
+    assert all(isinstance(field, DiskArray) for field in fields.values())
     image = fields["image"]
     assert (image.shape, image.dtype, image.ndim, len(image), image.nbytes) == ((6, 4), np.float32, 2, 6, 96)
     np.testing.assert_array_equal(image[np.array([4, 0, 4, 5])], values[[4, 0, 4, 5]])
@@ -265,15 +265,15 @@ def _truncated(path: Path) -> None:
 def test_arrays_say_what_is_wrong_with_a_file(tmp_path: Path, write: Callable[[Path], Any], problem: str) -> None:
     file = tmp_path / "x.npy"
     write(file)
-    assert problem_of(StoredArrays(fields={"x": str(file)}).load).startswith(f"data.source.fields.x: {file} {problem}")
+    assert problem_of(NpyFiles(fields={"x": str(file)}).load).startswith(f"data.source.fields.x: {file} {problem}")
 
 
 def test_arrays_of_different_sizes_and_missing_files_are_named(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((3, 2)))
     np.save(tmp_path / "y.npy", np.zeros(4))
-    both = StoredArrays(fields={"x": str(tmp_path / "x.npy"), "y": str(tmp_path / "y.npy")})
+    both = NpyFiles(fields={"x": str(tmp_path / "x.npy"), "y": str(tmp_path / "y.npy")})
     assert problem_of(both.load) == "data.source.fields: the files differ in their number of examples: x 3, y 4"
-    assert problem_of(StoredArrays(fields={"x": str(tmp_path / "xx.npy")}).load) == (
+    assert problem_of(NpyFiles(fields={"x": str(tmp_path / "xx.npy")}).load) == (
         f"data.source.fields.x: no file {tmp_path}/xx.npy; did you mean 'x.npy'? give the path of an existing file "
         "with data.source.fields.x=PATH"
     )

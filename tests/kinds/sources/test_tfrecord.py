@@ -14,7 +14,7 @@ from expkit.config.load import validate
 from expkit.errors import DataError
 from expkit.kinds.sources import on_disk as stored
 from expkit.kinds.sources import tfrecord_index as records
-from expkit.kinds.sources.on_disk import Stored
+from expkit.kinds.sources.on_disk import DiskArray
 from expkit.kinds.sources.tfrecord import Feature, TFRecord
 from expkit.kinds.sources.tfrecord_example import parse_example
 
@@ -79,7 +79,7 @@ def test_every_feature_is_read_by_index_across_files(files: Path, monkeypatch: p
     order = np.array([8, 0, 3, 4, 4, 7, 1])
     expected = {"image": IMAGES, "weights": WEIGHTS, "numbers": NUMBERS, "label": np.arange(9, dtype=np.int32)}
     for name, values in expected.items():
-        assert isinstance(fields[name], Stored)
+        assert isinstance(fields[name], DiskArray)
         assert (fields[name].shape, fields[name].dtype) == (values.shape, values.dtype)
         np.testing.assert_array_equal(fields[name][order], values[order])
         np.testing.assert_array_equal(fields[name][2:6], values[2:6])
@@ -92,7 +92,7 @@ def test_fields_share_one_reading_of_records_unless_they_are_large(
     monkeypatch.setattr(records, "parse_example", lambda record: (read.append(record), parse_example(record))[1])
     fields = source(str(files / "part-*")).load()
     for remembered, times in ((1 << 20, 1), (0, 2)):
-        monkeypatch.setattr(records, "REMEMBERED_BYTES", remembered)
+        monkeypatch.setattr(records, "CACHED_BYTES", remembered)
         read.clear()
         order = np.array([5, 2, 7]) - (remembered == 0)
         np.testing.assert_array_equal(fields["image"][order], IMAGES[order])
@@ -147,10 +147,12 @@ def test_damage_is_told_with_its_place(files: Path) -> None:
     content = file.read_bytes()
     first = int.from_bytes(content[:8], "little")
     cases = {
-        content[:-1]: f"is truncated: {len(content) - 1} bytes end within record 3, after 3 whole ones; fetch it again",
+        content[
+            :-1
+        ]: f"is truncated: {len(content) - 1} bytes end within record 3, after 3 complete ones; fetch it again",
         content[
             : first + 20
-        ]: f"is truncated: {first + 20} bytes end within record 1, after 1 whole ones; fetch it again",
+        ]: f"is truncated: {first + 20} bytes end within record 1, after 1 complete ones; fetch it again",
         b"what is this, then?"
         + content: "is no TFRecord file: the checksum of the length at byte 0 (record 0) is wrong",
         content[: first + 16] + b"\xff" + content[first + 17 :]: "is damaged: the checksum of the length at byte "
