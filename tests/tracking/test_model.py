@@ -308,7 +308,7 @@ def predict(address: str, images: Path, cwd: Path, *words: str) -> Done:
 def test_stores_that_are_not_there_or_do_not_answer(registered: Finished, images: Path, tmp_path: Path) -> None:
     address, port = "models:/digits@champion", free_port()
     assert predict(address, images, tmp_path).errors == [
-        f"error: {address}: no store {tmp_path.resolve()}/runs/mlflow.db; give the one that has it with --uri URI"
+        f"error: {address}: no store {tmp_path.resolve()}/runs/mlflow.db; give the store's address with --uri URI"
     ]
     assert predict(address, images, tmp_path, "--uri", f"http://user:secret@127.0.0.1:{port}").errors == [
         f"error: {address}: the store http://***@127.0.0.1:{port} cannot be read (connection refused); "
