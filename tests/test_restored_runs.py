@@ -16,7 +16,7 @@ from expkit.experiment import evaluate, freeze
 from expkit.run_folder import RunFolder
 from support.experiments import CNN, Values, assert_same, checkpoint_values, config_of, opened, run
 
-SHADOW = "/ExponentialMovingAverage"
+EMA = "/ExponentialMovingAverage"
 STEPS = 8
 SECTIONS: dict[str, Any] = {
     "optimizer": {"kind": "adam", "learning_rate": 0.02, "global_clipnorm": 1.0},
@@ -133,7 +133,7 @@ def test_a_run_leaves_a_receipt_with_checksums_of_what_was_loaded(folder: Path, 
     }
     assert rows["tower/norm/gamma/Adam"]["role"] == "slot"
     assert rows["tower/norm/gamma/Adam"]["rule"] == "rename[1] 'norm/' -> 'tower/norm/'"
-    assert rows[f"tower/norm/gamma{SHADOW}"]["weights"] == "ema"
+    assert rows[f"tower/norm/gamma{EMA}"]["weights"] == "ema"
     for row in rows.values():
         assert row["sha256"] == hashlib.sha256(stored[row["source"][0]].tobytes()).hexdigest()
 
@@ -165,7 +165,7 @@ def test_evaluate_and_freeze_leave_receipts_of_their_own(folder: Path, half: Pat
                      "logits/kernel", "logits/bias")
     }  # fmt: skip
     row = next(row for row in frozen["variables"] if row["variable"] == "logits/bias")
-    assert row["sha256"] == hashlib.sha256(stored[f"logits/bias{SHADOW}"].tobytes()).hexdigest()
+    assert row["sha256"] == hashlib.sha256(stored[f"logits/bias{EMA}"].tobytes()).hexdigest()
 
 
 def test_an_optimizer_that_has_done_all_steps_is_told(folder: Path, half: Path) -> None:

@@ -14,11 +14,11 @@ from support.command_line import Done, call
 from support.experiments import checkpoint_values, write_checkpoint
 
 W = np.arange(6, dtype=np.float32).reshape(2, 3)
-SHADOW = "/ExponentialMovingAverage"
+EMA = "/ExponentialMovingAverage"
 TRAINED: dict[str, Any] = {
     "a/w": W,
     "a/w/Adam": W + 10,
-    f"a/w{SHADOW}": W + 20,
+    f"a/w{EMA}": W + 20,
     "b/moving_mean": np.float32([1, 2]),
     "b/w": W + 30,
     "b/w/Adam": W + 40,
@@ -68,7 +68,7 @@ def test_a_dry_run_prints_the_same_table_and_writes_nothing(trained: Path) -> No
     assert done(trained, *words) == dry.replace("would write", "wrote")
     found = checkpoint_values(trained / "new")
     same(found, {
-        "a/w": W + 30, "a/w/Adam": W + 40, "b/w": W, "b/w/Adam": W + 10, f"b/w{SHADOW}": W + 20,
+        "a/w": W + 30, "a/w/Adam": W + 40, "b/w": W, "b/w/Adam": W + 10, f"b/w{EMA}": W + 20,
         "b/moving_mean": TRAINED["b/moving_mean"], "global_step": 7,
     })  # fmt: skip
 
@@ -77,7 +77,7 @@ def test_emas_are_written_in_place_of_the_variables(trained: Path) -> None:
     out = done(trained, "bake-ema", "old", "new")
     assert "a/w/ExponentialMovingAverage  a/w\n" in out
     assert out.endswith("without an EMA, unchanged: b/moving_mean, b/w\n")
-    wanted = {name: value for name, value in TRAINED.items() if SHADOW not in name} | {"a/w": W + 20}
+    wanted = {name: value for name, value in TRAINED.items() if EMA not in name} | {"a/w": W + 20}
     same(checkpoint_values(trained / "new"), wanted)
     again = call("checkpoint", "bake-ema", "new", "newer", cwd=trained)
     assert (again.code, again.errors) == (

@@ -37,31 +37,31 @@ def numbering(
         overlap: fraction of the variables that two layers have in common.
         has_candidate: true for a new layer that an old layer of an otherwise unknown name could be.
     """
-    here = {aligned_numbers(layer, pairs, news[0])[0]: layer for layer in olds}
-    there = {aligned_numbers(olds[0], pairs, layer)[1]: layer for layer in news}
-    if len(here) < len(olds) or len(there) < len(news):
+    by_old = {aligned_numbers(layer, pairs, news[0])[0]: layer for layer in olds}
+    by_new = {aligned_numbers(olds[0], pairs, layer)[1]: layer for layer in news}
+    if len(by_old) < len(olds) or len(by_new) < len(news):
         return Numbering(None, 0)
     hits: Counter[tuple[int, ...]] = Counter()
     clashes: Counter[tuple[int, ...]] = Counter()
-    for a, layer in here.items():
-        for b, its in there.items():
+    for a, layer in by_old.items():
+        for b, other in by_new.items():
             offset = tuple(y - x for x, y in zip(a, b, strict=True))
-            (hits if overlap(layer, its) else clashes)[offset] += 1
+            (hits if overlap(layer, other) else clashes)[offset] += 1
     if not hits:
         return Numbering(None, 0)
     kinds = len({layer.signature for layer in olds})
-    none = tuple(0 for _ in next(iter(here)))
-    whole = [offset for offset, count in hits.items() if count == len(here) == len(there)]
-    if whole and (whole[0] == none or kinds > 1 or len(here) > 2):
-        return Numbering(whole[0], kinds if len(here) > 1 else 0)
+    zero = tuple(0 for _ in next(iter(by_old)))
+    complete = [offset for offset, count in hits.items() if count == len(by_old) == len(by_new)]
+    if complete and (complete[0] == zero or kinds > 1 or len(by_old) > 2):
+        return Numbering(complete[0], kinds if len(by_old) > 1 else 0)
     clear = [offset for offset in hits if not clashes[offset]]
-    others = max((hits[offset] - clashes[offset] for offset in hits if offset != none), default=0)
-    same = min(here) == min(there) and hits[none] - clashes[none] >= max(others, 1)
-    if same and not any(has_candidate(layer) for number, layer in there.items() if number not in here):
-        return Numbering(none, 0)
+    others = max((hits[offset] - clashes[offset] for offset in hits if offset != zero), default=0)
+    same = min(by_old) == min(by_new) and hits[zero] - clashes[zero] >= max(others, 1)
+    if same and not any(has_candidate(layer) for number, layer in by_new.items() if number not in by_old):
+        return Numbering(zero, 0)
     if len(clear) == 1 and hits[clear[0]] > 1 and hits[clear[0]] == max(hits.values()):
         reached = (
-            layer for a, layer in here.items() if tuple(x + d for x, d in zip(a, clear[0], strict=True)) in there
+            layer for a, layer in by_old.items() if tuple(x + d for x, d in zip(a, clear[0], strict=True)) in by_new
         )
         if len({layer.signature for layer in reached}) > 1:
             return Numbering(clear[0], 0)

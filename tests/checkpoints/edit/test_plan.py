@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from expkit.checkpoints.edit.plan import EditPlan, bake, copy, remove, rename, same_variables, select
 from expkit.errors import CheckpointError
 
-SHADOW = "/ExponentialMovingAverage"
+EMA = "/ExponentialMovingAverage"
 W, B = (2, 3), (3,)
 TRAINED = {
     "a/b": B,
     "a/w": W,
     "a/w/Adam": W,
-    f"a/w{SHADOW}": W,
-    f"a/w{SHADOW}/local_step": (),
+    f"a/w{EMA}": W,
+    f"a/w{EMA}/local_step": (),
     "c/w": W,
     "global_step": (),
     "train/c/w/Adam": W,
@@ -37,8 +37,8 @@ def test_slots_emas_and_their_counters_are_renamed_with_their_owner() -> None:
     assert moved(plan) == {
         "a/w": "x/kernel",
         "a/w/Adam": "x/kernel/Adam",
-        f"a/w{SHADOW}": f"x/kernel{SHADOW}",
-        f"a/w{SHADOW}/local_step": f"x/kernel{SHADOW}/local_step",
+        f"a/w{EMA}": f"x/kernel{EMA}",
+        f"a/w{EMA}/local_step": f"x/kernel{EMA}/local_step",
         "c/w": "y/kernel",
         "train/c/w/Adam": "train/y/kernel/Adam",
     }
@@ -106,7 +106,7 @@ def test_all_mistakes_of_a_rename_are_reported_at_once() -> None:
 def test_slots_and_emas_are_removed_with_their_owner() -> None:
     plan = remove(TRAINED, ["a/w", ".*/Adam"], "remove")
     assert list(plan.sources) == ["a/b", "c/w", "global_step"]
-    assert plan.dropped == ("a/w", "a/w/Adam", f"a/w{SHADOW}", f"a/w{SHADOW}/local_step", "train/c/w/Adam")
+    assert plan.dropped == ("a/w", "a/w/Adam", f"a/w{EMA}", f"a/w{EMA}/local_step", "train/c/w/Adam")
     with pytest.raises(CheckpointError, match=r"remove: nothing would be left of the 8 variables"):
         remove(TRAINED, [".*"], "remove")
 
@@ -117,8 +117,8 @@ def test_some_variables_are_copied_and_some_under_a_second_name_too() -> None:
         **{name: name for name in TRAINED},
         "b/w": "a/w",
         "b/w/Adam": "a/w/Adam",
-        f"b/w{SHADOW}": f"a/w{SHADOW}",
-        f"b/w{SHADOW}/local_step": f"a/w{SHADOW}/local_step",
+        f"b/w{EMA}": f"a/w{EMA}",
+        f"b/w{EMA}/local_step": f"a/w{EMA}/local_step",
     }
     some = copy(TRAINED, ["c/w"], [("a/b", "bias")], "copy")
     assert some.sources == {
@@ -132,13 +132,13 @@ def test_some_variables_are_copied_and_some_under_a_second_name_too() -> None:
 
 
 def test_emas_replace_the_variables_and_the_rest_is_unchanged() -> None:
-    plan = bake({**TRAINED, f"lonely{SHADOW}": B}, "bake-ema")
+    plan = bake({**TRAINED, f"lonely{EMA}": B}, "bake-ema")
     assert plan.sources == {
-        **{name: name for name in TRAINED if SHADOW not in name},
-        "a/w": f"a/w{SHADOW}",
-        "lonely": f"lonely{SHADOW}",
+        **{name: name for name in TRAINED if EMA not in name},
+        "a/w": f"a/w{EMA}",
+        "lonely": f"lonely{EMA}",
     }
-    assert plan.dropped == ("a/w", f"a/w{SHADOW}/local_step")
+    assert plan.dropped == ("a/w", f"a/w{EMA}/local_step")
     with pytest.raises(CheckpointError) as caught:
         bake({"w": W}, "bake-ema")
     assert said(caught) == ["bake-ema: holds no EMA: no name ends in /ExponentialMovingAverage; names: w"]

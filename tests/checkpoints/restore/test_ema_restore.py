@@ -15,7 +15,7 @@ from expkit.errors import CheckpointError
 from expkit.preflight import check
 from support.experiments import Values, checkpoint_values, config_of
 
-SHADOW = "/ExponentialMovingAverage"
+EMA = "/ExponentialMovingAverage"
 SHAPES = {"body/kernel": (4, 3), "body/bias": (3,), "head/kernel": (3, 2), "head/bias": (2,)}
 NETWORK: dict[str, Any] = {
     "inputs": {"x": {"shape": [4]}},
@@ -84,7 +84,7 @@ def assert_values(done: Restored, wanted: Values, averaged: Sequence[str]) -> No
         item.variable for item in done.plan.assignments if item.weights == "ema" and item.role == "variable"
     } == set(averaged)
     for name in SHAPES:
-        np.testing.assert_array_equal(done.values[name], wanted[name + SHADOW if name in averaged else name])
+        np.testing.assert_array_equal(done.values[name], wanted[name + EMA if name in averaged else name])
         if name in averaged:
             assert done.values[name].tobytes() != wanted[name].tobytes()
 
@@ -98,7 +98,7 @@ def test_emas_of_a_subset(folder: Path, some_averaged: Values) -> None:
     with pytest.raises(CheckpointError) as caught:
         restored(folder / "some", NETWORK, "ema", {})
     assert [problem.message.split(";")[0] for problem in caught.value.problems] == [
-        f"variable '{name}' has no EMA in the checkpoint: '{name}{SHADOW}' is absent"
+        f"variable '{name}' has no EMA in the checkpoint: '{name}{EMA}' is absent"
         for name in ("body/kernel", "body/bias")
     ]
 
@@ -111,7 +111,7 @@ def test_variables_that_are_not_trained(folder: Path, all_averaged: Values, some
     with pytest.raises(CheckpointError) as caught:
         restored(folder / "some", FROZEN, "ema", {})
     assert [str(problem).split(";")[0] for problem in caught.value.problems] == [
-        f"restore: variable '{name}' has no EMA in the checkpoint: '{name}{SHADOW}' is absent"
+        f"restore: variable '{name}' has no EMA in the checkpoint: '{name}{EMA}' is absent"
         for name in ("body/kernel", "body/bias")
     ]
 
@@ -123,7 +123,7 @@ def test_a_checkpoint_without_emas(folder: Path, none_averaged: Values) -> None:
         with pytest.raises(CheckpointError) as caught:
             restored(folder / "none", network, "ema", ema)
         assert [str(problem) for problem in caught.value.problems] == [
-            f"restore: variable '{name}' has no EMA in the checkpoint: '{name}{SHADOW}' is absent; set weights to "
+            f"restore: variable '{name}' has no EMA in the checkpoint: '{name}{EMA}' is absent; set weights to "
             "ema_if_present or raw, or leave the variable out of ema.variables"
             for name in SHAPES
         ]

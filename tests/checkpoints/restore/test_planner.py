@@ -15,9 +15,9 @@ from expkit.errors import CheckpointError
 from expkit.tensor_spec import TensorSpec
 from support.plans import Shapes, opened, targets_of
 
-SHADOW = "/ExponentialMovingAverage"
+EMA = "/ExponentialMovingAverage"
 SPEC = TensorSpec.of_variable((2, 3), "float32")
-WANTED = {"a/w": (2, 3), "b/w": (2, 3)}
+VARIABLES = {"a/w": (2, 3), "b/w": (2, 3)}
 
 
 def names(*variables: str, **shapes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
@@ -32,9 +32,9 @@ def pattern(word: str, to: str | None = None, **more: Any) -> RenameRule:
     return RenameRule.model_validate({"pattern": word, "to": to, **more}, strict=False)
 
 
-def plan_of(wanted: Shapes, available: Shapes, keep_initial: Sequence[str] = (), **asked: Any) -> Plan:
+def plan_of(targets: Shapes, available: Shapes, keep_initial: Sequence[str] = (), **asked: Any) -> Plan:
     beside = {key: asked.pop(key) for key in (("ema_required", "emas", "slots", "counters")) if key in asked}
-    return restore_plan(targets_of(wanted, **beside), [opened(available, **asked)], keep_initial)
+    return restore_plan(targets_of(targets, **beside), [opened(available, **asked)], keep_initial)
 
 
 def sources(plan: Plan) -> dict[str, str]:
@@ -42,8 +42,8 @@ def sources(plan: Plan) -> dict[str, str]:
     return {item.variable: "+".join(item.sources) for item in plan.assignments}
 
 
-def problems(wanted: Any, available: Any, **asked: Any) -> list[str]:
-    plan = plan_of(wanted, available, **asked)
+def problems(targets: Any, available: Any, **asked: Any) -> list[str]:
+    plan = plan_of(targets, available, **asked)
     assert not plan.complete
     with pytest.raises(CheckpointError) as caught:
         plan.check()
@@ -51,9 +51,9 @@ def problems(wanted: Any, available: Any, **asked: Any) -> list[str]:
 
 
 def test_equal_names_need_no_rule() -> None:
-    plan = plan_of(WANTED, names("b/w", "a/w", "global_step"))
+    plan = plan_of(VARIABLES, names("b/w", "a/w", "global_step"))
     assignments = tuple(
-        Assignment(variable=name, checkpoint="restore", sources=(name,), weights="raw", spec=SPEC) for name in WANTED
+        Assignment(variable=name, checkpoint="restore", sources=(name,), weights="raw", spec=SPEC) for name in VARIABLES
     )
     files, unused = {"restore": "restore.ckpt"}, {"restore": ("global_step",)}
     assert plan == Plan(assignments=assignments, unused=unused, files=files, variables=2)
@@ -61,7 +61,7 @@ def test_equal_names_need_no_rule() -> None:
 
 
 @pytest.mark.parametrize(
-    ("available", "rules", "wanted"),
+    ("available", "rules", "targets"),
     [
         (["old", "b/w"], [exact("old", "a/w")], {"a/w": "old", "b/w": "b/w"}),
         (["x/1/w", "x/2/w"], [exact("x/1/w", "a/w"), exact("x/2/w", "b/w")], {"a/w": "x/1/w", "b/w": "x/2/w"}),
@@ -79,20 +79,20 @@ def test_equal_names_need_no_rule() -> None:
     ids=["exact", "two exact", "groups", "named groups", "swap", "fan-out", "fan-out and itself", "copy"],
 )
 def test_rules_map_names_of_the_checkpoint_to_variables(
-    available: list[str], rules: list[RenameRule], wanted: dict[str, str]
+    available: list[str], rules: list[RenameRule], targets: dict[str, str]
 ) -> None:
-    assert sources(plan_of(WANTED, names(*available), rename=rules)) == wanted
+    assert sources(plan_of(VARIABLES, names(*available), rename=rules)) == targets
 
 
 def test_rename_there_and_back_is_the_identity() -> None:
     there = [exact("a/w", "b/w"), exact("b/w", "a/w")]
-    first = sources(plan_of(WANTED, WANTED, rename=there))
-    assert {first[source] for source in first.values()} == set(WANTED)
-    assert {name: first[first[name]] for name in first} == {name: name for name in WANTED}
+    first = sources(plan_of(VARIABLES, VARIABLES, rename=there))
+    assert {first[source] for source in first.values()} == set(VARIABLES)
+    assert {name: first[first[name]] for name in first} == {name: name for name in VARIABLES}
 
 
 def test_a_renamed_name_no_longer_matches_its_own_variable() -> None:
-    assert problems(WANTED, names("a/w"), rename=[exact("a/w", "b/w")]) == [
+    assert problems(VARIABLES, names("a/w"), rename=[exact("a/w", "b/w")]) == [
         "restore: variable 'a/w' gets no value from the checkpoint; names: a/w; "
         "add a rename rule, or add it to keep_initial"
     ]
@@ -100,7 +100,7 @@ def test_a_renamed_name_no_longer_matches_its_own_variable() -> None:
 
 def test_every_mistake_is_reported_in_one_message() -> None:
     available = {"a/w": (2, 3), "other": (2, 3), "c/w": (3, 2), "bb/w": (2, 3)}
-    wanted = {**WANTED, "c/w": (2, 3), "d": ()}
+    targets = {**VARIABLES, "c/w": (2, 3), "d": ()}
     rules = [
         exact("othr", "a/w"),
         exact("a/w", "a/w"),
@@ -108,7 +108,7 @@ def test_every_mistake_is_reported_in_one_message() -> None:
         pattern("bb/(.*)", r"nowhere/\1"),
         pattern("x/.*", "a/w"),
     ]
-    assert problems(wanted, available, rename=rules, keep_initial=["dd"]) == [
+    assert problems(targets, available, rename=rules, keep_initial=["dd"]) == [
         "restore.keep_initial: 'dd' matches no variable; did you mean 'd'? variables: a/w, b/w, c/w, d",
         "restore.rename[0]: 'othr' matches no name in the checkpoint; did you mean 'other'? names: a/w, other, c/w, "
         "bb/w",
@@ -131,110 +131,112 @@ def test_one_pattern_that_sends_two_names_to_one_variable_collides() -> None:
 
 
 def test_the_target_of_a_rule_without_effect_is_corrected() -> None:
-    assert problems(WANTED, names("a/w", "b/w", "x"), rename=[exact("x", "b/ww")]) == [
+    assert problems(VARIABLES, names("a/w", "b/w", "x"), rename=[exact("x", "b/ww")]) == [
         "restore.rename[0]: 'b/ww' is not a variable to restore; did you mean 'b/w'? variables: a/w, b/w"
     ]
 
 
 def test_keep_initial_excludes_variables_by_regular_expression_over_whole_names() -> None:
-    wanted = {**WANTED, "head/w": (9, 9), "head/b": (9,)}
-    plan = plan_of(wanted, names("a/w", "b/w"), keep_initial=["head/.*", ".*/b"])
+    targets = {**VARIABLES, "head/w": (9, 9), "head/b": (9,)}
+    plan = plan_of(targets, names("a/w", "b/w"), keep_initial=["head/.*", ".*/b"])
     assert (plan.kept_initial, set(sources(plan))) == (("head/w", "head/b"), {"a/w", "b/w"})
-    assert "'a' matches no variable" in problems(WANTED, WANTED, keep_initial=["a"])[0]
+    assert "'a' matches no variable" in problems(VARIABLES, VARIABLES, keep_initial=["a"])[0]
 
 
 def test_a_rule_for_a_variable_that_keeps_its_initial_value_has_no_effect() -> None:
-    assert problems(WANTED, names("a/w", "b/w", "x"), rename=[exact("x", "a/w")], keep_initial=["a/w"]) == [
+    assert problems(VARIABLES, names("a/w", "b/w", "x"), rename=[exact("x", "a/w")], keep_initial=["a/w"]) == [
         "restore.rename[0]: 'a/w' is not a variable to restore; did you mean 'b/w'? variables: b/w"
     ]
 
 
-AVERAGED = names("a/w", f"a/w{SHADOW}", "b/w", f"b/w{SHADOW}", "global_step")
+WITH_EMA = names("a/w", f"a/w{EMA}", "b/w", f"b/w{EMA}", "global_step")
 
 
 def test_ema_restores_every_variable_from_its_ema() -> None:
-    plan = plan_of(WANTED, AVERAGED, weights="ema", ema_required=["a/w", "b/w"])
-    assert [(item.sources, item.weights) for item in plan.assignments] == [((name + SHADOW,), "ema") for name in WANTED]
+    plan = plan_of(VARIABLES, WITH_EMA, weights="ema", ema_required=["a/w", "b/w"])
+    assert [(item.sources, item.weights) for item in plan.assignments] == [((name + EMA,), "ema") for name in VARIABLES]
     assert plan.unused == {"restore": ("a/w", "b/w", "global_step")}
 
 
 def test_a_required_ema_that_is_absent_is_an_error_and_never_the_raw_value() -> None:
-    available = names("a/w", "b/w", f"b/w{SHADOW}")
-    assert problems(WANTED, available, weights="ema", ema_required=["a/w", "b/w"]) == [
-        f"restore: variable 'a/w' has no EMA in the checkpoint: 'a/w{SHADOW}' is absent; set weights to "
+    available = names("a/w", "b/w", f"b/w{EMA}")
+    assert problems(VARIABLES, available, weights="ema", ema_required=["a/w", "b/w"]) == [
+        f"restore: variable 'a/w' has no EMA in the checkpoint: 'a/w{EMA}' is absent; set weights to "
         "ema_if_present or raw, or leave the variable out of ema.variables"
     ]
 
 
 def test_ema_uses_raw_values_where_no_ema_is_required_or_present() -> None:
-    available = names("a/w", f"a/w{SHADOW}", "b/w")
-    plan = plan_of(WANTED, available, weights="ema", ema_required=["a/w"])
+    available = names("a/w", f"a/w{EMA}", "b/w")
+    plan = plan_of(VARIABLES, available, weights="ema", ema_required=["a/w"])
     assert [(item.sources, item.weights) for item in plan.assignments] == [
-        ((f"a/w{SHADOW}",), "ema"),
+        ((f"a/w{EMA}",), "ema"),
         (("b/w",), "raw"),
     ]
 
 
 def test_ema_uses_an_ema_in_the_file_even_where_none_is_required() -> None:
-    plan = plan_of(WANTED, AVERAGED, weights="ema", ema_required=[])
-    assert sources(plan) == {name: name + SHADOW for name in WANTED}
+    plan = plan_of(VARIABLES, WITH_EMA, weights="ema", ema_required=[])
+    assert sources(plan) == {name: name + EMA for name in VARIABLES}
 
 
 def test_ema_works_on_a_file_of_emas_alone() -> None:
-    available = names(f"a/w{SHADOW}", f"old{SHADOW}")
-    plan = plan_of(WANTED, available, weights="ema", ema_required=list(WANTED), rename=[exact("old", "b/w")])
-    assert sources(plan) == {"a/w": f"a/w{SHADOW}", "b/w": f"old{SHADOW}"}
+    available = names(f"a/w{EMA}", f"old{EMA}")
+    plan = plan_of(VARIABLES, available, weights="ema", ema_required=list(VARIABLES), rename=[exact("old", "b/w")])
+    assert sources(plan) == {"a/w": f"a/w{EMA}", "b/w": f"old{EMA}"}
 
 
 def test_raw_values_are_missing_from_a_file_of_emas_alone() -> None:
-    assert problems({"a/w": (2, 3)}, names(f"a/w{SHADOW}")) == [
-        f"restore: variable 'a/w' gets no value from the checkpoint; names: a/w{SHADOW}; add a rename rule, or add it "
+    assert problems({"a/w": (2, 3)}, names(f"a/w{EMA}")) == [
+        f"restore: variable 'a/w' gets no value from the checkpoint; names: a/w{EMA}; add a rename rule, or add it "
         "to keep_initial"
     ]
 
 
 def test_rules_rename_the_ema_with_its_owner() -> None:
-    available = names("old/a", f"old/a{SHADOW}", "b/w", f"b/w{SHADOW}")
+    available = names("old/a", f"old/a{EMA}", "b/w", f"b/w{EMA}")
     rules = [exact("old/a", "a/w")]
-    ema = plan_of(WANTED, available, weights="ema", ema_required=list(WANTED), rename=rules)
-    assert sources(ema)["a/w"] == f"old/a{SHADOW}"
-    raw = plan_of(WANTED, available, rename=rules, emas=list(WANTED))
+    ema = plan_of(VARIABLES, available, weights="ema", ema_required=list(VARIABLES), rename=rules)
+    assert sources(ema)["a/w"] == f"old/a{EMA}"
+    raw = plan_of(VARIABLES, available, rename=rules, emas=list(VARIABLES))
     assert sources(raw) == {
         "a/w": "old/a",
-        f"a/w{SHADOW}": f"old/a{SHADOW}",
+        f"a/w{EMA}": f"old/a{EMA}",
         "b/w": "b/w",
-        f"b/w{SHADOW}": f"b/w{SHADOW}",
+        f"b/w{EMA}": f"b/w{EMA}",
     }
 
 
 def test_emas_are_swapped_with_their_owners() -> None:
     rules = [exact("a/w", "b/w"), exact("b/w", "a/w")]
-    plan = plan_of(WANTED, AVERAGED, rename=rules, emas=list(WANTED))
+    plan = plan_of(VARIABLES, WITH_EMA, rename=rules, emas=list(VARIABLES))
     assert sources(plan) == {
         "a/w": "b/w",
-        f"a/w{SHADOW}": f"b/w{SHADOW}",
+        f"a/w{EMA}": f"b/w{EMA}",
         "b/w": "a/w",
-        f"b/w{SHADOW}": f"a/w{SHADOW}",
+        f"b/w{EMA}": f"a/w{EMA}",
     }
 
 
 def test_a_pattern_over_all_names_covers_emas_and_is_not_a_mistake() -> None:
-    available = names("old/a/w", f"old/a/w{SHADOW}", "old/b/w", f"old/b/w{SHADOW}", "old/a/w/Adam")
-    plan = plan_of(WANTED, available, rename=[pattern("old/(.*)", r"\1")], emas=list(WANTED))
-    assert sources(plan)[f"a/w{SHADOW}"] == f"old/a/w{SHADOW}"
-    ema = plan_of(WANTED, available, rename=[pattern("old/(.*)", r"\1")], weights="ema", ema_required=list(WANTED))
-    assert sources(ema) == {"a/w": f"old/a/w{SHADOW}", "b/w": f"old/b/w{SHADOW}"}
+    available = names("old/a/w", f"old/a/w{EMA}", "old/b/w", f"old/b/w{EMA}", "old/a/w/Adam")
+    plan = plan_of(VARIABLES, available, rename=[pattern("old/(.*)", r"\1")], emas=list(VARIABLES))
+    assert sources(plan)[f"a/w{EMA}"] == f"old/a/w{EMA}"
+    ema = plan_of(
+        VARIABLES, available, rename=[pattern("old/(.*)", r"\1")], weights="ema", ema_required=list(VARIABLES)
+    )
+    assert sources(ema) == {"a/w": f"old/a/w{EMA}", "b/w": f"old/b/w{EMA}"}
 
 
 def test_an_ema_of_another_shape_is_an_error_too() -> None:
-    available = {**AVERAGED, f"a/w{SHADOW}": (9,)}
-    wanted = (
-        f"restore: variable 'a/w' has shape [2, 3], 'a/w{SHADOW}' in the checkpoint has [9]; make the network fit, "
+    available = {**WITH_EMA, f"a/w{EMA}": (9,)}
+    targets = (
+        f"restore: variable 'a/w' has shape [2, 3], 'a/w{EMA}' in the checkpoint has [9]; make the network fit, "
         "give its rule a transform or on_shape_mismatch, or add 'a/w' to keep_initial"
     )
-    assert problems(WANTED, available, weights="ema", ema_required=list(WANTED)) == [wanted]
-    assert problems(WANTED, available, emas=list(WANTED)) == [
-        f"restore: variable 'a/w{SHADOW}' has shape [2, 3], 'a/w{SHADOW}' in the checkpoint has [9]; make the network "
+    assert problems(VARIABLES, available, weights="ema", ema_required=list(VARIABLES)) == [targets]
+    assert problems(VARIABLES, available, emas=list(VARIABLES)) == [
+        f"restore: variable 'a/w{EMA}' has shape [2, 3], 'a/w{EMA}' in the checkpoint has [9]; make the network "
         "fit, give its rule a transform or on_shape_mismatch, or add 'a/w' to keep_initial"
     ]
 
@@ -245,15 +247,15 @@ def test_problems_name_the_section_that_requested_the_restore() -> None:
 
 
 def test_issues_of_an_incomplete_plan_have_kinds() -> None:
-    wanted = {**WANTED, "c/w": (9,)}
-    plan = plan_of(wanted, names("a/w", "c/w"), rename=[exact("x", "b/w")])
+    targets = {**VARIABLES, "c/w": (9,)}
+    plan = plan_of(targets, names("a/w", "c/w"), rename=[exact("x", "b/w")])
     assert (plan.complete, plan.loaded, plan.variables) == (False, "1/3", 3)
     kinds = {"missing": ("b/w",), "shape": ("c/w",), "rule": ("restore.rename[0]",), "collision": ()}
     assert {kind: plan.about(kind) for kind in kinds} == kinds
 
 
 @pytest.mark.parametrize(
-    ("available", "prefix", "to", "wanted"),
+    ("available", "prefix", "to", "targets"),
     [
         (["old/a/w", "old/b/w"], "old/", "", {"a/w": "old/a/w", "b/w": "old/b/w"}),
         (["a/w", "b/w"], "", "net/", {"net/a/w": "a/w", "net/b/w": "b/w"}),
@@ -261,21 +263,21 @@ def test_issues_of_an_incomplete_plan_have_kinds() -> None:
     ],
     ids=["scope off", "scope on", "part of a name"],
 )
-def test_a_prefix_is_replaced_literally(available: list[str], prefix: str, to: str, wanted: dict[str, str]) -> None:
-    assert sources(plan_of(names(*wanted), names(*available), rename=[{"prefix": prefix, "to": to}])) == wanted
+def test_a_prefix_is_replaced_literally(available: list[str], prefix: str, to: str, targets: dict[str, str]) -> None:
+    assert sources(plan_of(names(*targets), names(*available), rename=[{"prefix": prefix, "to": to}])) == targets
 
 
 def test_a_prefix_that_matches_nothing_is_reported() -> None:
-    assert problems(WANTED, WANTED, rename=[{"prefix": "c/", "to": ""}]) == [
+    assert problems(VARIABLES, VARIABLES, rename=[{"prefix": "c/", "to": ""}]) == [
         "restore.rename[0]: 'c/' matches no name in the checkpoint; names: a/w, b/w"
     ]
 
 
 def test_of_two_rules_for_one_name_and_variable_the_first_applies() -> None:
     rules = [exact("x/a/w", "a/w", transform=[{"scale": 2.0}]), pattern("x/(.*)", r"\1")]
-    plan = plan_of(WANTED, names("x/a/w", "x/b/w"), rename=rules)
+    plan = plan_of(VARIABLES, names("x/a/w", "x/b/w"), rename=rules)
     assert {item.variable: item.changes for item in plan.assignments} == {"a/w": "scale 2", "b/w": ""}
-    assert problems(WANTED, names("x/a/w", "x/b/w"), rename=rules[::-1]) == [
+    assert problems(VARIABLES, names("x/a/w", "x/b/w"), rename=rules[::-1]) == [
         "restore.rename[1]: has no effect: earlier rules cover everything that 'x/a/w' matches; move it before "
         "them, or leave it out"
     ]
@@ -283,19 +285,19 @@ def test_of_two_rules_for_one_name_and_variable_the_first_applies() -> None:
 
 def test_an_optional_rule_may_match_nothing_and_reach_nothing() -> None:
     rules = [exact("x", "a/w", optional=True), exact("y", "z", optional=True)]
-    assert sources(plan_of(WANTED, names("a/w", "b/w", "y"), rename=rules)) == {"a/w": "a/w", "b/w": "b/w"}
+    assert sources(plan_of(VARIABLES, names("a/w", "b/w", "y"), rename=rules)) == {"a/w": "a/w", "b/w": "b/w"}
 
 
 def test_include_and_exclude_select_names_of_the_file() -> None:
     available = names("a/w", "b/w", "x/a/w")
     rules = [pattern("x/(.*)", r"\1")]
-    assert problems(WANTED, available, rename=rules, exclude=["x/.*"])[0] == (
+    assert problems(VARIABLES, available, rename=rules, exclude=["x/.*"])[0] == (
         "restore.rename[0]: 'x/(.*)' matches no name in the checkpoint; names: a/w, b/w"
     )
-    assert sources(plan_of(WANTED, available, exclude=["x/.*"])) == {"a/w": "a/w", "b/w": "b/w"}
-    plan = plan_of(WANTED, available, include=["a/.*"], keep_initial=["b/.*"])
+    assert sources(plan_of(VARIABLES, available, exclude=["x/.*"])) == {"a/w": "a/w", "b/w": "b/w"}
+    plan = plan_of(VARIABLES, available, include=["a/.*"], keep_initial=["b/.*"])
     assert (sources(plan), plan.unused) == ({"a/w": "a/w"}, {"restore": ("b/w", "x/a/w")})
-    assert problems(WANTED, available, include=[".*", "c"], exclude=["d"]) == [
+    assert problems(VARIABLES, available, include=[".*", "c"], exclude=["d"]) == [
         "restore.include: 'c' matches no name in the checkpoint; names: a/w, b/w, x/a/w",
         "restore.exclude: 'd' matches no name in the checkpoint; names: a/w, b/w, x/a/w",
     ]
@@ -304,7 +306,7 @@ def test_include_and_exclude_select_names_of_the_file() -> None:
 def two(first: Shapes, other: Shapes, keep_initial: Sequence[str] = (), **asked: Any) -> Plan:
     """Return the plan of two files; what is asked is asked of the second."""
     at = "restore.sources.head"
-    return restore_plan(targets_of(WANTED), [opened(first), opened(other, at, **asked)], keep_initial)
+    return restore_plan(targets_of(VARIABLES), [opened(first), opened(other, at, **asked)], keep_initial)
 
 
 def test_each_file_gives_its_variables_and_rules_take_precedence_over_equal_names() -> None:
@@ -328,7 +330,7 @@ def test_two_files_for_one_variable_are_an_error_with_a_fix() -> None:
     rules = two(names("a/w", "x"), names("y"), rename=[exact("y", "a/w")])
     assert rules.about("missing") == ("b/w",)
     both = restore_plan(
-        targets_of(WANTED),
+        targets_of(VARIABLES),
         [
             opened(names("x", "b/w"), rename=[exact("x", "a/w")]),
             opened(names("y"), "other", rename=[exact("y", "a/w")]),
@@ -340,37 +342,37 @@ def test_two_files_for_one_variable_are_an_error_with_a_fix() -> None:
 
 
 def test_each_file_has_its_own_weights() -> None:
-    wanted = targets_of(WANTED, ema_required=list(WANTED))
-    both = [opened(AVERAGED, exclude=["b/.*"]), opened(AVERAGED, "other", exclude=["a/.*"], weights="ema")]
-    assert sources(restore_plan(wanted, both)) == {"a/w": "a/w", "b/w": f"b/w{SHADOW}"}
+    targets = targets_of(VARIABLES, ema_required=list(VARIABLES))
+    both = [opened(WITH_EMA, exclude=["b/.*"]), opened(WITH_EMA, "other", exclude=["a/.*"], weights="ema")]
+    assert sources(restore_plan(targets, both)) == {"a/w": "a/w", "b/w": f"b/w{EMA}"}
 
 
 def test_emas_are_used_where_present_and_raw_values_elsewhere() -> None:
-    available = names("a/w", f"a/w{SHADOW}", "b/w")
-    plan = plan_of(WANTED, available, weights="ema_if_present", ema_required=list(WANTED))
+    available = names("a/w", f"a/w{EMA}", "b/w")
+    plan = plan_of(VARIABLES, available, weights="ema_if_present", ema_required=list(VARIABLES))
     assert [(item.sources, item.weights) for item in plan.assignments] == [
-        ((f"a/w{SHADOW}",), "ema"),
+        ((f"a/w{EMA}",), "ema"),
         (("b/w",), "raw"),
     ]
 
 
 def test_an_ema_that_is_not_in_the_file_starts_as_its_variable() -> None:
-    plan = plan_of(WANTED, names("old", "b/w"), rename=[exact("old", "a/w")], emas=list(WANTED))
-    assert sources(plan) == {"a/w": "old", "b/w": "b/w", f"a/w{SHADOW}": "old", f"b/w{SHADOW}": "b/w"}
-    averaged = plan_of(WANTED, AVERAGED, weights="ema", ema_required=list(WANTED), emas=["a/w"])
-    assert sources(averaged)[f"a/w{SHADOW}"] == f"a/w{SHADOW}"
+    plan = plan_of(VARIABLES, names("old", "b/w"), rename=[exact("old", "a/w")], emas=list(VARIABLES))
+    assert sources(plan) == {"a/w": "old", "b/w": "b/w", f"a/w{EMA}": "old", f"b/w{EMA}": "b/w"}
+    averaged = plan_of(VARIABLES, WITH_EMA, weights="ema", ema_required=list(VARIABLES), emas=["a/w"])
+    assert sources(averaged)[f"a/w{EMA}"] == f"a/w{EMA}"
 
 
 def test_every_assignment_names_its_rule() -> None:
-    wanted = targets_of(WANTED | {"c/w": (2, 6)}, ema_required=list(WANTED), emas=["a/w", "b/w"], slots=["Adam"])
+    targets = targets_of(VARIABLES | {"c/w": (2, 6)}, ema_required=list(VARIABLES), emas=["a/w", "b/w"], slots=["Adam"])
     first = opened(
-        names("old", f"old{SHADOW}", "old/Adam", "q", "k", "q/Adam", "k/Adam"),
+        names("old", f"old{EMA}", "old/Adam", "q", "k", "q/Adam", "k/Adam"),
         rename=[pattern("(q)", "c/w", concat=["k"], axis=1), exact("old", "a/w")],
     )
     other = opened(
         names("b/x", "b/x/Adam", global_step=()), "restore.sources.head", rename=[{"prefix": "b/x", "to": "b/w"}]
     )
-    plan = restore_plan(wanted | targets_of({}, counters=["global_step"]), [first, other])
+    plan = restore_plan(targets | targets_of({}, counters=["global_step"]), [first, other])
     plan.check()
     joined = r"rename[0] '(q)' + 'k' -> 'c/w'"
     head = "sources.head.rename[0] 'b/x' -> 'b/w'"
@@ -378,8 +380,8 @@ def test_every_assignment_names_its_rule() -> None:
         "a/w": "rename[1] 'old' -> 'a/w'",
         "b/w": head,
         "c/w": joined,
-        f"a/w{SHADOW}": "rename[1] 'old' -> 'a/w', renamed with its owner",
-        f"b/w{SHADOW}": f"{head}, EMA starts as its variable",
+        f"a/w{EMA}": "rename[1] 'old' -> 'a/w', renamed with its owner",
+        f"b/w{EMA}": f"{head}, EMA starts as its variable",
         "a/w/Adam": "rename[1] 'old' -> 'a/w', renamed with its owner",
         "b/w/Adam": head,
         "c/w/Adam": f"{joined}, renamed with its owner",
@@ -388,38 +390,38 @@ def test_every_assignment_names_its_rule() -> None:
 
 
 def test_a_raw_value_in_place_of_an_ema_has_a_note() -> None:
-    plan = plan_of(WANTED, AVERAGED | names("c/w"), weights="ema_if_present", ema_required=list(WANTED))
+    plan = plan_of(VARIABLES, WITH_EMA | names("c/w"), weights="ema_if_present", ema_required=list(VARIABLES))
     assert {str(item.origin) for item in plan.assignments} == {"same name"}
-    plan = plan_of(WANTED, names(*WANTED), weights="ema_if_present", ema_required=["a/w"])
+    plan = plan_of(VARIABLES, names(*VARIABLES), weights="ema_if_present", ema_required=["a/w"])
     assert [str(item.origin) for item in plan.assignments] == ["same name, no EMA in the file", "same name"]
 
 
 def test_a_required_ema_variable_that_is_absent_is_reported() -> None:
-    wanted = targets_of(WANTED) | {f"a/w{SHADOW}": Target(spec=SPEC, role="average", owner="a/w", ema_required=True)}
-    plan = restore_plan(wanted, [opened(names("a/w", "b/w"))])
+    targets = targets_of(VARIABLES) | {f"a/w{EMA}": Target(spec=SPEC, role="average", owner="a/w", ema_required=True)}
+    plan = restore_plan(targets, [opened(names("a/w", "b/w"))])
     assert [str(issue.problem) for issue in plan.issues] == [
-        f"restore: the EMA of 'a/w' is not in the checkpoint: 'a/w{SHADOW}' is absent"
+        f"restore: the EMA of 'a/w' is not in the checkpoint: 'a/w{EMA}' is absent"
     ]
 
 
 def test_names_are_joined_into_one_variable_in_the_order_of_the_rule() -> None:
-    wanted = {"q1/w": (2, 6), "q2/w": (2, 6)}
+    targets = {"q1/w": (2, 6), "q2/w": (2, 6)}
     available = {f"layer_{i}/{part}/w": (2, size) for i in (1, 2) for part, size in (("q", 1), ("k", 2), ("v", 3))}
     rule = pattern(r"layer_(\d)/q/w", r"q\1/w", concat=[r"layer_\1/k/w", r"layer_\1/v/w"], axis=1)
-    plan = plan_of(wanted, available, rename=[rule])
+    plan = plan_of(targets, available, rename=[rule])
     assert sources(plan)["q2/w"] == "layer_2/q/w+layer_2/k/w+layer_2/v/w"
     assert {item.changes for item in plan.assignments} == {"concat axis 1"}
 
 
 def test_sources_that_cannot_be_joined_are_reported() -> None:
-    wanted, available = {"qk": (2, 6)}, {"q": (2, 3), "k": (3, 3), "s": ()}
+    targets, available = {"qk": (2, 6)}, {"q": (2, 3), "k": (3, 3), "s": ()}
     from_both = "restore.rename[0]: variable 'qk' from 'q' + 'k': shapes [2, 3], [3, 3]"
     for other, axis, said in (
         ("k", 1, f"{from_both} differ in more than dimension 1"),
         ("k", 2, f"{from_both} have no dimension 2 to join along"),
         ("x", 1, "restore.rename[0]: x, to join with 'q', is not in the checkpoint; names: q, k, s"),
     ):
-        assert problems(wanted, available, rename=[exact("q", "qk", concat=[other], axis=axis)])[0] == said
+        assert problems(targets, available, rename=[exact("q", "qk", concat=[other], axis=axis)])[0] == said
 
 
 def test_many_to_one_is_rejected_without_concat() -> None:
@@ -466,14 +468,14 @@ def test_a_shape_that_differs_after_a_transform_is_reported_as_transformed() -> 
 
 def test_a_rule_may_skip_shapes_that_differ() -> None:
     rules = [pattern(".*", on_shape_mismatch="skip")]
-    plan = plan_of({**WANTED, "head": (5,)}, {**WANTED, "head": (9,)}, rename=rules, emas=["head"])
+    plan = plan_of({**VARIABLES, "head": (5,)}, {**VARIABLES, "head": (9,)}, rename=rules, emas=["head"])
     assert (sources(plan), plan.skipped) == ({"a/w": "a/w", "b/w": "b/w"}, {"head": "head"})
-    assert plan.kept_initial == (f"head{SHADOW}",)
+    assert plan.kept_initial == (f"head{EMA}",)
 
 
 def test_a_rule_may_slice_or_pad_shapes_that_differ() -> None:
     rule = exact("v", on_shape_mismatch="slice_or_pad")
-    plan = plan_of({"v": (2, 5)}, {"v": (3, 4), f"v{SHADOW}": (3, 4)}, rename=[rule], emas=["v"])
+    plan = plan_of({"v": (2, 5)}, {"v": (3, 4), f"v{EMA}": (3, 4)}, rename=[rule], emas=["v"])
     assert {item.changes for item in plan.assignments} == {"slice [[0, 2], null], pad [[0, 0], [0, 1]]"}
     assert len(plan.assignments) == 2
     assert problems({"v": (2, 5)}, {"v": (10,)}, rename=[rule]) == [
@@ -492,12 +494,12 @@ def slotted(*variables: str) -> dict[str, tuple[int, ...]]:
 
 def test_slots_and_counters_are_renamed_with_their_owner() -> None:
     asked = {"slots": SLOTS, "counters": ["beta1_power", "global_step"], "emas": ["a/w"]}
-    available = {**slotted("x/w", "b/w"), f"x/w{SHADOW}": (2, 3)}
+    available = {**slotted("x/w", "b/w"), f"x/w{EMA}": (2, 3)}
     for rule in (exact("x/w", "a/w"), pattern("x/(.*)", r"a/\1")):
-        assert sources(plan_of(WANTED, available, rename=[rule], **asked)) == {
+        assert sources(plan_of(VARIABLES, available, rename=[rule], **asked)) == {
             "a/w": "x/w",
             "b/w": "b/w",
-            f"a/w{SHADOW}": f"x/w{SHADOW}",
+            f"a/w{EMA}": f"x/w{EMA}",
             "a/w/Adam": "x/w/Adam",
             "a/w/Adam_1": "x/w/Adam_1",
             "b/w/Adam": "b/w/Adam",
@@ -509,7 +511,7 @@ def test_slots_and_counters_are_renamed_with_their_owner() -> None:
 
 def test_slots_are_swapped_with_their_owners() -> None:
     rules = [exact("a/w", "b/w"), exact("b/w", "a/w")]
-    plan = sources(plan_of(WANTED, slotted(*WANTED), rename=rules, slots=SLOTS))
+    plan = sources(plan_of(VARIABLES, slotted(*VARIABLES), rename=rules, slots=SLOTS))
     assert {name: plan[name] for name in plan if "Adam" in name} == {
         f"{name}/{slot}": f"{other}/{slot}" for name, other in (("a/w", "b/w"), ("b/w", "a/w")) for slot in SLOTS
     }
@@ -538,8 +540,8 @@ def test_an_absent_slot_is_reported_with_fixes() -> None:
 
 
 def test_slots_and_emas_keep_their_initial_values_with_their_owner() -> None:
-    plan = plan_of(WANTED, slotted("b/w"), ["a/w"], slots=SLOTS, emas=["a/w"])
-    assert (plan.complete, set(plan.kept_initial)) == (True, {"a/w", f"a/w{SHADOW}", "a/w/Adam", "a/w/Adam_1"})
+    plan = plan_of(VARIABLES, slotted("b/w"), ["a/w"], slots=SLOTS, emas=["a/w"])
+    assert (plan.complete, set(plan.kept_initial)) == (True, {"a/w", f"a/w{EMA}", "a/w/Adam", "a/w/Adam_1"})
 
 
 def test_slots_are_transformed_as_their_owner_and_never_scaled() -> None:
@@ -556,10 +558,10 @@ def test_slots_are_transformed_as_their_owner_and_never_scaled() -> None:
 
 @pytest.mark.parametrize("weights", ["raw", "ema", "ema_if_present"])
 def test_a_rule_may_name_emas_themselves(weights: str) -> None:
-    available = names(f"train/a/w{SHADOW}", f"train/b/w{SHADOW}", "a/w")
-    rule = pattern(f"train/(.*){SHADOW}", r"\1")
-    plan = plan_of(WANTED, available, rename=[rule], weights=weights, ema_required=list(WANTED), emas=["a/w"])
-    assert sources(plan) == {name: f"train/{name}{SHADOW}" for name in WANTED} | {f"a/w{SHADOW}": f"train/a/w{SHADOW}"}
+    available = names(f"train/a/w{EMA}", f"train/b/w{EMA}", "a/w")
+    rule = pattern(f"train/(.*){EMA}", r"\1")
+    plan = plan_of(VARIABLES, available, rename=[rule], weights=weights, ema_required=list(VARIABLES), emas=["a/w"])
+    assert sources(plan) == {name: f"train/{name}{EMA}" for name in VARIABLES} | {f"a/w{EMA}": f"train/a/w{EMA}"}
     assert {item.weights for item in plan.assignments} == {"ema"}
 
 
@@ -572,8 +574,8 @@ def test_any_permutation_of_names_renames_slots_and_emas_there_and_back() -> Non
         there = [exact(name, target) for name, target in to.items()]
         back = [exact(target, name) for name, target in to.items()]
         draw.shuffle(there)
-        available = {**slotted(*variables), **{name + SHADOW: (2, 3) for name in variables}}
-        ends = ("", SHADOW, "/Adam", "/Adam_1")
+        available = {**slotted(*variables), **{name + EMA: (2, 3) for name in variables}}
+        ends = ("", EMA, "/Adam", "/Adam_1")
 
         def carried(shapes: Shapes, asked: Shapes, rename: list[RenameRule]) -> dict[str, str]:
             return sources(plan_of(asked, shapes, rename=rename, slots=SLOTS, emas=list(asked)))

@@ -22,7 +22,7 @@ from expkit.training.sessions import Executor
 from support.experiments import MLP, Values, assert_same, checkpoint_values, config_of, loaded, write_checkpoint
 
 GOLDEN = Path(__file__).parents[2] / "golden/checkpoint"
-SHADOW = "/ExponentialMovingAverage"
+EMA = "/ExponentialMovingAverage"
 SQUARE = {
     "inputs": {"x": {"shape": [3]}},
     "variables": {"kernel": "weights", "bias": "biases"},
@@ -55,7 +55,7 @@ def restored(folder: Path, network: dict[str, Any] = SQUARE, **restore: Any) -> 
 
 def test_the_checkpoint_of_a_plain_program_restores_without_rules_with_its_emas(tmp_path: Path) -> None:
     done = restored(tmp_path)
-    assert_same(done.values, {**RAW, **{name + SHADOW: value - 50 for name, value in RAW.items()}})
+    assert_same(done.values, {**RAW, **{name + EMA: value - 50 for name, value in RAW.items()}})
     assert done.plan.files == {"restore": str(GOLDEN / "model.ckpt-7")}
     assert done.plan.unused == {"restore": ("global_step",)}
 
@@ -63,8 +63,8 @@ def test_the_checkpoint_of_a_plain_program_restores_without_rules_with_its_emas(
 def test_ema_loads_emas_into_the_variables(tmp_path: Path) -> None:
     done = restored(tmp_path, weights="ema")
     averages = {name: value - 50 for name, value in RAW.items()}
-    assert_same(done.values, {**averages, **{name + SHADOW: value for name, value in averages.items()}})
-    assert {item.sources for item in done.plan.assignments} == {(name + SHADOW,) for name in RAW}
+    assert_same(done.values, {**averages, **{name + EMA: value for name, value in averages.items()}})
+    assert {item.sources for item in done.plan.assignments} == {(name + EMA,) for name in RAW}
 
 
 def test_a_network_without_ema_restores_raw_or_ema_values_only(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_layers_are_swapped_by_two_rules(tmp_path: Path) -> None:
     for name in ("weights", "biases"):
         for one, other in (("layer1", "layer2"), ("layer2", "layer1")):
             np.testing.assert_array_equal(values[f"{one}/{name}"], RAW[f"{other}/{name}"])
-            np.testing.assert_array_equal(values[f"{one}/{name}{SHADOW}"], RAW[f"{other}/{name}"] - 50)
+            np.testing.assert_array_equal(values[f"{one}/{name}{EMA}"], RAW[f"{other}/{name}"] - 50)
 
 
 def test_one_layer_fans_out_to_two(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_keep_initial_leaves_a_new_head_to_its_initializer(tmp_path: Path) -> No
     spec, data = loaded(config)
     done = restore_from(config, spec)
     heads = ("head/weights", "head/biases")
-    assert done.plan.kept_initial == (*heads, *(name + SHADOW for name in heads))
+    assert done.plan.kept_initial == (*heads, *(name + EMA for name in heads))
     assert done.plan.loaded == "2/4"
     with Executor(train_graph(config, spec, data)) as executor:
         executor.initialize()
@@ -115,16 +115,16 @@ def test_keep_initial_leaves_a_new_head_to_its_initializer(tmp_path: Path) -> No
 def test_an_ema_that_the_checkpoint_lacks_starts_as_its_variable(tmp_path: Path) -> None:
     file = write_checkpoint(tmp_path / "raw/model", RAW)
     values = restored(tmp_path, **{"from": str(file)}).values
-    assert_same(values, {**RAW, **{name + SHADOW: value for name, value in RAW.items()}})
+    assert_same(values, {**RAW, **{name + EMA: value for name, value in RAW.items()}})
 
 
 def test_all_required_emas_that_are_absent_are_reported_at_once(tmp_path: Path) -> None:
-    some = {"layer1/weights" + SHADOW: RAW["layer1/weights"]}
+    some = {"layer1/weights" + EMA: RAW["layer1/weights"]}
     file = write_checkpoint(tmp_path / "raw/model", {**RAW, **some})
     with pytest.raises(CheckpointError) as caught:
         restored(tmp_path, **{"from": str(file), "weights": "ema"})
     assert [str(problem) for problem in caught.value.problems] == [
-        f"restore: variable '{name}' has no EMA in the checkpoint: '{name}{SHADOW}' is absent; set weights to "
+        f"restore: variable '{name}' has no EMA in the checkpoint: '{name}{EMA}' is absent; set weights to "
         "ema_if_present or raw, or leave the variable out of ema.variables"
         for name in ("layer1/biases", "layer2/weights", "layer2/biases")
     ]
@@ -142,7 +142,7 @@ def test_an_intermediate_value_larger_than_memory_is_reported(tmp_path: Path) ->
 
 
 def test_emas_are_required_of_the_variables_that_ema_matches_only(tmp_path: Path) -> None:
-    some = {name + SHADOW: RAW[name] - 50 for name in ("layer1/weights", "layer2/weights")}
+    some = {name + EMA: RAW[name] - 50 for name in ("layer1/weights", "layer2/weights")}
     file = write_checkpoint(tmp_path / "some/model", {**RAW, **some})
     asked = {"from": str(file), "weights": "ema", "ema": {"variables": ".*/weights"}}
     values = restored(tmp_path, **asked).values
@@ -155,7 +155,7 @@ def test_moving_statistics_are_restored_raw(tmp_path: Path) -> None:
     trained = {name: counted(10 * i, 3) for i, name in enumerate(("norm/gamma", "norm/beta"))}
     moving = {"norm/moving_mean": counted(40, 3), "norm/moving_variance": counted(50, 3)}
     all_raw = {**RAW, **trained, **moving}
-    averages = {name + SHADOW: value + 500 for name, value in {**RAW, **trained}.items()}
+    averages = {name + EMA: value + 500 for name, value in {**RAW, **trained}.items()}
     file = write_checkpoint(tmp_path / "norm/model", {**all_raw, **averages})
     asked = {"from": str(file), "weights": "ema"}
     values = restored(tmp_path, {**SQUARE, "layers": layers}, **asked).values
@@ -167,7 +167,7 @@ def test_a_frozen_variable_is_restored_from_its_ema_if_the_file_has_one(tmp_path
     layers = {**SQUARE["layers"], "layer1": {**SQUARE["layers"]["layer1"], "trainable": False}}
     values = restored(tmp_path, {**SQUARE, "layers": layers}, weights="ema").values
     np.testing.assert_array_equal(values["layer1/weights"], RAW["layer1/weights"] - 50)
-    assert "layer1/weights" + SHADOW not in values
+    assert "layer1/weights" + EMA not in values
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,7 @@ def test_values_of_a_run_are_read_raw_or_ema(saved: tuple[Path, Values], tmp_pat
     source = open_variables(prefix, str(prefix))
     raw, averaged = (read_values(source, wanted, weights).values for weights in ("raw", "ema"))
     assert_same(raw, {name: values[name] for name in spec.variables})
-    assert_same(averaged, {name: values[name + SHADOW] for name in spec.variables})
+    assert_same(averaged, {name: values[name + EMA] for name in spec.variables})
 
 
 def truncated(content: bytes) -> bytes:
