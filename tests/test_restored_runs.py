@@ -154,10 +154,10 @@ def test_evaluate_and_freeze_leave_receipts_of_their_own(folder: Path, half: Pat
     run_folder = half.parents[2]
     evaluate(opened(run_folder))
     freeze(opened(run_folder), weights="ema", path=folder / "out/frozen.pb")
-    judged = json.loads((run_folder.path / "evaluate.restore.json").read_text())
+    judged = json.loads((run_folder / "evaluate.restore.json").read_text())
     frozen = json.loads((folder / "out/frozen.restore.json").read_text())
     stored = checkpoint_values(half)
-    assert not (run_folder.path / "restore.json").exists()
+    assert not (run_folder / "restore.json").exists()
     assert (judged["loaded"], len(judged["variables"])) == ("7/7", 7 + 5)
     assert {row["variable"]: row["weights"] for row in frozen["variables"]} == {
         name: "raw" if "moving" in name else "ema"
@@ -174,7 +174,7 @@ def test_an_optimizer_that_has_done_all_steps_is_told(folder: Path, half: Path) 
     with pytest.raises(CheckpointError) as caught:
         run(config, folder / "done")
     assert str(caught.value) == (
-        "train.steps: is 4, but the optimizer that is restored has done 4 steps, which count; give more, or set "
+        "train.steps: is 4, but the restored optimizer has done 4 steps, which count; give more, or set "
         "restore.optimizer to reset"
     )
 
