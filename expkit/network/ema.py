@@ -15,14 +15,14 @@ def ema_variables(ema: EmaConfig, spec: NetworkSpec) -> tuple[str, ...]:
     """Return the names of the variables that have an EMA; none if EMA is disabled.
 
     Raises:
-        ConfigError: ``ema.variables`` is no regular expression, or matches no trained variable.
+        ConfigError: ``ema.variables`` is not a regular expression, or matches no trained variable.
     """
     if not ema.enabled:
         return ()
     try:
         names = tuple(name for name in spec.trainable if re.fullmatch(ema.variables, name))
     except re.error as error:
-        raise ConfigError(Problem("ema.variables", f"'{ema.variables}' is no regular expression: {error}")) from None
+        raise ConfigError(Problem("ema.variables", f"'{ema.variables}' is not a regular expression: {error}")) from None
     if not names:
         raise ConfigError(
             Problem(

@@ -58,7 +58,7 @@ def _add_layers(env: Environment, layers: Mapping[str, Layer], context: _Context
                 raise ConfigError(Problem("network.layers", f"{count}; repeat less, or write fewer"))
             path = join(parent.path, name)
             if name in siblings or path in env.repetitions:
-                env.report(at, f"makes '{name}', which is there already; rename one")
+                env.report(at, f"creates '{name}', which exists already; rename one")
                 continue
             siblings[name] = env.nodes[path] = node = _node(name, copy, at, context)
             if isinstance(copy, Nest):

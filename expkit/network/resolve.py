@@ -125,7 +125,7 @@ def _bad_layer_names(node: Node) -> Iterator[Problem]:
         yield Problem(node.at, _bad_name(node.name))
     scope = (node.layer.scope or "").removeprefix("/")
     if scope and not is_path(scope):
-        message = f"'{node.layer.scope}' is no scope; allowed between slashes: {NAME_RULE}{_hint(scope)}"
+        message = f"'{node.layer.scope}' is not a valid scope; allowed between slashes: {NAME_RULE}{_hint(scope)}"
         yield Problem(f"{node.at}.scope", message)
     yield from _bad_paths(node.layer.variables, f"{node.at}.variables")
 
@@ -152,13 +152,15 @@ def _bad_words(names: Iterable[str], at: str) -> Iterator[Problem]:
 
 
 def _bad_name(name: str) -> str:
-    return f"'{name}' is no name; allowed: {NAME_RULE}{_hint(name)}"
+    return f"'{name}' is not a valid name; allowed: {NAME_RULE}{_hint(name)}"
 
 
 def _bad_paths(naming: Mapping[str, str], at: str) -> Iterator[Problem]:
     for name, own in naming.items():
         if not is_path(own):
-            yield Problem(f"{at}.{name}", f"'{own}' is no name; allowed between slashes: {NAME_RULE}{_hint(own)}")
+            yield Problem(
+                f"{at}.{name}", f"'{own}' is not a valid name; allowed between slashes: {NAME_RULE}{_hint(own)}"
+            )
 
 
 def _hint(word: str) -> str:

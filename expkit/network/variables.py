@@ -81,7 +81,7 @@ class VariableTable:
         name, at = shared.variable, f"{node.at}.share.{declared.name}"
         existing = self.variables.get(name)
         if existing is None:
-            message = f"no layer before makes variable '{name}'"
+            message = f"no earlier layer creates variable '{name}'"
             if len(self._env.problems) < MAX_EXPLAINED:
                 message = unknown(message, name, self.variables, label="variables")
             self._env.report(at, message)
@@ -95,7 +95,7 @@ class VariableTable:
         if (shape, existing.dtype) != (declared.shape, declared.dtype):
             self._env.report(
                 at,
-                f"variable '{name}' is {transposed}{list(shape)} {existing.dtype}, made by layer "
+                f"variable '{name}' is {transposed}{list(shape)} {existing.dtype}, created by layer "
                 f"'{existing.layers[0]}'; '{node.path}' needs a {declared.name} of {list(declared.shape)} "
                 f"{declared.dtype}",
             )
@@ -110,7 +110,7 @@ class VariableTable:
         """Report the rules that are no regular expressions."""
         for key, rule in self._rules.items():
             if not _is_pattern(rule.variables):
-                self._env.report(f"network.rules.{key}.variables", f"'{rule.variables}' is no regular expression")
+                self._env.report(f"network.rules.{key}.variables", f"'{rule.variables}' is not a regular expression")
 
     def check_unused_rules(self) -> None:
         """Report the rules that match no variable."""
@@ -139,7 +139,9 @@ class VariableTable:
         )
         self.variables[name] = variable = self._with_rules(variable)
         if misfit := variable.initializer.misfit(declared.dtype):
-            self._env.report(f"{node.at}.initializer.{declared.name}", f"variable '{name}' cannot start so: {misfit}")
+            self._env.report(
+                f"{node.at}.initializer.{declared.name}", f"the initializer does not fit variable '{name}': {misfit}"
+            )
 
     def _with_rules(self, variable: VariableSpec) -> VariableSpec:
         for key, rule in self._rules.items():
@@ -158,49 +160,50 @@ class VariableTable:
         return variable
 
     def _check_reuse(self, node: Node, declared: Declaration, existing: VariableSpec) -> None:
-        maker = existing.layers[0]
+        creator = existing.layers[0]
         if node.reuse == "false":
             self._env.report(
                 f"{node.connected}.reuse",
-                f"layer '{node.path}' would make variable '{existing.name}', which layer '{maker}' already made; "
-                "to share it set reuse: true, otherwise give the layer another scope",
+                f"layer '{node.path}' would create variable '{existing.name}', which layer '{creator}' "
+                "already created; to share it set reuse: true, otherwise give the layer another scope",
             )
         elif (declared.shape, declared.dtype) != (existing.shape, existing.dtype):
             self._env.report(
                 node.at,
                 f"shares variable '{existing.name}' but needs {list(declared.shape)} {declared.dtype}; "
-                f"layer '{maker}' made it with {list(existing.shape)} {existing.dtype}",
+                f"layer '{creator}' created it with {list(existing.shape)} {existing.dtype}",
             )
         self._check_settings(node, declared, existing)
 
     def _check_settings(self, node: Node, declared: Declaration, existing: VariableSpec) -> None:
         """Report the settings of a shared variable that only the layer which creates it can have."""
-        maker = existing.layers[0]
+        creator = existing.layers[0]
         if existing.trainable and not node.trainable:
             self._env.report(
                 f"{node.at}.trainable",
-                f"variable '{existing.name}' is made by layer '{maker}', which trains it; set trainable: false there",
+                f"variable '{existing.name}' is created by layer '{creator}', which trains it; "
+                "set trainable: false there",
             )
         for field in ("initializer", "regularizer"):
             if declared.name in getattr(node.layer, field):
-                message = f"variable '{existing.name}' is made by layer '{maker}'; set its {field} there"
+                message = f"variable '{existing.name}' is created by layer '{creator}'; set its {field} there"
                 self._env.report(f"{node.at}.{field}.{declared.name}", message)
-        made_with = self._multipliers[existing.name]
-        if node.learning_rate_multiplier not in (1.0, made_with):
+        multiplier = self._multipliers[existing.name]
+        if node.learning_rate_multiplier not in (1.0, multiplier):
             self._env.report(
                 f"{node.at}.learning_rate_multiplier",
-                f"variable '{existing.name}' is made by layer '{maker}' with {made_with:g}, "
+                f"variable '{existing.name}' is created by layer '{creator}' with {multiplier:g}, "
                 f"not {node.learning_rate_multiplier:g}; set it there",
             )
 
     def _nothing_to_reuse(self, name: str) -> str:
-        message = f"reuse is true, but no layer before makes variable '{name}'"
+        message = f"reuse is true, but no earlier layer creates variable '{name}'"
         if len(self._env.problems) >= MAX_EXPLAINED:
             return message
         scopes = dict.fromkeys(other.rpartition("/")[0] for other in self.variables)
         near = difflib.get_close_matches(name.rpartition("/")[0], scopes, n=3, cutoff=0.0)
         shown = ", ".join(f"'{scope}'" for scope in near) or "none"
-        fix = "set the scope to one of them, or reuse: auto to make what does not exist"
+        fix = "set the scope to one of them, or reuse: auto to create missing variables"
         return f"{message}; nearest existing scopes: {shown}; {fix}"
 
 

@@ -57,7 +57,8 @@ def test_a_network_of_five_thousand_layers(tmp_path: Path) -> None:
     [
         (
             "  l{i}: {{kind: dense, units: 8, reuse: true}}\n",
-            "network.layers.l0.reuse: reuse is true, but no layer before makes variable 'l0/kernel'; nearest existing",
+            "network.layers.l0.reuse: reuse is true, but no earlier layer creates variable 'l0/kernel'; nearest "
+            "existing",
             "9,900",
         ),
         (
@@ -72,7 +73,7 @@ def test_a_network_of_five_thousand_layers(tmp_path: Path) -> None:
         ),
         (
             "  l{i}: {{kind: dense, units: 8, share: {{kernel: none{i}}}}}\n",
-            "network.layers.l0.share.kernel: no layer before makes variable 'none0'; variables: none",
+            "network.layers.l0.share.kernel: no earlier layer creates variable 'none0'; variables: none",
             "4,900",
         ),
     ],
@@ -118,7 +119,7 @@ def test_anchors_that_explode(tmp_path: Path) -> None:
     )
     done = names(tmp_path, anchors)
     assert done.code == 2
-    assert "conf/network/mine.yaml: more than 200,000 keys and values, what aliases stand for" in done.err
+    assert "conf/network/mine.yaml: more than 200,000 keys and values, contents of aliases" in done.err
 
 
 def test_a_file_of_a_hundred_megabytes(tmp_path: Path) -> None:
@@ -141,4 +142,6 @@ def test_a_file_of_a_hundred_megabytes(tmp_path: Path) -> None:
 def test_names_that_no_graph_can_have(tmp_path: Path, name: str, shown: str) -> None:
     done = names(tmp_path, f"  {name}: {{kind: flatten}}\n")
     assert done.code == 2
-    assert f"'{shown}' is no name; allowed: letters, digits, '_', '-' and '.', starting with a letter" in done.err
+    assert (
+        f"'{shown}' is not a valid name; allowed: letters, digits, '_', '-' and '.', starting with a letter" in done.err
+    )

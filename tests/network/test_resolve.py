@@ -186,25 +186,25 @@ def test_trainable_false_on_a_scope_holds_for_every_layer_inside() -> None:
         pytest.param(
             "{inputs: {_x: {shape: [4]}}, layers: {'a b': {kind: flatten}}, outputs: {'o/p': 'a b'}}",
             [
-                f"network.inputs._x: '_x' is no name; allowed: {NAME}",
-                f"network.outputs.o/p: 'o/p' is no name; allowed: {NAME}",
-                f"network.layers.a b: 'a b' is no name; allowed: {NAME}",
+                f"network.inputs._x: '_x' is not a valid name; allowed: {NAME}",
+                f"network.outputs.o/p: 'o/p' is not a valid name; allowed: {NAME}",
+                f"network.layers.a b: 'a b' is not a valid name; allowed: {NAME}",
             ],
             id="bad names",
         ),
         pytest.param(
             "layers: {s: {kind: scope, scope: a//b, layers: {d: {kind: dense, units: 1, scope: //a}}}}",
             [
-                f"network.layers.s.scope: 'a//b' is no scope; allowed between slashes: {NAME}",
-                f"network.layers.s.layers.d.scope: '//a' is no scope; allowed between slashes: {NAME}",
+                f"network.layers.s.scope: 'a//b' is not a valid scope; allowed between slashes: {NAME}",
+                f"network.layers.s.layers.d.scope: '//a' is not a valid scope; allowed between slashes: {NAME}",
             ],
             id="bad scopes",
         ),
         pytest.param(
             "{variables: {kernel: a b}, layers: {d: {kind: dense, units: 1, variables: {bias: ''}}}}",
             [
-                f"network.variables.kernel: 'a b' is no name; allowed between slashes: {NAME}",
-                f"network.layers.d.variables.bias: '' is no name; allowed between slashes: {NAME}",
+                f"network.variables.kernel: 'a b' is not a valid name; allowed between slashes: {NAME}",
+                f"network.layers.d.variables.bias: '' is not a valid name; allowed between slashes: {NAME}",
             ],
             id="bad names of variables",
         ),

@@ -99,7 +99,8 @@ def test_inside_repetitions_each_ties_to_its_own_by_index() -> None:
         pytest.param(
             "share: {kernel: aa/kernal}",
             [
-                "network.layers.b.share.kernel: no layer before makes variable 'aa/kernal'; did you mean 'aa/kernel'? "
+                "network.layers.b.share.kernel: no earlier layer creates variable 'aa/kernal'; did you mean "
+                "'aa/kernel'? "
                 "variables: aa/kernel, aa/bias"
             ],
             id="no such variable",
@@ -115,7 +116,7 @@ def test_inside_repetitions_each_ties_to_its_own_by_index() -> None:
         pytest.param(
             "share: {kernel: aa/kernel}",
             [
-                "network.layers.b.share.kernel: variable 'aa/kernel' is [4, 3] float32, made by layer 'aa'; "
+                "network.layers.b.share.kernel: variable 'aa/kernel' is [4, 3] float32, created by layer 'aa'; "
                 "'b' needs a kernel of [3, 4] float32"
             ],
             id="another shape",
@@ -125,7 +126,7 @@ def test_inside_repetitions_each_ties_to_its_own_by_index() -> None:
             [
                 "network.layers.b.share.bias: variable 'aa/bias' of shape [3] has no two dimensions to swap; "
                 "leave out transpose",
-                "network.layers.b.share.bias: variable 'aa/bias' is transposed [3] float32, made by layer 'aa'; "
+                "network.layers.b.share.bias: variable 'aa/bias' is transposed [3] float32, created by layer 'aa'; "
                 "'b' needs a bias of [4] float32",
             ],
             id="nothing to transpose",
@@ -137,13 +138,14 @@ def test_inside_repetitions_each_ties_to_its_own_by_index() -> None:
             [
                 "network.layers.b.variables.kernel: 'kernel' is 'aa/kernel', which another layer names; "
                 "leave out one of variables and share",
-                "network.layers.b.trainable: variable 'aa/kernel' is made by layer 'aa', which trains it; "
+                "network.layers.b.trainable: variable 'aa/kernel' is created by layer 'aa', which trains it; "
                 "set trainable: false there",
-                "network.layers.b.initializer.kernel: variable 'aa/kernel' is made by layer 'aa'; "
+                "network.layers.b.initializer.kernel: variable 'aa/kernel' is created by layer 'aa'; "
                 "set its initializer there",
-                "network.layers.b.regularizer.kernel: variable 'aa/kernel' is made by layer 'aa'; "
+                "network.layers.b.regularizer.kernel: variable 'aa/kernel' is created by layer 'aa'; "
                 "set its regularizer there",
-                "network.layers.b.learning_rate_multiplier: variable 'aa/kernel' is made by layer 'aa' with 1, not 2; "
+                "network.layers.b.learning_rate_multiplier: variable 'aa/kernel' is created by layer 'aa' with 1, "
+                "not 2; "
                 "set it there",
             ],
             id="what only the maker can say",

@@ -290,7 +290,7 @@ TWO = "{x: {shape: [4]}, y: {shape: [4]}}"
         pytest.param(
             "layers: {s: {kind: scope, inputs: {b: x, 'a/c': x}, layers: {b: {kind: flatten}}}}",
             [
-                f"network.layers.s.inputs.a/c: 'a/c' is no name; allowed: {NAME}",
+                f"network.layers.s.inputs.a/c: 'a/c' is not a valid name; allowed: {NAME}",
                 "network.layers.s.inputs.b: a layer inside is called 'b' too; rename one",
             ],
             id="names of inputs",
@@ -299,7 +299,7 @@ TWO = "{x: {shape: [4]}, y: {shape: [4]}}"
             "layers: {s: {kind: scope, outputs: {o: bb, b: c, c: c, 'p q': b}, "
             "layers: {b: {kind: flatten}, c: {kind: flatten}}}}",
             [
-                f"network.layers.s.outputs.p q: 'p q' is no name; allowed: {NAME}",
+                f"network.layers.s.outputs.p q: 'p q' is not a valid name; allowed: {NAME}",
                 "network.layers.s.outputs.b: a layer inside is called 'b' too; call the output otherwise",
                 "network.layers.s.outputs.o: no layer 'bb' inside; did you mean 'b'? allowed: b, c",
             ],
@@ -327,22 +327,24 @@ TWO = "{x: {shape: [4]}, y: {shape: [4]}}"
         pytest.param(
             "layers: {s: {kind: scope, repeat: 5, scope: t, layers: {b: {kind: dense, units: 4, use_bias: false}}}}",
             [
-                "network.layers.s.layers.b.reuse: layer 's_1/b' would make variable 't/b/kernel', which layer 's_0/b' "
-                "already made; to share it set reuse: true, otherwise give the layer another scope (and 3 more here)"
+                "network.layers.s.layers.b.reuse: layer 's_1/b' would create variable 't/b/kernel', which layer "
+                "'s_0/b' "
+                "already created; to share it set reuse: true, otherwise give the layer another scope (and 3 more here)"
             ],
             id="of many mistakes at one place the first",
         ),
         pytest.param(
             "layers: {s: {kind: scope, repeat: 2, layers: {b: {kind: flatten}}}, s_1: {kind: flatten}}",
-            ["network.layers.s_1: makes 's_1', which is there already; rename one"],
+            ["network.layers.s_1: creates 's_1', which exists already; rename one"],
             id="a layer called like a repetition",
         ),
         pytest.param(
             "layers: {'s_{index}': {kind: scope, layers: {b: {kind: flatten, scope: '{index}'}}}}",
             [
-                f"network.layers.s_{{index}}: 's_{{index}}' is no name; allowed: {NAME}; "
+                f"network.layers.s_{{index}}: 's_{{index}}' is not a valid name; allowed: {NAME}; "
                 "{index} is filled in only inside a scope with repeat",
-                f"network.layers.s_{{index}}.layers.b.scope: '{{index}}' is no scope; allowed between slashes: {NAME}; "
+                f"network.layers.s_{{index}}.layers.b.scope: '{{index}}' is not a valid scope; allowed between "
+                f"slashes: {NAME}; "
                 "{index} is filled in only inside a scope with repeat",
             ],
             id="index without repeat",
@@ -394,8 +396,8 @@ TWO = "{x: {shape: [4]}, y: {shape: [4]}}"
             "{blocks: {t: {layers: {b: {kind: dense, units: 4}}}}, layers: {one: {kind: block, block: t, scope: t}, "
             "two: {kind: block, block: t, scope: t}}}",
             [
-                f"network.layers.two.reuse: layer 'two/b' would make variable 't/b/{name}', which layer 'one/b' "
-                "already made; to share it set reuse: true, otherwise give the layer another scope"
+                f"network.layers.two.reuse: layer 'two/b' would create variable 't/b/{name}', which layer 'one/b' "
+                "already created; to share it set reuse: true, otherwise give the layer another scope"
                 for name in ("kernel", "bias")
             ],
             id="a block that would make what is made is told where it is connected",

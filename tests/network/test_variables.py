@@ -31,8 +31,8 @@ def test_siamese_towers_share_one_set_of_weights(reuse: str) -> None:
 
 def test_without_reuse_the_second_tower_names_the_layer_and_who_made_the_variable() -> None:
     assert problems_of(SIAMESE.replace("REUSE", "")) == [
-        "network.layers.right_tower.layers.code.reuse: layer 'right_tower/code' would make variable "
-        f"'tower/code/{name}', which layer 'left_tower/code' already made; to share it set reuse: true, "
+        "network.layers.right_tower.layers.code.reuse: layer 'right_tower/code' would create variable "
+        f"'tower/code/{name}', which layer 'left_tower/code' already created; to share it set reuse: true, "
         "otherwise give the layer another scope"
         for name in ("kernel", "bias")
     ]
@@ -55,16 +55,16 @@ def test_reuse_of_unknown_scope_names_the_layer() -> None:
           other: {kind: dense, units: 4, use_bias: false}
           again: {kind: dense, units: 4, use_bias: false, scope: tower/cnov, reuse: true}
     """) == [
-        "network.layers.again.reuse: reuse is true, but no layer before makes variable 'tower/cnov/kernel'; nearest "
-        "existing scopes: 'tower/conv', 'other'; set the scope to one of them, or reuse: auto to make what does not "
-        "exist"
+        "network.layers.again.reuse: reuse is true, but no earlier layer creates variable 'tower/cnov/kernel'; nearest "
+        "existing scopes: 'tower/conv', 'other'; set the scope to one of them, or reuse: auto to create missing "
+        "variables"
     ]
 
 
 def test_reuse_with_nothing_before_says_so() -> None:
     assert problems_of("layers: {a: {kind: dense, units: 4, use_bias: false, reuse: true}}") == [
-        "network.layers.a.reuse: reuse is true, but no layer before makes variable 'a/kernel'; nearest existing "
-        "scopes: none; set the scope to one of them, or reuse: auto to make what does not exist"
+        "network.layers.a.reuse: reuse is true, but no earlier layer creates variable 'a/kernel'; nearest existing "
+        "scopes: none; set the scope to one of them, or reuse: auto to create missing variables"
     ]
 
 
@@ -75,9 +75,9 @@ def test_reuse_with_nothing_before_says_so() -> None:
             "units: 4",
             "units: 5, reuse: true",
             [
-                "network.layers.second: shares variable 'a/kernel' but needs [4, 5] float32; layer 'first' made it "
+                "network.layers.second: shares variable 'a/kernel' but needs [4, 5] float32; layer 'first' created it "
                 "with [4, 4] float32",
-                "network.layers.second: shares variable 'a/bias' but needs [5] float32; layer 'first' made it "
+                "network.layers.second: shares variable 'a/bias' but needs [5] float32; layer 'first' created it "
                 "with [4] float32",
             ],
             id="another shape",
@@ -86,9 +86,9 @@ def test_reuse_with_nothing_before_says_so() -> None:
             "units: 4",
             "units: 4, reuse: auto, initializer: {kernel: {kind: zeros}}, regularizer: {bias: {l1: 1.0}}",
             [
-                "network.layers.second.initializer.kernel: variable 'a/kernel' is made by layer 'first'; set its "
+                "network.layers.second.initializer.kernel: variable 'a/kernel' is created by layer 'first'; set its "
                 "initializer there",
-                "network.layers.second.regularizer.bias: variable 'a/bias' is made by layer 'first'; set its "
+                "network.layers.second.regularizer.bias: variable 'a/bias' is created by layer 'first'; set its "
                 "regularizer there",
             ],
             id="an initializer or regularizer where nothing is made",
@@ -97,7 +97,7 @@ def test_reuse_with_nothing_before_says_so() -> None:
             "units: 4, use_bias: false",
             "units: 4, use_bias: false, reuse: true, trainable: false",
             [
-                "network.layers.second.trainable: variable 'a/kernel' is made by layer 'first', which trains it; "
+                "network.layers.second.trainable: variable 'a/kernel' is created by layer 'first', which trains it; "
                 "set trainable: false there"
             ],
             id="frozen where it is shared only",
@@ -135,7 +135,8 @@ def test_a_frozen_variable_is_shared_by_layers_that_agree_and_by_those_that_say_
         pytest.param(
             "layers: {a: {kind: dense, units: 1, input: x, variables: {kernel: v, bias: v}, reuse: auto}}",
             [
-                "network.layers.a: shares variable 'a/v' but needs [1] float32; layer 'a' made it with [4, 1] float32",
+                "network.layers.a: shares variable 'a/v' but needs [1] float32; layer 'a' created it with [4, 1] "
+                "float32",
                 "network.layers.a.variables: two variables of one layer get one name: {'kernel': 'a/v', 'bias': 'a/v'}",
             ],
             id="two variables of one layer",
@@ -215,7 +216,7 @@ def test_without_rules_the_layer_says_how_a_variable_begins() -> None:
     ("rule", "problem"),
     [
         ("a/kern", "'a/kern' matches no variable; variables: a/kernel, a/bias"),
-        ("a/(", "'a/(' is no regular expression"),
+        ("a/(", "'a/(' is not a regular expression"),
     ],
 )
 def test_a_rule_that_does_nothing_is_an_error(rule: str, problem: str) -> None:

@@ -116,7 +116,7 @@ def test_trained_variables_whose_whole_name_matches_are_averaged(ema: dict[str, 
             "ema.variables: 'kernel' matches no trained variable; variables: a/kernel, a/bias, n/gamma, n/beta; "
             "use ema=none for no EMA",
         ),
-        ("a/(", "ema.variables: 'a/(' is no regular expression: missing ), unterminated subpattern at position 2"),
+        ("a/(", "ema.variables: 'a/(' is not a regular expression: missing ), unterminated subpattern at position 2"),
     ],
 )
 def test_a_pattern_that_averages_nothing_is_refused(pattern: str, problem: str) -> None:

@@ -80,7 +80,9 @@ class RenameRule(Section):
                 try:
                     re.sub(self.pattern, target, "")
                 except (re.error, IndexError) as error:
-                    raise ValueError(f"'{self.pattern}' -> '{target}' is no regular expression rule: {error}") from None
+                    raise ValueError(
+                        f"'{self.pattern}' -> '{target}' is not a regular expression rule: {error}"
+                    ) from None
         return self
 
     @property
@@ -136,7 +138,7 @@ def _check_patterns(**fields: tuple[str, ...]) -> None:
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"{name}: '{pattern}' is no regular expression: {error}") from None
+                raise ValueError(f"{name}: '{pattern}' is not a regular expression: {error}") from None
 
 
 def _plain(value: object) -> str:

@@ -119,27 +119,27 @@ def test_shapes_are_joined_along_a_dimension() -> None:
         (
             RenameRule,
             {"pattern": "(", "to": "c"},
-            "'(' -> 'c' is no regular expression rule: missing ), unterminated subpattern at position 0",
+            "'(' -> 'c' is not a regular expression rule: missing ), unterminated subpattern at position 0",
         ),
         (
             RenameRule,
             {"pattern": "b.*", "to": r"\2"},
-            r"'b.*' -> '\2' is no regular expression rule: invalid group reference 2 at position 1",
+            r"'b.*' -> '\2' is not a regular expression rule: invalid group reference 2 at position 1",
         ),
         (
             RenameRule,
             {"pattern": "(b)", "to": r"\1", "concat": [r"\2"]},
-            r"'(b)' -> '\2' is no regular expression rule: invalid group reference 2 at position 1",
+            r"'(b)' -> '\2' is not a regular expression rule: invalid group reference 2 at position 1",
         ),
         (
             RestoreConfig,
             {"keep_initial": ["("]},
-            "keep_initial: '(' is no regular expression: missing ), unterminated subpattern at position 0",
+            "keep_initial: '(' is not a regular expression: missing ), unterminated subpattern at position 0",
         ),
         (
             RestoreConfig,
             {"exclude": ["*"]},
-            "exclude: '*' is no regular expression: nothing to repeat at position 0",
+            "exclude: '*' is not a regular expression: nothing to repeat at position 0",
         ),
         (
             RestoreConfig,
