@@ -13,7 +13,7 @@ _PACKAGES = ("expkit", "tensorflow", "hydra-core", "omegaconf", "mlflow", "numpy
 
 
 def git_commit() -> str | None:
-    """Return the commit checked out here, ``-dirty`` appended when files differ; ``None`` outside git."""
+    """Return the commit that is checked out, with ``-dirty`` if files differ; ``None`` outside git."""
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return None

@@ -1,4 +1,4 @@
-"""The run folder: made, recorded in, found again."""
+"""The run folder: a run on disk."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
     "unwritable",
 ]
 
-# What may change when a run is continued: none of it changes a number of the steps already done.
+# Fields that may differ when a run is resumed: none changes a number of the steps already done.
 _FREE = ("run.resume", "run.folder", "train.steps", "tracking.", "export.")
 
 
@@ -43,7 +43,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, config: Config, overrides: Sequence[str]) -> RunFolder:
-        """Make the folder with its configuration, or open it when it is there already, to go on.
+        """Create the folder with its configuration, or open it if it exists, to resume its run.
 
         Raises:
             RunError: the folder cannot be written, or holds another configuration.
@@ -98,22 +98,22 @@ class RunFolder:
 
     @property
     def scaling_file(self) -> Path:
-        """Means and spreads of standardized inputs."""
+        """Means and standard deviations of standardized inputs."""
         return self.path / "scaling.npz"
 
     def state(self) -> dict[str, Any]:
-        """Return what ``run.json`` holds: name, status, digest of the configuration, MLflow run."""
+        """Return the content of ``run.json``: name, status, digest of the configuration, MLflow run."""
         try:
             return dict(json.loads((self.path / "run.json").read_text()))
         except (OSError, ValueError):
             return {}
 
     def update(self, **values: Any) -> None:
-        """Change what ``run.json`` holds."""
+        """Change values in ``run.json``."""
         atomic_write_text(self.path / "run.json", json.dumps({**self.state(), **values}, indent=2) + "\n")
 
     def keep_receipt(self, receipt: str, of: str = "") -> None:
-        """Write what a restore gave to which variable: ``restore.json``, or a verb's own ``VERB.restore.json``.
+        """Write the receipt of a restore: ``restore.json``, or a verb's own ``VERB.restore.json``.
 
         Raises:
             OSError: the file cannot be written.
@@ -137,7 +137,7 @@ class RunFolder:
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def drop_metrics_after(self, step: int) -> None:
-        """Forget metrics that a run which goes on logs again: those of later steps, and of its end, the test."""
+        """Drop the metrics that a resumed run logs again: those of later steps, and of the test at its end."""
         if self.metrics_file.is_file():
             kept = [line for line in self.metrics() if line["step"] <= step and "test/loss" not in line]
             atomic_write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
@@ -145,10 +145,10 @@ class RunFolder:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep a run folder for this process; the system lets go of it when the process ends, however it does.
+    """Lock a run folder for this process, until the end of the block or of the process.
 
     Raises:
-        RunError: another process of this machine has it, or it cannot be written.
+        RunError: another process of this machine holds it, or it cannot be written.
     """
     lock = path / ".lock"
     with ExitStack() as held:
@@ -158,7 +158,7 @@ def locked(path: Path) -> Iterator[None]:
         except Locked:
             holder = f"process {number}" if (number := lock.read_text().strip()) else "another process"
             raise RunError.at(
-                str(path), f"{holder} is at work on this run; wait until it has ended, or start a new run"
+                str(path), f"{holder} is using this run; wait until it has ended, or start a new run"
             ) from None
         except OSError as error:
             raise unwritable(path, error) from None
@@ -169,7 +169,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def config_digest(config: Config) -> str:
-    """Return a SHA-256 over all of a configuration that changes its numbers or its length."""
+    """Return a SHA-256 over the fields of a configuration that change its numbers or its length."""
     values = flat(plain(config))
     kept = {key: value for key, value in values.items() if not key.startswith(_FREE) or key == "train.steps"}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
@@ -181,30 +181,38 @@ def find_run(run: str) -> RunFolder:
     Raises:
         RunError: there is no run.
     """
-    if not run.strip():  # A variable of the shell that is not set, not the working folder.
+    if not run.strip():  # An unset variable of the shell, not the working folder.
         raise RunError.at(f"'{run}'", f"names no run; runs: {comma_list(_runs_near(Path()), 5)}")
     try:
         path = Path(run).expanduser()
         if (path / "config.yaml").is_file() and (path / "run.json").is_file():
             return RunFolder(path)
-        there = path.exists()
-    except (OSError, RuntimeError) as error:  # No permission, a name too long; a home folder that nobody has.
+        exists = path.exists()
+    except (OSError, RuntimeError) as error:  # No permission, a name too long, no such home folder.
         raise RunError.at(
             run, f"cannot be read ({error_message(error)}); runs: {comma_list(_runs_near(Path()), 5)}"
         ) from None
-    what = "is no run folder (config.yaml and run.json are not in it)" if there else "does not exist"
-    raise RunError.at(run, f"{what}; runs: {comma_list(_runs_near(path), 5)}")
+    problem = "is not a run folder (config.yaml and run.json are not in it)" if exists else "does not exist"
+    raise RunError.at(run, f"{problem}; runs: {comma_list(_runs_near(path), 5)}")
 
 
-def named_path(named: str, what: str) -> Path:
-    """Return the path that a user names; RunError where there can be none: empty, too long, nobody's home."""
-    if not named.strip():
-        raise RunError.at(f"'{named}'", f"names no {what}")
+def named_path(name: str, kind: str) -> Path:
+    """Return the path that a user names.
+
+    Args:
+        name: the path as written.
+        kind: the kind of thing that is there, for the error.
+
+    Raises:
+        RunError: it cannot be a path: it is empty or too long, or its home folder does not exist.
+    """
+    if not name.strip():
+        raise RunError.at(f"'{name}'", f"names no {kind}")
     try:
-        path = Path(named).expanduser()
+        path = Path(name).expanduser()
         path.exists()
     except (OSError, RuntimeError) as error:
-        raise RunError.at(named, f"cannot be read ({error_message(error)})") from None
+        raise RunError.at(name, f"cannot be read ({error_message(error)})") from None
     return path
 
 
@@ -228,17 +236,17 @@ def run_of_uri(uri: str, runs: str, at: str) -> RunFolder | None:
             if folder.state().get("mlflow_run_id") == run_id:
                 return folder
     raise RunError.at(
-        at, f"no run in {runs} has the id {run_id} in MLflow; the tag run_folder of the run tells its folder: give that"
+        at, f"no run in {runs} has the id {run_id} in MLflow; give its folder, which is in the run's tag run_folder"
     )
 
 
 def resumable(config: Config) -> RunFolder | None:
-    """Return the run that ``run.resume`` means, or ``None`` to begin a new one.
+    """Return the run that ``run.resume`` names, or ``None`` to start a new one.
 
     ``auto`` is the newest run of the same configuration that has not finished.
 
     Raises:
-        RunError: ``run.resume`` is a path but no run.
+        RunError: ``run.resume`` is a path, but not of a run.
         ConfigError: it is a run of another configuration.
     """
     if config.run.resume is None:
@@ -264,7 +272,8 @@ def _check_same(folder: RunFolder, config: Config) -> None:
     now = {key: masked(value) if isinstance(value, str) else value for key, value in flat(plain(config)).items()}
     problems = [
         Problem(
-            key, f"is {now.get(key)!r}, but the run to resume has {before.get(key)!r}; leave it, or start a new run"
+            key,
+            f"is {now.get(key)!r}, but the run to resume has {before.get(key)!r}; undo that, or start a new run",
         )
         for key in dict.fromkeys([*before, *now])
         if before.get(key) != now.get(key) and not key.startswith(_FREE)
@@ -274,7 +283,7 @@ def _check_same(folder: RunFolder, config: Config) -> None:
 
 
 def flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one, keys joined by dots; empty mappings stay as values."""
+    """Flatten nested mappings, their keys joined by dots; empty mappings stay as values."""
     if isinstance(values, dict) and values:
         return {
             k: v for key, value in values.items() for k, v in flat(value, f"{prefix}.{key}" if prefix else key).items()
@@ -283,7 +292,7 @@ def flat(values: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """Return the shortest ends of dotted keys that tell them apart."""
+    """Return the shortest unambiguous ends of dotted keys, by key."""
     short = {}
     for key in keys:
         parts = key.split(".")
@@ -295,7 +304,7 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
 
 
 def _runs_near(path: Path) -> list[str]:
-    places = [place for place in (path, path.parent, Path("runs")) if place.is_dir()]
-    found = [file.parent for place in places for file in [*place.glob("*/run.json"), *place.glob("*/*/run.json")]]
+    folders = [folder for folder in (path, path.parent, Path("runs")) if folder.is_dir()]
+    found = [file.parent for folder in folders for file in [*folder.glob("*/run.json"), *folder.glob("*/*/run.json")]]
     shown = {folder.resolve(): folder.as_posix() for folder in reversed(found)}
     return sorted(shown.values(), reverse=True)

@@ -1,4 +1,4 @@
-"""How long the parts of a run took, said in its log."""
+"""The duration of each phase of a run, in its log."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def timed(what: str) -> Iterator[None]:
-    """Log how long the block took: "WHAT took N s"."""
-    begun = time.perf_counter()
+def timed(phase: str) -> Iterator[None]:
+    """Log the duration of the block: "PHASE took N s"."""
+    start = time.perf_counter()
     try:
         yield
     finally:
-        _log.info("%s took %.3f s", what, time.perf_counter() - begun)
+        _log.info("%s took %.3f s", phase, time.perf_counter() - start)

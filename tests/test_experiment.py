@@ -210,7 +210,7 @@ def test_raw_values_in_the_place_of_averages_are_caught_by_the_control(
     with pytest.raises(ExportError) as caught:
         freeze_run(opened(done[1].folder), path=frozen_before)
     assert str(caught.value.problems[-1]) == (
-        "export: the control failed: raw weights give the same numbers as the averages; nothing was written"
+        "export: the control failed: raw weights give the same numbers as EMA; nothing was written"
     )
     assert [(path.name, path.read_bytes()) for path in frozen_before.parent.iterdir()] == [
         ("frozen.pb", b"what was there before")

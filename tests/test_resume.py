@@ -133,8 +133,8 @@ def test_a_run_of_another_configuration_is_not_continued_and_every_difference_is
     done = call("train", *WORDS, *words, cwd=unbroken.parent)
     assert done.code == 2
     assert done.errors == [
-        "error: network.layers.layer1.units: is 17, but the run to resume has 16; leave it, or start a new run",
-        "error: ema.decay: is 0.5, but the run to resume has 0.99; leave it, or start a new run",
+        "error: network.layers.layer1.units: is 17, but the run to resume has 16; undo that, or start a new run",
+        "error: ema.decay: is 0.5, but the run to resume has 0.99; undo that, or start a new run",
     ]
     assert (unbroken / "run.json").read_text() == before
 
@@ -143,6 +143,6 @@ def test_a_run_that_another_process_is_at_work_on_is_refused_and_left_as_it_is(u
     before = {path.name: path.read_bytes() for path in unbroken.iterdir() if path.is_file() and path.name != ".lock"}
     with locked(unbroken):
         done = call("train", *WORDS, f"run.resume={unbroken}", cwd=unbroken.parent)
-    said = f"process {os.getpid()} is at work on this run; wait until it has ended, or start a new run"
+    said = f"process {os.getpid()} is using this run; wait until it has ended, or start a new run"
     assert (done.code, done.errors) == (2, [f"error: {unbroken}: {said}"])
     assert before == {path.name: path.read_bytes() for path in unbroken.iterdir() if path.name in before}

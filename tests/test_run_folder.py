@@ -72,7 +72,7 @@ def test_a_folder_of_another_configuration_is_refused_with_every_key_that_differ
     other = config_of(tmp_path, optimizer={"kind": "sgd", "learning_rate": 0.5}, train={"batch_size": 4, "steps": 1})
     with pytest.raises(ConfigError) as caught:
         RunFolder.create(tmp_path / "run", other, [])
-    way_out = "leave it, or start a new run"
+    way_out = "undo that, or start a new run"
     assert [str(problem) for problem in caught.value.problems] == [
         f"optimizer.kind: is 'sgd', but the run to resume has 'adam'; {way_out}",
         f"optimizer.learning_rate: is 0.5, but the run to resume has 1e-05; {way_out}",
@@ -202,7 +202,7 @@ def test_a_run_of_another_configuration_cannot_be_continued(config: Config) -> N
     run = made(config, "2026-01-01/00-00-00_small", None)
     with pytest.raises(ConfigError) as caught:
         resumable(changed(config, run={"resume": str(run.path), "seed": 4}))
-    assert str(caught.value) == ("run.seed: is 4, but the run to resume has 0; leave it, or start a new run")
+    assert str(caught.value) == ("run.seed: is 4, but the run to resume has 0; undo that, or start a new run")
 
 
 def test_a_run_is_found_by_its_folder(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +220,7 @@ def test_what_is_no_run_is_told_which_there_are(
     runs = [made(config, f"2026-01-01/0{hour}-00-00_small", None).path for hour in (1, 2)]
     for asked, what in (
         (day / "03-00-00_small", "does not exist"),
-        (day, "is no run folder (config.yaml and run.json are not in it)"),
+        (day, "is not a run folder (config.yaml and run.json are not in it)"),
     ):
         with pytest.raises(RunError) as caught:
             find_run(str(asked))
@@ -273,7 +273,7 @@ def test_a_run_that_a_process_is_at_work_on_is_refused_to_others_until_it_is_kil
         with pytest.raises(RunError) as caught, locked(run):
             pass
         assert str(caught.value) == (
-            f"{run}: process {holder.pid} is at work on this run; wait until it has ended, or start a new run"
+            f"{run}: process {holder.pid} is using this run; wait until it has ended, or start a new run"
         )
         holder.kill()
     with locked(run):
@@ -290,8 +290,8 @@ def test_a_run_is_found_by_its_id_in_mlflow_also_in_a_sweep(config: Config, tmp_
     with pytest.raises(RunError) as caught:
         run_of_uri("runs:/three", str(tmp_path), "restore.from")
     assert str(caught.value) == (
-        f"restore.from: no run in {tmp_path} has the id three in MLflow; the tag run_folder of the run tells its "
-        "folder: give that"
+        f"restore.from: no run in {tmp_path} has the id three in MLflow; give its folder, which is in "
+        "the run's tag run_folder"
     )
 
 

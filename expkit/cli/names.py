@@ -1,4 +1,4 @@
-"""The verb ``names``: what a network's variables will be called, as a table, as JSON, drawn, or locked."""
+"""The verb ``names``: the names of a network's variables, as a table, as JSON, drawn or locked."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def add_verbs(verbs: Any) -> None:
     parser = verbs.add_parser(
         "names",
         help="list every variable's name and shape, without TensorFlow",
-        description="List variables, averages, optimizer slots, inputs and outputs by name, without TensorFlow.",
+        description="List variables, EMA, optimizer slots, inputs and outputs by name, without TensorFlow.",
     )
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for `expkit train`: network=siamese")
-    parser.add_argument("--json", action="store_true", help="print one JSON object (docs/names.md) in place of tables")
+    parser.add_argument("--json", action="store_true", help="print one JSON object (docs/names.md) instead of tables")
     parser.add_argument("--graph", metavar="FILE.svg", help="draw the network into a file")
     parser.add_argument(
         "--lock",
@@ -41,7 +41,7 @@ def add_verbs(verbs: Any) -> None:
 
 def _names(given: argparse.Namespace) -> int:
     overrides, lock = list(given.overrides), given.lock
-    if lock is not None and (lock.startswith("~") or "=" in lock):  # No file, but the first override.
+    if lock is not None and (lock.startswith("~") or "=" in lock):  # Not a file, but the first override.
         overrides, lock = [lock, *overrides], LOCK_FILE
     checked = load_checked(overrides, given.config_dir, by=named)
     spec = checked.spec
@@ -60,7 +60,7 @@ def _names(given: argparse.Namespace) -> int:
 
 def as_json(checked: CheckedConfig) -> dict[str, Any]:
     """Return everything that ``expkit names`` prints as plain data."""
-    config, spec, averaged = checked.config, checked.spec, set(checked.ema_names)
+    config, spec, ema_names = checked.config, checked.spec, set(checked.ema_names)
     variables = [
         {
             "name": name,
@@ -69,7 +69,7 @@ def as_json(checked: CheckedConfig) -> dict[str, Any]:
             "parameters": variable.size,
             "trainable": variable.trainable,
             "layers": list(dict.fromkeys(variable.layers)),
-            "average": ema_name(name) if name in averaged else None,
+            "average": ema_name(name) if name in ema_names else None,
             "slots": list(config.optimizer.slot_names(name)) if variable.trainable else [],
         }
         for name, variable in spec.variables.items()
@@ -94,7 +94,7 @@ def _tensor(name: str, item: TensorSpec) -> dict[str, Any]:
 
 def table(checked: CheckedConfig) -> list[str]:
     """Return the lines that ``expkit names`` prints."""
-    config, spec, averaged = checked.config, checked.spec, checked.ema_names
+    config, spec, ema_names = checked.config, checked.spec, checked.ema_names
     rows: list[tuple[str, ...]] = [("variable", "shape", "dtype", "parameters", "trained", "used by")]
     for name, variable in spec.variables.items():
         trained = "yes" if variable.trainable else "no"
@@ -104,8 +104,8 @@ def table(checked: CheckedConfig) -> list[str]:
     total = sum(variable.size for variable in spec.variables.values())
     trained_total = sum(spec.variables[name].size for name in spec.trainable)
     lines += ["", f"{len(spec.variables)} variables, {total:,} parameters, {trained_total:,} trained", ""]
-    if averaged:
-        lines += ["averages:", *(f"  {ema_name(name)}" for name in averaged), ""]
+    if ema_names:
+        lines += ["EMA:", *(f"  {ema_name(name)}" for name in ema_names), ""]
     slots = [slot for name in spec.trainable for slot in config.optimizer.slot_names(name)]
     extra = [*config.optimizer.scalars, *slots]
     if extra:

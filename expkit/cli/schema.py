@@ -1,4 +1,4 @@
-"""The verb ``schema``: what may stand in the configuration, for editors and other programs."""
+"""The verb ``schema``: JSON Schema of the configuration, for editors and other programs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ def add_verbs(verbs: Any) -> None:
         "schema",
         help="write JSON Schema of the configuration",
         description="Print JSON Schema (draft 2020-12) of a whole configuration, as a run keeps it, or of the files of "
-        "one section. A file says which schema it follows by a comment: "
-        "`# yaml-language-server: $schema=PATH`.",
+        "one section. To name its schema, a file has the comment `# yaml-language-server: $schema=PATH`.",
     )
     parser.add_argument("file", nargs="?", metavar="FILE", help="write to a file instead")
     parser.add_argument(
-        "--plugin", action="append", default=[], metavar="NAME", help="with the kinds of a plugin: a file or a module"
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="include a plugin's kinds: a file or a module",
     )
-    parser.add_argument("--section", choices=FILES, help="of the files of a section: conf/SECTION/*.yaml")
+    parser.add_argument("--section", choices=FILES, help="for the files of a section: conf/SECTION/*.yaml")
     parser.set_defaults(run=_schema)
 
 

@@ -1,1 +1,1 @@
-"""Export: the frozen graph, and the proof that it computes the same numbers."""
+"""Export: the frozen graph with the proof that it computes the same numbers."""

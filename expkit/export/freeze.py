@@ -1,4 +1,4 @@
-"""Freezing: the inference graph with its variables as constants, in one file that says what it is."""
+"""Frozen graphs: the inference graph with its variables as constants, in one file with its metadata."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from expkit.training.sessions import Predictor
 __all__ = ["FrozenGraph", "freeze", "read_frozen"]
 
 METADATA = "_expkit"
-"""Attribute of the first placeholder that holds the metadata; TensorFlow and others pass over attributes with ``_``."""
+"""Attribute of the first placeholder that holds the metadata; TensorFlow and others ignore attributes with ``_``."""
 
 # Operations of a foreign graph that reach outside it: files, network, Python.
 _REFUSED = (
@@ -35,14 +35,14 @@ class FrozenGraph:
 
     graph_def: Any
     metadata: Mapping[str, Any]
-    """What the file says of itself; for a file from elsewhere only ``inputs`` and ``outputs``, worked out."""
+    """The metadata inside the file; for a foreign file only ``inputs`` and ``outputs``, derived from the graph."""
 
     def predict(self, inputs: Mapping[str, np.ndarray], *, plain: bool = True) -> dict[str, np.ndarray]:
         """Return the outputs of a batch.
 
         Args:
             inputs: arrays by input name.
-            plain: whether the graph runs as it is written; otherwise as an ordinary session rewrites it.
+            plain: run the graph as it is written; otherwise as an ordinary session rewrites it.
 
         Raises:
             ExportError: an input is missing, unknown, or of a wrong shape or dtype.
@@ -57,36 +57,38 @@ class FrozenGraph:
             return dict(session.run({name: f"{name}:0" for name in self.metadata["outputs"]}, feed))
 
     def _check(self, inputs: Mapping[str, np.ndarray]) -> None:
-        wanted = self.metadata["inputs"]
+        expected = self.metadata["inputs"]
         problems = [
             Problem(f"input {name}", f"missing; arrays given: {comma_list(inputs)}")
-            for name in wanted
+            for name in expected
             if name not in inputs
         ]
         for name, array in inputs.items():
-            if name not in wanted:
-                problems.append(Problem(f"input {name}", f"unknown; the graph reads: {comma_list(wanted)}"))
+            if name not in expected:
+                problems.append(Problem(f"input {name}", f"unknown; the graph reads: {comma_list(expected)}"))
                 continue
-            shape, got = wanted[name]["shape"], list(array.shape)
+            shape, got = expected[name]["shape"], list(array.shape)
             fits = shape is None or (
                 len(got) == len(shape) and all(s is None or s == g for s, g in zip(shape, got, strict=True))
             )
             if not fits:
                 shown = ", ".join("?" if size is None else str(size) for size in shape)
                 problems.append(Problem(f"input {name}", f"the graph reads shape [{shown}], got {got}"))
-            elif not accepts(wanted[name]["dtype"], array.dtype):
-                problems.append(Problem(f"input {name}", f"the graph reads {wanted[name]['dtype']}, got {array.dtype}"))
+            elif not accepts(expected[name]["dtype"], array.dtype):
+                problems.append(
+                    Problem(f"input {name}", f"the graph reads {expected[name]['dtype']}, got {array.dtype}")
+                )
         if problems:
             raise ExportError(*problems)
 
 
 def freeze(built: InferGraph, predictor: Predictor, metadata: Mapping[str, Any]) -> bytes:
-    """Return the serialized frozen graph: only what the outputs need, variables as constants, metadata inside.
+    """Return the serialized frozen graph: the operations that the outputs need, variables as constants, and metadata.
 
     Args:
         built: the inference graph.
-        predictor: a session on it, its variables loaded.
-        metadata: what the file is to say of itself; inputs and outputs are added.
+        predictor: a session on it, with its variables loaded.
+        metadata: facts to keep inside the file; inputs and outputs are added.
     """
     names = [tensor.op.name for tensor in built.outputs.values()]
     graph_def = tf.graph_util.convert_variables_to_constants(predictor.session, built.graph.as_graph_def(), names)
@@ -124,7 +126,7 @@ def read_frozen(path: Path) -> FrozenGraph:
     """Return the graph of a ``.pb`` file.
 
     Raises:
-        ExportError: the file is missing, no graph, or holds operations that reach files, network or Python.
+        ExportError: the file is missing, is not a graph, or has operations that reach files, network or Python.
     """
     if not path.is_file():
         raise ExportError.at(str(path), "no such file; `expkit freeze RUN` writes the frozen graph of a run")
@@ -142,11 +144,11 @@ def read_frozen(path: Path) -> FrozenGraph:
             str(path),
             f"refused: its operations reach files, network or Python: {comma_list(reaching)}; freeze it without them",
         )
-    return FrozenGraph(graph_def, _whole(path, graph_def))
+    return FrozenGraph(graph_def, _checked_metadata(path, graph_def))
 
 
-def _whole(path: Path, graph_def: Any) -> Mapping[str, Any]:
-    """Return the metadata of a graph that can be imported and has the inputs and outputs it names."""
+def _checked_metadata(path: Path, graph_def: Any) -> Mapping[str, Any]:
+    """Return the metadata of a graph, checked: it can be imported, and its inputs and outputs exist."""
     try:
         with tf.Graph().as_default():
             tf.import_graph_def(graph_def, name="")

@@ -1,4 +1,4 @@
-"""What loads a frozen graph where expkit is not: MLflow keeps this file with it, nothing else of expkit."""
+"""Loader of a frozen graph without expkit: MLflow keeps this file with it, and nothing else of expkit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _METADATA = "_expkit"  # as export/freeze.py writes it
 
 
 class ServedGraph:
-    """A frozen graph in a session of its own, which lives as long as the model."""
+    """A frozen graph in its own session, which lives as long as the model."""
 
     def __init__(self, path: str) -> None:
         import tensorflow.compat.v1 as tf
@@ -27,13 +27,13 @@ class ServedGraph:
             tf.import_graph_def(graph_def, name="")
         graph.finalize()
         config = tf.ConfigProto()
-        config.graph_options.rewrite_options.disable_meta_optimizer = True  # as it is written: evaluation's numbers
+        config.graph_options.rewrite_options.disable_meta_optimizer = True  # run as written: evaluation's numbers
         self._session = tf.Session(graph=graph, config=config)
 
     def predict(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Return the outputs of a batch, given as arrays by input name."""
-        wanted = self._metadata["inputs"]
-        feed = {f"{name}:0": np.asarray(inputs[name]).astype(wanted[name]["dtype"]) for name in wanted}
+        expected = self._metadata["inputs"]
+        feed = {f"{name}:0": np.asarray(inputs[name]).astype(expected[name]["dtype"]) for name in expected}
         outputs = self._session.run({name: f"{name}:0" for name in self._metadata["outputs"]}, feed)
         return {
             name: array.astype(np.float32) if array.dtype.name == "bfloat16" else array
@@ -42,5 +42,5 @@ class ServedGraph:
 
 
 def _load_pyfunc(path: str) -> ServedGraph:
-    """Return the model of a frozen graph's file; the name is the one that MLflow calls."""
+    """Return the model of a frozen graph's file; MLflow calls it by this name."""
     return ServedGraph(path)

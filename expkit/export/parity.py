@@ -1,4 +1,4 @@
-"""Parity: the proof that what is shipped computes what was evaluated."""
+"""Parity: the proof that the frozen graph computes the numbers of the evaluation graph."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Pair = tuple[Outputs, Outputs]
 
 @dataclass(frozen=True)
 class Difference:
-    """Largest absolute difference between two computations of the same batch, and how large it may be."""
+    """The largest absolute difference between two computations of the same batch, with its limit."""
 
     name: str
     maximum: float
     allowed: float | None
-    """``None`` for the control, which must differ."""
+    """The limit; ``None`` for the control, which must differ."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return a plain mapping."""
@@ -38,12 +38,13 @@ def check_parity(
     """Return the table of differences.
 
     Args:
-        computed: pairs that must agree, by name: what evaluation gave, what the other way gave, both computed as the
-            graphs are written.
-        rewritten: what evaluation gave, and what the frozen graph gives in an ordinary session, which folds constants
-            and fuses operations: rounding grows with the numbers, so the tolerance is times the largest output.
-        control: a pair that must differ (averaged against raw weights), ``None`` where there is none.
-        tolerance: largest difference allowed.
+        computed: pairs of outputs that must agree, by name: of the evaluation graph and of another graph, each run as
+            it is written.
+        rewritten: outputs of the evaluation graph, and of the frozen graph in an ordinary session, which folds
+            constants and fuses operations: rounding grows with the numbers, so the tolerance is multiplied by the
+            largest output.
+        control: a pair that must differ (EMA and raw weights); ``None`` if there is none.
+        tolerance: the largest difference allowed.
 
     Raises:
         ExportError: a pair differs by more, or the control does not differ.
@@ -66,7 +67,7 @@ def check_parity(
             problems.append(
                 Problem(
                     "export",
-                    "the control failed: raw weights give the same numbers as the averages; nothing was written",
+                    "the control failed: raw weights give the same numbers as EMA; nothing was written",
                 )
             )
     if problems:
@@ -75,10 +76,10 @@ def check_parity(
 
 
 def meta_graph_outputs(prefix: Path, outputs: Mapping[str, Any], inputs: Mapping[str, np.ndarray]) -> Outputs:
-    """Return what a checkpoint's inference graph computes when loaded with ``import_meta_graph`` alone.
+    """Return the outputs of a checkpoint's inference graph, loaded with ``import_meta_graph`` alone.
 
     Args:
-        prefix: of the checkpoint; ``.meta`` lies beside it.
+        prefix: of the checkpoint, which has a ``.meta`` file.
         outputs: names to fetch.
         inputs: a batch, by name.
     """
@@ -91,7 +92,7 @@ def meta_graph_outputs(prefix: Path, outputs: Mapping[str, Any], inputs: Mapping
 
 
 def _largest(first: Outputs, second: Outputs) -> float:
-    with np.errstate(invalid="ignore"):  # Infinity less infinity is no number, and no agreement.
+    with np.errstate(invalid="ignore"):  # Infinity minus infinity is NaN, which is no agreement.
         differences = [np.abs(first[name].astype(np.float64) - second[name].astype(np.float64)) for name in first]
     largest = float(np.max([np.max(difference, initial=0.0) for difference in differences]))
     return largest if np.isfinite(largest) else float("inf")

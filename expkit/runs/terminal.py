@@ -1,4 +1,4 @@
-"""What the terminal shows: a progress bar, tables, the summary of a run."""
+"""Terminal output of a run: a progress bar, tables, the summary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Bar", "metrics_table", "parity_table", "summary"]
 
 
 class Bar:
-    """Progress of training: steps, loss, accuracy, steps per second, time left; silent when not a terminal."""
+    """Progress of training: steps, loss, accuracy, steps per second, time left; nothing if there is no terminal."""
 
     def __init__(self, console: Console, name: str, steps: int) -> None:
         self._progress = Progress(
@@ -40,7 +40,7 @@ class Bar:
         self._progress.stop()
 
     def advance(self, step: int, shown: Mapping[str, float]) -> None:
-        """Show a step and its numbers."""
+        """Show a step with its metrics."""
         self._shown |= shown
         names = {
             "train/loss": "loss {:.4f}",
@@ -63,7 +63,7 @@ def metrics_table(metrics: Mapping[str, float]) -> None:
 
 
 def parity_table(differences: Sequence[Difference]) -> None:
-    """Print how far other ways of computing are from the evaluation graph."""
+    """Print the differences of other computations from the evaluation graph."""
     table = Table("against the evaluation graph", "largest difference", "allowed", box=None, header_style="bold")
     for item in differences:
         table.add_row(
@@ -73,7 +73,7 @@ def parity_table(differences: Sequence[Difference]) -> None:
 
 
 def summary(console: Console, result: Result) -> None:
-    """Print what a run came to, and what to do next."""
+    """Print the outcome of a run, and a command to continue with."""
     folder = _short(result.folder)
     lines: list[tuple[str, str]] = []
     for name, value in result.test.items():
@@ -83,13 +83,12 @@ def summary(console: Console, result: Result) -> None:
             lines.append((name.replace("/", " ", 1), f"{value:.4f}{ema_text}"))
     trained = result.trained
     if trained.steps_per_second:
-        how = str(result.choice)
-        lines.append(("speed", f"{trained.steps_per_second:,.0f} steps/s  ({how})"))
+        lines.append(("speed", f"{trained.steps_per_second:,.0f} steps/s  ({result.choice})"))
     if trained.stopped_at is not None:
         lines.append(("stopped", f"early, at step {trained.stopped_at:,}"))
     if trained.roll_backs:
         steps = ", ".join(map(str, trained.roll_backs))
-        lines.append(("rolled back", f"{len(trained.roll_backs)} x, because of what was not finite in steps {steps}"))
+        lines.append(("rolled back", f"{len(trained.roll_backs)} x, because values were not finite in steps {steps}"))
     if result.restored is not None:
         lines.append(("restored", f"{result.restored} (restore.json)"))
     lines.append(("checkpoint", _short(result.checkpoint)))
@@ -110,7 +109,7 @@ def _number(value: float | None) -> str:
 
 
 def _short(path: Path) -> str:
-    """Return a path relative to the working folder where it lies inside."""
+    """Return a path relative to the working folder if it is inside."""
     try:
         return path.resolve().relative_to(Path.cwd()).as_posix()
     except ValueError:

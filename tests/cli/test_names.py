@@ -35,7 +35,7 @@ logits/bias        [2]            float32           2  yes      logits
 
 8 variables, 37,442 parameters, 37,442 trained
 
-averages:
+EMA:
   tower/conv/kernel/ExponentialMovingAverage
 """
 
@@ -78,7 +78,7 @@ def test_statistics_of_a_normalization_are_listed_but_not_trained(tmp_path: Path
 
 def test_without_averages_none_are_listed(tmp_path: Path) -> None:
     out = call("names", "ema=none", "optimizer=sgd", cwd=tmp_path).out
-    assert "averages:" not in out
+    assert "EMA:" not in out
     assert "optimizer (" not in out
     assert "\nother:\n  global_step\n" in out
 

@@ -105,7 +105,7 @@ def test_what_is_no_run_is_answered_with_the_runs_there_are(verb: str, digits_ru
     assert folder in done.errors[0]
     done = call(verb, "runs", cwd=digits_run.cwd)
     assert done.code == 2
-    assert done.errors[0].startswith("error: runs: is no run folder (config.yaml and run.json are not in it); runs: ")
+    assert done.errors[0].startswith("error: runs: is not a run folder (config.yaml and run.json are not in it); ")
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "freeze"])

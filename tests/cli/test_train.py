@@ -273,7 +273,7 @@ def test_the_folder_of_another_configuration_is_not_taken_over(tmp_path: Path) -
     before = (tmp_path / "here" / "config.yaml").read_text()
     done = call("train", *QUICK, "hydra.run.dir=here", "ema.decay=0.5", cwd=tmp_path)
     assert done.code == 2
-    assert done.errors == ["error: ema.decay: is 0.5, but the run to resume has 0.99; leave it, or start a new run"]
+    assert done.errors == ["error: ema.decay: is 0.5, but the run to resume has 0.99; undo that, or start a new run"]
     assert (tmp_path / "here" / "config.yaml").read_text() == before
 
 

@@ -39,10 +39,10 @@ def test_a_run_that_goes_on_is_proven_equal_and_leaves_nothing(tmp_path: Path) -
     assert (done.code, done.err) == (0, "")
     lines = [line.split() for line in done.out.splitlines()]
     assert lines == [
-        ["14", "steps", "at", "once,", "beside", "7", "and", "7", "more", "in", "a", "fresh", "process"],
+        ["14", "steps", "in", "one", "process;", "7", "steps,", "and", "7", "more", "in", "another"],
         ["values", "equal"],
         ["variables", "4", "4"],
-        ["averages", "4", "4"],
+        ["EMA", "4", "4"],
         ["slots", "and", "steps", "11", "11"],
         ["equal,", "bit", "for", "bit"],
     ]
@@ -65,7 +65,7 @@ def test_noise_that_is_no_function_of_seed_and_step_is_found_and_the_runs_are_le
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--at", "0"], ["error: --at: needs a number of steps from 1 on, got 0"]),
+        (["--at", "0"], ["error: --at: needs at least 1 step, got 0"]),
         (["--at", "2", "optimizer.learning_rate=x"], None),
         (
             ["--at", "2", "data=npz", "data.source.path=absent.npz", "data.standardize=[]"],

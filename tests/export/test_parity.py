@@ -59,7 +59,7 @@ def test_every_pair_above_the_tolerance_and_a_control_that_agrees_are_refused_in
     assert [str(problem) for problem in caught.value.problems] == [
         "export: x differs from the evaluation graph by 0.25, allowed by export.tolerance: 1e-05; nothing was written",
         "export: y differs from the evaluation graph by 0.125, allowed by export.tolerance: 1e-05; nothing was written",
-        "export: the control failed: raw weights give the same numbers as the averages; nothing was written",
+        "export: the control failed: raw weights give the same numbers as EMA; nothing was written",
     ]
 
 

@@ -163,8 +163,8 @@ def test_a_run_that_does_not_exist_or_has_no_records_is_named(digits_run: Finish
     unknown = call("sync", "runs:/nosuch", cwd=digits_run.cwd)
     assert unknown.code == 2
     assert unknown.errors == [
-        "error: runs:/nosuch: no run in runs has the id nosuch in MLflow; the tag run_folder of the run tells its "
-        "folder: give that"
+        "error: runs:/nosuch: no run in runs has the id nosuch in MLflow; give its folder, which is in "
+        "the run's tag run_folder"
     ]
 
 
