@@ -147,8 +147,8 @@ def test_a_variable_is_named_by_scope_and_layer_and_trains_where_it_is_float32()
             "layers: {v: {kind: variable, shape: [2], dtype: uint8}, "
             "w: {kind: variable, shape: [2], dtype: int32, initializer: {value: {kind: he_normal}}}}}",
             [
-                "network.layers.v.initializer.value: the initializer does not fit variable 'v/value': uint8 cannot hold "
-                "300",
+                "network.layers.v.initializer.value: the initializer does not fit variable 'v/value': uint8 "
+                "cannot hold 300",
                 "network.layers.w.initializer.value: the initializer does not fit variable 'w/value': kind "
                 "'he_normal' gives fractional values, which int32 cannot hold; allowed: zeros, ones, constant",
             ],
