@@ -13,9 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from expkit.checkpoints.restore.plan import Plan
-from expkit.checkpoints.restore.planner import restore_plan
-from expkit.checkpoints.restore.restore import open_checkpoints
-from expkit.checkpoints.restore.targets import restore_targets
+from expkit.checkpoints.restore.restore import configured_plan, open_checkpoints
 from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.config.source_lines import locating_problems
@@ -185,7 +183,7 @@ def plan_restore(
     with _deep_recursion():
         checked = load_checked(_words(experiment, overrides), _folders(config_dirs), by=named)
     config = checked.config
-    return restore_plan(restore_targets(config, checked.spec), open_checkpoints(config), config.restore.keep_initial)
+    return configured_plan(config, checked.spec, open_checkpoints(config))
 
 
 def _words(experiment: str | None, overrides: Sequence[str]) -> list[str]:

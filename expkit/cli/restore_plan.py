@@ -13,10 +13,8 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from expkit.checkpoints.restore.plan import Assignment, Plan
-from expkit.checkpoints.restore.planner import restore_plan
-from expkit.checkpoints.restore.restore import open_checkpoints, plan_as_json
+from expkit.checkpoints.restore.restore import configured_plan, open_checkpoints, plan_as_json
 from expkit.checkpoints.restore.rules import primary_names
-from expkit.checkpoints.restore.targets import restore_targets
 from expkit.config.source_lines import locate_problems
 from expkit.errors import Problem, comma_list, limit_problems
 from expkit.network.names import ema_name
@@ -53,7 +51,7 @@ def _restore_plan(given: argparse.Namespace) -> int:
         from expkit.cli.restore_suggest import print_suggestion
 
         return print_suggestion(config, spec, checkpoints, as_json=given.json)
-    plan = restore_plan(restore_targets(config, spec), checkpoints, config.restore.keep_initial)
+    plan = configured_plan(config, spec, checkpoints)
     found = [issue.problem for issue in plan.issues]
     problems = locate_problems(found, given.overrides, given.config_dir) if found else []
     if given.json:

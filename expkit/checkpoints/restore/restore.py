@@ -23,7 +23,7 @@ from expkit.errors import CheckpointError, Problem
 from expkit.network.spec import NetworkSpec
 from expkit.run_folder import run_of_uri
 
-__all__ = ["Restored", "open_checkpoints", "plan_as_json", "read_values", "restore_from"]
+__all__ = ["Restored", "configured_plan", "open_checkpoints", "plan_as_json", "read_values", "restore_from"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,11 @@ def _opened(source: str, runs: str, at: str) -> VariableSource:
     return open_variables(source if run is None else run.path, at)
 
 
+def configured_plan(config: Config, spec: NetworkSpec, checkpoints: Sequence[OpenedCheckpoint]) -> Plan:
+    """Return the plan of the section ``restore`` for its opened files."""
+    return restore_plan(restore_targets(config, spec), checkpoints, config.restore.keep_initial)
+
+
 def restore_from(config: Config, spec: NetworkSpec) -> Restored:
     """Return the values that the section ``restore`` gives to variables, EMA variables, slots and counters.
 
@@ -74,8 +79,7 @@ def restore_from(config: Config, spec: NetworkSpec) -> Restored:
         CheckpointError: a file is missing, damaged or does not fit.
     """
     checkpoints = open_checkpoints(config)
-    plan = restore_plan(restore_targets(config, spec), checkpoints, config.restore.keep_initial)
-    restored = _restored(plan, checkpoints)
+    restored = _restored(configured_plan(config, spec, checkpoints), checkpoints)
     step = int(restored.values.get("global_step", 0))
     if 0 < config.train.steps <= step:
         raise CheckpointError(
