@@ -26,7 +26,7 @@ Declarative experiments for TensorFlow graphs with named variables.
   expkit verify-resume [OVERRIDES]  prove that a resumed run ends the same as an unbroken one, bit for bit
   expkit schema [FILE]              write JSON Schema of the configuration, for editors
   expkit import-graph SOURCE        draft a network's YAML from a checkpoint, a .meta or a .pb file
-  expkit checkpoint ACT SOURCE      list, show, compare, rename, cut or average checkpoints
+  expkit checkpoint ACTION SOURCE   list, show, compare, rename, cut or average checkpoints
   expkit evaluate RUN               evaluate a run's checkpoint, raw and EMA
   expkit freeze RUN                 write a run's frozen graph, proven equal
   expkit predict GRAPH NPZ          compute outputs with a frozen graph: a file, a run, models:/NAME@ALIAS
