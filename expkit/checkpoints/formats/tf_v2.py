@@ -1,4 +1,4 @@
-"""The index of a checkpoint in TensorFlow's second format: names, shapes and dtypes, read without TensorFlow."""
+"""The index of a checkpoint in TensorFlow's V2 format: names, shapes and dtypes, read without TensorFlow."""
 
 from __future__ import annotations
 
