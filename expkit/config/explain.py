@@ -34,8 +34,8 @@ Error = Mapping[str, Any]
 def dotted(path: Iterable[str | int]) -> str:
     """Return a path as on the command line: ``network.layers.conv.strides[0]``."""
     text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    for segment in path:
+        text += f"[{segment}]" if isinstance(segment, int) else f".{segment}" if text else segment
     return text
 
 
@@ -73,24 +73,24 @@ class _Location:
         self.siblings: tuple[str, ...] = ()
         annotation: Any = model
         tagged = False
-        for i, part in enumerate(loc):
-            if isinstance(self.value, Mapping) and not tagged and part == self.value.get("kind", self):
+        for i, segment in enumerate(loc):
+            if isinstance(self.value, Mapping) and not tagged and segment == self.value.get("kind", self):
                 family = _family(annotation)
                 if family is not None:
-                    self.model = annotation = kinds(family)[str(part)]
+                    self.model = annotation = kinds(family)[str(segment)]
                     tagged = True
                     continue
-            inside = isinstance(self.value, Mapping) and (part in self.value or i == len(loc) - 1)
-            inside = inside or (isinstance(self.value, list) and isinstance(part, int))
+            inside = isinstance(self.value, Mapping) and (segment in self.value or i == len(loc) - 1)
+            inside = inside or (isinstance(self.value, list) and isinstance(segment, int))
             if not inside:
                 self.branch = True
                 continue
             tagged = False
-            self.path = (*self.path, part)
+            self.path = (*self.path, segment)
             container = _section(annotation)
             if container is not None:
                 self.model = container
-                self.field = _fields(container).get(str(part))
+                self.field = _fields(container).get(str(segment))
                 annotation = self.field.annotation if self.field else None
                 if self.field is not None and self.field.metadata:
                     annotation = typing.Annotated[(annotation, *self.field.metadata)]
@@ -98,37 +98,37 @@ class _Location:
                 self.model = None
                 annotation = _items(annotation)
             if isinstance(self.value, Mapping):
-                self.siblings = tuple(key for key in self.value if key != part)
-                self.value = self.value.get(str(part))
+                self.siblings = tuple(key for key in self.value if key != segment)
+                self.value = self.value.get(str(segment))
             else:
-                self.value = self.value[part] if part < len(self.value) else None  # type: ignore[operator]
+                self.value = self.value[segment] if segment < len(self.value) else None  # type: ignore[operator]
 
 
-def _parts(annotation: Any) -> list[Any]:
+def _members(annotation: Any) -> list[Any]:
     """Return the members of an annotation: of its unions, and of ``Annotated`` with the metadata."""
     origin = typing.get_origin(annotation)
     if origin is typing.Annotated:
         base, *metadata = typing.get_args(annotation)
-        return [*metadata, *_parts(base)]
+        return [*metadata, *_members(base)]
     if origin in (typing.Union, types.UnionType):
-        return [part for arg in typing.get_args(annotation) for part in _parts(arg)]
+        return [member for arg in typing.get_args(annotation) for member in _members(arg)]
     return [annotation]
 
 
 def _family(annotation: Any) -> str | None:
-    return next((part.family for part in _parts(annotation) if isinstance(part, KindsOf)), None)
+    return next((member.family for member in _members(annotation) if isinstance(member, KindsOf)), None)
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
-    return next((p for p in _parts(annotation) if isinstance(p, type) and issubclass(p, BaseModel)), None)
+    return next((p for p in _members(annotation) if isinstance(p, type) and issubclass(p, BaseModel)), None)
 
 
 def _items(annotation: Any) -> Any:
-    for part in _parts(annotation):
-        arguments = typing.get_args(part)
-        if typing.get_origin(part) is dict:
+    for member in _members(annotation):
+        arguments = typing.get_args(member)
+        if typing.get_origin(member) is dict:
             return arguments[1]
-        if typing.get_origin(part) is tuple and arguments:
+        if typing.get_origin(member) is tuple and arguments:
             return arguments[0]
     return None
 
