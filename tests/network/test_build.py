@@ -82,10 +82,10 @@ def test_every_graph_has_the_variables_of_the_description(built: Any, mode: str)
 def test_output_tensors_are_named_by_the_paths_of_layers(built: Any, mode: str, prefix: str) -> None:
     _, _, spec, graphs = built
     for layer in spec.layers:
-        for output, wanted in layer.outputs.items():
+        for output, expected in layer.outputs.items():
             tensor = graphs[mode].get_tensor_by_name(f"{prefix}{layer.tensor(output)}:0")
-            assert tuple(tensor.shape.as_list()[1:]) == wanted.shape
-            assert tensor.dtype.name == wanted.dtype
+            assert tuple(tensor.shape.as_list()[1:]) == expected.shape
+            assert tensor.dtype.name == expected.dtype
     for name in spec.outputs:
         assert graphs[mode].get_tensor_by_name(f"{prefix}{name}:0").shape[1:] == spec.output_spec(name).shape
 
@@ -145,7 +145,7 @@ def test_gradient_of_a_shared_variable_is_the_sum_over_both_towers() -> None:
     assert np.abs(of_left_kernel - of_right_kernel).max() > 0.1, "both towers must contribute, each its own"
 
 
-def test_a_shared_variable_is_made_once_and_serves_both_towers() -> None:
+def test_a_shared_variable_is_created_once_for_both_towers() -> None:
     spec = spec_of(SIAMESE)
     with tf.Graph().as_default() as graph, tf.Session() as session:
         connect(spec, create_variables(spec, 0), placeholders(spec))
@@ -220,8 +220,8 @@ def test_penalty_is_the_sum_of_every_regularizer() -> None:
         session.run(tf.global_variables_initializer())
         got, values = session.run([total, variables])
     a, b = values["a/kernel"].astype(np.float64), values["b/kernel"].astype(np.float64)
-    wanted = 0.1 * np.abs(a).sum() + 0.01 * (a**2).sum() + 0.5 * ((b**2).sum() + 3 * 4)
-    assert got == pytest.approx(wanted, rel=1e-6)
+    expected = 0.1 * np.abs(a).sum() + 0.01 * (a**2).sum() + 0.5 * ((b**2).sum() + 3 * 4)
+    assert got == pytest.approx(expected, rel=1e-6)
 
 
 def test_penalty_of_nothing_is_zero() -> None:

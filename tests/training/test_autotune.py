@@ -31,8 +31,8 @@ from expkit.training.sessions import Executor
 from support.experiments import run
 from support.networks import spec_of
 
-WAYS = [Execution(1), Execution(7), Execution(100), Execution(30, jit_compile=True)]
-WAYS += [
+MODES = [Execution(1), Execution(7), Execution(100), Execution(30, jit_compile=True)]
+MODES += [
     Execution(30, jit_compile="update"),
     Execution(30, jit_compile="update", precision="bfloat16"),
     Execution(30, parallelism="inter_op"),
@@ -69,8 +69,8 @@ def by_single_steps() -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return trained(OVERRIDES, Execution(1), [20] * 10)
 
 
-@pytest.mark.parametrize("execution", WAYS[1:3], ids=str)
-def test_how_many_steps_a_call_does_changes_no_bit(execution: Execution, by_single_steps: Any) -> None:
+@pytest.mark.parametrize("execution", MODES[1:3], ids=str)
+def test_the_number_of_steps_per_call_changes_no_bit(execution: Execution, by_single_steps: Any) -> None:
     losses, values = trained(OVERRIDES, execution, [20] * 10)
     np.testing.assert_allclose(losses, by_single_steps[0], rtol=1e-6)
     for name, value in by_single_steps[1].items():
@@ -84,14 +84,14 @@ def test_compiled_steps_have_the_same_loss_curve_over_200_steps(compiled: JitCom
     assert set(values) == set(by_single_steps[1])
 
 
-def test_bfloat16_computes_products_otherwise_and_learns_the_same(by_single_steps: Any) -> None:
+def test_bfloat16_rounds_products_differently_and_learns_the_same(by_single_steps: Any) -> None:
     losses, values = trained(OVERRIDES, Execution(30, precision="bfloat16"), [20] * 10)
     assert {value.dtype for value in values.values()} == {np.dtype(np.float32), np.dtype(np.int64)}
     difference = np.abs(losses - by_single_steps[0]) / by_single_steps[0]
     assert 1e-5 < difference.max() < 0.1
 
 
-def test_bfloat16_that_the_machine_has_not_is_an_error_and_no_silent_float32() -> None:
+def test_bfloat16_on_a_processor_without_it_is_an_error_and_no_silent_float32() -> None:
     environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}
     command = [sys.executable, "-m", "expkit", "train", "train.precision=bfloat16", "tracking=none"]
     with tempfile.TemporaryDirectory() as folder:
@@ -119,8 +119,8 @@ def test_xla_compiles_once_however_steps_fall_into_calls_and_blocks(tmp_path: Pa
     assert done.stderr.count("Compilation of XLA executable") == 1
 
 
-@pytest.mark.parametrize("execution", WAYS, ids=str)
-def test_every_way_repeats_bit_for_bit_and_hits_every_step(execution: Execution) -> None:
+@pytest.mark.parametrize("execution", MODES, ids=str)
+def test_every_execution_mode_repeats_bit_for_bit_and_does_every_step(execution: Execution) -> None:
     one, again = (trained(OVERRIDES, execution, calls)[1] for calls in ([3, 1, 46], [50]))
     for name, value in one.items():
         np.testing.assert_array_equal(again[name], value, err_msg=name)
@@ -160,7 +160,7 @@ def test_random_numbers_are_the_same_when_compiled() -> None:
         (["train.precision=bfloat16", "train.steps=50"], Execution(100, precision="bfloat16"), "a short run"),
     ],
 )
-def test_what_is_not_measured_says_why(overrides: list[str], execution: Execution, reason: str) -> None:
+def test_a_choice_without_measurement_gives_its_reason(overrides: list[str], execution: Execution, reason: str) -> None:
     assert chosen(overrides) == ExecutionChoice(execution, reason)
 
 
@@ -200,7 +200,7 @@ NORM, RELU = {"norm": {"kind": "batch_norm"}}, {"activated": {"kind": "activatio
         (31, 8, LSTM, "intra_op"),
     ],
 )
-def test_a_short_run_takes_a_part_of_the_batch_per_core_where_that_suits_its_layers(
+def test_a_short_run_has_a_batch_shard_per_core_if_that_suits_its_layers(
     monkeypatch: pytest.MonkeyPatch, batch: int, cores: int, layers: dict[str, Any], parallelism: Parallelism
 ) -> None:
     overrides = ["train.steps=50", f"train.batch_size={batch}"]
@@ -208,21 +208,21 @@ def test_a_short_run_takes_a_part_of_the_batch_per_core_where_that_suits_its_lay
     assert choice == ExecutionChoice(Execution(100, parallelism=parallelism), "a short run")
 
 
-def test_a_long_run_begins_with_the_parallelism_that_suits_its_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_run_first_measures_the_parallelism_that_suits_its_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autotune, "_steps_per_second", lambda executor, seconds: 100.0)
-    told = "100 not compiled (inter_op), 100 with updates compiled by XLA (inter_op), 100 not compiled"
+    reason = "100 not compiled (inter_op), 100 with updates compiled by XLA (inter_op), 100 not compiled"
     why_not = "; XLA on a CPU is slower for conv2d"
     choice = choice_for(monkeypatch, 2, ["train.steps=100000"], FIRST)
-    assert choice.reason == f"measured steps/s: {told}{why_not}"
+    assert choice.reason == f"measured steps/s: {reason}{why_not}"
 
 
-def test_a_long_run_takes_the_way_that_measures_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_run_uses_the_execution_mode_that_measures_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
     speeds: dict[JitCompile, float] = {False: 100.0, "update": 120.0, True: 150.0}
     faster = {"intra_op": 1.0, "inter_op": 0.9}
 
     def speed(executor: Executor, seconds: float) -> float:
-        way = executor._built.execution
-        return speeds[way.jit_compile] * faster[way.parallelism]
+        mode = executor._built.execution
+        return speeds[mode.jit_compile] * faster[mode.parallelism]
 
     monkeypatch.setattr(autotune, "_steps_per_second", speed)
     measured = "measured steps/s: 100 not compiled, 120 with updates compiled by XLA"
@@ -235,16 +235,16 @@ def test_a_long_run_takes_the_way_that_measures_faster(monkeypatch: pytest.Monke
     assert choice.reason == f"{measured}, {single}; XLA on a CPU does not speed up bfloat16"
     monkeypatch.setattr(autotune, "MAX_COMPILED_OPERATIONS", 100)
     choice = chosen(["train.steps=100000"])
-    told = re.escape(f"{measured}, {single}") + r"; XLA takes too long over [\d,]+ operations"
-    assert re.fullmatch(told, choice.reason)
+    reason = re.escape(f"{measured}, {single}") + r"; XLA takes too long over [\d,]+ operations"
+    assert re.fullmatch(reason, choice.reason)
     speeds["update"] = 50.0
     assert chosen(["train.steps=100000"]).execution == Execution(100)
     faster["inter_op"] = 1.1
     assert chosen(["train.steps=100000"]).execution == Execution(100, parallelism="inter_op")
     choice = chosen(["train.steps=100000", "train.jit_compile=update"])
     assert choice.execution == Execution(100, jit_compile="update", parallelism="inter_op")
-    told = "measured steps/s: 50 with updates compiled by XLA, 55 with updates compiled by XLA (inter_op)"
-    assert choice.reason == told
+    reason = "measured steps/s: 50 with updates compiled by XLA, 55 with updates compiled by XLA (inter_op)"
+    assert choice.reason == reason
     choice = chosen(["train.steps=100000", "train.parallelism=intra_op"])
     assert (choice.execution, choice.reason.count("inter_op")) == (Execution(100), 0)
 

@@ -51,10 +51,10 @@ def test_gradients_through_pooled_activations_are_tensorflows_bit_for_bit(pool: 
     draw = np.random.default_rng(3)
     x = draw.integers(-2, 3, (2, 7, 6, 3)).astype(np.float32)  # Many ties, and zeros.
     x[0, :4] = -1.0
-    wanted, masked_at = gradient_of(x, pool, also, cheaper=False)
+    expected, masked_at = gradient_of(x, pool, also, cheaper=False)
     got, masked = gradient_of(x, pool, also, cheaper=True)
-    assert np.abs(wanted).sum() > 0
-    assert got.tobytes() == wanted.tobytes()
+    assert np.abs(expected).sum() > 0
+    assert got.tobytes() == expected.tobytes()
     assert masked_at == [[2, 7, 6, 3]]
     assert ([2, 7, 6, 3] in masked) == also
     assert len(masked) == 1
@@ -106,7 +106,7 @@ def test_a_bias_of_channels_that_come_first_keeps_tensorflows_gradient() -> None
         assert gradient.get_attr("data_format") == b"NCHW"
 
 
-def test_images_in_parts_get_their_gradient_before_the_kernel_unless_nobody_wants_it() -> None:
+def test_the_gradient_of_sharded_images_precedes_that_of_the_kernel_unless_it_is_not_used() -> None:
     found = []
     bfloat16 = Execution(precision="bfloat16")
     for execution, parts in ((PLAIN, 1), (bfloat16, 2), (PLAIN, 2)):
@@ -128,11 +128,11 @@ def test_images_in_parts_get_their_gradient_before_the_kernel_unless_nobody_want
     (whole, unordered), (_, left_alone), (got, ordered) = found
     assert unordered == left_alone == {"Const": [], "Conv2D": []}
     assert ordered == {"Const": [], "Conv2D": ["Conv2DBackpropInput"]}
-    for value, wanted in zip(got, whole, strict=True):
-        assert value.tobytes() == wanted.tobytes()
+    for value, expected in zip(got, whole, strict=True):
+        assert value.tobytes() == expected.tobytes()
 
 
-def test_products_are_told_by_what_made_them() -> None:
+def test_a_product_is_recognized_by_the_operation_behind_it() -> None:
     with tf.Graph().as_default():
         x = tf.placeholder(tf.float32, (4, 4))
         product = tf.matmul(x, x)
@@ -144,7 +144,7 @@ def test_products_are_told_by_what_made_them() -> None:
 def test_a_product_cast_to_bfloat16_is_never_made_float32() -> None:
     if not tf.has_bfloat16():
         pytest.skip("the processor has no bfloat16")
-    options, told = tf.RunOptions(output_partition_graphs=True), tf.RunMetadata()
+    options, metadata = tf.RunOptions(output_partition_graphs=True), tf.RunMetadata()
     with tf.Graph().as_default() as graph:
         rows = tf.placeholder(tf.float32, (64, 64))
         product = rows
@@ -152,9 +152,9 @@ def test_a_product_cast_to_bfloat16_is_never_made_float32() -> None:
             product = tf.matmul(product, rows)
         read = tf.bitcast(tf.cast(product, tf.bfloat16), tf.uint16)
     with tf.training_session(graph, bfloat16=True) as session:
-        session.run(read, {rows: np.zeros((64, 64))}, options=options, run_metadata=told)
+        session.run(read, {rows: np.zeros((64, 64))}, options=options, run_metadata=metadata)
     float32 = tf.float32.as_datatype_enum
-    casts = [node for part in told.partition_graphs for node in part.node if node.op == "Cast"]
+    casts = [node for part in metadata.partition_graphs for node in part.node if node.op == "Cast"]
     assert casts
     assert [node.name for node in casts if node.attr["DstT"].type == float32] == []
 
@@ -163,7 +163,7 @@ def test_a_product_cast_to_bfloat16_is_never_made_float32() -> None:
 @pytest.mark.parametrize(
     ("features", "precision", "joined"), [(256, "bfloat16", False), (16, "bfloat16", True), (256, "float32", True)]
 )
-def test_a_bias_is_joined_to_a_product_unless_bfloat16_makes_that_slower(
+def test_a_bias_is_fused_with_a_product_unless_bfloat16_makes_that_slower(
     tmp_path: Path, shape: list[int], features: int, precision: Precision, joined: bool
 ) -> None:
     if precision == "bfloat16" and not tf.has_bfloat16():

@@ -132,8 +132,8 @@ def test_statistics_of_a_shared_batch_norm_move_for_one_tower_after_the_other(tm
     }
     data = {**examples(), "y": examples(seed=1)["x"] + 5}
     _, after, _ = stepped(tmp_path, arrays=data, network=twice)
-    wanted = 0.5 * (0.5 * data["x"][:40].mean(axis=0)) + 0.5 * data["y"][:40].mean(axis=0)
-    np.testing.assert_allclose(after["norm/moving_mean"], wanted, rtol=1e-5)
+    expected = 0.5 * (0.5 * data["x"][:40].mean(axis=0)) + 0.5 * data["y"][:40].mean(axis=0)
+    np.testing.assert_allclose(after["norm/moving_mean"], expected, rtol=1e-5)
 
 
 def test_frozen_layers_and_rules_keep_their_variables_while_others_train(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_variable_no_loss_depends_on_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_evaluation_reads_variables_and_averages_side_by_side(tmp_path: Path) -> None:
+def test_evaluation_reads_raw_and_ema_variables(tmp_path: Path) -> None:
     config = config_of(tmp_path, train={"evaluation_batch_size": 7})
     spec, data = loaded(config)
     draw = np.random.default_rng(0)
@@ -192,17 +192,17 @@ def test_evaluation_reads_variables_and_averages_side_by_side(tmp_path: Path) ->
         metrics = evaluator.evaluate(data.splits["valid"])
         outputs = evaluator.outputs(data.splits["valid"])
     x, label = data.splits["valid"]["x"], data.splits["valid"]["label"]
-    wanted = {}
+    expected = {}
     for weights, end, suffix in (("raw", "", ""), ("ema", "/ExponentialMovingAverage", "/ema")):
         logits = numpy_mlp(x, values, end)
         np.testing.assert_allclose(outputs[weights]["logits"], logits, rtol=1e-4, atol=1e-5)
-        wanted[f"loss{suffix}"] = numpy_cross_entropy(logits, label).mean()
-        wanted[f"accuracy{suffix}"] = (logits.argmax(axis=1) == label).mean()
-    assert metrics == pytest.approx(wanted, rel=1e-5)
+        expected[f"loss{suffix}"] = numpy_cross_entropy(logits, label).mean()
+        expected[f"accuracy{suffix}"] = (logits.argmax(axis=1) == label).mean()
+    assert metrics == pytest.approx(expected, rel=1e-5)
     assert metrics["loss"] != pytest.approx(metrics["loss/ema"], rel=1e-2)
 
 
-def test_evaluation_without_averages_reports_raw_metrics_alone(tmp_path: Path) -> None:
+def test_evaluation_without_ema_reports_raw_metrics_alone(tmp_path: Path) -> None:
     config = config_of(tmp_path, ema={"enabled": False})
     spec, data = loaded(config)
     built = evaluate_graph(config, spec, data)

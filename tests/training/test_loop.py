@@ -97,7 +97,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_disk_that_gets_full_leaves_what_was_saved_and_the_run_goes_on_when_there_is_room(
+def test_a_full_disk_keeps_earlier_checkpoints_and_the_run_resumes_when_there_is_space(
     unbroken: Trained, tmp_path: Path, small_disk: Path
 ) -> None:
     config, folder = small(tmp_path, save_every_steps=1, keep_last=99), small_disk / "checkpoints"
@@ -115,7 +115,7 @@ def test_a_disk_that_gets_full_leaves_what_was_saved_and_the_run_goes_on_when_th
     assert_same(unbroken.values, train(config, folder).values)
 
 
-def test_a_file_that_may_not_grow_is_told_and_the_checkpoint_before_is_whole(tmp_path: Path) -> None:
+def test_a_file_size_limit_is_reported_and_the_previous_checkpoint_is_intact(tmp_path: Path) -> None:
     longer, folder = small(tmp_path, steps=4), tmp_path / "checkpoints"
     train(small(tmp_path, steps=2), folder)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -130,7 +130,7 @@ def test_a_file_that_may_not_grow_is_told_and_the_checkpoint_before_is_whole(tmp
     assert sorted(path.name for path in folder.iterdir()) == ["checkpoint", "step-00000002"]
 
 
-def test_a_checkpoint_of_another_network_is_no_damage(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_network_is_not_reported_as_damaged(tmp_path: Path) -> None:
     train(small(tmp_path, steps=2), tmp_path / "checkpoints")
     other = config_of(tmp_path, train={**CLOCK})
     with pytest.raises(CheckpointError) as caught:
@@ -165,14 +165,14 @@ def test_evaluating_and_saving_more_often_changes_no_value(unbroken: Trained, tm
     assert_same(checkpoint_values(unbroken.store.all()[-1].prefix), checkpoint_values(often.store.all()[-1].prefix))
 
 
-def test_a_run_that_is_done_trains_no_more(unbroken: Trained, tmp_path: Path) -> None:
+def test_a_finished_run_trains_no_more(unbroken: Trained, tmp_path: Path) -> None:
     config = small(tmp_path, steps=2)
     train(config, tmp_path / "checkpoints")
     again = train(config, tmp_path / "checkpoints")
     assert (again.records, int(again.values["global_step"])) == ([], 2)
 
 
-def test_zero_steps_save_what_was_there(tmp_path: Path) -> None:
+def test_zero_steps_save_the_initial_values(tmp_path: Path) -> None:
     done = train(small(tmp_path, steps=0), tmp_path / "checkpoints")
     assert [checkpoint.step for checkpoint in done.store.all()] == [0]
     assert_same(done.values, checkpoint_values(done.store.all()[0].prefix))

@@ -85,7 +85,7 @@ def loop_of(built: TrainGraph) -> Any:
     return loop
 
 
-def test_gradients_of_max_pooling_find_what_it_kept_in_every_session(tmp_path: Path) -> None:
+def test_gradients_of_max_pooling_find_its_workspace_in_every_session(tmp_path: Path) -> None:
     if not tf.has_bfloat16():
         pytest.skip("the processor has no bfloat16")
     experiment = config_of(tmp_path, network=yaml.safe_load(POOLED), train={"batch_size": 32})

@@ -41,15 +41,15 @@ TIMED = "train/steps_per_second"
 def test_only_what_is_better_by_more_than_min_delta_counts(
     mode: Any, min_delta: float, values: list[float], waited: list[int]
 ) -> None:
-    asked = EarlyStoppingConfig(metric="valid/loss", mode=mode, min_delta=min_delta)
+    stopping = EarlyStoppingConfig(metric="valid/loss", mode=mode, min_delta=min_delta)
     state, seen = Waiting(), []
     for value in values:
-        state = state.after(value, asked)
+        state = state.after(value, stopping)
         seen.append(state.evaluations)
     assert seen == waited
 
 
-def test_what_is_remembered_comes_back_from_a_checkpoint() -> None:
+def test_the_training_state_is_restored_from_a_checkpoint() -> None:
     sums = {"loss": {"sum": np.float64(0.1 + 0.2), "count": np.float64(3)}}
     state = TrainingState(window=sums, waiting=Waiting(0.1, 2), stopped=True, roll_backs=(RollBack(10, 20, 5),))
     again = TrainingState.of(json.loads(json.dumps(state.plain())))
@@ -96,7 +96,7 @@ def test_training_stops_after_as_many_evaluations_without_a_better_value_and_sav
 
 
 @pytest.mark.parametrize("back", [1, 2, 3])
-def test_a_run_that_goes_on_stops_at_the_same_step(stopped: Trained, tmp_path: Path, back: int) -> None:
+def test_a_resumed_run_stops_at_the_same_step(stopped: Trained, tmp_path: Path, back: int) -> None:
     config = stopping(tmp_path)
     done = train(config, tmp_path / "checkpoints")
     for checkpoint in done.store.all()[-back:]:
@@ -107,9 +107,7 @@ def test_a_run_that_goes_on_stops_at_the_same_step(stopped: Trained, tmp_path: P
     assert untimed(again) == [item for item in untimed(stopped) if item[0] > again.records[0][0] - 1]
 
 
-def test_a_run_that_has_stopped_trains_no_more_also_when_more_steps_are_asked_for(
-    stopped: Trained, tmp_path: Path
-) -> None:
+def test_a_stopped_run_trains_no_more_even_with_more_steps(stopped: Trained, tmp_path: Path) -> None:
     train(stopping(tmp_path), tmp_path / "checkpoints")
     again = train(stopping(tmp_path, steps=200), tmp_path / "checkpoints")
     assert (again.records, again.trained.stopped_at) == ([], stopped.trained.stopped_at)
@@ -161,7 +159,7 @@ def rolled_back(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train(exploding(folder), folder / "checkpoints")
 
 
-def test_training_goes_back_to_the_last_good_checkpoint_with_a_lower_rate(rolled_back: Trained) -> None:
+def test_training_rolls_back_to_the_last_good_checkpoint_with_a_lower_rate(rolled_back: Trained) -> None:
     backs = rolled_back.trained.roll_backs
     assert len(backs) > 1
     assert all(back.back_to <= back.first < back.last for back in backs)
@@ -202,7 +200,7 @@ def test_a_rolled_back_run_that_is_interrupted_again_and_again_equals_the_unbrok
     assert_same(rolled_back.values, again.values)
 
 
-def test_a_killed_run_that_finds_a_checkpoint_from_before_its_roll_backs_goes_on_with_the_rate_of_after_them(
+def test_a_killed_run_that_finds_a_checkpoint_from_before_its_roll_backs_resumes_with_the_lowered_rate(
     rolled_back: Trained, tmp_path: Path
 ) -> None:
     folder = tmp_path / "checkpoints"
@@ -246,7 +244,7 @@ def test_a_value_that_is_not_finite_after_the_last_step_fails_though_its_loss_wa
     )
 
 
-def test_a_slot_that_overflows_while_the_loss_is_finite_is_found_at_the_next_save_and_when_going_on(
+def test_a_slot_that_overflows_while_the_loss_is_finite_is_found_at_the_next_save_and_when_resuming(
     tmp_path: Path,
 ) -> None:
     losses = {"main": {"kind": "sparse_softmax_cross_entropy", "weight": 1e25}}
@@ -278,8 +276,8 @@ def test_the_factor_reaches_the_step_however_it_is_compiled(tmp_path: Path, comp
     assert_same(*seen)
 
 
-class Told:
-    """A tracker that keeps what it is told."""
+class Recorded:
+    """A tracker that keeps its records."""
 
     link = "here"
 
@@ -293,16 +291,16 @@ class Told:
         return lambda *values: None
 
 
-def test_roll_backs_and_an_early_end_are_told_to_the_tracker_and_metrics_are_logged_once(tmp_path: Path) -> None:
+def test_roll_backs_and_an_early_stop_are_recorded_by_the_tracker_and_metrics_are_logged_once(tmp_path: Path) -> None:
     config = exploding(tmp_path)
-    folder, told = RunFolder.create(tmp_path / "run", config, []), Told()
-    result = run(config, folder.path, told)
+    folder, tracker = RunFolder.create(tmp_path / "run", config, []), Recorded()
+    result = run(config, folder.path, tracker)
     backs = result.trained.roll_backs
-    assert told.facts["rollbacks"] == str(len(backs))
-    assert told.facts["rollbacks.steps"] == ", ".join(f"{back.first} to {back.last}" for back in backs)
+    assert tracker.facts["rollbacks"] == str(len(backs))
+    assert tracker.facts["rollbacks.steps"] == ", ".join(f"{back.first} to {back.last}" for back in backs)
     assert folder.state()["rollbacks"] == str(len(backs))
     steps = [line["step"] for line in folder.metrics()][:-1]
     assert steps == sorted(set(steps))
     early = stopping(tmp_path / "early")
-    result = run(early, tmp_path / "early/run", told)
-    assert told.facts["stopped.step"] == str(result.trained.stopped_at)
+    result = run(early, tmp_path / "early/run", tracker)
+    assert tracker.facts["stopped.step"] == str(result.trained.stopped_at)

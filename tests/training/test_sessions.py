@@ -61,7 +61,7 @@ def test_a_plain_saver_reads_what_the_executor_saved(small: Small, tmp_path: Pat
         assert_same(saved, dict(zip(saved, session.run([kernel, bias]), strict=True)))
 
 
-def test_restoring_a_damaged_checkpoint_is_an_error_with_words(small: Small, tmp_path: Path) -> None:
+def test_restoring_a_damaged_checkpoint_is_an_error_with_a_message(small: Small, tmp_path: Path) -> None:
     with Executor(train_graph(*small)) as executor:
         executor.initialize()
         executor.snapshot()(str(tmp_path / "model"))
@@ -73,7 +73,7 @@ def test_restoring_a_damaged_checkpoint_is_an_error_with_words(small: Small, tmp
 
 
 @pytest.mark.parametrize("compiled", [False, "update", True])
-def test_a_snapshot_is_of_the_step_it_was_taken_at_however_long_it_is_not_written(
+def test_a_snapshot_holds_the_values_of_its_step_however_late_it_is_written(
     small: Small, tmp_path: Path, compiled: JitCompile
 ) -> None:
     with Executor(train_graph(*small, Execution(3, jit_compile=compiled))) as executor:
@@ -91,7 +91,7 @@ def test_a_snapshot_is_of_the_step_it_was_taken_at_however_long_it_is_not_writte
 
 
 @pytest.mark.parametrize(("name", "finite"), [("conv/kernel", False), ("norm/moving_mean", True)])
-def test_a_snapshot_tells_whether_what_training_changes_is_finite(
+def test_a_snapshot_reports_whether_trained_values_are_finite(
     small: Small, tmp_path: Path, name: str, finite: bool
 ) -> None:
     with Executor(train_graph(*small)) as executor:
@@ -121,7 +121,7 @@ def test_a_large_checkpoint_is_written_to_several_files_and_read_as_one(
     assert_same(saved, checkpoint_values(tmp_path / "model"))
 
 
-def test_values_are_put_into_files_in_their_order_and_none_is_too_large_unless_one_value_is() -> None:
+def test_values_are_split_into_files_in_their_order_and_none_is_too_large_unless_one_value_is() -> None:
     sizes = {"a": 3, "b": 4, "c": 9, "d": 1, "e": 4, "f": 0}
     assert shards(sizes, 7) == [["a", "b"], ["c"], ["d", "e", "f"]]
 
@@ -210,7 +210,7 @@ def test_results_of_statistics_are_means_and_metrics(small: Small) -> None:
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_values_that_were_read_stay_as_they_were_while_training_goes_on(small: Small, jit_compile: bool) -> None:
+def test_values_that_were_read_do_not_change_while_training_continues(small: Small, jit_compile: bool) -> None:
     with Executor(train_graph(*small, Execution(5, jit_compile=jit_compile))) as executor:
         executor.initialize()
         executor.run(5)
@@ -265,8 +265,8 @@ def test_rows_of_a_table_and_loops_over_time_compile_to_the_same_training(compil
     optimizer = {"kind": "adam", "learning_rate": 0.01, "global_clipnorm": 1.0}
     config = config_of(tmp_path, arrays, network=TOKENS, optimizer=optimizer)
     results = []
-    for way in (False, compiled):
-        with Executor(train_graph(config, *loaded(config), Execution(10, jit_compile=way))) as executor:
+    for mode in (False, compiled):
+        with Executor(train_graph(config, *loaded(config), Execution(10, jit_compile=mode))) as executor:
             executor.initialize()
             executor.run(20)
             results.append(executor.values(executor.names))
@@ -280,17 +280,17 @@ def test_blocks_of_batches_are_filled_once_and_then_follow_one_another(small: Sm
     built = train_graph(*small, Execution(5))
     with Executor(built) as executor:
         executor.initialize()
-        asked: list[Any] = []
+        fetched: list[Any] = []
         session_run = executor._session.run
 
         def counted(fetches: Any, *rest: Any, **named: Any) -> Any:
-            asked.append(fetches)
+            fetched.append(fetches)
             return session_run(fetches, *rest, **named)
 
         monkeypatch.setattr(executor._session, "run", counted)
         for steps in (3, 2, 7, 9):
             executor.run(steps)
-        assert asked.count(built.batches.fill) == 1
+        assert fetched.count(built.batches.fill) == 1
         executor.load({"global_step": np.int64(2)})
         executor.run(1)
-        assert asked.count(built.batches.fill) == 2
+        assert fetched.count(built.batches.fill) == 2

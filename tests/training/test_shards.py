@@ -49,10 +49,10 @@ def learned(spec: NetworkSpec, shards: int, rows: int) -> dict[str, Any]:
         (output,) = connection.outputs.values()
         trained = {name: variables[name] for name in spec.trainable}
         gradients = tf.gradients(tf.reduce_sum(output**2), list(trained.values()))
-        wanted = dict(zip(trained, map(tf.convert_to_tensor, gradients), strict=True))
+        expected = dict(zip(trained, map(tf.convert_to_tensor, gradients), strict=True))
         moved = {f"moved {place}": update.value for place, update in enumerate(connection.updates)}
         session.run(tf.global_variables_initializer())
-        return dict(session.run({"": output, **wanted, **moved}))
+        return dict(session.run({"": output, **expected, **moved}))
 
 
 @pytest.mark.parametrize("shards", [2, 3])

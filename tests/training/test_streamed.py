@@ -115,7 +115,7 @@ def test_data_in_memory_may_be_streamed_too(tmp_path: Path) -> None:
     assert_same(stepped(config, [12], Execution(5))[1], stepped(plain, [12], Execution(5))[1])
 
 
-def test_a_streamed_run_that_stops_in_the_middle_of_a_block_goes_on_bit_for_bit(
+def test_a_streamed_run_that_stops_in_the_middle_of_a_block_resumes_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = {"steps": 30, "log_every_steps": 10, "save_every_steps": 7, "evaluate_every_steps": 9}

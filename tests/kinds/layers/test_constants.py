@@ -65,7 +65,7 @@ def test_values_broadcast_over_the_batch_or_are_repeated_for_it(training: bool) 
 
 
 @pytest.mark.parametrize(
-    ("fields", "wanted"),
+    ("fields", "expected"),
     [
         ({"value": 1.5}, np.array([1.5], np.float32)),
         ({"value": [[1, 2], [3, 4]], "dtype": "int64"}, np.array([[[1, 2], [3, 4]]])),
@@ -75,11 +75,11 @@ def test_values_broadcast_over_the_batch_or_are_repeated_for_it(training: bool) 
         ({"value": [0.5, 1], "dtype": "float16"}, np.array([[0.5, 1]], np.float16)),
     ],
 )
-def test_a_constant_is_what_yaml_says(fields: dict[str, Any], wanted: np.ndarray) -> None:
+def test_a_constant_has_the_value_shape_and_dtype_of_its_fields(fields: dict[str, Any], expected: np.ndarray) -> None:
     spec = spec_of({"layers": {"c": {"kind": "constant", **fields}, "d": {"kind": "flatten", "input": "x"}}})
     got = outputs(spec, x=np.zeros((3, 4), np.float32))["c"]
-    np.testing.assert_array_equal(got, wanted)
-    assert got.dtype == wanted.dtype == spec.tensors["c"].dtype
+    np.testing.assert_array_equal(got, expected)
+    assert got.dtype == expected.dtype == spec.tensors["c"].dtype
 
 
 def test_a_variable_is_named_by_scope_and_layer_and_trains_where_it_is_float32() -> None:
@@ -156,7 +156,7 @@ def test_a_variable_is_named_by_scope_and_layer_and_trains_where_it_is_float32()
         ),
     ],
 )
-def test_mistakes_with_values_are_told(text: str, problems: list[str]) -> None:
+def test_mistakes_with_values_are_reported(text: str, problems: list[str]) -> None:
     assert problems_of(text) == problems
 
 
@@ -180,7 +180,7 @@ def test_mistakes_with_values_are_told(text: str, problems: list[str]) -> None:
         ({"value": (1, 2), "shape": (2,)}, "'shape' is for one number, but 'value' has shape [2]; leave one out"),
     ],
 )
-def test_a_constant_that_is_none_is_refused(fields: dict[str, Any], message: str) -> None:
+def test_an_invalid_constant_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Constant(**fields)
     assert [error["msg"] for error in caught.value.errors()] == [f"Value error, {message}"]

@@ -22,18 +22,18 @@ REFUSED = [row for family in FAMILIES for row in family.REFUSED]
 
 
 def layer(kind: str, fields: dict[str, Any]) -> Layer:
-    made = kinds("layer")[kind](**fields)
-    assert isinstance(made, Layer)
-    return made
+    built = kinds("layer")[kind](**fields)
+    assert isinstance(built, Layer)
+    return built
 
 
 @pytest.mark.parametrize("row", SPECS, ids=lambda row: row[0])
-def test_a_layer_says_what_it_owns_and_what_comes_out(row: Spec) -> None:
+def test_a_layer_declares_its_variables_and_output(row: Spec) -> None:
     kind, fields, given, variables, output = row
-    made = layer(kind, fields)
-    assert {item.name: item.shape for item in made.declare(given)} == variables
-    assert {item.dtype for item in made.declare(given)} <= {given[0].dtype, "float32"}
-    assert made.output_spec(given) == output
+    built = layer(kind, fields)
+    assert {item.name: item.shape for item in built.declare(given)} == variables
+    assert {item.dtype for item in built.declare(given)} <= {given[0].dtype, "float32"}
+    assert built.output_spec(given) == output
 
 
 @pytest.mark.parametrize("row", SPECS, ids=lambda row: row[0])

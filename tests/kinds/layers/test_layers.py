@@ -24,9 +24,9 @@ CASES = [case for family in (basic, windows, norms, shapes, sequences) for case 
 
 
 def layer_of(kind: str, fields: dict[str, Any]) -> Layer:
-    made = kinds("layer")[kind](**fields)
-    assert isinstance(made, Layer)
-    return made
+    results = kinds("layer")[kind](**fields)
+    assert isinstance(results, Layer)
+    return results
 
 
 def titled(case: Case) -> str:
@@ -35,7 +35,7 @@ def titled(case: Case) -> str:
 
 def computed(case: Case, unknown: int) -> None:
     """Compare a layer with NumPy; sizes of the first ``unknown`` dimensions are not known (the batch, and one more)."""
-    kind, fields, given, variables, wanted = case
+    kind, fields, given, variables, expected = case
     layer, arrays = layer_of(kind, fields), given if isinstance(given, Inputs) else Inputs(given)
 
     def shape_of(array: Array) -> tuple[int | None, ...]:
@@ -57,8 +57,8 @@ def computed(case: Case, unknown: int) -> None:
     feed = dict(zip((*places, *places.named.values()), (*arrays, *arrays.named.values()), strict=True))
     with tf.Session() as session:
         got = session.run(result, feed)
-    assert isinstance(got, Mapping) == isinstance(wanted, Mapping) == isinstance(outputs, Mapping)
-    for name, array in (wanted if isinstance(wanted, Mapping) else {"": wanted}).items():
+    assert isinstance(got, Mapping) == isinstance(expected, Mapping) == isinstance(outputs, Mapping)
+    for name, array in (expected if isinstance(expected, Mapping) else {"": expected}).items():
         value = got[name] if isinstance(got, Mapping) else got
         np.testing.assert_allclose(value, array, rtol=2e-5, atol=2e-5)
         spec = outputs[name] if isinstance(outputs, Mapping) else outputs
@@ -79,7 +79,7 @@ UNKNOWN = [case for case in CASES if case[0] != "flatten" and any(array.ndim > 2
 
 
 @pytest.mark.parametrize("case", UNKNOWN, ids=map(titled, UNKNOWN))
-def test_it_does_where_a_size_is_not_known(case: Case) -> None:
+def test_a_layer_computes_the_same_if_a_size_is_unknown(case: Case) -> None:
     with tf.Graph().as_default():
         computed(case, unknown=2)
 
@@ -89,21 +89,21 @@ SHARDABLE = [case for case in CASES if traits(case[0]).shardable != "never" and 
 
 @pytest.mark.parametrize("case", SHARDABLE, ids=map(titled, SHARDABLE))
 def test_a_layer_computes_the_same_from_shards_of_a_batch(case: Case) -> None:
-    kind, fields, given, variables, wanted = case
+    kind, fields, given, variables, expected = case
     arrays, layer = given if isinstance(given, Inputs) else Inputs(given), layer_of(kind, fields)
-    made = []
+    results = []
     with tf.Graph().as_default(), tf.Session() as session:
         for rows in (slice(None, 1), slice(1, None)):
             named = {name: tf.constant(array[rows]) for name, array in arrays.named.items()}
             read = Inputs((tf.constant(array[rows]) for array in arrays), named)
             bound = {name: tf.constant(value) for name, value in variables.items()}
-            made.append(session.run(layer.apply(bound, read, Call(training=True))))
-    for name, array in (wanted if isinstance(wanted, Mapping) else {"": wanted}).items():
-        shards = [shard[name] if isinstance(shard, Mapping) else shard for shard in made]
+            results.append(session.run(layer.apply(bound, read, Call(training=True))))
+    for name, array in (expected if isinstance(expected, Mapping) else {"": expected}).items():
+        shards = [shard[name] if isinstance(shard, Mapping) else shard for shard in results]
         np.testing.assert_allclose(np.concatenate(shards), array, rtol=2e-5, atol=2e-5)
 
 
-def test_layers_that_are_sharded_are_tried() -> None:
+def test_every_shardable_layer_has_a_case() -> None:
     tried = {case[0] for case in SHARDABLE}
     assert tried == {name for name in kinds("layer") if traits(name).shardable != "never"}
 
@@ -127,10 +127,10 @@ def test_a_layer_compiles_with_its_gradients_to_the_same_numbers(case: Case) -> 
         return bool(tensor.dtype.is_floating)
 
     held = (tuple(arrays), dict(arrays.named), variables)
-    (wanted, wanted_slopes), (got, slopes) = plain_and_compiled(connected, *held)
+    (expected, expected_slopes), (got, slopes) = plain_and_compiled(connected, *held)
     statistics = 2 if kind == "batch_norm" else 0
     assert len(slopes) == sum(array.dtype.kind == "f" for array in tf.nest.flatten(held)) - statistics
-    for one, other in zip([*got, *slopes], [*wanted, *wanted_slopes], strict=True):
+    for one, other in zip([*got, *slopes], [*expected, *expected_slopes], strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5)
 
 
@@ -138,7 +138,7 @@ def test_every_kind_is_in_the_table() -> None:
     assert {case[0] for case in CASES} | {"scope", "block", "constant", "variable"} == set(kinds("layer"))
 
 
-def test_batch_norm_in_training_uses_the_batch_and_asks_to_move_its_statistics() -> None:
+def test_batch_norm_in_training_uses_the_batch_and_updates_its_moving_statistics() -> None:
     layer = layer_of("batch_norm", {"momentum": 0.9})
     with tf.Graph().as_default(), tf.Session() as session:
         call = Call(training=True)
@@ -147,14 +147,14 @@ def test_batch_norm_in_training_uses_the_batch_and_asks_to_move_its_statistics()
         moved = {id(update.variable): session.run(update.value) for update in call.updates}
         assert {update.momentum for update in call.updates} == {0.9}
     mean, variance = IMAGES.mean(axis=(0, 1, 2)), IMAGES.var(axis=(0, 1, 2))
-    wanted = (IMAGES - mean) / np.sqrt(variance + 0.001) * STATISTICS["gamma"] + STATISTICS["beta"]
-    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+    expected = (IMAGES - mean) / np.sqrt(variance + 0.001) * STATISTICS["gamma"] + STATISTICS["beta"]
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(moved[id(variables["moving_mean"])], mean, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(moved[id(variables["moving_variance"])], variance, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("x", [IMAGES, IMAGES[:, :, 0], IMAGES[:, 0, 0]], ids=["images", "sequences", "rows"])
-def test_batch_norm_can_gather_the_unbiased_variance_as_fused_batch_norm_does(x: Array) -> None:
+def test_batch_norm_can_average_the_unbiased_variance_as_fused_batch_norm_does(x: Array) -> None:
     axes, count = tuple(range(x.ndim - 1)), x.size // 3
     with tf.Graph().as_default(), tf.Session() as session:
         moved = {}
@@ -162,14 +162,14 @@ def test_batch_norm_can_gather_the_unbiased_variance_as_fused_batch_norm_does(x:
             layer, call = layer_of("batch_norm", {"unbiased_variance": unbiased, "scale": False}), Call(training=True)
             result = layer.apply(without("gamma"), Inputs([tf.placeholder_with_default(x, (2, *x.shape[1:]))]), call)
             got, moved[unbiased] = session.run([result, call.updates[1].value])
-            wanted = (x - x.mean(axes)) / np.sqrt(x.var(axes) + 0.001) + STATISTICS["beta"]
-            np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+            expected = (x - x.mean(axes)) / np.sqrt(x.var(axes) + 0.001) + STATISTICS["beta"]
+            np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(moved[False], x.var(axes), rtol=1e-5)
     np.testing.assert_allclose(moved[True], x.var(axes) * count / (count - 1), rtol=1e-5)
 
 
 @pytest.mark.parametrize("unbiased", [False, True])
-def test_batch_norm_of_one_value_has_no_spread(unbiased: bool) -> None:
+def test_batch_norm_of_one_value_has_no_variance(unbiased: bool) -> None:
     with tf.Graph().as_default(), tf.Session() as session:
         for x in (IMAGES[:1, :1, :1], ROWS[:1]):
             call = Call(training=True)
@@ -213,7 +213,7 @@ def masks(seed: int, step: int) -> tuple[Array, Array]:
         return session.run(tensors["first"]), session.run(tensors["second"])
 
 
-def test_dropout_in_training_drops_its_share_and_scales_the_rest() -> None:
+def test_dropout_in_training_drops_its_fraction_and_scales_the_rest() -> None:
     mask, _ = masks(0, 0)
     assert set(np.unique(mask)) == {np.float32(0), np.float32(1 / 0.75)}
     assert (mask == 0).mean() == pytest.approx(0.25, abs=0.04)
@@ -254,8 +254,8 @@ def noises(seed: int, step: int) -> Array:
 
 def test_gaussian_noise_is_normal() -> None:
     drawn = np.sort(noises(0, 0).ravel()) / 2
-    wanted = [0.5 * (1 + math.erf(value / math.sqrt(2))) for value in drawn]
-    assert np.abs(np.arange(len(drawn)) / len(drawn) - wanted).max() < 0.015
+    expected = [0.5 * (1 + math.erf(value / math.sqrt(2))) for value in drawn]
+    assert np.abs(np.arange(len(drawn)) / len(drawn) - expected).max() < 0.015
     assert (drawn.mean(), drawn.std()) == (pytest.approx(0, abs=0.02), pytest.approx(1, abs=0.02))
 
 
@@ -266,7 +266,7 @@ def test_gaussian_noise_depends_on_seed_and_step_alone_whatever_compiles_it() ->
         assert abs(np.corrcoef(drawn.ravel(), other.ravel())[0, 1]) < 0.03
 
 
-def test_gaussian_noise_outside_training_and_without_spread_changes_nothing() -> None:
+def test_gaussian_noise_outside_training_and_with_stddev_0_changes_nothing() -> None:
     with tf.Graph().as_default(), tf.Session() as session:
         rows = tf.constant(ROWS)
         in_training = layer_of("gaussian_noise", {"stddev": 0.0}).apply({}, Inputs([rows]), Call(training=True, key=1))
@@ -293,7 +293,7 @@ def test_attention_in_training_drops_weights_and_scales_the_rest() -> None:
     assert (got != later).mean() > 0.5
 
 
-def test_grouped_convolution_has_the_gradients_of_its_parts() -> None:
+def test_grouped_convolution_has_the_gradients_of_its_groups() -> None:
     kernel = some(3, 2, 2, 4)
     images = some(2, 5, 6, 4)
     with tf.Graph().as_default(), tf.Session() as session:
@@ -306,8 +306,8 @@ def test_grouped_convolution_has_the_gradients_of_its_parts() -> None:
             )
             for part, own in zip(tf.split(x, 2, -1), tf.split(variables["kernel"], 2, -1), strict=True)
         ]
-        got, wanted = session.run(
+        got, expected = session.run(
             [tf.gradients(tf.reduce_sum(y**2), [x, variables["kernel"]]) for y in (whole, tf.concat(parts, -1))]
         )
-    for one, other in zip(got, wanted, strict=True):
+    for one, other in zip(got, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)

@@ -53,18 +53,18 @@ def trained(
     [*((cell, True) for cell in CELLS.values()), (CELLS["lstm"], False)],
     ids=[*CELLS, "lstm, last output"],
 )
-def test_a_loop_in_the_graph_trains_as_steps_that_are_written_out(
+def test_a_loop_in_the_graph_trains_as_an_unrolled_one(
     cell: tuple[str, dict[str, Any], dict[str, Array]],
     sequence: bool,
 ) -> None:
     fields = {"return_sequences": sequence}
-    wanted = trained(cell, fields, sequence)
+    expected = trained(cell, fields, sequence)
     got = trained(cell, fields, sequence, loop=True)
-    for one, other in zip(got, wanted, strict=True):
+    for one, other in zip(got, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-def test_what_lies_beyond_a_length_changes_nothing_and_gets_no_gradient() -> None:
+def test_steps_beyond_a_length_change_nothing_and_get_no_gradient() -> None:
     values = trained(CELLS["lstm, both"], {"return_sequences": True}, True)
     output, gradient = values[0], values[2]
     for example, length in enumerate(LENGTHS):
