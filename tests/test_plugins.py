@@ -159,7 +159,7 @@ def test_a_module_is_imported_by_its_name(empty_folder: Path, monkeypatch: pytes
     assert list(network_spec(config.network).tensors)[-1] == "m"
 
 
-def test_every_plugin_that_cannot_be_loaded_is_told(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_plugin_that_cannot_be_loaded_is_reported(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(empty_folder))
     (empty_folder / "own_syntax.py").write_text("x = 1\ny = = 2\n")
     kind_in_file(empty_folder / "own_twice.py", kind="dense")

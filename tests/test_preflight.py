@@ -76,14 +76,14 @@ def test_a_best_metric_needs_a_validation_part(tmp_path: Path) -> None:
     ]
 
 
-def test_a_network_that_is_wrong_is_told_first(tmp_path: Path) -> None:
+def test_a_network_that_is_wrong_is_reported_first(tmp_path: Path) -> None:
     network = {**MLP, "layers": {"logits": {"kind": "dense", "units": 3, "input": "nowhere"}}}
     assert problems(tmp_path, network=network, train={"best_metric": "valid/nothing"}) == [
         "network.layers.logits.input: no layer or input 'nowhere'; allowed: x, logits"
     ]
 
 
-def test_averages_of_no_variable_are_told_before_anything_is_built(tmp_path: Path) -> None:
+def test_an_ema_of_no_variable_is_reported_before_anything_is_built(tmp_path: Path) -> None:
     assert problems(tmp_path, ema={"variables": "nothing/.*"}) == [
         "ema.variables: 'nothing/.*' matches no trained variable; variables: hidden/kernel, hidden/bias, "
         "logits/kernel, logits/bias; use ema=none for no EMA"

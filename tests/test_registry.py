@@ -57,7 +57,7 @@ def test_a_kind_registered_twice_names_both() -> None:
         register(circle())
 
 
-def test_a_kind_without_a_name_is_told_which_field_needs_it() -> None:
+def test_a_kind_without_a_name_is_reported_with_the_field() -> None:
     with pytest.raises(ValueError, match="Shape: the field 'kind' needs its name as a default"):
         register(Shape)
 

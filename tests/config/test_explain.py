@@ -115,7 +115,7 @@ ONE_PROBLEM = [
         NESTED % "kind: dense",
         f"{Z}.units: missing: kind 'dense' needs it (Size of the output's last dimension); add {Z}.units=VALUE",
     ),
-    # Another type than wanted.
+    # Another type than expected.
     ("train.steps=abc", "train.steps: needs a whole number, got 'abc' (text)"),
     ("train.steps='3'", "train.steps: needs a whole number, got '3' (text)"),
     ("train.steps=1.5", "train.steps: needs a whole number, got 1.5"),
@@ -188,7 +188,7 @@ def test_a_wrong_value_is_explained(setting: str, problem: str) -> None:
     assert problems_of(setting) == [problem]
 
 
-def test_all_problems_are_told_at_once_in_the_order_of_the_configuration() -> None:
+def test_all_problems_are_reported_at_once_in_the_order_of_the_configuration() -> None:
     assert problems_of("ema.decay=2", "train.steps=a", "network.layers.layer1.unitz=1", "data.sauce=1") == [
         f"network.layers.layer1.unitz: unknown field for kind 'dense'; did you mean 'units'? allowed: {COMMON}, units, "
         "activation, use_bias",

@@ -118,7 +118,7 @@ def test_files_may_leave_things_to_others(name: str, text: str) -> None:
         ("experiment", "train: {stepz: 3}", ["train: Additional properties are not allowed ('stepz' was unexpected)"]),
     ],
 )
-def test_a_mistake_is_told_as_one(name: str, text: str, said: list[str]) -> None:
+def test_a_mistake_is_reported_once(name: str, text: str, said: list[str]) -> None:
     found = mistakes(name, text)
     assert len(found) == len(said), found
     assert all(one.startswith(start) for one, start in zip(found, said, strict=True)), found

@@ -1,4 +1,4 @@
-"""From files and overrides to a configuration: what is read, what wins, and what is said of a mistake."""
+"""From files and overrides to a configuration: reading, precedence, messages about mistakes."""
 
 from __future__ import annotations
 
@@ -200,11 +200,11 @@ def test_a_config_dir_adds_files(tmp_path: Path) -> None:
     assert load(["optimizer=mine"], [str(folder)]).optimizer.learning_rate.value == 0.25  # type: ignore[attr-defined]
 
 
-def test_a_file_that_is_no_text_is_told_by_its_name(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
     write(tmp_path, {"optimizer/mine.yaml": ""})
     (tmp_path / "optimizer/mine.yaml").write_bytes(b"kind: \xff")
-    said = ["optimizer/mine.yaml: is not UTF-8 text (invalid start byte at byte 6)"]
-    assert problems_of("optimizer=mine", config_dirs=(str(tmp_path),)) == said
+    message = ["optimizer/mine.yaml: is not UTF-8 text (invalid start byte at byte 6)"]
+    assert problems_of("optimizer=mine", config_dirs=(str(tmp_path),)) == message
 
 
 def test_without_a_conf_folder_the_built_in_one_is_read() -> None:

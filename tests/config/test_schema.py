@@ -71,8 +71,8 @@ def test_a_split_that_cannot_be_says_why(split: dict[str, Any], problem: str) ->
 
 @pytest.mark.parametrize("rule", [{"to": "x"}, {"name": "a", "pattern": "b", "to": "x"}])
 def test_a_rename_rule_needs_one_of_name_prefix_and_pattern(rule: dict[str, Any]) -> None:
-    wanted = "a rename rule needs exactly one of 'name' (exact), 'prefix' and 'pattern' (regular expression)"
-    assert problem_of(RenameRule, rule) == wanted
+    expected = "a rename rule needs exactly one of 'name' (exact), 'prefix' and 'pattern' (regular expression)"
+    assert problem_of(RenameRule, rule) == expected
 
 
 def test_models_lists_every_section_that_is_no_kind() -> None:

@@ -50,7 +50,7 @@ def place_of(path: str, *overrides: str) -> str:
     return caught.value.problems[0].location
 
 
-def test_every_mistake_of_a_file_is_told_by_its_line() -> None:
+def test_every_mistake_of_a_file_is_located() -> None:
     write("network/mine.yaml", NETWORK)
     assert places("network=mine") == {
         "network.layers.conv.kernel_size": "conf/network/mine.yaml:5",
@@ -65,8 +65,8 @@ def test_the_place_comes_before_the_path() -> None:
     write("ema/mine.yaml", "enabled: true\ndecay: 1.5\n")
     with pytest.raises(ConfigError) as caught:
         load_checked(["ema=mine"])
-    wanted = "conf/ema/mine.yaml:2: ema.decay: must be less than 1 (allowed: > 0 and < 1), got 1.5"
-    assert str(caught.value) == wanted
+    expected = "conf/ema/mine.yaml:2: ema.decay: must be less than 1 (allowed: > 0 and < 1), got 1.5"
+    assert str(caught.value) == expected
 
 
 def test_mistakes_that_only_the_whole_network_shows_are_located_too() -> None:
@@ -80,10 +80,12 @@ def test_mistakes_that_only_the_whole_network_shows_are_located_too() -> None:
 
 def test_a_value_from_the_command_line_has_no_file() -> None:
     write("network/mine.yaml", NETWORK)
-    told = places("network=mine", "network.layers.conv.strides=0", "++network.layers.norm={kind: dense, units: -1}")
-    assert told["network.layers.conv.strides"] == ""
-    assert told["network.layers.norm.units"] == ""
-    assert told["network.layers.a.b.unit"] == "conf/network/mine.yaml:11"
+    locations = places(
+        "network=mine", "network.layers.conv.strides=0", "++network.layers.norm={kind: dense, units: -1}"
+    )
+    assert locations["network.layers.conv.strides"] == ""
+    assert locations["network.layers.norm.units"] == ""
+    assert locations["network.layers.a.b.unit"] == "conf/network/mine.yaml:11"
 
 
 @pytest.mark.parametrize(
@@ -110,10 +112,10 @@ def test_the_last_file_that_sets_a_key_is_the_one() -> None:
     assert places("experiment=mine") == {"ema.decay": "conf/experiment/mine.yaml:6"}
     write("experiment/mine.yaml", "# @package _global_\nema: {start_step: -1}\nrun:\n  name: a b\n")
     write("ema/mine.yaml", "decay: 3\n")
-    told = places("experiment=mine", "ema=mine")
-    assert told["ema.decay"] == "conf/ema/mine.yaml:1"
-    assert told["ema.start_step"] == "conf/experiment/mine.yaml:2"
-    assert told["run.name"] == "conf/experiment/mine.yaml:4"
+    locations = places("experiment=mine", "ema=mine")
+    assert locations["ema.decay"] == "conf/ema/mine.yaml:1"
+    assert locations["ema.start_step"] == "conf/experiment/mine.yaml:2"
+    assert locations["run.name"] == "conf/experiment/mine.yaml:4"
 
 
 def test_a_file_that_a_file_builds_on_is_found() -> None:
@@ -150,7 +152,7 @@ def test_a_path_that_no_file_knows_has_no_place(path: str) -> None:
     assert place_of(path) == ""
 
 
-def test_a_composition_that_fails_is_told_as_it_is() -> None:
+def test_a_composition_that_fails_is_reported_unchanged() -> None:
     assert places("optimizer=nosuch") == {"optimizer": ""}
     write("ema/broken.yaml", "decay: [1\n")
     assert places("ema=broken") == {"configuration": ""}

@@ -105,7 +105,7 @@ def test_a_file_that_is_too_large_is_refused_unread(empty_folder: Path) -> None:
     assert read_yaml(file(empty_folder, f"a: {'x' * (MAX_BYTES - 4)}\n"))["a"].startswith("x")
 
 
-def test_what_is_no_yaml_is_told_by_the_parser_with_the_files_name(empty_folder: Path) -> None:
+def test_invalid_yaml_is_reported_by_the_parser_with_the_files_name(empty_folder: Path) -> None:
     path = file(empty_folder, "a: [1\n")
     with pytest.raises(yaml.YAMLError, match=f'while parsing a flow sequence\n  in "{path}", line 1, column 4'):
         read_yaml(path)
@@ -118,17 +118,17 @@ def test_hydra_gets_what_omegaconf_would_make_of_a_file(empty_folder: Path, cont
         got = SourcesRegistry.instance().resolve("file")("test", f"file://{empty_folder}").load_config("mine").config
     expected = OmegaConf.load(path)
     assert got == expected
-    assert _told(got) == _told(expected)
+    assert _values(got) == _values(expected)
 
 
-def _told(config: DictConfig | ListConfig) -> list[tuple[str, object, object]]:
+def _values(config: DictConfig | ListConfig) -> list[tuple[str, object, object]]:
     """Return type, key and place of every node, interpolations as they stand."""
     told: list[tuple[str, object, object]] = [(type(config).__name__, config._key(), config._get_full_key(None))]
     for key in range(len(config)) if isinstance(config, ListConfig) else list(config):
         node = config._get_node(key)
         assert isinstance(node, Node)
         inside = isinstance(node, DictConfig | ListConfig) and not node._is_none()
-        told += _told(node) if inside else [(type(node).__name__, node._key(), node._get_full_key(None))]
+        told += _values(node) if inside else [(type(node).__name__, node._key(), node._get_full_key(None))]
     return told
 
 

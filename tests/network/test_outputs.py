@@ -210,7 +210,7 @@ def test_outputs_are_tensors_of_their_own_name_with_the_right_values() -> None:
         ),
     ],
 )
-def test_mistakes_with_outputs_and_named_tensors_are_told(
+def test_mistakes_with_outputs_and_named_tensors_are_reported(
     layers: dict[str, Layer], outputs: dict[str, str], problems: list[str]
 ) -> None:
     assert problems_of(network(layers, outputs)) == problems

@@ -210,5 +210,5 @@ def test_trainable_false_on_a_scope_holds_for_every_layer_inside() -> None:
         ),
     ],
 )
-def test_every_mistake_in_names_is_told_with_its_place(text: str, problems: list[str]) -> None:
+def test_every_mistake_in_names_is_reported_with_its_path(text: str, problems: list[str]) -> None:
     assert problems_of(text) == problems

@@ -16,7 +16,7 @@ layers:
 """
 
 
-def test_a_tied_variable_is_not_made_and_is_told_as_shared() -> None:
+def test_a_tied_variable_is_not_created_and_is_listed_as_shared() -> None:
     spec = spec_of("""
         inputs: {ids: {shape: [5], dtype: int32}}
         layers:
@@ -48,10 +48,10 @@ def test_a_tied_kernel_computes_and_adds_up_its_gradients_as_numpy_says() -> Non
         got_out, got_gradient = session.run([out, gradient])
     kernel = values["encoder/kernel"].astype(np.float64)
     hidden = np.tanh(x @ kernel + values["encoder/bias"])
-    wanted = hidden @ kernel.T + values["decoder/bias"]
-    of_decoder = wanted.T @ hidden
-    of_encoder = x.T.astype(np.float64) @ ((wanted @ kernel) * (1 - hidden**2))
-    np.testing.assert_allclose(got_out, wanted, rtol=1e-4, atol=1e-5)
+    expected = hidden @ kernel.T + values["decoder/bias"]
+    of_decoder = expected.T @ hidden
+    of_encoder = x.T.astype(np.float64) @ ((expected @ kernel) * (1 - hidden**2))
+    np.testing.assert_allclose(got_out, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(got_gradient, of_encoder + of_decoder, rtol=1e-4, atol=1e-4)
     assert min(np.abs(of_encoder).max(), np.abs(of_decoder).max()) > 1, "both must contribute"
 
@@ -74,9 +74,9 @@ def test_a_table_that_is_looked_up_and_multiplied_gets_both_gradients() -> None:
         table, got = session.run([variables["table/embeddings"], gradient])
     rows = table[[1, 3, 3]].astype(np.float64)
     logits = rows @ table.T
-    wanted = logits.T @ rows
-    np.add.at(wanted, [1, 3, 3], logits @ table)
-    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-8)
+    expected = logits.T @ rows
+    np.add.at(expected, [1, 3, 3], logits @ table)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-8)
 
 
 def test_inside_repetitions_each_ties_to_its_own_by_index() -> None:

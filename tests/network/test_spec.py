@@ -117,7 +117,7 @@ def test_variables_are_shared_in_the_order_in_which_layers_are_made() -> None:
         ),
     ],
 )
-def test_every_mistake_in_the_graph_is_told_with_its_place(text: str, problems: list[str]) -> None:
+def test_every_mistake_in_the_graph_is_reported_with_its_path(text: str, problems: list[str]) -> None:
     assert problems_of(text) == problems
 
 

@@ -424,5 +424,5 @@ TWO = "{x: {shape: [4]}, y: {shape: [4]}}"
         ),
     ],
 )
-def test_mistakes_in_structure_are_told_with_their_place(text: str, problems: list[str]) -> None:
+def test_mistakes_in_structure_are_reported_with_their_path(text: str, problems: list[str]) -> None:
     assert problems_of(text) == problems

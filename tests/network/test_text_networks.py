@@ -103,8 +103,8 @@ def test_bert_computes_what_a_program_on_tf_nn_computes() -> None:
     def by_hand(inputs: Mapping[str, Any]) -> Any:
         return dict(zip(("sequence", "pooled"), bert(*inputs.values(), SMALL_SIZES), strict=True))
 
-    wanted, got = computed(by_hand, FEED, values), computed(of_expkit(spec), FEED, values)
-    for name, array in wanted.items():
+    expected, got = computed(by_hand, FEED, values), computed(of_expkit(spec), FEED, values)
+    for name, array in expected.items():
         np.testing.assert_allclose(got[name], array, rtol=0, atol=1e-5)
     shifted = {**FEED, "input_ids": np.where(MASK == 1, IDS, 33).astype(np.int32)}
     padded = computed(of_expkit(spec), shifted, values)
@@ -122,9 +122,9 @@ def test_berts_heads_compute_what_a_program_on_tf_nn_computes() -> None:
         sequence, pooled = bert(ids, mask, types, SMALL_SIZES)
         return dict(zip(("logits", "next_sentence"), heads(sequence, pooled, places, SMALL_SIZES), strict=True))
 
-    wanted, got = computed(by_hand, feed, values), computed(of_expkit(spec), feed, values)
+    expected, got = computed(by_hand, feed, values), computed(of_expkit(spec), feed, values)
     assert got["logits"].shape == (3, 2, 50)
-    for name, array in wanted.items():
+    for name, array in expected.items():
         np.testing.assert_allclose(got[name], array, rtol=0, atol=1e-5)
 
 
@@ -185,7 +185,7 @@ def test_every_head_has_a_loss_of_its_own_and_both_teach_the_trunk() -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["network.settings.heads=7"], "attention of 7 heads needs a size that is a multiple, got 768"),
         (["network.settings.hiden_size=4"], "network.settings.hiden_size: no configuration file mentions this key"),
@@ -195,8 +195,8 @@ def test_every_head_has_a_loss_of_its_own_and_both_teach_the_trunk() -> None:
         ),
     ],
 )
-def test_a_size_that_does_not_fit_is_told(overrides: list[str], said: str) -> None:
-    with pytest.raises(Exception, match=said.replace("[", r"\[")):
+def test_a_size_that_does_not_fit_is_reported(overrides: list[str], message: str) -> None:
+    with pytest.raises(Exception, match=message.replace("[", r"\[")):
         network("bert", None, *overrides)
 
 

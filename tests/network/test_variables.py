@@ -174,7 +174,7 @@ def test_a_frozen_variable_is_shared_by_layers_that_agree_and_by_those_that_say_
         ),
     ],
 )
-def test_every_mistake_in_variables_is_told_with_its_place(text: str, problems: list[str]) -> None:
+def test_every_mistake_in_variables_is_reported_with_its_path(text: str, problems: list[str]) -> None:
     assert problems_of(text) == problems
 
 

@@ -170,9 +170,9 @@ def test_a_network_computes_what_a_plain_program_does_with_its_variables(name: s
             described = connect(spec, variables, inputs).outputs
         values = {variables[made].initializer.inputs[1]: value for made, value in drawn_values(shapes).items()}
         session.run([variable.initializer for variable in variables.values()], values)
-        wanted, got = session.run([plain, dict(described)])
-    assert got.keys() == wanted.keys()
-    for output, array in wanted.items():
+        expected, got = session.run([plain, dict(described)])
+    assert got.keys() == expected.keys()
+    for output, array in expected.items():
         size = np.abs(array).max()
         assert np.abs(got[output] - array).max() < 1e-5 * size, output
         assert np.abs(array[0] - array[1]).max() > 1e-3 * size, output
