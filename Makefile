@@ -1,9 +1,10 @@
 # make run: the default experiment.   make test: ruff, mypy, pytest.
+# make test-fast: the tests that need no TensorFlow.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test docs clean
+.PHONY: run test test-fast docs clean
 
 run: $(VENV)/.run
 	$(BIN)/expkit train
@@ -14,6 +15,9 @@ test: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto --cov --cov-report=
 	$(BIN)/coverage report
+
+test-fast: $(VENV)/.test
+	$(BIN)/python -m pytest -n auto --plain
 
 docs: $(VENV)/.test
 	$(BIN)/python docs/generate.py

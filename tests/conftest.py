@@ -1,10 +1,11 @@
-"""What several tests share: configurations from a few words of YAML."""
+"""Fixtures and options that several tests share."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,74 @@ UNTRACED = {"cli", "export", "plots", "report", "runs", "sweeps", "tracking", "t
 """Folders of tests that run without coverage, whose tracing doubles the time of building graphs."""
 
 
+TESTS = Path(__file__).parent
+PLAIN = {
+    "checkpoints": ("edit/test_plan.py", "test_diff.py", "test_ownership.py"),
+    "checkpoints/matching": ("test_lock.py", "test_match.py"),
+    "checkpoints/restore": ("test_planner.py", "test_transforms.py"),
+    "cli": ("test_schema.py",),
+    "config": ("*.py",),
+    "data": ("test_dataset.py",),
+    "diagram": ("*.py",),
+    "importer": ("*.py",),
+    "kinds": ("layers/test_layer_specs.py", "sources/test_on_disk.py", "sources/test_sources.py"),
+    "network": ("test_names.py", "test_published_names.py", "test_resolve.py", "test_spec.py", "test_structure.py"),
+    "sweeps": ("*.py",),
+    ".": (
+        "test_errors.py",
+        "test_fs.py",
+        "test_imports.py",
+        "test_plain_half.py",
+        "test_preflight.py",
+        "test_protobuf_wire.py",
+        "test_provenance.py",
+        "test_redact.py",
+        "test_registry.py",
+        "test_run_folder.py",
+        "test_same_syntax.py",
+        "test_timing.py",
+    ),
+}
+"""Test modules of ``make test-fast`` by folder: those that need neither TensorFlow nor MLflow."""
+HEAVY = ("mlflow", "tensorflow")
+
+
+class HeavyImports:
+    """A finder that refuses to import TensorFlow and MLflow."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Refuse the packages, and leave all others to the next finder."""
+        if name.partition(".")[0] in HEAVY:
+            raise ModuleNotFoundError(f"{name} is not imported by the tests of make test-fast", name=name)
+        return None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--plain", action="store_true", help="run only the tests that need no TensorFlow")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--plain"):
+        sys.meta_path.insert(0, HeavyImports())
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the modules that need TensorFlow, when only the others are to run."""
+    if not config.getoption("--plain") or collection_path.is_dir():
+        return None
+    plain = (TESTS / folder for folder in PLAIN)
+    chosen = {
+        file
+        for folder, names in zip(plain, PLAIN.values(), strict=True)
+        for name in names
+        for file in folder.glob(name)
+    }
+    return collection_path not in chosen or None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Trace what tests the plain half, whose coverage is asked for, and leave out what only takes time."""
+    """Trace the tests of modules whose coverage is measured, and no others, which saves time."""
     trace = sys.gettrace()
     if UNTRACED.intersection(item.path.parts) or item.get_closest_marker("untraced") is not None:
         sys.settrace(None)
@@ -36,8 +102,11 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def recorder_begins_fast() -> Iterator[None]:
+def recorder_begins_fast(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fork the recorder's process from one that has MLflow imported."""
+    if request.config.getoption("--plain"):
+        yield
+        return
     warm()
     with recorders_started_by(ForkedRecorder):
         yield
