@@ -288,7 +288,7 @@ def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(
     assert (done.code, done.err) == (0, "")
     log = (tmp_path / "run/run.log").read_text()
     assert f"WARNING expkit.checkpoints.store: {tmp_path / latest.parent} is damaged and skipped: " in log
-    assert f"continued from {tmp_path}/run/checkpoints/step-00000040/model" in log
+    assert f"resumed from {tmp_path}/run/checkpoints/step-00000040/model" in log
     for name in ("model.index", "model.data-00000-of-00001"):  # Done again, to the same bits.
         path = latest.with_name(name)
         assert (tmp_path / path).read_bytes() == (digits_run.folder / path.relative_to("run")).read_bytes()
