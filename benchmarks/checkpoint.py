@@ -70,8 +70,8 @@ def graph(folder: Path, layers: int) -> TrainGraph:
             "tracking": {"enabled": False},
         }
     )
-    spec = check(config).spec
-    return train_graph(config, spec, load_dataset(config, spec))
+    checked = check(config)
+    return train_graph(checked, load_dataset(config, checked.spec))
 
 
 def timed(act: Callable[[], Any]) -> float:

@@ -45,8 +45,8 @@ def main() -> None:
             jit_compile, _, parallelism = mode.partition(":")
             settings = [f"train.jit_compile={jit_compile}", f"train.parallelism={parallelism}"]
             config = load([*overrides, *settings], [str(HERE / "conf")])
-            spec = check(config).spec
-            _, executor = choose(config, spec, load_dataset(config, spec))
+            checked = check(config)
+            _, executor = choose(checked, load_dataset(config, checked.spec))
             executors[mode] = opened.enter_context(executor)
             executor.initialize()
             executor.run(20)

@@ -55,9 +55,9 @@ def main() -> None:
         work = WORKLOADS[given.workload]
         overrides = [*experiment(work, Path(name)), f"train.jit_compile={given.jit_compile}"]
         config = load(overrides, [str(HERE / "conf")])
-        spec = check(config).spec
-        dataset = load_dataset(config, spec)
-        choice, executor = choose(config, spec, dataset)
+        checked = check(config)
+        dataset = load_dataset(config, checked.spec)
+        choice, executor = choose(checked, dataset)
         with executor:
             executor.initialize()
             for steps in (1, 4, 20, 100):

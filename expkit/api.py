@@ -182,8 +182,7 @@ def plan_restore(
     """
     with _deep_recursion():
         checked = load_checked(_words(experiment, overrides), _folders(config_dirs), by=named)
-    config = checked.config
-    return configured_plan(config, checked.spec, open_checkpoints(config))
+    return configured_plan(checked, open_checkpoints(checked.config))
 
 
 def _words(experiment: str | None, overrides: Sequence[str]) -> list[str]:

@@ -39,17 +39,29 @@ __all__ = ["Experiment", "Frozen", "NoTracker", "Result", "Tracker", "evaluate",
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Experiment:
     """A checked configuration with the folder of its run."""
 
-    config: Config
-    spec: NetworkSpec
-    ema_names: tuple[str, ...]
-    """Names of the variables that have an EMA."""
+    checked: CheckedConfig
     folder: RunFolder
     store: CheckpointStore
     """The checkpoints of the run."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration."""
+        return self.checked.config
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """The network."""
+        return self.checked.spec
+
+    @property
+    def ema_names(self) -> tuple[str, ...]:
+        """Names of the variables that have an EMA."""
+        return self.checked.ema_names
 
     @classmethod
     def of(cls, checked: CheckedConfig, folder: RunFolder) -> Experiment:
@@ -62,7 +74,7 @@ class Experiment:
             best_metric=train.best_metric,
             best_mode=train.best_mode,
         )
-        return cls(config=checked.config, spec=checked.spec, ema_names=checked.ema_names, folder=folder, store=store)
+        return cls(checked, folder, store)
 
     @classmethod
     def open(cls, folder: RunFolder) -> Experiment:
@@ -197,7 +209,7 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
     with timed("importing TensorFlow"):
         tf.tensorflow_version()
     with timed("building the graphs"):
-        graphs = evaluate_graph(config, spec, dataset), infer_graph(spec, dataset.scaling)
+        graphs = evaluate_graph(experiment.checked, dataset), infer_graph(spec, dataset.scaling)
     with timed("choosing how steps are run"):
         choice, executor = _executor(experiment, dataset)
     restored: str | None = None
@@ -270,7 +282,7 @@ def evaluate(experiment: Experiment, checkpoint: Literal["latest", "best"] = "la
     config, spec, folder = experiment.config, experiment.spec, experiment.folder
     chosen = experiment.checkpoint(checkpoint)
     dataset = load_dataset(config, spec)
-    with Evaluator(evaluate_graph(config, spec, dataset), config) as evaluator:
+    with Evaluator(evaluate_graph(experiment.checked, dataset), config) as evaluator:
         restored = experiment.values(chosen)
         evaluator.load(restored.values)
         metrics = {
@@ -317,12 +329,10 @@ def freeze(
     chosen = experiment.checkpoint(checkpoint or config.export.checkpoint)
     dataset = dataset or load_dataset(config, spec)
     source = FrozenSource(
-        config=config,
-        spec=spec,
-        ema_names=experiment.ema_names,
+        checked=experiment.checked,
         prefix=chosen.prefix,
         weights=frozen_weights,
-        graphs=graphs or (evaluate_graph(config, spec, dataset), infer_graph(spec, dataset.scaling)),
+        graphs=graphs or (evaluate_graph(experiment.checked, dataset), infer_graph(spec, dataset.scaling)),
         examples=dataset.splits["test"],
         metadata={
             "name": config.run.name,
@@ -339,7 +349,7 @@ def freeze(
 
 def _restore(experiment: Experiment, executor: Executor) -> Plan:
     """Load the values that ``restore`` names into variables, and write the receipt."""
-    restored = restore_from(experiment.config, experiment.spec)
+    restored = restore_from(experiment.checked)
     executor.load(restored.values)
     experiment.folder.keep_receipt(restored.receipt)
     return restored.plan
@@ -347,12 +357,11 @@ def _restore(experiment: Experiment, executor: Executor) -> Plan:
 
 def _executor(experiment: Experiment, dataset: Dataset) -> tuple[ExecutionChoice, Executor]:
     """Return the execution mode and its executor; a resumed run keeps its mode, because XLA rounds differently."""
-    config, spec, folder = experiment.config, experiment.spec, experiment.folder
-    if (before := folder.state().get("execution")) is not None:
-        choice, executor = resume(config, spec, dataset, ExecutionChoice.of(before))
+    if (before := experiment.folder.state().get("execution")) is not None:
+        choice, executor = resume(experiment.checked, dataset, ExecutionChoice.of(before))
     else:
-        choice, executor = choose(config, spec, dataset)
-    folder.update(execution=choice.as_dict())
+        choice, executor = choose(experiment.checked, dataset)
+    experiment.folder.update(execution=choice.as_dict())
     _log.info("%s", choice)
     return choice, executor
 

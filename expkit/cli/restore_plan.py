@@ -45,19 +45,18 @@ def add_verbs(verbs: Any) -> None:
 
 def _restore_plan(given: argparse.Namespace) -> int:
     checked = load_checked(given.overrides, given.config_dir, by=named)
-    config, spec = checked.config, checked.spec
-    checkpoints = open_checkpoints(config)
+    checkpoints = open_checkpoints(checked.config)
     if given.suggest:
         from expkit.cli.restore_suggest import print_suggestion
 
-        return print_suggestion(config, spec, checkpoints, as_json=given.json)
-    plan = configured_plan(config, spec, checkpoints)
+        return print_suggestion(checked, checkpoints, as_json=given.json)
+    plan = configured_plan(checked, checkpoints)
     found = [issue.problem for issue in plan.issues]
     problems = locate_problems(found, given.overrides, given.config_dir) if found else []
     if given.json:
         print(json.dumps(_as_json(plan, problems), indent=2))
     else:
-        _print(plan, spec, problems)
+        _print(plan, checked.spec, problems)
     return int(not plan.complete)
 
 

@@ -17,17 +17,14 @@ from expkit.checkpoints.restore.plan import OpenedCheckpoint, Plan
 from expkit.checkpoints.restore.planner import restore_plan
 from expkit.checkpoints.restore.rules import matching_names
 from expkit.checkpoints.restore.targets import restore_targets
-from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, comma_list, limit_problems
-from expkit.network.spec import NetworkSpec
+from expkit.preflight import CheckedConfig
 from expkit.tensor_spec import TensorSpec
 
 __all__ = ["print_suggestion"]
 
 
-def print_suggestion(
-    config: Config, spec: NetworkSpec, checkpoints: Sequence[OpenedCheckpoint], *, as_json: bool
-) -> int:
+def print_suggestion(checked: CheckedConfig, checkpoints: Sequence[OpenedCheckpoint], *, as_json: bool) -> int:
     """Print rules for the variables that must get a value; return the exit code.
 
     Returns:
@@ -36,7 +33,7 @@ def print_suggestion(
     Raises:
         ConfigError: the configuration has rules already, or names several files.
     """
-    section = config.restore
+    section, spec = checked.config.restore, checked.spec
     given = {"rename": section.rename, "sources": section.sources}
     problems = [
         Problem(f"restore.{field}", "--suggest finds the rules for one file by itself; leave this out")
@@ -50,7 +47,7 @@ def print_suggestion(
     kept = {name for pattern in section.keep_initial for name in matching_names(pattern, spec.variables)}
     variables = {name: variable.spec for name, variable in spec.variables.items() if name not in kept}
     suggestion = suggest(_included(checkpoint), variables)
-    plan = _plan(config, spec, checkpoint, suggestion)
+    plan = _plan(checked, checkpoint, suggestion)
     certain = suggestion.certain and plan.complete
     if as_json:
         content = suggestion_as_json(suggestion, names, section.keep_initial)
@@ -68,12 +65,12 @@ def _included(checkpoint: OpenedCheckpoint) -> dict[str, TensorSpec]:
     return {name: spec for name, spec in names.items() if name not in excluded}
 
 
-def _plan(config: Config, spec: NetworkSpec, checkpoint: OpenedCheckpoint, suggestion: Suggestion) -> Plan:
+def _plan(checked: CheckedConfig, checkpoint: OpenedCheckpoint, suggestion: Suggestion) -> Plan:
     """Return the plan of the configuration with the suggested rules."""
     with_rules = checkpoint.config.model_copy(update={"rename": suggested_rules(suggestion)})
-    missing = keep_initial_patterns(suggestion.missing, list(spec.variables))
-    keep_initial = [*config.restore.keep_initial, *missing]
-    return restore_plan(restore_targets(config, spec), [replace(checkpoint, config=with_rules)], keep_initial)
+    missing = keep_initial_patterns(suggestion.missing, list(checked.spec.variables))
+    keep_initial = [*checked.config.restore.keep_initial, *missing]
+    return restore_plan(restore_targets(checked), [replace(checkpoint, config=with_rules)], keep_initial)
 
 
 def _lines(

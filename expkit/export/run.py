@@ -14,12 +14,11 @@ import numpy as np
 from expkit.checkpoints.formats.open import open_variables
 from expkit.checkpoints.restore.restore import read_values
 from expkit.checkpoints.restore.targets import run_targets
-from expkit.config.schema import Config
 from expkit.errors import ExportError
 from expkit.export.freeze import freeze, read_frozen
 from expkit.export.parity import Difference, check_parity, meta_graph_outputs
 from expkit.fs import atomic_write, atomic_write_text, cannot_write
-from expkit.network.spec import NetworkSpec
+from expkit.preflight import CheckedConfig
 from expkit.training.graphs import EvaluateGraph, InferGraph
 from expkit.training.sessions import Evaluator, Predictor
 
@@ -33,9 +32,7 @@ PARITY_EXAMPLES = 256
 class FrozenSource:
     """A checkpoint to freeze."""
 
-    config: Config
-    spec: NetworkSpec
-    ema_names: Sequence[str]
+    checked: CheckedConfig
     prefix: Path
     weights: Literal["raw", "ema"]
     graphs: tuple[EvaluateGraph, InferGraph]
@@ -65,14 +62,14 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
     Raises:
         ExportError: the frozen graph differs from the evaluation graph, or the file cannot be written.
     """
-    spec, ema_names, weights = source.spec, source.ema_names, source.weights
+    spec, ema_names, weights = source.checked.spec, source.checked.ema_names, source.weights
     evaluation, inference = source.graphs
     opened = open_variables(source.prefix, str(source.prefix))
     opened = replace(opened, get=cache(opened.get))  # two plans, independent of each other, read every tensor once
     stored = read_values(opened, run_targets(spec, ema_names, with_ema=True)).values
     restored = read_values(opened, run_targets(spec, ema_names, with_ema=False), weights)
     values = restored.values
-    with Evaluator(evaluation, source.config, plain=True) as evaluator:
+    with Evaluator(evaluation, source.checked.config, plain=True) as evaluator:
         evaluator.load(stored)
         batch = {name: array[:PARITY_EXAMPLES] for name, array in source.examples.items()}
         expected = evaluator.outputs(batch)
@@ -97,7 +94,7 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
                 },
                 (expected[weights], written.predict(inputs, plain=False)),
                 (expected["raw"], frozen) if weights == "ema" and differs else None,
-                source.config.export.tolerance,
+                source.checked.config.export.tolerance,
             )
         rows = [item.as_dict() for item in table]
         for end, text in ((".parity.json", json.dumps(rows, indent=2) + "\n"), (".restore.json", restored.receipt)):

@@ -12,6 +12,7 @@ from expkit.config.schema import Config
 from expkit.config.sections.train import JitCompile
 from expkit.data.dataset import Dataset
 from expkit.network.spec import NetworkSpec
+from expkit.preflight import CheckedConfig
 from expkit.training.execution import Execution
 from expkit.training.graphs import train_graph
 from expkit.training.policy import slow_with_xla, suits_shards
@@ -52,15 +53,13 @@ class ExecutionChoice:
         return asdict(self)
 
 
-def resume(
-    config: Config, spec: NetworkSpec, dataset: Dataset, choice: ExecutionChoice
-) -> tuple[ExecutionChoice, Executor]:
+def resume(checked: CheckedConfig, dataset: Dataset, choice: ExecutionChoice) -> tuple[ExecutionChoice, Executor]:
     """Return a choice made before, and an open executor in its execution mode."""
-    executor = Executor(train_graph(config, spec, dataset, choice.execution))
+    executor = Executor(train_graph(checked, dataset, choice.execution))
     return ExecutionChoice(executor.execution, choice.reason), executor
 
 
-def choose(config: Config, spec: NetworkSpec, dataset: Dataset) -> tuple[ExecutionChoice, Executor]:
+def choose(checked: CheckedConfig, dataset: Dataset) -> tuple[ExecutionChoice, Executor]:
     """Return the execution mode that the configuration requests, and an open executor that runs steps in it.
 
     With ``jit_compile`` or ``parallelism`` ``auto`` execution modes are timed, each in its own session, for at most 5 s
@@ -72,10 +71,11 @@ def choose(config: Config, spec: NetworkSpec, dataset: Dataset) -> tuple[Executi
 
     The executor's variables are not initialized: timing may have changed them.
     """
+    config, spec = checked.config, checked.spec
     train, unmeasured = config.train, _unmeasured(config, spec)
 
     def opened(execution: Execution) -> Executor:
-        return Executor(train_graph(config, spec, dataset, execution))
+        return Executor(train_graph(checked, dataset, execution))
 
     if "auto" not in (train.jit_compile, train.parallelism):
         executor = opened(unmeasured)
@@ -89,7 +89,7 @@ def choose(config: Config, spec: NetworkSpec, dataset: Dataset) -> tuple[Executi
     compiled: tuple[JitCompile, ...] = (unmeasured.jit_compile,)
     why_not = ""
     if train.jit_compile == "auto":
-        whole, why_not = _whole_step_may_pay(config, spec, dataset)
+        whole, why_not = _whole_step_may_pay(checked, dataset)
         compiled = (False, "update", True) if whole else (False, "update")
     speeds: dict[Execution, float] = {}
 
@@ -139,13 +139,13 @@ def _budget(executor: Executor, steps: int) -> float:
     return budget
 
 
-def _whole_step_may_pay(config: Config, spec: NetworkSpec, dataset: Dataset) -> tuple[bool, str]:
+def _whole_step_may_pay(checked: CheckedConfig, dataset: Dataset) -> tuple[bool, str]:
     """Return whether to time XLA on whole steps, and why not."""
-    if config.train.precision == "bfloat16":
+    if checked.config.train.precision == "bfloat16":
         return False, "; XLA on a CPU does not speed up bfloat16"
-    if slower := slow_with_xla(spec):
+    if slower := slow_with_xla(checked.spec):
         return False, f"; XLA on a CPU is slower for {', '.join(slower)}"
-    graph = train_graph(config, spec, dataset, Execution(jit_compile=True)).graph.as_graph_def()
+    graph = train_graph(checked, dataset, Execution(jit_compile=True)).graph.as_graph_def()
     size = len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
     if size > MAX_COMPILED_OPERATIONS:
         return False, f"; XLA takes too long over {size:,} operations"

@@ -8,14 +8,13 @@ from functools import partial
 from typing import Any
 
 from expkit import tf1 as tf
-from expkit.config.schema import Config
 from expkit.data.batches import Batches, chunk_steps, resident_batches, standardized, streamed_batches
 from expkit.data.dataset import Dataset, Scaling
 from expkit.data.prefetch import Stream
 from expkit.network.build import connect, create_ema_variables, create_variables, penalty, placeholders
-from expkit.network.ema import ema_variables
 from expkit.network.names import ema_name
 from expkit.network.spec import NetworkSpec
+from expkit.preflight import CheckedConfig
 from expkit.training.execution import PLAIN, Execution
 from expkit.training.policy import may_overlap, uses_workspace
 from expkit.training.snapshot import Snapshot, add_snapshot
@@ -98,23 +97,22 @@ class InferGraph:
     """Serialized ``MetaGraphDef``, placeholders and a saver for the variables; ``import_meta_graph`` needs no more."""
 
 
-def train_graph(config: Config, spec: NetworkSpec, dataset: Dataset, execution: Execution = PLAIN) -> TrainGraph:
+def train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution = PLAIN) -> TrainGraph:
     """Build the graph that trains; its session holds the training examples, or is fed chunks of them.
 
     The order within a step: gradients, moving statistics, clipping, weight decay, optimizer, EMA. The steps of one
     execution are the iterations of a loop in the graph, which XLA may compile; their batches are gathered before it.
     """
-    overlap = may_overlap(spec, execution)
-    built = _train_graph(config, spec, dataset, execution, overlap)
+    overlap = may_overlap(checked.spec, execution)
+    built = _train_graph(checked, dataset, execution, overlap)
     if overlap and uses_workspace(built.graph):
-        return _train_graph(config, spec, dataset, execution, overlap=False)
+        return _train_graph(checked, dataset, execution, overlap=False)
     return built
 
 
-def _train_graph(
-    config: Config, spec: NetworkSpec, dataset: Dataset, execution: Execution, overlap: bool
-) -> TrainGraph:
+def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution, overlap: bool) -> TrainGraph:
     """Build the graph; with ``overlap`` a step begins before the previous one has ended."""
+    config, spec = checked.config, checked.spec
     train, seed = dataset.splits["train"], config.run.seed
     rows = config.train.batch_size * config.train.gradient_accumulation_steps
     execution = replace(execution, steps_per_execution=chunk_steps(train, execution.steps_per_execution, rows))
@@ -134,8 +132,7 @@ def _train_graph(
             batches = resident_batches(train, first, count, chunk_size, rows, seed)
 
         setup = StepSetup(
-            config=config,
-            spec=spec,
+            checked=checked,
             variables=variables,
             scaling=dataset.scaling,
             execution=execution,
@@ -168,7 +165,7 @@ def _train_graph(
             run = global_step.assign_add(tf.cast(count, tf.int64), read_value=False)
         saved = {variable.op.name: variable for variable in tf.global_variables()}
         assert set(variables) <= set(saved), "every variable of the network is saved"
-        assert {ema_name(name) for name in ema_variables(config.ema, spec)} <= set(saved)
+        assert {ema_name(name) for name in checked.ema_names} <= set(saved)
         saver = tf.train.Saver(saved, max_to_keep=None)
         fixed = set(spec.variables) - set(spec.trainable)
         snapshot = add_snapshot(saved, set(saved) - fixed)
@@ -214,18 +211,18 @@ def _batch(batches: Any, index: Any, execution: Execution) -> Any:
     return batches[index]
 
 
-def evaluate_graph(config: Config, spec: NetworkSpec, dataset: Dataset) -> EvaluateGraph:
+def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
     """Build the graph that evaluates; the EMA has variables of its own, so no values are ever swapped."""
+    config, spec = checked.config, checked.spec
     graph = tf.Graph()
     with graph.as_default():
         variables = create_variables(spec, config.run.seed)
-        averaged = ema_variables(config.ema, spec)
-        ema = create_ema_variables(variables, averaged)
+        ema = create_ema_variables(variables, checked.ema_names)
         fields = placeholders(spec)
         for name, array in dataset.splits["train"].items():
             if name not in fields:
                 fields[name] = tf.placeholder(array.dtype, (None, *array.shape[1:]), name=f"labels/{name}")
-        every = {"raw": variables, "ema": ema} if averaged else {"raw": variables}
+        every = {"raw": variables, "ema": ema} if checked.ema_names else {"raw": variables}
 
         def connected(batch: Mapping[str, Any], weights: str) -> Mapping[str, Any]:
             with tf.name_scope(weights):

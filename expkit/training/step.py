@@ -14,6 +14,7 @@ from expkit.data.dataset import Scaling
 from expkit.errors import ConfigError, Problem, comma_list
 from expkit.network.build import Connection, TrainingCall, connect, penalty
 from expkit.network.spec import NetworkSpec
+from expkit.preflight import CheckedConfig
 from expkit.training.execution import Execution
 from expkit.training.policy import TrainedLayers
 from expkit.training.update import update_variables
@@ -42,8 +43,7 @@ Statistics = Mapping[str, Mapping[str, Any]]
 class StepSetup:
     """The inputs that all training steps of a graph share."""
 
-    config: Config
-    spec: NetworkSpec
+    checked: CheckedConfig
     variables: Mapping[str, Any]
     """The network's, by name."""
     scaling: Mapping[str, Scaling]
@@ -88,7 +88,7 @@ def train_step(setup: StepSetup, batch: Mapping[str, Any], step: Any, previous: 
     A layer awaits only the update of its own variables by the previous step; the updates of this step await its end. So
     cores that are idle at the end of a step begin the next, and no number depends on that.
     """
-    config, spec = setup.config, setup.spec
+    config, spec = setup.checked.config, setup.checked.spec
     updated = _updated(spec, previous)
     trained = {name: setup.variables[name] for name in spec.trainable}
     count = config.train.gradient_accumulation_steps
@@ -132,7 +132,7 @@ def train_step(setup: StepSetup, batch: Mapping[str, Any], step: Any, previous: 
         if setup.rate_factor is not None:
             rate = rate * setup.rate_factor
         pairs = {name: (gradient, trained[name]) for name, gradient in zip(trained, gradients, strict=True)}
-        operation, updates = update_variables(config, spec, pairs, step, rate, setup.execution)
+        operation, updates = update_variables(setup.checked, pairs, step, rate, setup.execution)
     return StepResult(operation, {**updates, MOVING_STATISTICS: moved}, statistics)
 
 

@@ -6,11 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from expkit import tf1 as tf
-from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, comma_list
 from expkit.kinds.optimizers import BaseOptimizer, Optimizer, Trained, WrappedOptimizer
-from expkit.network.ema import ema_variables
-from expkit.network.spec import NetworkSpec
+from expkit.preflight import CheckedConfig
 from expkit.training.cpu_gradients import is_product
 from expkit.training.ema import ema_update
 from expkit.training.execution import Execution
@@ -25,7 +23,7 @@ Pairs = Mapping[str, tuple[Any, Any]]
 
 
 def update_variables(
-    config: Config, spec: NetworkSpec, pairs: Pairs, step: Any, rate: Any, execution: Execution
+    checked: CheckedConfig, pairs: Pairs, step: Any, rate: Any, execution: Execution
 ) -> tuple[Any, Mapping[str, Any]]:
     """Return the operation that updates trained variables and their EMA, and the operation of each, by name.
 
@@ -34,8 +32,7 @@ def update_variables(
     its EMA than TensorFlow's operations do one by one.
 
     Args:
-        config: optimizer and EMA.
-        spec: the network.
+        checked: optimizer, EMA and network.
         pairs: gradients and variables.
         step: int64 scalar, counted from 0.
         rate: float32 scalar, the learning rate.
@@ -44,9 +41,9 @@ def update_variables(
     Raises:
         ConfigError: an optimizer of TensorFlow's is to multiply rates, or creates other variables than it declares.
     """
-    optimizer, multipliers = config.optimizer, spec.learning_rate_multipliers
+    optimizer, multipliers = checked.config.optimizer, checked.spec.learning_rate_multipliers
     prepare = _preparation(optimizer, pairs, rate, multipliers)
-    update_ema = ema_update(config.ema, frozenset(ema_variables(config.ema, spec)), step)
+    update_ema = ema_update(checked.config.ema, frozenset(checked.ema_names), step)
     if isinstance(optimizer, WrappedOptimizer):
         prepared = {name: (prepare(gradient, variable), variable) for name, (gradient, variable) in pairs.items()}
         with tf.control_dependencies([_apply_wrapped(optimizer, prepared, rate, multipliers)]):

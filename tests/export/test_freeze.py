@@ -23,8 +23,9 @@ def frozen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Values, Valu
     """Return a frozen graph, a batch, and what the session it was frozen from made of the batch."""
     folder = tmp_path_factory.mktemp("frozen")
     config = config_of(folder, network=CNN)
-    spec, data = loaded(config)
-    with Executor(train_graph(config, spec, data)) as executor:
+    checked, data = loaded(config)
+    spec = checked.spec
+    with Executor(train_graph(checked, data)) as executor:
         executor.initialize()
         executor.run(3)
         values = executor.values(spec.variables)

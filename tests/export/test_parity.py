@@ -76,16 +76,17 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Values, Any]:
     config = config_of(folder, network=CNN, optimizer={"kind": "adam", "learning_rate": 0.05})
     data = config.data.model_copy(update={"standardize": ("x",)})
     config = config.model_copy(update={"data": data})
-    spec, dataset = loaded(config)
+    checked, dataset = loaded(config)
+    spec = checked.spec
     prefix = folder / "elsewhere" / "model"
     prefix.parent.mkdir()
-    with Executor(train_graph(config, spec, dataset)) as executor:
+    with Executor(train_graph(checked, dataset)) as executor:
         executor.initialize()
         executor.run(10)
         write_values(str(prefix), executor.values(executor.names))
     Path(f"{prefix}.meta").write_bytes(infer_graph(spec, dataset.scaling).meta_graph)
     batch = dataset.splits["test"]
-    with Evaluator(evaluate_graph(config, spec, dataset), config) as evaluator:
+    with Evaluator(evaluate_graph(checked, dataset), config) as evaluator:
         values = checkpoint_values(prefix)
         evaluator.load({name: values[name] for name in evaluator.names})
         outputs = evaluator.outputs(batch)

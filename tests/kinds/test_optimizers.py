@@ -55,8 +55,8 @@ CASES: list[tuple[str, dict[str, Any], Callable[[Any], Any]]] = [
 def trained(folder: Path, optimizer: dict[str, Any], steps: int = STEPS) -> tuple[Values, Values]:
     """Return all values before and after steps on all training examples at once."""
     config = config_of(folder, DATA, network=LINEAR, optimizer=optimizer, train={"batch_size": 40})
-    spec, data = loaded(config)
-    built = train_graph(config, spec, data)
+    checked, data = loaded(config)
+    built = train_graph(checked, data)
     with Executor(built) as executor:
         executor.initialize()
         before = executor.values(built.variables)

@@ -87,7 +87,7 @@ def experiment(folder: Path, network: Any, optimizer: dict[str, Any]) -> Config:
 
 def trained(config: Config, jit_compile: JitCompile = False) -> Values:
     """Return all values after some steps."""
-    built = train_graph(config, *loaded(config), Execution(STEPS, jit_compile=jit_compile))
+    built = train_graph(*loaded(config), Execution(STEPS, jit_compile=jit_compile))
     with Executor(built) as executor:
         executor.initialize()
         executor.run(STEPS)

@@ -40,11 +40,12 @@ def zeros_for(config: Config, spec: NetworkSpec) -> Dataset:
 def built(request: pytest.FixtureRequest) -> tuple[str, Config, NetworkSpec, dict[str, Any]]:
     """Return a built-in experiment and its graphs by mode."""
     config = load([f"experiment={request.param}"])
-    spec = check(config).spec
+    checked = check(config)
+    spec = checked.spec
     data = zeros_for(config, spec)
     graphs = {
-        "train": train_graph(config, spec, data).graph,
-        "evaluate": evaluate_graph(config, spec, data).graph,
+        "train": train_graph(checked, data).graph,
+        "evaluate": evaluate_graph(checked, data).graph,
         "infer": infer_graph(spec, {}).graph,
     }
     return request.param, config, spec, graphs
@@ -106,8 +107,8 @@ def test_saved_names_and_shapes_are_those_promised(built: Any) -> None:
 def test_a_checkpoint_holds_what_names_prints_for_every_optimizer(tmp_path: Path, kind: str, averages: bool) -> None:
     optimizer = {"kind": kind, "learning_rate": 0.1}
     config = config_of(tmp_path, network=CNN, optimizer=optimizer, ema={"enabled": averages})
-    spec, data = loaded(config)
-    with Executor(train_graph(config, spec, data)) as executor:
+    checked, data = loaded(config)
+    with Executor(train_graph(checked, data)) as executor:
         executor.initialize()
         write_values(str(tmp_path / "model"), executor.values(executor.names))
     assert set(checkpoint_values(tmp_path / "model")) == listed_names(table(check(config)))

@@ -33,7 +33,8 @@ def values_of(spec: Any) -> Values:
 
 def gathered(folder: Path, averaged: bool = True, **sections: Any) -> tuple[PlotData, Any]:
     config = config_of(folder, **sections)
-    spec, dataset = loaded(config)
+    checked, dataset = loaded(config)
+    spec = checked.spec
     values = values_of(spec)
     kept = values if averaged else {name: value for name, value in values.items() if name in spec.variables}
     return collect_plot_data(config, spec, dataset, linear, kept, 6), dataset.splits["test"]
@@ -61,7 +62,8 @@ def test_predictions_use_ema_weights_if_there_are_any(averaged: bool, tmp_path: 
 
 def test_without_a_mistake_the_least_certain_are_kept(tmp_path: Path) -> None:
     config = config_of(tmp_path)
-    spec, dataset = loaded(config)
+    checked, dataset = loaded(config)
+    spec = checked.spec
     right = lambda batch: {"raw": {"logits": np.eye(3)[batch["label"]] * np.abs(batch["x"][:, :1])}}  # noqa: E731
     values = {name: np.zeros(item.shape) for name, item in spec.variables.items()}
     head = collect_plot_data(config, spec, dataset, right, values, 6).heads["logits"]
@@ -96,7 +98,7 @@ def test_every_output_with_class_numbers_is_a_head_of_its_own(tmp_path: Path) ->
     }
     train = {"steps": 6, "batch_size": 8, "losses": losses, "metrics": {"right": {"kind": "accuracy"}}}
     config = config_of(tmp_path, arrays, network=network, train=train)
-    assert heads(config, *loaded(config)) == {
+    assert heads(config, loaded(config)[0].spec, loaded(config)[1]) == {
         "logits": ("logits", "label"),
         "other (label)": ("other", "label"),
         "other (group)": ("other", "group"),
@@ -113,7 +115,8 @@ def test_a_network_without_classes_has_no_heads(tmp_path: Path) -> None:
 
 def test_histograms_count_raw_and_ema_values_between_the_same_edges(tmp_path: Path) -> None:
     config = config_of(tmp_path)
-    spec, dataset = loaded(config)
+    checked, dataset = loaded(config)
+    spec = checked.spec
     values = values_of(spec)
     values["hidden/bias"][0] = np.nan
     found = collect_plot_data(config, spec, dataset, linear, values, 6)

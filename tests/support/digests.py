@@ -48,7 +48,7 @@ from expkit.cli.main import main as expkit_main
 from expkit.config.load import load
 from expkit.data.dataset import Dataset, load_dataset
 from expkit.network.spec import network_spec
-from expkit.preflight import check
+from expkit.preflight import CheckedConfig, check
 from expkit.training.execution import Execution
 from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
 
@@ -128,8 +128,8 @@ def entries() -> dict[str, Digested]:
 # Graphs
 
 
-Built = tuple[Any, Any, Dataset]
-"""Configuration, network and data of an experiment."""
+Built = tuple[CheckedConfig, Dataset]
+"""Checked configuration and data of an experiment."""
 
 
 def _graphs(name: str, of: Callable[[], Built]) -> dict[str, Digested]:
@@ -149,8 +149,8 @@ def _evaluate(of: Callable[[], Built]) -> str:
 
 
 def _infer(of: Callable[[], Built]) -> str:
-    _, spec, data = of()
-    built = infer_graph(spec, data.scaling)
+    checked, data = of()
+    built = infer_graph(checked.spec, data.scaling)
     meta = tf.MetaGraphDef.FromString(built.meta_graph)
     return _graph_text(built.graph.as_graph_def()) + f"{meta.saver_def}{_graph_text(meta.graph_def)}"
 
@@ -159,13 +159,13 @@ def _infer(of: Callable[[], Built]) -> str:
 def _experiment(name: str, *words: str) -> Built:
     """Return an experiment of conf/experiment with its data, whose values no longer matter."""
     config = load([f"experiment={name}", *words])
-    spec = check(config).spec
-    data = load_dataset(config, spec)
+    checked = check(config)
+    data = load_dataset(config, checked.spec)
     ones = {
         field: replace(item, **{part: np.ones_like(value) for part, value in vars(item).items()})
         for field, item in data.scaling.items()
     }
-    return config, spec, replace(data, scaling=ones)
+    return checked, replace(data, scaling=ones)
 
 
 @cache
@@ -181,7 +181,7 @@ def _network(name: str, *settings: str) -> Built:
     ]
     fields = dict(spec.inputs) | {f"label_{output}": spec.output_spec(output) for output in spec.outputs}
     arrays = {field: _shaped(item.shape, item.dtype) for field, item in fields.items()}
-    return load(words), spec, Dataset(splits={"train": arrays}, scaling={}, digest="", kind="npz")
+    return check(load(words)), Dataset(splits={"train": arrays}, scaling={}, digest="", kind="npz")
 
 
 def _shaped(shape: tuple[int | None, ...], dtype: str) -> np.ndarray:

@@ -14,8 +14,7 @@ from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, load_dataset
 from expkit.experiment import Experiment, NoTracker, Result
 from expkit.experiment import run as run_experiment
-from expkit.network.spec import NetworkSpec
-from expkit.preflight import check
+from expkit.preflight import CheckedConfig, check
 from expkit.run_folder import RunFolder
 from expkit.training.graphs import TrainGraph
 from expkit.training.sessions import Executor
@@ -82,10 +81,10 @@ def config_of(folder: Path, arrays: Mapping[str, np.ndarray] | None = None, **se
     return validate({name: {**section, **sections.get(name, {})} for name, section in raw.items()})
 
 
-def loaded(config: Config) -> tuple[NetworkSpec, Dataset]:
-    """Return the network and the data of an experiment."""
-    spec = check(config).spec
-    return spec, load_dataset(config, spec)
+def loaded(config: Config) -> tuple[CheckedConfig, Dataset]:
+    """Return the checked configuration and the data of an experiment."""
+    checked = check(config)
+    return checked, load_dataset(config, checked.spec)
 
 
 def write_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

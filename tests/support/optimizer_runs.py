@@ -110,7 +110,7 @@ def run(kind: str, way: str, *, begin: Path | None = None, save: Path | None = N
     sections: dict[str, Any] = {"optimizer": optimizer, "train": train, "ema": {"enabled": features}}
     with tempfile.TemporaryDirectory() as folder:
         config = config_of(Path(folder), _data(), network=_network(features), **sections)
-        built = train_graph(config, *loaded(config))
+        built = train_graph(*loaded(config))
     losses = []
     with Executor(built) as executor:
         if way == "accumulated":

@@ -31,7 +31,8 @@ class Trained:
 
 def train(config: Config, folder: Path, progress: loop.Progress = UNSEEN) -> Trained:
     """Train in a folder, from its latest checkpoint where it has one, as ``experiment.run`` does."""
-    spec, data = loaded(config)
+    checked, data = loaded(config)
+    spec = checked.spec
     clock = config.train
     store = CheckpointStore(
         folder,
@@ -41,8 +42,8 @@ def train(config: Config, folder: Path, progress: loop.Progress = UNSEEN) -> Tra
         best_mode=clock.best_mode,
     )
     records: list[tuple[int, dict[str, float]]] = []
-    built = train_graph(config, spec, data)
-    with Executor(built) as executor, Evaluator(evaluate_graph(config, spec, data), config) as evaluator:
+    built = train_graph(checked, data)
+    with Executor(built) as executor, Evaluator(evaluate_graph(checked, data), config) as evaluator:
         own = loop.restore_newest(store, executor)
         if own is None:
             executor.initialize()

@@ -15,13 +15,12 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.config.load import load
-from expkit.config.schema import Config
 from expkit.config.sections.train import JitCompile, Parallelism
 from expkit.data import batches
 from expkit.data.dataset import Dataset, load_dataset
 from expkit.errors import ConfigError
 from expkit.kinds.random import uniform
-from expkit.network.spec import NetworkSpec, network_spec
+from expkit.preflight import CheckedConfig, check
 from expkit.run_folder import RunFolder
 from expkit.training import autotune, execution, policy
 from expkit.training.autotune import ExecutionChoice, choose
@@ -41,10 +40,9 @@ FIXED = "as configured"
 OVERRIDES = ["network.layers.layer1.units=16", "optimizer.learning_rate=0.01", "optimizer.warmup_steps=20"]
 
 
-def parts(overrides: list[str]) -> tuple[Config, NetworkSpec, Dataset]:
-    config = load(overrides)
-    spec = network_spec(config.network)
-    return config, spec, load_dataset(config, spec)
+def parts(overrides: list[str]) -> tuple[CheckedConfig, Dataset]:
+    checked = check(load(overrides))
+    return checked, load_dataset(checked.config, checked.spec)
 
 
 def trained(overrides: list[str], execution: Execution, calls: list[int]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -170,11 +168,11 @@ def choice_for(
     """Return what is chosen on so many cores for layers between images of digits and logits."""
     for module in (execution, policy):
         monkeypatch.setattr(module, "cores", lambda: cores)
-    config, _, dataset = parts(["experiment=digits_cnn", *overrides])
+    checked, dataset = parts(["experiment=digits_cnn", *overrides])
     inputs, outputs = {"image": {"shape": [8, 8, 1]}}, {"logits": "logits"}
     last = {"flat": {"kind": "flatten"}, "logits": {"kind": "dense", "units": 10}}
     spec = spec_of({"inputs": inputs, "layers": layers | last, "outputs": outputs})
-    choice, executor = choose(config, spec, dataset)
+    choice, executor = choose(CheckedConfig(checked.config, spec, ()), dataset)
     with executor:
         assert executor._built.execution.parallelism == choice.execution.parallelism
     return choice
@@ -253,7 +251,8 @@ def test_the_choice_has_the_steps_per_execution_that_a_chunk_holds(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     overrides = [*OVERRIDES, "train.steps=20", "export.enabled=false"]
-    config, _, dataset = parts(overrides)
+    checked, dataset = parts(overrides)
+    config = checked.config
     seven = 7 * config.train.batch_size * sum(array[:1].nbytes for array in dataset.splits["train"].values())
     monkeypatch.setattr(batches, "CHUNK_BYTES", seven)
     assert chosen(overrides).execution == Execution(7)

@@ -179,7 +179,7 @@ def test_a_bias_is_fused_with_a_product_unless_bfloat16_makes_that_slower(
     }
     arrays = {"x": np.ones((60, *shape, features), np.float32), "label": np.arange(60) % 3}
     config = config_of(tmp_path, arrays, network=network)
-    built = train_graph(config, *loaded(config), Execution(4, precision=precision))
+    built = train_graph(*loaded(config), Execution(4, precision=precision))
     products = [
         node.op
         for node in rewritten(built).values()
@@ -213,7 +213,7 @@ def test_sparse_and_dense_gradients_train_in_bfloat16(tmp_path: Path, compiled: 
     losses = {}
     precisions: tuple[Precision, ...] = ("float32", "bfloat16") if tf.has_bfloat16() else ("float32",)
     for precision in precisions:
-        built = train_graph(config, *loaded(config), Execution(4, jit_compile=compiled, precision=precision))
+        built = train_graph(*loaded(config), Execution(4, jit_compile=compiled, precision=precision))
         with Executor(built) as executor:
             executor.initialize()
             first, last = (results(config, executor.run(steps))["loss"] for steps in (4, 60))

@@ -25,8 +25,8 @@ SHADOW = "/ExponentialMovingAverage"
 def trajectory(folder: Path, ema: dict[str, Any]) -> list[Values]:
     """Return all values before training and after each of 30 steps."""
     config = config_of(folder, network=MLP, ema=ema, optimizer={"kind": "sgd", "learning_rate": 0.5})
-    spec, data = loaded(config)
-    built = train_graph(config, spec, data)
+    checked, data = loaded(config)
+    built = train_graph(checked, data)
     with Executor(built) as executor:
         executor.initialize()
         values = [executor.values(built.variables)]

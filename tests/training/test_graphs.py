@@ -20,8 +20,8 @@ def stepped(folder: Path, steps: int = 1, **sections: Any) -> tuple[dict[str, An
     """Return values before and after steps over all training examples at once, and the steps' statistics."""
     train = {"batch_size": 40, **sections.pop("train", {})}
     config = config_of(folder, train=train, **sections)
-    spec, data = loaded(config)
-    built = train_graph(config, spec, data)
+    checked, data = loaded(config)
+    built = train_graph(checked, data)
     with Executor(built) as executor:
         executor.initialize()
         before = executor.values(built.variables)
@@ -31,8 +31,9 @@ def stepped(folder: Path, steps: int = 1, **sections: Any) -> tuple[dict[str, An
 
 def test_every_graph_is_finalized(tmp_path: Path) -> None:
     config = config_of(tmp_path)
-    spec, data = loaded(config)
-    for built in (train_graph(config, spec, data), evaluate_graph(config, spec, data), infer_graph(spec, {})):
+    checked, data = loaded(config)
+    spec = checked.spec
+    for built in (train_graph(checked, data), evaluate_graph(checked, data), infer_graph(spec, {})):
         with built.graph.as_default(), pytest.raises(RuntimeError, match="Graph is finalized and cannot be modified"):
             tf.constant(0)
 
@@ -181,13 +182,14 @@ def test_a_variable_no_loss_depends_on_is_named(tmp_path: Path) -> None:
 
 def test_evaluation_reads_raw_and_ema_variables(tmp_path: Path) -> None:
     config = config_of(tmp_path, train={"evaluation_batch_size": 7})
-    spec, data = loaded(config)
+    checked, data = loaded(config)
+    spec = checked.spec
     draw = np.random.default_rng(0)
     values = {}
     for name, variable in spec.variables.items():
         values[name] = draw.normal(size=variable.shape).astype(np.float32)
         values[ema_name(name)] = draw.normal(size=variable.shape).astype(np.float32)
-    with Evaluator(evaluate_graph(config, spec, data), config) as evaluator:
+    with Evaluator(evaluate_graph(checked, data), config) as evaluator:
         evaluator.load(values)
         metrics = evaluator.evaluate(data.splits["valid"])
         outputs = evaluator.outputs(data.splits["valid"])
@@ -204,14 +206,15 @@ def test_evaluation_reads_raw_and_ema_variables(tmp_path: Path) -> None:
 
 def test_evaluation_without_ema_reports_raw_metrics_alone(tmp_path: Path) -> None:
     config = config_of(tmp_path, ema={"enabled": False})
-    spec, data = loaded(config)
-    built = evaluate_graph(config, spec, data)
+    checked, data = loaded(config)
+    spec = checked.spec
+    built = evaluate_graph(checked, data)
     assert (set(built.variables), list(built.outputs)) == (set(spec.variables), ["raw"])
 
 
 def test_the_inference_graph_holds_placeholders_variables_and_nothing_of_training(tmp_path: Path) -> None:
     config = config_of(tmp_path, network=CNN)
-    spec, _ = loaded(config)
+    spec = loaded(config)[0].spec
     built = infer_graph(spec, {})
     operations = {operation.type for operation in built.graph.get_operations()}
     placeholders = [op.name for op in built.graph.get_operations() if op.type == "Placeholder"]
@@ -226,8 +229,9 @@ def test_the_inference_graph_holds_placeholders_variables_and_nothing_of_trainin
 def test_inference_standardizes_inputs_as_training_does(tmp_path: Path) -> None:
     config = config_of(tmp_path, {**examples(), "x": examples()["x"] * 7 + 3})
     config = config.model_copy(update={"data": config.data.model_copy(update={"standardize": ("x",)})})
-    spec, data = loaded(config)
-    built = train_graph(config, spec, data)
+    checked, data = loaded(config)
+    spec = checked.spec
+    built = train_graph(checked, data)
     with Executor(built) as executor:
         executor.initialize()
         values = executor.values(spec.variables)

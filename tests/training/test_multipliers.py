@@ -49,8 +49,8 @@ CASES: list[tuple[str, dict[str, Any], Callable[[Any], Any]]] = [
 def trained(folder: Path, optimizer: dict[str, Any], network: Any, jit: bool = False) -> tuple[Values, Values]:
     """Return all values before and after steps on all training examples at once."""
     config = config_of(folder, DATA, network=network, optimizer=optimizer, train={"batch_size": 40})
-    spec, data = loaded(config)
-    built = train_graph(config, spec, data, Execution(steps_per_execution=2, jit_compile=jit))
+    checked, data = loaded(config)
+    built = train_graph(checked, data, Execution(steps_per_execution=2, jit_compile=jit))
     with Executor(built) as executor:
         executor.initialize()
         before = executor.values(built.variables)
@@ -118,8 +118,8 @@ def test_rows_that_were_looked_up_move_by_the_multiplied_rate(tmp_path: Path) ->
         arrays = {"ids": ids, "label": labels}
         optimizer = {"kind": "sgd", "learning_rate": 0.1}
         config = config_of(tmp_path / str(times), arrays, network=network, optimizer=optimizer)
-        spec, data = loaded(config)
-        built = train_graph(config, spec, data)
+        checked, data = loaded(config)
+        built = train_graph(checked, data)
         with Executor(built) as executor:
             executor.initialize()
             before = executor.values(["table/embeddings"])["table/embeddings"]

@@ -17,6 +17,7 @@ from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.kinds.layers.dense import Dense
 from expkit.kinds.layers.reshaping import Flatten
 from expkit.network.spec import network_spec
+from expkit.preflight import CheckedConfig
 from expkit.tensor_spec import TensorSpec
 from expkit.training.execution import Execution
 from expkit.training.graphs import TrainGraph, train_graph
@@ -64,7 +65,7 @@ def test_steps_of_one_call_are_those_of_many_bit_for_bit(
     tmp_path: Path, name: str, parallelism: Parallelism, optimizer: object, train: dict[str, object]
 ) -> None:
     experiment = config(tmp_path, name, optimizer, **train)
-    built = train_graph(experiment, *loaded(experiment), Execution(STEPS, parallelism=parallelism))
+    built = train_graph(*loaded(experiment), Execution(STEPS, parallelism=parallelism))
     assert loop_of(built).attr["parallel_iterations"].i == 2
     found: list[Values] = []
     with Executor(built) as executor:
@@ -91,7 +92,7 @@ def test_gradients_of_max_pooling_find_its_workspace_in_every_session(tmp_path: 
     experiment = config_of(tmp_path, network=yaml.safe_load(POOLED), train={"batch_size": 32})
     execution = Execution(STEPS, precision="bfloat16", parallelism="inter_op")
     for _ in range(6):  # Where steps overlap, one gradient is left alone in one session out of four.
-        built = train_graph(experiment, *loaded(experiment), execution)
+        built = train_graph(*loaded(experiment), execution)
         assert loop_of(built).attr["parallel_iterations"].i == 1
         nodes = rewritten(built)
         gradients = [node for node in nodes.values() if node.op.endswith("MaxPoolGrad")]
@@ -124,13 +125,13 @@ def test_steps_overlap_unless_a_layer_of_a_plugin_uses_the_workspace(
     experiment = config_of(tmp_path, network=yaml.safe_load(POOLED))
     layers = {"own": OwnPool(largest=largest), "flat": Flatten(), "logits": Dense(units=3)}
     network = experiment.network.model_copy(update={"layers": layers})  # Its kind is not registered.
-    built = train_graph(experiment, network_spec(network), loaded(experiment)[1], Execution(STEPS))
+    built = train_graph(CheckedConfig(experiment, network_spec(network), ()), loaded(experiment)[1], Execution(STEPS))
     assert loop_of(built).attr["parallel_iterations"].i == steps_at_once
 
 
 def test_a_layer_waits_for_its_own_variables_and_the_next_step_for_none(tmp_path: Path) -> None:
     experiment = config_of(tmp_path)
-    built = train_graph(experiment, *loaded(experiment), Execution(STEPS))
+    built = train_graph(*loaded(experiment), Execution(STEPS))
     definition, loop = built.graph.as_graph_def(), loop_of(built)
     assert loop.attr["parallel_iterations"].i == 2
     library = {function.signature.name: function for function in definition.library.function}

@@ -267,7 +267,7 @@ def test_the_factor_reaches_the_step_however_it_is_compiled(tmp_path: Path, comp
             optimizer={"kind": "adamw", "learning_rate": rate, "weight_decay": 0.1},
             train={"on_nan": {"action": "roll_back" if name == "factor" else "stop"}},
         )
-        with Executor(train_graph(config, *loaded(config), Execution(2, jit_compile=compiled))) as executor:
+        with Executor(train_graph(*loaded(config), Execution(2, jit_compile=compiled))) as executor:
             executor.initialize()
             executor.rate_factor = 0.5
             executor.run(4)

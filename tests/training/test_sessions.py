@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,10 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.config.load import load
-from expkit.config.schema import Config
 from expkit.config.sections.train import JitCompile
 from expkit.data.dataset import Dataset
 from expkit.errors import DamagedCheckpointError
-from expkit.network.spec import NetworkSpec
+from expkit.preflight import CheckedConfig
 from expkit.training import loop
 from expkit.training.execution import Execution
 from expkit.training.graphs import evaluate_graph, train_graph
@@ -23,14 +23,14 @@ from expkit.training.snapshot import shards
 from expkit.training.state import StatisticArrays
 from support.experiments import CNN, assert_same, checkpoint_values, config_of, loaded
 
-Small = tuple[Config, NetworkSpec, Dataset]
+Small = tuple[CheckedConfig, Dataset]
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     """Return a network with batch normalization, dropout, averages and Adam."""
     config = config_of(tmp_path_factory.mktemp("small"), network=CNN, optimizer={"kind": "adam", "learning_rate": 0.01})
-    return (config, *loaded(config))
+    return loaded(config)
 
 
 def test_restore_gives_every_saved_value_back_without_running_initializers(small: Small, tmp_path: Path) -> None:
@@ -165,11 +165,11 @@ def test_steps_one_by_one_equal_steps_at_once(small: Small) -> None:
 
 
 def test_evaluating_between_steps_changes_no_training_value(small: Small) -> None:
-    config, spec, data = small
+    checked, data = small
     built = train_graph(*small)
     finals = []
     for evaluations in (0, 3):
-        with Executor(built) as executor, Evaluator(evaluate_graph(config, spec, data), config) as evaluator:
+        with Executor(built) as executor, Evaluator(evaluate_graph(*small), checked.config) as evaluator:
             executor.initialize()
             for _ in range(4):
                 executor.run(1)
@@ -182,7 +182,7 @@ def test_evaluating_between_steps_changes_no_training_value(small: Small) -> Non
 def test_the_learning_rate_is_that_of_the_next_step(tmp_path: Path) -> None:
     rate = {"kind": "piecewise", "boundaries": [1], "values": [0.5, 0.25]}
     config = config_of(tmp_path, optimizer={"kind": "sgd", "learning_rate": rate})
-    with Executor(train_graph(config, *loaded(config))) as executor:
+    with Executor(train_graph(*loaded(config))) as executor:
         executor.initialize()
         seen = [executor.learning_rate]
         for _ in range(2):
@@ -192,21 +192,21 @@ def test_the_learning_rate_is_that_of_the_next_step(tmp_path: Path) -> None:
 
 
 def test_an_evaluation_in_batches_weighs_every_example_the_same(small: Small) -> None:
-    config, spec, data = small
+    checked, data = small
     seen = []
     for size in (1000, 3):
-        train = config.train.model_copy(update={"evaluation_batch_size": size})
-        changed = config.model_copy(update={"train": train})
+        train = checked.config.train.model_copy(update={"evaluation_batch_size": size})
+        changed = checked.config.model_copy(update={"train": train})
         with Executor(train_graph(*small)) as executor:
             executor.initialize()
-            with Evaluator(evaluate_graph(changed, spec, data), changed) as evaluator:
+            with Evaluator(evaluate_graph(replace(checked, config=changed), data), changed) as evaluator:
                 seen.append(loop.evaluate(executor, evaluator, data, "test"))
     assert seen[0] == pytest.approx(seen[1], rel=1e-5)
 
 
 def test_results_of_statistics_are_means_and_metrics(small: Small) -> None:
     sums = {"loss": {"sum": np.float64(6), "count": np.float64(4)}, "accuracy": {"sum": 3.0, "count": 4.0}}
-    assert results(small[0], sums) == {"loss": 1.5, "accuracy": 0.75}
+    assert results(small[0].config, sums) == {"loss": 1.5, "accuracy": 0.75}
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -234,7 +234,7 @@ def test_accumulated_gradients_are_those_of_the_joined_batch_and_repeat_bit_for_
     )
     results = []
     for each in (config, parts, parts):
-        built = train_graph(each, *loaded(each), Execution(7))
+        built = train_graph(*loaded(each), Execution(7))
         with Executor(built) as executor:
             executor.initialize()
             sums = executor.run(10)
@@ -266,7 +266,7 @@ def test_rows_of_a_table_and_loops_over_time_compile_to_the_same_training(compil
     config = config_of(tmp_path, arrays, network=TOKENS, optimizer=optimizer)
     results = []
     for mode in (False, compiled):
-        with Executor(train_graph(config, *loaded(config), Execution(10, jit_compile=mode))) as executor:
+        with Executor(train_graph(*loaded(config), Execution(10, jit_compile=mode))) as executor:
             executor.initialize()
             executor.run(20)
             results.append(executor.values(executor.names))

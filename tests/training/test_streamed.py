@@ -49,7 +49,7 @@ def stored(folder: Path, placement: str, **sections: Any) -> Config:
 
 def stepped(config: Config, calls: list[int], execution: Execution) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Return all statistics and all variables after calls of so many steps."""
-    built = train_graph(config, *loaded(config), execution)
+    built = train_graph(*loaded(config), execution)
     with Executor(built) as executor:
         executor.initialize()
         sums = [executor.run(steps) for steps in calls]
@@ -155,7 +155,7 @@ def test_an_error_of_the_thread_reaches_the_user_as_one_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = stored(tmp_path, "streamed")
-    built = train_graph(config, *loaded(config), Execution(4))
+    built = train_graph(*loaded(config), Execution(4))
     take, seen = MappedArray.take, []
 
     def broken(self: MappedArray, indices: np.ndarray) -> np.ndarray:
@@ -204,13 +204,13 @@ def test_a_block_holds_as_many_steps_as_fit(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_evaluation_reads_only_what_one_call_works_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = stored(tmp_path, "streamed", train={"evaluation_batch_size": 3})
-    spec, data = loaded(config)
+    checked, data = loaded(config)
     sizes: list[int] = []
     take = MappedArray.take
     monkeypatch.setattr(MappedArray, "take", lambda self, indices: (sizes.append(len(indices)), take(self, indices))[1])
     monkeypatch.setattr(pipeline, "CHUNK_BYTES", 7 * (144 + 8))  # two batches of 3: 36 numbers and a label
-    built = train_graph(config, spec, data)
-    with Executor(built) as executor, Evaluator(evaluate_graph(config, spec, data), config) as evaluator:
+    built = train_graph(checked, data)
+    with Executor(built) as executor, Evaluator(evaluate_graph(checked, data), config) as evaluator:
         executor.initialize()
         evaluator.load(executor.values(evaluator.names))
         streamed = evaluator.evaluate(data.splits["valid"])

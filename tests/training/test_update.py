@@ -27,7 +27,7 @@ EVERYTHING = [
 
 def built(folder: Path, execution: Execution, optimizer: dict[str, Any], **more: Any) -> TrainGraph:
     config = config_of(folder, network=CNN, optimizer=optimizer, **more)
-    return train_graph(config, *loaded(config), execution)
+    return train_graph(*loaded(config), execution)
 
 
 @pytest.mark.parametrize("ema", [{"num_updates": True}, {"start_step": 3}, {"variables": ".*kernel"}], ids=str)

@@ -20,7 +20,7 @@ from expkit.checkpoints.restore.transforms import apply
 from expkit.config.schema import Config
 from expkit.config.sections.restore import SourceConfig
 from expkit.errors import CheckpointError, Problem
-from expkit.network.spec import NetworkSpec
+from expkit.preflight import CheckedConfig
 from expkit.run_folder import run_of_uri
 
 __all__ = ["Restored", "configured_plan", "open_checkpoints", "plan_as_json", "read_values", "restore_from"]
@@ -67,19 +67,20 @@ def _opened(source: str, runs: str, at: str) -> VariableSource:
     return open_variables(source if run is None else run.path, at)
 
 
-def configured_plan(config: Config, spec: NetworkSpec, checkpoints: Sequence[OpenedCheckpoint]) -> Plan:
+def configured_plan(checked: CheckedConfig, checkpoints: Sequence[OpenedCheckpoint]) -> Plan:
     """Return the plan of the section ``restore`` for its opened files."""
-    return restore_plan(restore_targets(config, spec), checkpoints, config.restore.keep_initial)
+    return restore_plan(restore_targets(checked), checkpoints, checked.config.restore.keep_initial)
 
 
-def restore_from(config: Config, spec: NetworkSpec) -> Restored:
+def restore_from(checked: CheckedConfig) -> Restored:
     """Return the values that the section ``restore`` gives to variables, EMA variables, slots and counters.
 
     Raises:
         CheckpointError: a file is missing, damaged or does not fit.
     """
+    config = checked.config
     checkpoints = open_checkpoints(config)
-    restored = _restored(configured_plan(config, spec, checkpoints), checkpoints)
+    restored = _restored(configured_plan(checked, checkpoints), checkpoints)
     step = int(restored.values.get("global_step", 0))
     if 0 < config.train.steps <= step:
         raise CheckpointError(

@@ -6,29 +6,25 @@ import re
 from collections.abc import Collection, Sequence
 
 from expkit.checkpoints.restore.plan import Target
-from expkit.config.schema import Config
-from expkit.network.ema import ema_variables
 from expkit.network.names import ema_name
 from expkit.network.spec import NetworkSpec
+from expkit.preflight import CheckedConfig
 from expkit.tensor_spec import TensorSpec
 
 __all__ = ["restore_targets", "run_targets"]
 
 
-def restore_targets(config: Config, spec: NetworkSpec) -> dict[str, Target]:
+def restore_targets(checked: CheckedConfig) -> dict[str, Target]:
     """Return the targets of the section ``restore``.
 
     With ``weights: ema`` an EMA is required of every variable that ``ema.variables`` matches, trained or frozen; of all
     such variables if the run has no EMA. Moving statistics have none.
-
-    Raises:
-        ConfigError: ``ema.variables`` matches nothing.
     """
-    ema_names = ema_variables(config.ema, spec)
+    config, spec = checked.config, checked.spec
     pattern = config.ema.variables if config.ema.enabled else ".*"
     learned = [name for name, variable in spec.variables.items() if variable.trainable or variable.frozen]
     required = [name for name in learned if re.fullmatch(pattern, name)]
-    targets = _variables(spec, required) | _emas(spec, ema_names, required=False)
+    targets = _variables(spec, required) | _emas(spec, checked.ema_names, required=False)
     if config.restore.optimizer == "reset":
         return targets
     for name in spec.trainable:

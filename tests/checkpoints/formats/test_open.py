@@ -190,7 +190,7 @@ def test_a_network_is_restored_from_every_format(written: dict[str, Path], tmp_p
     }
     asked = {"from": str(written[format]), "rename": [{"name": "a/w", "to": "a/kernel"}]}
     config = config_of(tmp_path, network=network, restore=asked, ema={"enabled": False})
-    assert_same(dict(restore_from(config, check(config).spec).values), {"a/kernel": VALUES["a/w"]})
+    assert_same(dict(restore_from(check(config)).values), {"a/kernel": VALUES["a/w"]})
 
 
 def damaged(files: list[Path], into: Path, kind: str, draw: random.Random) -> None:

@@ -75,7 +75,7 @@ def none_averaged(folder: Path) -> Values:
 def restored(prefix: Path, network: dict[str, Any], weights: str, ema: dict[str, Any]) -> Restored:
     asked = {"from": str(prefix), "weights": weights}
     config = config_of(prefix.parent / "data", network=network, restore=asked, ema=ema)
-    return restore_from(config, check(config).spec)
+    return restore_from(check(config))
 
 
 def assert_values(done: Restored, wanted: Values, averaged: Sequence[str]) -> None:

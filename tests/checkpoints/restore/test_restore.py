@@ -50,7 +50,7 @@ RAW = {
 def restored(folder: Path, network: dict[str, Any] = SQUARE, **restore: Any) -> Restored:
     ema = restore.pop("ema", {})
     config = config_of(folder, network=network, restore={"from": str(GOLDEN), **restore}, ema=ema)
-    return restore_from(config, check(config).spec)
+    return restore_from(check(config))
 
 
 def test_the_checkpoint_of_a_plain_program_restores_without_rules_with_its_emas(tmp_path: Path) -> None:
@@ -98,12 +98,13 @@ def test_keep_initial_leaves_a_new_head_to_its_initializer(tmp_path: Path) -> No
     layers = {"layer1": SQUARE["layers"]["layer1"], "head": {"kind": "dense", "units": 5}}
     network = {**SQUARE, "layers": layers, "outputs": {"logits": "head"}}
     config = config_of(tmp_path, network=network, restore={"from": str(GOLDEN), "keep_initial": ["head/.*"]})
-    spec, data = loaded(config)
-    done = restore_from(config, spec)
+    checked, data = loaded(config)
+    spec = checked.spec
+    done = restore_from(checked)
     heads = ("head/weights", "head/biases")
     assert done.plan.kept_initial == (*heads, *(name + EMA for name in heads))
     assert done.plan.loaded == "2/4"
-    with Executor(train_graph(config, spec, data)) as executor:
+    with Executor(train_graph(checked, data)) as executor:
         executor.initialize()
         fresh = executor.values(spec.variables)
         executor.load(done.values)
@@ -175,7 +176,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Values]:
     """Return the checkpoint of a run with averages, and its values."""
     folder = tmp_path_factory.mktemp("saved")
     config = config_of(folder, network=MLP)
-    with Executor(train_graph(config, *loaded(config))) as executor:
+    with Executor(train_graph(*loaded(config))) as executor:
         executor.initialize()
         executor.run(5)
         write_values(str(folder / "model"), executor.values(executor.names))
@@ -212,7 +213,7 @@ def test_a_damaged_checkpoint_is_reported(
         (tmp_path / source.name).write_bytes(damage(content) if source.name == file else content)
     config = config_of(tmp_path, network=MLP, restore={"from": str(tmp_path / "model")})
     with pytest.raises(CheckpointError) as caught:
-        restore_from(config, check(config).spec)
+        restore_from(check(config))
     said = str(caught.value)
     assert said.startswith(f"restore.from: {tmp_path}/model is damaged or incomplete: ")
     assert said.endswith("; use another checkpoint")
@@ -224,7 +225,7 @@ def test_a_checkpoint_without_its_data_is_reported(saved: tuple[Path, Values], t
     (tmp_path / "model.index").write_bytes(prefix.with_name("model.index").read_bytes())
     config = config_of(tmp_path, network=MLP, restore={"from": str(tmp_path / "model")})
     with pytest.raises(CheckpointError, match=r"restore\.from: .*/model is damaged or incomplete: "):
-        restore_from(config, check(config).spec)
+        restore_from(check(config))
 
 
 def test_values_of_another_dtype_are_reported(tmp_path: Path) -> None:
@@ -288,6 +289,6 @@ def test_a_run_is_restored_by_its_id_in_mlflow(tmp_path: Path) -> None:
     folder.checkpoints.mkdir()
     for file in GOLDEN.iterdir():
         (folder.checkpoints / file.name).write_bytes(file.read_bytes())
-    done = restore_from(config, check(config).spec)
+    done = restore_from(check(config))
     assert done.plan.files == {"restore": str(folder.checkpoints / "model.ckpt-7")}
     np.testing.assert_array_equal(done.values["layer1/biases"], RAW["layer1/biases"])
