@@ -1,4 +1,4 @@
-"""Kinds of our own: a layer that gates its input, and a loss that forgives large mistakes."""
+"""Custom kinds: a layer that gates its input, and a loss that is robust to outliers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Gate(Layer):
 
     kind: Literal["gate"] = "gate"
     openness: float = Field(default=0.0, ge=-10, le=10)
-    """Added to what the sigmoid reads: the gate is the more open the larger it is."""
+    """Added to the input of the sigmoid: the larger, the more open the gate."""
 
     def declare(self, inputs: Inputs[TensorSpec]) -> tuple[Declaration, ...]:
         """Return ``kernel`` [features, features] and ``bias`` [features]."""
@@ -55,17 +55,17 @@ class Huber(Loss):
 
     kind: Literal["huber"] = "huber"
     delta: float = Field(default=1.0, gt=0)
-    """Where the line begins."""
+    """Difference at which the loss becomes linear."""
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
-        """Return what is wrong with the labels."""
+        """Return the reason why the labels do not fit, if there is one."""
         if output.shape != labels.shape[1:]:
             return f"needs labels of shape {list(output.shape)}, got {list(labels.shape[1:])}"
         return None
 
     def per_example(self, output: Any, labels: Any) -> Any:
         """Return the mean over an example's values."""
-        apart = tf.abs(output - tf.cast(labels, output.dtype))
-        near = tf.minimum(apart, self.delta)
-        loss = 0.5 * tf.square(near) + self.delta * (apart - near)
+        difference = tf.abs(output - tf.cast(labels, output.dtype))
+        near = tf.minimum(difference, self.delta)
+        loss = 0.5 * tf.square(near) + self.delta * (difference - near)
         return tf.reduce_mean(tf.reshape(loss, (tf.shape(loss)[0], -1)), axis=1)

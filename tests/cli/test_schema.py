@@ -44,7 +44,7 @@ def test_the_kinds_of_a_plugin_are_in_the_schema() -> None:
     schema = json.loads(done.out)
     assert "gate" in schema["$defs"]["layer"]["properties"]["kind"]["anyOf"][0]["enum"]
     openness = schema["$defs"]["Gate"]["properties"]["openness"]
-    assert openness["description"].startswith("Added to what the sigmoid reads")
+    assert openness["description"].startswith("Added to the input of the sigmoid")
     assert openness["anyOf"][0] == {"maximum": 10, "minimum": -10, "type": "number"}
 
 
