@@ -44,10 +44,11 @@ def write(folder: Path, gigabytes: float) -> int:
 def train(asked: dict[str, Any]) -> None:
     """Run the experiment; print its speed and the process's peak memory."""
     from expkit.config.load import load
-    from expkit.experiment import Experiment, NoTracker
+    from expkit.experiment import Experiment
     from expkit.experiment import run as run_experiment
     from expkit.preflight import check
     from expkit.run_folder import RunFolder
+    from expkit.trackers import NoTracker
 
     class Unseen:
         """Progress that nobody watches."""

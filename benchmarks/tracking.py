@@ -24,8 +24,9 @@ import numpy as np
 
 from expkit.config.load import load
 from expkit.data.dataset import Dataset
-from expkit.experiment import Experiment, Frozen
+from expkit.experiment import Experiment
 from expkit.experiment import run as run_experiment
+from expkit.export.run import Frozen
 from expkit.preflight import check
 from expkit.run_folder import RunFolder
 from expkit.tracking.recorder import Recorder

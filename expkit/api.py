@@ -17,11 +17,12 @@ from expkit.checkpoints.restore.restore import configured_plan, open_checkpoints
 from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.config.source_lines import locating_problems
-from expkit.experiment import Experiment, Frozen
+from expkit.experiment import Experiment
 from expkit.experiment import evaluate as evaluate_experiment
 from expkit.experiment import freeze as freeze_experiment
+from expkit.export.run import Frozen
 from expkit.preflight import load_checked, named
-from expkit.run_folder import find_run
+from expkit.run_lookup import find_run
 from expkit.runs.frozen_graph import find_frozen
 from expkit.runs.interruption import Terminated
 from expkit.runs.train import train as train_run

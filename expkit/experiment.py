@@ -3,38 +3,37 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
 from expkit import tf1 as tf
 from expkit.checkpoints.formats.open import open_variables
-from expkit.checkpoints.restore.plan import Plan
 from expkit.checkpoints.restore.restore import Restored, read_values, restore_from
 from expkit.checkpoints.restore.targets import run_targets
 from expkit.checkpoints.store import Checkpoint, CheckpointStore
 from expkit.config.schema import Config
-from expkit.data.dataset import Dataset, Scaling, load_dataset
+from expkit.data.dataset import Dataset, load_dataset
 from expkit.diagram.svg import svg
 from expkit.errors import ConfigError, Problem, RunError
 from expkit.export.run import Frozen, FrozenSource, freeze_checkpoint
-from expkit.fs import atomic_write, atomic_write_text
+from expkit.fs import atomic_write_text
 from expkit.network.spec import NetworkSpec
 from expkit.plots.data import collect_plot_data
 from expkit.preflight import CheckedConfig, check
-from expkit.provenance import git_commit, versions
-from expkit.run_folder import RunFolder, config_digest
+from expkit.run_folder import RunFolder
 from expkit.timing import timed
+from expkit.trackers import Tracker
 from expkit.training import loop
 from expkit.training.autotune import ExecutionChoice, choose, resume
 from expkit.training.graphs import EvaluateGraph, InferGraph, evaluate_graph, infer_graph
 from expkit.training.sessions import Evaluator, Executor
 from expkit.training.state import RollBack, TrainingState
 
-__all__ = ["Experiment", "Frozen", "NoTracker", "Result", "Tracker", "evaluate", "freeze", "run"]
+__all__ = ["Experiment", "Result", "evaluate", "freeze", "run"]
 
 _log = logging.getLogger(__name__)
 
@@ -66,15 +65,7 @@ class Experiment:
     @classmethod
     def of(cls, checked: CheckedConfig, folder: RunFolder) -> Experiment:
         """Return the experiment of a checked configuration, whose run is in a folder."""
-        train = checked.config.train
-        store = CheckpointStore(
-            folder.checkpoints,
-            keep_last=train.keep_last,
-            keep_every_steps=train.keep_every_steps,
-            best_metric=train.best_metric,
-            best_mode=train.best_mode,
-        )
-        return cls(checked, folder, store)
+        return cls(checked, folder, CheckpointStore.of(folder.checkpoints, checked.config.train))
 
     @classmethod
     def open(cls, folder: RunFolder) -> Experiment:
@@ -101,62 +92,6 @@ class Experiment:
         """Read a checkpoint's variables, raw and EMA, each under its own name."""
         source = open_variables(checkpoint.prefix, str(checkpoint.prefix))
         return read_values(source, run_targets(self.spec, self.ema_names, with_ema=True))
-
-
-class Tracker(Protocol):
-    """The record of a run."""
-
-    def begin(self) -> None:
-        """Wait until records are accepted, or the store is known not to answer; raise if it is misconfigured."""
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Record metrics of a step."""
-
-    def artifacts(self, paths: Sequence[Path], folder: str | None = None) -> None:
-        """Keep copies of files, in a folder of the artifacts when one is given."""
-
-    def model(self, frozen: Frozen) -> None:
-        """Keep the frozen graph as a model that can be served."""
-
-    def dataset(self, dataset: Dataset) -> None:
-        """Record which data was used."""
-
-    def tags(self, values: Mapping[str, str]) -> None:
-        """Record facts about the run."""
-
-    @property
-    def link(self) -> str | None:
-        """The run's address for people; ``None`` where nothing is recorded."""
-
-
-class NoTracker:
-    """A tracker that records nothing."""
-
-    link: str | None = None
-
-    def begin(self) -> None:
-        """Wait for nothing."""
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Record no metrics."""
-
-    def artifacts(self, paths: Sequence[Path], folder: str | None = None) -> None:
-        """Keep no copies."""
-
-    def model(self, frozen: Frozen) -> None:
-        """Keep no model."""
-
-    def dataset(self, dataset: Dataset) -> None:
-        """Record no dataset."""
-
-    def tags(self, values: Mapping[str, str]) -> None:
-        """Record no facts."""
-
-    def plots(self) -> None:
-        """Keep no plots."""
-
-    def finish(self, status: str, error: str | None = None) -> None:
-        """Record no end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +124,7 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
     with timed("loading the data"):
         dataset = load_dataset(config, spec)
     _log.info("%d training examples, %s", dataset.size("train"), dataset.placement)
-    _save_scaling(folder, dataset.scaling)
+    dataset.save_scaling(folder.scaling_file)
     last: dict[str, float] = {}
 
     def record(step: int, values: Mapping[str, float]) -> None:
@@ -222,9 +157,11 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
             else:
                 executor.initialize()
                 if config.restore.from_ is not None:
-                    plan = _restore(experiment, executor)
-                    facts["restore.loaded"] = plan.loaded
-                    restored = f"{plan.loaded} variables from {', '.join(plan.files.values())}"
+                    loaded = restore_from(experiment.checked)
+                    executor.load(loaded.values)
+                    folder.keep_receipt(loaded.receipt)
+                    facts["restore.loaded"] = loaded.plan.loaded
+                    restored = f"{loaded.plan.loaded} variables from {', '.join(loaded.plan.files.values())}"
                     _log.info("restored %s", restored)
         with timed("waiting for MLflow"):
             tracker.begin()
@@ -257,7 +194,7 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
     if config.export.enabled:
         with timed("freezing"):
             frozen = freeze(experiment, dataset=dataset, graphs=graphs)
-    tracker.artifacts(_kept_files(folder))
+    tracker.artifacts(folder.kept_files)
     if frozen is not None and config.tracking.model:
         tracker.model(frozen)
     return Result(
@@ -279,10 +216,9 @@ def evaluate(experiment: Experiment, checkpoint: Literal["latest", "best"] = "la
     Returns:
         The checkpoint's step, and metrics by name.
     """
-    config, spec, folder = experiment.config, experiment.spec, experiment.folder
     chosen = experiment.checkpoint(checkpoint)
-    dataset = load_dataset(config, spec)
-    with Evaluator(evaluate_graph(experiment.checked, dataset), config) as evaluator:
+    dataset = load_dataset(experiment.config, experiment.spec)
+    with Evaluator(evaluate_graph(experiment.checked, dataset), experiment.config) as evaluator:
         restored = experiment.values(chosen)
         evaluator.load(restored.values)
         metrics = {
@@ -292,9 +228,9 @@ def evaluate(experiment: Experiment, checkpoint: Literal["latest", "best"] = "la
             for name, value in evaluator.evaluate(arrays).items()
         }
     try:
-        folder.keep_receipt(restored.receipt, of="evaluate")
+        experiment.folder.keep_receipt(restored.receipt, of="evaluate")
     except OSError as error:
-        _log.warning("no receipt is written into %s: %s", folder.path, error.strerror)
+        _log.warning("no receipt is written into %s: %s", experiment.folder.path, error.strerror)
     return chosen.step, metrics
 
 
@@ -330,29 +266,13 @@ def freeze(
     dataset = dataset or load_dataset(config, spec)
     source = FrozenSource(
         checked=experiment.checked,
-        prefix=chosen.prefix,
+        checkpoint=chosen,
         weights=frozen_weights,
         graphs=graphs or (evaluate_graph(experiment.checked, dataset), infer_graph(spec, dataset.scaling)),
         examples=dataset.splits["test"],
-        metadata={
-            "name": config.run.name,
-            "weights": frozen_weights,
-            "step": chosen.step,
-            "config_sha256": config_digest(config),
-            "git_commit": git_commit(),
-            "mlflow_run_id": folder.state().get("mlflow_run_id"),
-            "versions": versions(),
-        },
+        mlflow_run_id=folder.state().get("mlflow_run_id"),
     )
     return freeze_checkpoint(source, path or folder.frozen)
-
-
-def _restore(experiment: Experiment, executor: Executor) -> Plan:
-    """Load the values that ``restore`` names into variables, and write the receipt."""
-    restored = restore_from(experiment.checked)
-    executor.load(restored.values)
-    experiment.folder.keep_receipt(restored.receipt)
-    return restored.plan
 
 
 def _executor(experiment: Experiment, dataset: Dataset) -> tuple[ExecutionChoice, Executor]:
@@ -378,28 +298,3 @@ def _save_evidence(experiment: Experiment, dataset: Dataset, executor: Executor,
     folder.plots.mkdir(exist_ok=True)
     atomic_write_text(folder.plots / "network.svg", svg(spec, config.run.name), durable=False)
     collect_plot_data(config, spec, dataset, evaluator.outputs, values, chosen.step).save(folder.evidence_file)
-
-
-def _save_scaling(folder: RunFolder, scaling: Mapping[str, Scaling]) -> None:
-    if scaling:
-        arrays = {
-            f"{name}/{part}": getattr(item, part) for name, item in scaling.items() for part in ("mean", "spread")
-        }
-        with atomic_write(folder.scaling_file) as partial, partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-
-
-def _kept_files(folder: RunFolder) -> list[Path]:
-    names = (
-        "config.yaml",
-        "overrides.yaml",
-        "metrics.jsonl",
-        "run.log",
-        "scaling.npz",
-        "frozen.pb",
-        "frozen.parity.json",
-        "restore.json",
-        "frozen.restore.json",
-    )
-    kept = [folder.path / name for name in names if (folder.path / name).is_file()]
-    return [*kept, *sorted(folder.plugins.glob("*.py"))]

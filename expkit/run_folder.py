@@ -14,19 +14,17 @@ import yaml
 
 from expkit.config.load import plain, plain_yaml, plugins_folder, read
 from expkit.config.schema import Config
-from expkit.errors import ConfigError, ExpkitError, Problem, RunError, comma_list, error_message
+from expkit.errors import ConfigError, ExpkitError, Problem, RunError
 from expkit.fs import Locked, atomic_write_text, cannot_write, file_lock
 from expkit.plugins import copy_plugins
 from expkit.redact import masked
 
 __all__ = [
     "RunFolder",
+    "check_same",
     "config_digest",
-    "find_run",
     "flat",
     "locked",
-    "named_path",
-    "resumable",
     "short_names",
     "unwritable",
 ]
@@ -52,7 +50,7 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
             if folder.config_file.is_file():
-                _check_same(folder, config)
+                check_same(folder, config)
             atomic_write_text(folder.config_file, masked(plain_yaml(config)))
             copy_plugins(config.plugins, folder.plugins)
             atomic_write_text(path / "overrides.yaml", masked(yaml.safe_dump(list(overrides), width=1000)))
@@ -95,6 +93,16 @@ class RunFolder:
     def evidence_file(self) -> Path:
         """What the pictures show besides metrics."""
         return self.plots / "evidence.npz"
+
+    @property
+    def kept_files(self) -> list[Path]:
+        """The files that describe the run, of which a tracker keeps copies."""
+        names = (
+            *("config.yaml", "overrides.yaml", "metrics.jsonl", "run.log", "scaling.npz", "frozen.pb"),
+            *("frozen.parity.json", "restore.json", "frozen.restore.json"),
+        )
+        kept = [self.path / name for name in names if (self.path / name).is_file()]
+        return [*kept, *sorted(self.plugins.glob("*.py"))]
 
     @property
     def scaling_file(self) -> Path:
@@ -175,99 +183,13 @@ def config_digest(config: Config) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
-def find_run(run: str) -> RunFolder:
-    """Return the run folder a user names.
-
-    Raises:
-        RunError: there is no run.
-    """
-    if not run.strip():  # An unset variable of the shell, not the working folder.
-        raise RunError.at(f"'{run}'", f"names no run; runs: {comma_list(_runs_near(Path()), 5)}")
-    try:
-        path = Path(run).expanduser()
-        if (path / "config.yaml").is_file() and (path / "run.json").is_file():
-            return RunFolder(path)
-        exists = path.exists()
-    except (OSError, RuntimeError) as error:  # No permission, a name too long, no such home folder.
-        raise RunError.at(
-            run, f"cannot be read ({error_message(error)}); runs: {comma_list(_runs_near(Path()), 5)}"
-        ) from None
-    problem = "is not a run folder (config.yaml and run.json are not in it)" if exists else "does not exist"
-    raise RunError.at(run, f"{problem}; runs: {comma_list(_runs_near(path), 5)}")
-
-
-def named_path(name: str, kind: str) -> Path:
-    """Return the path that a user names.
-
-    Args:
-        name: the path as written.
-        kind: the kind of thing that is there, for the error.
-
-    Raises:
-        RunError: it cannot be a path: it is empty or too long, or its home folder does not exist.
-    """
-    if not name.strip():
-        raise RunError.at(f"'{name}'", f"names no {kind}")
-    try:
-        path = Path(name).expanduser()
-        path.exists()
-    except (OSError, RuntimeError) as error:
-        raise RunError.at(name, f"cannot be read ({error_message(error)})") from None
-    return path
-
-
-def run_of_uri(uri: str, runs: str, at: str) -> RunFolder | None:
-    """Return the run of MLflow's ``runs:/ID``, found by its id among runs and sweeps; ``None`` for another name.
-
-    Args:
-        uri: the name.
-        runs: folder that holds all runs.
-        at: path of the problem.
-
-    Raises:
-        RunError: no run has the id.
-    """
-    if not uri.startswith("runs:/"):
-        return None
-    run_id = uri.removeprefix("runs:/")
-    for pattern in ("*/*/run.json", "multirun/*/*/*/run.json"):
-        for file in Path(runs).glob(pattern):
-            folder = RunFolder(file.parent)
-            if folder.state().get("mlflow_run_id") == run_id:
-                return folder
-    raise RunError.at(
-        at, f"no run in {runs} has the id {run_id} in MLflow; give its folder, which is in the run's tag run_folder"
-    )
-
-
-def resumable(config: Config) -> RunFolder | None:
-    """Return the run that ``run.resume`` names, or ``None`` to start a new one.
-
-    ``auto`` is the newest run of the same configuration that has not finished.
-
-    Raises:
-        RunError: ``run.resume`` is a path, but not of a run.
-        ConfigError: it is a run of another configuration.
-    """
-    if config.run.resume is None:
-        return None
-    if config.run.resume != "auto":
-        folder = find_run(config.run.resume)
-        _check_same(folder, config)
-        return folder
-    digest = config_digest(config)
-    found = [RunFolder(file.parent) for file in Path(config.run.folder).glob("*/*/run.json")]
-    states = [(folder, folder.state()) for folder in found]
-    same = [folder for folder, state in states if state.get("digest") == digest and state.get("status") != "FINISHED"]
-    return max(same, key=lambda folder: folder.path.as_posix(), default=None)
-
-
 def unwritable(path: Path, error: OSError) -> ExpkitError:
     """Return the error for a run folder that cannot be written."""
     return RunError.at("run.folder", cannot_write(path, error, "give a folder that is writable with run.folder=PATH"))
 
 
-def _check_same(folder: RunFolder, config: Config) -> None:
+def check_same(folder: RunFolder, config: Config) -> None:
+    """Raise ConfigError if the configuration of a run differs in a field that changes its numbers."""
     before = flat(plain(folder.config()))
     now = {key: masked(value) if isinstance(value, str) else value for key, value in flat(plain(config)).items()}
     problems = [
@@ -301,10 +223,3 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
             if sum(other == short[key] or other.endswith(f".{short[key]}") for other in keys) == 1:
                 break
     return short
-
-
-def _runs_near(path: Path) -> list[str]:
-    folders = [folder for folder in (path, path.parent, Path("runs")) if folder.is_dir()]
-    found = [file.parent for folder in folders for file in [*folder.glob("*/run.json"), *folder.glob("*/*/run.json")]]
-    shown = {folder.resolve(): folder.as_posix() for folder in reversed(found)}
-    return sorted(shown.values(), reverse=True)

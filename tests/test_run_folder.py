@@ -12,7 +12,8 @@ import yaml
 
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, RunError
-from expkit.run_folder import RunFolder, config_digest, find_run, flat, locked, named_path, resumable, run_of_uri
+from expkit.run_folder import RunFolder, config_digest, flat, locked
+from expkit.run_lookup import find_run, named_path, resumable, run_of_uri
 from support.command_line import ENVIRONMENT, call
 from support.experiments import CNN, config_of
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from expkit.checkpoints.record import Damage, check_contents, read_record, write_record
+from expkit.config.sections.train import TrainConfig
 from expkit.errors import CheckpointError, Problem, error_message
 from expkit.fs import atomic_write, force_to_disk
 
@@ -67,6 +68,17 @@ class CheckpointStore:
         self._best_metric = best_metric
         self._sign = 1 if best_mode == "max" else -1
         self._damaged: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, folder: Path, train: TrainConfig) -> CheckpointStore:
+        """Return the store in a folder, with the settings of the section ``train``."""
+        return cls(
+            folder,
+            keep_last=train.keep_last,
+            keep_every_steps=train.keep_every_steps,
+            best_metric=train.best_metric,
+            best_mode=train.best_mode,
+        )
 
     def all(self) -> list[Checkpoint]:
         """Return the checkpoints whose record and file sizes are intact, oldest first."""

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from expkit.plots.axis_scale import number_text, value_text
 from expkit.report.compare import MISSING, RunComparison, ValuePair, compare_runs
-from expkit.run_folder import find_run
+from expkit.run_lookup import find_run
 
 __all__ = ["add_verbs"]
 

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from expkit.experiment import Experiment, evaluate
-from expkit.run_folder import find_run
+from expkit.run_lookup import find_run
 from expkit.runs.terminal import metrics_table
 
 __all__ = ["add_verbs"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from expkit.experiment import Experiment, freeze
-from expkit.run_folder import find_run
+from expkit.run_lookup import find_run
 from expkit.runs.terminal import parity_table
 
 __all__ = ["add_verbs"]

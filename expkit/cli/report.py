@@ -13,7 +13,7 @@ from rich.table import Table
 from expkit.errors import RunError, comma_list
 from expkit.report.runs import Sweep, read_sweep
 from expkit.report.table import table_of
-from expkit.run_folder import named_path
+from expkit.run_lookup import named_path
 from expkit.sweeps.sweep_folder import sweep_folders
 
 __all__ = ["add_verbs"]

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from expkit.config.schema import Config
 from expkit.config.sections.data import PairsConfig, SplitConfig
 from expkit.errors import ConfigError, DataError, Problem, unknown
+from expkit.fs import atomic_write
 from expkit.kinds.losses import Loss
 from expkit.kinds.metrics import Metric
 from expkit.kinds.sources.base import Fields
@@ -55,6 +57,13 @@ class Dataset:
     def size(self, split: str) -> int:
         """Return the number of examples of a split."""
         return len(next(iter(self.splits[split].values())))
+
+    def save_scaling(self, path: Path) -> None:
+        """Save the scaling as a ``.npz`` file, if there is any: ``FIELD/mean`` and ``FIELD/spread``."""
+        arrays = {f"{name}/{part}": array for name, item in self.scaling.items() for part, array in vars(item).items()}
+        if arrays:
+            with atomic_write(path) as partial, partial.open("wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
 
 
 def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:

@@ -14,11 +14,14 @@ import numpy as np
 from expkit.checkpoints.formats.open import open_variables
 from expkit.checkpoints.restore.restore import read_values
 from expkit.checkpoints.restore.targets import run_targets
+from expkit.checkpoints.store import Checkpoint
 from expkit.errors import ExportError
 from expkit.export.freeze import freeze, read_frozen
 from expkit.export.parity import Difference, check_parity, meta_graph_outputs
 from expkit.fs import atomic_write, atomic_write_text, cannot_write
 from expkit.preflight import CheckedConfig
+from expkit.provenance import git_commit, versions
+from expkit.run_folder import config_digest
 from expkit.training.graphs import EvaluateGraph, InferGraph
 from expkit.training.sessions import Evaluator, Predictor
 
@@ -33,13 +36,13 @@ class FrozenSource:
     """A checkpoint to freeze."""
 
     checked: CheckedConfig
-    prefix: Path
+    checkpoint: Checkpoint
     weights: Literal["raw", "ema"]
     graphs: tuple[EvaluateGraph, InferGraph]
     examples: Mapping[str, Any]
     """Inputs and labels, of which the first are the batch of the proof."""
-    metadata: Mapping[str, Any]
-    """Facts to keep inside the file; inputs and outputs are added."""
+    mlflow_run_id: str | None
+    """The run's id in MLflow, for the metadata."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,7 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
     """
     spec, ema_names, weights = source.checked.spec, source.checked.ema_names, source.weights
     evaluation, inference = source.graphs
-    opened = open_variables(source.prefix, str(source.prefix))
+    opened = open_variables(source.checkpoint.prefix, str(source.checkpoint.prefix))
     opened = replace(opened, get=cache(opened.get))  # two plans, independent of each other, read every tensor once
     stored = read_values(opened, run_targets(spec, ema_names, with_ema=True)).values
     restored = read_values(opened, run_targets(spec, ema_names, with_ema=False), weights)
@@ -77,7 +80,7 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
     with Predictor(inference) as predictor:
         predictor.load(values)
         predicted = predictor.predict(inputs)
-        content = freeze(inference, predictor, source.metadata)
+        content = freeze(inference, predictor, _metadata(source))
     differs = any(not np.array_equal(values[name], stored[name]) for name in values)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +88,7 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
             partial.write_bytes(content)
             written = read_frozen(partial)
             frozen = written.predict(inputs)
-            from_meta = meta_graph_outputs(source.prefix, spec.outputs, inputs)
+            from_meta = meta_graph_outputs(source.checkpoint.prefix, spec.outputs, inputs)
             table = check_parity(
                 {
                     "restored graph": (expected[weights], predicted),
@@ -107,11 +110,23 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
     return Frozen(
         path=path,
         weights=weights,
-        step=source.metadata["step"],
+        step=source.checkpoint.step,
         parity=table,
         metadata=written.metadata,
         example=example,
     )
+
+
+def _metadata(source: FrozenSource) -> dict[str, Any]:
+    return {
+        "name": source.checked.config.run.name,
+        "weights": source.weights,
+        "step": source.checkpoint.step,
+        "config_sha256": config_digest(source.checked.config),
+        "git_commit": git_commit(),
+        "mlflow_run_id": source.mlflow_run_id,
+        "versions": versions(),
+    }
 
 
 def _plain(array: np.ndarray) -> np.ndarray:

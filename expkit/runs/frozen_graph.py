@@ -8,7 +8,7 @@ from pathlib import Path
 
 from expkit.errors import RunError
 from expkit.export.freeze import FrozenGraph, read_frozen
-from expkit.run_folder import named_path
+from expkit.run_lookup import named_path
 
 __all__ = ["find_frozen", "frozen_file"]
 

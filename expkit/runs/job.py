@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Literal
 from rich.console import Console
 
 from expkit.errors import ExpkitError, Pruned
-from expkit.experiment import Experiment, NoTracker, Result, run
+from expkit.experiment import Experiment, Result, run
 from expkit.preflight import CheckedConfig
 from expkit.run_folder import RunFolder, locked
 from expkit.runs.interruption import Terminated, termination_raises
 from expkit.runs.terminal import Bar, summary
+from expkit.trackers import NoTracker
 
 if TYPE_CHECKING:
     from expkit.tracking.client import Status

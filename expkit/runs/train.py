@@ -20,7 +20,8 @@ from expkit.config.load import compose_plain, composition_message, primary_conf,
 from expkit.config.source_lines import locating_problems
 from expkit.errors import ConfigError, Problem
 from expkit.preflight import check
-from expkit.run_folder import resumable, unwritable
+from expkit.run_folder import unwritable
+from expkit.run_lookup import resumable
 from expkit.runs.recording import recorder_of_process
 
 if TYPE_CHECKING:

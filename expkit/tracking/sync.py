@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expkit.errors import RunError, comma_list
-from expkit.run_folder import named_path, run_of_uri
+from expkit.run_lookup import named_path, run_of_uri
 from expkit.tracking.client import StoreAddress
 from expkit.tracking.errors import RunDeleted, StoreUnreachable, TrackingError
 from expkit.tracking.journal import Journal

@@ -15,7 +15,7 @@ from typing import Any
 from expkit.config.load import plain
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
-from expkit.experiment import Frozen
+from expkit.export.run import Frozen
 from expkit.provenance import git_commit, is_installed, versions
 from expkit.redact import masked
 from expkit.run_folder import RunFolder, flat

@@ -33,14 +33,7 @@ def train(config: Config, folder: Path, progress: loop.Progress = UNSEEN) -> Tra
     """Train in a folder, from its latest checkpoint where it has one, as ``experiment.run`` does."""
     checked, data = loaded(config)
     spec = checked.spec
-    clock = config.train
-    store = CheckpointStore(
-        folder,
-        keep_last=clock.keep_last,
-        keep_every_steps=clock.keep_every_steps,
-        best_metric=clock.best_metric,
-        best_mode=clock.best_mode,
-    )
+    store = CheckpointStore.of(folder, config.train)
     records: list[tuple[int, dict[str, float]]] = []
     built = train_graph(checked, data)
     with Executor(built) as executor, Evaluator(evaluate_graph(checked, data), config) as evaluator:

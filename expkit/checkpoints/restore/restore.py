@@ -21,7 +21,7 @@ from expkit.config.schema import Config
 from expkit.config.sections.restore import SourceConfig
 from expkit.errors import CheckpointError, Problem
 from expkit.preflight import CheckedConfig
-from expkit.run_folder import run_of_uri
+from expkit.run_lookup import run_of_uri
 
 __all__ = ["Restored", "configured_plan", "open_checkpoints", "plan_as_json", "read_values", "restore_from"]
 
