@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, Update
     from expkit.kinds.losses import Loss
     from expkit.kinds.metrics import Metric
-    from expkit.kinds.optimizers import Optimizer, Trained, WrappedOptimizer
+    from expkit.kinds.optimizers import Optimizer, Trained
     from expkit.kinds.schedules import Schedule
     from expkit.kinds.sources.base import Source
+    from expkit.kinds.wrapped_optimizer import WrappedOptimizer
     from expkit.network.spec import NetworkSpec, network_spec
     from expkit.registry import register
     from expkit.tensor_spec import ShapeError, TensorSpec
@@ -94,9 +95,10 @@ _NAMES = {
     "kinds.layers.base": "Call Declaration Inputs Layer Update",
     "kinds.losses": "Loss",
     "kinds.metrics": "Metric",
-    "kinds.optimizers": "Optimizer Trained WrappedOptimizer",
+    "kinds.optimizers": "Optimizer Trained",
     "kinds.schedules": "Schedule",
     "kinds.sources.base": "Source",
+    "kinds.wrapped_optimizer": "WrappedOptimizer",
     "network.spec": "NetworkSpec network_spec",
     "registry": "register",
     "tensor_spec": "ShapeError TensorSpec",

@@ -13,7 +13,7 @@ from expkit import tf1 as tf
 from expkit.kinds.schedules import AnySchedule
 from expkit.registry import Kind, register
 
-__all__ = ["BaseOptimizer", "Optimizer", "Trained", "WrappedOptimizer"]
+__all__ = ["BaseOptimizer", "Optimizer", "Trained"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,8 @@ class Trained:
     """The optimizer's scalars, in the order of ``Optimizer.scalars``; the same for all variables."""
     rate: Any
     """Its learning rate, a scalar of its dtype: the optimizer's times the variable's multiplier."""
+    hyperparameters: Sequence[Any]
+    """Scalars of its dtype, in the order of ``Optimizer.hyperparameters``."""
 
     def cast(self, value: Any) -> Any:
         """Cast a number or a tensor to the variable's dtype."""
@@ -74,6 +76,9 @@ class BaseOptimizer(Kind):
 class Optimizer(BaseOptimizer):
     """An optimizer that updates one variable at a time; all variables share its scalars."""
 
+    hyperparameters: ClassVar[tuple[str, ...]] = ()
+    """Fields that the update reads as tensors: XLA rounds differently where it knows their values."""
+
     @abstractmethod
     def apply(self, gradient: Any, trained: Trained) -> Any:
         """Return the operation that updates a variable, and its slots, by a dense gradient of its dtype."""
@@ -88,17 +93,6 @@ class Optimizer(BaseOptimizer):
     def finish(self, scalars: Sequence[Any]) -> Any:
         """Return the operation that updates the scalars after all variables."""
         return tf.no_op()
-
-
-class WrappedOptimizer(BaseOptimizer):
-    """An optimizer of ``tf.compat.v1.train``, whose ``apply_gradients`` updates all variables at once.
-
-    It creates its variables itself: ``slots`` and ``scalars`` give their names, their values are not read.
-    """
-
-    @abstractmethod
-    def wrapped(self, rate: Any) -> Any:
-        """Return the ``tf.compat.v1.train.Optimizer`` for a learning-rate tensor."""
 
 
 def _sum_repeated(gradient: Any) -> tuple[Any, Any]:
@@ -130,6 +124,7 @@ class Momentum(Optimizer):
     """Gradient descent with momentum, plain or Nesterov's."""
 
     kind: Literal["momentum"] = "momentum"
+    hyperparameters = ("momentum",)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Fraction of the last update that is kept."""
     nesterov: bool = False
@@ -154,7 +149,7 @@ class Momentum(Optimizer):
             "var": trained.variable.handle,
             "accum": trained.slots[0].handle,
             "lr": trained.rate,
-            "momentum": trained.cast(self.momentum),
+            "momentum": trained.hyperparameters[0],
             "use_nesterov": self.nesterov,
         }
 
@@ -164,6 +159,7 @@ class Adam(Optimizer):
     """Adam (Kingma and Ba 2015)."""
 
     kind: Literal["adam"] = "adam"
+    hyperparameters = ("beta_1", "beta_2", "epsilon")
     beta_1: float = Field(default=0.9, ge=0, lt=1)
     """Decay of the mean of gradients."""
     beta_2: float = Field(default=0.999, ge=0, lt=1)
@@ -184,6 +180,7 @@ class Adam(Optimizer):
     def apply(self, gradient: Any, trained: Trained) -> Any:
         """Return the update as the paper's section 2 has it at its end, with epsilon outside the correction."""
         (mean, square), (power_1, power_2) = trained.slots, trained.scalars
+        beta_1, beta_2, epsilon = trained.hyperparameters
         return tf.raw_ops.ResourceApplyAdam(
             var=trained.variable.handle,
             m=mean.handle,
@@ -191,9 +188,9 @@ class Adam(Optimizer):
             beta1_power=trained.cast(power_1),
             beta2_power=trained.cast(power_2),
             lr=trained.rate,
-            beta1=trained.cast(self.beta_1),
-            beta2=trained.cast(self.beta_2),
-            epsilon=trained.cast(self.epsilon),
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=epsilon,
             grad=gradient,
         )
 
@@ -201,7 +198,7 @@ class Adam(Optimizer):
         """Return the dense update of a gradient that is zero in all other rows: their means decay too."""
         indices, rows = _sum_repeated(gradient)
         power_1, power_2 = (trained.cast(power) for power in trained.scalars)
-        beta_1, beta_2, epsilon = (trained.cast(value) for value in (self.beta_1, self.beta_2, self.epsilon))
+        beta_1, beta_2, epsilon = trained.hyperparameters
         mean = _decay_and_add(trained.slots[0], beta_1, indices, rows * (1 - beta_1))
         square = _decay_and_add(trained.slots[1], beta_2, indices, (rows * rows) * (1 - beta_2))
         rate = trained.rate * tf.sqrt(1 - power_2) / (1 - power_1)
@@ -239,6 +236,7 @@ class RMSProp(Optimizer):
     """RMSProp (Tieleman and Hinton 2012)."""
 
     kind: Literal["rmsprop"] = "rmsprop"
+    hyperparameters = ("rho", "momentum", "epsilon")
     rho: float = Field(default=0.9, ge=0, lt=1)
     """Decay of the mean of squared gradients."""
     momentum: float = Field(default=0.0, ge=0, lt=1)
@@ -262,14 +260,15 @@ class RMSProp(Optimizer):
 
     def _arguments(self, trained: Trained) -> dict[str, Any]:
         square, update = trained.slots
+        rho, momentum, epsilon = trained.hyperparameters
         return {
             "var": trained.variable.handle,
             "ms": square.handle,
             "mom": update.handle,
             "lr": trained.rate,
-            "rho": trained.cast(self.rho),
-            "momentum": trained.cast(self.momentum),
-            "epsilon": trained.cast(self.epsilon),
+            "rho": rho,
+            "momentum": momentum,
+            "epsilon": epsilon,
         }
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from expkit import tf1 as tf
 from expkit.errors import ConfigError, Problem, comma_list
-from expkit.kinds.optimizers import BaseOptimizer, Optimizer, Trained, WrappedOptimizer
+from expkit.kinds.optimizers import BaseOptimizer, Optimizer, Trained
+from expkit.kinds.wrapped_optimizer import WrappedOptimizer
 from expkit.preflight import CheckedConfig
 from expkit.training.cpu_gradients import is_product
 from expkit.training.ema import ema_update
@@ -51,14 +52,22 @@ def update_variables(
         return tf.group(*updated.values()), updated
     assert isinstance(optimizer, Optimizer), "an optimizer is of one base class or of the other"
     slots, scalars = _create_variables(optimizer, pairs)
+    hyperparameters = [tf.constant(getattr(optimizer, name), tf.float32) for name in optimizer.hyperparameters]
 
     def update_of(name: str, gradient: Any, variable: Any) -> Any:
         def update(gradient: Any) -> Any:
             gradient = prepare(gradient, variable)
             own = rate * multipliers[name] if name in multipliers else rate
-            apply = optimizer.apply_sparse if isinstance(gradient, tf.IndexedSlices) else optimizer.apply
-            own = tf.cast(own, variable.dtype.base_dtype)
-            applied = apply(gradient, Trained(variable=variable, slots=slots[name], scalars=scalars, rate=own))
+            dtype = variable.dtype.base_dtype
+            trained = Trained(
+                variable=variable,
+                slots=slots[name],
+                scalars=scalars,
+                rate=tf.cast(own, dtype),
+                hyperparameters=[tf.cast(value, dtype) for value in hyperparameters],
+            )
+            sparse = isinstance(gradient, tf.IndexedSlices)
+            applied = optimizer.apply_sparse(gradient, trained) if sparse else optimizer.apply(gradient, trained)
             with tf.control_dependencies([applied]), tf.control_dependencies([update_ema(variable)]):
                 return tf.identity(step)
 

@@ -13,7 +13,7 @@ from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.config.sections.train import JitCompile
 from expkit.errors import ConfigError
-from expkit.kinds.optimizers import WrappedOptimizer
+from expkit.kinds.wrapped_optimizer import WrappedOptimizer
 from expkit.registry import kinds
 from expkit.training.execution import Execution
 from expkit.training.graphs import train_graph
