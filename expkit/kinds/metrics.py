@@ -52,16 +52,25 @@ class Metric(Kind):
         """Return the metric from summed statistics."""
 
 
-def _mean(values: Any) -> dict[str, Any]:
-    return {"sum": tf.reduce_sum(values), "count": tf.cast(tf.size(values), tf.float32)}
+class MeanMetric(Metric):
+    """A metric that is the mean of values."""
 
+    @abstractmethod
+    def values(self, output: Any, labels: Any) -> Any:
+        """Return the values to average, in float32."""
 
-def _mean_result(sums: Statistics) -> float:
-    return float(sums["sum"] / sums["count"])
+    def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
+        """Return the sum of the values and their number."""
+        values = self.values(output, labels)
+        return {"sum": tf.reduce_sum(values), "count": tf.cast(tf.size(values), tf.float32)}
+
+    def result(self, sums: Statistics) -> float:
+        """Return sum / count."""
+        return float(sums["sum"] / sums["count"])
 
 
 @register
-class Accuracy(Metric):
+class Accuracy(MeanMetric):
     """Fraction of examples whose largest logit is the label; with one logit, whose sign agrees with the 0/1 label.
 
     Labels are class numbers [batch] or one-hot rows [batch, classes].
@@ -79,22 +88,18 @@ class Accuracy(Metric):
             f"example, got {list(got)}"
         )
 
-    def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
-        """Return the number of correct examples, and of all."""
+    def values(self, output: Any, labels: Any) -> Any:
+        """Return 1 for correct examples, 0 for others."""
         if output.shape[-1] == 1:
             correct = tf.equal(tf.reshape(output, (-1,)) > 0, tf.reshape(tf.cast(labels, tf.float32), (-1,)) > 0.5)
         else:
             target = tf.argmax(labels, -1) if labels.shape.rank == output.shape.rank else tf.cast(labels, tf.int64)
             correct = tf.equal(tf.argmax(output, -1), target)
-        return _mean(tf.cast(correct, tf.float32))
-
-    def result(self, sums: Statistics) -> float:
-        """Return correct / all."""
-        return _mean_result(sums)
+        return tf.cast(correct, tf.float32)
 
 
 @register
-class TopK(Metric):
+class TopK(MeanMetric):
     """Fraction of examples whose label is among the ``k`` largest logits."""
 
     kind: Literal["top_k"] = "top_k"
@@ -105,14 +110,10 @@ class TopK(Metric):
         """Return why the labels are no class numbers."""
         return class_labels_problem(output, labels)
 
-    def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
-        """Return the number of correct examples, and of all."""
+    def values(self, output: Any, labels: Any) -> Any:
+        """Return 1 for correct examples, 0 for others."""
         among = tf.math.in_top_k(predictions=output, targets=tf.cast(labels, tf.int32), k=self.k)
-        return _mean(tf.cast(among, tf.float32))
-
-    def result(self, sums: Statistics) -> float:
-        """Return correct / all."""
-        return _mean_result(sums)
+        return tf.cast(among, tf.float32)
 
 
 @register
@@ -153,7 +154,7 @@ class AUC(Metric):
 
 
 @register
-class MeanAbsoluteError(Metric):
+class MeanAbsoluteError(MeanMetric):
     """Absolute difference from labels of the same shape, mean over all values."""
 
     kind: Literal["mean_absolute_error"] = "mean_absolute_error"
@@ -162,10 +163,6 @@ class MeanAbsoluteError(Metric):
         """Return why the labels do not fit."""
         return same_shape_problem(output, labels)
 
-    def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
-        """Return the sum of absolute differences and their number."""
-        return _mean(tf.abs(output - tf.reshape(tf.cast(labels, output.dtype), tf.shape(output))))
-
-    def result(self, sums: Statistics) -> float:
-        """Return sum / count."""
-        return _mean_result(sums)
+    def values(self, output: Any, labels: Any) -> Any:
+        """Return the absolute differences."""
+        return tf.abs(output - tf.reshape(tf.cast(labels, output.dtype), tf.shape(output)))

@@ -41,20 +41,20 @@ def members(part: Values) -> list[int]:
 
 def test_ranges_split_the_examples_as_they_are(tmp_path: Path) -> None:
     split = {"train": [10, 40], "valid": None, "test": [50, 60]}
-    parts = dataset(tmp_path, data={"split": split}).splits
-    assert list(parts) == ["train", "test"]
-    assert (members(parts["train"]), members(parts["test"])) == (list(range(10, 40)), list(range(50, 60)))
+    splits = dataset(tmp_path, data={"split": split}).splits
+    assert list(splits) == ["train", "test"]
+    assert (members(splits["train"]), members(splits["test"])) == (list(range(10, 40)), list(range(50, 60)))
 
 
 def test_fractions_split_shuffled_examples_apart(tmp_path: Path) -> None:
-    parts = dataset(tmp_path, data={"split": {"train": 0.5, "valid": 0.25, "test": 0.25}}).splits
-    seen = [members(part) for part in parts.values()]
+    splits = dataset(tmp_path, data={"split": {"train": 0.5, "valid": 0.25, "test": 0.25}}).splits
+    seen = [members(split) for split in splits.values()]
     assert [len(part) for part in seen] == [30, 15, 15]
     assert sorted(index for part in seen for index in part) == list(range(60))
     assert seen[0] != sorted(seen[0])
 
 
-def test_the_seed_of_the_split_decides_the_parts(tmp_path: Path) -> None:
+def test_the_seed_of_the_split_determines_the_splits(tmp_path: Path) -> None:
     def split(seed: int) -> list[int]:
         return members(dataset(tmp_path, data={"split": {"train": 0.5, "test": 0.5, "seed": seed}}).splits["train"])
 
@@ -79,7 +79,7 @@ def test_a_part_that_cannot_be_cut_is_named(tmp_path: Path, split: dict[str, Any
     assert problems(DataError, tmp_path, data={"split": split}) == [problem]
 
 
-def test_standardization_is_numpys_mean_and_spread_of_the_training_part(tmp_path: Path) -> None:
+def test_standardization_is_numpys_mean_and_standard_deviation_of_the_training_split(tmp_path: Path) -> None:
     arrays = examples()
     arrays["x"] = arrays["x"] * 9 + 4
     arrays["x"][:, 3] = 7
@@ -115,11 +115,11 @@ def paired(folder: Path, arrays: Values = MARKED, **pairs: Any) -> Dataset:
 
 
 def test_pairs_stay_within_their_part(tmp_path: Path) -> None:
-    parts = paired(tmp_path).splits
+    splits = paired(tmp_path).splits
     for name, allowed in (("train", range(40)), ("valid", range(40, 50)), ("test", range(50, 60))):
         for side in ("left", "right"):
-            assert {int(row[0]) for row in parts[name][side]} <= set(allowed)
-        assert len(parts[name]["label"]) == 4 * len(allowed)
+            assert {int(row[0]) for row in splits[name][side]} <= set(allowed)
+        assert len(splits[name]["label"]) == 4 * len(allowed)
 
 
 def test_half_of_all_pairs_are_the_same_and_their_label_says_so(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_half_of_all_pairs_are_the_same_and_their_label_says_so(tmp_path: Path) 
         assert part["label"].mean() == 0.5
 
 
-def test_every_example_is_paired_as_often_as_asked_and_the_same_seed_pairs_the_same(tmp_path: Path) -> None:
+def test_every_example_is_paired_as_often_as_requested_and_the_same_seed_pairs_the_same(tmp_path: Path) -> None:
     first, again, other = paired(tmp_path, seed=1), paired(tmp_path, seed=1), paired(tmp_path, seed=2)
     assert np.unique(first.splits["train"]["left"][:, 0], return_counts=True)[1].tolist() == [4] * 40
     assert first.digest == again.digest != other.digest
@@ -171,8 +171,8 @@ def test_fields_of_the_network_losses_and_scaling_are_checked_in_one_message(tmp
     losses = {"main": {"kind": "sparse_softmax_cross_entropy", "labels": "labl"}}
     metrics = {"top": {"kind": "top_k", "labels": "zzz"}}
     arrays = {"xx": MARKED["x"], "label": MARKED["label"]}
-    asked = {"standardize": ["label", "x"]}
-    assert problems(ConfigError, tmp_path, arrays, asked, train={"losses": losses, "metrics": metrics}) == [
+    section = {"standardize": ["label", "x"]}
+    assert problems(ConfigError, tmp_path, arrays, section, train={"losses": losses, "metrics": metrics}) == [
         "network.inputs.x: the data has no field 'x'; did you mean 'xx'? fields: xx, label",
         "train.losses.main.labels: the data has no field 'labl'; did you mean 'label'? fields: xx, label",
         "train.metrics.top.labels: the data has no field 'zzz'; fields: xx, label",
@@ -217,7 +217,7 @@ def test_integers_are_taken_for_floats_and_cannot_be_standardized_as_integers(tm
     ]
 
 
-def test_numbers_that_are_not_finite_and_labels_outside_the_classes_are_told_at_once(tmp_path: Path) -> None:
+def test_numbers_that_are_not_finite_and_labels_outside_the_classes_are_reported_together(tmp_path: Path) -> None:
     x, label = MARKED["x"].copy(), MARKED["label"].copy()
     x[7, 2], x[9, 0], x[55, 1], label[45] = np.nan, np.inf, -np.inf, 3
     assert problems(DataError, tmp_path, {"x": x, "label": label}) == [
@@ -228,7 +228,7 @@ def test_numbers_that_are_not_finite_and_labels_outside_the_classes_are_told_at_
     ]
 
 
-def test_labels_that_are_not_finite_are_told(tmp_path: Path) -> None:
+def test_labels_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
     target = np.zeros((60, 3), np.float32)
     target[3, 1] = np.nan
     losses = {"main": {"kind": "mean_squared_error"}}
@@ -270,8 +270,8 @@ def test_fields_on_disk_are_split_and_scaled_as_those_in_memory(
 
 
 def test_fields_on_disk_are_paired_as_those_in_memory(tmp_path: Path) -> None:
-    asked = {"pairs": {"field": "x", "per_example": 4}}
-    memory, disk = (make(tmp_path, MARKED, asked, network=TOWERS) for make in (dataset, on_disk))
+    section = {"pairs": {"field": "x", "per_example": 4}}
+    memory, disk = (make(tmp_path, MARKED, section, network=TOWERS) for make in (dataset, on_disk))
     for part, arrays in memory.splits.items():
         for name, array in arrays.items():
             np.testing.assert_array_equal(disk.splits[part][name][:], array)
@@ -281,15 +281,15 @@ def test_fields_on_disk_are_paired_as_those_in_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "split", [{"train": [0, 40], "valid": [40, 50], "test": [50, 60]}, {"train": 0.8, "test": 0.2}]
 )
-def test_mistakes_in_fields_on_disk_are_told_as_those_in_memory(
+def test_mistakes_in_fields_on_disk_are_reported_as_those_in_memory(
     tmp_path: Path, split: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x = MARKED["x"].copy()
     x[[7, 9, 33, 35], 2] = np.nan
-    told = problems(DataError, tmp_path, {**MARKED, "x": x}, {"split": split})
+    messages = problems(DataError, tmp_path, {**MARKED, "x": x}, {"split": split})
     monkeypatch.setattr(stored, "CHUNK_VALUES", 28)
     source = write_arrays(tmp_path / "files", {**MARKED, "x": x})
-    assert problems(DataError, tmp_path, data={"split": split, "source": source}) == told
+    assert problems(DataError, tmp_path, data={"split": split, "source": source}) == messages
     label = MARKED["label"].copy()
     label[45] = 3
     source = write_arrays(tmp_path / "files", {**MARKED, "label": label})

@@ -56,8 +56,8 @@ def test_random_numbers_are_those_of_tensorflows_stateless_functions(dtype: str,
     ]
     with tf.Graph().as_default(), tf.plain_session(tf.get_default_graph()) as session:
         for initializer, (function, *numbers) in pairs:
-            wanted = function(shape, seed, *numbers, dtype, alg="philox")
-            got, oracle = session.run([initializer.initial(shape, dtype, seed), wanted])
+            expected = function(shape, seed, *numbers, dtype, alg="philox")
+            got, oracle = session.run([initializer.initial(shape, dtype, seed), expected])
             np.testing.assert_array_equal(got, oracle)
 
 

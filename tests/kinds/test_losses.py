@@ -25,14 +25,14 @@ SOFT = DRAW.dirichlet(np.ones(4), size=6).astype(np.float32)
 SOFT_GRID = DRAW.dirichlet(np.ones(4), size=(6, 2)).astype(np.float32)
 
 
-def soft_cross_entropy(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def soft_cross_entropy(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
     shifted = logits - logits.max(axis=-1, keepdims=True)
-    return -(truth * (shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))).sum(axis=-1)
+    return -(target * (shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))).sum(axis=-1)
 
 
-def sigmoid_cross_entropy(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    share = 1 / (1 + np.exp(-logits.astype(np.float64)))
-    return -(truth * np.log(share) + (1 - truth) * np.log(1 - share))
+def sigmoid_cross_entropy(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
+    probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    return -(target * np.log(probability) + (1 - target) * np.log(1 - probability))
 
 
 CASES: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]] = [
@@ -51,22 +51,22 @@ CASES: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]] = [
 
 
 def loss_of(kind: str, **fields: Any) -> Loss:
-    made = kinds("loss")[kind](**fields)
-    assert isinstance(made, Loss)
-    return made
+    loss = kinds("loss")[kind](**fields)
+    assert isinstance(loss, Loss)
+    return loss
 
 
-@pytest.mark.parametrize(("kind", "output", "labels", "wanted"), CASES)
+@pytest.mark.parametrize(("kind", "output", "labels", "expected"), CASES)
 def test_a_loss_is_what_numpy_computes_per_example(
-    kind: str, output: np.ndarray, labels: np.ndarray, wanted: np.ndarray
+    kind: str, output: np.ndarray, labels: np.ndarray, expected: np.ndarray
 ) -> None:
     loss = loss_of(kind)
     assert loss.problem(TensorSpec(output.shape[1:]), labels) is None
     with tf.Graph().as_default(), tf.Session() as session:
-        places = [tf.placeholder(array.dtype, (None, *array.shape[1:])) for array in (output, labels)]
-        got = session.run(loss.per_example(*places), dict(zip(places, (output, labels), strict=True)))
+        placeholders = [tf.placeholder(array.dtype, (None, *array.shape[1:])) for array in (output, labels)]
+        got = session.run(loss.per_example(*placeholders), dict(zip(placeholders, (output, labels), strict=True)))
     assert got.dtype == np.float32
-    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_every_kind_is_in_the_table() -> None:

@@ -41,30 +41,30 @@ CASES: list[tuple[str, dict[str, Any], np.ndarray, np.ndarray, float, float]] = 
 
 
 def metric_of(kind: str, fields: dict[str, Any]) -> Metric:
-    made = kinds("metric")[kind](**fields)
-    assert isinstance(made, Metric)
-    return made
+    metric = kinds("metric")[kind](**fields)
+    assert isinstance(metric, Metric)
+    return metric
 
 
 def summed(metric: Metric, output: np.ndarray, labels: np.ndarray, batch: int) -> dict[str, np.ndarray]:
     """Return the metric's statistics, summed over batches as evaluation does."""
     total: StatisticArrays = {}
     with tf.Graph().as_default(), tf.Session() as session:
-        places = [tf.placeholder(array.dtype, (None, *array.shape[1:])) for array in (output, labels)]
-        statistics = metric.statistics(*places)
+        placeholders = [tf.placeholder(array.dtype, (None, *array.shape[1:])) for array in (output, labels)]
+        statistics = metric.statistics(*placeholders)
         for start in range(0, len(output), batch):
             part = (output[start : start + batch], labels[start : start + batch])
-            add_statistics(total, {"it": session.run(statistics, dict(zip(places, part, strict=True)))})
+            add_statistics(total, {"it": session.run(statistics, dict(zip(placeholders, part, strict=True)))})
     return total["it"]
 
 
-@pytest.mark.parametrize(("kind", "fields", "output", "labels", "wanted", "tolerance"), CASES)
+@pytest.mark.parametrize(("kind", "fields", "output", "labels", "expected", "tolerance"), CASES)
 def test_a_metric_of_summed_batches_is_the_oracles_of_all_examples(
-    kind: str, fields: dict[str, Any], output: np.ndarray, labels: np.ndarray, wanted: float, tolerance: float
+    kind: str, fields: dict[str, Any], output: np.ndarray, labels: np.ndarray, expected: float, tolerance: float
 ) -> None:
     metric = metric_of(kind, fields)
     for batch in (300, 77):
-        assert metric.result(summed(metric, output, labels, batch)) == pytest.approx(wanted, abs=tolerance)
+        assert metric.result(summed(metric, output, labels, batch)) == pytest.approx(expected, abs=tolerance)
 
 
 def test_every_kind_is_in_the_table() -> None:

@@ -84,9 +84,9 @@ def test_ten_steps_equal_those_of_tensorflows_optimizer_slots_included(
     tmp_path: Path, kind: str, fields: dict[str, Any], make: Callable[[Any], Any]
 ) -> None:
     before, after = trained(tmp_path, {"kind": kind, "learning_rate": 0.2, **fields})
-    wanted = plain(before, make, 0.2)
-    assert set(wanted) == {name for name in after if not name.endswith(("global_step", "ExponentialMovingAverage"))}
-    for name, value in wanted.items():
+    expected = plain(before, make, 0.2)
+    assert set(expected) == {name for name in after if not name.endswith(("global_step", "ExponentialMovingAverage"))}
+    for name, value in expected.items():
         np.testing.assert_allclose(after[name], value, rtol=2e-5, atol=2e-6, err_msg=name)
     assert np.abs(after["logits/kernel"] - before["logits/kernel"]).max() > 0.05
     assert after["global_step"] == STEPS
@@ -100,10 +100,10 @@ def gradients(kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndar
     """Return the gradients of the mean cross-entropy over the training examples, in float64."""
     x = TRAIN["x"].astype(np.float64)
     logits = x @ kernel + bias
-    share = np.exp(logits - logits.max(axis=1, keepdims=True))
-    share /= share.sum(axis=1, keepdims=True)
-    share[np.arange(40), TRAIN["label"]] -= 1
-    return x.T @ share / 40, share.mean(axis=0)
+    probability = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probability /= probability.sum(axis=1, keepdims=True)
+    probability[np.arange(40), TRAIN["label"]] -= 1
+    return x.T @ probability / 40, probability.mean(axis=0)
 
 
 def test_adamw_decays_weights_apart_from_adams_step(tmp_path: Path) -> None:
@@ -130,9 +130,7 @@ def test_adamw_without_decay_is_adam(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("length", "clipped"), [(0.01, True), (100.0, False)])
-def test_the_joined_gradient_is_scaled_to_global_clipnorm_when_longer(
-    tmp_path: Path, length: float, clipped: bool
-) -> None:
+def test_gradients_are_clipped_to_the_global_norm(tmp_path: Path, length: float, clipped: bool) -> None:
     before, after = trained(tmp_path, {"kind": "sgd", "learning_rate": 1.0, "global_clipnorm": length}, steps=1)
     kernel, bias = gradients(before["logits/kernel"].astype(np.float64), before["logits/bias"].astype(np.float64))
     norm = np.sqrt((kernel**2).sum() + (bias**2).sum())
@@ -142,9 +140,9 @@ def test_the_joined_gradient_is_scaled_to_global_clipnorm_when_longer(
     np.testing.assert_allclose(before["logits/bias"] - after["logits/bias"], factor * bias, rtol=1e-3, atol=2e-7)
 
 
-def test_warm_up_makes_the_first_step_smaller_by_its_share(tmp_path: Path) -> None:
+def test_warm_up_scales_the_first_step(tmp_path: Path) -> None:
     before, full = trained(tmp_path / "full", {"kind": "sgd", "learning_rate": 1.0}, steps=1)
     _, warm = trained(tmp_path / "warm", {"kind": "sgd", "learning_rate": 1.0, "warmup_steps": 4}, steps=1)
     moved = {name: before[name] - full[name] for name in ("logits/kernel", "logits/bias")}
-    for name, whole in moved.items():
-        np.testing.assert_allclose(before[name] - warm[name], whole / 4, rtol=1e-3, atol=1e-7)
+    for name, full_move in moved.items():
+        np.testing.assert_allclose(before[name] - warm[name], full_move / 4, rtol=1e-3, atol=1e-7)

@@ -67,12 +67,12 @@ def test_every_kind_is_in_the_table() -> None:
     assert {case[0] for case in CASES} == set(kinds("schedule"))
 
 
-def test_warm_up_rises_in_a_line_to_the_schedule() -> None:
+def test_warm_up_rises_linearly_to_the_schedule() -> None:
     schedule = {"kind": "exponential", "initial_learning_rate": 0.8, "decay_steps": 10, "decay_rate": 0.5}
     optimizer = kinds("optimizer")["sgd"].model_validate({"learning_rate": schedule, "warmup_steps": 10})
     assert isinstance(optimizer, Optimizer)
-    wanted = [0.8 * 0.5 ** (step / 10) * min(1, (step + 1) / 10) for step in STEPS]
-    np.testing.assert_allclose(rates(optimizer.rate), wanted, rtol=1e-5)
+    expected = [0.8 * 0.5 ** (step / 10) * min(1, (step + 1) / 10) for step in STEPS]
+    np.testing.assert_allclose(rates(optimizer.rate), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

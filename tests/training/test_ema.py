@@ -58,8 +58,8 @@ def averages_of(values: list[np.ndarray], decay: float, num_updates: bool) -> li
 def test_averages_over_30_steps_equal_tensorflows(tmp_path: Path, num_updates: bool) -> None:
     seen = trajectory(tmp_path, {"decay": 0.9, "num_updates": num_updates})
     for name in ("hidden/kernel", "hidden/bias", "logits/kernel", "logits/bias"):
-        wanted = averages_of([values[name] for values in seen], 0.9, num_updates)
-        for values, average in zip(seen, wanted, strict=True):
+        expected = averages_of([values[name] for values in seen], 0.9, num_updates)
+        for values, average in zip(seen, expected, strict=True):
             np.testing.assert_allclose(values[name + SHADOW], average, rtol=1e-6, atol=1e-7)
         assert np.abs(seen[-1][name] - seen[-1][name + SHADOW]).max() > 1e-3
 

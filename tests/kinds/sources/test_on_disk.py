@@ -1,4 +1,4 @@
-"""Fields on disk: parts of them, reading in pieces, passes in chunks."""
+"""Arrays on disk: selections, reading in pieces, passes in chunks."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_pieces_span_few_bytes_or_hold_few_examples(monkeypatch: pytest.MonkeyPa
     assert list(pieces(starts[:0])) == []
 
 
-def test_parts_of_parts_are_views_of_the_file(field: MappedArray) -> None:
+def test_selections_of_selections_are_views_of_the_file(field: MappedArray) -> None:
     ranged, mixed = rows_of(field, range(20, 60)), rows_of(field, ORDER)
     assert isinstance(ranged, Selection)
     assert isinstance(mixed, Selection)

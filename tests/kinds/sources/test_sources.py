@@ -161,11 +161,11 @@ def test_npz_that_is_no_zip_archive_says_so(tmp_path: Path) -> None:
     file = tmp_path / "a.npz"
     with file.open("wb") as out:
         np.save(out, IMAGES)
-    wanted = f"data.source.path: {file} is not a readable .npz file: it is no zip archive"
-    assert problem_of(Npz(path=str(file)).load) == wanted
+    expected = f"data.source.path: {file} is not a readable .npz file: it is no zip archive"
+    assert problem_of(Npz(path=str(file)).load) == expected
     np.savez(file, x=IMAGES)
     file.write_bytes(file.read_bytes()[:-20])
-    assert problem_of(Npz(path=str(file)).load) == wanted
+    assert problem_of(Npz(path=str(file)).load) == expected
 
 
 def test_npz_that_is_damaged_inside_says_so(tmp_path: Path) -> None:

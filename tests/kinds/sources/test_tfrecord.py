@@ -1,4 +1,4 @@
-"""TFRecord files written by TensorFlow: read by index without it, damage told with its place."""
+"""TFRecord files written by TensorFlow: random access without it, damage reported with its position."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ FEATURES = {
 
 def example(**features: Any) -> bytes:
     """Return a serialized example; bytes, floats and integers become lists of their kind."""
-    made = {}
+    messages = {}
     for name, value in features.items():
         if isinstance(value, bytes):
-            made[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+            messages[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
         elif np.asarray(value).dtype.kind == "f":
-            made[name] = tf.train.Feature(float_list=tf.train.FloatList(value=np.ravel(value)))
+            messages[name] = tf.train.Feature(float_list=tf.train.FloatList(value=np.ravel(value)))
         else:
-            made[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=np.ravel(value)))
-    return bytes(tf.train.Example(features=tf.train.Features(feature=made)).SerializeToString())
+            messages[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=np.ravel(value)))
+    return bytes(tf.train.Example(features=tf.train.Features(feature=messages)).SerializeToString())
 
 
 def write(path: Path, serialized: Iterable[bytes]) -> Path:
@@ -52,12 +52,12 @@ def write(path: Path, serialized: Iterable[bytes]) -> Path:
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     """Return a folder of nine examples in two files."""
-    made = [
+    serialized = [
         example(image=IMAGES[i].tobytes(), weights=WEIGHTS[i], numbers=NUMBERS[i], label=i, spare=b"x" * (i * 100))
         for i in range(9)
     ]
-    write(tmp_path / "part-0.tfrecord", made[:4])
-    write(tmp_path / "part-1.tfrecord", made[4:])
+    write(tmp_path / "part-0.tfrecord", serialized[:4])
+    write(tmp_path / "part-1.tfrecord", serialized[4:])
     return tmp_path
 
 
@@ -107,8 +107,8 @@ def test_files_are_one_or_a_list_of_names_and_patterns(files: Path) -> None:
 
 
 def test_the_parser_agrees_with_tensorflow_and_takes_values_that_are_not_packed() -> None:
-    made = example(a=b"bytes", b=WEIGHTS[0], c=NUMBERS.ravel())
-    parsed = parse_example(made)
+    record = example(a=b"bytes", b=WEIGHTS[0], c=NUMBERS.ravel())
+    parsed = parse_example(record)
     assert parsed["a"] == [b"bytes"]
     np.testing.assert_array_equal(parsed["b"], WEIGHTS[0])
     np.testing.assert_array_equal(parsed["c"], NUMBERS.ravel())
@@ -130,10 +130,10 @@ def test_the_parser_agrees_with_tensorflow_and_takes_values_that_are_not_packed(
         (b"\x0a\x0a\x0a\x08\x12\x06\x1a\x04\x0a\x02\x01\x80", "a list of integers ends within one"),
     ],
 )
-def test_bytes_that_are_no_example_are_told(tmp_path: Path, record: bytes, problem: str) -> None:
+def test_bytes_that_are_no_example_are_an_error(tmp_path: Path, record: bytes, problem: str) -> None:
     file = write(tmp_path / "x.tfrecord", [record])
-    told = problem_of(source(str(file), label=Feature()).load)
-    assert told == f"data.source.files: record 0 of {file} is not a tf.train.Example: {problem}"
+    message = problem_of(source(str(file), label=Feature()).load)
+    assert message == f"data.source.files: record 0 of {file} is not a tf.train.Example: {problem}"
 
 
 def test_fields_of_a_message_that_are_unknown_are_passed_over() -> None:
@@ -142,7 +142,7 @@ def test_fields_of_a_message_that_are_unknown_are_passed_over() -> None:
     np.testing.assert_array_equal(parse_example(b"\x0a" + bytes([len(entry)]) + entry)["n"], [7])
 
 
-def test_damage_is_told_with_its_place(files: Path) -> None:
+def test_damage_is_reported_with_its_position(files: Path) -> None:
     file = files / "part-0.tfrecord"
     content = file.read_bytes()
     first = int.from_bytes(content[:8], "little")
@@ -165,7 +165,7 @@ def test_damage_is_told_with_its_place(files: Path) -> None:
         assert problem_of(source(str(file)).load) == f"data.source.files: {file} {problem}"
 
 
-def test_features_that_do_not_fit_are_told_before_anything_is_built(files: Path) -> None:
+def test_features_that_do_not_fit_are_reported_before_anything_is_built(files: Path) -> None:
     file = files / "part-0.tfrecord"
     start = f"record 0 of {file}"
     assert problem_of(source(str(file), imag=Feature()).load) == (
@@ -187,7 +187,7 @@ def test_a_later_record_that_does_not_fit_is_named_by_file_and_number(files: Pat
     assert problem_of(lambda: field[:]).startswith(f"data.source.features.label: record 1 of {odd} has 2 values, but")
 
 
-def test_missing_files_and_patterns_without_match_are_told(files: Path) -> None:
+def test_missing_files_and_patterns_without_match_are_errors(files: Path) -> None:
     assert problem_of(source(str(files / "partt-0.tfrecord")).load).startswith(
         f"data.source.files: no file {files}/partt-0.tfrecord; did you mean 'part-0.tfrecord'?"
     )
@@ -200,7 +200,7 @@ def test_yaml_gives_files_as_text_or_list(files: Path) -> None:
     from support.experiments import config_of
 
     kept = config_of(files).model_dump(by_alias=True, mode="json")
-    for asked in ("a*", ["a", "b"]):
+    for files in ("a*", ["a", "b"]):
         features = {"x": {"shape": [4]}, "label": {"dtype": "int64"}}
-        kept["data"]["source"] = {"kind": "tfrecord", "files": asked, "features": features}
-        assert validate(kept).data.source.files == (asked if isinstance(asked, str) else tuple(asked))
+        kept["data"]["source"] = {"kind": "tfrecord", "files": files, "features": features}
+        assert validate(kept).data.source.files == (files if isinstance(files, str) else tuple(files))
