@@ -91,7 +91,7 @@ class RunFolder:
 
     @property
     def evidence_file(self) -> Path:
-        """What the pictures show besides metrics."""
+        """The data of the plots beside metrics."""
         return self.plots / "evidence.npz"
 
     @property

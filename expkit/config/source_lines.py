@@ -56,7 +56,7 @@ def locate_problems(
     return [replace(problem, location=composition.location(problem.path)) for problem in problems]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _File:
     name: str
     package: str
@@ -130,7 +130,7 @@ def _files(defaults: Sequence[Any], folders: Sequence[Path]) -> Iterator[_File]:
         path = next((file for file in candidates if item.config_path and file.is_file()), None)
         content = read_node(path) if path is not None else None
         if path is not None and content is not None:
-            yield _File(display_path(path), item.package or "", content)
+            yield _File(name=display_path(path), package=item.package or "", content=content)
 
 
 def _longest_match(file: _File, path: str) -> tuple[int, int]:

@@ -19,7 +19,7 @@ ENTRY_GAP = 16.0
 """Distance between the points where several lines reach one layer."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rect:
     """A rectangle on the page, in pixels."""
 
@@ -52,7 +52,7 @@ class Line:
     arrow: bool
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Layout:
     """The whole page."""
 
@@ -76,7 +76,7 @@ def layout(
     """
     layouts = _BoxLayouts(_segments(drawing), size, title_width)
     root = layouts.of(drawing.root)
-    page = Layout(root.width, root.height)
+    page = Layout(width=root.width, height=root.height)
     layouts.place(drawing.root, root, 0.0, 0.0, page)
     return page
 
@@ -147,12 +147,14 @@ class _BoxLayouts:
             vertex = box_layout.vertices[child.path]
             left, top = x + vertex.x - vertex.width / 2, y + vertex.y
             if isinstance(child, Item):
-                page.items.append((child, Rect(left, top, vertex.width, vertex.height)))
+                page.items.append((child, Rect(x=left, y=top, width=vertex.width, height=vertex.height)))
                 continue
             stack = STACK if child.times > 1 else 0.0
             if stack:
                 stacked.add(child.path)
-            page.boxes.append((child, Rect(left + stack, top, vertex.width - 2 * stack, vertex.height - stack)))
+            page.boxes.append(
+                (child, Rect(x=left + stack, y=top, width=vertex.width - 2 * stack, height=vertex.height - stack))
+            )
             self.place(child, self._layouts[child.path], left + stack + SIDE, top + TOP, page)
         items = {child.path for child in box.children if isinstance(child, Item)}
         spread = _spread(box_layout.edges, items)

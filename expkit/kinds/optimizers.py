@@ -36,7 +36,7 @@ class Trained:
 
 
 class BaseOptimizer(Kind):
-    """How gradients change variables; subclass ``Optimizer``, or ``WrappedOptimizer`` for one of TensorFlow's."""
+    """The update of variables by gradients; subclass ``Optimizer``, or ``WrappedOptimizer`` for one of TensorFlow's."""
 
     family: ClassVar[str] = "optimizer"
 

@@ -69,7 +69,7 @@ def within(inner: Rect, outer: Rect) -> bool:
 def assert_tidy(spec: NetworkSpec) -> None:
     """Nothing overlaps, and graph is in a scope is within its box and everything else outside of it."""
     _, page = laid(spec)
-    whole = Rect(0, 0, page.width, page.height)
+    whole = Rect(x=0, y=0, width=page.width, height=page.height)
     for (_, a), (_, b) in combinations(page.items, 2):
         assert not overlap(a, b)
     for box, rect in page.boxes:
