@@ -49,9 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.setrecursionlimit(10_000)  # nested scopes take the libraries that read YAML more than 1,000 calls deep
     gc.set_threshold(1_000_000)  # start-up makes many objects and hardly any garbage: a tenth of its time
     atexit.register(gc.freeze)  # Python would look for garbage once more at its end: seconds, for all of TensorFlow
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        sys.exit(_run(words))
+        sys.exit(_run(given))
     except ExpkitError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
@@ -63,12 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
 
 
-def _run(words: list[str]) -> int:
-    verb = words[0] if words else ""
+def _run(arguments: list[str]) -> int:
+    verb = arguments[0] if arguments else ""
     if verb == "train" or verb in ("-sc", "--shell-completion"):
         from expkit.cli import train
 
-        return train.run(words[1:]) if verb == "train" else train.complete(words)
+        return train.run(arguments[1:]) if verb == "train" else train.complete(arguments)
     parser = argparse.ArgumentParser(
         prog="expkit",
         description=_DESCRIPTION,
@@ -79,8 +79,8 @@ def _run(words: list[str]) -> int:
     parser.add_argument("--version", action="version", version=f"expkit {expkit.__version__}")
     if verb not in VERBS:
         parser.add_argument("verb", metavar="VERB", choices=VERBS, help=argparse.SUPPRESS)
-        parser.parse_args(words)
+        parser.parse_args(arguments)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", prog="expkit")
     importlib.import_module(VERBS[verb]).add_verbs(verbs)
-    given = parser.parse_args(words)
+    given = parser.parse_args(arguments)
     return int(given.run(given))

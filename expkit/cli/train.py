@@ -30,9 +30,9 @@ _REFUSED = {
 }
 
 
-def run(words: list[str]) -> int:
+def run(arguments: list[str]) -> int:
     """Run one experiment, or a sweep with ``-m``; return the exit code."""
-    given = _parse(words)
+    given = _parse(arguments)
     overrides, folders = list(given.overrides), [given.config_dir] if given.config_dir else []
     if given.help or given.hydra_help or given.shell_completion:
         return _hydra(_flags(given), overrides, folders)
@@ -47,10 +47,10 @@ def run(words: list[str]) -> int:
         return train(overrides, folders).exit_code
 
 
-def complete(words: list[str]) -> int:
+def complete(arguments: list[str]) -> int:
     """Answer the shell's tab completion, for verbs and for Hydra's configuration."""
     line = os.environ.get("COMP_LINE", "")
-    if not line and any(word.startswith("query=") for word in words):
+    if not line and any(word.startswith("query=") for word in arguments):
         raise ConfigError(
             Problem(
                 "-sc query", 'answers a shell, which sets COMP_LINE; set it up with eval "$(expkit -sc install=bash)"'
@@ -69,13 +69,13 @@ def complete(words: list[str]) -> int:
         point = os.environ.get("COMP_POINT", "")
         if point.isdigit():
             os.environ["COMP_POINT"] = str(max(0, int(point) - len(verb) - 1))
-    return _hydra(words, [], [])
+    return _hydra(arguments, [], [])
 
 
-def _parse(words: list[str]) -> Any:
+def _parse(arguments: list[str]) -> Any:
     parser = argument_parser()
     parser.prog = "expkit train"
-    given = parser.parse_intermixed_args(words)
+    given = parser.parse_intermixed_args(arguments)
     refused = {flag: why for flag, why in _REFUSED.items() if getattr(given, flag) is not None}
     if any(word.startswith("hydra.mode=") for word in given.overrides):
         raise ConfigError(Problem("hydra.mode", "a sweep is requested with -m; leave this out"))
