@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,15 +22,16 @@ def metrics(run: str) -> list[dict[str, float]]:
 
 
 def test_a_run_killed_at_200_moments_ends_as_the_unbroken_one_bit_for_bit(tmp_path: Path) -> None:
-    program = str(Path(__file__).with_name("support") / "forked_runs.py")
-    command = [sys.executable, program, str(tmp_path), str(SEED), str(KILLS)]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=900, check=False)
+    command = [sys.executable, "-m", "support.forked_runs", str(tmp_path), str(SEED), str(KILLS)]
+    path = os.pathsep.join([ENVIRONMENT["PYTHONPATH"], str(Path(__file__).parent)])
+    environment = {**ENVIRONMENT, "PYTHONPATH": path}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    print(told)  # with the seed, to kill at the same moments again
-    assert told["inside a save"] >= KILLS / 10
-    assert told["reached"] >= KILLS, "the run went on between the kills"
-    last = f"checkpoints/step-{told['steps']:08d}/model"
-    assert_same(checkpoint_values(f"{told['run']}/{last}"), checkpoint_values(f"{told['unbroken']}/{last}"))
-    assert metrics(told["run"]) == metrics(told["unbroken"])
+    outcome = json.loads(done.stdout.splitlines()[-1])
+    print(outcome)  # with the seed, to kill at the same moments again
+    assert outcome["inside a save"] >= KILLS / 10
+    assert outcome["reached"] >= KILLS, "the run went on between the kills"
+    last = f"checkpoints/step-{outcome['steps']:08d}/model"
+    assert_same(checkpoint_values(f"{outcome['run']}/{last}"), checkpoint_values(f"{outcome['unbroken']}/{last}"))
+    assert metrics(outcome["run"]) == metrics(outcome["unbroken"])
     assert (tmp_path / "output.err").read_text() == "", "no checkpoint was ever damaged"

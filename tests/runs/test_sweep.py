@@ -178,7 +178,7 @@ def test_a_sweep_whose_parent_was_deleted_resumes_under_a_new_one_with_a_note(tm
     done = call("train", *words, cwd=tmp_path)
     assert done.code == 0
     assert done.out.splitlines()[-2] == "2 of 2 runs finished"
-    assert f"MLflow has no run {parent} any more: {folder} is recorded there anew" in done.err
+    assert f"MLflow no longer has run {parent}: {folder} is recorded there again" in done.err
     new = SweepFolder(folder).settings()["mlflow_run_id"]
     assert (new != parent, client.get_run(new).info.status) == (True, "FINISHED")
     child = client.get_run(RunFolder(folder / "1_digits_mlp").state()["mlflow_run_id"])

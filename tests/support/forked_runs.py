@@ -1,6 +1,6 @@
 """A program that runs experiments in children forked from itself and kills them: TensorFlow is imported only once.
 
-Usage: python tests/support/forked_runs.py FOLDER SEED KILLS
+Usage: PYTHONPATH=tests python -m support.forked_runs FOLDER SEED KILLS
 
 It kills one run again and again, at moments drawn from the seed: half of them anywhere from the start of the process
 on, the others while a checkpoint is being written. Then it lets the run end, and lets another one train without a stop.
