@@ -64,7 +64,7 @@ class Outcome:
     message: str | None = None
     """Why it failed or was pruned."""
     error: Exception | None = None
-    """What ended it."""
+    """The error that ended the run."""
 
 
 def run_job(job: Job) -> Outcome:

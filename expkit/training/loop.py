@@ -68,7 +68,7 @@ class Training:
     """Takes all roll backs so far; metrics after the step to which the last one returns will be recorded again."""
     progress: Progress
     state: TrainingState
-    """Of the checkpoint that is resumed."""
+    """State that training starts with: the checkpoint's, if the run is resumed."""
 
     def run(self) -> Trained:
         """Train from the executor's step to ``train.steps``, or until training stops early; the last step is saved.
