@@ -103,7 +103,7 @@ class Result:
     """Metrics of the test data."""
     trained: loop.Trained
     choice: ExecutionChoice
-    """How steps were run."""
+    """The execution mode of the steps, with its reason."""
     checkpoint: Path
     """Prefix of the last checkpoint."""
     frozen: Frozen | None = None

@@ -40,8 +40,8 @@ class Initializer(Kind):
     def initial(self, shape: Sequence[int], dtype: str, seed: tuple[int, int]) -> Any:
         """Return a tensor of the shape and dtype; the same seed gives the same numbers on every machine."""
 
-    def misfit(self, dtype: str) -> str | None:
-        """Return why a variable of a dtype cannot have this initial value, or ``None`` if it can."""
+    def unsuited(self, dtype: str) -> str | None:
+        """Return the reason that a variable of the dtype cannot have this initial value; ``None`` if it can."""
         if "float" in dtype:
             return None
         return f"kind '{self.kind}' gives fractional values, which {dtype} cannot hold; allowed: zeros, ones, constant"
@@ -57,7 +57,7 @@ class Zeros(Initializer):
         """Return zeros."""
         return tf.zeros(shape, dtype)
 
-    def misfit(self, dtype: str) -> str | None:
+    def unsuited(self, dtype: str) -> str | None:
         """Return ``None``: every dtype has a 0."""
         return None
 
@@ -72,7 +72,7 @@ class Ones(Initializer):
         """Return ones."""
         return tf.ones(shape, dtype)
 
-    def misfit(self, dtype: str) -> str | None:
+    def unsuited(self, dtype: str) -> str | None:
         """Return ``None``: every dtype has a 1."""
         return None
 
@@ -90,8 +90,8 @@ class Constant(Initializer):
         value = tf.constant(self.value, dtype if "float" in dtype else tf.float64)
         return tf.fill(shape, tf.cast(value, dtype))
 
-    def misfit(self, dtype: str) -> str | None:
-        """Return why the dtype cannot hold the value, or ``None`` if it can."""
+    def unsuited(self, dtype: str) -> str | None:
+        """Return the reason that the dtype cannot hold the value; ``None`` if it can."""
         lowest, highest = _INTEGERS.get(dtype, (-math.inf, math.inf))
         holds = "float" in dtype or (self.value.is_integer() and lowest <= self.value <= highest)
         return None if holds else f"{dtype} cannot hold {self.value:g}"

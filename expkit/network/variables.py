@@ -138,9 +138,9 @@ class VariableTable:
             frozen=declared.frozen,
         )
         self.variables[name] = variable = self._with_rules(variable)
-        if misfit := variable.initializer.misfit(declared.dtype):
+        if reason := variable.initializer.unsuited(declared.dtype):
             self._env.report(
-                f"{node.at}.initializer.{declared.name}", f"the initializer does not fit variable '{name}': {misfit}"
+                f"{node.at}.initializer.{declared.name}", f"the initializer does not fit variable '{name}': {reason}"
             )
 
     def _with_rules(self, variable: VariableSpec) -> VariableSpec:
