@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+import cramjam
+
 from expkit.protobuf_wire import fields, varint
 from expkit.tensor_spec import TensorSpec
 
@@ -16,6 +18,11 @@ __all__ = ["read_index"]
 _MAGIC = bytes.fromhex("57fb808b247547db")
 _FOOTER = 48
 _TRAILER = 5
+"""Bytes after a block: its compression, and a checksum of both."""
+_PLAIN, _SNAPPY = 0, 1
+_MOST_EXPANDED = 64
+"""Snappy expands a byte to less than this many: three bytes are a copy of 64 at most."""
+_MOST_SHARDS = 99_999
 _SLICE = b"\0"
 """Prefix of the keys of slices of a partitioned variable, which has an entry of its own too."""
 _DTYPES = (
@@ -37,8 +44,8 @@ class _Message:
 def read_index(prefix: Path) -> dict[str, TensorSpec]:
     """Return the variables in a checkpoint's ``.index`` file, by name, and check the sizes of its data files.
 
-    The file is a sorted table of blocks as LevelDB's, each with a checksum; entries are ``BundleEntryProto``
-    (tensorflow/core/protobuf/tensor_bundle.proto).
+    The file is a sorted table of blocks as LevelDB's, each with a checksum, and compressed by Snappy where that makes
+    it smaller; entries are ``BundleEntryProto`` (tensorflow/core/protobuf/tensor_bundle.proto).
 
     Raises:
         ValueError: the index is damaged, or a data file is missing or cut off.
@@ -67,7 +74,10 @@ def _read(content: bytes) -> tuple[dict[str, TensorSpec], list[int]]:
     if not pairs or pairs[0][0] != b"":
         raise ValueError("it has no header")
     variables = {}
-    ends = [0] * _message(pairs[0][1]).numbers.get(1, 0)
+    shards = _message(pairs[0][1]).numbers.get(1, 0)
+    if shards > _MOST_SHARDS:
+        raise ValueError(f"it declares {shards:,} data files; names count {_MOST_SHARDS:,} at most")
+    ends = [0] * shards
     for key, value in pairs[1:]:
         entry = _message(value)
         numbers = entry.numbers
@@ -83,23 +93,45 @@ def _read(content: bytes) -> tuple[dict[str, TensorSpec], list[int]]:
 
 def _pairs(content: bytes, handle: tuple[int, int]) -> Iterator[tuple[bytes, bytes]]:
     """Yield the keys and values of a block, whose keys are stored without their common prefix with the key before."""
+    block = _block(content, handle)
+    if len(block) < 4:
+        raise ValueError("a block is too short")
+    (restarts,) = struct.unpack_from("<I", block, len(block) - 4)
+    position, last, key = 0, len(block) - 4 * (restarts + 1), b""
+    while position < last:
+        shared, position = varint(block, position)
+        own, position = varint(block, position)
+        length, position = varint(block, position)
+        if shared > len(key) or position + own + length > last:
+            raise ValueError("an entry is longer than its block")
+        key = key[:shared] + block[position : position + own]
+        position += own
+        yield key, block[position : position + length]
+        position += length
+    if position != last:
+        raise ValueError("a block lists more restarts than it has bytes")
+
+
+def _block(content: bytes, handle: tuple[int, int]) -> bytes:
+    """Return the bytes of a block, after comparing its checksum."""
     start, size = handle
     end = start + size
-    if size < 4 or end + _TRAILER > len(content):
+    if end + _TRAILER > len(content):
         raise ValueError("a block lies outside of it")
     (checksum,) = struct.unpack_from("<I", content, end + 1)
-    if content[end] != 0 or _checksum(content[start : end + 1]) != checksum:
+    if _checksum(content[start : end + 1]) != checksum:
         raise ValueError("a checksum is wrong")
-    (restarts,) = struct.unpack_from("<I", content, end - 4)
-    position, last, key = start, end - 4 * (restarts + 1), b""
-    while position < last:
-        shared, position = varint(content, position)
-        own, position = varint(content, position)
-        length, position = varint(content, position)
-        key = key[:shared] + content[position : position + own]
-        position += own
-        yield key, content[position : position + length]
-        position += length
+    block, compression = content[start:end], content[end]
+    if compression == _PLAIN:
+        return block
+    if compression != _SNAPPY:
+        raise ValueError(f"a block is compressed by method {compression}, which is unknown; known: {_SNAPPY} (Snappy)")
+    if varint(block, 0)[0] > _MOST_EXPANDED * size:
+        raise ValueError("a compressed block declares more bytes than it can hold")
+    try:
+        return bytes(cramjam.snappy.decompress_raw(block))
+    except cramjam.DecompressionError as error:
+        raise ValueError(f"a compressed block cannot be read: {error}") from None
 
 
 def _handle(content: bytes, position: int) -> tuple[tuple[int, int], int]:

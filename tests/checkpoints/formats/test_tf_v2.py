@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import struct
 from pathlib import Path
 
+import cramjam
 import numpy as np
 import pytest
 
 from expkit import tf1 as tf
+from expkit.checkpoints.formats import tf_v2
+from expkit.checkpoints.formats.open import open_variables
 from expkit.checkpoints.formats.tf_v2 import read_index
 from expkit.checkpoints.writer import write_values
 
@@ -70,3 +75,76 @@ def test_every_flipped_bit_of_an_index_is_detected(sharded: Path, tmp_path: Path
         except ValueError:
             told += 1
     assert told > len(content) // 3 - 40
+
+
+SNAPPY_INDEX = (
+    "ZGwAAAYIARoCCAEAAQthCAESACgENQY4Jx8BAQ0yAQ8EIAQNEQwAAQ1iBREsCCgENRD9eE8AAQ1jBREcDCgENe/WgsMVMzwQKAQ179aCwwAAAAABAAAA"
+    "AQPaPh0AAAAAAQAAAADA8qGwAAECZABXAAAAAAEAAAAAdfech1wIaQ4AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAABX+4CLJHVH2w=="
+)
+"""An index that an earlier TensorFlow wrote: its first block is compressed."""
+
+
+def test_an_index_compressed_by_snappy_is_read_with_its_values(tmp_path: Path) -> None:
+    (tmp_path / "model.index").write_bytes(base64.b64decode(SNAPPY_INDEX))
+    (tmp_path / "model.data-00000-of-00001").write_bytes(base64.b64decode("AAAAPwAAAD8AAABAAABAQAAAQEA="))
+    source = open_variables(tmp_path / "model", "SOURCE")
+    assert {name: float(source.read(name)) for name in source.variables} == {
+        "a": 0.5, "a2": 0.5, "b": 2, "c": 3, "c2": 3
+    }  # fmt: skip
+
+
+def compressed(content: bytes, method: int, block: bytes | None = None) -> bytes:
+    """Return an index whose only block of entries is compressed."""
+    _, position = tf_v2._handle(content[-48:], 0)
+    (start, size), _ = tf_v2._handle(content[-48:], position)
+    ((_, handle),) = tf_v2._pairs(content, (start, size))
+    first, length = tf_v2._handle(handle, 0)[0]
+    assert first == 0
+    if block is None:
+        block = bytes(cramjam.snappy.compress_raw(content[:length]))
+    data = _closed(block, method)
+    value = _varint(0) + _varint(len(block))
+    listing = bytes([0, 1, len(value)]) + b"z" + value + struct.pack("<II", 0, 1)
+    empty = _closed(struct.pack("<II", 0, 1), 0)
+    offset = len(data) + len(empty)
+    handles = _varint(len(data)) + _varint(8) + _varint(offset) + _varint(len(listing))
+    return data + empty + _closed(listing, 0) + handles.ljust(40, b"\0") + content[-8:]
+
+
+def _closed(block: bytes, method: int) -> bytes:
+    return block + bytes([method]) + struct.pack("<I", tf_v2._checksum(block + bytes([method])))
+
+
+def _varint(value: int) -> bytes:
+    low = value & 0x7F
+    return bytes([low | 0x80]) + _varint(value >> 7) if value > 0x7F else bytes([low])
+
+
+def test_compression_by_snappy_changes_nothing_that_is_read(sharded: Path, tmp_path: Path) -> None:
+    content = compressed(sharded.with_name("model.index").read_bytes(), 1)
+    (tmp_path / "model.index").write_bytes(content)
+    (tmp_path / "model.data-00000-of-00001").write_bytes(sharded.with_name("model.data-00000-of-00001").read_bytes())
+    assert read_index(tmp_path / "model") == read_index(sharded)
+    assert {name: (spec.shape, spec.dtype) for name, spec in read_index(tmp_path / "model").items()} == (
+        told_by_tensorflow(tmp_path / "model")
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "block", "message"),
+    [
+        (2, None, "a block is compressed by method 2, which is unknown; known: 1 \\(Snappy\\)"),
+        (1, b"\x05\x10hel", "a compressed block cannot be read"),
+        (1, b"\xff\xff\xff\xff\x0fab", "a compressed block declares more bytes than it can hold"),
+        (1, b"", "a number does not end"),
+        (0, b"\0\x7f\x01ab" + struct.pack("<II", 0, 1), "an entry is longer than its block"),
+        (0, struct.pack("<I", 2**30), "a block lists more restarts than it has bytes"),
+        (0, b"\0\0\x06\x08\xff\xff\xff\xff\x0f" + struct.pack("<II", 0, 1), "it declares 4,294,967,295 data files"),
+    ],
+)
+def test_a_block_that_no_writer_makes_is_explained(
+    sharded: Path, tmp_path: Path, method: int, block: bytes | None, message: str
+) -> None:
+    (tmp_path / "model.index").write_bytes(compressed(sharded.with_name("model.index").read_bytes(), method, block))
+    with pytest.raises(ValueError, match=f"its .index file is damaged: {message}"):
+        read_index(tmp_path / "model")
