@@ -9,6 +9,7 @@ from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.config.source_lines import locating_problems
 from expkit.errors import ConfigError, Problem, unknown
+from expkit.metric_names import EMA, LOSS, loss_names
 from expkit.network.ema import ema_variables
 from expkit.network.spec import NetworkSpec, network_spec
 
@@ -92,9 +93,9 @@ def metric_names(checked: CheckedConfig) -> list[str]:
 
 
 def _names_of(config: Config, part: str, ema: bool) -> list[str]:
-    losses = [f"loss/{name}" for name in config.train.losses] if len(config.train.losses) > 1 else []
-    ends = ("", "/ema") if ema else ("",)
-    return [f"{part}/{name}{end}" for name in ("loss", *losses, *config.train.metrics) for end in ends]
+    names = (LOSS, *loss_names(config.train.losses).values(), *config.train.metrics)
+    ends = ("", f"/{EMA}") if ema else ("",)
+    return [f"{part}/{name}{end}" for name in names for end in ends]
 
 
 def _unknown_outputs(config: Config, spec: NetworkSpec) -> Iterator[Problem]:

@@ -28,6 +28,8 @@ _EXPECTED = {
     "model_attributes_type": "a mapping",
 }
 
+_KEY = "[key]"  # pydantic's last segment where the key of an entry is wrong, not its value
+
 Error = Mapping[str, Any]
 
 
@@ -74,6 +76,8 @@ class _Location:
         annotation: Any = model
         tagged = False
         for i, segment in enumerate(loc):
+            if segment == _KEY and not (isinstance(self.value, Mapping) and _KEY in self.value):
+                break
             if isinstance(self.value, Mapping) and not tagged and segment == self.value.get("kind", self):
                 family = _family(annotation)
                 if family is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from expkit.metric_names import RATES
 from expkit.plots import style
 from expkit.plots.axis_scale import spans_decades
 
@@ -41,7 +42,7 @@ def lines_of(points: Points) -> list[Line]:
     for name, pairs in found.items():
         split, _, rest = name.partition("/")
         metric = rest.removesuffix("/ema")
-        if split in style.SPLITS and metric not in ("learning_rate", "steps_per_second"):
+        if split in style.SPLITS and metric not in RATES:
             steps, values = zip(*pairs, strict=True)
             lines.append(Line(split=split, metric=metric, ema=rest != metric, steps=steps, values=values))
     return lines

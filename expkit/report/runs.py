@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from expkit.errors import ExpkitError, RunError, unknown
+from expkit.metric_names import RATES
 from expkit.network.spec import network_spec
 from expkit.plots.axis_scale import value_text
 from expkit.run_folder import RunFolder, flat, short_names
@@ -25,7 +26,7 @@ __all__ = ["RunRow", "Sweep", "read_sweep"]
 Points = Sequence[Mapping[str, float]]
 
 _NEVER_VARIED = ("run.folder", "run.resume", "hydra.", "tracking")
-_RATES = ("train/learning_rate", "train/steps_per_second")
+_RATES = tuple(f"train/{name}" for name in RATES)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 from expkit.checkpoints.store import Checkpoint, CheckpointStore
@@ -13,6 +13,7 @@ from expkit.checkpoints.writer import CheckpointWriter
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
 from expkit.errors import DamagedCheckpointError, TrainingError
+from expkit.metric_names import LOSS, Rates
 from expkit.training.sessions import Evaluator, Executor, add_statistics, results
 from expkit.training.state import RollBack, StatisticArrays, TrainingState
 
@@ -119,9 +120,9 @@ class Training:
             last = step == train.steps or state.stopped
             metrics: dict[str, float] = {}
             if last or step % train.log_every_steps == 0:
-                metrics |= {f"train/{name}": value for name, value in results(self.config, state.window).items()}
-                metrics["train/learning_rate"] = self.executor.learning_rate
-                metrics["train/steps_per_second"] = (step - logged) / since_log
+                rates = Rates(learning_rate=self.executor.learning_rate, steps_per_second=(step - logged) / since_log)
+                trained = results(self.config, state.window) | asdict(rates)
+                metrics |= {f"train/{name}": value for name, value in trained.items()}
                 state.window.clear()
                 logged, since_log = step, 0.0
             metrics |= evaluated
@@ -211,7 +212,7 @@ def _after(step: int, every: int) -> int:
 
 
 def _trouble(window: StatisticArrays, first: int, last: int) -> _Trouble | None:
-    total = float(window["loss"]["sum"])
+    total = float(window[LOSS]["sum"])
     return None if math.isfinite(total) else _Trouble(f"the loss became {total}", first, last)
 
 

@@ -14,6 +14,7 @@ from expkit.config.schema import Config
 from expkit.data.batches import chunk_steps
 from expkit.errors import CheckpointError, ConfigError, DamagedCheckpointError, Problem, error_message
 from expkit.kinds.sources.base import Fields
+from expkit.metric_names import EMA
 from expkit.training.execution import Execution
 from expkit.training.graphs import EvaluateGraph, InferGraph, TrainGraph
 from expkit.training.state import StatisticArrays
@@ -244,7 +245,7 @@ class Evaluator(_Session):
         for batch in _batches(fields, size * chunk_steps(fields, total, size)):
             for weights, statistics in self._statistics(*batch).items():
                 add_statistics(totals[weights], statistics)
-        suffixes = {"raw": "", "ema": "/ema"}
+        suffixes = {"raw": "", "ema": f"/{EMA}"}
         return {
             f"{name}{suffixes[weights]}": value
             for weights, total in totals.items()

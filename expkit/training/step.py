@@ -12,6 +12,7 @@ from expkit.config.schema import Config
 from expkit.data.batches import standardized
 from expkit.data.dataset import Scaling
 from expkit.errors import ConfigError, Problem, comma_list
+from expkit.metric_names import LOSS, loss_names
 from expkit.network.build import Connection, TrainingCall, connect, penalty
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import CheckedConfig
@@ -154,15 +155,15 @@ def loss_and_statistics(
 ) -> tuple[Any, Statistics]:
     """Return the total loss, and the statistics of ``loss``, of every loss if several, and of metrics."""
     statistics: dict[str, Mapping[str, Any]] = {}
-    total = regularization
+    total, own_names = regularization, loss_names(config.train.losses)
     with tf.name_scope("losses"):
         for name, loss in config.train.losses.items():
             per_example = loss.per_example(outputs[loss.output], fields[loss.labels])
             count = tf.cast(tf.size(per_example), tf.float32)
             total = total + loss.weight * tf.reduce_mean(per_example)
-            if len(config.train.losses) > 1:
-                statistics[f"loss/{name}"] = {"sum": tf.reduce_sum(per_example), "count": count}
-        statistics["loss"] = {"sum": total * count, "count": count}
+            if name in own_names:
+                statistics[own_names[name]] = {"sum": tf.reduce_sum(per_example), "count": count}
+        statistics[LOSS] = {"sum": total * count, "count": count}
     with tf.name_scope("metrics"):
         for name, metric in config.train.metrics.items():
             statistics[name] = metric.statistics(outputs[metric.output], fields[metric.labels])
@@ -176,8 +177,8 @@ def add_float64(total: Any, more: Any) -> Any:
 
 def zero_statistics(config: Config) -> Statistics:
     """Return float64 zeros in the shape of the statistics of ``loss_and_statistics``."""
-    names = [f"loss/{name}" for name in config.train.losses] if len(config.train.losses) > 1 else []
-    shapes: dict[str, Mapping[str, tuple[int, ...]]] = {name: {"sum": (), "count": ()} for name in (*names, "loss")}
+    names = (*loss_names(config.train.losses).values(), LOSS)
+    shapes: dict[str, Mapping[str, tuple[int, ...]]] = {name: {"sum": (), "count": ()} for name in names}
     shapes |= {name: metric.statistic_shapes for name, metric in config.train.metrics.items()}
     return {name: {key: tf.zeros(shape, tf.float64) for key, shape in keys.items()} for name, keys in shapes.items()}
 

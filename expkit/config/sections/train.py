@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from expkit.kinds.losses import Loss
 from expkit.kinds.metrics import Metric
+from expkit.metric_names import loss_that_may_be_named, metric_that_may_be_named
 from expkit.registry import KindsOf, Positive, Section
 
 __all__ = ["EarlyStoppingConfig", "JitCompile", "NanConfig", "Parallelism", "Precision", "TrainConfig"]
@@ -99,10 +100,16 @@ class TrainConfig(Section):
     """End of training before its last step."""
     on_nan: NanConfig = NanConfig()
     """Reaction to a loss or a trained variable that is not finite."""
-    losses: dict[str, Annotated[Loss, KindsOf("loss")]] = Field(min_length=1)
-    """Losses by name."""
-    metrics: dict[str, Annotated[Metric, KindsOf("metric")]] = {}
-    """Metrics by name."""
+    losses: dict[Annotated[str, AfterValidator(loss_that_may_be_named)], Annotated[Loss, KindsOf("loss")]] = Field(
+        min_length=1
+    )
+    """Losses by name. Each of several is recorded under ``loss/NAME``; the name may not end in ``ema``."""
+    metrics: dict[Annotated[str, AfterValidator(metric_that_may_be_named)], Annotated[Metric, KindsOf("metric")]] = {}
+    """Metrics by name, which MLflow must accept.
+
+    Other values are recorded under ``loss``, ``loss/...``, ``learning_rate``, ``steps_per_second``, ``ema`` and
+    ``.../ema``.
+    """
 
     @model_validator(mode="after")
     def _runs(self) -> TrainConfig:
