@@ -28,8 +28,8 @@ class Feature(Section):
 class TFRecord(Source):
     """TFRecord files of ``tf.train.Example``; records are read from disk on demand, so files may exceed memory.
 
-    An index of the records is built in one pass at the start. It checks the checksum of every length; records that are
-    cut off are an error. Compressed files have no random access and are refused.
+    An index of the records is built in one pass at the start, which checks the checksum of every length; that of a
+    record's bytes is checked whenever the record is read. Compressed files have no random access and are refused.
     """
 
     kind: Literal["tfrecord"] = "tfrecord"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import mmap
-import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import final
 
+import google_crc32c
 import numpy as np
 
 from expkit.errors import DataError, unknown
@@ -17,8 +17,9 @@ from expkit.kinds.sources.tfrecord_example import parse_example
 
 __all__ = ["RecordField", "Records"]
 
-HEADER, FOOTER = 12, 4
-"""Bytes before a record (its length and the checksum of the length) and after it (the checksum of its bytes)."""
+LENGTH, CHECKSUM = 8, 4
+HEADER = LENGTH + CHECKSUM
+"""Bytes before a record: its length and the checksum of the length. Behind it is the checksum of its bytes."""
 SCANNED_BYTES = 1 << 28
 """Bytes that are indexed before mapped pages are released."""
 CACHED_BYTES = 1 << 26
@@ -53,12 +54,12 @@ class Records:
         return len(self._offsets)
 
     def examples(self, indices: np.ndarray) -> Iterator[Features]:
-        """Yield the features of ascending records.
+        """Yield the features of ascending records, each after comparing its checksum.
 
         Those of the last call are cached if they are few, so that several fields share one reading.
 
         Raises:
-            DataError: a record is not a ``tf.train.Example``.
+            DataError: a record is damaged, or is not a ``tf.train.Example``.
         """
         before, features = self._last  # One assignment, one reading: threads may share it.
         if np.array_equal(before, indices):
@@ -94,9 +95,15 @@ class Records:
         return int(np.searchsorted(self._firsts, index, side="right")) - 1
 
     def _example(self, index: int) -> Features:
-        start, length = int(self._offsets[index]), int(self._lengths[index])
+        content, start = self._maps[self._file(index)], int(self._offsets[index])
+        end = start + int(self._lengths[index])
+        record = content[start:end]
+        if _checksum(record) != content[end : end + CHECKSUM]:
+            raise DataError.at(
+                AT, f"{self.location(index)} is damaged: the checksum of its bytes is wrong; fetch the file again"
+            )
         try:
-            return parse_example(self._maps[self._file(index)][start : start + length])
+            return parse_example(record)
         except ValueError as error:
             raise DataError.at(AT, f"{self.location(index)} is not a tf.train.Example: {error}") from None
 
@@ -166,26 +173,23 @@ def _index(file: Path, content: mmap.mmap) -> tuple[np.ndarray, np.ndarray]:
     """Return the offset and the length of every record."""
     if content[:2] == b"\x1f\x8b":
         raise DataError.at(AT, f"{file} is compressed, which leaves no random access; unpack it with gunzip")
-    offsets, lengths, sums = [], [], []
+    offsets: list[int] = []
+    lengths: list[int] = []
     at, released, end = 0, 0, len(content)
     while at + HEADER <= end:
-        length, checksum = struct.unpack_from("<QI", content, at)
+        length, checksum = content[at : at + LENGTH], content[at + LENGTH : at + HEADER]
+        if _checksum(length) != checksum:
+            problem = "is damaged" if offsets else "is no TFRecord file"
+            raise DataError.at(
+                AT, f"{file} {problem}: the checksum of the length at byte {at} (record {len(offsets)}) is wrong"
+            )
         offsets.append(at + HEADER)
-        lengths.append(length)
-        sums.append(checksum)
-        at += HEADER + length + FOOTER
+        lengths.append(int.from_bytes(length, "little"))
+        at += HEADER + lengths[-1] + CHECKSUM
         if at - released > SCANNED_BYTES:
             advise(content, mmap.MADV_DONTNEED, released, min(at, end))
             released = at
     advise(content, mmap.MADV_DONTNEED, 0, end)
-    wrong = np.flatnonzero(_masked_crc32c(np.array(lengths, "<u8")) != np.array(sums, np.uint32))
-    if len(wrong):
-        first = int(wrong[0])
-        problem = "is no TFRecord file" if first == 0 else "is damaged"
-        raise DataError.at(
-            AT,
-            f"{file} {problem}: the checksum of the length at byte {offsets[first] - HEADER} (record {first}) is wrong",
-        )
     if at != end:
         complete = len(lengths) - (at > end)
         raise DataError.at(
@@ -196,17 +200,7 @@ def _index(file: Path, content: mmap.mmap) -> tuple[np.ndarray, np.ndarray]:
     return np.array(offsets, np.int64), np.array(lengths, np.int64)
 
 
-def _table() -> np.ndarray:
-    table = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        table = np.where(table & 1, (table >> 1) ^ np.uint32(0x82F63B78), table >> 1).astype(np.uint32)
-    return table
-
-
-def _masked_crc32c(lengths: np.ndarray) -> np.ndarray:
-    """Return the masked CRC-32C of every 8-byte length, as TFRecord files store it."""
-    table, crc = _table(), np.full(len(lengths), 0xFFFFFFFF, np.uint32)
-    for byte in lengths.view(np.uint8).reshape(-1, 8).T:
-        crc = table[(crc ^ byte) & 0xFF] ^ (crc >> np.uint32(8))
-    crc = ~crc
-    return ((crc >> np.uint32(15)) | (crc << np.uint32(17))) + np.uint32(0xA282EAD8)
+def _checksum(content: bytes) -> bytes:
+    """Return the CRC-32C of bytes as TFRecord files store it: rotated, and with a number added."""
+    crc = int(google_crc32c.value(content))
+    return ((((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF).to_bytes(4, "little")

@@ -165,6 +165,37 @@ def test_damage_is_reported_with_its_position(files: Path) -> None:
         assert problem_of(source(str(file)).load) == f"data.source.files: {file} {problem}"
 
 
+def test_every_flipped_bit_is_found_as_tensorflow_finds_it(tmp_path: Path) -> None:
+    file = write(tmp_path / "x.tfrecord", [example(label=i, weights=WEIGHTS[i]) for i in range(3)])
+    content = file.read_bytes()
+    features = {"label": Feature(dtype="int64"), "weights": Feature(shape=(5,))}
+    for bit in range(8 * len(content)):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(damaged)
+        with pytest.raises(DataError):
+            source(str(file), **features).load()["label"][:]
+    for bit in range(0, 8 * len(content), 97):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(damaged)
+        with pytest.raises(tf.errors.DataLossError):
+            list(tf.io.tf_record_iterator(str(file)))
+
+
+def test_a_damaged_record_is_named_wherever_it_is_read(files: Path) -> None:
+    file = files / "part-1.tfrecord"
+    content = bytearray(file.read_bytes())
+    content[-10] ^= 1  # Within the bytes of the last record.
+    file.write_bytes(content)
+    fields = source(str(files / "part-*.tfrecord")).load()
+    np.testing.assert_array_equal(fields["label"][:8], np.arange(8))
+    problem = "is damaged: the checksum of its bytes is wrong; fetch the file again"
+    message = f"data.source.files: record 4 of {file} {problem}"
+    assert problem_of(lambda: fields["label"][8:]) == message
+    assert problem_of(lambda: fields["image"][:]) == message
+
+
 def test_features_that_do_not_fit_are_reported_before_anything_is_built(files: Path) -> None:
     file = files / "part-0.tfrecord"
     start = f"record 0 of {file}"
