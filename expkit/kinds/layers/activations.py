@@ -8,13 +8,12 @@ from typing import Any, Literal
 from expkit import tf1 as tf
 from expkit.tensor_spec import TensorSpec
 
-__all__ = ["ActivationName", "activate", "activated"]
+__all__ = ["ActivationName", "CellActivationName", "activate", "activated"]
 
-ActivationName = Literal[
+CellActivationName = Literal[
     "linear",
     "relu",
     "relu6",
-    "crelu",
     "leaky_relu",
     "elu",
     "selu",
@@ -30,6 +29,9 @@ ActivationName = Literal[
     "softmax",
     "log_softmax",
 ]
+"""Those that keep the size of the last dimension, as a recurrent cell needs."""
+
+ActivationName = Literal[CellActivationName, "crelu"]
 
 
 def activate(name: ActivationName, tensor: Any) -> Any:

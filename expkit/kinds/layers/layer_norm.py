@@ -18,6 +18,10 @@ from expkit.tensor_spec import ShapeError, TensorSpec
 
 __all__ = ["GroupNorm", "LayerNorm", "LocalResponseNorm", "RmsNorm"]
 
+# Moments are taken over axes counted from the end. Over the axis `rank - 1`, with constant gamma and beta, TensorFlow
+# with oneDNN rewrites them into one operation whose epsilon is 0.001 whatever was asked, and which refuses a gamma of
+# more than one dimension.
+
 
 class ExampleNorm(Layer):
     """Base of the norms that own ``gamma`` and ``beta``, each [channels]."""
@@ -47,7 +51,7 @@ class LayerNorm(ExampleNorm):
     """First of the dimensions that are normalized together, the batch counted as 0 (``tf.contrib.layers``: 1)."""
 
     def _axes(self, rank: int) -> list[int]:
-        return list(range(inner_axis(self.begin_norm_axis, rank, self.kind), rank))
+        return [axis - rank for axis in range(inner_axis(self.begin_norm_axis, rank, self.kind), rank)]
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
         """Return the input's shape."""
@@ -88,7 +92,7 @@ class GroupNorm(ExampleNorm):
         x = inputs[0]
         *rest, channels = sizes_of(x)
         grouped = tf.reshape(x, [*rest, self.groups, channels // self.groups])
-        axes = [*range(1, x.shape.rank - 1), x.shape.rank]
+        axes = [*range(-x.shape.rank, -2), -1]
         mean, variance = tf.nn.moments(grouped, axes=axes, keepdims=True)
         shape = [1] * (x.shape.rank - 1) + [self.groups, channels // self.groups]
         gamma, beta = (tf.reshape(variables[name], shape) if name in variables else None for name in ("gamma", "beta"))

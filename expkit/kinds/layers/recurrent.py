@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from expkit import tf1 as tf
 from expkit.kinds.initializers import GlorotUniform, Ones, Zeros
-from expkit.kinds.layers.activations import ActivationName, activate
+from expkit.kinds.layers.activations import CellActivationName, activate
 from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
 from expkit.kinds.layers.checks import fits, last_size
 from expkit.kinds.layers.tensor_shapes import sizes_of
@@ -38,8 +38,8 @@ class Recurrent(Layer):
     """Layer or input that holds the length of each sequence, [batch] of integers; by default all steps count."""
     initial_h: str | None = None
     """Layer or input that holds the initial state, [batch, units]; by default zeros."""
-    activation: ActivationName = "tanh"
-    """Function of ``tf.nn`` within the cell; its gates are sigmoids."""
+    activation: CellActivationName = "tanh"
+    """Function of ``tf.nn`` within the cell, all but crelu, which doubles the size; its gates are sigmoids."""
 
     @property
     def _states(self) -> Mapping[str, int]:

@@ -91,6 +91,15 @@ def test_fields_that_contradict_each_other_are_refused(kind: str, fields: dict[s
     assert [error["msg"] for error in caught.value.errors()] == [f"Value error, {message}"]
 
 
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_a_recurrent_cell_refuses_the_activation_that_doubles_its_state(kind: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        layer(kind, {"units": 2, "activation": "crelu"})
+    (error,) = caught.value.errors()
+    assert error["loc"] == ("activation",)
+    assert error["msg"].startswith("Input should be 'linear', 'relu', 'relu6', 'leaky_relu',")
+
+
 def test_a_scope_has_no_tensor_of_its_own() -> None:
     scope = Scope(layers={"a": layer("flatten", {})})
     with pytest.raises(AssertionError, match="a scope has no tensor of its own"):
