@@ -16,9 +16,9 @@ from typing import Any, Literal
 from expkit.fs import file_lock
 from expkit.redact import HIDDEN, is_masked, masked, without_user
 from expkit.tracking.errors import StoreRefused, StoreUnreachable, TrackingError, failure
-from expkit.tracking.journal import JournalEntry
 from expkit.tracking.mlflow_internals import run_page, schema_revisions
 from expkit.tracking.model import ModelRecord, log_model
+from expkit.tracking.records import Record
 
 __all__ = ["Status", "Store", "StoreAddress", "check_sqlite", "prepare"]
 
@@ -28,8 +28,9 @@ KEY = "expkit.key"
 """Tag that identifies a run before the store has given it an id."""
 TIMEOUT_SECONDS = 10
 """Timeout of a request to a server; ``MLFLOW_HTTP_REQUEST_TIMEOUT`` sets another one."""
-_METRICS_PER_REQUEST = 1000  # MLflow's limit
+_PER_REQUEST = {"metrics": 1000, "params": 100, "tags": 100}  # MLflow's limits
 _LONGEST_PARAM = 6000
+_NOTE = "mlflow.note.content"
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,14 @@ class Store:
         return [str(run.info.run_id) for run in runs]
 
     def create(self, begin: Mapping[str, Any], parent: str | None) -> str:
-        """Create the run of a ``begin`` entry; return its id."""
+        """Create the run of a ``begin`` entry, named if the entry has a name; return its id."""
         nested = {"mlflow.parentRunId": parent} if parent is not None else {}
         run = self._call(
             self._client.create_run,
             self._experiment_id,
             start_time=begin["milliseconds"],
-            tags={**begin["tags"], **nested, KEY: begin["key"]},
-            run_name=begin["name"],
+            tags={**{key: _storable(tag) for key, tag in begin["tags"].items()}, **nested, KEY: begin["key"]},
+            run_name=_storable(begin.get("name", "")) or None,
         )
         return str(run.info.run_id)
 
@@ -136,56 +137,49 @@ class Store:
             return run_page(page, self._experiment_id, run_id)
         return f"{run_id} (expkit ui)"
 
-    def log_metrics(self, run_id: str, entries: Sequence[JournalEntry]) -> None:
-        """Record metrics; the store identifies each by name, step, time and value, and keeps none twice."""
-        from mlflow.entities import Metric
+    def log(self, run_id: str, records: Sequence[Record]) -> None:
+        """Log records; the store identifies a point of a metric by name, step, time and value, and keeps none twice."""
+        from mlflow.entities import Metric, Param, RunTag
 
-        points = [
-            Metric(name, value, entry.values["milliseconds"], entry.values["step"])
-            for entry in entries
-            for name, value in entry.values["values"].items()
-        ]
-        for start in range(0, len(points), _METRICS_PER_REQUEST):
-            self._call(self._client.log_batch, run_id, metrics=points[start : start + _METRICS_PER_REQUEST])
+        by_kind: dict[str, list[Any]] = {"metrics": [], "params": [], "tags": []}
+        for record in records:
+            name, value = record.name, record.value
+            if record.kind == "metric":
+                by_kind["metrics"].append(Metric(name, float(value), record.milliseconds, record.step))
+            elif record.kind == "param":
+                by_kind["params"].append(Param(name, _storable(value)[:_LONGEST_PARAM]))
+            else:
+                by_kind["tags"].append(RunTag(name, _storable(value)))
+        for kind, items in by_kind.items():
+            for start in range(0, len(items), _PER_REQUEST[kind]):
+                self._call(self._client.log_batch, run_id, **{kind: items[start : start + _PER_REQUEST[kind]]})
 
-    def apply(self, run_id: str, folder: Path, entry: JournalEntry) -> None:
-        """Record an entry other than metrics; paths of artifacts are relative to ``folder``, the run's."""
-        values = entry.values
-        if entry.act == "begin":
-            self._params(run_id, values["params"])
-        elif entry.act == "continue":
-            self._call(self._client.update_run, run_id, status="RUNNING")
-            if "error" in self._call(self._client.get_run, run_id).data.tags:
-                self._call(self._client.delete_tag, run_id, "error")
-        elif entry.act == "tags":
-            self._tags(run_id, values["values"])
-        elif entry.act == "dataset":
-            self._dataset(run_id, **values)
-        elif entry.act == "artifacts":
-            for path in values["paths"]:
-                self._call(self._client.log_artifact, run_id, str(folder / path), values["folder"])
-        elif entry.act == "model":
-            self._call(log_model, self._client, run_id, folder, ModelRecord(**values))
-        elif entry.act == "finish":
-            if values["error"] is not None:
-                self._tags(run_id, {"error": values["error"][:5000]})
-            self._call(self._client.set_terminated, run_id, values["status"], values["milliseconds"])
-        else:
-            raise StoreRefused(f"the journal has an entry that cannot be read: {entry.act}")
+    def resume(self, run_id: str) -> None:
+        """Record that a run goes on."""
+        self._call(self._client.update_run, run_id, status="RUNNING")
+        if "error" in self._call(self._client.get_run, run_id).data.tags:
+            self._call(self._client.delete_tag, run_id, "error")
 
-    def _params(self, run_id: str, values: Mapping[str, str]) -> None:
-        from mlflow.entities import Param
+    def add_note(self, run_id: str, line: str) -> None:
+        """Add a line to the run's description."""
+        note = self._call(self._client.get_run, run_id).data.tags.get(_NOTE, "")
+        if line not in note.splitlines():
+            self._call(self._client.set_tag, run_id, _NOTE, f"{note}\n{line}".strip("\n"))
 
-        params = [Param(key, value[:_LONGEST_PARAM]) for key, value in values.items()]
-        for start in range(0, len(params), 100):
-            self._call(self._client.log_batch, run_id, params=params[start : start + 100])
+    def log_file(self, run_id: str, file: Path, folder: str | None) -> None:
+        """Copy a file, or a folder with all in it, into the run's artifacts, or into a folder of them."""
+        self._call(self._client.log_artifact, run_id, str(file), folder)
 
-    def _tags(self, run_id: str, values: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag
+    def log_model(self, run_id: str, folder: Path, record: ModelRecord) -> None:
+        """Log the frozen graph of a run folder as a model."""
+        self._call(log_model, self._client, run_id, folder, record)
 
-        self._call(self._client.log_batch, run_id, tags=[RunTag(*item) for item in values.items()])
+    def finish(self, run_id: str, status: Status, milliseconds: int) -> None:
+        """Record the end of a run."""
+        self._call(self._client.set_terminated, run_id, status, milliseconds)
 
-    def _dataset(self, run_id: str, kind: str, digest: str, sizes: Mapping[str, int]) -> None:
+    def log_dataset(self, run_id: str, kind: str, digest: str, sizes: Mapping[str, int]) -> None:
+        """Log the dataset of a run."""
         from mlflow.entities import Dataset as Entity
         from mlflow.entities import DatasetInput, InputTag
 
@@ -223,6 +217,11 @@ class Store:
             return call(*arguments, **named)
         except Exception as error:  # A store raises errors of many kinds.
             raise failure(error) from None
+
+
+def _storable(text: Any) -> str:
+    """Return a text that any database keeps: surrogates, as of file names that are no UTF-8, and NUL are escaped."""
+    return str(text).encode(errors="backslashreplace").decode().replace("\0", "\\x00")
 
 
 def check_sqlite(uri: str) -> None:

@@ -33,6 +33,8 @@ _SHORT = (
     (r"Connection reset|Connection aborted|Remote end closed|Broken pipe", "the connection was cut"),
     (r"database is locked", "the database is locked"),
 )
+_BUSY = "|".join(("OperationalError", "InterfaceError", *(pattern for pattern, _ in _SHORT)))
+"""Text of failures of a store itself: of its database, or of the connection."""
 _LONGEST = 300
 
 
@@ -42,6 +44,11 @@ class TrackingError(ExpkitError):
 
 class StoreUnreachable(Exception):
     """Raised when the store does not answer now; the same call may succeed later."""
+
+    def __init__(self, message: str, *, internal: bool = False) -> None:
+        super().__init__(message)
+        self.internal = internal
+        """True if the store answers that it failed itself, as some do about a record that they cannot keep."""
 
 
 class StoreRefused(Exception):
@@ -73,7 +80,8 @@ def failure(error: Exception, *, opening: bool = False) -> StoreUnreachable | St
     if opening and "valid JSON" in text:
         return StoreRefused("the page there is no MLflow server", code)
     if code:
-        return StoreUnreachable(text) if code in _LATER else StoreRefused(text, code)
+        internal = code == "INTERNAL_ERROR" and not re.search(_BUSY, str(error))
+        return StoreUnreachable(text, internal=internal) if code in _LATER else StoreRefused(text, code)
     if isinstance(error, sqlite3.Error):
         return StoreUnreachable(text) if "locked" in text else StoreRefused(text)
     kinds = {kind.__name__ for kind in type(error).__mro__}

@@ -28,6 +28,9 @@ from expkit.tracking.store_address import store_address
 __all__ = ["MlflowTracker", "SweepRun", "tag_ended_run"]
 
 _LONGEST_PARAM = 250
+_NONE = "null"
+"""Text of a value that is not recorded."""
+_RESUME = "run.resume"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,8 @@ class _RecordedRun:
         """The last step of every recorded metric, by name."""
         if self._journal.exists():
             self._last = self._journal.last_steps()
-            self._journal.append("continue", **start)
+            changed = _changed_params(self._journal, new.params)
+            self._journal.append("continue", milliseconds=_now(), changed=changed, **start)
         else:
             self._journal.append("begin", key=uuid.uuid4().hex, milliseconds=_now(), **asdict(new), **start)
         self._begun: Future[Any] = recorder.submit(
@@ -261,6 +265,18 @@ def _params(config: Config) -> dict[str, str]:
             text = masked(value if isinstance(value, str) else json.dumps(value))
             params[key] = text if len(text) <= _LONGEST_PARAM else f"{text[: _LONGEST_PARAM - 3]}..."
     return params
+
+
+def _changed_params(journal: Journal, params: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return the params that are no longer as recorded, with their values before and now: MLflow cannot change them."""
+    before: dict[str, str] = {}
+    for entry in journal.all():
+        if entry.act == "begin":
+            before |= entry.values["params"]
+        elif entry.act == "continue":
+            before |= {key: now for key, (_, now) in entry.values.get("changed", {}).items()}
+    pairs = {key: (before.get(key, _NONE), params.get(key, _NONE)) for key in dict.fromkeys((*before, *params))}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1] and key != _RESUME}
 
 
 def _tags(folder: RunFolder) -> dict[str, str]:

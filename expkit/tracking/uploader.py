@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from expkit.tracking.client import Store, StoreAddress
-from expkit.tracking.errors import RunDeleted, StoreRefused, StoreUnreachable
+from expkit.tracking.entry_parts import entry_parts
+from expkit.tracking.errors import RunDeleted, StoreRefused, StoreUnreachable, TrackingError
 from expkit.tracking.journal import Journal, JournalEntry, UploadProgress
+from expkit.tracking.records import Record, Refusal, records_of, refused_among
 
 __all__ = ["OpenStores", "Uploader"]
 
 _log = logging.getLogger(__name__)
 _METRICS_PER_REQUEST = 1000
-_FILE_ATTEMPTS = 3
+_ATTEMPTS = 3
 
 
 class OpenStores:
@@ -55,6 +59,8 @@ class Uploader:
         self._stores = stores
         self._progress = UploadProgress()
         self._run_exists = False
+        self._warned: set[str] = set()
+        """What the store refused so far, by kind and name."""
 
     def upload(self, until: float = float("inf"), only_begin: bool = False) -> UploadProgress:
         """Upload all entries, or those that fit in until a time of ``time.monotonic``.
@@ -79,16 +85,11 @@ class Uploader:
         return self._progress
 
     def retry_refused(self) -> UploadProgress:
-        """Upload once more the entries that the store refused; raises the errors of ``upload``."""
+        """Upload once more the entries of which the store refused anything; raises the errors of ``upload``."""
         self._progress = self.journal.progress()
         store = self._stores.at(self.address)
         for start in self._progress.refused:
-            entry = self.journal.read(start)[0]
-            try:
-                self._send(store, str(self._progress.run_id), [entry])
-            except StoreRefused as error:
-                _log.warning("MLflow refused %s: %s", entry.act, error)
-            else:
+            if not self._refusals(store, self.journal.read(start)[:1]):
                 others = tuple(other for other in self._progress.refused if other != start)
                 self._progress = self.journal.save_progress(self._progress, refused=others)
         return self._progress
@@ -114,16 +115,43 @@ class Uploader:
             if not found:
                 parent, before = self._parent(begin.values["parent"]), self._progress.unclear
                 self._progress = self.journal.save_progress(self._progress, unclear=True)
-                found = [store.create(begin.values, parent)]
+                found = [self._created(store, begin, parent)]
                 self._progress = self.journal.save_progress(self._progress, unclear=before)
             self._progress = self.journal.save_progress(self._progress, run_id=found[0], link=store.link(found[0]))
         self._run_exists = True
+
+    def _created(self, store: Store, begin: JournalEntry, parent: str | None) -> str:
+        """Create the run; if the store refuses its name or a tag, without these, which are then set one by one.
+
+        Raises:
+            TrackingError: it refuses every run.
+        """
+        values = begin.values
+        try:
+            return store.create(values, parent)
+        except (StoreRefused, StoreUnreachable) as error:
+            if isinstance(error, StoreUnreachable) and not error.internal:
+                raise
+        if found := store.find(values["key"]):
+            return found[0]
+        try:
+            run_id = store.create({**values, "name": "", "tags": {}}, parent)
+        except StoreRefused as refused:
+            raise TrackingError.at("tracking.uri", f"the store refuses the run: {refused}") from None
+        self._progress = replace(self._progress, run_id=run_id)
+        tags = {**values["tags"], "mlflow.runName": values["name"]}
+        records = [Record(kind="tag", name=key, value=value, start=begin.start) for key, value in tags.items()]
+        self._warn([*refused_among(lambda some: self._call(store, partial(store.log, run_id, some)), records)])
+        return run_id
 
     def _parent(self, parent: str | None) -> str | None:
         """Return the id of the parent run, which may be given as the folder of a sweep."""
         if parent is None or not Path(parent).is_absolute():
             return parent
         journal = Journal(Path(parent))
+        if not self.journal.folder.resolve().is_relative_to(Path(parent).resolve()):
+            _log.warning("%s is not in its sweep %s: it is recorded without its parent", self.journal.folder, parent)
+            return None
         if not journal.exists():
             _log.warning("the sweep's folder %s is gone: a run is recorded without its parent", parent)
             return None
@@ -135,47 +163,67 @@ class Uploader:
             journal.close()
 
     def _upload_group(self, store: Store, group: Sequence[JournalEntry]) -> None:
-        """Upload a group of metrics, or one other entry; an entry that the store refuses is left out."""
-        assert self._progress.run_id is not None
-        refused = self._progress.refused
-        try:
-            self._send(store, self._progress.run_id, group)
-        except StoreRefused as error:
-            stage = store.lifecycle_stage(self._progress.run_id)
-            if stage == "deleted":
-                raise RunDeleted(self._progress.run_id) from None
-            if stage is None:
-                self._run_exists = False
-                raise StoreUnreachable(f"MLflow no longer has run {self._progress.run_id}") from None
-            if len(group) > 1:
-                for entry in group:
-                    self._upload_group(store, [entry])
-                return
-            refused = (*refused, group[0].start)
-            _log.warning("MLflow refused %s: %s", group[0].act, error)
+        """Upload a group of metrics, or one other entry; what the store refuses is left out, and its entry noted."""
+        starts = {refusal.start for refusal in self._refusals(store, group)}
+        refused = (*self._progress.refused, *sorted(starts))
         self._progress = self.journal.save_progress(self._progress, delivered=group[-1].end, refused=refused)
 
-    def _send(self, store: Store, run_id: str, group: Sequence[JournalEntry]) -> None:
-        if group[0].act == "metrics":
-            store.log_metrics(run_id, group)
-            return
-        if group[0].act == "artifacts":
-            self._send_files(store, run_id, group[0])
-            return
+    def _refusals(self, store: Store, group: Sequence[JournalEntry]) -> list[Refusal]:
+        """Upload entries; return what the store refuses, after a warning that names what it did not refuse before."""
+        run_id, found = str(self._progress.run_id), []
+
+        def send(records: Sequence[Record]) -> None:
+            self._call(store, partial(store.log, run_id, records))
+
+        records: list[Record] = []
+        for entry in group:
+            try:
+                records += records_of(entry)
+            except (LookupError, TypeError, ValueError, AttributeError):
+                found.append(Refusal(what=f"an entry '{entry.act}'", reason="it is damaged", start=entry.start))
+        found += refused_among(send, records)
         if group[0].act == "finish" and self._progress.unclear:
             self._delete_duplicates(store, run_id)
-        store.apply(run_id, self.journal.folder, group[0])
+        for entry in group:
+            for part in entry_parts(store, run_id, self.journal.folder, entry):
+                try:
+                    self._call(store, part.send, is_file=part.is_file)
+                except StoreRefused as error:
+                    found.append(Refusal(what=part.what, reason=str(error), start=entry.start))
+        self._warn(found)
+        return found
 
-    def _send_files(self, store: Store, run_id: str, entry: JournalEntry) -> None:
-        """Upload files; while the server answers, artifacts that it cannot store do not delay later entries."""
-        for attempt in range(_FILE_ATTEMPTS):
+    def _call(self, store: Store, send: Callable[[], None], *, is_file: bool = False) -> None:
+        """Call the store about the run.
+
+        While it answers other calls, files that it cannot keep and records about which it fails are refused after some
+        attempts, so that they do not delay what follows.
+        """
+        run_id = str(self._progress.run_id)
+        for attempt in range(1, _ATTEMPTS + 1):
             try:
-                store.apply(run_id, self.journal.folder, entry)
+                send()
                 return
             except StoreUnreachable as error:
+                if not (is_file or error.internal):
+                    raise
                 store.lifecycle_stage(run_id)  # raises when the server does not answer
-                if attempt == _FILE_ATTEMPTS - 1:
+                if attempt == _ATTEMPTS:
                     raise StoreRefused(str(error)) from None
+            except StoreRefused:
+                stage = store.lifecycle_stage(run_id)
+                if stage == "deleted":
+                    raise RunDeleted(run_id) from None
+                if stage is None:
+                    self._run_exists = False
+                    raise StoreUnreachable(f"MLflow no longer has run {run_id}") from None
+                raise
+
+    def _warn(self, refusals: Sequence[Refusal]) -> None:
+        """Warn of what is refused, once of each."""
+        if fresh := [refusal for refusal in refusals if refusal.what not in self._warned]:
+            self._warned.update(refusal.what for refusal in fresh)
+            _log.warning("%s", Refusal.text(fresh))
 
     def _delete_duplicates(self, store: Store, run_id: str) -> None:
         """Delete runs created by calls whose answers were lost, and that the search before came too early for."""

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from expkit.tracking.client import Store, StoreAddress
 from expkit.tracking.errors import RunDeleted, StoreRefused, StoreUnreachable, failure
 from expkit.tracking.journal import Journal
+from expkit.tracking.records import Record, refused_among
 from expkit.tracking.uploader import OpenStores, Uploader
 
 
-def begun(folder: Path, key: str = "k", parent: str | None = None) -> Journal:
+def begun(folder: Path, key: str = "k", parent: str | None = None, **changed: Any) -> Journal:
     folder.mkdir(parents=True, exist_ok=True)
     journal = Journal(folder)
     about = {"name": folder.name, "tags": {"a": "b"}, "params": {"p": "1"}, "milliseconds": 1, "process": "x"}
-    journal.append("begin", key=key, parent=parent, address={"uri": "", "experiment": ""}, **about)
+    about |= {"key": key, "parent": parent, "address": {"uri": "", "experiment": ""}}
+    journal.append("begin", **{**about, **changed})
     return journal
 
 
@@ -155,17 +161,180 @@ def test_a_run_created_by_a_call_that_came_too_late_is_deleted(
     assert client.get_run(twin).info.lifecycle_stage == "deleted"
 
 
-def test_only_the_entry_that_the_store_refuses_is_left_out(
+def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name.startswith("expkit")]
+
+
+def test_each_record_that_the_store_refuses_is_left_out_by_name_and_all_others_are_kept(
     tmp_path: Path, address: StoreAddress, client: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    journal = begun(tmp_path, "refused")
-    for step, name in enumerate(["good", "b[a]d\n", "good"]):
-        journal.append("metrics", step=step, values={name: 1.0}, milliseconds=1)
-    progress = Uploader(journal, address, OpenStores()).upload()
-    assert (progress.refused, journal.pending()) == ((journal.read(0)[2].start,), 0)
-    assert [metric.step for metric in client.get_metric_history(progress.run_id, "good")] == [0, 2]
-    (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("expkit")]
-    assert line.startswith("MLflow refused metrics: Invalid value ")
+    good = {f"good/{number}": str(number) for number in range(150)} | {"null": "a\0b"}
+    params = {"acc@1": "1", "k" * 251: "2", "taken": "new", **good}
+    journal = begun(tmp_path, "refused", params=params)
+    uploader = Uploader(journal, address, OpenStores())
+    run_id = uploader.upload(only_begin=True).run_id
+    client.log_param(run_id, "taken", "old")
+    for step in range(4):
+        values = {"loss": step / 2, "acc@1, top %": 1.0, "valid/auc": float("nan")}
+        journal.append("metrics", step=step, values=values, milliseconds=1)
+    journal.append("metrics", step=2**63, values={"too late": 1.0}, milliseconds=1)
+    journal.append("tags", values={"fine": "1", "a@b": "2", "": "3", "path": "/x/\udce9", "also fine": "4"})
+    (tmp_path / "kept.txt").write_text("kept")
+    journal.append("artifacts", paths=["nosuch.txt", "kept.txt"], folder=None)
+    journal.append("dataset", kind="digits", digest="d" * 64, sizes={"train": 1})
+    journal.append("tags", values="damaged")
+    journal.append("finish", status="FINISHED", error="\ud800", milliseconds=2)
+    progress = uploader.upload()
+    run = client.get_run(run_id)
+    assert run.data.params == {**good, "null": "a\\x00b", "taken": "old"}
+    kept = {"a": "b", "fine": "1", "path": "/x/\\udce9", "also fine": "4", "error": "\\ud800"}
+    assert {key: value for key, value in run.data.tags.items() if "expkit" not in key and "mlflow" not in key} == kept
+    assert set(run.data.metrics) == {"loss", "valid/auc"}
+    assert [metric.step for metric in client.get_metric_history(run_id, "loss")] == [0, 1, 2, 3]
+    assert [item.path for item in client.list_artifacts(run_id)] == ["kept.txt"]
+    assert (len(run.inputs.dataset_inputs), run.info.status, journal.pending()) == (1, "FINISHED", 0)
+    entries = journal.read(0)
+    assert progress.refused == tuple(entries[number].start for number in (0, 1, 2, 3, 4, 5, 6, 7, 9))
+    begin, metrics, tags, files, damaged = warnings_in(caplog)
+    assert begin.startswith("MLflow refused param 'acc@1' (Invalid value \"acc@1\" for parameter 'params[")
+    assert f"param '{'k' * 251}' ('Param key' exceeds the maximum length of 250 characters)" in begin
+    assert "param 'taken' (Changing param values is not allowed." in begin
+    assert begin.endswith("; all else is recorded")
+    assert metrics.startswith("MLflow refused metric 'acc@1, top %' (Invalid value ")
+    late = "metric 'too late' (Python int too large to convert to SQLite INTEGER)"
+    assert metrics.endswith(f"and slashes (/).), {late}; all else is recorded")
+    assert "tag 'a@b' (Invalid value " in tags
+    assert "tag '' (Invalid value " in tags
+    missing = f"[Errno 2] No such file or directory: '{tmp_path / 'nosuch.txt'}'"
+    assert files == f"MLflow refused artifact 'nosuch.txt' (it cannot be read: {missing}); all else is recorded"
+    assert damaged == "MLflow refused an entry 'tags' (it is damaged); all else is recorded"
+
+
+@pytest.fixture
+def of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoreAddress:
+    """A store of files, which refuses other things than a database."""
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    return StoreAddress((tmp_path / "mlruns").as_uri(), "e")
+
+
+def test_a_run_of_which_the_store_refuses_a_tag_is_recorded_without_it(
+    tmp_path: Path, of_files: StoreAddress, caplog: pytest.LogCaptureFixture
+) -> None:
+    from mlflow import MlflowClient
+
+    journal = begun(tmp_path / "run", "unnamed", name="run \ud800", tags={"fine": "1", "a@b": "2", "": "3"})
+    run = MlflowClient(of_files.uri).get_run(Uploader(journal, of_files, OpenStores()).upload().run_id)
+    assert (run.data.params, run.data.tags["fine"], "a@b" in run.data.tags) == ({"p": "1"}, "1", False)
+    assert run.info.run_name == "run \\ud800"
+    (line,) = warnings_in(caplog)
+    assert "tag 'a@b' (Invalid value " in line
+    assert "tag '' (Invalid value " in line
+
+
+def test_a_metric_that_a_store_of_files_cannot_keep_costs_no_other(
+    tmp_path: Path, of_files: StoreAddress, caplog: pytest.LogCaptureFixture
+) -> None:
+    from mlflow import MlflowClient
+
+    journal = begun(tmp_path / "run")
+    for step in range(5):
+        values = {"valid/loss": 1.0, "valid/loss/ema": 2.0, "valid/auc": 0.5}
+        journal.append("metrics", step=step, values=values, milliseconds=1)
+    journal.append("finish", status="FINISHED", error=None, milliseconds=2)
+    run_id = Uploader(journal, of_files, OpenStores()).upload().run_id
+    client = MlflowClient(of_files.uri)
+    run = client.get_run(run_id)
+    assert (run.info.status, set(run.data.metrics)) == ("FINISHED", {"valid/loss", "valid/auc"})
+    assert {metric.step for metric in client.get_metric_history(run_id, "valid/auc")} == set(range(5))
+    (line,) = warnings_in(caplog)
+    assert line.startswith("MLflow refused metric 'valid/loss/ema' ([Errno 20] Not a directory: ")
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(
+    names=st.lists(st.sampled_from("abcde"), min_size=1, max_size=12),
+    bad=st.sets(st.tuples(st.sampled_from("abcde"), st.integers(0, 11))),
+)
+def test_exactly_the_records_at_fault_are_refused(names: list[str], bad: set[tuple[str, int]]) -> None:
+    """The law: what is refused together is found out one by one, and every other record is sent."""
+    records = [Record(kind="tag", name=f"{name}{step}", value="", start=step) for step, name in enumerate(names)]
+    sent: set[str] = set()
+
+    def send(some: Sequence[Record]) -> None:
+        if any((record.name[0], record.start) in bad for record in some):
+            raise StoreRefused("no")
+        sent.update(record.name for record in some)
+
+    refused = {refusal.what for refusal in refused_among(send, records)}
+    at_fault = {record.name for record in records if (record.name[0], record.start) in bad}
+    assert refused == {f"tag '{name}'" for name in at_fault}
+    assert sent == {record.name for record in records} - at_fault
+
+
+# Files outside of the run folder
+
+
+def test_paths_and_links_that_lead_out_of_the_run_folder_are_not_uploaded(
+    tmp_path: Path, address: StoreAddress, client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, secret = tmp_path / "run", tmp_path / "secret.txt"
+    secret.write_text("mine")
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "key").write_text("mine")
+    journal = begun(folder, "outside")
+    (folder / "fine.txt").write_text("kept")
+    (folder / "link.txt").symlink_to(secret)
+    (folder / "linked").symlink_to(tmp_path / "others")
+    (folder / "deep" / "below").mkdir(parents=True)
+    (folder / "deep" / "below" / "link").symlink_to(secret)
+    (folder / "deep2").mkdir()
+    (folder / "deep2" / "others").symlink_to(tmp_path / "others")
+    (folder / "inside").symlink_to(folder / "fine.txt")
+    os.mkfifo(folder / "pipe")
+    outside = [
+        str(secret),
+        "../secret.txt",
+        "link.txt",
+        "linked",
+        "linked/key",
+        "deep",
+        "deep2",
+        str(folder / "link.txt"),
+    ]
+    journal.append("artifacts", paths=[*outside, "pipe", 5, "a\0b", "fine.txt", "inside"], folder=None)
+    about = {"metadata": {}, "register": None, "alias": None}
+    journal.append("model", graph="link.txt", example="fine.txt", **about)
+    journal.append("model", graph="fine.txt", example=str(secret), **about)
+    journal.append("finish", status="FINISHED", error=None, milliseconds=2)
+    run_id = Uploader(journal, address, OpenStores()).upload().run_id
+    assert [item.path for item in client.list_artifacts(run_id)] == ["fine.txt", "inside"]
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert client.search_logged_models([client.get_run(run_id).info.experiment_id], f"source_run_id = '{run_id}'") == []
+    (files, *models) = warnings_in(caplog)
+    why = "is not in the run folder, and only files in it are uploaded"
+    assert f"artifact '{secret}' ({secret} {why})" in files
+    assert f"artifact 'linked/key' ({folder / 'linked' / 'key'} {why})" in files
+    assert f"artifact 'deep' ({folder / 'deep' / 'below' / 'link'} {why})" in files
+    assert f"artifact 'deep2' ({folder / 'deep2' / 'others'} {why})" in files
+    assert f"artifact 'pipe' ({folder / 'pipe'} is no file)" in files
+    assert files.count("artifact '") == 11
+    assert models == [
+        f"MLflow refused model 'link.txt' ({folder / 'link.txt'} {why}); all else is recorded",
+        f"MLflow refused model 'fine.txt' ({secret} {why}); all else is recorded",
+    ]
+
+
+def test_a_parent_that_is_no_folder_above_the_run_is_not_read(
+    tmp_path: Path, address: StoreAddress, client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun(tmp_path / "another", "another")
+    child = begun(tmp_path / "run", "stray", parent=str(tmp_path / "another"))
+    run_id = Uploader(child, address, OpenStores()).upload().run_id
+    assert "mlflow.parentRunId" not in client.get_run(run_id).data.tags
+    assert Journal(tmp_path / "another").progress().run_id is None
+    assert warnings_in(caplog) == [
+        f"{tmp_path / 'run'} is not in its sweep {tmp_path / 'another'}: it is recorded without its parent"
+    ]
 
 
 def test_a_child_nests_under_a_sweep_whose_run_is_created_first(
@@ -236,19 +405,19 @@ def test_files_that_a_server_cannot_store_delay_nothing_and_are_tried_again(
     (tmp_path / "file.txt").write_text("kept")
     journal.append("artifacts", paths=["file.txt"], folder=None)
     journal.append("finish", status="FINISHED", error=None, milliseconds=2)
-    apply, tried = Store.apply, []
+    tried = []
 
-    def broken(self: Store, run_id: str, folder: Path, entry: Any) -> None:
-        if entry.act == "artifacts":
-            tried.append(entry)
-            raise StoreUnreachable("500: the bucket is not there")
-        apply(self, run_id, folder, entry)
+    def broken(self: Store, run_id: str, file: Path, folder: str | None) -> None:
+        tried.append(file)
+        raise StoreUnreachable("500: the bucket is not there")
 
-    monkeypatch.setattr(Store, "apply", broken)
+    monkeypatch.setattr(Store, "log_file", broken)
     progress = Uploader(journal, address, OpenStores()).upload()
     assert client.get_run(progress.run_id).info.status == "FINISHED"
     assert (len(tried), len(progress.refused)) == (3, 1)
-    assert "MLflow refused artifacts: 500: the bucket is not there" in caplog.text
+    assert warnings_in(caplog) == [
+        "MLflow refused artifact 'file.txt' (500: the bucket is not there); all else is recorded"
+    ]
     monkeypatch.undo()
     uploader = Uploader(journal, address, OpenStores())
     assert uploader.upload() == progress

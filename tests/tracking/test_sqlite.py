@@ -17,7 +17,7 @@ from conftest import Finished
 from expkit.config.load import load
 from expkit.tracking.client import Store, StoreAddress
 from expkit.tracking.errors import TrackingError
-from expkit.tracking.journal import Journal, JournalEntry
+from expkit.tracking.journal import Journal
 from support.command_line import REPOSITORY, call
 from support.forked_recorder import ForkedRecorder
 
@@ -88,19 +88,17 @@ def test_two_runs_that_record_one_dataset_at_once_both_have_it(tmp_path: Path) -
     first, second = (Store(StoreAddress(uri, "e", str(place / "a"))) for uri in uris)
     about = {"name": "r", "tags": {}, "milliseconds": 1}
     runs = [store.create({**about, "key": key}, None) for store, key in ((first, "1"), (second, "2"))]
-    entry = JournalEntry(
-        act="dataset", values={"kind": "digits", "digest": "d" * 64, "sizes": {"train": 3}}, start=0, end=1
-    )
+    dataset = ("digits", "d" * 64, {"train": 3})
     between = []
 
     def write_between(*_: object) -> None:
         if not between:
             between.append(runs[1])
-            second.apply(runs[1], tmp_path, entry)
+            second.log_dataset(runs[1], *dataset)
 
     event.listen(Session, "before_flush", write_between)
     try:
-        first.apply(runs[0], tmp_path, entry)
+        first.log_dataset(runs[0], *dataset)
     finally:
         event.remove(Session, "before_flush", write_between)
     assert between

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -271,6 +272,38 @@ def test_a_run_that_the_store_forgot_is_recorded_anew_with_all_it_had(
     )
 
 
+def test_what_a_resumed_run_changes_is_in_tags_and_in_the_note_because_params_cannot_change(
+    recorder: Recorder, workspace: Path, digits_run: Finished
+) -> None:
+    folder, client = folder_in(workspace, "longer"), client_of(workspace)
+
+    def resumed(*overrides: str) -> Any:
+        tracker = MlflowTracker(recorder, config_in(workspace, *overrides), folder)
+        tracker.finish("FINISHED")
+        return client.get_run(tracker.run_id).data
+
+    first = resumed("train.steps=20")
+    assert (first.params["train.steps"], "mlflow.note.content" in first.tags) == ("20", False)
+    client.set_tag(folder.state()["mlflow_run_id"], "mlflow.note.content", "my own words")
+    longer = ("train.steps=40", "export.weights=raw", "run.resume=auto")
+    for _ in range(2):  # the second time nothing has changed since
+        data = resumed(*longer)
+        assert data.params == first.params
+        tags = {key: value for key, value in data.tags.items() if key.startswith("resumed.")}
+        assert tags == {"resumed.train.steps": "40", "resumed.export.weights": "raw"}
+        own, line = data.tags["mlflow.note.content"].splitlines()
+        assert own == "my own words"
+        note = (
+            r"Resumed on [-\d]{10} [:\d]{8} UTC with train.steps=40 \(20 before\), export.weights=raw \(auto before\)\."
+        )
+        assert re.fullmatch(note, line)
+    data = resumed("train.steps=60", "export=none")
+    assert (data.tags["resumed.train.steps"], data.tags["resumed.export.enabled"]) == ("60", "false")
+    *_, line = data.tags["mlflow.note.content"].splitlines()
+    assert "train.steps=60 (40 before)" in line
+    assert "export.enabled=false (true before)" in line
+
+
 # Stores that cannot be opened, or fail later
 
 
@@ -306,15 +339,14 @@ def test_a_store_that_fails_later_stops_nothing_and_the_records_stay(
     with sqlite3.connect(store) as damaged:
         damaged.execute("alter table metrics rename to away")
     tracker.metrics(1, {"train/loss": 0.5})
-    tracker.artifacts([tmp_path / "nosuch"])
+    tracker.artifacts([folder.path / "nosuch"])
     tracker.finish("FINISHED")
     assert f"upload the rest with `expkit sync {folder.path}`" in capsys.readouterr().err
     with sqlite3.connect(store) as mended:
         mended.execute("alter table away rename to metrics")
     tracker.finish("FINISHED")
     message = capsys.readouterr().err
-    assert message.startswith("warning: MLflow refused artifacts: ")
-    assert "nosuch" in message
+    assert message.startswith("warning: MLflow refused artifact 'nosuch' (it cannot be read: [Errno 2] ")
     run = client_of(tmp_path).get_run(tracker.run_id)
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"train/loss": 0.5})
 
