@@ -10,6 +10,7 @@ import numpy as np
 
 from expkit import tf1 as tf
 from expkit.data.dataset import Scaling
+from expkit.data.order import stream_indices
 from expkit.kinds.sources.base import Fields
 
 __all__ = [
@@ -117,8 +118,8 @@ def streamed_batches(arrays: Fields, steps: int, batch_size: int) -> Batches:
 def batch_indices(step: Any, steps: int, batch_size: int, examples: int, seed: int) -> Any:
     """Return the int64 indices, shape [steps, batch_size], of the examples of consecutive steps.
 
-    Examples come in one endless stream: every epoch is another permutation (``RandomIndexShuffle``, seeded by the run
-    and the epoch), and a batch that begins in one epoch may end in the next, so that none is dropped or seen twice.
+    Examples come in one endless stream: every epoch is another permutation, and a batch that begins in one epoch may
+    end in the next, so that none is dropped or seen twice.
 
     Args:
         step: int64 scalar tensor, the first step, counted from 0.
@@ -127,15 +128,8 @@ def batch_indices(step: Any, steps: int, batch_size: int, examples: int, seed: i
         examples: size of the data.
         seed: seed of the run.
     """
-    total = steps * batch_size
-    positions = step * batch_size + tf.range(total, dtype=tf.int64)
-    epochs = tf.cast(positions // examples, tf.int32)
-    seeds = tf.stack([tf.fill([total], tf.constant(seed, tf.int32)), epochs, tf.zeros_like(epochs)], axis=1)
-    # With TensorFlow's default of 4 rounds the orders of two epochs agree in a tenth of their positions.
-    shuffled = tf.raw_ops.RandomIndexShuffle(
-        index=positions % examples, seed=seeds, max_index=tf.constant(examples - 1, tf.int64), rounds=8
-    )
-    return tf.reshape(shuffled, (steps, batch_size))
+    drawn = stream_indices(step * batch_size, steps * batch_size, examples, seed)
+    return tf.reshape(drawn, (steps, batch_size))
 
 
 def resident(arrays: Fields) -> tuple[dict[str, Any], dict[Any, np.ndarray], Any]:

@@ -220,7 +220,7 @@ def test_the_inference_graph_holds_placeholders_variables_and_nothing_of_trainin
     placeholders = [op.name for op in built.graph.get_operations() if op.type == "Placeholder"]
     assert placeholders == ["x"]
     assert set(built.variables) == set(spec.variables)
-    assert not {kind for kind in operations if "Gradient" in kind or "RandomIndexShuffle" in kind}
+    assert not {kind for kind in operations if "Gradient" in kind or "Scatter" in kind}
     meta = tf.MetaGraphDef.FromString(built.meta_graph)
     assert len(meta.graph_def.library.function) == 0
     assert meta.saver_def.restore_op_name == "save/restore_all"
