@@ -31,6 +31,18 @@ layers:
   short: {kind: slice, stop: 5}
   rms: {kind: rms_norm}
   few: {kind: lstm, units: 4, direction: both, use_peepholes: true}
+  loud: {kind: compare, input: normed, function: greater, value: 0.5}
+  capped: {kind: clip, input: normed, minimum: -2, maximum: 2}
+  squared: {kind: math, function: square}
+  summed: {kind: cumsum}
+  ratio: {kind: divide, input: [summed, squared]}
+  held: {kind: scale_gradient, input: capped, scale: -0.5}
+  kept: {kind: stop_gradient, input: normed}
+  chosen: {kind: where, input: [held, kept], condition: loud}
+  selected: {kind: reduce, function: mean, axis: 1}
+  most: {kind: argmax, input: ratio}
+  index: {kind: cast, dtype: float32}
+  positions: {kind: reduce, function: mean, axis: 1, keepdims: true}
   many: {kind: gru, input: normed, units: 4, lengths: count, return_sequences: true}
   halves: {kind: split, parts: 2}
   back:
@@ -44,7 +56,7 @@ layers:
   norm: {kind: batch_norm, unbiased_variance: true}
   turned: {kind: transpose, input: normed, perm: [2, 1]}
   dotted: {kind: dot, input: [turned, turned], normalize: true}
-  joined: {kind: concat, input: [few, few/state_c, back, back/state_h, counted, first, norm, dotted]}
+  joined: {kind: concat, input: [few, few/state_c, back, back/state_h, counted, first, norm, dotted, selected, positions]}
   logits: {kind: dense, units: 3}
 outputs: {logits: logits}
 """

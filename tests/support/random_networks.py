@@ -137,7 +137,10 @@ class _Growth:
         named = {}
         for field, goes in (recipe.reads or {}).items():
             going = [path for path, spec in tensors.items() if goes(first, spec)]
-            if going and self.rng.random() < 0.7:
+            required = cls.model_fields[field].is_required()
+            if required and not going:
+                return None
+            if going and (required or self.rng.random() < 0.7):
                 named[field] = self.rng.choice(going)
         return self.placed(
             tensors, name, {"kind": kind, **recipe.fields(self.rng, first)}, reads, named, join(scope, name)

@@ -92,6 +92,10 @@ def masks(first: TensorSpec, other: TensorSpec) -> bool:
     return other.shape == first.shape[:1] and other.batched == first.batched
 
 
+def conditions(first: TensorSpec, other: TensorSpec) -> bool:
+    return other.dtype == "bool" and other.shape == first.shape
+
+
 def batched(first: TensorSpec, other: TensorSpec) -> bool:
     return other.batched
 
@@ -135,6 +139,7 @@ SEQUENCE, IMAGE, VOLUME, LAST = floats(2), floats(3), floats(4), floats(1, 2, 3,
 RECIPES: dict[str, Recipe] = {
     "activation": Recipe(LAST, lambda r, s: {"function": either(r, "relu", "tanh", "gelu", "crelu")}),
     "add": Recipe(numbers, beside=alike),
+    "argmax": Recipe(LAST, lambda r, s: {"axis": either(r, 1, -1)}),
     "attention": Recipe(
         SEQUENCE,
         lambda r, s: {"num_heads": few(r), "key_dim": few(r), "output_dim": either(r, None, 3), "causal": yes(r)},
@@ -145,6 +150,8 @@ RECIPES: dict[str, Recipe] = {
     "average_pool": Recipe(IMAGE, lambda r, s: {"pool_size": few(r), "padding": "same"}),
     "batch_norm": Recipe(LAST, lambda r, s: {"scale": yes(r), "center": yes(r)}),
     "cast": Recipe(anything, lambda r, s: {"dtype": either(r, "float32", "int64", "bool", "float16")}),
+    "clip": Recipe(floats(), lambda r, s: {"minimum": -1, "maximum": either(r, None, 1)}),
+    "compare": Recipe(numbers, lambda r, s: {"function": either(r, "less", "equal")}, alike),
     "concat": Recipe(ends, beside=but_last),
     "constant": Recipe(nothing, lambda r, s: {"value": few(r), "shape": pair(r)}, reads={"batch_of": batched}),
     "conv1d": Recipe(SEQUENCE, lambda r, s: {"filters": few(r), "kernel_size": few(r), "padding": [[few(r), 3]]}),
@@ -152,8 +159,10 @@ RECIPES: dict[str, Recipe] = {
     "conv2d_transpose": Recipe(IMAGE, lambda r, s: {"filters": few(r), "kernel_size": pair(r), "strides": pair(r)}),
     "conv3d": Recipe(VOLUME, lambda r, s: {"filters": few(r), "kernel_size": few(r), "use_bias": yes(r)}),
     "crop": Recipe(long, lambda r, s: {"cropping": either(r, [[0, 1]], [[1, 0]])}),
+    "cumsum": Recipe(LAST, lambda r, s: {"reverse": yes(r), "exclusive": yes(r)}),
     "dense": Recipe(LAST, lambda r, s: {"units": few(r), "use_bias": yes(r)}),
     "depthwise_conv2d": Recipe(IMAGE, lambda r, s: {"kernel_size": few(r), "depth_multiplier": few(r)}),
+    "divide": Recipe(floats(), beside=alike),
     "dot": Recipe(floats(1), lambda r, s: {"normalize": yes(r), "keepdims": yes(r)}, equal),
     "dropout": Recipe(floats(), lambda r, s: {"rate": either(r, 0.0, 0.5)}),
     "embedding": Recipe(integers, lambda r, s: {"input_dim": 9, "output_dim": few(r)}),
@@ -171,6 +180,7 @@ RECIPES: dict[str, Recipe] = {
         lambda r, s: {**cell(r), "use_peepholes": yes(r), "projection": either(r, None, 2)},
         reads={"lengths": lengths},
     ),
+    "math": Recipe(floats(), lambda r, s: {"function": either(r, "abs", "cos", "floor", "sign", "square")}),
     "matmul": Recipe(SEQUENCE, lambda r, s: either(r, {"transpose_a": True}, {"transpose_b": True}), equal),
     "max_pool": Recipe(IMAGE, lambda r, s: {"pool_size": pair(r), "strides": few(r), "padding": "same"}),
     "maximum": Recipe(numbers, beside=alike),
@@ -184,12 +194,15 @@ RECIPES: dict[str, Recipe] = {
     "reshape": Recipe(known, lambda r, s: {"shape": either(r, [-1], [1, -1], [size(s), 1])}),
     "resize": Recipe(IMAGE, lambda r, s: either(r, {"size": pair(r)}, {"scale": 2, "method": "nearest"})),
     "rms_norm": Recipe(LAST, lambda r, s: {"scale": yes(r)}),
+    "scale_gradient": Recipe(floats(), lambda r, s: {"scale": either(r, -1, 0, 0.5)}),
     "separable_conv2d": Recipe(IMAGE, lambda r, s: {"filters": few(r), "kernel_size": few(r), "strides": few(r)}),
     "slice": Recipe(long, lambda r, s: {"stop": 1} if yes(r) else {"start": -1}),
     "split": Recipe(ends, lambda r, s: {"parts": [1, last(s) - 1] if last(s) > 1 else 1}),
     "stack": Recipe(anything, lambda r, s: {"axis": either(r, 1, -1)}, equal),
+    "stop_gradient": Recipe(anything),
     "subtract": Recipe(numbers, beside=alike),
     "transpose": Recipe(lambda s: len(s.shape) > 0, lambda r, s: {"perm": shuffled(r, s)}),
     "variable": Recipe(nothing, lambda r, s: {"shape": pair(r)}, reads={"batch_of": batched}),
+    "where": Recipe(numbers, beside=alike, reads={"condition": conditions}),
 }
 """By kind; ``scope`` and ``block`` hold layers and are made around them."""

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 
 from expkit.tensor_spec import Shape, ShapeError, TensorSpec
 
-__all__ = ["fits", "inner_axis", "is_narrow_float", "last_size", "listed_specs", "need_floats", "same_dtype"]
+__all__ = [
+    "common_shape",
+    "fits",
+    "inner_axis",
+    "is_narrow_float",
+    "last_size",
+    "listed_specs",
+    "need_floats",
+    "same_dtype",
+]
 
 _NARROW_FLOATS = ("float16", "bfloat16", "float32")
 
@@ -53,6 +62,20 @@ def same_dtype(inputs: Sequence[TensorSpec], kind: str) -> str:
 def listed_specs(inputs: Sequence[TensorSpec]) -> str:
     """Return the inputs' shapes in words."""
     return " and ".join(str(spec) for spec in inputs)
+
+
+def common_shape(inputs: Sequence[TensorSpec], kind: str) -> Shape:
+    """Return the shape of an elementwise operation of the inputs, in which a dimension of size 1 broadcasts.
+
+    Raises:
+        ShapeError: the inputs do not fit.
+    """
+    sizes = [set(along) - {1} for along in zip(*(spec.shape for spec in inputs), strict=False)]
+    if len({len(spec.shape) for spec in inputs}) > 1 or any(len(different) > 1 for different in sizes):
+        raise ShapeError(
+            f"{kind} needs inputs of one shape, or of size 1 where they differ, got {listed_specs(inputs)}"
+        )
+    return tuple(next(iter(different), 1) for different in sizes)
 
 
 def fits(shape: Shape, other: Shape) -> bool:

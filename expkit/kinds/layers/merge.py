@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from expkit import tf1 as tf
 from expkit.kinds.layers.base import Call, Inputs, Layer
-from expkit.kinds.layers.checks import inner_axis, listed_specs, need_floats, same_dtype
+from expkit.kinds.layers.checks import common_shape, inner_axis, listed_specs, need_floats, same_dtype
 from expkit.registry import register
 from expkit.tensor_spec import ShapeError, TensorSpec
 
@@ -16,6 +16,7 @@ __all__ = [
     "Add",
     "Average",
     "Concat",
+    "Divide",
     "Maximum",
     "Minimum",
     "Multiply",
@@ -84,15 +85,9 @@ class Elementwise(Layer):
         dtype = same_dtype(inputs, self.kind)
         if dtype == "bool":
             raise ShapeError(f"{self.kind} needs numbers, got {listed_specs(inputs)}; convert them with kind 'cast'")
-        if self.kind == "average":
+        if self.kind in ("average", "divide"):
             need_floats(inputs[0], self.kind)
-        ranks = {len(spec.shape) for spec in inputs}
-        sizes = [set(along) - {1} for along in zip(*(spec.shape for spec in inputs), strict=False)]
-        if len(ranks) > 1 or any(len(different) > 1 for different in sizes):
-            raise ShapeError(
-                f"{self.kind} needs inputs of one shape, or of size 1 where they differ, got {listed_specs(inputs)}"
-            )
-        return TensorSpec(tuple(next(iter(different), 1) for different in sizes), dtype)
+        return TensorSpec(common_shape(inputs, self.kind), dtype)
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Apply the operation from left to right."""
@@ -121,6 +116,14 @@ class Multiply(Elementwise):
     """Product of the inputs."""
 
     kind: Literal["multiply"] = "multiply"
+
+
+@register
+class Divide(Elementwise):
+    """The first input divided by the second; infinite or NaN where that is 0."""
+
+    kind: Literal["divide"] = "divide"
+    arity: ClassVar[tuple[int, int | None]] = (2, 2)
 
 
 @register

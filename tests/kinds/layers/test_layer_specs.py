@@ -13,10 +13,10 @@ from expkit.kinds.layers.scope import Scope
 from expkit.kinds.layers.windows import window_output
 from expkit.registry import kinds
 from expkit.tensor_spec import ShapeError
-from support.layer_tables import Refused, Spec, basic, norms, sequences, shapes, specs, windows
+from support.layer_tables import Refused, Spec, basic, functions, norms, sequences, shapes, specs, windows
 
 STATISTICS = ("moving_mean", "moving_variance")
-FAMILIES = (basic, windows, norms, shapes, sequences)
+FAMILIES = (basic, functions, windows, norms, shapes, sequences)
 SPECS = [row for family in FAMILIES for row in family.SPECS]
 REFUSED = [row for family in FAMILIES for row in family.REFUSED]
 
@@ -72,6 +72,8 @@ def test_inputs_that_do_not_fit_are_refused_with_the_rule(row: Refused) -> None:
             {"paddings": ((1, 1),), "mode": "reflect", "value": 1.0},
             "mode 'reflect' does not use value; leave it out, or set mode: constant",
         ),
+        ("clip", {}, "clip needs 'minimum', 'maximum' or both"),
+        ("clip", {"minimum": 1, "maximum": -1}, "minimum 1 is above maximum -1; exchange them"),
         ("resize", {}, "resize needs exactly one of 'size' (height and width) and 'scale' (factors)"),
         (
             "resize",

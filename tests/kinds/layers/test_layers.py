@@ -15,12 +15,12 @@ from expkit.network.build import TrainingCall, connect, create_variables
 from expkit.registry import kinds
 from expkit.tensor_spec import TensorSpec
 from expkit.training.policy import traits, uses_workspace
-from support.layer_tables import Array, Case, basic, norms, sequences, shapes, some, windows
+from support.layer_tables import Array, Case, basic, functions, norms, sequences, shapes, some, windows
 from support.layer_tables.basic import CUBES, ROWS
 from support.layer_tables.norms import IMAGES, STATISTICS, without
 from support.networks import plain_and_compiled, spec_of
 
-CASES = [case for family in (basic, windows, norms, shapes, sequences) for case in family.CASES]
+CASES = [case for family in (basic, functions, windows, norms, shapes, sequences) for case in family.CASES]
 
 
 def layer_of(kind: str, fields: dict[str, Any]) -> Layer:
@@ -108,6 +108,10 @@ def test_every_shardable_layer_has_a_case() -> None:
     assert tried == {name for name in kinds("layer") if traits(name).shardable != "never"}
 
 
+STOPPING = ("argmax", "compare", "stop_gradient")
+"""Kinds through which no gradient passes."""
+
+
 @pytest.mark.parametrize("case", CASES, ids=map(titled, CASES))
 def test_a_layer_compiles_with_its_gradients_to_the_same_numbers(case: Case) -> None:
     kind, fields, given, variables, _ = case
@@ -128,8 +132,9 @@ def test_a_layer_compiles_with_its_gradients_to_the_same_numbers(case: Case) -> 
 
     held = (tuple(arrays), dict(arrays.named), variables)
     (expected, expected_slopes), (got, slopes) = plain_and_compiled(connected, *held)
-    statistics = 2 if kind == "batch_norm" else 0
-    assert len(slopes) == sum(array.dtype.kind == "f" for array in tf.nest.flatten(held)) - statistics
+    floating = sum(array.dtype.kind == "f" for array in tf.nest.flatten(held))
+    stops = kind in STOPPING or fields.get("function") == "floor"
+    assert len(slopes) == (0 if stops else floating - 2 if kind == "batch_norm" else floating)
     for one, other in zip([*got, *slopes], [*expected, *expected_slopes], strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5)
 
@@ -271,6 +276,33 @@ def test_gaussian_noise_outside_training_and_with_stddev_0_changes_nothing() -> 
         rows = tf.constant(ROWS)
         in_training = layer_of("gaussian_noise", {"stddev": 0.0}).apply({}, Inputs([rows]), Call(training=True, key=1))
         np.testing.assert_array_equal(session.run(in_training), ROWS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "factor"),
+    [("scale_gradient", {"scale": scale}, scale) for scale in (-1.0, 0.25, 3.0)]
+    + [("scale_gradient", {"scale": 0.0}, None), ("stop_gradient", {}, None)],
+)
+def test_a_gradient_is_scaled_or_stopped_and_the_value_passes_bit_for_bit(
+    kind: str, fields: dict[str, Any], factor: float | None
+) -> None:
+    values = np.array([[0.1, -3e38, np.inf, 1e-40]], np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.constant(values)
+        y = layer_of(kind, fields).apply({}, Inputs([x]), Call(training=True))
+        (slope,) = tf.gradients(y * 7.0, [x])
+        np.testing.assert_array_equal(session.run(y), values)
+        assert (slope is None) == (factor is None)
+        if factor is not None:
+            np.testing.assert_array_equal(session.run(slope), np.full_like(values, 7 * factor))
+        assert layer_of(kind, fields).apply({}, Inputs([x]), Call(training=False)) is x
+
+
+def test_clip_has_no_gradient_outside_its_range() -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.constant([[-2.0, 0.5, 2.0]])
+        y = layer_of("clip", {"minimum": -1, "maximum": 1}).apply({}, Inputs([x]), Call(training=True))
+        np.testing.assert_array_equal(session.run(tf.gradients(y, [x])[0]), [[0, 1, 0]])
 
 
 def test_attention_in_training_drops_weights_and_scales_the_rest() -> None:
