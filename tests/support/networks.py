@@ -56,7 +56,9 @@ layers:
   norm: {kind: batch_norm, unbiased_variance: true}
   turned: {kind: transpose, input: normed, perm: [2, 1]}
   dotted: {kind: dot, input: [turned, turned], normalize: true}
-  joined: {kind: concat, input: [few, few/state_c, back, back/state_h, counted, first, norm, dotted, selected, positions]}
+  joined:
+    kind: concat
+    input: [few, few/state_c, back, back/state_h, counted, first, norm, dotted, selected, positions]
   logits: {kind: dense, units: 3}
 outputs: {logits: logits}
 """

@@ -156,7 +156,7 @@ class _Growth:
         scope: str,
     ) -> dict[str, Any]:
         """Return a layer where it stands, after adding its outputs to the tensors."""
-        layer = kinds("layer")[fields["kind"]].model_validate(fields, strict=False)
+        layer = kinds("layer")[fields["kind"]].model_validate({**fields, **named}, strict=False)
         assert isinstance(layer, Layer)
         specs = Inputs([tensors[path] for path in reads], {field: tensors[path] for field, path in named.items()})
         output = layer.output_spec(specs)

@@ -151,7 +151,7 @@ RECIPES: dict[str, Recipe] = {
     "batch_norm": Recipe(LAST, lambda r, s: {"scale": yes(r), "center": yes(r)}),
     "cast": Recipe(anything, lambda r, s: {"dtype": either(r, "float32", "int64", "bool", "float16")}),
     "clip": Recipe(floats(), lambda r, s: {"minimum": -1, "maximum": either(r, None, 1)}),
-    "compare": Recipe(numbers, lambda r, s: {"function": either(r, "less", "equal")}, alike),
+    "compare": Recipe(numbers, lambda r, s: {"function": either(r, "less", "equal"), "value": few(r)}),
     "concat": Recipe(ends, beside=but_last),
     "constant": Recipe(nothing, lambda r, s: {"value": few(r), "shape": pair(r)}, reads={"batch_of": batched}),
     "conv1d": Recipe(SEQUENCE, lambda r, s: {"filters": few(r), "kernel_size": few(r), "padding": [[few(r), 3]]}),
@@ -203,6 +203,6 @@ RECIPES: dict[str, Recipe] = {
     "subtract": Recipe(numbers, beside=alike),
     "transpose": Recipe(lambda s: len(s.shape) > 0, lambda r, s: {"perm": shuffled(r, s)}),
     "variable": Recipe(nothing, lambda r, s: {"shape": pair(r)}, reads={"batch_of": batched}),
-    "where": Recipe(numbers, beside=alike, reads={"condition": conditions}),
+    "where": Recipe(lambda s: numbers(s) and s.shape == (4,), beside=alike, reads={"condition": conditions}),
 }
 """By kind; ``scope`` and ``block`` hold layers and are made around them."""
