@@ -292,6 +292,25 @@ def test_a_standardized_run_keeps_its_scaling_and_freezes_it(tmp_path: Path) -> 
     np.testing.assert_allclose(frozen, wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_time_stamps_of_one_hour_and_a_constant_are_scaled_before_they_are_rounded(tmp_path: Path) -> None:
+    x = DATA["x"].astype(np.float64)
+    x[:, 0] = 1.7e9 + 60 * np.arange(60)  # In float32 60 minutes have 29 values.
+    x[:, 1] = 0.1
+    config = config_of(tmp_path, {**DATA, "x": x}, train={"steps": 2})
+    config = config.model_copy(update={"data": config.data.model_copy(update={"standardize": ("x",)})})
+    result = run(config, tmp_path / "run")
+    assert 0.5 < result.last["valid/loss"] < 3
+    mean, deviation = x[:40].mean(axis=0), x[:40].std(axis=0)
+    scaled = (x - mean) / np.where([False, True, False, False], 1, deviation)
+    wanted = numpy_mlp(scaled.astype(np.float32), checkpoint_values(result.checkpoint), SHADOW)
+    frozen = read_frozen(tmp_path / "run/frozen.pb")
+    assert frozen.metadata["inputs"]["x"]["dtype"] == "float64"
+    np.testing.assert_allclose(frozen.predict({"x": x})["logits"], wanted, rtol=1e-4, atol=1e-5)
+    hour = np.tile(x[:1], (60, 1))
+    hour[:, 0] = x[:, 0]
+    assert len(np.unique(frozen.predict({"x": hour})["logits"][:, 0])) == 60
+
+
 class Recorder:
     """A tracker that remembers."""
 

@@ -153,9 +153,14 @@ def _local(value: Any, name: str) -> Any:
 
 
 def standardized(inputs: Mapping[str, Any], scaling: Mapping[str, Scaling]) -> dict[str, Any]:
-    """Return the inputs, with scaled fields at zero mean and unit standard deviation by constants of the graph."""
+    """Return the inputs, with scaled fields at zero mean and unit standard deviation by constants of the graph.
+
+    The mean is subtracted before values are rounded to float32: the next time stamp that float32 has is 128 s later.
+    """
     with tf.name_scope("standardize"):
         return {
-            name: (tensor - scaling[name].mean) / scaling[name].spread if name in scaling else tensor
+            name: (tf.cast(tensor, scaling[name].dtype) - scaling[name].mean) / scaling[name].spread
+            if name in scaling
+            else tensor
             for name, tensor in inputs.items()
         }

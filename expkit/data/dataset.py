@@ -22,12 +22,14 @@ from expkit.kinds.sources.on_disk import Array, DiskArray, MappedArray, rows_of,
 from expkit.network.spec import NetworkSpec
 from expkit.tensor_spec import TensorSpec, accepts
 
-__all__ = ["Dataset", "Scaling", "load_dataset"]
+__all__ = ["Dataset", "Scaling", "load_dataset", "raw_dtypes"]
 
 SPLITS = ("train", "valid", "test")
 
 RESIDENT_FRACTION = 0.25
 """Fraction of the machine's memory up to which the session holds the training examples."""
+MOST_ROUNDED = 1000
+"""Number of examples up to which the deviation that counts as rounding grows."""
 SAMPLES = 64
 SAMPLE_BYTES = 1 << 20
 """Number and size of the evenly spaced samples of a split on disk that its digest reads."""
@@ -35,10 +37,23 @@ SAMPLE_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Scaling:
-    """Mean and standard deviation (``spread``) per value of a field; the network reads ``(value - mean) / spread``."""
+    """Mean and standard deviation (``spread``) per value of a field; the network reads ``(value - mean) / spread``.
+
+    Both are float32, or float64 where float32 does not hold the field's values exactly.
+    """
 
     mean: np.ndarray
     spread: np.ndarray
+
+    @property
+    def dtype(self) -> str:
+        """Dtype in which values are scaled."""
+        return self.mean.dtype.name
+
+
+def raw_dtypes(scaling: Mapping[str, Scaling]) -> dict[str, str]:
+    """Return by field the dtype in which a graph reads values before it scales them."""
+    return {name: item.dtype for name, item in scaling.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +109,7 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
         )
     return Dataset(
         splits=splits,
-        scaling={name: _scaling(train[name]) for name in data.standardize},
+        scaling={name: _scaling(name, train[name]) for name in data.standardize},
         digest=_digest(splits),
         kind=data.source.kind,
         placement=_placement(train) if data.placement == "auto" else data.placement,
@@ -224,21 +239,32 @@ def _not_finite(array: Array) -> tuple[int, int]:
     return count, first
 
 
-def _scaling(array: Array) -> Scaling:
-    """Return mean and standard deviation in one pass in float64, chunk by chunk (Chan, Golub and LeVeque 1979)."""
+def _scaling(name: str, array: Array) -> Scaling:
+    """Return mean and standard deviation in one pass in float64, chunk by chunk (Chan, Golub and LeVeque 1979).
+
+    Values are taken relative to the first example, so that a value that never varies has a deviation of exactly 0.
+    """
     count = 0
-    mean = squares = np.zeros(array.shape[1:])
+    origin = mean = squares = np.zeros(array.shape[1:])
     for _, values in scan(array):
-        chunk_mean = values.mean(axis=0, dtype=np.float64)
-        chunk_squares = values.var(axis=0, dtype=np.float64) * len(values)
-        total = count + len(values)
-        difference = chunk_mean - mean
-        squares = squares + chunk_squares + difference**2 * (count * len(values) / total)
+        origin = values[0].astype(np.float64) if count == 0 else origin
+        relative, total = values - origin, count + len(values)
+        with np.errstate(over="ignore", invalid="ignore"):  # What is too large is an error below.
+            difference = relative.mean(axis=0) - mean
+            within = relative.var(axis=0) * len(values)
+            squares = squares + within + difference**2 * (count * len(values) / total)
         mean = mean + difference * (len(values) / total)
         count = total
-    spread = np.sqrt(squares / count)
-    spread = np.where(spread == 0, 1, spread)  # A constant value becomes 0.
-    return Scaling(mean=np.asarray(mean, np.float32), spread=np.asarray(spread, np.float32))
+    mean, spread = origin + mean, np.sqrt(squares / count)
+    if not np.isfinite(spread).all():
+        message = f"the values of '{name}' are too large for their squares; scale the data"
+        raise DataError.at("data.standardize", message)
+    dtype = np.float32 if np.can_cast(array.dtype, np.float32, "safe") else np.float64
+    # A value that varies by less than rounding is constant, and becomes 0: the bound of scikit-learn, which grows with
+    # the number of examples as the rounding of a plain sum does.
+    rounding = min(count, MOST_ROUNDED) * np.finfo(np.float64).eps * np.abs(mean)
+    spread = np.where(spread <= np.maximum(rounding, np.finfo(dtype).tiny), 1, spread)
+    return Scaling(mean=np.asarray(mean, dtype), spread=np.asarray(spread, dtype))
 
 
 def _digest(splits: Mapping[str, Fields]) -> str:

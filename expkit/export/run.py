@@ -76,7 +76,7 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
         evaluator.load(stored)
         batch = {name: array[:PARITY_EXAMPLES] for name, array in source.examples.items()}
         expected = evaluator.outputs(batch)
-    inputs = {name: batch[name].astype(item.dtype) for name, item in spec.inputs.items()}
+    inputs = {name: batch[name].astype(item.dtype.as_numpy_dtype) for name, item in inference.inputs.items()}
     with Predictor(inference) as predictor:
         predictor.load(values)
         predicted = predictor.predict(inputs)

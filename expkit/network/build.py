@@ -112,9 +112,17 @@ def create_ema_variables(variables: Mapping[str, Any], averaged: Iterable[str]) 
     return ema
 
 
-def placeholders(spec: NetworkSpec) -> dict[str, Any]:
-    """Return a placeholder for every input, named as the input, batch size unknown."""
-    return {name: tf.placeholder(item.dtype, (None, *item.shape), name=name) for name, item in spec.inputs.items()}
+def placeholders(spec: NetworkSpec, raw_dtypes: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return a placeholder for every input, named as the input, batch size unknown.
+
+    Args:
+        spec: the network.
+        raw_dtypes: dtypes of inputs that are read as something else than what the network declares.
+    """
+    return {
+        name: tf.placeholder((raw_dtypes or {}).get(name, item.dtype), (None, *item.shape), name=name)
+        for name, item in spec.inputs.items()
+    }
 
 
 class Applier(Protocol):

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from expkit import tf1 as tf
-from expkit.data.batches import Batches, chunk_steps, resident_batches, standardized, streamed_batches
-from expkit.data.dataset import Dataset, Scaling
+from expkit.data.batches import Batches, chunk_steps, resident_batches, streamed_batches
+from expkit.data.dataset import Dataset, Scaling, raw_dtypes
 from expkit.data.prefetch import Stream
 from expkit.network.build import connect, create_ema_variables, create_variables, penalty, placeholders
 from expkit.network.names import ema_name
@@ -218,7 +218,7 @@ def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
     with graph.as_default():
         variables = create_variables(spec, config.run.seed)
         ema = create_ema_variables(variables, checked.ema_names)
-        fields = placeholders(spec)
+        fields = placeholders(spec, raw_dtypes(dataset.scaling))
         for name, array in dataset.splits["train"].items():
             if name not in fields:
                 fields[name] = tf.placeholder(array.dtype, (None, *array.shape[1:]), name=f"labels/{name}")
@@ -255,8 +255,8 @@ def infer_graph(spec: NetworkSpec, scaling: Mapping[str, Scaling]) -> InferGraph
     graph = tf.Graph()
     with graph.as_default():
         variables = create_variables(spec, seed=0)
-        inputs = placeholders(spec)
-        connection = connect(spec, variables, standardized(inputs, scaling) if scaling else inputs)
+        inputs = placeholders(spec, raw_dtypes(scaling))
+        connection = connect(spec, variables, network_inputs(spec, inputs, scaling))
         saver = tf.train.Saver(variables, max_to_keep=None).as_saver_def() if variables else None
         meta = tf.train.export_meta_graph(saver_def=saver, clear_devices=True, strip_default_attrs=True)
     graph.finalize()

@@ -145,9 +145,10 @@ def _updated(spec: NetworkSpec, previous: PreviousStep) -> dict[str, Any]:
 
 
 def network_inputs(spec: NetworkSpec, fields: Mapping[str, Any], scaling: Mapping[str, Scaling]) -> dict[str, Any]:
-    """Return the network's inputs from fields of the data: cast to their dtypes, and standardized."""
-    inputs = {name: tf.cast(fields[name], item.dtype) for name, item in spec.inputs.items()}
-    return standardized(inputs, scaling) if scaling else inputs
+    """Return the network's inputs from fields of the data: standardized, and cast to their dtypes."""
+    inputs = {name: fields[name] for name in spec.inputs}
+    inputs = standardized(inputs, scaling) if scaling else inputs
+    return {name: tf.cast(inputs[name], item.dtype) for name, item in spec.inputs.items()}
 
 
 def loss_and_statistics(

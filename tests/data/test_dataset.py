@@ -89,6 +89,60 @@ def test_standardization_is_numpys_mean_and_standard_deviation_of_the_training_s
     assert (scaling.mean.dtype, scaling.spread.dtype, scaling.spread[3]) == (np.float32, np.float32, 1)
 
 
+def column(values: Any) -> Values:
+    """Return examples whose first feature has these values; another is small, two others are drawn."""
+    x = np.random.default_rng(0).normal(size=(60, 4))
+    x[:, 0], x[:, 1] = values, x[:, 1] * 1e-30
+    return {"x": x, "label": np.arange(60) % 3}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        0.1,
+        1 / 3,
+        -1e-300,
+        0.0,
+        1e9 / 7,
+        np.where(np.arange(60) % 2, 0.1 + 0.2, 0.3),
+        np.where(np.arange(60) % 2, 1.7e9, np.nextafter(1.7e9, np.inf)),
+        1.7e9 + np.arange(60),
+        1.7e9 + np.arange(60) / 1000,
+        np.arange(60) * 1e-12 + 1,
+        np.arange(60) * 1e150,
+    ],
+)
+def test_a_column_is_scaled_as_scikit_learn_does(tmp_path: Path, values: Any) -> None:
+    from sklearn.preprocessing import StandardScaler
+
+    arrays = column(values)
+    scaling = dataset(tmp_path, arrays, {"standardize": ["x"]}).scaling["x"]
+    reference = StandardScaler().fit(arrays["x"][:40])
+    np.testing.assert_allclose(scaling.mean, reference.mean_, rtol=1e-12, atol=1e-17)
+    np.testing.assert_allclose(scaling.spread, reference.scale_, rtol=1e-7)
+    scaled = (arrays["x"][:40] - scaling.mean) / scaling.spread
+    np.testing.assert_allclose(scaled, reference.transform(arrays["x"][:40]), rtol=1e-6, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.uint8, np.int8, np.int16, np.int32, np.int64, np.float64])
+@pytest.mark.parametrize("on_files", [False, True])
+def test_a_constant_of_any_dtype_becomes_zero(tmp_path: Path, dtype: Any, on_files: bool) -> None:
+    arrays = {"x": np.repeat([[3, 0, 100, 7]], 60, axis=0).astype(dtype), "label": np.arange(60) % 3}
+    arrays["x"][:, 3] = np.arange(60)
+    scaling = (on_disk if on_files else dataset)(tmp_path, arrays, {"standardize": ["x"]}).scaling["x"]
+    assert scaling.mean[:3].tolist() == [3, 0, 100]
+    assert scaling.spread[:3].tolist() == [1, 1, 1]
+    np.testing.assert_allclose(scaling.spread[3], np.arange(40).std(), rtol=1e-6)
+    exact = dtype in (np.float16, np.float32, np.uint8, np.int8, np.int16)
+    assert scaling.dtype == ("float32" if exact else "float64")
+
+
+def test_values_too_large_for_their_squares_are_an_error(tmp_path: Path) -> None:
+    assert problems(DataError, tmp_path, column(np.arange(60) * 1e200), {"standardize": ["x"]}) == [
+        "data.standardize: the values of 'x' are too large for their squares; scale the data"
+    ]
+
+
 def test_poison_in_the_other_parts_does_not_reach_training(tmp_path: Path) -> None:
     arrays = examples()
     poisoned = {name: array.copy() for name, array in arrays.items()}
