@@ -35,7 +35,9 @@ def add_graph_arguments(parser: argparse.ArgumentParser) -> None:
         help="frozen .pb file, a run folder that has one, or in MLflow models:/NAME@ALIAS, models:/NAME/VERSION, "
         "runs:/ID",
     )
-    parser.add_argument("--uri", help="MLflow store of models:/ and runs:/; default: the local one in runs/")
+    parser.add_argument(
+        "--uri", help="MLflow store of models:/ and runs:/; default: MLFLOW_TRACKING_URI, or the local one in runs/"
+    )
 
 
 def _predict(given: argparse.Namespace) -> int:

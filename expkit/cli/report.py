@@ -59,14 +59,15 @@ def _report(given: argparse.Namespace) -> int:
 def _log(folder: Path) -> int:
     """Upload the report to the sweep's MLflow run; return 1 if its store does not answer."""
     from expkit.tracking.journal import Journal
-    from expkit.tracking.sync import sync
+    from expkit.tracking.sync import addresses, sync
     from expkit.tracking.uploader import OpenStores
 
     journal = Journal(folder)
     if not journal.exists():
         raise RunError.at("--log", f"{folder} is not a sweep recorded in MLflow; omit --log")
     journal.append("artifacts", paths=["report"], folder=None)
-    synced = sync(folder, OpenStores())
+    (address,) = addresses([folder])
+    synced = sync(folder, OpenStores(), address)
     print(synced)
     return 1 if synced.cause is not None else 0
 

@@ -26,22 +26,25 @@ def add_verbs(verbs: Any) -> None:
         "folders", nargs="+", metavar="RUN", help="run folder, folder with runs such as a sweep's, or runs:/ID"
     )
     parser.add_argument("--folder", default="runs", metavar="DIR", help="folder of the runs, for runs:/ID (runs)")
-    parser.add_argument("--uri", help="store, in place of the one in which the run was recorded")
+    parser.add_argument(
+        "--uri",
+        help="store; needed where it is neither MLFLOW_TRACKING_URI nor the one beside the runs",
+    )
     parser.add_argument("--restore", action="store_true", help="restore deleted runs from MLflow's trash")
     parser.set_defaults(run=_sync)
 
 
 def _sync(given: argparse.Namespace) -> int:
-    from expkit.tracking.sync import recorded_folders, sync
+    from expkit.tracking.sync import addresses, recorded_folders, sync
     from expkit.tracking.uploader import OpenStores
 
     folders = list(dict.fromkeys(folder for named in given.folders for folder in recorded_folders(named, given.folder)))
-    stores, missing = OpenStores(), 0
+    stores, missing, where = OpenStores(), 0, addresses(folders, given.uri)
     warnings = _Warnings(logging.WARNING)
     logging.getLogger("expkit").addHandler(warnings)
     try:
-        for folder in folders:
-            synced = sync(folder, stores, given.uri, given.restore)
+        for folder, address in zip(folders, where, strict=True):
+            synced = sync(folder, stores, address, given.restore)
             print(synced, flush=True)
             _keep_id(folder, synced.run_id)
             missing += synced.missing > 0 or synced.cause is not None

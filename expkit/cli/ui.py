@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from expkit.errors import RunError
-from expkit.tracking.client import check_sqlite
+from expkit.redact import masked, without_user
+from expkit.tracking.client import check_sqlite, sqlite_file
 from expkit.tracking.errors import StoreRefused
 from expkit.tracking.mlflow_internals import experiments_page
+from expkit.tracking.store_address import local_artifacts, local_store, uri_of_environment
 
 __all__ = ["add_verbs"]
 
@@ -26,13 +28,22 @@ def add_verbs(verbs: Any) -> None:
         help="open MLflow on the local store",
         description="Serve MLflow's pages on the local store, to this machine only; stop with Ctrl-C.",
     )
-    parser.add_argument("--folder", default="runs", metavar="DIR", help="folder of the runs (runs)")
+    parser.add_argument("--folder", metavar="DIR", help="folder of the runs (MLFLOW_TRACKING_URI, or runs)")
     parser.add_argument("--port", type=int, default=5000, help="port on 127.0.0.1 (5000)")
     parser.set_defaults(run=_ui)
 
 
 def _ui(given: argparse.Namespace) -> int:
-    store = Path(given.folder).resolve() / "mlflow.db"
+    store = local_store(given.folder or "runs")
+    uri = uri_of_environment() if given.folder is None else None
+    if uri is not None:
+        print(f"MLflow: store {masked(uri)} (MLFLOW_TRACKING_URI)", file=sys.stderr)
+        if uri.startswith("http"):
+            print(experiments_page(without_user(uri).rstrip("/")))
+            return 0
+        if (file := sqlite_file(uri)) is None:
+            raise RunError.at("MLFLOW_TRACKING_URI", "is no local store; --folder DIR shows that of DIR")
+        store = Path(file)
     if not store.is_file():
         raise RunError.at(str(store), "no store there; `expkit train` creates one, --folder DIR names another folder")
     try:
@@ -57,7 +68,7 @@ def _ui(given: argparse.Namespace) -> int:
         print(f"{shown}  {link}", flush=True)
     command = [
         sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{store}",
-        "--default-artifact-root", (store.parent / "mlartifacts").as_uri(),
+        "--default-artifact-root", local_artifacts(store),
         "--host", "127.0.0.1", "--port", str(given.port), "--workers", "1",
     ]  # fmt: skip
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

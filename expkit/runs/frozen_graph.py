@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from expkit.errors import RunError
 from expkit.export.freeze import FrozenGraph, read_frozen
+from expkit.redact import masked
 from expkit.run_lookup import named_path
 
 __all__ = ["find_frozen", "frozen_file"]
@@ -18,7 +20,8 @@ def find_frozen(address: str, uri: str | None = None) -> FrozenGraph:
 
     Args:
         address: a ``.pb`` file, a run folder, ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``runs:/ID``.
-        uri: the MLflow store of ``models:/`` and ``runs:/``; the local one in ``runs/`` when not given.
+        uri: the MLflow store of ``models:/`` and ``runs:/``; by default ``MLFLOW_TRACKING_URI``, or the local one in
+            ``runs/``.
 
     Raises:
         ExpkitError: there is none, or it cannot be read.
@@ -37,7 +40,7 @@ def frozen_file(address: str, uri: str | None = None) -> Iterator[Path]:
     if address.startswith(("models:", "runs:")):
         from expkit.tracking.download import downloaded
 
-        with downloaded(address, uri or _local_uri(address)) as file:
+        with downloaded(address, uri or _default_uri(address)) as file:
             yield file
         return
     if uri is not None:
@@ -46,10 +49,13 @@ def frozen_file(address: str, uri: str | None = None) -> Iterator[Path]:
     yield path / "frozen.pb" if path.is_dir() else path
 
 
-def _local_uri(address: str) -> str:
-    from expkit.tracking.store_address import local_store
+def _default_uri(address: str) -> str:
+    from expkit.tracking.store_address import local_store, local_uri, uri_of_environment
 
+    if (uri := uri_of_environment()) is not None:
+        print(f"MLflow: store {masked(uri)} (MLFLOW_TRACKING_URI)", file=sys.stderr)
+        return uri
     store = local_store("runs")
     if not store.is_file():
         raise RunError.at(address, f"no store {store}; give the store's address with --uri URI")
-    return f"sqlite:///{store}"
+    return local_uri("runs")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from expkit.config.schema import Config
     from expkit.tracking.recorder import Recorder, RecorderProcess
 
-__all__ = ["own_recorder", "recorder_of_process", "recorders_started_by"]
+__all__ = ["own_recorder", "recorder_of_process", "recorders_started_by", "say_environment"]
 
 _recorder: Recorder | None = None
 _start: Callable[[], RecorderProcess] | None = None
@@ -45,6 +47,14 @@ def recorder_of_process(*, tracked: bool) -> Iterator[Recorder | None]:
             yield _recorder
         finally:
             _recorder = None
+
+
+def say_environment(config: Config, *, quiet: bool = False) -> None:
+    """Print which of the store and its experiment MLflow's environment variables give, if any."""
+    from expkit.tracking.store_address import environment_note
+
+    if not quiet and (note := environment_note(config)) is not None:
+        print(note, file=sys.stderr)
 
 
 def own_recorder() -> Recorder:

@@ -18,7 +18,7 @@ from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem
 from expkit.run_folder import short_names, unwritable
 from expkit.runs.interruption import termination_raises
-from expkit.runs.recording import recorder_of_process
+from expkit.runs.recording import recorder_of_process, say_environment
 from expkit.runs.sweep_results import SweepResults
 from expkit.sweeps.jobs import SweepJob, check_jobs, hash_of, parse_overrides, varied_keys
 from expkit.sweeps.launcher import Launcher
@@ -103,6 +103,7 @@ def run(overrides: list[str], config_dirs: Sequence[str]) -> int:
             mode=plan.objectives[0].mode,
             config_dirs=[str(Path(name).resolve()) for name in plan.config_dirs],
         )
+        say_environment(plan.config)
         with termination_raises(), recorder_of_process(tracked=plan.tracked) as recorder:
             return _execute(plan, folder, recorder, console)
 

@@ -22,7 +22,7 @@ from expkit.errors import ConfigError, Problem
 from expkit.preflight import check
 from expkit.run_folder import unwritable
 from expkit.run_lookup import resumable
-from expkit.runs.recording import recorder_of_process
+from expkit.runs.recording import recorder_of_process, say_environment
 
 if TYPE_CHECKING:
     from expkit.runs.job import Outcome
@@ -52,6 +52,7 @@ def train(
     _check_writable(Path(config.run.folder))
     if (resumed := resumable(config)) is not None:
         composed.hydra.run.dir = str(resumed.path.resolve())
+    say_environment(config, quiet=quiet)
     with recorder_of_process(tracked=config.tracking.enabled) as recorder:
         from expkit.runs.job import Job, run_job  # imports much, while the recorder's process does too
 

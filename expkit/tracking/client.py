@@ -20,7 +20,7 @@ from expkit.tracking.mlflow_internals import run_page, schema_revisions
 from expkit.tracking.model import ModelRecord, log_model
 from expkit.tracking.records import Record
 
-__all__ = ["Status", "Store", "StoreAddress", "check_sqlite", "prepare"]
+__all__ = ["Status", "Store", "StoreAddress", "check_sqlite", "prepare", "sqlite_file"]
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -33,7 +33,7 @@ _LONGEST_PARAM = 6000
 _NOTE = "mlflow.note.content"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StoreAddress:
     """The store and the experiment in which a run is recorded."""
 
@@ -43,6 +43,8 @@ class StoreAddress:
     """Name of the MLflow experiment."""
     artifacts: str | None = None
     """URI of the folder of a new experiment's artifacts; the store's own choice when not given."""
+    experiment_id: str | None = None
+    """Id of the experiment, which exists, in place of its name."""
 
 
 def prepare() -> None:
@@ -197,7 +199,10 @@ class Store:
             self._call(self._client.log_inputs, run_id, [item])
 
     def _experiment(self, address: StoreAddress) -> str:
-        found = self._client.get_experiment_by_name(address.experiment)
+        if address.experiment_id is not None:
+            found = self._client.get_experiment(address.experiment_id)
+        else:
+            found = self._client.get_experiment_by_name(address.experiment)
         if found is None:
             try:
                 return str(self._client.create_experiment(address.experiment, artifact_location=address.artifacts))
@@ -207,7 +212,7 @@ class Store:
                     raise
         if found.lifecycle_stage == "deleted":
             raise StoreRefused(
-                f"its experiment '{address.experiment}' was deleted; restore it there, "
+                f"its experiment '{found.name}' was deleted; restore it there, "
                 "or give another with tracking.experiment=NAME"
             )
         return str(found.experiment_id)
@@ -231,7 +236,7 @@ def check_sqlite(uri: str) -> None:
         StoreRefused: a newer MLflow wrote the file.
         sqlite3.DatabaseError: it cannot be opened.
     """
-    path = _sqlite_file(uri)
+    path = sqlite_file(uri)
     if path is None:
         return
     with contextlib.closing(sqlite3.connect(path)) as connection:
@@ -248,7 +253,8 @@ def check_sqlite(uri: str) -> None:
         )
 
 
-def _sqlite_file(uri: str) -> str | None:
+def sqlite_file(uri: str) -> str | None:
+    """Return the path of a SQLite store; ``None`` for another store."""
     scheme, found, path = uri.partition(":///")
     return path.partition("?")[0] if found and scheme == "sqlite" else None
 
@@ -256,7 +262,7 @@ def _sqlite_file(uri: str) -> str | None:
 @contextlib.contextmanager
 def _creation_lock(uri: str) -> Iterator[None]:
     """Hold a lock while a SQLite store is opened: of several processes that create its tables at once, most fail."""
-    path = _sqlite_file(uri)
+    path = sqlite_file(uri)
     if path is None:
         yield
         return

@@ -105,6 +105,16 @@ class Journal:
                     steps[name] = max(steps.get(name, -1), int(entry.values["step"]))
         return steps
 
+    def params(self) -> dict[str, str]:
+        """Return the recorded params, as they were when the run was last resumed."""
+        params: dict[str, str] = {}
+        for entry in self.all():
+            if entry.act == "begin":
+                params |= entry.values["params"]
+            elif entry.act == "continue":
+                params |= {key: now for key, (_, now) in entry.values.get("changed", {}).items()}
+        return params
+
     def last_start(self) -> JournalEntry | None:
         """Return the last entry with which a process began or resumed the run; ``None`` when there is none."""
         found = None

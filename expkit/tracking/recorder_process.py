@@ -18,6 +18,7 @@ from typing import Any
 from expkit.tracking.client import StoreAddress, prepare
 from expkit.tracking.errors import RunDeleted, StoreUnreachable, TrackingError
 from expkit.tracking.journal import Journal
+from expkit.tracking.store_address import sync_command
 from expkit.tracking.system import SystemMetrics
 from expkit.tracking.uploader import OpenStores, Uploader
 
@@ -202,7 +203,7 @@ class _Server:
         with suppress(TrackingError):
             run.attempt()
         if run.cause is not None and before is None:
-            command = f"`expkit sync {run.uploader.journal.folder}`"
+            command = f"`{sync_command(run.uploader.journal.folder, run.uploader.address.uri)}`"
             rest = f"upload them with {command}" if run.stopped else "they are uploaded as soon as it does"
             self.send(warning=f"MLflow does not accept records ({run.cause}): the run continues and keeps them; {rest}")
 

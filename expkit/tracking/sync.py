@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from expkit.errors import RunError, comma_list
+from expkit.errors import Problem, RunError, comma_list
+from expkit.redact import masked
 from expkit.run_lookup import named_path, run_of_uri
-from expkit.tracking.client import StoreAddress
+from expkit.tracking.client import StoreAddress, sqlite_file
 from expkit.tracking.errors import RunDeleted, StoreUnreachable, TrackingError
 from expkit.tracking.journal import Journal
+from expkit.tracking.store_address import is_default, local_artifacts, sync_command, uri_of_environment
 from expkit.tracking.uploader import OpenStores, Uploader
 
-__all__ = ["SyncResult", "recorded_folders", "sync"]
+__all__ = ["SyncResult", "addresses", "recorded_folders", "sync"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,27 +65,19 @@ def recorded_folders(named: str, runs: str) -> list[Path]:
     return found
 
 
-def sync(folder: Path, stores: OpenStores, uri: str | None = None, restore: bool = False) -> SyncResult:
+def sync(folder: Path, stores: OpenStores, address: StoreAddress, restore: bool = False) -> SyncResult:
     """Upload the missing records of one run.
 
     Args:
         folder: the run folder.
         stores: stores opened so far.
-        uri: the store, in place of the one in which the run was recorded.
+        address: the store.
         restore: restore the run from MLflow's trash if it was deleted.
 
     Raises:
         TrackingError: the store cannot be used.
     """
     journal = Journal(folder)
-    start = journal.last_start()
-    if start is None:
-        raise TrackingError.at(str(folder / "tracking.jsonl"), "cannot be read: it does not name the run's store")
-    recorded = StoreAddress(**start.values["address"])
-    address = StoreAddress(uri, recorded.experiment) if uri is not None else recorded
-    file = address.uri.partition("sqlite:///")[2].partition("?")[0]
-    if file and uri is None and not os.path.exists(file):
-        raise TrackingError.at(str(folder), f"its store {file} no longer exists; give another with --uri URI")
     before, cause = journal.pending() + len(journal.progress().refused), None
     uploader = Uploader(journal, address, stores)
     run_id = journal.progress().run_id
@@ -95,7 +89,7 @@ def sync(folder: Path, stores: OpenStores, uri: str | None = None, restore: bool
     except StoreUnreachable as error:
         cause = str(error)
     except RunDeleted as error:
-        cause = f"{error}; `expkit sync --restore {folder}` restores it"
+        cause = f"{error}; `{sync_command(folder, address.uri)} --restore` restores it"
     finally:
         journal.close()
     progress = journal.progress()
@@ -108,3 +102,54 @@ def sync(folder: Path, stores: OpenStores, uri: str | None = None, restore: bool
         refused=len(progress.refused),
         cause=cause,
     )
+
+
+def addresses(folders: Sequence[Path], uri: str | None = None) -> list[StoreAddress]:
+    """Return the addresses to which the records of runs go: their default one, or the store that is given.
+
+    A run folder may come from somebody else, and name a store of his.
+
+    Args:
+        folders: the run folders.
+        uri: the store that a user gives.
+
+    Raises:
+        TrackingError: with every folder that alone names its store, or whose store no longer exists.
+    """
+    found: list[StoreAddress] = []
+    problems: list[Problem] = []
+    for folder in folders:
+        try:
+            found.append(_address(folder, uri))
+        except TrackingError as error:
+            problems += error.problems
+    if problems:
+        raise TrackingError(*problems)
+    return found
+
+
+def _address(folder: Path, uri: str | None) -> StoreAddress:
+    start = Journal(folder).last_start()
+    try:
+        assert start is not None
+        recorded, experiment = str(start.values["address"]["uri"]), str(start.values["address"]["experiment"])
+        experiment_id = start.values["address"].get("experiment_id")
+    except (AssertionError, LookupError, TypeError, AttributeError):
+        message = "cannot be read: it does not name the run's store"
+        raise TrackingError.at(str(folder / "tracking.jsonl"), message) from None
+    if uri is not None:
+        return StoreAddress(uri=uri, experiment=experiment)
+    if not is_default(recorded, folder):
+        raise TrackingError.at(
+            str(folder),
+            f"only its records name the store {masked(recorded)}; if that is where they belong: "
+            f"{sync_command(folder, recorded)}",
+        )
+    file = sqlite_file(recorded)
+    if file is not None and not Path(file).exists():
+        raise TrackingError.at(str(folder), f"its store {file} no longer exists; give another with --uri URI")
+    environment = uri_of_environment()
+    if environment is not None and masked(environment) == masked(recorded):
+        return StoreAddress(uri=environment, experiment=experiment, experiment_id=experiment_id)
+    assert file is not None
+    return StoreAddress(uri=recorded, experiment=experiment, artifacts=local_artifacts(Path(file)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import logging
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -23,10 +24,11 @@ from expkit.tracking.client import Status
 from expkit.tracking.errors import TrackingError
 from expkit.tracking.journal import Journal
 from expkit.tracking.recorder import Recorder, warn
-from expkit.tracking.store_address import store_address
+from expkit.tracking.store_address import environment_note, records_system_metrics, store_address, sync_command
 
 __all__ = ["MlflowTracker", "SweepRun", "tag_ended_run"]
 
+_log = logging.getLogger(__name__)
 _LONGEST_PARAM = 250
 _NONE = "null"
 """Text of a value that is not recorded."""
@@ -58,6 +60,7 @@ class _RecordedRun:
         self._journal = Journal(folder)
         address = asdict(store_address(config))
         process = uuid.uuid4().hex
+        self._sync = sync_command(folder, address["uri"])
         start = {"address": {**address, "uri": masked(address["uri"])}, "process": process}
         self._last: dict[str, int] = {}
         """The last step of every recorded metric, by name."""
@@ -84,7 +87,7 @@ class _RecordedRun:
         if begun["cause"] is not None:
             warn(
                 f"MLflow does not accept records ({begun['cause']}): the run continues and keeps them; they are "
-                f"uploaded as soon as it does, or with `expkit sync {self._folder}`"
+                f"uploaded as soon as it does, or with `{self._sync}`"
             )
 
     @property
@@ -100,7 +103,7 @@ class _RecordedRun:
     @property
     def link(self) -> str:
         """Address of the run's page."""
-        return self._journal.progress().link or f"not recorded yet (expkit sync {self._folder})"
+        return self._journal.progress().link or f"not recorded yet ({self._sync})"
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Record tags of the run."""
@@ -130,7 +133,7 @@ class _RecordedRun:
         except (TrackingError, TimeoutError) as failed:
             cause = str(failed) or f"no answer within {self._seconds:g} s"
         if cause is not None:
-            warn(f"MLflow does not have all of this run ({cause}); upload the rest with `expkit sync {self._folder}`")
+            warn(f"MLflow does not have all of this run ({cause}); upload the rest with `{self._sync}`")
 
 
 class MlflowTracker(_RecordedRun):
@@ -157,13 +160,16 @@ class MlflowTracker(_RecordedRun):
         Raises:
             TrackingError: system metrics are enabled without psutil.
         """
-        if config.tracking.system_metrics and not is_installed("psutil"):
+        system_metrics = records_system_metrics(config)
+        if system_metrics and not is_installed("psutil"):
             message = "needs psutil; pip install 'expkit[system]', or leave it false"
             raise TrackingError.at("tracking.system_metrics", message)
+        if (note := environment_note(config)) is not None:
+            _log.info("%s", note)
         self._run = folder
         self._registered = (config.tracking.register_, config.tracking.alias)
         new = _NewRun(name=name or config.run.name, tags=_tags(folder), params=_params(config), parent=parent)
-        super().__init__(recorder, config, folder.path, new, system_metrics=config.tracking.system_metrics)
+        super().__init__(recorder, config, folder.path, new, system_metrics=system_metrics)
         if config.tracking.plots:
             recorder.submit("prepare_plots")
 
@@ -237,14 +243,15 @@ def tag_ended_run(recorder: Recorder, config: Config, folder: Path, tags: Mappin
     if not journal.exists():
         return
     journal.append("tags", values=dict(tags))
+    address = asdict(store_address(config))
     try:
-        address = asdict(store_address(config))
         recorder.submit("begin", folder=path, address=address, process="", system_metrics=False)
         missing = bool(recorder.submit("finish", folder=path, seconds=seconds).result(seconds)["missing"])
     except (TrackingError, TimeoutError):
         missing = True
     if missing:
-        warn(f"MLflow does not have {', '.join(tags)} of this run; upload it with `expkit sync {folder}`")
+        command = sync_command(folder, address["uri"])
+        warn(f"MLflow does not have {', '.join(tags)} of this run; upload it with `{command}`")
 
 
 def _warn_without_plots(drawn: Future[Any]) -> None:
@@ -269,12 +276,7 @@ def _params(config: Config) -> dict[str, str]:
 
 def _changed_params(journal: Journal, params: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Return the params that are no longer as recorded, with their values before and now: MLflow cannot change them."""
-    before: dict[str, str] = {}
-    for entry in journal.all():
-        if entry.act == "begin":
-            before |= entry.values["params"]
-        elif entry.act == "continue":
-            before |= {key: now for key, (_, now) in entry.values.get("changed", {}).items()}
+    before = journal.params()
     pairs = {key: (before.get(key, _NONE), params.get(key, _NONE)) for key in dict.fromkeys((*before, *params))}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1] and key != _RESUME}
 

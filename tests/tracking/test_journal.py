@@ -31,7 +31,7 @@ def begun(folder: Path, key: str = "k", parent: str | None = None, **changed: An
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> StoreAddress:
     place = tmp_path_factory.mktemp("store")
-    return StoreAddress(f"sqlite:///{place / 'mlflow.db'}", "e", (place / "a").as_uri())
+    return StoreAddress(uri=f"sqlite:///{place / 'mlflow.db'}", experiment="e", artifacts=(place / "a").as_uri())
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ def test_each_record_that_the_store_refuses_is_left_out_by_name_and_all_others_a
 def of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoreAddress:
     """A store of files, which refuses other things than a database."""
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    return StoreAddress((tmp_path / "mlruns").as_uri(), "e")
+    return StoreAddress(uri=(tmp_path / "mlruns").as_uri(), experiment="e")
 
 
 def test_a_run_of_which_the_store_refuses_a_tag_is_recorded_without_it(

@@ -101,9 +101,9 @@ def test_a_server_killed_ten_times_during_a_run_loses_and_duplicates_nothing(up:
     folder = one_folder(tmp_path)
     steps = max(int(line["step"]) for line in folder.metrics())
     assert process.returncode == 143
-    assert f"upload the rest with `expkit sync {folder.path}`" in " ".join(err.split())
+    assert f"upload the rest with `expkit sync {folder.path} --uri {up.uri}`" in " ".join(err.split())
     up.start()
-    synced = call("sync", folder.path, cwd=tmp_path)
+    synced = call("sync", folder.path, "--uri", up.uri, cwd=tmp_path)
     assert (synced.code, synced.err) == (0, "")
     (run,) = runs_of(up, folder)
     assert run.info.status == "KILLED"
@@ -127,24 +127,28 @@ def test_a_server_that_is_down_from_the_start_gets_all_of_a_run_later_and_no_sec
     done = call("train", *SHORT, f"tracking.uri={uri}", cwd=tmp_path)
     folder = one_folder(tmp_path)
     shown = uri.replace("user:secret", "***")
+    command = f"expkit sync {folder.path} --uri '{shown}'"
     assert (done.code, done.errors) == (
         0,
         [
             f"warning: MLflow does not accept records ({shown}: connection refused): the run continues and keeps them; "
-            f"they are uploaded as soon as it does, or with `expkit sync {folder.path}`",
+            f"they are uploaded as soon as it does, or with `{command}`",
             f"warning: MLflow does not have all of this run ({shown}: connection refused); "
-            f"upload the rest with `expkit sync {folder.path}`",
+            f"upload the rest with `{command}`",
         ],
     )
-    assert f"MLflow run     not recorded yet (expkit sync {folder.path})" in done.out.splitlines()
+    assert f"MLflow run     not recorded yet ({command})" in done.out.splitlines()
     count = len((folder.path / "tracking.jsonl").read_text().splitlines())
-    still = call("sync", folder.path, cwd=tmp_path)
+    unnamed = call("sync", folder.path, cwd=tmp_path)
+    problem = f"{folder.path}: only its records name the store {shown}; if that is where they belong: {command}"
+    assert (unnamed.code, unnamed.errors) == (2, [f"error: {problem}"])
+    still = call("sync", folder.path, "--uri", shown, cwd=tmp_path)
     assert (still.code, still.out) == (
         1,
         f"{folder.path}: no run in MLflow yet: {count} records are missing: {shown}: connection refused\n",
     )
     up.start()
-    synced = call("sync", folder.path, cwd=tmp_path)
+    synced = call("sync", folder.path, "--uri", shown, cwd=tmp_path)
     (run,) = runs_of(up, folder)
     assert (synced.code, synced.out) == (0, f"{folder.path}: MLflow run {run.info.run_id}: uploaded {count} records\n")
     assert run.info.status == "FINISHED"
@@ -154,7 +158,7 @@ def test_a_server_that_is_down_from_the_start_gets_all_of_a_run_later_and_no_sec
     assert (artifacts / "frozen.pb").read_bytes() == folder.frozen.read_bytes()
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert [file for file in files if b"secret" in file.read_bytes()] == []
-    again = call("sync", "runs", cwd=tmp_path)
+    again = call("sync", "runs", "--uri", uri, cwd=tmp_path)
     place = folder.path.relative_to(tmp_path.resolve())
     assert (again.code, again.out) == (0, f"{place}: MLflow run {run.info.run_id}: nothing was missing\n")
 
@@ -170,7 +174,7 @@ def test_a_sweep_nests_under_one_run_also_when_the_server_was_down(up: Server, t
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert [file for file in files if b"secret" in file.read_bytes()] == []
     up.start()
-    synced = call("sync", sweep, cwd=tmp_path)
+    synced = call("sync", sweep, "--uri", uri, cwd=tmp_path)
     assert synced.out.splitlines()[-1] == "3 of 3 runs are complete in MLflow"
     client = up.client()
     (experiment,) = client.search_experiments(filter_string="name = 'expkit'")
@@ -195,13 +199,13 @@ def test_a_server_that_does_not_answer_delays_a_run_for_a_bounded_time(
     begun, ended = done.errors
     assert begun.startswith("warning: MLflow does not accept records (")
     assert ended.startswith("warning: MLflow does not have all of this run (")
-    assert ended.endswith(f"; upload the rest with `expkit sync {folder.path}`")
+    assert ended.endswith(f"; upload the rest with `expkit sync {folder.path} --uri {up.uri}`")
     assert "no answer" in begun
     assert "no answer" in ended
     up.kill()
     up.start()
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    synced = call("sync", folder.path, cwd=tmp_path)
+    synced = call("sync", folder.path, "--uri", up.uri, cwd=tmp_path)
     assert (synced.code, synced.err) == (0, "")
     assert histories(up, folder) == points(folder)
 
@@ -219,19 +223,20 @@ def test_a_run_deleted_in_mlflow_is_reported_once_and_can_be_restored(up: Server
             wait_for(message.getvalue)
             tracker.metrics(2, {"train/loss": 0.25})
             tracker.finish("FINISHED")
+    command = f"expkit sync {folder.path} --uri {up.uri}"
     deleted = f"run {tracker.run_id} was deleted in MLflow; its records stay in the run folder"
     assert message.getvalue().splitlines() == [
         f"warning: MLflow does not accept records ({deleted}): "
-        f"the run continues and keeps them; upload them with `expkit sync {folder.path}`",
-        f"warning: MLflow does not have all of this run ({deleted}); upload the rest with `expkit sync {folder.path}`",
+        f"the run continues and keeps them; upload them with `{command}`",
+        f"warning: MLflow does not have all of this run ({deleted}); upload the rest with `{command}`",
     ]
-    refused = call("sync", folder.path, cwd=tmp_path)
+    refused = call("sync", folder.path, "--uri", up.uri, cwd=tmp_path)
     assert (refused.code, refused.out) == (
         1,
         f"{folder.path}: MLflow run {tracker.run_id}: 3 records are missing: {deleted}; "
-        f"`expkit sync --restore {folder.path}` restores it\n",
+        f"`{command} --restore` restores it\n",
     )
-    assert call("sync", "--restore", folder.path, cwd=tmp_path).code == 0
+    assert call("sync", "--restore", folder.path, "--uri", up.uri, cwd=tmp_path).code == 0
     history = up.client().get_metric_history(tracker.run_id, "train/loss")
     assert [metric.step for metric in history] == [1, 2]
     assert up.client().get_run(tracker.run_id).info.status == "FINISHED"
@@ -260,7 +265,7 @@ def test_a_server_that_is_the_wrong_one_is_an_error_at_the_start(status: int, me
         threading.Thread(target=page.serve_forever, daemon=True).start()
         uri = f"http://127.0.0.1:{page.server_port}"
         with pytest.raises(TrackingError) as caught:
-            Store(StoreAddress(uri, "e"))
+            Store(StoreAddress(uri=uri, experiment="e"))
         page.shutdown()
     assert str(caught.value) == (
         f"tracking.uri: the store {uri} cannot be opened ({message}); fix it, give another with tracking.uri=URI, "

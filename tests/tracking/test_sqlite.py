@@ -42,7 +42,8 @@ def write(number):
     journal = Journal(folder)
     about = {"name": folder.name, "tags": {}, "params": {}, "milliseconds": 1, "process": "x"}
     journal.append("begin", key=folder.name, parent=None, address={}, **about)
-    uploader = Uploader(journal, StoreAddress(f"sqlite:///{place / 'mlflow.db'}", "e", str(place / "a")), OpenStores())
+    address = StoreAddress(uri=f"sqlite:///{place / 'mlflow.db'}", experiment="e", artifacts=str(place / "a"))
+    uploader = Uploader(journal, address, OpenStores())
     for step in range(points):
         journal.append("metrics", step=step, values={"loss": step + number}, milliseconds=step)
         if step % 5 == 0:
@@ -85,7 +86,7 @@ def test_two_runs_that_record_one_dataset_at_once_both_have_it(tmp_path: Path) -
 
     place = tmp_path.resolve()
     uris = [f"sqlite:///{place / 'mlflow.db'}", f"sqlite:///{place / '.' / 'mlflow.db'}?timeout=20"]
-    first, second = (Store(StoreAddress(uri, "e", str(place / "a"))) for uri in uris)
+    first, second = (Store(StoreAddress(uri=uri, experiment="e", artifacts=str(place / "a"))) for uri in uris)
     about = {"name": "r", "tags": {}, "milliseconds": 1}
     runs = [store.create({**about, "key": key}, None) for store, key in ((first, "1"), (second, "2"))]
     dataset = ("digits", "d" * 64, {"train": 3})
@@ -126,7 +127,7 @@ def newer(digits_run: Finished, tmp_path: Path) -> Path:
 
 def test_a_file_of_a_newer_mlflow_is_an_error_before_training(newer: Path) -> None:
     with pytest.raises(TrackingError) as caught:
-        Store(StoreAddress(f"sqlite:///{newer}", "e"))
+        Store(StoreAddress(uri=f"sqlite:///{newer}", experiment="e"))
     assert str(caught.value) == (
         f"tracking.uri: the store sqlite:///{newer} cannot be opened ({NEWER}); fix it, give another with "
         "tracking.uri=URI, or use tracking=none"
@@ -173,25 +174,29 @@ def test_a_run_is_found_by_its_id(digits_run: Finished) -> None:
     assert done.out.endswith(f": MLflow run {run_id}: nothing was missing\n")
 
 
-def test_a_run_whose_store_is_gone_needs_another(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    address: dict[str, Any] = {"uri": f"sqlite:///{tmp_path}/gone.db", "experiment": "e", "artifacts": None}
+def begun(folder: Path, uri: str) -> Journal:
+    folder.mkdir(parents=True, exist_ok=True)
+    journal = Journal(folder)
+    address: dict[str, Any] = {"uri": uri, "experiment": "e", "artifacts": None}
     about = {"name": "n", "tags": {}, "params": {}, "milliseconds": 1, "process": "x", "parent": None}
     journal.append("begin", key="k", address=address, **about)
-    done = call("sync", tmp_path, cwd=tmp_path)
-    message = f"error: {tmp_path}: its store {tmp_path}/gone.db no longer exists; give another with --uri URI"
+    return journal
+
+
+def test_a_run_whose_store_is_gone_needs_another(tmp_path: Path) -> None:
+    folder, store = tmp_path / "day" / "run", tmp_path.resolve() / "mlflow.db"
+    journal = begun(folder, f"sqlite:///{store}")
+    done = call("sync", folder, cwd=tmp_path)
+    message = f"error: {folder}: its store {store} no longer exists; give another with --uri URI"
     assert (done.code, done.errors) == (2, [message])
-    assert not (tmp_path / "gone.db").exists()
-    other = call("sync", tmp_path, "--uri", f"sqlite:///{tmp_path}/new.db", cwd=tmp_path)
-    assert (other.code, other.out) == (0, f"{tmp_path}: MLflow run {journal.progress().run_id}: uploaded 1 records\n")
+    assert not store.exists()
+    other = call("sync", folder, "--uri", f"sqlite:///{tmp_path}/new.db", cwd=tmp_path)
+    assert (other.code, other.out) == (0, f"{folder}: MLflow run {journal.progress().run_id}: uploaded 1 records\n")
 
 
 def test_a_password_that_is_not_kept_is_required_again(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    address: dict[str, Any] = {"uri": "postgresql://***@host/db", "experiment": "e", "artifacts": None}
-    about = {"name": "n", "tags": {}, "params": {}, "milliseconds": 1, "process": "x", "parent": None}
-    journal.append("begin", key="k", address=address, **about)
-    done = call("sync", tmp_path, cwd=tmp_path)
+    begun(tmp_path, "postgresql://***@host/db")
+    done = call("sync", tmp_path, "--uri", "postgresql://***@host/db", cwd=tmp_path)
     assert done.code == 2
     assert "its password is not kept in the run's folder; give the whole URI with --uri URI" in done.errors[0]
 

@@ -17,16 +17,22 @@ class TrackingConfig(Section):
     enabled: bool = True
     """Record the run in MLflow."""
     uri: str | None = None
-    """Tracking URI; ``null`` for a SQLite store in ``run.folder``."""
-    experiment: str = Field(default="expkit", min_length=1)
-    """Name of the MLflow experiment."""
+    """Tracking URI; ``null`` for ``MLFLOW_TRACKING_URI``, or without it for a SQLite store in ``run.folder``."""
+    experiment: str | None = Field(default=None, min_length=1)
+    """Name of the MLflow experiment.
+
+    ``null`` for ``MLFLOW_EXPERIMENT_NAME`` or ``MLFLOW_EXPERIMENT_ID``, or without them for ``expkit``.
+    """
     wait_seconds: float = Field(default=60, gt=0)
     """Maximum wait for the store at the start of a run, and again at its end, in seconds.
 
     Records that are not uploaded by then stay in the run folder, for ``expkit sync``.
     """
-    system_metrics: bool = False
-    """Record the use of processor, memory, disk and network during training (needs psutil)."""
+    system_metrics: bool | None = None
+    """Record the use of processor, memory, disk and network during training (needs psutil).
+
+    ``null`` for ``MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING``.
+    """
     plots: bool = True
     """Draw plots at the end of the run: curves, confusion matrix, worst mistakes, weights, network."""
     model: bool = True
