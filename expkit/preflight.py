@@ -43,7 +43,7 @@ def check(config: Config) -> CheckedConfig:
         ConfigError: with every mistake found.
     """
     spec = network_spec(config.network)
-    problems = [*_unknown_outputs(config, spec)]
+    problems = [*_wrong_outputs(config, spec)]
     ema_names: tuple[str, ...] = ()
     try:
         ema_names = ema_variables(config.ema, spec)
@@ -98,7 +98,7 @@ def _names_of(config: Config, part: str, ema: bool) -> list[str]:
     return [f"{part}/{name}{end}" for name in names for end in ends]
 
 
-def _unknown_outputs(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
+def _wrong_outputs(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
     users = [
         *((f"train.losses.{name}", loss.output) for name, loss in config.train.losses.items()),
         *((f"train.metrics.{name}", metric.output) for name, metric in config.train.metrics.items()),
@@ -106,6 +106,8 @@ def _unknown_outputs(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
     for at, output in users:
         if output not in spec.outputs:
             yield Problem(f"{at}.output", unknown(f"no output '{output}'", output, spec.outputs))
+        elif not (item := spec.output_spec(output)).dtype.startswith(("float", "bfloat")):
+            yield Problem(f"{at}.output", f"'{output}' is {item}, needs floats; convert it with kind 'cast'")
 
 
 def _unknown_metrics(config: Config, ema: bool) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["DType", "Shape", "ShapeError", "TensorSpec", "accepts"]
+__all__ = ["DType", "Shape", "ShapeError", "TensorSpec", "accepts", "fits", "sizes_text"]
 
 Shape = tuple[int | None, ...]
 """Sizes of all dimensions but the batch; ``None`` where a size is not known."""
@@ -39,15 +39,26 @@ class TensorSpec:
 
     def __str__(self) -> str:
         batch = () if self.batched is None else ("batch",) if self.batched else (1,)
-        sizes = ", ".join("?" if size is None else str(size) for size in (*batch, *self.shape))
-        return f"[{sizes}] {self.dtype}"
+        return f"{sizes_text((*batch, *self.shape))} {self.dtype}"
 
 
 class ShapeError(ValueError):
     """Raised where inputs do not fit; the message gives the rule that they break."""
 
 
+def fits(shape: Shape, other: Shape) -> bool:
+    """Return whether two shapes may be equal; an unknown size may be any."""
+    return len(shape) == len(other) and all(
+        None in pair or pair[0] == pair[1] for pair in zip(shape, other, strict=True)
+    )
+
+
 def accepts(dtype: str, array: np.dtype) -> bool:
     """Return True if a tensor of this dtype accepts an array's numbers: of the same kind, rounded where necessary."""
     target = "float32" if dtype == "bfloat16" else dtype  # NumPy alone has no bfloat16.
     return bool(np.can_cast(array, target, casting="same_kind"))
+
+
+def sizes_text(shape: Iterable[int | str | None]) -> str:
+    """Return a shape in brackets, unknown sizes as ``?``."""
+    return f"[{', '.join('?' if size is None else str(size) for size in shape)}]"

@@ -19,8 +19,8 @@ from expkit.kinds.losses import Loss
 from expkit.kinds.metrics import Metric
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import Array, DiskArray, MappedArray, rows_of, scan
-from expkit.network.spec import NetworkSpec
-from expkit.tensor_spec import TensorSpec, accepts
+from expkit.network.spec import NetworkSpec, network_spec
+from expkit.tensor_spec import TensorSpec, accepts, fits, sizes_text
 
 __all__ = ["Dataset", "Scaling", "load_dataset", "raw_dtypes"]
 
@@ -98,7 +98,7 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
         splits = {name: _paired(fields, data.pairs, i) for i, (name, fields) in enumerate(splits.items())}
     used = _check(config, spec, splits["train"])
     splits = {name: {field: fields[field] for field in used} for name, fields in splits.items()}
-    _check_values(config, spec, splits)
+    _check_values(config, _with_sizes(config, spec, splits["train"]), splits)
     train = splits["train"]
     if config.train.batch_size > len(train[used[0]]):
         raise ConfigError(
@@ -191,16 +191,25 @@ def _check(config: Config, spec: NetworkSpec, fields: Fields) -> list[str]:
 
 def _input_problem(declared: TensorSpec, array: Array) -> str | None:
     got = array.shape[1:]
-    fits = len(got) == len(declared.shape) and all(d in (None, g) for d, g in zip(declared.shape, got, strict=True))
-    if not fits:
-        return f"the network needs shape {_shape(declared.shape)} per example, the data has {list(got)}"
+    if not fits(declared.shape, got):
+        return f"the network needs shape {sizes_text(declared.shape)} per example, the data has {list(got)}"
     if not accepts(declared.dtype, array.dtype):
         return f"the network needs {declared.dtype}, the data is {array.dtype}"
     return None
 
 
-def _shape(shape: tuple[int | None, ...]) -> str:
-    return f"[{', '.join('?' if size is None else str(size) for size in shape)}]"
+def _with_sizes(config: Config, spec: NetworkSpec, fields: Fields) -> NetworkSpec:
+    """Return the network with the sizes that the data gives its inputs where the configuration leaves them open.
+
+    Raises:
+        ConfigError: a layer does not fit these sizes.
+    """
+    if not any(None in item.shape for item in spec.inputs.values()):
+        return spec
+    inputs = {
+        name: item.model_copy(update={"shape": fields[name].shape[1:]}) for name, item in config.network.inputs.items()
+    }
+    return network_spec(config.network.model_copy(update={"inputs": inputs}))
 
 
 def _check_values(config: Config, spec: NetworkSpec, splits: Mapping[str, Fields]) -> None:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from expkit import tf1 as tf
 from expkit.registry import Kind, register
-from expkit.tensor_spec import TensorSpec
+from expkit.tensor_spec import TensorSpec, fits, sizes_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,14 +39,18 @@ class Loss(Kind):
 
 
 def class_labels_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
-    """Return why ``labels`` are no class numbers, [examples] integers in [0, classes), or ``None`` if they are."""
+    """Return why ``labels`` are no class numbers of the output's positions, integers in [0, classes), or ``None``."""
     import numpy as np
 
-    if len(output.shape) != 1 or not isinstance(output.shape[0], int):
-        return f"class labels need an output of shape [batch, classes], got {output}"
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        return f"needs one integer per example, got {labels.dtype} of shape {list(labels.shape)}"
-    classes = output.shape[0]
+    if not output.shape or output.shape[-1] is None:
+        return f"class labels need an output of shape [batch, ..., classes], got {output}"
+    positions, got = output.shape[:-1], labels.shape[1:]
+    if not fits(positions, got) or not np.issubdtype(labels.dtype, np.integer):
+        wanted = "one integer per example"
+        if positions:
+            wanted = f"integers of shape {sizes_text(positions)} per example for an output {output}"
+        return f"needs {wanted}, got {labels.dtype} of shape {list(got if positions else labels.shape)}"
+    classes = output.shape[-1]
     if labels.size and (labels.min() < 0 or labels.max() >= classes):
         return (
             f"labels run from {labels.min()} to {labels.max()}, but the output has {classes} classes "
@@ -57,9 +61,9 @@ def class_labels_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
 
 def same_shape_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
     """Return why ``labels`` do not have the output's shape (a single value may lack its dimension), or ``None``."""
-    got = labels.shape[1:] or (1,)
-    if output.shape != got:
-        return f"needs labels shaped like the output, {list(output.shape)} per example, got {list(labels.shape[1:])}"
+    got = labels.shape[1:]
+    if not fits(output.shape or (1,), got or (1,)):
+        return f"needs labels shaped like the output, {sizes_text(output.shape)} per example, got {list(got)}"
     return None
 
 
@@ -73,7 +77,10 @@ def _like(labels: Any, output: Any) -> Any:
 
 @register
 class SparseSoftmaxCrossEntropy(Loss):
-    """Cross-entropy of softmax logits [batch, classes] against class numbers [batch]."""
+    """Cross-entropy of softmax logits [batch, ..., classes] against class numbers [batch, ...].
+
+    Of an example with several positions, such as the words of a text, it is the mean over the positions.
+    """
 
     kind: Literal["sparse_softmax_cross_entropy"] = "sparse_softmax_cross_entropy"
 
@@ -82,8 +89,9 @@ class SparseSoftmaxCrossEntropy(Loss):
         return class_labels_problem(output, labels)
 
     def per_example(self, output: Any, labels: Any) -> Any:
-        """Return ``tf.nn.sparse_softmax_cross_entropy_with_logits``."""
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.cast(labels, tf.int64), logits=output)
+        """Return the mean of ``tf.nn.sparse_softmax_cross_entropy_with_logits`` per example."""
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.cast(labels, tf.int64), logits=output)
+        return _mean_per_example(loss) if loss.shape.rank > 1 else loss
 
 
 @register
@@ -94,6 +102,8 @@ class SoftmaxCrossEntropy(Loss):
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return why the labels are no probabilities for this output."""
+        if not output.shape:
+            return f"needs an output of shape [batch, ..., classes], got {output}"
         return same_shape_problem(output, labels)
 
     def per_example(self, output: Any, labels: Any) -> Any:

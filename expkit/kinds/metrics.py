@@ -11,7 +11,7 @@ from pydantic import Field
 from expkit import tf1 as tf
 from expkit.kinds.losses import class_labels_problem, same_shape_problem
 from expkit.registry import Kind, register
-from expkit.tensor_spec import TensorSpec
+from expkit.tensor_spec import TensorSpec, fits, sizes_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,24 +73,25 @@ class MeanMetric(Metric):
 class Accuracy(MeanMetric):
     """Fraction of examples whose largest logit is the label; with one logit, whose sign agrees with the 0/1 label.
 
-    Labels are class numbers [batch] or one-hot rows [batch, classes].
+    Labels are class numbers [batch] or one-hot rows [batch, classes]. An example may have several positions, such as
+    the words of a text: logits [batch, ..., classes], labels [batch, ...]; every position counts.
     """
 
     kind: Literal["accuracy"] = "accuracy"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return why the labels' shape does not fit."""
-        got = labels.shape[1:]
-        if got in (output.shape, output.shape[:-1]):
+        got, shape = labels.shape[1:], output.shape or (1,)
+        if fits(shape, got) or fits(shape[:-1], got):
             return None
         return (
-            f"needs labels of shape {list(output.shape[:-1])} (class numbers) or {list(output.shape)} (one-hot) per "
+            f"needs labels of shape {sizes_text(shape[:-1])} (class numbers) or {sizes_text(shape)} (one-hot) per "
             f"example, got {list(got)}"
         )
 
     def values(self, output: Any, labels: Any) -> Any:
         """Return 1 for correct examples, 0 for others."""
-        if output.shape[-1] == 1:
+        if output.shape.rank == 1 or output.shape[-1] == 1:
             correct = tf.equal(tf.reshape(output, (-1,)) > 0, tf.reshape(tf.cast(labels, tf.float32), (-1,)) > 0.5)
         else:
             target = tf.argmax(labels, -1) if labels.shape.rank == output.shape.rank else tf.cast(labels, tf.int64)
@@ -112,6 +113,7 @@ class TopK(MeanMetric):
 
     def values(self, output: Any, labels: Any) -> Any:
         """Return 1 for correct examples, 0 for others."""
+        output, labels = tf.reshape(output, (-1, output.shape[-1])), tf.reshape(labels, (-1,))
         among = tf.math.in_top_k(predictions=output, targets=tf.cast(labels, tf.int32), k=self.k)
         return tf.cast(among, tf.float32)
 
@@ -128,7 +130,7 @@ class AUC(Metric):
         """Return why the labels are not two classes."""
         import numpy as np
 
-        if output.shape not in ((1,), (2,)):
+        if output.shape not in ((), (1,), (2,)):
             return f"auc needs one logit or two per example, got {output}"
         if labels.size and not set(np.unique(labels)) <= {0, 1}:
             return "auc needs labels 0 and 1"
@@ -136,6 +138,7 @@ class AUC(Metric):
 
     def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
         """Return histograms of the positive and the negative examples' probabilities."""
+        output = tf.reshape(output, (-1, 1)) if output.shape.rank == 1 else output
         positive = output[:, 0] if output.shape[-1] == 1 else output[:, 1] - output[:, 0]
         bucket = tf.cast(tf.sigmoid(positive) * self.buckets, tf.int32)
         buckets = tf.one_hot(tf.minimum(bucket, self.buckets - 1), self.buckets)

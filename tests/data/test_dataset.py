@@ -251,7 +251,10 @@ def test_sizes_that_the_network_leaves_open_take_any(tmp_path: Path) -> None:
     network = {**MLP, "inputs": {"x": {"shape": [None, 4]}}}
     with pytest.raises(DataError) as caught:
         dataset(tmp_path, {**MARKED, "x": np.zeros((60, 9, 4), np.float32)}, network=network)
-    assert "class labels need an output of shape [batch, classes], got [batch, ?, 3] float32" in str(caught.value)
+    assert str(caught.value.problems[0]) == (
+        "train.losses.main: field 'label' (train): needs integers of shape [9] per example for an output [batch, 9, 3] "
+        "float32, got int64 of shape []"
+    )
 
 
 def test_integers_are_taken_for_floats_and_cannot_be_standardized_as_integers(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ LOGITS = (3 * DRAW.normal(size=(6, 4))).astype(np.float32)
 ONE = LOGITS[:, :1]
 GRID = (3 * DRAW.normal(size=(6, 2, 4))).astype(np.float32)
 CLASSES = np.array([0, 3, 1, 2, 2, 0])
+PLACES = np.array([[0, 3], [1, 1], [2, 0], [3, 3], [1, 2], [0, 0]])
 BITS = np.array([0, 1, 1, 0, 1, 0])
 SOFT = DRAW.dirichlet(np.ones(4), size=6).astype(np.float32)
 SOFT_GRID = DRAW.dirichlet(np.ones(4), size=(6, 2)).astype(np.float32)
@@ -39,12 +40,21 @@ CASES: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]] = [
     ("sparse_softmax_cross_entropy", LOGITS, CLASSES, numpy_cross_entropy(LOGITS, CLASSES)),
     ("sparse_softmax_cross_entropy", LOGITS, CLASSES.astype(np.uint8), numpy_cross_entropy(LOGITS, CLASSES)),
     ("sparse_softmax_cross_entropy", 1000 * LOGITS, CLASSES, numpy_cross_entropy(1000 * LOGITS, CLASSES)),
+    (
+        "sparse_softmax_cross_entropy",
+        GRID,
+        PLACES,
+        numpy_cross_entropy(GRID.reshape(12, 4), PLACES.ravel()).reshape(6, 2).mean(1),
+    ),
     ("softmax_cross_entropy", LOGITS, np.eye(4)[CLASSES], numpy_cross_entropy(LOGITS, CLASSES)),
     ("softmax_cross_entropy", LOGITS, SOFT, soft_cross_entropy(LOGITS, SOFT)),
     ("softmax_cross_entropy", GRID, SOFT_GRID, soft_cross_entropy(GRID, SOFT_GRID).mean(axis=1)),
     ("sigmoid_cross_entropy", ONE, BITS, sigmoid_cross_entropy(ONE[:, 0], BITS)),
     ("sigmoid_cross_entropy", ONE, BITS[:, None], sigmoid_cross_entropy(ONE[:, 0], BITS)),
     ("sigmoid_cross_entropy", LOGITS, SOFT, sigmoid_cross_entropy(LOGITS, SOFT).mean(axis=1)),
+    ("sigmoid_cross_entropy", ONE[:, 0], BITS, sigmoid_cross_entropy(ONE[:, 0], BITS)),
+    ("sigmoid_cross_entropy", ONE[:, 0], BITS[:, None], sigmoid_cross_entropy(ONE[:, 0], BITS)),
+    ("mean_squared_error", ONE[:, 0], CLASSES, (ONE[:, 0] - CLASSES) ** 2),
     ("mean_squared_error", ONE, CLASSES, (ONE[:, 0] - CLASSES) ** 2),
     ("mean_squared_error", GRID, SOFT_GRID, ((GRID - SOFT_GRID) ** 2).mean(axis=(1, 2))),
 ]
@@ -109,7 +119,50 @@ FIVE = TensorSpec((5,))
             "sparse_softmax_cross_entropy",
             TensorSpec((2, 5)),
             np.array([0]),
-            "class labels need an output of shape [batch, classes], got [batch, 2, 5] float32",
+            "needs integers of shape [2] per example for an output [batch, 2, 5] float32, got int64 of shape []",
+        ),
+        (
+            "sparse_softmax_cross_entropy",
+            TensorSpec((None, 5)),
+            np.zeros((3, 2, 2), np.int64),
+            "needs integers of shape [?] per example for an output [batch, ?, 5] float32, got int64 of shape [2, 2]",
+        ),
+        (
+            "sparse_softmax_cross_entropy",
+            TensorSpec((2, 5)),
+            np.array([[0, 5]]),
+            "labels run from 0 to 5, but the output has 5 classes (allowed: 0 to 4); change the last layer's units or "
+            "the data",
+        ),
+        (
+            "sparse_softmax_cross_entropy",
+            TensorSpec(()),
+            np.array([0]),
+            "class labels need an output of shape [batch, ..., classes], got [batch] float32",
+        ),
+        (
+            "sparse_softmax_cross_entropy",
+            TensorSpec((None,)),
+            np.array([0]),
+            "class labels need an output of shape [batch, ..., classes], got [batch, ?] float32",
+        ),
+        (
+            "softmax_cross_entropy",
+            TensorSpec(()),
+            np.array([0.0]),
+            "needs an output of shape [batch, ..., classes], got [batch] float32",
+        ),
+        (
+            "mean_squared_error",
+            TensorSpec((None, 3)),
+            np.zeros((2, 4)),
+            "needs labels shaped like the output, [?, 3] per example, got [4]",
+        ),
+        (
+            "mean_squared_error",
+            TensorSpec(()),
+            np.zeros((2, 4)),
+            "needs labels shaped like the output, [] per example, got [4]",
         ),
         (
             "softmax_cross_entropy",

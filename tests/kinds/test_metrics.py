@@ -22,6 +22,8 @@ LOGITS = (DRAW.normal(size=(300, 7)) + 1.5 * np.eye(7)[CLASSES]).astype(np.float
 BITS = DRAW.integers(0, 2, 300)
 ONE = (DRAW.normal(size=(300, 1)) + 1.2 * BITS[:, None]).astype(np.float32)
 TWO = np.concatenate([0.3 * ONE, 1.3 * ONE], axis=1)
+PLACES = DRAW.integers(0, 7, (300, 3))
+WORDS = DRAW.normal(size=(300, 3, 7)).astype(np.float32)
 NUMBERS = DRAW.normal(size=(300, 2, 3)).astype(np.float32)
 TRUTH = DRAW.normal(size=(300, 2, 3))
 
@@ -30,12 +32,19 @@ CASES: list[tuple[str, dict[str, Any], np.ndarray, np.ndarray, float, float]] = 
     ("accuracy", {}, LOGITS, np.eye(7)[CLASSES], (LOGITS.argmax(axis=1) == CLASSES).mean(), 1e-6),
     ("accuracy", {}, ONE, BITS, ((ONE[:, 0] > 0) == BITS).mean(), 1e-6),
     ("accuracy", {}, ONE, BITS[:, None].astype(np.float32), ((ONE[:, 0] > 0) == BITS).mean(), 1e-6),
+    ("accuracy", {}, ONE[:, 0], BITS, ((ONE[:, 0] > 0) == BITS).mean(), 1e-6),
+    ("accuracy", {}, ONE[:, 0], BITS[:, None], ((ONE[:, 0] > 0) == BITS).mean(), 1e-6),
+    ("accuracy", {}, WORDS, PLACES, (WORDS.argmax(axis=-1) == PLACES).mean(), 1e-6),
+    ("accuracy", {}, WORDS, np.eye(7)[PLACES], (WORDS.argmax(axis=-1) == PLACES).mean(), 1e-6),
+    ("top_k", {"k": 2}, WORDS, PLACES, top_k_accuracy_score(PLACES.ravel(), WORDS.reshape(900, 7), k=2), 1e-6),
     ("top_k", {"k": 1}, LOGITS, CLASSES, (LOGITS.argmax(axis=1) == CLASSES).mean(), 1e-6),
     ("top_k", {"k": 3}, LOGITS, CLASSES, top_k_accuracy_score(CLASSES, LOGITS, k=3), 1e-6),
     ("auc", {}, ONE, BITS, roc_auc_score(BITS, ONE[:, 0]), 1e-3),
+    ("auc", {}, ONE[:, 0], BITS, roc_auc_score(BITS, ONE[:, 0]), 1e-3),
     ("auc", {}, TWO, BITS, roc_auc_score(BITS, TWO[:, 1] - TWO[:, 0]), 1e-3),
     ("auc", {}, np.zeros((300, 1), np.float32), BITS, 0.5, 1e-9),
     ("mean_absolute_error", {}, NUMBERS, TRUTH, np.abs(NUMBERS - TRUTH).mean(), 1e-6),
+    ("mean_absolute_error", {}, ONE[:, 0], BITS, np.abs(ONE[:, 0] - BITS).mean(), 1e-6),
     ("mean_absolute_error", {}, ONE, BITS, np.abs(ONE[:, 0] - BITS).mean(), 1e-6),
 ]
 
@@ -106,6 +115,18 @@ def test_auc_of_perfect_and_of_reversed_scores_is_1_and_0() -> None:
             TensorSpec((2, 5)),
             np.zeros((3, 5)),
             "needs labels of shape [2] (class numbers) or [2, 5] (one-hot) per example, got [5]",
+        ),
+        (
+            "accuracy",
+            TensorSpec(()),
+            np.zeros((3, 4)),
+            "needs labels of shape [] (class numbers) or [1] (one-hot) per example, got [4]",
+        ),
+        (
+            "top_k",
+            TensorSpec((2, 5)),
+            np.zeros((3, 1), np.int64),
+            "needs integers of shape [2] per example for an output [batch, 2, 5] float32, got int64 of shape [1]",
         ),
         (
             "mean_absolute_error",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from expkit.network.spec import NetworkSpec, network_spec
 from expkit.preflight import load_checked
 from support import published
 from support.experiments import Values
+from support.network_files import command, head
 
 CONF = builtin_conf()
 REPOSITORY = Path(__file__).parents[2]
@@ -75,21 +75,6 @@ def test_a_network_has_as_many_variables_and_parameters_as_published(name: str) 
 def test_names_and_shapes_are_those_promised(name: str) -> None:
     lines = sorted(f"{item} {list(variable.shape)}" for item, variable in spec_of(name).variables.items())
     assert "\n".join(lines) + "\n" == (GOLDEN / f"{name}.txt").read_text()
-
-
-def head(name: str) -> list[str]:
-    """Return the lines that a file has on top, above the one for editors."""
-    text = (CONF / "network" / f"{name}.yaml").read_text(encoding="utf-8")
-    return text.partition("# yaml-language-server:")[0].splitlines()
-
-
-def command(name: str) -> list[str]:
-    """Return the words after ``expkit train`` in the command that a file has on top."""
-    lines = head(name)
-    (first,) = (number for number, line in enumerate(lines) if line.startswith("# Train: "))
-    rest = next(n for n, line in enumerate([*lines[first + 1 :], "# "], first + 1) if not line.startswith("#    "))
-    words = shlex.split(" ".join(line.removeprefix("# Train: ").strip("# ") for line in lines[first:rest]))
-    return words[words.index("train") + 1 :]
 
 
 @pytest.mark.parametrize("name", ZOO)

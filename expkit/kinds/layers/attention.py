@@ -11,12 +11,12 @@ from pydantic import Field
 from expkit import tf1 as tf
 from expkit.kinds.initializers import GlorotUniform, Zeros
 from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
-from expkit.kinds.layers.checks import fits, last_size, same_dtype
+from expkit.kinds.layers.checks import last_size, same_dtype
 from expkit.kinds.layers.operations import dense_product
 from expkit.kinds.layers.tensor_shapes import sizes_of, sizes_to_reshape
 from expkit.kinds.random import uniform
 from expkit.registry import Positive, register
-from expkit.tensor_spec import ShapeError, TensorSpec
+from expkit.tensor_spec import ShapeError, TensorSpec, fits
 
 __all__ = ["Attention"]
 

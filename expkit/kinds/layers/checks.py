@@ -8,7 +8,6 @@ from expkit.tensor_spec import Shape, ShapeError, TensorSpec
 
 __all__ = [
     "common_shape",
-    "fits",
     "inner_axis",
     "is_narrow_float",
     "last_size",
@@ -76,13 +75,6 @@ def common_shape(inputs: Sequence[TensorSpec], kind: str) -> Shape:
             f"{kind} needs inputs of one shape, or of size 1 where they differ, got {listed_specs(inputs)}"
         )
     return tuple(next(iter(different), 1) for different in sizes)
-
-
-def fits(shape: Shape, other: Shape) -> bool:
-    """Return whether two shapes may be equal; an unknown size may be any."""
-    return len(shape) == len(other) and all(
-        None in pair or pair[0] == pair[1] for pair in zip(shape, other, strict=True)
-    )
 
 
 def inner_axis(axis: int, rank: int, kind: str) -> int:

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from expkit import tf1 as tf
 from expkit.kinds.layers.base import Call, Inputs, Layer
-from expkit.kinds.layers.checks import fits, listed_specs, need_floats, same_dtype
+from expkit.kinds.layers.checks import listed_specs, need_floats, same_dtype
 from expkit.registry import register
-from expkit.tensor_spec import ShapeError, TensorSpec
+from expkit.tensor_spec import ShapeError, TensorSpec, fits
 
 __all__ = ["Dot", "Matmul"]
 

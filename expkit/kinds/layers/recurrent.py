@@ -10,11 +10,11 @@ from expkit import tf1 as tf
 from expkit.kinds.initializers import GlorotUniform, Ones, Zeros
 from expkit.kinds.layers.activations import CellActivationName, activate
 from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
-from expkit.kinds.layers.checks import fits, last_size
+from expkit.kinds.layers.checks import last_size
 from expkit.kinds.layers.tensor_shapes import sizes_of
 from expkit.kinds.layers.unroll import Cell, State, over_time
 from expkit.registry import Positive, register
-from expkit.tensor_spec import ShapeError, TensorSpec
+from expkit.tensor_spec import ShapeError, TensorSpec, fits
 
 __all__ = ["Gru", "Lstm"]
 
