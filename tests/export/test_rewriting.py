@@ -40,6 +40,7 @@ OTHER: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("depth_radius", "projection", "key_dim", "output_dim"), (3,)),
     **dict.fromkeys(("bias", "alpha", "beta", "forget_bias", "value", "dropout", "momentum"), (0.37,)),
     "max_timescale": (50.0,),
+    **dict.fromkeys(("minimum", "maximum"), (0.1,)),
 }
 """Values to try of a field: those that differ from its default and that fit; of a switch, the other one."""
 LEFT_OUT = {
