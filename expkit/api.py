@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,15 +130,24 @@ def freeze(
 
 
 def predict(
-    graph: Run | Frozen | str | Path, inputs: Mapping[str, Any], *, uri: str | None = None
+    graph: Run | Frozen | str | Path,
+    inputs: Mapping[str, Any],
+    *,
+    uri: str | None = None,
+    fetch: Sequence[str] = (),
+    allow_ops: Collection[str] = (),
+    batch_size: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Compute the outputs of a batch with a frozen graph, by name.
 
     Args:
-        graph: a run, a frozen graph, a ``.pb`` file, a run folder, or in MLflow ``models:/NAME@ALIAS``,
-            ``models:/NAME/VERSION``, ``runs:/ID``.
+        graph: a run, a frozen graph, a ``.pb`` file, a ``.meta`` file beside its checkpoint, a SavedModel folder, a run
+            folder, or in MLflow ``models:/NAME@ALIAS``, ``models:/NAME/VERSION``, ``runs:/ID``.
         inputs: arrays by input name.
         uri: the MLflow store of ``models:/`` and ``runs:/``; the local one in ``runs/`` when not given.
+        fetch: tensors to compute in place of the outputs, by their names in the graph.
+        allow_ops: operations to allow besides those known to be pure functions, in a file that is trusted.
+        batch_size: examples computed at once; when not given, 1,024 for a graph of expkit, all for others.
 
     Raises:
         ExpkitError: there is no such graph, or an input is missing, unknown, of a wrong shape or dtype.
@@ -147,7 +156,8 @@ def predict(
         graph = graph.experiment.folder.frozen
     elif isinstance(graph, Frozen):
         graph = graph.path
-    return find_frozen(str(graph), uri).predict({name: np.asarray(array) for name, array in inputs.items()})
+    found = find_frozen(str(graph), uri, fetch=fetch, allowed=allow_ops)
+    return found.predict({name: np.asarray(array) for name, array in inputs.items()}, batch_size=batch_size)
 
 
 def load_config(

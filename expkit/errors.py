@@ -15,7 +15,8 @@ from __future__ import annotations
 import difflib
 import itertools
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "did_you_mean",
     "error_message",
     "limit_problems",
+    "reading",
     "unknown",
 ]
 
@@ -146,6 +148,28 @@ def comma_list(words: Iterable[str], most: int = 20) -> str:
     names: Sequence[str] = list(words)
     shown = ", ".join(names[:most])
     return (f"{shown} and {len(names) - most} more" if len(names) > most else shown) or "none"
+
+
+@contextmanager
+def reading(at: str, problem: str, *, raises: type[ExpkitError] = ExpkitError, fix: str = "") -> Iterator[None]:
+    """Turn whatever reading a file raises into one error: ``AT: PROBLEM: cause; FIX``.
+
+    No list of exceptions is complete: a damaged file takes NumPy, TensorFlow and the standard library to places that
+    nobody foresaw, and each raises what it likes.
+
+    Args:
+        at: the file, or the setting that named it.
+        problem: says what the file is not.
+        raises: class of the error.
+        fix: the way out.
+    """
+    try:
+        yield
+    except ExpkitError:
+        raise
+    except Exception as error:
+        cause = "its sizes need more memory than there is" if isinstance(error, MemoryError) else error_message(error)
+        raise raises.at(at, f"{problem}: {cause}" + (f"; {fix}" if fix else "")) from error
 
 
 def error_message(error: BaseException) -> str:

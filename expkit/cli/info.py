@@ -18,7 +18,8 @@ def add_verbs(verbs: Any) -> None:
     parser = verbs.add_parser(
         "info",
         help="print the metadata of a frozen graph",
-        description="Print the metadata inside a frozen .pb file: inputs, outputs, weights, step, versions.",
+        description="Print the metadata inside a frozen .pb file: inputs, outputs, weights, step, versions; of a graph "
+        "from elsewhere its inputs and outputs.",
     )
     add_graph_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -27,10 +28,11 @@ def add_verbs(verbs: Any) -> None:
 
 def _info(given: argparse.Namespace) -> int:
     with frozen_file(given.graph, given.uri) as file:
-        frozen = read_frozen(file)
+        frozen = read_frozen(file, fetch=given.fetch, allowed=given.allow_op)
         content = dict(frozen.metadata)
         content["operations"] = len(frozen.graph_def.node)
-        content["bytes"] = file.stat().st_size
+        files = [item for item in file.rglob("*") if item.is_file()] if file.is_dir() else [file]
+        content["bytes"] = sum(item.stat().st_size for item in files)
     if given.json:
         print(json.dumps(content, indent=2))
         return 0

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from expkit import tf1 as tf
-from expkit.errors import ExportError, Problem, comma_list, error_message
-from expkit.tensor_spec import accepts
+from expkit.checkpoints.formats.open import open_variables
+from expkit.errors import ExportError, Problem, comma_list, limit_problems, reading, unknown
+from expkit.export.feeding import batches, cast, check_inputs, join
+from expkit.export.operations import check_operations
+from expkit.export.subgraph import keep_called_functions, operation_of, subgraph, unread_operations
+from expkit.importer.foreign import output_operations
+from expkit.importer.graph_file import GraphFile, read_graph_file
 from expkit.training.graphs import InferGraph
 from expkit.training.sessions import Predictor
 
@@ -20,66 +27,71 @@ __all__ = ["FrozenGraph", "freeze", "read_frozen"]
 
 METADATA = "_expkit"
 """Attribute of the first placeholder that holds the metadata; TensorFlow and others ignore attributes with ``_``."""
+BATCH_SIZE = 1024
+"""Examples that a graph of expkit computes at once, so that memory is bounded; its examples do not depend on others."""
+_PLACEHOLDERS = ("Placeholder", "PlaceholderV2", "PlaceholderWithDefault")
+_VARIABLES = ("VarHandleOp", "Variable", "VariableV2")
+_SEVERAL_RESULTS = ("TopK", "TopKV2", "Split", "SplitV", "Unpack")
+"""Operations whose tensors are results each by itself; what others leave unread, as a norm its moments, is none."""
 
-# Operations of a foreign graph that reach outside it: files, network, Python.
-_REFUSED = (
-    *("PyFunc", "File", "Save", "Restore", "Checkpoint", "Remap", "Dataset", "Reader", "Lookup", "SummaryWriter"),
-    *("SummaryDb", "Print", "Debug", "Rpc", "RPC", "Send", "Recv", "Collective", "Remote"),
-)
-_ALLOWED = ("ReadVariableOp",)
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FrozenGraph:
-    """A frozen graph, read from its file."""
+    """A graph of a file that runs: a frozen one, or one whose variables have their values from a checkpoint."""
 
     graph_def: Any
+    """The operations that the outputs need."""
     metadata: Mapping[str, Any]
     """The metadata inside the file; for a foreign file only ``inputs`` and ``outputs``, derived from the graph."""
+    graph: Any
+    """The same, imported."""
+    initializers: Sequence[tuple[Any, Callable[[], np.ndarray]]] = ()
+    """Operations that assign the values of variables, with what reads the values."""
+    unneeded: Collection[str] = field(default_factory=frozenset)
+    """Inputs of the file on which no output depends."""
 
-    def predict(self, inputs: Mapping[str, np.ndarray], *, plain: bool = True) -> dict[str, np.ndarray]:
-        """Return the outputs of a batch.
+    def predict(
+        self, inputs: Mapping[str, Any], *, plain: bool = True, batch_size: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return the outputs for all examples.
 
         Args:
-            inputs: arrays by input name.
+            inputs: arrays by input name, or what has their ``shape`` and ``dtype`` and can be sliced.
             plain: run the graph as it is written; otherwise as an ordinary session rewrites it.
+            batch_size: examples computed at once; when not given, 1,024 for a graph of expkit, all for others.
 
         Raises:
-            ExportError: an input is missing, unknown, or of a wrong shape or dtype.
+            ExportError: an input is missing, unknown, or of a wrong shape or dtype, or TensorFlow cannot compute it.
         """
-        self._check(inputs)
-        feed = {f"{name}:0": inputs[name].astype(item["dtype"]) for name, item in self.metadata["inputs"].items()}
-        graph = tf.Graph()
-        with graph.as_default():
-            tf.import_graph_def(self.graph_def, name="")
-        graph.finalize()
-        with tf.plain_session(graph) if plain else tf.Session(graph=graph) as session:
-            return dict(session.run({name: f"{name}:0" for name in self.metadata["outputs"]}, feed))
-
-    def _check(self, inputs: Mapping[str, np.ndarray]) -> None:
         expected = self.metadata["inputs"]
-        problems = [
-            Problem(f"input {name}", f"missing; arrays given: {comma_list(inputs)}")
-            for name in expected
-            if name not in inputs
-        ]
-        for name, array in inputs.items():
-            if name not in expected:
-                problems.append(Problem(f"input {name}", f"unknown; the graph reads: {comma_list(expected)}"))
-                continue
-            shape, got = expected[name]["shape"], list(array.shape)
-            fits = shape is None or (
-                len(got) == len(shape) and all(s is None or s == g for s, g in zip(shape, got, strict=True))
-            )
-            if not fits:
-                shown = ", ".join("?" if size is None else str(size) for size in shape)
-                problems.append(Problem(f"input {name}", f"the graph reads shape [{shown}], got {got}"))
-            elif not accepts(expected[name]["dtype"], array.dtype):
-                problems.append(
-                    Problem(f"input {name}", f"the graph reads {expected[name]['dtype']}, got {array.dtype}")
-                )
-        if problems:
-            raise ExportError(*problems)
+        check_inputs(expected, self.unneeded, inputs)
+        given = {name: item for name, item in expected.items() if name in inputs}
+        parts: list[Mapping[str, np.ndarray]] = []
+        sizes = []
+        fetches = {name: item["tensor"] for name, item in self.metadata["outputs"].items()}
+        with self._session(plain) as session:
+            for cut in batches(given, inputs, batch_size or self._batch_size()):
+                feed = {
+                    item["tensor"]: cast(np.asarray(inputs[name][cut.get(name, ...)]), item["dtype"])
+                    for name, item in given.items()
+                }
+                with reading("predict", "TensorFlow cannot compute it", raises=ExportError):
+                    parts.append(session.run(fetches, feed))
+                sizes.append(next((len(feed[given[name]["tensor"]]) for name in cut), 0))
+        return join(parts, sizes)
+
+    def _batch_size(self) -> int | None:
+        tensors = [*self.metadata["inputs"].values(), *self.metadata["outputs"].values()]
+        own = "weights" in self.metadata and all(item["shape"] and item["shape"][0] is None for item in tensors)
+        return BATCH_SIZE if own else None
+
+    @contextmanager
+    def _session(self, plain: bool) -> Iterator[Any]:
+        """Yield a session with the values of the variables."""
+        with tf.plain_session(self.graph) if plain else tf.Session(graph=self.graph) as session:
+            for initializer, read in self.initializers:
+                session.run(initializer, {initializer.inputs[1]: read()})
+            yield session
 
 
 def freeze(built: InferGraph, predictor: Predictor, metadata: Mapping[str, Any]) -> bytes:
@@ -92,7 +104,7 @@ def freeze(built: InferGraph, predictor: Predictor, metadata: Mapping[str, Any])
     """
     names = [tensor.op.name for tensor in built.outputs.values()]
     graph_def = tf.graph_util.convert_variables_to_constants(predictor.session, built.graph.as_graph_def(), names)
-    _drop_unreached_functions(graph_def)
+    keep_called_functions(graph_def)
     left = sorted({node.op for node in graph_def.node if "Variable" in node.op or node.op == "VarHandleOp"})
     assert not left, f"variables are left after freezing: {left}"
     content = {
@@ -102,97 +114,175 @@ def freeze(built: InferGraph, predictor: Predictor, metadata: Mapping[str, Any])
     }
     carrier = next(node for node in graph_def.node if node.op == "Placeholder")
     carrier.attr[METADATA].s = json.dumps(content).encode()
+    graph_def.node.sort(key=lambda node: node.name != carrier.name)  # First, so that a file that is cut off is known.
     return bytes(graph_def.SerializeToString(deterministic=True))
 
 
-def _drop_unreached_functions(graph_def: Any) -> None:
-    """Keep only the functions that the graph's own operations call, as a loop over steps does."""
-    functions = {function.signature.name: function for function in graph_def.library.function}
-    reached: set[str] = set()
-    waiting = list(graph_def.node)
-    while waiting:
-        for value in waiting.pop().attr.values():
-            for called in (value.func, *value.list.func):
-                if called.name in functions and called.name not in reached:
-                    reached.add(called.name)
-                    waiting += functions[called.name].node_def
-    kept = [functions[name] for name in sorted(reached)]
-    graph_def.ClearField("library")
-    if kept:
-        graph_def.library.function.extend(kept)
+def read_frozen(path: Path, *, fetch: Sequence[str] = (), allowed: Collection[str] = ()) -> FrozenGraph:
+    """Return the graph of a ``.pb`` or ``.meta`` file or of a SavedModel folder, checked.
 
-
-def read_frozen(path: Path) -> FrozenGraph:
-    """Return the graph of a ``.pb`` file.
+    Args:
+        path: the file or folder.
+        fetch: tensors to compute, by name, in place of the outputs; only the inputs that they depend on are needed.
+        allowed: operations to allow besides those known to be pure.
 
     Raises:
-        ExportError: the file is missing, is not a graph, or has operations that reach files, network or Python.
+        ExportError: the file is missing or not a graph, has variables without values, or operations that are refused.
+        CheckpointError: the checkpoint beside it is damaged.
     """
-    if not path.is_file():
+    if not path.exists():
         raise ExportError.at(str(path), "no such file; `expkit freeze RUN` writes the frozen graph of a run")
-    graph_def = tf.GraphDef()
-    try:
-        graph_def.ParseFromString(path.read_bytes())
-    except Exception as error:  # protobuf's DecodeError, whose module differs between its implementations
-        raise ExportError.at(str(path), f"not a frozen graph ({error}); it is damaged or no .pb file") from None
-    nodes = [*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def)]
-    if not nodes:
-        raise ExportError.at(str(path), "not a frozen graph: it has no operations")
-    reaching = sorted({node.op for node in nodes if node.op not in _ALLOWED and any(w in node.op for w in _REFUSED)})
-    if reaching:
-        raise ExportError.at(
-            str(path),
-            f"refused: its operations reach files, network or Python: {comma_list(reaching)}; freeze it without them",
-        )
-    return FrozenGraph(graph_def, _checked_metadata(path, graph_def))
-
-
-def _checked_metadata(path: Path, graph_def: Any) -> Mapping[str, Any]:
-    """Return the metadata of a graph, checked: it can be imported, and its inputs and outputs exist."""
-    try:
-        with tf.Graph().as_default():
-            tf.import_graph_def(graph_def, name="")
-    except (tf.errors.OpError, ValueError) as error:
-        raise ExportError.at(
-            str(path),
-            f"not a frozen graph TensorFlow can read: {error_message(error)}; it is cut off or from elsewhere",
-        ) from None
-    try:
-        metadata = _metadata(graph_def)
-        named = {*metadata["inputs"], *metadata["outputs"]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ExportError.at(str(path), f"not a frozen graph (its metadata is damaged: {error})") from None
-    if absent := sorted(named - {node.name for node in graph_def.node}):
-        raise ExportError.at(str(path), f"not a frozen graph: it is cut off before {comma_list(absent)}")
-    if not metadata["inputs"] or not metadata["outputs"]:
-        raise ExportError.at(str(path), "not a frozen graph: it has no inputs (placeholders) or no outputs")
-    return metadata
+    file, at = read_graph_file(path), str(path)
+    metadata = _kept_metadata(file.graph_def, at)
+    names = _requested(file, fetch, metadata, at)
+    part = subgraph(file.graph_def, map(operation_of, names.values()))
+    _check_variables(part, file, at)
+    check_operations(part, at, allowed=allowed, variables=file.checkpoint is not None)
+    graph = tf.Graph()
+    with reading(at, "not a graph that TensorFlow can read", raises=ExportError, fix="it is cut off or from elsewhere"):
+        with graph.as_default():
+            tf.import_graph_def(part, name="")
+    with reading(at, "no such tensor", raises=ExportError):
+        declared = fetch or metadata or file.outputs or file.has_training
+        outputs = _outputs(graph, names) if declared else _results(graph)
+    if not outputs:
+        raise ExportError.at(at, "not a graph with outputs; name tensors to compute with --fetch")
+    own = file.inputs if metadata is None else {name: item["tensor"] for name, item in metadata["inputs"].items()}
+    inputs = _inputs(graph, own)
+    initializers = _initializers(graph, file, at)
+    graph.finalize()
+    needed = {operation_of(item["tensor"]) for item in inputs.values()} | {*inputs}
+    placeholders = {node.name for node in file.graph_def.node if node.op in _PLACEHOLDERS}
+    return FrozenGraph(
+        graph_def=part,
+        metadata={**(metadata or {}), "inputs": inputs, "outputs": outputs},
+        graph=graph,
+        initializers=initializers,
+        unneeded=(placeholders | {*own}) - needed,
+    )
 
 
 def _tensor_info(tensor: Any) -> dict[str, Any]:
-    return {"tensor": tensor.name, "dtype": tensor.dtype.base_dtype.name, "shape": tensor.shape.as_list()}
-
-
-def _metadata(graph_def: Any) -> dict[str, Any]:
-    for node in graph_def.node:
-        if METADATA in node.attr:
-            return dict(json.loads(node.attr[METADATA].s))
-    read = {name.split(":")[0].lstrip("^") for node in graph_def.node for name in node.input}
-    inputs = {
-        node.name: {
-            "tensor": f"{node.name}:0",
-            "dtype": tf.as_dtype(node.attr["dtype"].type).name,
-            "shape": _placeholder_shape(node),
-        }
-        for node in graph_def.node
-        if node.op == "Placeholder"
+    shape = tensor.shape
+    return {
+        "tensor": tensor.name,
+        "dtype": tensor.dtype.base_dtype.name,
+        "shape": None if shape.rank is None else shape.as_list(),
     }
-    ends = [node.name for node in graph_def.node if node.name not in read and node.op not in ("Const", "NoOp")]
-    return {"inputs": inputs, "outputs": {name: {"tensor": f"{name}:0"} for name in ends}}
 
 
-def _placeholder_shape(node: Any) -> list[int | None] | None:
-    shape = node.attr["shape"].shape
-    if shape.unknown_rank or "shape" not in node.attr:
+def _kept_metadata(graph_def: Any, at: str) -> dict[str, Any] | None:
+    """Return the metadata that ``freeze`` put into a graph, checked; ``None`` for a graph of others."""
+    node = next((node for node in graph_def.node if METADATA in node.attr), None)
+    if node is None:
         return None
-    return [None if dim.size < 0 else int(dim.size) for dim in shape.dim]
+    with reading(at, "not a frozen graph: its metadata is damaged", raises=ExportError):
+        metadata = dict(json.loads(node.attr[METADATA].s))
+        tensors = {item["tensor"] for kind in ("inputs", "outputs") for item in dict(metadata[kind]).values()}
+    nodes = {node.name for node in graph_def.node}
+    absent = sorted(str(tensor) for tensor in tensors if operation_of(str(tensor)) not in nodes)
+    if absent or not graph_def.versions.producer:  # The version stands at the end of the file.
+        raise ExportError.at(at, f"not a frozen graph: it is cut off before {comma_list(absent or ['its end'])}")
+    return metadata
+
+
+def _requested(file: GraphFile, fetch: Sequence[str], metadata: Mapping[str, Any] | None, at: str) -> Mapping[str, str]:
+    """Return the tensors to compute by the names of the outputs; those of a graph without names, by operation."""
+    if fetch:
+        nodes = {node.name for node in file.graph_def.node}
+        for name in fetch:
+            if operation_of(name) not in nodes:
+                raise ExportError.at(at, unknown(f"no tensor '{name}' to fetch", operation_of(name), nodes))
+        return {name: name for name in fetch}
+    if metadata is not None:
+        return {name: item["tensor"] for name, item in metadata["outputs"].items()}
+    if file.outputs:
+        return file.outputs
+    find = output_operations if file.has_training else unread_operations
+    return {name: name for name in find(file.graph_def)}
+
+
+def _check_variables(part: Any, file: GraphFile, at: str) -> None:
+    """Raise ExportError if a graph has variables, but nothing gives their values."""
+    names = [node.name for node in part.node if node.op in _VARIABLES]
+    if names and file.checkpoint is None:
+        raise ExportError.at(
+            at,
+            f"not frozen: {comma_list(names)} are variables, and no file beside it gives their values; freeze the "
+            "graph, or give a .meta file beside its checkpoint (FILE.meta, FILE.index) or a SavedModel folder",
+        )
+
+
+def _outputs(graph: Any, names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the tensors that are requested; of an operation all its tensors."""
+    found: dict[str, Any] = {}
+    for name, requested in names.items():
+        if ":" in requested:
+            found[name] = _tensor_info(graph.get_tensor_by_name(requested))
+        else:
+            operation = graph.get_operation_by_name(requested)
+            found |= _named(operation, operation.outputs, name)
+    return found
+
+
+def _results(graph: Any) -> dict[str, Any]:
+    """Return the tensors of a graph that no operation reads."""
+    found: dict[str, Any] = {}
+    for operation in graph.get_operations():
+        unread = [tensor for tensor in operation.outputs if not tensor.consumers()]
+        if len(unread) == len(operation.outputs) or operation.type in _SEVERAL_RESULTS:
+            found |= _named(operation, [item for item in unread if item.dtype not in (tf.resource, tf.variant)])
+    return found
+
+
+def _named(operation: Any, tensors: Sequence[Any], name: str | None = None) -> dict[str, Any]:
+    """Return tensors of an operation by its name, with their index where it has several."""
+    alone = name or operation.name
+    return {alone if len(operation.outputs) == 1 else tensor.name: _tensor_info(tensor) for tensor in tensors}
+
+
+def _inputs(graph: Any, declared: Mapping[str, str]) -> dict[str, Any]:
+    """Return the inputs that are in a graph, by the names that are declared for them or by their own."""
+    operations = {operation.name: operation for operation in graph.get_operations()}
+    tensors = {
+        name: graph.get_tensor_by_name(tensor)
+        for name, tensor in declared.items()
+        if operation_of(tensor) in operations
+    }
+    named = {tensor.op.name for tensor in tensors.values()}
+    tensors |= {
+        name: item.outputs[0] for name, item in operations.items() if item.type in _PLACEHOLDERS and name not in named
+    }
+    optional = {name for name, tensor in tensors.items() if tensor.op.type == "PlaceholderWithDefault"}
+    return {
+        name: _tensor_info(tensor) | ({"optional": True} if name in optional else {})
+        for name, tensor in tensors.items()
+    }
+
+
+def _initializers(graph: Any, file: GraphFile, at: str) -> list[tuple[Any, Callable[[], np.ndarray]]]:
+    """Add operations that assign the checkpoint's values to the variables; return each with what reads its value."""
+    variables = [operation for operation in graph.get_operations() if operation.type in _VARIABLES]
+    if not variables:
+        return []
+    values = open_variables(str(file.checkpoint), at)
+    problems: list[Problem] = []
+    found: list[tuple[Any, Callable[[], np.ndarray]]] = []
+    for operation in variables:
+        name = operation.get_attr("shared_name").decode() or operation.name
+        spec = values.variables.get(name)
+        shape, dtype = tf.TensorShape(operation.get_attr("shape")), operation.get_attr("dtype")
+        if spec is None or not shape.is_compatible_with(spec.shape) or dtype.name != spec.dtype:
+            has = "nothing" if spec is None else str(spec)
+            problems.append(Problem(at, f"variable '{name}' is {shape} {dtype.name}, {file.checkpoint} has {has}"))
+            continue
+        with graph.as_default():
+            value = tf.placeholder(dtype, shape)
+            if operation.type == "VarHandleOp":
+                assign = tf.raw_ops.AssignVariableOp(resource=operation.outputs[0], value=value)
+            else:
+                assign = tf.raw_ops.Assign(ref=operation.outputs[0], value=value).op
+        found.append((assign, partial(values.read, name)))
+    if problems:
+        raise ExportError(*limit_problems(problems))
+    return found

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from expkit import tf1 as tf
 from expkit.errors import ExportError, Problem
+from expkit.export.freeze import read_frozen
 
 __all__ = ["Difference", "check_parity", "meta_graph_outputs"]
 
@@ -75,20 +75,18 @@ def check_parity(
     return table
 
 
-def meta_graph_outputs(prefix: Path, outputs: Mapping[str, Any], inputs: Mapping[str, np.ndarray]) -> Outputs:
-    """Return the outputs of a checkpoint's inference graph, loaded with ``import_meta_graph`` alone.
+def meta_graph_outputs(
+    prefix: Path, outputs: Sequence[str], inputs: Mapping[str, np.ndarray], allowed: Collection[str] = ()
+) -> Outputs:
+    """Return the outputs of a checkpoint's inference graph, as the ``.meta`` file beside it holds it.
 
     Args:
         prefix: of the checkpoint, which has a ``.meta`` file.
         outputs: names to fetch.
         inputs: a batch, by name.
+        allowed: operations to allow besides those known to be pure.
     """
-    with tf.Graph().as_default() as graph, tf.plain_session(graph) as session:
-        saver = tf.train.import_meta_graph(f"{prefix}.meta")
-        if saver is not None:
-            saver.restore(session, str(prefix))
-        feed = {f"{name}:0": array for name, array in inputs.items()}
-        return dict(session.run({name: f"{name}:0" for name in outputs}, feed))
+    return read_frozen(Path(f"{prefix}.meta"), fetch=outputs, allowed=allowed).predict(inputs)
 
 
 def _largest(first: Outputs, second: Outputs) -> float:

@@ -16,7 +16,9 @@ from expkit.checkpoints.restore.restore import read_values
 from expkit.checkpoints.restore.targets import run_targets
 from expkit.checkpoints.store import Checkpoint
 from expkit.errors import ExportError
+from expkit.export.feeding import plain
 from expkit.export.freeze import freeze, read_frozen
+from expkit.export.operations import operations_of
 from expkit.export.parity import Difference, check_parity, meta_graph_outputs
 from expkit.fs import atomic_write, atomic_write_text, cannot_write
 from expkit.preflight import CheckedConfig
@@ -81,14 +83,15 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
         predictor.load(values)
         predicted = predictor.predict(inputs)
         content = freeze(inference, predictor, _metadata(source))
+    own = operations_of(inference.graph.as_graph_def())  # A plugin may use any; a file may not bring others.
     differs = any(not np.array_equal(values[name], stored[name]) for name in values)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as partial:
             partial.write_bytes(content)
-            written = read_frozen(partial)
+            written = read_frozen(partial, allowed=own)
             frozen = written.predict(inputs)
-            from_meta = meta_graph_outputs(source.checkpoint.prefix, spec.outputs, inputs)
+            from_meta = meta_graph_outputs(source.checkpoint.prefix, list(spec.outputs), inputs, own)
             table = check_parity(
                 {
                     "restored graph": (expected[weights], predicted),
@@ -104,7 +107,7 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
             atomic_write_text(path.with_suffix(end), text)
         example = path.with_suffix(".example.npz")
         with atomic_write(example) as partial, partial.open("wb") as into:
-            np.savez(into, allow_pickle=False, **{name: _plain(array[:1]) for name, array in inputs.items()})
+            np.savez(into, allow_pickle=False, **{name: plain(array[:1]) for name, array in inputs.items()})
     except OSError as error:
         raise ExportError.at("export", cannot_write(path, error)) from None
     return Frozen(
@@ -127,7 +130,3 @@ def _metadata(source: FrozenSource) -> dict[str, Any]:
         "mlflow_run_id": source.mlflow_run_id,
         "versions": versions(),
     }
-
-
-def _plain(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array  # a .npz file has no bfloat16

@@ -10,11 +10,11 @@ from typing import Any
 from expkit import tf1 as tf
 from expkit.checkpoints.formats.open import open_variables
 from expkit.checkpoints.formats.source import VariableSource
-from expkit.errors import ExportError
 from expkit.importer.contents import Contents, Use, in_reading_order
+from expkit.importer.graph_file import read_graph_file
 from expkit.tensor_spec import TensorSpec
 
-__all__ = ["read_graph"]
+__all__ = ["output_operations", "read_graph"]
 
 _DTYPES = ("float32", "float64", "float16", "bfloat16", "int32", "int64", "uint8", "bool")
 _VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
@@ -41,7 +41,6 @@ _ACTIVATIONS = {
     "Softplus": "softplus",
     "Softsign": "softsign",
 }
-_ALLOWED = "allowed: a .meta or .pb file, or a file of variables, as a checkpoint's prefix"
 
 
 def read_graph(source: str) -> Contents:
@@ -53,44 +52,21 @@ def read_graph(source: str) -> Contents:
     """
     path = Path(source).expanduser()
     if path.suffix in (".meta", ".pb"):
-        if not path.is_file():
-            raise ExportError.at(source, f"no such file; {_ALLOWED}")
-        return _of_graph(_graph_def(path))
+        return _of_graph(read_graph_file(path).graph_def)
     variables = open_variables(source, source)
-    graph = path / "saved_model.pb"
-    if graph.is_file() and variables.format != "object-based":  # Objects may have other names than operations.
-        return _of_graph(_graph_def(graph))
+    if (path / "saved_model.pb").is_file() and variables.format != "object-based":
+        return _of_graph(read_graph_file(path).graph_def)  # Objects may have other names than operations.
     return _of_variables(variables)
+
+
+def output_operations(graph_def: Any) -> tuple[str, ...]:
+    """Return the operations that a graph without a signature probably has as outputs, without those of training."""
+    return _Graph(graph_def).outputs()
 
 
 def _of_variables(source: VariableSource) -> Contents:
     specs = {name: source.variables[name] for name in in_reading_order(list(source.variables))}
     return Contents(variables={name: spec for name, spec in specs.items() if spec.dtype in _DTYPES})
-
-
-def _graph_def(path: Path) -> Any:
-    content = path.read_bytes()
-    for read in (_meta_graph,) if path.suffix == ".meta" else (_graph, _saved_model):
-        try:
-            graph_def = read(content)
-        except Exception:  # protobuf's DecodeError, whose module differs between its implementations
-            continue
-        if graph_def is not None and graph_def.node and all(node.op for node in graph_def.node):
-            return graph_def
-    raise ExportError.at(str(path), f"not a graph of TensorFlow: the file is damaged or of another kind; {_ALLOWED}")
-
-
-def _meta_graph(content: bytes) -> Any:
-    return tf.MetaGraphDef.FromString(content).graph_def
-
-
-def _graph(content: bytes) -> Any:
-    return tf.GraphDef.FromString(content)
-
-
-def _saved_model(content: bytes) -> Any:
-    graphs = tf.saved_model_proto().FromString(content).meta_graphs
-    return graphs[0].graph_def if graphs else None
 
 
 def _of_graph(graph_def: Any) -> Contents:

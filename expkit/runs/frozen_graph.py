@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,19 +15,24 @@ from expkit.run_lookup import named_path
 __all__ = ["find_frozen", "frozen_file"]
 
 
-def find_frozen(address: str, uri: str | None = None) -> FrozenGraph:
-    """Read the frozen graph that an address names.
+def find_frozen(
+    address: str, uri: str | None = None, *, fetch: Sequence[str] = (), allowed: Collection[str] = ()
+) -> FrozenGraph:
+    """Read the graph that an address names.
 
     Args:
-        address: a ``.pb`` file, a run folder, ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``runs:/ID``.
+        address: a ``.pb`` or ``.meta`` file, a run folder, a SavedModel folder, ``models:/NAME@ALIAS``,
+            ``models:/NAME/VERSION`` or ``runs:/ID``.
         uri: the MLflow store of ``models:/`` and ``runs:/``; by default ``MLFLOW_TRACKING_URI``, or the local one in
             ``runs/``.
+        fetch: tensors to compute in place of the outputs.
+        allowed: operations to allow besides those known to be pure.
 
     Raises:
         ExpkitError: there is none, or it cannot be read.
     """
     with frozen_file(address, uri) as file:
-        return read_frozen(file)
+        return read_frozen(file, fetch=fetch, allowed=allowed)
 
 
 @contextmanager
@@ -46,7 +51,8 @@ def frozen_file(address: str, uri: str | None = None) -> Iterator[Path]:
     if uri is not None:
         raise RunError.at("--uri", f"{address} is no model or run in a store; allowed: models:/NAME@ALIAS, runs:/ID")
     path = named_path(address, "frozen graph")
-    yield path / "frozen.pb" if path.is_dir() else path
+    is_run = path.is_dir() and not (path / "saved_model.pb").is_file()
+    yield path / "frozen.pb" if is_run else path
 
 
 def _default_uri(address: str) -> str:

@@ -140,7 +140,7 @@ def test_a_run_is_drafted_as_it_was_written(digits_run: Finished, tmp_path: Path
     assert yaml.safe_load(frozen.out)["layers"]["layer1"]["activation"] == "relu"
 
 
-ALLOWED = "allowed: a .meta or .pb file, or a file of variables, as a checkpoint's prefix"
+ALLOWED = "allowed: a .pb file, a .meta file beside its checkpoint, a SavedModel folder"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ ALLOWED = "allowed: a .meta or .pb file, or a file of variables, as a checkpoint
         (
             "empty.meta",
             b"",
-            f"empty.meta: not a graph of TensorFlow: the file is damaged or of another kind; {ALLOWED}",
+            f"empty.meta: not a graph of TensorFlow: it has no operations; {ALLOWED}",
         ),
         (
             "model.h5",

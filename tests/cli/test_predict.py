@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(folder / "extra.npz", image=image, label=np.arange(5))
     np.savez(folder / "shape.npz", image=image.reshape(5, 8, 8))
     np.savez(folder / "dtype.npz", image=image.astype(np.complex64))
+    np.save(folder / "one.npy", image)
+    os.mkfifo(folder / "fifo.npz")
     np.savez(folder / "objects.npz", image=np.array([{}, {}], dtype=object))
     (folder / "text.npz").write_text("no archive")
     (folder / "cut.npz").write_bytes((folder / "good.npz").read_bytes()[:200])
@@ -54,9 +57,14 @@ def test_predict_reads_a_file_as_it_reads_its_run(digits_run: Finished, images: 
     ("file", "said"),
     [
         ("nosuch.npz", ["{}: no such file; give a .npz file with one array per input"]),
+        ("one.npy", ["{}: a .npy file: its array has no name; give a .npz file with one array per input"]),
+        ("fifo.npz", ["{}: not a regular file; give a .npz file with one array per input"]),
         ("text.npz", ["{}: not a readable .npz file: "]),
         ("cut.npz", ["{}: not a readable .npz file: "]),
-        ("objects.npz", ["{}: not a readable .npz file: Object arrays cannot be loaded"]),
+        (
+            "objects.npz",
+            ["{}: not a readable .npz file: array 'image.npy' holds pickled Python objects"],
+        ),
         (
             "missing.npz",
             ["input image: missing; arrays given: picture", "input picture: unknown; the graph reads: image"],
@@ -79,8 +87,8 @@ def test_arrays_that_do_not_fit(file: str, said: list[str], digits_run: Finished
     ("file", "said"),
     [
         ("nosuch.pb", "no such file; `expkit freeze RUN` writes the frozen graph of a run"),
-        ("good.npz", "not a frozen graph ("),
-        ("empty.pb", "not a frozen graph: it has no operations"),
+        ("good.npz", "not a graph of TensorFlow: the file is damaged or of another kind; "),
+        ("empty.pb", "not a graph of TensorFlow: it has no operations"),
     ],
 )
 def test_files_that_are_no_frozen_graph(verb: str, file: str, said: str, images: Path, tmp_path: Path) -> None:

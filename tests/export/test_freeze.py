@@ -182,6 +182,27 @@ def read_in_a_function() -> Any:
     return tf.identity(function(lambda: tf.io.read_file("/etc/hostname"), autograph=False)(), name="out")
 
 
+def read_in_a_branch() -> Any:
+    def read() -> Any:
+        return tf.io.read_file("/etc/hostname")
+
+    x = tf.placeholder(tf.bool, (), name="x")
+    return tf.identity(tf.cond(x, read, lambda: tf.constant("a")), name="out")
+
+
+def read_in_a_function_of_a_function() -> Any:
+    from tensorflow import function
+
+    inner = function(lambda: tf.io.read_file("/etc/hostname"), autograph=False)
+    return tf.identity(function(lambda: tf.identity(inner()), autograph=False)(), name="out")
+
+
+def dump_tensor() -> Any:
+    texts = dict.fromkeys(("log_dir_path", "file_name", "func_name", "node_name"), b"/tmp/dumped")
+    attributes = {name: tf.AttrValue(s=value) for name, value in texts.items()} | {"enabled": tf.AttrValue(b=True)}
+    return tf.get_default_graph().create_op("DumpTensor", [tf.constant(1.0)], [], attrs=attributes)
+
+
 def debug_identity() -> Any:
     one = tf.constant(1.0)
     return tf.raw_ops.DebugIdentityV2(
@@ -226,17 +247,35 @@ REACHING: dict[str, Callable[[], Any]] = {
         input=[1.0], group_size=2, group_key=1, instance_key=1, merge_op="Add", final_op="Id", subdiv_offsets=[0]
     ),
     "ReadFile in a function": read_in_a_function,
+    "ReadFile in a branch of a condition": read_in_a_branch,
+    "ReadFile in a function of a function": read_in_a_function_of_a_function,
+    "ImmutableConst": lambda: tf.raw_ops.ImmutableConst(dtype=tf.uint8, shape=(1,), memory_region_name="/etc/hostname"),
+    "DumpTensor": dump_tensor,
+    "RecordInput": lambda: tf.raw_ops.RecordInput(file_pattern="/etc/hostname"),
+    "FixedUnigramCandidateSampler": lambda: tf.raw_ops.FixedUnigramCandidateSampler(
+        true_classes=[[0]], num_true=1, num_sampled=1, unique=False, range_max=1, vocab_file="/etc/hostname"
+    ),
+    "DecodeProtoV2": lambda: tf.raw_ops.DecodeProtoV2(
+        bytes="x", message_type="m", field_names=[], output_types=[], descriptor_source="/etc/hostname"
+    ),
+    "EncodeProto": lambda: tf.raw_ops.EncodeProto(
+        sizes=[[1]], values=[[[1]]], field_names=["f"], message_type="m", descriptor_source="/etc/hostname"
+    ),
+    "CopyHost": lambda: tf.raw_ops.CopyHost(input=1.0, debug_ops_spec=["DebugIdentity;file:///tmp/x;0"]),
+    "Print": lambda: tf.raw_ops.Print(input=1.0, data=[1.0]),
+    "FIFOQueueV2": lambda: tf.raw_ops.FIFOQueueV2(component_types=[tf.float32]),
+    "Abort": lambda: tf.raw_ops.Abort(),
 }
 
 
 @pytest.mark.parametrize("operation", REACHING)
 def test_operations_that_reach_outside_the_graph_are_refused(tmp_path: Path, operation: str) -> None:
-    file = foreign(tmp_path, REACHING[operation])
+    file, name = foreign(tmp_path, REACHING[operation]), operation.partition(" ")[0]
     with pytest.raises(ExportError) as caught:
         read_frozen(file)
     assert str(caught.value) == (
-        f"{file}: refused: its operations reach files, network or Python: {operation.partition(' ')[0]}; freeze it "
-        "without them"
+        f"{file}: refused: {name}: not known to be pure functions of their inputs, so they may reach files, network or "
+        f"Python; freeze the graph without them, or allow what you trust: --allow-op {name}"
     )
 
 
@@ -262,7 +301,7 @@ def test_a_file_that_is_no_graph_says_so(tmp_path: Path, content: bytes) -> None
     (tmp_path / "x.pb").write_bytes(content)
     with pytest.raises(ExportError) as caught:
         read_frozen(tmp_path / "x.pb")
-    assert str(caught.value).startswith(f"{tmp_path}/x.pb: not a frozen graph")
+    assert str(caught.value).startswith(f"{tmp_path}/x.pb: not a graph of TensorFlow")
 
 
 def test_a_frozen_file_cut_off_anywhere_is_an_error_with_words(frozen: Any, tmp_path: Path) -> None:
@@ -273,7 +312,7 @@ def test_a_frozen_file_cut_off_anywhere_is_an_error_with_words(frozen: Any, tmp_
         (tmp_path / "x.pb").write_bytes(content[:end])
         with pytest.raises(ExportError) as caught:
             read_frozen(tmp_path / "x.pb").predict(frozen[1])
-        assert str(caught.value).startswith(f"{tmp_path}/x.pb: not a frozen graph"), end
+        assert str(caught.value).startswith(f"{tmp_path}/x.pb: not a"), end
 
 
 def test_metadata_that_is_damaged_is_an_error_with_words(frozen: Any, tmp_path: Path) -> None:
@@ -284,7 +323,7 @@ def test_metadata_that_is_damaged_is_an_error_with_words(frozen: Any, tmp_path: 
     (tmp_path / "x.pb").write_bytes(graph_def.SerializeToString())
     with pytest.raises(ExportError) as caught:
         read_frozen(tmp_path / "x.pb")
-    assert str(caught.value).startswith(f"{tmp_path}/x.pb: not a frozen graph (its metadata is damaged")
+    assert str(caught.value).startswith(f"{tmp_path}/x.pb: not a frozen graph: its metadata is damaged")
 
 
 def test_operations_that_tensorflow_does_not_know_are_an_error_with_words(tmp_path: Path) -> None:
@@ -294,3 +333,47 @@ def test_operations_that_tensorflow_does_not_know_are_an_error_with_words(tmp_pa
     with pytest.raises(ExportError) as caught:
         read_frozen(tmp_path / "x.pb").predict({})
     assert "OperationOfAnotherWorld" in str(caught.value)
+
+
+def test_tables_are_reported_as_tables(tmp_path: Path) -> None:
+    def build() -> None:
+        table = tf.raw_ops.HashTableV2(key_dtype=tf.string, value_dtype=tf.int64)
+        tf.raw_ops.LookupTableFindV2(table_handle=table, keys="a", default_value=tf.constant(0, tf.int64))
+
+    file = foreign(tmp_path, build)
+    with pytest.raises(ExportError) as caught:
+        read_frozen(file)
+    assert str(caught.value) == (
+        f"{file}: refused: HashTableV2, LookupTableFindV2: it looks up in tables, whose contents are not in the graph; "
+        "do that before, and freeze the graph without them, or allow it: --allow-op HashTableV2"
+    )
+
+
+def test_an_operation_that_is_allowed_by_name_runs(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("hello")
+    file = foreign(tmp_path, lambda: tf.io.read_file(str(tmp_path / "text"), name="out"))
+    assert read_frozen(file, allowed=["ReadFile"]).predict({})["out"] == b"hello"
+
+
+def test_a_function_that_has_the_name_of_an_operation_does_not_hide_it(tmp_path: Path) -> None:
+    from tensorflow import function
+
+    with tf.Graph().as_default() as graph:
+        tf.identity(function(lambda: tf.constant("a"), autograph=False)(), name="out")
+        tf.io.read_file("/etc/hostname", name="read")
+    graph_def = graph.as_graph_def()
+    graph_def.library.function[0].signature.name = "ReadFile"
+    next(node for node in graph_def.node if "Call" in node.op).attr["f"].func.name = "ReadFile"
+    (tmp_path / "foreign.pb").write_bytes(graph_def.SerializeToString())
+    with pytest.raises(ExportError, match=r"not a graph that TensorFlow can read: .*ReadFile"):
+        read_frozen(tmp_path / "foreign.pb")
+
+
+def test_what_a_result_does_not_need_is_neither_refused_nor_loaded(tmp_path: Path) -> None:
+    def build() -> None:
+        tf.identity(tf.constant(2.0), name="y")
+        tf.io.write_file(str(tmp_path / "written"), "x")
+
+    file = foreign(tmp_path, build)
+    assert read_frozen(file, fetch=["y"]).predict({}) == {"y": 2.0}
+    assert not (tmp_path / "written").exists()

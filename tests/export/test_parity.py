@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from expkit import tf1 as tf
 from expkit.checkpoints.writer import write_values
 from expkit.errors import ExportError
 from expkit.export.parity import Difference, check_parity, meta_graph_outputs
@@ -130,3 +131,20 @@ def test_the_graph_beside_a_checkpoint_loads_where_expkit_is_not_installed(saved
     )
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(np.load(tmp_path / "result.npy"), outputs["raw"]["logits"], rtol=0, atol=1e-5)
+
+
+def test_an_operation_that_somebody_put_into_the_graph_beside_a_checkpoint_is_refused(
+    saved: Any, tmp_path: Path
+) -> None:
+    prefix, batch, _ = saved
+    for file in prefix.parent.glob("model.*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    meta = tf.MetaGraphDef.FromString((tmp_path / "model.meta").read_bytes())
+    with tf.Graph().as_default() as graph:
+        tf.io.write_file(str(tmp_path / "written"), "x", name="added")
+    meta.graph_def.node.extend(graph.as_graph_def().node)
+    next(node for node in meta.graph_def.node if node.name == "logits").input.append("^added")
+    (tmp_path / "model.meta").write_bytes(meta.SerializeToString())
+    with pytest.raises(ExportError, match=r"model\.meta: refused: WriteFile: not known to be pure functions"):
+        meta_graph_outputs(tmp_path / "model", ["logits"], batch)
+    assert not (tmp_path / "written").exists()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from expkit import tf1 as tf
+from expkit.export.operations import PURE, operations_of
 from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.network.build import TrainingCall, connect, create_variables
 from expkit.registry import kinds
@@ -73,6 +74,7 @@ def test_a_layer_computes_what_numpy_does(case: Case) -> None:
     with tf.Graph().as_default() as graph:
         computed(case, unknown=1)
         assert uses_workspace(graph) == traits(case[0]).uses_workspace
+        assert operations_of(graph.as_graph_def()) <= PURE
 
 
 UNKNOWN = [case for case in CASES if case[0] != "flatten" and any(array.ndim > 2 for array in case[2])]

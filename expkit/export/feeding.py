@@ -1,0 +1,124 @@
+"""Inputs of a graph: checked, cast and cut into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from expkit import tf1 as tf
+from expkit.errors import ExportError, Problem, comma_list, unknown
+from expkit.tensor_spec import accepts
+
+__all__ = ["batches", "cast", "check_inputs", "join", "plain"]
+
+
+def check_inputs(expected: Mapping[str, Any], other: Collection[str], inputs: Mapping[str, Any]) -> None:
+    """Check arrays, or what has their ``shape`` and ``dtype``, before anything is computed.
+
+    Args:
+        expected: dtype, shape and ``optional`` by name.
+        other: inputs of the graph on which nothing that is computed depends.
+        inputs: arrays by name.
+
+    Raises:
+        ExportError: with every input that is missing, unknown, or of a wrong shape or dtype.
+    """
+    problems = [
+        Problem(f"input {name}", f"missing; arrays given: {comma_list(inputs)}")
+        for name, item in expected.items()
+        if name not in inputs and not item.get("optional")
+    ]
+    for name, array in inputs.items():
+        if name in expected:
+            problems += [Problem(f"input {name}", text) for text in _misfit(expected[name], array)]
+        elif name not in other:
+            known = [*expected, *other]
+            problems.append(Problem(f"input {name}", unknown("unknown", name, known, label="the graph reads")))
+    if problems:
+        raise ExportError(*problems)
+
+
+def _misfit(item: Mapping[str, Any], array: Any) -> Iterator[str]:
+    shape, got = item["shape"], list(array.shape)
+    if shape is not None and not (
+        len(got) == len(shape) and all(size in (None, other) for size, other in zip(shape, got, strict=True))
+    ):
+        shown = ", ".join("?" if size is None else str(size) for size in shape)
+        yield f"the graph reads shape [{shown}], got {got}"
+    elif not _accepts(item["dtype"], array.dtype):
+        yield f"the graph reads {item['dtype']}, got {array.dtype}"
+
+
+def _accepts(dtype: str, array: np.dtype) -> bool:
+    if dtype == "string":
+        return array.kind in "SUO"
+    try:
+        return array.kind not in "SUOV" and accepts(dtype, array)
+    except TypeError:  # No dtype of NumPy: a resource, or integers of quantization.
+        return False
+
+
+def cast(array: np.ndarray, dtype: str) -> np.ndarray:
+    """Return an array in the dtype of an input, by TensorFlow's name; text as UTF-8."""
+    if dtype == "string":
+        return (np.char.encode(array, "utf-8") if array.dtype.kind == "U" else array).astype(object)
+    return array.astype(tf.as_dtype(dtype).as_numpy_dtype, copy=False)
+
+
+def batches(expected: Mapping[str, Any], inputs: Mapping[str, Any], size: int | None) -> list[Mapping[str, Any]]:
+    """Return for each batch the indices of every input: a slice of those whose first dimension is the batch's.
+
+    Args:
+        expected: dtype and shape by name.
+        inputs: arrays by name, which have been checked.
+        size: examples of a batch; ``None`` to feed all at once.
+
+    Raises:
+        ExportError: no input has a batch dimension, or they have different numbers of examples.
+    """
+    if size is None:
+        return [{}]
+    counts = {name: inputs[name].shape[0] for name, item in expected.items() if name in inputs and _is_batched(item)}
+    if len(set(counts.values())) != 1:
+        shown = ", ".join(f"{name} has {count:,}" for name, count in counts.items())
+        problem = f"the inputs differ in their number of examples: {shown}" if counts else "no input has a batch"
+        raise ExportError.at("batch size", f"{problem}; give the inputs at once, without --batch-size")
+    (count,) = set(counts.values())
+    starts = range(0, count, size) if count else (0,)
+    return [dict.fromkeys(counts, slice(start, min(start + size, count))) for start in starts]
+
+
+def _is_batched(item: Mapping[str, Any]) -> bool:
+    return bool(item["shape"]) and item["shape"][0] is None
+
+
+def join(parts: Sequence[Mapping[str, np.ndarray]], sizes: Sequence[int]) -> dict[str, np.ndarray]:
+    """Return outputs of batches, joined.
+
+    Args:
+        parts: outputs by name, for each batch.
+        sizes: number of examples in each batch.
+
+    Raises:
+        ExportError: an output has not one row for each example.
+    """
+    if len(parts) == 1:
+        return dict(parts[0])
+    for part, size in zip(parts, sizes, strict=True):
+        for name, array in part.items():
+            if array.ndim == 0 or len(array) != size:
+                raise ExportError.at(
+                    f"output {name}",
+                    f"has shape {list(array.shape)} for a batch of {size} examples, not a row for each; give the "
+                    "inputs at once, without --batch-size",
+                )
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def plain(array: np.ndarray) -> np.ndarray:
+    """Return an array that a ``.npz`` file can hold: bfloat16 as float32, text as bytes."""
+    if array.dtype == object:
+        return np.array(array.tolist(), np.bytes_)
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array

@@ -1,0 +1,88 @@
+"""Files of graphs that other programs wrote, parsed: .pb, .meta, SavedModel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from expkit import tf1 as tf
+from expkit.errors import ExportError, reading
+
+__all__ = ["GraphFile", "read_graph_file"]
+
+_ALLOWED = "allowed: a .pb file, a .meta file beside its checkpoint, a SavedModel folder"
+_SIGNATURE = "serving_default"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphFile:
+    """A parsed graph; nothing of it has been checked, imported or run."""
+
+    graph_def: Any
+    checkpoint: Path | None = None
+    """Prefix of the checkpoint with the values of its variables; ``None`` where the file has none."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Tensors by the names of the signature; empty where the file has none."""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    """Likewise."""
+    has_training: bool = False
+    """True if the graph may hold the training and the saver too, not only what computes the outputs."""
+
+
+def read_graph_file(path: Path) -> GraphFile:
+    """Parse a ``.pb`` or ``.meta`` file, or the ``saved_model.pb`` in a folder.
+
+    Raises:
+        ExportError: it is missing, or not a graph.
+    """
+    if (path / "saved_model.pb").is_file():
+        path = path / "saved_model.pb"
+    if not path.is_file():
+        raise ExportError.at(str(path), f"{'not a regular file' if path.exists() else 'no such file'}; {_ALLOWED}")
+    with reading(str(path), "cannot be read", raises=ExportError):
+        content = path.read_bytes()
+    for parse in (_of_meta_graph,) if path.suffix == ".meta" else (_of_graph, _of_saved_model):
+        try:
+            file = parse(content, path)
+        except Exception:  # protobuf's DecodeError, whose module differs between its implementations
+            continue
+        if file is not None and file.graph_def.node and all(node.op for node in file.graph_def.node):
+            return file
+    problem = "it has no operations" if not content else "the file is damaged or of another kind"
+    raise ExportError.at(str(path), f"not a graph of TensorFlow: {problem}; {_ALLOWED}")
+
+
+def _of_meta_graph(content: bytes, path: Path) -> GraphFile:
+    return _with_signature(tf.MetaGraphDef.FromString(content), path.with_suffix(""))
+
+
+def _of_graph(content: bytes, path: Path) -> GraphFile:
+    return GraphFile(graph_def=tf.GraphDef.FromString(content))
+
+
+def _of_saved_model(content: bytes, path: Path) -> GraphFile | None:
+    graphs = tf.saved_model_proto().FromString(content).meta_graphs
+    serving = [graph for graph in graphs if "serve" in graph.meta_info_def.tags] or list(graphs)
+    return _with_signature(serving[0], path.parent / "variables" / "variables") if serving else None
+
+
+def _with_signature(graph: Any, prefix: Path) -> GraphFile:
+    """Return a graph with the tensors of its signature, if it has one and that names plain tensors."""
+    signatures = {
+        name: item
+        for name, item in sorted(graph.signature_def.items())
+        if item.outputs
+        and not name.startswith("__")
+        and all(info.name for info in (*item.inputs.values(), *item.outputs.values()))
+    }
+    signature = signatures.get(_SIGNATURE) or next(iter(signatures.values()), None)
+    has_values = any(file.is_file() for file in (Path(f"{prefix}.index"), prefix))
+    return GraphFile(
+        graph_def=graph.graph_def,
+        checkpoint=prefix if has_values else None,
+        inputs={name: info.name for name, info in sorted(signature.inputs.items())} if signature else {},
+        outputs={name: info.name for name, info in sorted(signature.outputs.items())} if signature else {},
+        has_training=True,
+    )
