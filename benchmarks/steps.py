@@ -171,6 +171,9 @@ def run_expkit(work: Workload) -> None:
             if warm[0] > 2:
                 pacer.reached(done)
 
+        def warn(self, text: str) -> None:
+            """Show nothing."""
+
     run_experiment(Experiment.of(check(config), run), MlflowTracker(Recorder(), config, run), Paced())
 
 

@@ -57,6 +57,9 @@ def train(asked: dict[str, Any]) -> None:
         def advance(self, step: int, shown: Any) -> None:
             """Show nothing."""
 
+        def warn(self, text: str) -> None:
+            """Show nothing."""
+
     data, count = asked["folder"], asked["count"]
     overrides = [
         f"run.folder={data}/runs", "network=bench_mlp1", f"network.layers.hidden1.units={asked['hidden']}",

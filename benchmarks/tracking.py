@@ -71,6 +71,9 @@ class Switched:
                 SETTLE_SECONDS,
             )
 
+    def warn(self, text: str) -> None:
+        """Show nothing."""
+
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Record metrics, when switched on."""
         if self._on:

@@ -124,6 +124,9 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
     with timed("loading the data"):
         dataset = load_dataset(config, spec)
     _log.info("%d training examples, %s", dataset.size("train"), dataset.placement)
+    for warning in dataset.warnings:
+        _log.warning("%s", warning)
+        progress.warn(warning)
     dataset.save_scaling(folder.scaling_file)
     last: dict[str, float] = {}
 

@@ -27,6 +27,7 @@ from expkit.run_folder import RunFolder, config_digest
 from support.experiments import (
     CNN,
     MLP,
+    Unseen,
     Values,
     assert_same,
     checkpoint_values,
@@ -290,6 +291,21 @@ def test_a_standardized_run_keeps_its_scaling_and_freezes_it(tmp_path: Path) -> 
     wanted = numpy_mlp((rows - mean) / spread, checkpoint_values(result.checkpoint), SHADOW)
     frozen = read_frozen(tmp_path / "run/frozen.pb").predict({"x": rows})["logits"]
     np.testing.assert_allclose(frozen, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_warning_about_the_data_is_said_once_at_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    said: list[str] = []
+
+    class Heard(Unseen):
+        def warn(self, text: str) -> None:
+            said.append(text)
+
+    x = np.random.default_rng(0).integers(0, 256, DATA["x"].shape, np.uint8)
+    config = config_of(tmp_path, {**DATA, "x": x}, train={"steps": 2}, export={"enabled": False})
+    run(config, tmp_path / "run", progress=Heard())
+    assert len(said) == 1
+    assert said[0].startswith("field 'x' holds uint8 from ")
+    assert said == [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
 
 def test_time_stamps_of_one_hour_and_a_constant_are_scaled_before_they_are_rounded(tmp_path: Path) -> None:

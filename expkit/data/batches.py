@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from expkit import tf1 as tf
-from expkit.data.dataset import Scaling
 from expkit.data.order import stream_indices
+from expkit.data.scaling import Scaling
 from expkit.kinds.sources.base import Fields
 
 __all__ = [

@@ -14,7 +14,7 @@ from expkit.tensor_spec import TensorSpec, fits, sizes_text
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Loss", "class_labels_problem", "same_shape_problem"]
+__all__ = ["Loss", "class_labels_problem", "class_numbers_problem", "label_values_problem", "same_shape_problem"]
 
 
 class Loss(Kind):
@@ -40,23 +40,40 @@ class Loss(Kind):
 
 def class_labels_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
     """Return why ``labels`` are no class numbers of the output's positions, integers in [0, classes), or ``None``."""
-    import numpy as np
-
     if not output.shape or output.shape[-1] is None:
         return f"class labels need an output of shape [batch, ..., classes], got {output}"
     positions, got = output.shape[:-1], labels.shape[1:]
-    if not fits(positions, got) or not np.issubdtype(labels.dtype, np.integer):
-        wanted = "one integer per example"
+    if not fits(positions, got) or labels.dtype.kind not in "iuf":
+        wanted = "one whole number per example"
         if positions:
-            wanted = f"integers of shape {sizes_text(positions)} per example for an output {output}"
+            wanted = f"whole numbers of shape {sizes_text(positions)} per example for an output {output}"
         return f"needs {wanted}, got {labels.dtype} of shape {list(got if positions else labels.shape)}"
-    classes = output.shape[-1]
-    if labels.size and (labels.min() < 0 or labels.max() >= classes):
-        return (
-            f"labels run from {labels.min()} to {labels.max()}, but the output has {classes} classes "
-            f"(allowed: 0 to {classes - 1}); change the last layer's units or the data"
-        )
+    return class_numbers_problem(output.shape[-1], labels)
+
+
+def class_numbers_problem(classes: int, labels: np.ndarray) -> str | None:
+    """Return why labels of any shape are not whole numbers in [0, classes), or ``None`` if they are."""
+    if problem := label_values_problem(labels, 0, classes - 1, whole=True):
+        return f"{problem}, for {classes} classes; change the last layer's units or the data"
     return None
+
+
+def label_values_problem(labels: np.ndarray, low: int, high: int, *, whole: bool) -> str | None:
+    """Return how many examples have labels outside of a range, and the first of them, or ``None`` if there are none."""
+    import numpy as np
+
+    wrong = ~((labels >= low) & (labels <= high))
+    if whole and labels.dtype.kind == "f":
+        wrong |= labels != np.floor(labels)
+    examples = wrong.reshape(len(labels), -1).any(axis=1)
+    if not examples.any():
+        return None
+    first = int(examples.argmax())
+    value = labels[first][wrong[first]].flat[0]
+    return (
+        f"{examples.sum():,} of {len(labels):,} examples have a label that is not allowed, the first is {value} "
+        f"(example {first}); allowed: {'whole numbers ' if whole else ''}{low} to {high}"
+    )
 
 
 def same_shape_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
@@ -122,9 +139,7 @@ class SigmoidCrossEntropy(Loss):
         """Return why the labels do not fit."""
         if problem := same_shape_problem(output, labels):
             return problem
-        if labels.size and (labels.min() < 0 or labels.max() > 1):
-            return f"labels run from {labels.min()} to {labels.max()}, allowed: 0 to 1"
-        return None
+        return label_values_problem(labels, 0, 1, whole=False)
 
     def per_example(self, output: Any, labels: Any) -> Any:
         """Return the mean of ``tf.nn.sigmoid_cross_entropy_with_logits`` per example."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from expkit import tf1 as tf
-from expkit.kinds.losses import class_labels_problem, same_shape_problem
+from expkit.kinds.losses import class_labels_problem, class_numbers_problem, label_values_problem, same_shape_problem
 from expkit.registry import Kind, register
 from expkit.tensor_spec import TensorSpec, fits, sizes_text
 
@@ -80,10 +80,12 @@ class Accuracy(MeanMetric):
     kind: Literal["accuracy"] = "accuracy"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
-        """Return why the labels' shape does not fit."""
+        """Return why the labels are neither class numbers nor rows of the output's shape."""
         got, shape = labels.shape[1:], output.shape or (1,)
         if fits(shape, got) or fits(shape[:-1], got):
-            return None
+            if shape[-1] == 1:
+                return label_values_problem(labels, 0, 1, whole=False)
+            return None if fits(shape, got) or shape[-1] is None else class_numbers_problem(shape[-1], labels)
         return (
             f"needs labels of shape {sizes_text(shape[:-1])} (class numbers) or {sizes_text(shape)} (one-hot) per "
             f"example, got {list(got)}"
@@ -128,13 +130,11 @@ class AUC(Metric):
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return why the labels are not two classes."""
-        import numpy as np
-
         if output.shape not in ((), (1,), (2,)):
             return f"auc needs one logit or two per example, got {output}"
-        if labels.size and not set(np.unique(labels)) <= {0, 1}:
-            return "auc needs labels 0 and 1"
-        return None
+        if labels.shape[1:] not in ((), (1,)):
+            return f"auc needs one label per example, got {list(labels.shape[1:])}"
+        return label_values_problem(labels, 0, 1, whole=True)
 
     def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
         """Return histograms of the positive and the negative examples' probabilities."""

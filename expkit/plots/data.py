@@ -160,7 +160,7 @@ def collect_plot_data(
     predictions = {
         name: _head(
             np.concatenate(logits[output]),
-            np.asarray(test[labels][:count]),
+            np.asarray(test[labels][:count], np.int64),
             {field: (test[field], shape) for field, shape in shapes.items() if shape is not None},
         )
         for name, (output, labels) in found.items()

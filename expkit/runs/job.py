@@ -91,7 +91,7 @@ def run_job(job: Job) -> Outcome:
             tracker = _tracker(job, folder)
             experiment = Experiment.of(job.checked, folder)
             with Bar(console, job.label or config.run.name, config.train.steps) as bar:
-                result = run(experiment, tracker, _Progress(bar, job.prune_check))
+                result = run(experiment, tracker, _Progress(job, bar))
         status = "FINISHED"
         summary(console, result)
         return Outcome(exit_code=0, result=result, experiment=experiment)
@@ -124,15 +124,19 @@ def run_job(job: Job) -> Outcome:
 class _Progress:
     """Progress in the terminal that also runs the prune check."""
 
-    def __init__(self, bar: Bar, prune_check: Callable[[int, Mapping[str, float]], None] | None) -> None:
+    def __init__(self, job: Job, bar: Bar) -> None:
+        self._job = job
         self._bar = bar
-        self._prune_check = prune_check
 
     def advance(self, step: int, shown: Mapping[str, float]) -> None:
         """Show a step with its metrics."""
         self._bar.advance(step, shown)
-        if self._prune_check is not None:
-            self._prune_check(step, shown)
+        if self._job.prune_check is not None:
+            self._job.prune_check(step, shown)
+
+    def warn(self, text: str) -> None:
+        """Show a warning, unless the job is quiet."""
+        _print(self._job, f"warning: {text}")
 
 
 def _print(job: Job, *lines: str) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 from expkit import tf1 as tf
 from expkit.data.batches import Batches, chunk_steps, resident_batches, streamed_batches
-from expkit.data.dataset import Dataset, Scaling, raw_dtypes
+from expkit.data.dataset import Dataset
 from expkit.data.prefetch import Stream
+from expkit.data.scaling import Scaling, raw_dtypes
 from expkit.network.build import connect, create_ema_variables, create_variables, penalty, placeholders
 from expkit.network.names import ema_name
 from expkit.network.spec import NetworkSpec

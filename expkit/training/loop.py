@@ -29,6 +29,9 @@ class Progress(Protocol):
     def advance(self, step: int, shown: Mapping[str, float]) -> None:
         """Show a step and some of its numbers."""
 
+    def warn(self, text: str) -> None:
+        """Show a warning."""
+
 
 @dataclass(frozen=True)
 class Trained:

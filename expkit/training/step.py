@@ -10,7 +10,7 @@ from typing import Any
 from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.batches import standardized
-from expkit.data.dataset import Scaling
+from expkit.data.scaling import Scaling
 from expkit.errors import ConfigError, Problem, comma_list
 from expkit.metric_names import LOSS, loss_names
 from expkit.network.build import Connection, TrainingCall, connect, penalty

@@ -221,8 +221,8 @@ DATA = {
     ),
     "labels outside the classes": (
         [*NPZ, "data.source.path={}/labels.npz"],
-        "train.losses.main: field 'label' (valid): labels run from 0 to 12, but the output has 3 classes "
-        "(allowed: 0 to 2); change the last layer's units or the data",
+        "train.losses.main: field 'label' (valid): 1 of 6 examples have a label that is not allowed, the first is 12 "
+        "(example 5); allowed: whole numbers 0 to 2, for 3 classes; change the last layer's units or the data",
     ),
     "NaN in the inputs": (
         [*NPZ, "data.source.path={}/nan.npz"],

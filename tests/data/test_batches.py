@@ -9,7 +9,7 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.data.batches import batch_indices, resident, standardized
-from expkit.data.dataset import Scaling
+from expkit.data.scaling import Scaling
 
 
 def stream(steps: list[int], batch_size: int, examples: int, seed: int) -> np.ndarray:

@@ -7,9 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
+from expkit.config.sections.data import PairsConfig, SplitConfig
 from expkit.data import dataset as datasets
 from expkit.data.dataset import Dataset, load_dataset
+from expkit.data.pairs import paired as pairs_of
 from expkit.errors import ConfigError, DataError
 from expkit.kinds.sources import on_disk as stored
 from expkit.kinds.sources.on_disk import DiskArray
@@ -198,8 +202,79 @@ def test_what_cannot_be_paired_is_named(tmp_path: Path) -> None:
     ]
     one = {**MARKED, "label": np.zeros(60, np.int64)}
     assert problems(DataError, tmp_path, one, data={"pairs": {"field": "x"}}, network=TOWERS) == [
-        "data.pairs: needs at least two labels in 'label', got 1"
+        "data.pairs: needs at least two labels in 'label', and two examples of one of them; got 1 among 40 examples"
     ]
+    every = {**MARKED, "label": np.arange(60)}
+    assert problems(DataError, tmp_path, every, data={"pairs": {"field": "x"}}, network=TOWERS) == [
+        "data.pairs: needs at least two labels in 'label', and two examples of one of them; got 40 among 40 examples"
+    ]
+    nan = {**MARKED, "label": np.where(MARKED["label"] == 1, np.nan, MARKED["label"])}
+    assert problems(DataError, tmp_path, nan, data={"pairs": {"field": "x"}}, network=TOWERS) == [
+        "data.pairs: needs one label per example, 'label' holds NaN"
+    ]
+    rows = {**MARKED, "label": np.zeros((60, 3))}
+    assert problems(DataError, tmp_path, rows, data={"pairs": {"field": "x"}}, network=TOWERS) == [
+        "data.pairs: needs one label per example, 'label' is of shape [3] per example"
+    ]
+
+
+@settings(derandomize=True, max_examples=60, deadline=None)
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=3, max_size=40).filter(
+        lambda labels: 1 < len(set(labels)) < len(labels)
+    ),
+    per_example=st.integers(1, 7),
+    seed=st.integers(0, 5),
+)
+def test_pairs_are_of_different_examples_and_half_of_them_the_same(
+    labels: list[int], per_example: int, seed: int
+) -> None:
+    fields = {"x": np.arange(len(labels)), "label": np.array(labels)}
+    pairs = pairs_of(fields, PairsConfig(field="x", per_example=per_example, seed=seed), 0)
+    left, right, same = (np.asarray(pairs[name]) for name in ("left", "right", "label"))
+    assert np.unique(left, return_counts=True)[1].tolist() == [per_example] * len(labels)
+    assert (left != right).all()
+    np.testing.assert_array_equal(same, fields["label"][left] == fields["label"][right])
+    lonely = [place for place, label in enumerate(labels) if labels.count(label) == 1]
+    for place in set(range(len(labels))) - set(lonely):
+        assert same[left == place].sum() in (per_example // 2, -(-per_example // 2))
+    if not lonely:
+        assert abs(2 * same.sum() - len(same)) <= 1
+    assert not same[np.isin(left, lonely)].any()
+
+
+def test_partners_are_drawn_equally_often() -> None:
+    labels = np.array([0, 1, 0, 1, 0, 2, 2, 1])
+    pairs = pairs_of({"x": np.arange(8), "label": labels}, PairsConfig(field="x", per_example=6000), 0)
+    left, right = np.asarray(pairs["left"]), np.asarray(pairs["right"])
+    counts = np.zeros((8, 8))
+    np.add.at(counts, (left, right), 1)
+    for one in range(8):
+        others = {True: [], False: []}
+        for other in set(range(8)) - {one}:
+            others[bool(labels[other] == labels[one])].append(counts[one, other])
+        for found in others.values():
+            np.testing.assert_allclose(found, 3000 / len(found), rtol=0.15)
+
+
+@settings(derandomize=True, max_examples=100, deadline=None)
+@given(parts=st.lists(st.integers(1, 97), min_size=2, max_size=3), total=st.integers(30, 5000))
+def test_fractions_that_add_up_to_one_leave_no_example_over(parts: list[int], total: int) -> None:
+    sizes = [part / sum(parts) for part in parts]
+    names = ("train", "test") if len(parts) == 2 else ("train", "valid", "test")
+    split = SplitConfig(**dict(zip(names, sizes, strict=True)))
+    assume(min(sizes) * total > 1)
+    splits = datasets._split({"x": np.arange(total)}, split)
+    members = [np.asarray(splits[name]["x"]) for name in names]
+    np.testing.assert_array_equal(np.sort(np.concatenate(members)), np.arange(total))
+    for found, size in zip(members, sizes, strict=True):
+        assert abs(len(found) - size * total) <= 1
+
+
+@pytest.mark.parametrize(("sizes", "total"), [((0.5, 0.25, 0.25), 10), ((0.7, 0.15, 0.15), 9), ((0.35, 0.35, 0.3), 10)])
+def test_no_part_is_cut_short_by_rounding(sizes: tuple[float, ...], total: int) -> None:
+    splits = datasets._split({"x": np.arange(total)}, SplitConfig(train=sizes[0], valid=sizes[1], test=sizes[2]))
+    assert sum(len(fields["x"]) for fields in splits.values()) == total
 
 
 def test_fields_that_nothing_reads_are_left_out(tmp_path: Path) -> None:
@@ -252,8 +327,8 @@ def test_sizes_that_the_network_leaves_open_take_any(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         dataset(tmp_path, {**MARKED, "x": np.zeros((60, 9, 4), np.float32)}, network=network)
     assert str(caught.value.problems[0]) == (
-        "train.losses.main: field 'label' (train): needs integers of shape [9] per example for an output [batch, 9, 3] "
-        "float32, got int64 of shape []"
+        "train.losses.main: field 'label' (train): needs whole numbers of shape [9] per example for an output "
+        "[batch, 9, 3] float32, got int64 of shape []"
     )
 
 
@@ -274,14 +349,31 @@ def test_integers_are_taken_for_floats_and_cannot_be_standardized_as_integers(tm
     ]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.int64])
+@pytest.mark.parametrize("on_files", [False, True])
+def test_integers_that_go_in_unscaled_are_said(tmp_path: Path, dtype: Any, on_files: bool) -> None:
+    make = on_disk if on_files else dataset
+    x = (np.arange(240).reshape(60, 4) % 200).astype(dtype)
+    assert make(tmp_path, {**MARKED, "x": x}).warnings == (
+        f"field 'x' holds {np.dtype(dtype)} from 0 to 159, and the network reads it unscaled; data.standardize=[x] "
+        "scales it to zero mean and unit standard deviation",
+    )
+    assert make(tmp_path, {**MARKED, "x": x}, {"standardize": ["x"]}).warnings == ()
+    assert make(tmp_path, {**MARKED, "x": x % 3}).warnings == ()  # no wider than the three classes
+    assert make(tmp_path, {**MARKED, "x": x.astype(np.float32)}).warnings == ()
+
+
 def test_numbers_that_are_not_finite_and_labels_outside_the_classes_are_reported_together(tmp_path: Path) -> None:
     x, label = MARKED["x"].copy(), MARKED["label"].copy()
-    x[7, 2], x[9, 0], x[55, 1], label[45] = np.nan, np.inf, -np.inf, 3
+    x[7, 2], x[9, 0], x[55, 1], label[45], label[47] = np.nan, np.inf, -np.inf, 3, 9
+    wrong = (
+        "field 'label' (valid): 2 of 10 examples have a label that is not allowed, the first is 3 (example 5); "
+        "allowed: whole numbers 0 to 2, for 3 classes; change the last layer's units or the data"
+    )
     assert problems(DataError, tmp_path, {"x": x, "label": label}) == [
         "data.source: field 'x': 2 of 40 train examples hold NaN or infinity, the first is example 7; clean the data",
         "data.source: field 'x': 1 of 10 test examples hold NaN or infinity, the first is example 5; clean the data",
-        "train.losses.main: field 'label' (valid): labels run from 0 to 3, but the output has 3 classes (allowed: 0 to "
-        "2); change the last layer's units or the data",
+        f"train.losses.main: {wrong}",
     ]
 
 
@@ -350,7 +442,7 @@ def test_mistakes_in_fields_on_disk_are_reported_as_those_in_memory(
     label = MARKED["label"].copy()
     label[45] = 3
     source = write_arrays(tmp_path / "files", {**MARKED, "label": label})
-    assert "labels run from 0 to 3, but the output has 3 classes" in str(
+    assert "1 of 10 examples have a label that is not allowed, the first is 3 (example 5)" in str(
         problems(DataError, tmp_path, data={"source": source})
     )
 

@@ -84,6 +84,7 @@ def test_every_kind_is_in_the_table() -> None:
 
 
 FIVE = TensorSpec((5,))
+SIGMOID_LABELS = "2 of 4 examples have a label that is not allowed, the first is 2.0 (example 2); allowed: 0 to 1"
 
 
 @pytest.mark.parametrize(
@@ -92,47 +93,62 @@ FIVE = TensorSpec((5,))
         (
             "sparse_softmax_cross_entropy",
             FIVE,
-            np.array([0, 5]),
-            "labels run from 0 to 5, but the output has 5 classes (allowed: 0 to 4); change the last layer's units or "
-            "the data",
+            np.array([0, 5, 6]),
+            "2 of 3 examples have a label that is not allowed, the first is 5 (example 1); allowed: whole numbers 0 to "
+            "4, for 5 classes; change the last layer's units or the data",
         ),
         (
             "sparse_softmax_cross_entropy",
             FIVE,
             np.array([-1, 2]),
-            "labels run from -1 to 2, but the output has 5 classes (allowed: 0 to 4); change the last layer's units or "
-            "the data",
+            "1 of 2 examples have a label that is not allowed, the first is -1 (example 0); allowed: whole numbers 0 "
+            "to 4, for 5 classes; change the last layer's units or the data",
         ),
         (
             "sparse_softmax_cross_entropy",
             FIVE,
-            np.array([0.5]),
-            "needs one integer per example, got float64 of shape [1]",
+            np.array([1, 0.5, np.nan, 1.5]),
+            "3 of 4 examples have a label that is not allowed, the first is 0.5 (example 1); allowed: whole numbers 0 "
+            "to 4, for 5 classes; change the last layer's units or the data",
+        ),
+        (
+            "sparse_softmax_cross_entropy",
+            FIVE,
+            np.array([3, 2**53 + 1], np.uint64),
+            "1 of 2 examples have a label that is not allowed, the first is 9007199254740993 (example 1); allowed: "
+            "whole numbers 0 to 4, for 5 classes; change the last layer's units or the data",
+        ),
+        (
+            "sparse_softmax_cross_entropy",
+            FIVE,
+            np.array([True]),
+            "needs one whole number per example, got bool of shape [1]",
         ),
         (
             "sparse_softmax_cross_entropy",
             FIVE,
             np.zeros((2, 5), np.int64),
-            "needs one integer per example, got int64 of shape [2, 5]",
+            "needs one whole number per example, got int64 of shape [2, 5]",
         ),
         (
             "sparse_softmax_cross_entropy",
             TensorSpec((2, 5)),
             np.array([0]),
-            "needs integers of shape [2] per example for an output [batch, 2, 5] float32, got int64 of shape []",
+            "needs whole numbers of shape [2] per example for an output [batch, 2, 5] float32, got int64 of shape []",
         ),
         (
             "sparse_softmax_cross_entropy",
             TensorSpec((None, 5)),
             np.zeros((3, 2, 2), np.int64),
-            "needs integers of shape [?] per example for an output [batch, ?, 5] float32, got int64 of shape [2, 2]",
+            "needs whole numbers of shape [?] per example for an output [batch, ?, 5] float32, got int64 "
+            "of shape [2, 2]",
         ),
         (
             "sparse_softmax_cross_entropy",
             TensorSpec((2, 5)),
             np.array([[0, 5]]),
-            "labels run from 0 to 5, but the output has 5 classes (allowed: 0 to 4); change the last layer's units or "
-            "the data",
+            "1 of 1 examples have a label that is not allowed, the first is 5 (example 0); allowed: whole numbers 0 to "
+            "4, for 5 classes; change the last layer's units or the data",
         ),
         (
             "sparse_softmax_cross_entropy",
@@ -177,10 +193,15 @@ FIVE = TensorSpec((5,))
             np.zeros((2, 4)),
             "needs labels shaped like the output, [5] per example, got [4]",
         ),
-        ("sigmoid_cross_entropy", TensorSpec((1,)), np.array([0, 2]), "labels run from 0 to 2, allowed: 0 to 1"),
+        ("sigmoid_cross_entropy", TensorSpec((1,)), np.array([0, 0.5, 2, np.nan]), SIGMOID_LABELS),
     ],
 )
 def test_a_loss_says_what_keeps_labels_from_fitting(
     kind: str, output: TensorSpec, labels: np.ndarray, problem: str
 ) -> None:
     assert loss_of(kind).problem(output, labels) == problem
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64, np.float32, np.float64])
+def test_whole_numbers_of_any_dtype_are_class_labels(dtype: Any) -> None:
+    assert loss_of("sparse_softmax_cross_entropy").problem(FIVE, np.array([0, 4, 2]).astype(dtype)) is None

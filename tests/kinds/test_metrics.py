@@ -92,17 +92,43 @@ def test_auc_of_perfect_and_of_reversed_scores_is_1_and_0() -> None:
     assert metric.result(summed(metric, -scores, BITS, 100)) == 0
 
 
+def wrong_label(value: str, example: int, allowed: str) -> str:
+    return (
+        f"1 of 3 examples have a label that is not allowed, the first is {value} (example {example}); allowed: whole "
+        f"numbers {allowed}"
+    )
+
+
 @pytest.mark.parametrize(
     ("kind", "output", "labels", "problem"),
     [
         ("auc", TensorSpec((3,)), BITS, "auc needs one logit or two per example, got [batch, 3] float32"),
-        ("auc", TensorSpec((1,)), np.array([0, 1, 2]), "auc needs labels 0 and 1"),
+        ("auc", TensorSpec((1,)), np.array([0, 1, 2]), wrong_label("2", 2, "0 to 1")),
+        ("auc", TensorSpec((1,)), np.array([0, 1, 0.5]), wrong_label("0.5", 2, "0 to 1")),
+        ("auc", TensorSpec((1,)), np.zeros((3, 2)), "auc needs one label per example, got [2]"),
         (
             "top_k",
             TensorSpec((5,)),
-            np.array([7]),
-            "labels run from 7 to 7, but the output has 5 classes (allowed: 0 to 4); change the last layer's units or "
-            "the data",
+            np.array([4, 7, 1]),
+            wrong_label("7", 1, "0 to 4, for 5 classes; change the last layer's units or the data"),
+        ),
+        (
+            "accuracy",
+            TensorSpec((5,)),
+            np.array([4.0, 1, -0.5]),
+            wrong_label("-0.5", 2, "0 to 4, for 5 classes; change the last layer's units or the data"),
+        ),
+        (
+            "accuracy",
+            TensorSpec((2, 5)),
+            np.array([[4, 1], [0, 5], [1, 1]]),
+            wrong_label("5", 1, "0 to 4, for 5 classes; change the last layer's units or the data"),
+        ),
+        (
+            "accuracy",
+            TensorSpec((1,)),
+            np.array([0, 1, 7]),
+            wrong_label("7", 2, "0 to 1").replace("whole numbers ", ""),
         ),
         (
             "accuracy",
@@ -126,7 +152,7 @@ def test_auc_of_perfect_and_of_reversed_scores_is_1_and_0() -> None:
             "top_k",
             TensorSpec((2, 5)),
             np.zeros((3, 1), np.int64),
-            "needs integers of shape [2] per example for an output [batch, 2, 5] float32, got int64 of shape [1]",
+            "needs whole numbers of shape [2] per example for an output [batch, 2, 5] float32, got int64 of shape [1]",
         ),
         (
             "mean_absolute_error",

@@ -111,6 +111,9 @@ class Unseen:
     def advance(self, step: int, shown: Mapping[str, float]) -> None:
         """Show nothing."""
 
+    def warn(self, text: str) -> None:
+        """Show nothing."""
+
 
 def run(config: Config, path: Path, tracker: Any = None, progress: Any = None) -> Result:
     """Run an experiment in a folder, new or resumed."""

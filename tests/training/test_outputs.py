@@ -80,8 +80,8 @@ def test_labels_of_another_length_than_the_output_are_refused_before_training(tm
     with pytest.raises(DataError) as caught:
         loaded(config_of(tmp_path, {"x": SEQUENCES, "label": labels}, network=ANY_LENGTH))
     assert str(caught.value.problems[0]) == (
-        "train.losses.main: field 'label' (train): needs integers of shape [7] per example for an output [batch, 7, 5] "
-        f"float32, got int64 of shape [{length}]"
+        "train.losses.main: field 'label' (train): needs whole numbers of shape [7] per example for an output "
+        f"[batch, 7, 5] float32, got int64 of shape [{length}]"
     )
 
 

@@ -24,7 +24,7 @@ class Idx(Source):
     """Images and labels in the IDX format of MNIST, plain or gzipped.
 
     Fields: ``image`` float32, bytes divided by 255, [examples, pixels] or [examples, height, width, 1];
-    ``label`` [examples] int64.
+    ``label`` [examples] int64, or float64 where one is not a whole number.
     """
 
     kind: Literal["idx"] = "idx"
@@ -47,7 +47,8 @@ class Idx(Source):
             )
         pixels = images.astype(np.float32) / np.float32(255 if images.dtype == np.uint8 else 1)
         shape = (len(images), -1) if self.flat else (*images.shape, 1)
-        return {"image": pixels.reshape(shape), "label": labels.astype(np.int64)}
+        whole = labels.dtype.kind != "f" or bool(np.all(np.mod(labels, 1) == 0))  # Of infinity and NaN that is NaN.
+        return {"image": pixels.reshape(shape), "label": labels.astype(np.int64 if whole else np.float64)}
 
     def image_shape(self, shape: tuple[int | None, ...]) -> tuple[int, int, int] | None:
         """Return height, width and channels, also of a flattened image."""

@@ -157,7 +157,16 @@ class RecordField(DiskArray):
                 f"{list(self.shape[1:])} of {self.dtype} needs {needed}; give the shape and dtype that were written "
                 "(encoded images are not decoded)",
             )
-        values = np.asarray(found) if content is None else np.frombuffer(content, self.dtype)
+        if content is not None:
+            return np.frombuffer(content, self.dtype).reshape(self.shape[1:])
+        written = np.asarray(found)
+        with np.errstate(invalid="ignore", over="ignore"):
+            values = written.astype(self.dtype)
+            differ = np.flatnonzero(values.astype(written.dtype) != written)
+        if len(differ) and not written.dtype.kind == self.dtype.kind == "f":  # Floats are rounded to other floats.
+            value, other = written[differ[0]], "float64" if written.dtype.kind == "f" else "int64"
+            sentence = f"{self._records.location(index)} has the value {value}, which {self.dtype} does not hold"
+            raise DataError.at(at, f"{sentence}; give another dtype, such as {other}")
         return values.reshape(self.shape[1:])
 
 

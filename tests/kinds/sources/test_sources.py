@@ -60,6 +60,13 @@ def test_idx_reads_gzipped_and_plain_files(mnist: Idx, flat: bool, shape: tuple[
     assert (arrays["image"].dtype, arrays["label"].dtype) == (np.float32, np.int64)
 
 
+def test_idx_labels_that_are_not_whole_stay_as_they_are(mnist: Idx, tmp_path: Path) -> None:
+    for labels, dtype in ((np.array([7, 0, 9]), np.int64), (np.array([7, 0.5, 9]), np.float64)):
+        (tmp_path / "labels").write_bytes(idx(labels.astype(">f8"), 0x0E))
+        got = mnist.load()["label"]
+        assert (got.tolist(), got.dtype) == (labels.tolist(), dtype)
+
+
 def test_idx_of_floats_is_not_scaled(mnist: Idx, tmp_path: Path) -> None:
     (tmp_path / "floats").write_bytes(idx(IMAGES.astype(">f4"), 0x0D))
     arrays = mnist.model_copy(update={"images": str(tmp_path / "floats")}).load()

@@ -212,6 +212,31 @@ def test_features_that_do_not_fit_are_reported_before_anything_is_built(files: P
     )
 
 
+@pytest.mark.parametrize(
+    ("value", "dtype", "other"),
+    [
+        (300, "uint8", "int64"),
+        (-1, "uint8", "int64"),
+        (2**31, "int32", "int64"),
+        (2**24 + 1, "float32", "int64"),
+        (2**53 + 1, "float64", "int64"),
+        (70_000, "float16", "int64"),
+        (0.5, "int64", "float64"),
+        (2.0**63, "int64", "float64"),
+        (np.nan, "int32", "float64"),
+    ],
+)
+def test_values_that_a_dtype_does_not_hold_are_an_error(tmp_path: Path, value: Any, dtype: Any, other: str) -> None:
+    file = write(tmp_path / "x.tfrecord", [example(label=1), example(label=value)])
+    number = np.float32(value) if isinstance(value, float) else value
+    with np.errstate(invalid="ignore"):
+        message = problem_of(lambda: source(str(file), label=Feature(dtype=dtype)).load()["label"][:])
+    assert message == (
+        f"data.source.features.label: record 1 of {file} has the value {number}, which {dtype} does not hold; give "
+        f"another dtype, such as {other}"
+    )
+
+
 def test_a_later_record_that_does_not_fit_is_named_by_file_and_number(files: Path) -> None:
     odd = write(files / "part-2.tfrecord", [example(label=1), example(label=[1, 2])])
     field = source((str(files / "part-1.tfrecord"), str(odd)), label=Feature(dtype="int64")).load()["label"]
