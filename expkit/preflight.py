@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.config.source_lines import locating_problems
-from expkit.errors import ConfigError, Problem, unknown
+from expkit.errors import ConfigError, Problem, limit_problems, unknown
 from expkit.metric_names import EMA, LOSS, loss_names
 from expkit.network.ema import ema_variables
+from expkit.network.memory import memory_problems
 from expkit.network.spec import NetworkSpec, network_spec
 
-__all__ = ["CheckedConfig", "check", "load_checked", "load_network", "metric_names", "named"]
+__all__ = ["CheckedConfig", "check", "check_here", "load_checked", "load_network", "metric_names", "named"]
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,32 @@ def check(config: Config) -> CheckedConfig:
     return CheckedConfig(config, spec, ema_names)
 
 
+def check_here(config: Config) -> CheckedConfig:
+    """Return a checked configuration that the memory of this machine can train.
+
+    Raises:
+        ConfigError: with every mistake found.
+    """
+    checked = check(config)
+    problems = list(
+        memory_problems(
+            checked.spec, checked.ema_names, batch_size=config.train.batch_size, freezes=config.export.enabled
+        )
+    )
+    if problems:
+        raise ConfigError(*limit_problems(problems))
+    return checked
+
+
 def load_checked(
-    overrides: Sequence[str], config_dirs: Sequence[str] = (), by: Callable[[Config], CheckedConfig] = check
+    overrides: Sequence[str], config_dirs: Sequence[str] = (), by: Callable[[Config], CheckedConfig] = check_here
 ) -> CheckedConfig:
     """Return the configuration of a list of overrides, checked.
 
     Args:
         overrides: as on the command line.
         config_dirs: further folders of configuration files.
-        by: the check: ``check`` or ``named``.
+        by: the check: ``check_here``, ``check`` or ``named``.
 
     Raises:
         ConfigError: with every mistake found, each with its file and line where it comes from a file.

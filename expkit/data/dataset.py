@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from expkit.errors import ConfigError, DataError, Problem
 from expkit.fs import atomic_write
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import DiskArray, MappedArray, rows_of
+from expkit.network.memory import machine_memory
 from expkit.network.spec import NetworkSpec
 
 __all__ = ["Dataset", "load_dataset"]
@@ -98,8 +98,7 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
 
 def _placement(train: Fields) -> Literal["resident", "streamed"]:
     """Return the placement of training examples: streamed if they are on disk or large."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    large = sum(array.nbytes for array in train.values()) > RESIDENT_FRACTION * memory
+    large = sum(array.nbytes for array in train.values()) > RESIDENT_FRACTION * machine_memory()
     return "streamed" if large or any(isinstance(array, DiskArray) for array in train.values()) else "resident"
 
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from expkit.config.load import validate_composed
 from expkit.errors import RunError
-from expkit.preflight import check
+from expkit.preflight import check_here
 from expkit.run_folder import RunFolder
 from expkit.runs.interruption import interruption_exits
 from expkit.runs.job import Job, run_job
@@ -34,7 +34,7 @@ def run_child(config: DictConfig) -> None:
     folder = Path(hydra.runtime.output_dir)
     sweep_folder = SweepFolder(folder.parent)
     sweep = sweep_folder.settings()
-    checked = check(validate_composed(config, sweep["config_dirs"]))
+    checked = check_here(validate_composed(config, sweep["config_dirs"]))
     # Recorded again, because a resumed run may have begun under a parent that was deleted since.
     above = {"mlflow.parentRunId": sweep["mlflow_run_id"]} if sweep.get("mlflow_run_id") else {}
     job = Job(

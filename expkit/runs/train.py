@@ -19,7 +19,7 @@ from expkit.config.hydra_internals import Callbacks, config_loader
 from expkit.config.load import compose_plain, composition_message, primary_conf, validate_composed
 from expkit.config.source_lines import locating_problems
 from expkit.errors import ConfigError, Problem
-from expkit.preflight import check
+from expkit.preflight import check_here
 from expkit.run_folder import unwritable
 from expkit.run_lookup import resumable
 from expkit.runs.recording import recorder_of_process, say_environment
@@ -47,7 +47,7 @@ def train(
     """
     with locating_problems(overrides, config_dirs):
         composed = compose_plain(overrides, config_dirs)
-        checked = check(validate_composed(composed, config_dirs))
+        checked = check_here(validate_composed(composed, config_dirs))
     config = checked.config
     _check_writable(Path(config.run.folder))
     if (resumed := resumable(config)) is not None:

@@ -14,7 +14,7 @@ from hydra.errors import HydraException, OverrideParseException
 from expkit.config.load import composition_message, plain, unreadable_override
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem
-from expkit.preflight import load_checked
+from expkit.preflight import check, load_checked
 from expkit.run_folder import config_digest, short_names
 
 __all__ = ["SweepJob", "check_jobs", "hash_of", "label_of", "parse_overrides", "varied_keys"]
@@ -86,7 +86,7 @@ def check_jobs(
     problems: dict[str, Problem] = {}
     for index, overrides in enumerate(override_lists):
         try:
-            config = load_checked(overrides, config_dirs).config
+            config = load_checked(overrides, config_dirs, by=check).config
             jobs.append(SweepJob(tuple(overrides), config, label_of(keys, overrides) or config.run.name))
         except ConfigError as error:
             several = len(override_lists) > 1

@@ -62,7 +62,7 @@ class Constant(Value):
         return self
 
     def array(self) -> np.ndarray:
-        """Return the value as an array.
+        """Return the value as an array, one number as such where a shape is to be filled with it.
 
         Raises:
             ValueError: the lists differ in length, or the dtype cannot represent a number.
@@ -84,15 +84,15 @@ class Constant(Value):
         if wrong.any() or (cast.dtype == bool) != (given.dtype == bool):
             first = given[wrong][0] if wrong.any() else given.flat[0]
             raise ValueError(f"'value' has {first}, but dtype is {self.dtype}; give another dtype or value")
-        return cast if self.shape is None else np.full(self.shape, cast)
+        return cast
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
         """Return the value's shape."""
-        return self.sized(self.array().shape, self.dtype, inputs)
+        return self.sized(self.array().shape if self.shape is None else self.shape, self.dtype, inputs)
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Return the constant."""
-        return self.repeated(tf.constant(self.array(), self.dtype), inputs)
+        return self.repeated(tf.constant(self.array(), self.dtype, shape=self.shape), inputs)
 
 
 @register

@@ -23,6 +23,10 @@ def _with_size(spec: TensorSpec, axis: int, sizes: Shape) -> TensorSpec:
     return TensorSpec((*spec.shape[: axis - 1], *sizes, *spec.shape[axis:]), spec.dtype)
 
 
+MAX_PARTS = 10_000
+"""Maximum number of outputs of a layer."""
+
+
 @register
 class Slice(Layer):
     """A range along one dimension, as in Python: negative numbers count from the end."""
@@ -97,6 +101,8 @@ class Split(Layer):
         if isinstance(parts, int):
             if size is None or size % parts:
                 raise ShapeError(f"split into {parts} equal parts needs a size that is a multiple of it, got {spec}")
+            if parts > MAX_PARTS:
+                raise ShapeError(f"split into {parts:,} parts: allowed are at most {MAX_PARTS:,}")
             parts = (size // parts,) * parts
         elif size is not None and sum(parts) != size:
             raise ShapeError(f"split into parts of {list(parts)}, which add up to {sum(parts)}, not {size}, in {spec}")
