@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from expkit import tf1 as tf
 from expkit.checkpoints.edit import plan as edit
 from expkit.checkpoints.edit.plan import EditPlan
 from expkit.checkpoints.edit.write import mean, new_prefix, write_new
@@ -123,7 +124,7 @@ def _bake(given: argparse.Namespace) -> int:
     plan = edit.bake(source.variables, given.source)
     kinds = ownership({name: source.variables[old] for name, old in plan.sources.items()})
     raw = [name for name, old in plan.sources.items() if name == old and kinds[name].kind == "variable"]
-    code = _carry_out(given, source, plan)
+    code = _carry_out(given, source, plan, keep_dtypes=True)
     if raw:
         print(f"without an EMA, unchanged: {', '.join(in_reading_order(raw))}")
     return code
@@ -168,8 +169,8 @@ def _pairs(names: Sequence[str], at: str) -> list[tuple[str, str]]:
     return list(zip(names[::2], names[1::2], strict=True))
 
 
-def _carry_out(given: argparse.Namespace, source: VariableSource, plan: EditPlan) -> int:
-    """Print the changes, and write the new checkpoint."""
+def _carry_out(given: argparse.Namespace, source: VariableSource, plan: EditPlan, *, keep_dtypes: bool = False) -> int:
+    """Print the changes, and write the new checkpoint; ``keep_dtypes`` casts to what had the name before."""
     rows = [(old, name) for name, old in plan.sources.items() if name != old]
     rows += [(name, _DROPPED) for name in plan.dropped]
     order = {name: index for index, name in enumerate(in_reading_order(list(source.variables)))}
@@ -178,9 +179,18 @@ def _carry_out(given: argparse.Namespace, source: VariableSource, plan: EditPlan
         print("\n".join(columns([("from", "to"), *rows])))
     kept = sum(name == old for name, old in plan.sources.items())
     print(f"{kept} of {len(source.variables)} names unchanged")
-    values = {name: partial(source.read, old) for name, old in plan.sources.items()}
+    like = source.variables if keep_dtypes else {}
+    values = {
+        name: partial(_read, source, old, like.get(name, source.variables[old]).dtype)
+        for name, old in plan.sources.items()
+    }
     _write(given, new_prefix(given.output, "OUTPUT"), values)
     return 0
+
+
+def _read(source: VariableSource, name: str, dtype: str) -> np.ndarray:
+    value = source.read(name)
+    return value if source.variables[name].dtype == dtype else value.astype(tf.as_dtype(dtype).as_numpy_dtype)
 
 
 def _write(given: argparse.Namespace, output: Path, values: Mapping[str, Callable[[], np.ndarray]]) -> None:

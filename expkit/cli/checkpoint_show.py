@@ -14,13 +14,12 @@ from expkit.checkpoints.edit.plan import select
 from expkit.checkpoints.formats.open import open_variables
 from expkit.checkpoints.formats.source import VariableSource
 from expkit.checkpoints.listing import checkpoints_in
-from expkit.checkpoints.ownership import Ownership, ownership
+from expkit.checkpoints.ownership import Ownership, owned, ownership
 from expkit.checkpoints.stats import Stats, stats_of
 from expkit.cli.columns import columns
 from expkit.errors import CheckpointError, ExpkitError
 from expkit.fs import cannot_write
 from expkit.importer.contents import in_reading_order
-from expkit.network.names import ema_name
 from expkit.tensor_spec import TensorSpec
 
 __all__ = ["diff", "list_checkpoints", "show_variables", "stats"]
@@ -215,12 +214,12 @@ def _plot(source: VariableSource, names: Sequence[str], file: str, *, selected: 
     path = Path(file)
     if path.suffix != ".png":
         raise ExpkitError.at("--plot", f"cannot write {file}; give a file that ends in .png")
-    kinds = ownership(source.variables)
+    kinds, emas = ownership(source.variables), owned(source.variables).emas
     own = [name for name in names if kinds[name].kind == "variable" or (selected and kinds[name].owner not in names)]
     drawn = {}
     for name in own[:MAX_SHOWN]:
-        ema = ema_name(name)
-        drawn[name] = histogram(source.read(name), source.read(ema) if ema in names else None)
+        ema = emas.get(name)
+        drawn[name] = histogram(source.read(name), source.read(ema) if ema is not None and ema in names else None)
     figure = weight_histograms(drawn, "Values of the variables", str(source.path))
     if figure is None:
         raise ExpkitError.at(

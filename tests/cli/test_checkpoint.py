@@ -89,6 +89,20 @@ def test_emas_are_written_in_place_of_the_variables(trained: Path) -> None:
     )
 
 
+def test_slots_and_an_ema_of_another_dtype_under_a_scope_follow_their_variable(tmp_path: Path) -> None:
+    half, whole = np.float16([1.5, 3]), np.float32([0.25, 2.125])
+    values = {"w": half, "avg/w/ExponentialMovingAverage": whole, "train/w/Adam": whole, "w/Adam_1": whole}
+    write_checkpoint(tmp_path / "old", values)
+    done(tmp_path, "rename", "old", "new", "w", "v")
+    same(checkpoint_values(tmp_path / "new"), {name.replace("w", "v"): value for name, value in values.items()})
+    done(tmp_path, "bake-ema", "old", "baked")
+    baked = {"w": np.float16([0.25, 2.125]), "train/w/Adam": whole, "w/Adam_1": whole}
+    same(checkpoint_values(tmp_path / "baked"), baked)
+    assert call("checkpoint", "remove", "old", "none", "w", cwd=tmp_path).errors == [
+        "error: remove: nothing would be left of the 4 variables"
+    ]
+
+
 def test_variables_are_removed_and_copied_from_any_source(trained: Path) -> None:
     assert "a/w/Adam" in done(trained, "remove", "old", "without", "a/w", ".*/Adam")
     same(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from expkit.checkpoints.ownership import Ownership, ownership, renamed_with_owner
+from expkit.checkpoints.ownership import Ownership, owned, ownership, renamed_with_owner
 from expkit.errors import CheckpointError, Problem, comma_list, unknown
 from expkit.network.names import ema_name
 from expkit.tensor_spec import TensorSpec
@@ -91,8 +91,17 @@ def bake(variables: Mapping[str, Any], at: str) -> EditPlan:
     Raises:
         CheckpointError: there is no EMA variable.
     """
-    end = ema_name("")
-    emas = {name.removesuffix(end): name for name in variables if name.endswith(end)}
+    end, found = ema_name(""), owned(variables)
+    if found.several_emas:
+        raise CheckpointError(
+            *(
+                Problem(at, f"'{name}' has several EMA: {comma_list(names)}; remove all but one")
+                for name, names in found.several_emas.items()
+            )
+        )
+    kinds = ownership(variables)
+    emas = {name.removesuffix(end): name for name in variables if name.endswith(end) and kinds[name].owner is None}
+    emas |= found.emas
     if not emas:
         raise CheckpointError.at(at, f"holds no EMA: no name ends in {end}; names: {comma_list(variables)}")
     kept = [name for name in variables if end not in name and name not in emas]
@@ -200,9 +209,9 @@ def _with_owned(targets: Mapping[str, str], kinds: Mapping[str, Ownership]) -> d
     found = dict(targets)
     for name in kinds:
         line = list(_line(name, kinds))
-        for owned, owner in reversed(list(pairwise(line))):
-            if owned not in found and owner in found:
-                found[owned] = renamed_with_owner(owned, owner, found[owner])
+        for following, owner in reversed(list(pairwise(line))):
+            if following not in found and owner in found:
+                found[following] = renamed_with_owner(following, owner, found[owner])
     return found
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 from expkit.checkpoints.formats.source import VariableSource
+from expkit.checkpoints.ownership import Owned, owned
 from expkit.config.sections.restore import SourceConfig, Transform
 from expkit.errors import CheckpointError, Problem, limit_problems
+from expkit.network.names import ema_name
 from expkit.tensor_spec import TensorSpec
 
 __all__ = ["Assignment", "Issue", "IssueKind", "OpenedCheckpoint", "Origin", "Plan", "Role", "Target"]
@@ -44,6 +47,15 @@ class OpenedCheckpoint:
     def variables(self) -> Mapping[str, TensorSpec]:
         """Variables in the file."""
         return self.source.variables
+
+    @cached_property
+    def owned(self) -> Owned:
+        """EMA variables, slots and counters in the file, by owner."""
+        return owned(self.variables)
+
+    def ema_of(self, name: str) -> str:
+        """Return the name that the EMA of a variable has in the file, or would have."""
+        return self.owned.emas.get(name, ema_name(name))
 
 
 @dataclass(frozen=True)

@@ -91,8 +91,15 @@ class _Planner:
         if all(source in available and source.endswith(ema_name("")) for source in match.names):
             self._add(name, target, match, match.names, "ema")  # The rule names the EMA itself.
             return
-        emas = tuple(ema_name(source) for source in match.names)
-        if weights != "raw" and all(ema in available for ema in emas):
+        emas = tuple(map(match.checkpoint.ema_of, match.names))
+        several = [ema for source in match.names for ema in match.checkpoint.owned.several_emas.get(source, ())]
+        if several and weights != "raw":
+            message = (
+                f"variable '{name}' has several EMA in the checkpoint: {comma_list(several)}; give the one to use by a "
+                f"rename rule: {{name: {several[0]}, to: {name}}}"
+            )
+            self._issue("average", name, match.checkpoint.at, message)
+        elif weights != "raw" and all(ema in available for ema in emas):
             self._add(name, target, match, emas, "ema")
         elif weights == "ema" and target.ema_required:
             absent = next(ema for ema in emas if ema not in available)
@@ -120,7 +127,12 @@ class _Planner:
         if owner is None or owners_match is None:
             return
         ending = name.removeprefix(f"{target.owner}/")
-        sources = tuple(f"{source}/{ending}" for source in owners_match.names)
+        checkpoint = owners_match.checkpoint
+        if target.role == "average":
+            sources = tuple(map(checkpoint.ema_of, owners_match.names))
+        else:
+            slots = checkpoint.owned.slots
+            sources = tuple(slots.get((source, ending), f"{source}/{ending}") for source in owners_match.names)
         absent = [source for source in sources if source not in owners_match.checkpoint.variables]
         if target.role == "average" and not target.ema_required and (absent or owner.weights == "ema"):
             self._add(name, target, owners_match, owner.sources, owner.weights, "EMA starts as its variable")

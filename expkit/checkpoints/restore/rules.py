@@ -56,9 +56,10 @@ def matches(
         if name in found or target.owner is not None:
             continue
         same = [
-            Match(checkpoint=checkpoint, names=(name,), at=checkpoint.at)
+            Match(checkpoint=checkpoint, names=(at,), at=checkpoint.at)
             for checkpoint, available, moved in renamed
-            if name in available and (name not in moved or target.role == "counter")
+            if (at := checkpoint.owned.counters.get(name, name) if target.role == "counter" else name) in available
+            and (name not in moved or target.role == "counter")
         ]
         if len(same) > 1:
             both = " and ".join(f"{match.at} ({match.checkpoint.source.path})" for match in same)
@@ -95,7 +96,9 @@ class _RuleMatches:
             The names that can match, among them those of which only the EMA is in the file; the names that rules move.
         """
         included = _included(checkpoint, self._issues)
-        available = {*included, *(name.removesuffix(_EMA) for name in included if name.endswith(_EMA))}
+        owners = {ema: owner for owner, ema in checkpoint.owned.emas.items()}
+        emas = [name for name in included if name.endswith(_EMA)]
+        available = {*included, *(owners.get(name, name.removesuffix(_EMA)) for name in emas)}
         moved: set[str] = set()
         for index, rule in enumerate(checkpoint.config.rename):
             match = Match(checkpoint=checkpoint, rule=rule, at=f"{checkpoint.at}.rename[{index}]")

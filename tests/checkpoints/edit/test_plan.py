@@ -144,6 +144,14 @@ def test_emas_replace_the_variables_and_the_rest_is_unchanged() -> None:
     assert said(caught) == ["bake-ema: holds no EMA: no name ends in /ExponentialMovingAverage; names: w"]
 
 
+def test_emas_under_a_scope_replace_their_variables() -> None:
+    plan = bake({"a/w": W, f"avg/a/w{EMA}": W, f"avg/a/w{EMA}/local_step": (), "b": B}, "bake-ema")
+    assert plan.sources == {"a/w": f"avg/a/w{EMA}", "b": "b"}
+    with pytest.raises(CheckpointError) as caught:
+        bake({"w": W, f"one/w{EMA}": W, f"two/w{EMA}": W}, "bake-ema")
+    assert said(caught) == [f"bake-ema: 'w' has several EMA: one/w{EMA}, two/w{EMA}; remove all but one"]
+
+
 def test_every_difference_between_files_to_average_is_reported() -> None:
     with pytest.raises(CheckpointError) as caught:
         same_variables({"one": {"a": W, "b": B, "c": B}, "two": {"a": B, "b": B, "d": B}}, "average")

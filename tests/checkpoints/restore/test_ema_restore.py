@@ -128,3 +128,56 @@ def test_a_checkpoint_without_emas(folder: Path, none_averaged: Values) -> None:
             for name in SHAPES
         ]
     assert_values(restored(folder / "none", NETWORK, "ema_if_present", {}), none_averaged, [])
+
+
+def under_a_scope(prefix: Path, scopes: Sequence[str]) -> Values:
+    """Train with Adam and an average, both under a scope, as a program does that wraps its training in one."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        variables = {name: tf.get_variable(name, shape) for name, shape in SHAPES.items()}
+        global_step = tf.train.get_or_create_global_step()
+        loss = tf.add_n([tf.reduce_sum(variable**2) for variable in variables.values()])
+        for scope in scopes:
+            with tf.variable_scope(scope):
+                optimize = tf.train.AdamOptimizer(0.1).minimize(loss, global_step)
+                with tf.control_dependencies([optimize]):
+                    moved = tf.train.ExponentialMovingAverage(0.5).apply(list(variables.values()))
+        session.run(tf.global_variables_initializer())
+        for _ in range(3):
+            session.run(moved)
+        tf.train.Saver().save(session, str(prefix), write_meta_graph=False, write_state=False)
+    return checkpoint_values(prefix)
+
+
+def test_emas_slots_and_counters_under_a_scope_are_restored(tmp_path: Path) -> None:
+    wanted = under_a_scope(tmp_path / "model", ["train"])
+    scoped = [name for name in wanted if name.startswith("train/")]
+    assert f"train/body/kernel{EMA}" in scoped
+    assert "train/beta1_power" in scoped
+    assert "train/body/kernel/Adam_1" in scoped
+    for weights in ("ema", "ema_if_present"):
+        done = restored(tmp_path / "model", NETWORK, weights, {})
+        for name in SHAPES:
+            np.testing.assert_array_equal(done.values[name], wanted[f"train/{name}{EMA}"])
+            assert done.values[name].tobytes() != wanted[name].tobytes()
+    config = config_of(
+        tmp_path / "data",
+        network=NETWORK,
+        optimizer={"kind": "adam", "learning_rate": 0.1},
+        restore={"from": str(tmp_path / "model"), "optimizer": "restore"},
+        ema={"enabled": False},
+        train={"steps": 100},
+    )
+    values = restore_from(check(config)).values
+    for name in ("beta1_power", "beta2_power", *(f"{name}/{slot}" for name in SHAPES for slot in ("Adam", "Adam_1"))):
+        np.testing.assert_array_equal(values[name], wanted[f"train/{name}"])
+    assert values["global_step"] == 3
+
+
+def test_several_emas_of_a_variable_are_an_error_that_names_them(tmp_path: Path) -> None:
+    under_a_scope(tmp_path / "model", ["one", "two"])
+    with pytest.raises(CheckpointError) as caught:
+        restored(tmp_path / "model", NETWORK, "ema_if_present", {})
+    assert str(caught.value.problems[0]) == (
+        f"restore: variable 'body/kernel' has several EMA in the checkpoint: one/body/kernel{EMA}, "
+        f"two/body/kernel{EMA}; give the one to use by a rename rule: {{name: one/body/kernel{EMA}, to: body/kernel}}"
+    )
