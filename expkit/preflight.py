@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from expkit.config.load import load
+from omegaconf import DictConfig
+
+from expkit.config.load import compose_plain, explain_composed, unrelated
 from expkit.config.schema import Config
 from expkit.config.source_lines import locating_problems
 from expkit.errors import ConfigError, Problem, limit_problems, unknown
@@ -14,7 +17,18 @@ from expkit.network.ema import ema_variables
 from expkit.network.memory import memory_problems
 from expkit.network.spec import NetworkSpec, network_spec
 
-__all__ = ["CheckedConfig", "check", "check_here", "load_checked", "load_network", "metric_names", "named"]
+__all__ = [
+    "CheckedConfig",
+    "check",
+    "check_composed",
+    "check_here",
+    "load_checked",
+    "load_network",
+    "metric_names",
+    "named",
+]
+
+_Checked = TypeVar("_Checked")
 
 
 @dataclass(frozen=True)
@@ -87,7 +101,24 @@ def load_checked(
         ConfigError: with every mistake found, each with its file and line where it comes from a file.
     """
     with locating_problems(overrides, config_dirs):
-        return by(load(overrides, config_dirs))
+        return check_composed(compose_plain(overrides, config_dirs), config_dirs, by)
+
+
+def check_composed(composed: DictConfig, config_dirs: Sequence[str], by: Callable[[Config], _Checked]) -> _Checked:
+    """Return a composed configuration, validated and checked.
+
+    Raises:
+        ConfigError: with every mistake found; values that are missing do not hide the mistakes of the network.
+    """
+    config, problems = explain_composed(composed, config_dirs)
+    if config is not None:
+        try:
+            checked = by(config)
+            if not problems:
+                return checked
+        except ConfigError as error:
+            problems += unrelated(error.problems, problems)
+    raise ConfigError(*limit_problems(problems))
 
 
 def load_network(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> NetworkSpec:
@@ -97,7 +128,9 @@ def load_network(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> N
         ConfigError: with every mistake found, each with its file and line where it comes from a file.
     """
     with locating_problems(overrides, config_dirs):
-        return network_spec(load(overrides, config_dirs).network)
+        return check_composed(
+            compose_plain(overrides, config_dirs), config_dirs, lambda config: network_spec(config.network)
+        )
 
 
 def metric_names(checked: CheckedConfig) -> list[str]:

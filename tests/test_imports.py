@@ -16,7 +16,7 @@ ALLOWED = {
     "tensorflow": ("tf1.py", "export/model.py"),  # the latter is kept with the models that it loads
     "mlflow": ("tracking/",),
     "hydra": ("config/", "cli/", "runs/", "sweeps/", "tracking/"),
-    "omegaconf": ("config/", "cli/", "runs/", "sweeps/", "tracking/"),
+    "omegaconf": ("config/", "preflight.py", "cli/", "runs/", "sweeps/", "tracking/"),
     "matplotlib": ("plots/", "report/plots/"),
     "fcntl": ("fs.py",),
     "optuna": ("sweeps/optuna_study.py", "sweeps/optuna_internals.py"),

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from expkit import plugins, registry
-from expkit.config.load import builtin_conf, load
+from expkit.config.load import load
+from expkit.config.search import builtin_conf
 from expkit.errors import ConfigError
 from expkit.network.spec import network_spec
 from support.command_line import Done, call

@@ -8,7 +8,7 @@ from typing import Any
 
 from expkit.cli.writing import print_or_write
 from expkit.config.json_schema import FILES, file_schema, schema_text, whole_schema
-from expkit.config.load import primary_conf
+from expkit.config.search import primary_conf
 from expkit.plugins import load_plugins
 
 __all__ = ["add_verbs"]

@@ -15,7 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from expkit.cli.verbs import VERBS
 from expkit.config.hydra_internals import argument_parser
-from expkit.config.load import builtin_conf_behind, compose_plain, composition_message, primary_conf, search_path
+from expkit.config.load import compose_plain, composition_message
+from expkit.config.search import primary_conf, searching
 from expkit.errors import ConfigError, Problem
 from expkit.runs.interruption import interruption_exits
 from expkit.runs.train import train
@@ -34,10 +35,10 @@ def run(arguments: list[str]) -> int:
     """Run one experiment, or a sweep with ``-m``; return the exit code."""
     given = _parse(arguments)
     overrides, folders = list(given.overrides), [given.config_dir] if given.config_dir else []
-    if given.help or given.hydra_help or given.shell_completion:
+    if given.shell_completion:
         return _hydra(_flags(given), overrides, folders)
-    if given.cfg or given.info or given.resolve or given.package:
-        compose_plain([word for word in overrides if not _varies(word)], folders)
+    if given.help or given.hydra_help or given.cfg or given.info or given.resolve or given.package:
+        compose_plain([word for word in overrides if not _varies(word)], folders)  # Hydra would not check its settings.
         return _hydra(_flags(given), overrides, folders)
     with interruption_exits():
         if given.multirun:
@@ -77,8 +78,6 @@ def _parse(arguments: list[str]) -> Any:
     parser.prog = "expkit train"
     given = parser.parse_intermixed_args(arguments)
     refused = {flag: why for flag, why in _REFUSED.items() if getattr(given, flag) is not None}
-    if any(word.startswith("hydra.mode=") for word in given.overrides):
-        raise ConfigError(Problem("hydra.mode", "a sweep is requested with -m; leave this out"))
     if refused:
         raise ConfigError(*(Problem(f"--{flag.replace('_', '-')}", why) for flag, why in refused.items()))
     return given
@@ -100,14 +99,14 @@ def _hydra(flags: list[str], overrides: list[str], folders: Sequence[str]) -> in
     Raises:
         ConfigError: Hydra's own settings are wrong, or flags exclude each other.
     """
-    sys.argv = ["expkit", *flags, *search_path(folders), *overrides]
+    sys.argv = ["expkit", *flags, *overrides]
 
     def expkit(config: DictConfig) -> None:
         raise AssertionError("Hydra answers this itself")
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print with a traceback.
     try:
-        with builtin_conf_behind():
+        with searching(folders):
             hydra.main(version_base="1.3", config_path=str(primary_conf()), config_name="config")(expkit)()
     except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
         raise ConfigError(Problem("command line", composition_message(error))) from None

@@ -5,28 +5,28 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from argparse import ArgumentParser
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import create_config_search_path, get_args_parser
-from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, Node
 from omegaconf._utils import get_yaml_loader
 
+from expkit.errors import ConfigError, Problem
+
 __all__ = [
     "Callbacks",
     "FileSource",
     "argument_parser",
-    "combinations",
     "config_loader",
     "failure_of",
     "fill",
@@ -64,16 +64,26 @@ class FileSource(FileConfigSource):  # type: ignore[misc]
         return ConfigResult(provider=self.provider, path=f"file://{self.path}", config=config, header=header)
 
 
+class _OwnPackages(ImportlibResourcesConfigSource):  # type: ignore[misc]
+    """Hydra's reader of files in Python packages, which imports them: only those of installed packages."""
+
+    def __init__(self, provider: str, path: str) -> None:
+        if provider.startswith("hydra.searchpath"):
+            at = "is a Python package, which reading would import; write file://FOLDER with the folder of its files"
+            raise ConfigError(Problem("hydra.searchpath", f"'{path}' {at}"))
+        super().__init__(provider, path)
+
+
 @contextmanager
 def reading_files_by(source: type[FileSource]) -> Iterator[None]:
-    """Make Hydra read files by another class inside the block."""
+    """Make Hydra read files by another class, and import no packages for them, inside the block."""
     types = SourcesRegistry.instance().types
-    before = types["file"]
-    types["file"] = source
+    before = dict(types)
+    types.update(file=source, pkg=_OwnPackages)
     try:
         yield
     finally:
-        types["file"] = before
+        types.update(before)
 
 
 def scalar_resolvers() -> Any:
@@ -84,16 +94,6 @@ def scalar_resolvers() -> Any:
 def fill(mapping: DictConfig, nodes: Mapping[str, Node]) -> None:
     """Put nodes into an empty mapping without the checks of each assignment."""
     mapping.__dict__["_content"].update(nodes)
-
-
-def combinations(overrides: Sequence[Override]) -> list[list[str]]:
-    """Return the overrides of every run of a grid.
-
-    Raises:
-        HydraException: an override has infinitely many values.
-    """
-    batches = BasicSweeper.split_arguments(list(overrides), max_batch_size=None)
-    return [list(words) for batch in batches for words in batch]
 
 
 def failure_of(job: JobReturn) -> BaseException | None:

@@ -4,66 +4,46 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.plugins import Plugins
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 from yaml import YAMLError
 
 from expkit.config.explain import explain
+from expkit.config.hydra_settings import check_hydra_settings
 from expkit.config.schema import Config
-from expkit.config.yaml_files import files_within_limits, read_yaml
+from expkit.config.search import builtin_conf, primary_conf, searching
+from expkit.config.yaml_files import display_path, read_yaml
 from expkit.errors import ConfigError, Problem, limit_problems, unknown
 from expkit.plugins import load_plugins
 
 __all__ = [
-    "builtin_conf",
-    "builtin_conf_behind",
     "compose_plain",
     "composition_message",
+    "explain_composed",
+    "hydra_resolvable",
     "load",
     "plain",
     "plain_yaml",
     "plugins_folder",
-    "primary_conf",
     "quoted",
     "read",
-    "search_path",
     "unreadable_override",
+    "unrelated",
     "validate",
     "validate_composed",
 ]
 
 Plain = dict[str, Any]
-
-
-def builtin_conf() -> Path:
-    """Return the folder of expkit's own configuration files: in the package, else in the checkout."""
-    package = Path(__file__).resolve().parents[1]
-    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
-
-
-def primary_conf() -> Path:
-    """Return the folder that Hydra reads first: ``conf`` in the working folder, else the built-in one."""
-    own = Path.cwd() / "conf"
-    return own.resolve() if own.is_dir() else builtin_conf()
-
-
-def search_path(config_dirs: Sequence[str] = ()) -> list[str]:
-    """Return the override that adds ``--config-dir`` folders to Hydra's search path, as a list of at most one item."""
-    quoted = [str(Path(folder).resolve()).replace("'", r"\'") for folder in config_dirs]
-    folders = ",".join(f"'file://{folder}'" for folder in quoted)
-    return [f"hydra.searchpath=[{folders}]"] if folders else []
 
 
 def quoted(value: object) -> str:
@@ -72,43 +52,13 @@ def quoted(value: object) -> str:
     return f"'{text}'"
 
 
-class _BuiltinConf(SearchPathPlugin):  # type: ignore[misc]
-    """Hydra plugin that searches the built-in folder after the user's, which then needs only the files that differ.
-
-    A plugin acts on every Hydra program of its process, so this one is active only inside ``builtin_conf_behind``.
-    """
-
-    active: ClassVar[bool] = False
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        if self.active and primary_conf() != builtin_conf():
-            search_path.append("expkit", f"file://{builtin_conf()}")
-
-
-@contextmanager
-def builtin_conf_behind() -> Iterator[None]:
-    """Make Hydra search the built-in files after the user's, and reject files beyond limits, inside the block."""
-    _BuiltinConf.active = True
-    try:
-        with files_within_limits():
-            yield
-    finally:
-        _BuiltinConf.active = False
-
-
-Plugins.instance().register(_BuiltinConf)
-
-
 def load(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Config:
     """Return the validated configuration of a list of overrides.
 
     Raises:
         ConfigError: with every problem found.
     """
-    try:
-        return validate_composed(_compose(overrides, config_dirs), config_dirs)
-    except ConfigCompositionException as error:
-        raise _composition_error(error, overrides, config_dirs) from None
+    return validate_composed(compose_plain(overrides, config_dirs), config_dirs)
 
 
 def validate_composed(composed: DictConfig, config_dirs: Sequence[str] = ()) -> Config:
@@ -117,17 +67,42 @@ def validate_composed(composed: DictConfig, config_dirs: Sequence[str] = ()) -> 
     Raises:
         ConfigError: with every problem found.
     """
-    return validate(_plain(composed), config_dirs)
+    config, problems = explain_composed(composed, config_dirs)
+    if config is None or problems:
+        raise ConfigError(*limit_problems(problems))
+    return config
+
+
+def explain_composed(composed: DictConfig, config_dirs: Sequence[str] = ()) -> tuple[Config | None, list[Problem]]:
+    """Return the configuration of a composed one with the problems that it has.
+
+    There is a configuration in spite of problems if values are missing (``???``) whose text may stand for them, so
+    that the checks that follow find the other mistakes.
+    """
+    raw, absent = _plain(composed)
+    if misplaced := [*_without_package(composed), *_without_sections(composed, raw)]:
+        return None, misplaced
+    try:
+        return validate(raw, config_dirs), absent
+    except ConfigError as error:
+        return None, [*absent, *unrelated(error.problems, absent)]
+
+
+def unrelated(problems: Iterable[Problem], known: Sequence[Problem]) -> list[Problem]:
+    """Return the problems that are not about the paths of known ones."""
+    paths = [problem.path for problem in known]
+    return [item for item in problems if not any(_within(item.path, at) or _within(at, item.path) for at in paths)]
 
 
 def compose_plain(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> DictConfig:
     """Return the composed configuration before validation, with Hydra's own settings under ``hydra``.
 
     Raises:
-        ConfigError: an override or a file cannot be read, or an overridden key does not exist.
+        ConfigError: an override or a file cannot be read, an overridden key does not exist, or Hydra's settings are
+            wrong.
     """
     try:
-        return _compose(overrides, config_dirs, with_hydra=True)
+        return _compose(overrides, config_dirs)
     except ConfigCompositionException as error:
         raise _composition_error(error, overrides, config_dirs) from None
 
@@ -186,16 +161,14 @@ def plain_yaml(config: Config) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(plain(config)))
 
 
-def _compose(overrides: Sequence[str], config_dirs: Sequence[str], *, with_hydra: bool = False) -> DictConfig:
-    for folder in config_dirs:
-        if not Path(folder).is_dir():
-            raise ConfigError(Problem("--config-dir", f"no folder {folder}"))
+def _compose(overrides: Sequence[str], config_dirs: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     try:
-        with builtin_conf_behind(), initialize_config_dir(str(primary_conf()), version_base="1.3"):
-            words = [*search_path(config_dirs), *overrides]
-            composed: DictConfig = compose("config", overrides=words, return_hydra_config=with_hydra)
-            return composed
+        with searching(config_dirs), initialize_config_dir(str(primary_conf()), version_base="1.3"):
+            composed: DictConfig = compose("config", overrides=list(overrides), return_hydra_config=True)
+        with hydra_resolvable(composed):
+            check_hydra_settings(composed)
+        return composed
     except OverrideParseException as error:
         raise ConfigError(unreadable_override(str(error.override))) from None
     except MissingConfigException as error:
@@ -206,19 +179,80 @@ def _compose(overrides: Sequence[str], config_dirs: Sequence[str], *, with_hydra
         raise ConfigError(Problem("configuration", composition_message(error))) from None
 
 
-def _plain(config: DictConfig) -> Plain:
-    def value(key: str) -> Any:
-        section = config[key]
-        if not OmegaConf.is_config(section):
-            return section
-        return OmegaConf.to_container(section, resolve=True, throw_on_missing=True)
-
+@contextmanager
+def hydra_resolvable(composed: DictConfig) -> Iterator[None]:
+    """Let ``${hydra:...}`` name settings of this configuration; in a run, Hydra itself has set its own."""
+    current = HydraConfig.instance()
+    before = current.cfg
+    if "hydra" in composed:
+        current.cfg = composed
     try:
-        return {key: value(key) for key in map(str, config) if key != "hydra"}
-    except MissingMandatoryValue as error:
-        raise ConfigError(Problem(str(error.full_key), f"missing: give it with {error.full_key}=VALUE")) from None
-    except OmegaConfBaseException as error:
-        raise ConfigError(Problem(str(error.full_key or "configuration"), composition_message(error))) from None
+        yield
+    finally:
+        current.cfg = before
+
+
+def _plain(composed: DictConfig) -> tuple[Plain, list[Problem]]:
+    """Return the plain data of a composed configuration, and the values that are missing or cannot be resolved."""
+    raw: Plain = {}
+    problems = []
+    with hydra_resolvable(composed):
+        for key in map(str, composed):
+            if key == "hydra":
+                continue
+            try:
+                section = composed[key]
+                nested = OmegaConf.is_config(section)
+                raw[key] = OmegaConf.to_container(section, resolve=True) if nested else section
+                problems += [_missing_value(at) for at in sorted(OmegaConf.missing_keys(section) if nested else ())]
+            except MissingMandatoryValue as error:
+                problems.append(_missing_value(str(error.full_key or key)))
+            except OmegaConfBaseException as error:
+                problems.append(Problem(str(error.full_key or key), composition_message(error)))
+    return raw, problems
+
+
+def _missing_value(path: str) -> Problem:
+    return Problem(path, f"missing: give it with {path}=VALUE")
+
+
+def _without_package(composed: DictConfig) -> Iterator[Problem]:
+    """Yield the files whose keys stand under the name of their group, because they do not say ``_global_``."""
+    for group, option in _choices(composed).items():
+        if group in composed and group not in Config.model_fields:
+            yield _no_package(group, option)
+
+
+def _no_package(group: str, option: str) -> Problem:
+    return Problem(
+        group,
+        f"the keys of conf/{group}/{option}.yaml stand under '{group}'; make '# @package _global_' the first line of "
+        "the file",
+    )
+
+
+def _without_sections(composed: DictConfig, raw: Plain) -> Iterator[Problem]:
+    """Yield a problem if the user's ``config.yaml`` chooses no file for some sections."""
+    file = primary_conf() / "config.yaml"
+    if "hydra" not in composed or not file.is_file() or primary_conf() == builtin_conf():
+        return
+    deleted = {str(word)[1:].partition("=")[0] for word in composed.hydra.overrides.task if str(word).startswith("~")}
+    required = [name for name, field in Config.model_fields.items() if field.is_required()]
+    lacking = [name for name in required if name not in raw and name not in {*_choices(composed), *deleted}]
+    if lacking:
+        yield Problem(
+            display_path(file),
+            f"its defaults list has no file for {', '.join(lacking)}; add them as {builtin_conf() / 'config.yaml'} "
+            "has them, or delete this file and put what you change into conf/experiment/NAME.yaml",
+        )
+
+
+def _choices(composed: DictConfig) -> dict[str, Any]:
+    return dict(composed.hydra.runtime.choices) if "hydra" in composed else {}
+
+
+def _within(path: str, outer: str) -> bool:
+    return path == outer or path.startswith((f"{outer}.", f"{outer}["))
 
 
 def _missing_file(error: MissingConfigException) -> ConfigError:
@@ -234,21 +268,19 @@ def _composition_error(
     error: ConfigCompositionException, overrides: Sequence[str], config_dirs: Sequence[str]
 ) -> ConfigError:
     """Return the error of a key that no file mentions: an unknown key, or one to be added with ``+``."""
+    if below := re.search(r"In '([^'/]+)/([^']+)': Could not override '[^'@]+@\1\.", str(error)):
+        return ConfigError(_no_package(below[1], below[2]))
     named = re.search(r"Could not (?:override|delete|append)[^'\"]*['\"]([^'\"]+)['\"]", str(error))
     key = named[1].split("=")[0].split("@")[0] if named else "configuration"
-    forced = [
-        f"++{word}" if "=" in word and word[0] not in "+~" and word.split("=")[0] == key else word for word in overrides
-    ]
-    if forced == list(overrides):
+    index = next((index for index, word in enumerate(overrides) if word.startswith(f"{key}=")), None)
+    if index is None:
         return ConfigError(Problem(key, composition_message(error)))
+    added = [*overrides[:index], f"+{overrides[index]}", *overrides[index + 1 :]]
     try:
-        validate_composed(_compose(forced, config_dirs), config_dirs)
+        load(added, config_dirs)
     except ConfigError as explained:
         return explained
-    except ConfigCompositionException as another:
-        return _composition_error(another, forced, config_dirs)
-    word = next(word for word in overrides if word.startswith(f"{key}="))
-    return ConfigError(Problem(key, f"no configuration file mentions this key; to add it write +{word}"))
+    return ConfigError(Problem(key, f"no configuration file mentions this key; to add it write {added[index]}"))
 
 
 def unreadable_override(override: str, also: str = "") -> Problem:

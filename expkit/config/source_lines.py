@@ -19,7 +19,7 @@ from omegaconf import Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from expkit.config.hydra_internals import FileSource, reading_files_by
-from expkit.config.load import builtin_conf, builtin_conf_behind, primary_conf, search_path
+from expkit.config.search import folders, primary_conf, searching
 from expkit.config.yaml_files import construct, display_path, read_node
 from expkit.errors import ConfigError, Problem
 
@@ -107,26 +107,24 @@ class _DefaultsSource(FileSource):
 
 
 def _composition(overrides: Sequence[str], config_dirs: Sequence[str]) -> _Composition:
-    folders = [Path(folder).resolve() for folder in config_dirs if Path(folder).is_dir()]
     GlobalHydra.instance().clear()
     try:
         with (
-            builtin_conf_behind(),
+            searching(config_dirs),
             reading_files_by(_DefaultsSource),
             initialize_config_dir(str(primary_conf()), version_base="1.3"),
         ):
-            words = [*search_path([str(folder) for folder in folders]), *overrides]
             loader = GlobalHydra.instance().config_loader()
-            composed = loader.compute_defaults_list("config", words, RunMode.RUN)
-        files = tuple(_files(composed.defaults, (primary_conf(), builtin_conf(), *folders)))
+            composed = loader.compute_defaults_list("config", list(overrides), RunMode.RUN)
+        files = tuple(_files(composed.defaults, folders(config_dirs)))
     except (ConfigError, HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, ValueError):
         return _Composition((), ())  # The error itself names the file that cannot be read.
     return _Composition(files, tuple(item.key_or_group for item in composed.config_overrides))
 
 
-def _files(defaults: Sequence[Any], folders: Sequence[Path]) -> Iterator[_File]:
+def _files(defaults: Sequence[Any], searched: Sequence[Path]) -> Iterator[_File]:
     for item in defaults:
-        candidates = (folder / f"{item.config_path}.yaml" for folder in folders)
+        candidates = (folder / f"{item.config_path}.yaml" for folder in searched)
         path = next((file for file in candidates if item.config_path and file.is_file()), None)
         content = read_node(path) if path is not None else None
         if path is not None and content is not None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 from omegaconf import AnyNode, DictConfig, ListConfig, Node, OmegaConf
 
-from expkit.config.hydra_internals import FileSource, fill, reading_files_by, scalar_resolvers
+from expkit.config.hydra_internals import FileSource, fill, scalar_resolvers
 from expkit.errors import ConfigError, Problem
 
-__all__ = ["construct", "display_path", "files_within_limits", "read_node", "read_yaml"]
+__all__ = ["LimitedSource", "construct", "display_path", "read_node", "read_yaml"]
 
 MAX_BYTES = 2_000_000
 MAX_VALUES = 200_000
@@ -33,10 +33,15 @@ class _Loader(_FastLoader):  # type: ignore[misc,valid-type]
     yaml_implicit_resolvers = scalar_resolvers()
 
 
-class _LimitedSource(FileSource):
+class LimitedSource(FileSource):
     """Hydra's reader of files, with limits."""
 
     def read(self, path: Path) -> Node:
+        """Return the content of a file.
+
+        Raises:
+            ConfigError: it is too large, has a key twice, or is no text.
+        """
         try:
             content = read_yaml(path)
         except UnicodeDecodeError as error:
@@ -56,11 +61,6 @@ def _node(value: Any, key: Any = None, parent: DictConfig | None = None) -> Node
     mapping = DictConfig({}, key=key, parent=parent)
     fill(mapping, {name: _node(inside, name, mapping) for name, inside in value.items()})
     return mapping
-
-
-def files_within_limits() -> AbstractContextManager[None]:
-    """Make Hydra read files by ``read_yaml`` inside the block."""
-    return reading_files_by(_LimitedSource)
 
 
 def read_yaml(path: Path) -> Any:

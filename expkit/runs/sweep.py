@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
@@ -20,7 +19,8 @@ from expkit.run_folder import short_names, unwritable
 from expkit.runs.interruption import termination_raises
 from expkit.runs.recording import recorder_of_process, say_environment
 from expkit.runs.sweep_results import SweepResults
-from expkit.sweeps.jobs import SweepJob, check_jobs, hash_of, parse_overrides, varied_keys
+from expkit.sweeps.given_overrides import GivenOverrides, parse_overrides
+from expkit.sweeps.jobs import SweepJob, check_jobs, check_same_place, hash_of
 from expkit.sweeps.launcher import Launcher
 from expkit.sweeps.objective import Objective, objectives_of
 from expkit.sweeps.progress import LineDisplay, LiveDisplay, Progress, tally
@@ -44,10 +44,7 @@ MAX_EXIT_CODE = 100
 class _SweepPlan:
     """A checked sweep, before anything is written."""
 
-    overrides: list[Override]
-    keys: list[str]
-    """Keys that vary."""
-    config_dirs: Sequence[str]
+    given: GivenOverrides
     launcher: Launcher
     sweeper: Sweeper
     jobs: list[SweepJob]
@@ -62,7 +59,12 @@ class _SweepPlan:
     @property
     def total(self) -> int:
         """Number of runs."""
-        return self.sweeper.total(self.overrides, self.jobs)
+        return self.sweeper.total(self.given, self.jobs)
+
+    @property
+    def keys(self) -> list[str]:
+        """Keys that vary."""
+        return list(self.given.varied.values())
 
     @property
     def tracked(self) -> bool:
@@ -101,7 +103,7 @@ def run(overrides: list[str], config_dirs: Sequence[str]) -> int:
             varied=plan.keys,
             objective=plan.objectives[0].metric,
             mode=plan.objectives[0].mode,
-            config_dirs=[str(Path(name).resolve()) for name in plan.config_dirs],
+            config_dirs=[str(Path(name).resolve()) for name in plan.given.config_dirs],
         )
         say_environment(plan.config)
         with termination_raises(), recorder_of_process(tracked=plan.tracked) as recorder:
@@ -116,13 +118,13 @@ def _execute(plan: _SweepPlan, folder: SweepFolder, recorder: Recorder | None, c
         results.start_parent(plan.config, plan.name, plan.key)
     display = LiveDisplay if console.is_terminal else LineDisplay
     progress = Progress(plan.total, plan.objectives, lambda: display(console))
-    check = partial(check_jobs, keys=plan.keys, config_dirs=plan.config_dirs)
+    check = partial(check_jobs, given=plan.given)
     runner = SweepRunner(folder, plan.launcher, run_child, progress, check, results.record_death)
     status: Status = "KILLED"
     try:
         with plan.launcher.callbacks():
-            plan.sweeper.sweep(runner, plan.overrides, plan.jobs)
-        summary = results.keep_best(progress, plan.config_dirs)
+            plan.sweeper.sweep(runner, plan.given, plan.jobs)
+        summary = results.keep_best(progress, plan.given.config_dirs)
         failed = progress.counts.get("FAILED", 0) + progress.counts.get("KILLED", 0)
         status = "FAILED" if failed else "FINISHED"
     except Exception:
@@ -142,34 +144,34 @@ def _execute(plan: _SweepPlan, folder: SweepFolder, recorder: Recorder | None, c
 
 
 def _plan(overrides: list[str], config_dirs: Sequence[str]) -> _SweepPlan:
-    parsed = [item for item in parse_overrides(overrides) if not item.is_hydra_override()]
-    keys = varied_keys(parsed)
-    check = partial(check_jobs, keys=keys, config_dirs=config_dirs)
+    given = parse_overrides(overrides, config_dirs)
+    check = partial(check_jobs, given=given)
     try:
         launcher = Launcher(overrides, config_dirs)
     except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
         # Checking the jobs, then composing Hydra's settings alone, finds the same mistakes with better messages.
-        check(Grid().checks([item for item in parsed if not item.is_interval_sweep()]))
-        compose_plain([override for override in overrides if override.startswith("hydra")], config_dirs)
+        without_intervals = tuple(item for item in given.items if not item.is_interval_sweep())
+        check(Grid().checks(replace(given, items=without_intervals)))
+        compose_plain(given.hydra, config_dirs)
         raise ConfigError(Problem("command line", composition_message(error))) from None
     sweeper = sweeper_of(launcher.settings)
-    jobs = check(sweeper.checks(parsed))
+    jobs = check(sweeper.checks(given))
     if not jobs:
-        raise ConfigError(*(Problem(key, "has no values, so the sweep is empty; give it some") for key in keys))
+        empty = [key for index, key in given.varied.items() if not given.alternatives(index)]
+        raise ConfigError(*(Problem(key, "has no values, so the sweep is empty; give it some") for key in empty))
     if any(job.config.run.resume is not None for job in jobs):
         raise ConfigError(Problem("run.resume", "a sweep is resumed by the same command without run.resume"))
+    check_same_place(jobs)
     objectives = objectives_of(jobs[0].config, sweeper.objective, sweeper.mode)
     sweeper.prepare(objectives, jobs)
     tracking = jobs[0].config.tracking
     return _SweepPlan(
-        overrides=parsed,
-        keys=keys,
-        config_dirs=config_dirs,
+        given=given,
         launcher=launcher,
         sweeper=sweeper,
         jobs=jobs,
         objectives=objectives,
-        key=hash_of(sweeper.key(parsed, jobs), tracking.enabled, tracking.uri, tracking.experiment),
+        key=hash_of(sweeper.key(given, jobs), tracking.enabled, tracking.uri, tracking.experiment),
     )
 
 

@@ -16,10 +16,11 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from expkit.config.hydra_internals import Callbacks, config_loader
-from expkit.config.load import compose_plain, composition_message, primary_conf, validate_composed
+from expkit.config.load import compose_plain, composition_message
+from expkit.config.search import primary_conf
 from expkit.config.source_lines import locating_problems
 from expkit.errors import ConfigError, Problem
-from expkit.preflight import check_here
+from expkit.preflight import check_composed, check_here
 from expkit.run_folder import unwritable
 from expkit.run_lookup import resumable
 from expkit.runs.recording import recorder_of_process, say_environment
@@ -47,7 +48,7 @@ def train(
     """
     with locating_problems(overrides, config_dirs):
         composed = compose_plain(overrides, config_dirs)
-        checked = check_here(validate_composed(composed, config_dirs))
+        checked = check_composed(composed, config_dirs, check_here)
     config = checked.config
     _check_writable(Path(config.run.folder))
     if (resumed := resumable(config)) is not None:

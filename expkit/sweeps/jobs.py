@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, OverrideParseException
-
-from expkit.config.load import composition_message, plain, unreadable_override
+from expkit.config.load import plain
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem
 from expkit.preflight import check, load_checked
-from expkit.run_folder import config_digest, short_names
+from expkit.redact import masked
+from expkit.run_folder import config_digest, flat, short_names
+from expkit.sweeps.given_overrides import GivenOverrides
 
-__all__ = ["SweepJob", "check_jobs", "hash_of", "label_of", "parse_overrides", "varied_keys"]
+__all__ = ["SweepJob", "check_jobs", "check_same_place", "hash_of"]
 
 
 @dataclass(frozen=True)
@@ -35,32 +33,6 @@ class SweepJob:
         return hash_of(config_digest(self.config), plain(self.config)["export"])
 
 
-def parse_overrides(overrides: Sequence[str]) -> list[Override]:
-    """Return overrides as Hydra parses them.
-
-    Raises:
-        ConfigError: an override cannot be parsed.
-    """
-    try:
-        return list(OverridesParser.create().parse_overrides(list(overrides)))
-    except OverrideParseException as error:
-        raise ConfigError(unreadable_override(str(error.override), ", or =A,B")) from None
-    except HydraException as error:
-        raise ConfigError(Problem("command line", composition_message(error))) from None
-
-
-def varied_keys(overrides: Iterable[Override]) -> list[str]:
-    """Return the keys that a sweep varies."""
-    return [str(item.get_key_element()).lstrip("+") for item in overrides if item.is_sweep_override()]
-
-
-def label_of(keys: Sequence[str], overrides: Iterable[str]) -> str | None:
-    """Return a job's label from the keys that vary, or ``None`` if none of them is among the overrides."""
-    names = short_names(keys)
-    values = dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
-    return ", ".join(f"{names[key]}={_rounded(values[key])}" for key in keys if key in values) or None
-
-
 def _rounded(value: str) -> str:
     """Return a number of many digits rounded to five, and any other value unchanged."""
     try:
@@ -69,15 +41,12 @@ def _rounded(value: str) -> str:
         return value
 
 
-def check_jobs(
-    override_lists: Sequence[Sequence[str]], keys: Sequence[str], config_dirs: Sequence[str]
-) -> list[SweepJob]:
+def check_jobs(override_lists: Sequence[Sequence[str]], given: GivenOverrides) -> list[SweepJob]:
     """Return the jobs of lists of overrides.
 
     Args:
         override_lists: the overrides of each job.
-        keys: the keys that vary.
-        config_dirs: the folders of ``--config-dir``.
+        given: the overrides of the command line.
 
     Raises:
         ConfigError: with the mistakes of all jobs, each mistake once.
@@ -86,8 +55,8 @@ def check_jobs(
     problems: dict[str, Problem] = {}
     for index, overrides in enumerate(override_lists):
         try:
-            config = load_checked(overrides, config_dirs, by=check).config
-            jobs.append(SweepJob(tuple(overrides), config, label_of(keys, overrides) or config.run.name))
+            config = load_checked([*given.hydra, *overrides], given.config_dirs, by=check).config
+            jobs.append(SweepJob(tuple(overrides), config, _label(given.varied, overrides) or config.run.name))
         except ConfigError as error:
             several = len(override_lists) > 1
             which = f" (job {index} of {len(override_lists)}: {' '.join(overrides)})" if several else ""
@@ -96,6 +65,39 @@ def check_jobs(
     if problems:
         raise ConfigError(*problems.values())
     return jobs
+
+
+def check_same_place(jobs: Sequence[SweepJob]) -> None:
+    """Check that the jobs differ in no field by which their runs cannot be told apart.
+
+    Raises:
+        ConfigError: with every such field: those of the place where runs are recorded, and those that alone make no
+            other run.
+    """
+    first: dict[str, Mapping[str, object]] = {}
+    problems = {}
+    for job in jobs:
+        fields = flat(plain(job.config))
+        place = {key: value for key, value in fields.items() if key in _PLACE}
+        for one, other in ((first.setdefault(job.digest, fields), fields), (first.setdefault("", place), place)):
+            for key in dict.fromkeys([*one, *other]):
+                if one.get(key) != other.get(key):
+                    values = masked(f"{one.get(key)!r} and {other.get(key)!r}")
+                    problems[key] = Problem(
+                        key, f"differs between runs of the sweep ({values}), but makes no other run; give it one value"
+                    )
+    if problems:
+        raise ConfigError(*problems.values())
+
+
+_PLACE = ("run.folder", "tracking.enabled", "tracking.uri", "tracking.experiment")
+"""Fields that are one for the sweep and all its runs."""
+
+
+def _label(varied: Mapping[int, str], overrides: Sequence[str]) -> str:
+    """Return the values that the varied overrides have in a job."""
+    names = short_names(list(varied.values()))
+    return ", ".join(f"{names[key]}={_rounded(overrides[at].partition('=')[2])}" for at, key in varied.items())
 
 
 def hash_of(*values: object) -> str:

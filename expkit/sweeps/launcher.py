@@ -13,7 +13,9 @@ from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from expkit.config.hydra_internals import Callbacks, config_loader, failure_of
-from expkit.config.load import builtin_conf_behind, primary_conf, quoted, search_path
+from expkit.config.hydra_settings import check_hydra_settings
+from expkit.config.load import hydra_resolvable, quoted
+from expkit.config.search import primary_conf, searching
 from expkit.errors import ConfigError, Problem
 from expkit.provenance import is_installed
 from expkit.sweeps.sweep_folder import Child, SweepFolder
@@ -39,12 +41,13 @@ class Launcher:
             if override.startswith("hydra/launcher="):
                 _check_installed(override.partition("=")[2])  # before Hydra reports a missing file
         setup_globals()
-        with builtin_conf_behind():
+        with searching(config_dirs):
             self._loader = config_loader(primary_conf())
-            composed = [*search_path(config_dirs), *overrides]
-            self._settings: DictConfig = self._loader.load_configuration("config", composed, RunMode.MULTIRUN)
-        self._callbacks = Callbacks(self._settings)
-        self.folder = Path(self._settings.hydra.sweep.dir).resolve()
+            self._settings: DictConfig = self._loader.load_configuration("config", list(overrides), RunMode.MULTIRUN)
+        with hydra_resolvable(self._settings):
+            check_hydra_settings(self._settings)
+            self._callbacks = Callbacks(self._settings)
+            self.folder = Path(self._settings.hydra.sweep.dir).resolve()
         """Folder of the sweep by Hydra's settings."""
         _check_installed(str(self.settings.runtime.choices["hydra/launcher"]))
 
@@ -81,7 +84,7 @@ class Launcher:
             sweep_dir = f"hydra.sweep.dir={quoted(sweep.path)}"
             if sweep_dir not in self._settings.hydra.overrides.hydra:
                 self._settings.hydra.overrides.hydra.append(sweep_dir)
-        # Outside builtin_conf_behind: a launcher pickles Hydra's registries, which other processes have to load.
+        # Outside searching: a launcher pickles Hydra's registries, which other processes have to load.
         configure_log(self._settings.hydra.hydra_logging, self._settings.hydra.verbose)
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=HydraContext(config_loader=self._loader, callbacks=self._callbacks),

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from hydra.core.override_parser.types import Override
 from pydantic import Field
 
 from expkit.errors import ConfigError, Problem, comma_list
 from expkit.provenance import is_installed
 from expkit.registry import NonNegative, Positive, register
+from expkit.sweeps.given_overrides import GivenOverrides
 from expkit.sweeps.jobs import SweepJob, hash_of
 from expkit.sweeps.objective import Objective
 from expkit.sweeps.optuna_study import (
@@ -66,11 +66,11 @@ class Optuna(Sweeper):
     storage: str | None = None
     """URL of the study's storage; by default ``study.db`` in the sweep's folder."""
 
-    def checks(self, overrides: Sequence[Override]) -> list[list[str]]:
+    def checks(self, given: GivenOverrides) -> list[list[str]]:
         """Return the overrides of the bounds of every dimension."""
         problems = list(self._not_installed())
         try:
-            space = space_of(overrides)
+            space = space_of(given)
         except ConfigError as error:
             raise ConfigError(*problems, *error.problems) from None
         problems += [*self._misused_fields(), *self._unsuitable_dimensions(space)]
@@ -78,17 +78,17 @@ class Optuna(Sweeper):
             raise ConfigError(*problems)
         return [space.overrides(point) for point in space.bounds()]
 
-    def key(self, overrides: Sequence[Override], jobs: Sequence[SweepJob]) -> str:
+    def key(self, given: GivenOverrides, jobs: Sequence[SweepJob]) -> str:
         """Return a hash of the space, the jobs at its bounds, and the fields that influence suggestions."""
         free = {"n_trials", "timeout", "batch_size", "storage"}
-        dimensions = {key: dimension.identity() for key, dimension in space_of(overrides).dimensions.items()}
+        dimensions = {key: dimension.identity() for key, dimension in space_of(given).dimensions.items()}
         return hash_of(self.model_dump(mode="json", exclude=free), dimensions, sorted({job.digest for job in jobs}))
 
-    def total(self, overrides: Sequence[Override], jobs: Sequence[SweepJob]) -> int:
+    def total(self, given: GivenOverrides, jobs: Sequence[SweepJob]) -> int:
         """Return the number of points; a grid may have fewer than ``n_trials``."""
         if self.sampler != "grid":
             return self.n_trials
-        return min(self.n_trials, space_of(overrides).grid_size())
+        return min(self.n_trials, space_of(given).grid_size())
 
     def is_complete(self, folder: SweepFolder, total: int) -> bool:
         """Return True if all points have a result, which a timeout or the death of a process prevents."""
@@ -114,10 +114,10 @@ class Optuna(Sweeper):
         pruning = Pruning(**study["pruning"])
         return prune_check(open_storage(self._url(folder)), study["name"], pruning, settings["objective"], run)
 
-    def sweep(self, runner: SweepRunner, overrides: Sequence[Override], jobs: Sequence[SweepJob]) -> None:
+    def sweep(self, runner: SweepRunner, given: GivenOverrides, jobs: Sequence[SweepJob]) -> None:
         """Run the trials that have no result yet, then suggest more."""
         started = time.monotonic()
-        space = space_of(overrides)
+        space = space_of(given)
         study = self._study(runner, space, jobs)
         trials = study.trials()
         ended = [trial for trial in trials if trial.state != "RUNNING"]
@@ -126,7 +126,7 @@ class Optuna(Sweeper):
         for trial in ended:
             if trial.run is None:
                 runner.count_rejected(space.overrides(trial.values), None)
-        left = self.total(overrides, jobs) - len(trials)
+        left = self.total(given, jobs) - len(trials)
         while True:
             batch, open_trials = open_trials[: self.batch_size], open_trials[self.batch_size :]
             while len(batch) < self.batch_size and left > 0 and not self._timed_out(started):

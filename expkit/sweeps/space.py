@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, ValueType
-from hydra.errors import HydraException
+from hydra.core.override_parser.types import IntervalSweep, RangeSweep
 
-from expkit.config.load import composition_message
 from expkit.errors import ConfigError, Problem
+from expkit.sweeps.given_overrides import GivenOverrides
 
 __all__ = ["Categorical", "Dimension", "Numeric", "Space", "Value", "space_of"]
 
@@ -103,17 +102,14 @@ class Space:
 
     dimensions: Mapping[str, Dimension]
     """By key, sorted, so that the order of the command line changes no suggestion."""
-    prefixes: Mapping[str, str]
-    """``+`` or ``++`` of the keys that are added."""
-    fixed: tuple[str, ...]
-    """The other overrides, as given."""
+    given: GivenOverrides
+    """The overrides of the command line."""
 
     def overrides(self, point: Mapping[str, Value]) -> list[str]:
-        """Return the overrides of a point."""
-        return [
-            *(f"{self.prefixes[key]}{key}={self.dimensions[key].literal(value)}" for key, value in point.items()),
-            *self.fixed,
-        ]
+        """Return the overrides of a point, in the order of the command line."""
+        return self.given.words(
+            {index: self.dimensions[key].literal(point[key]) for index, key in self.given.varied.items()}
+        )
 
     def bounds(self) -> list[dict[str, Value]]:
         """Return the points checked before a search starts: each bound of each dimension, not every combination."""
@@ -133,27 +129,17 @@ class Space:
         return math.prod(len(dimension.grid()) for dimension in self.dimensions.values())
 
 
-def space_of(overrides: Sequence[Override]) -> Space:
+def space_of(given: GivenOverrides) -> Space:
     """Return the search space of a command line's overrides.
 
     Raises:
         ConfigError: with every invalid dimension, or if no key varies.
     """
     dimensions: dict[str, Dimension] = {}
-    prefixes: dict[str, str] = {}
     problems: list[Problem] = []
-    for item in overrides:
-        if not item.is_sweep_override():
-            continue
-        written = str(item.get_key_element())
-        key = written.lstrip("+")
+    for index, key in given.varied.items():
         try:
-            if key in dimensions:
-                raise ValueError("is varied twice; give it one choice, range or interval")
-            dimensions[key] = _dimension(item)
-            prefixes[key] = written.removesuffix(key)
-        except HydraException as error:
-            problems.append(Problem(key, composition_message(error)))
+            dimensions[key] = _dimension(given, index)
         except ValueError as error:
             problems.append(Problem(key, str(error)))
     if problems:
@@ -166,12 +152,11 @@ def space_of(overrides: Sequence[Override]) -> Space:
                 "KEY=choice(A,B), or KEY=A,B",
             )
         )
-    fixed = tuple(str(item.input_line) for item in overrides if not item.is_sweep_override())
-    return Space(dict(sorted(dimensions.items())), prefixes, fixed)
+    return Space(dict(sorted(dimensions.items())), given)
 
 
-def _dimension(item: Override) -> Dimension:
-    sweep = item.value()
+def _dimension(given: GivenOverrides, index: int) -> Dimension:
+    sweep = given.items[index].value()
     tags = set(getattr(sweep, "tags", ()))
     if unknown := sorted(tags - {"log"}):
         raise ValueError(f"unknown tag '{unknown[0]}'; allowed: log")
@@ -181,9 +166,9 @@ def _dimension(item: Override) -> Dimension:
         raise ValueError("tag(log, ...) takes an interval; write tag(log, interval(LOW,HIGH))")
     if isinstance(sweep, RangeSweep):
         return _range(list(sweep.range()), sweep.stop)
-    if item.value_type is ValueType.GLOB_CHOICE_SWEEP:
-        raise ValueError("a search does not take glob(...); write choice(A,B)")
-    values = tuple(dict.fromkeys(map(str, item.sweep_string_iterator())))
+    if getattr(sweep, "shuffle", False):
+        raise ValueError("a search chooses the order itself; write choice(A,B) without shuffle(...)")
+    values = tuple(dict.fromkeys(given.alternatives(index)))
     if not values:
         raise ValueError(_EMPTY)
     return Categorical(values)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
-
-from expkit.config.hydra_internals import combinations
-from expkit.config.load import composition_message
 from expkit.errors import ConfigError, Problem
 from expkit.registry import Kind, Positive, register
+from expkit.sweeps.given_overrides import GivenOverrides
 from expkit.sweeps.jobs import SweepJob, hash_of
 from expkit.sweeps.objective import Mode, Objective
 
@@ -40,24 +37,24 @@ class Sweeper(Kind, ABC):
     """``min`` or ``max`` for each objective; by default ``min`` for losses and errors, else ``max``."""
 
     @abstractmethod
-    def checks(self, overrides: Sequence[Override]) -> list[list[str]]:
+    def checks(self, given: GivenOverrides) -> list[list[str]]:
         """Return the overrides of the jobs that are checked before the first one starts.
 
         Args:
-            overrides: those of the command line, without Hydra's own.
+            given: the overrides of the command line.
         """
 
     @abstractmethod
-    def key(self, overrides: Sequence[Override], jobs: Sequence[SweepJob]) -> str:
+    def key(self, given: GivenOverrides, jobs: Sequence[SweepJob]) -> str:
         """Return the key of the sweep, equal for commands that continue the same sweep.
 
         Args:
-            overrides: those of the command line, without Hydra's own.
+            given: the overrides of the command line.
             jobs: the jobs of ``checks``.
         """
 
     @abstractmethod
-    def total(self, overrides: Sequence[Override], jobs: Sequence[SweepJob]) -> int:
+    def total(self, given: GivenOverrides, jobs: Sequence[SweepJob]) -> int:
         """Return the number of runs."""
 
     def prepare(self, objectives: Sequence[Objective], jobs: Sequence[SweepJob]) -> None:
@@ -68,7 +65,7 @@ class Sweeper(Kind, ABC):
         """
 
     @abstractmethod
-    def sweep(self, runner: SweepRunner, overrides: Sequence[Override], jobs: Sequence[SweepJob]) -> None:
+    def sweep(self, runner: SweepRunner, given: GivenOverrides, jobs: Sequence[SweepJob]) -> None:
         """Execute all runs."""
 
     def is_complete(self, folder: SweepFolder, total: int) -> bool:
@@ -93,32 +90,30 @@ class Grid(Sweeper):
     batch_size: Positive | None = None
     """Runs given to the launcher at once; ``null`` for all of them."""
 
-    def checks(self, overrides: Sequence[Override]) -> list[list[str]]:
+    def checks(self, given: GivenOverrides) -> list[list[str]]:
         """Return the overrides of every job."""
         if problems := [
             Problem(
-                str(item.get_key_element()).lstrip("+"),
+                key,
                 "an interval has infinitely many values; write range(START,STOP,STEP) or choice(A,B), or let "
                 "hydra/sweeper=optuna choose them",
             )
-            for item in overrides
-            if item.is_interval_sweep()
+            for index, key in given.varied.items()
+            if given.items[index].is_interval_sweep()
         ]:
             raise ConfigError(*problems)
-        try:
-            return combinations(overrides)
-        except HydraException as error:
-            raise ConfigError(Problem("command line", composition_message(error))) from None
+        combinations = itertools.product(*map(given.alternatives, given.varied))
+        return [given.words(dict(zip(given.varied, values, strict=True))) for values in combinations]
 
-    def key(self, overrides: Sequence[Override], jobs: Sequence[SweepJob]) -> str:
+    def key(self, given: GivenOverrides, jobs: Sequence[SweepJob]) -> str:
         """Return a hash of the jobs' digests, independent of the order of overrides and values."""
         return hash_of("grid", sorted({job.digest for job in jobs}))
 
-    def total(self, overrides: Sequence[Override], jobs: Sequence[SweepJob]) -> int:
+    def total(self, given: GivenOverrides, jobs: Sequence[SweepJob]) -> int:
         """Return the number of different jobs."""
         return len({job.digest for job in jobs})
 
-    def sweep(self, runner: SweepRunner, overrides: Sequence[Override], jobs: Sequence[SweepJob]) -> None:
+    def sweep(self, runner: SweepRunner, given: GivenOverrides, jobs: Sequence[SweepJob]) -> None:
         """Execute all jobs in their order."""
         children = runner.children(jobs)
         size = self.batch_size or len(children)

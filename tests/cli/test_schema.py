@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from expkit.config.json_schema import FILES, file_schema, whole_schema
-from expkit.config.load import builtin_conf
+from expkit.config.search import builtin_conf
 from support.command_line import call, run
 
 

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from conftest import Finished
-from expkit.config.load import builtin_conf, load
+from expkit.config.load import load
+from expkit.config.search import builtin_conf
 from expkit.run_folder import RunFolder, config_digest
 from support.command_line import PLAIN, SHORT, call, start
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from conftest import Finished
-from expkit.config.load import builtin_conf
+from expkit.config.search import builtin_conf
 from expkit.registry import kinds
 from support.command_line import BARE, call
 

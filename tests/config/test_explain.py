@@ -9,7 +9,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from expkit.config.explain import dotted
-from expkit.config.load import builtin_conf, load, plain_yaml, validate
+from expkit.config.load import load, plain_yaml, validate
+from expkit.config.search import builtin_conf
 from expkit.errors import ConfigError
 from expkit.registry import kinds
 

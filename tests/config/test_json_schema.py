@@ -11,7 +11,8 @@ from jsonschema import Draft202012Validator
 from omegaconf import OmegaConf
 
 from expkit.config.json_schema import FILES, file_schema, schema_text, whole_schema
-from expkit.config.load import builtin_conf, load, plain, validate
+from expkit.config.load import load, plain, validate
+from expkit.config.search import builtin_conf
 from expkit.errors import ConfigError
 from expkit.registry import kinds
 

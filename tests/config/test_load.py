@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from expkit.config.load import builtin_conf, compose_plain, load, plain_yaml, primary_conf, read, validate
+from expkit.config.load import compose_plain, load, plain_yaml, read, validate
 from expkit.config.schema import Config
+from expkit.config.search import builtin_conf, primary_conf
 from expkit.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -109,8 +110,16 @@ def test_a_name_written_as_a_number_is_a_name() -> None:
             ],
         ),
         (
-            ["hydra.foo=1"],
-            ["hydra.foo: no configuration file mentions this key; to add it write +hydra.foo=1"],
+            ["hydra.job.nam=x"],
+            [
+                "hydra.job.nam: unknown field; did you mean 'name'? allowed: name, chdir, override_dirname, id, num, "
+                "config_name, env_set, env_copy, config"
+            ],
+        ),
+        (["model=big"], [f"model: unknown field; allowed: {SECTIONS}"]),
+        (
+            ["hydra.job.env_set.A=b"],
+            ["hydra.job.env_set.A: no configuration file mentions this key; to add it write +hydra.job.env_set.A=b"],
         ),
         (
             ["ema.dekay=1"],
@@ -164,7 +173,19 @@ def test_a_name_written_as_a_number_is_a_name() -> None:
             ["configuration: Error merging override network.layers=[1]: Cannot merge DictConfig with ListConfig"],
         ),
         # Values that are not given.
-        (["data=csv"], ["data.source.path: missing: give it with data.source.path=VALUE"]),
+        (
+            ["data=csv"],
+            [f"data.source.{name}: missing: give it with data.source.{name}=VALUE" for name in ("label", "path")],
+        ),
+        (
+            ["data=csv", "data.source.path=x", "ema.decay=2", "run.seed=${nope}", "train.batch_size=0"],
+            [
+                "run.seed: Interpolation key 'nope' not found",
+                "data.source.label: missing: give it with data.source.label=VALUE",
+                "train.batch_size: must be greater than 0, got 0",
+                "ema.decay: must be less than 1 (allowed: > 0 and < 1), got 2",
+            ],
+        ),
         (["data=csv", "data.source.path=x"], ["data.source.label: missing: give it with data.source.label=VALUE"]),
         (["run.folder=${nope}"], ["run.folder: Interpolation key 'nope' not found"]),
         # Sections that do not agree.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from expkit.config.load import builtin_conf
+from expkit.config.search import builtin_conf
 from expkit.config.source_lines import locating_problems
 from expkit.errors import ConfigError, Problem
 from expkit.preflight import load_checked
@@ -126,7 +126,7 @@ def test_a_file_that_a_file_builds_on_is_found() -> None:
 
 def test_built_in_files_and_folders_of_ones_own_are_found() -> None:
     data = builtin_conf() / "data" / "csv.yaml"
-    assert places("data=csv") == {"data.source.path": f"{data}:5"}
+    assert places("data=csv") == {"data.source.label": f"{data}:6", "data.source.path": f"{data}:5"}
     folder = Path("more/ema")
     folder.mkdir(parents=True)
     (folder / "more.yaml").write_text("decay: 3\n")

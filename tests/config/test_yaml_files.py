@@ -10,8 +10,9 @@ import yaml
 from hydra._internal.sources_registry import SourcesRegistry
 from omegaconf import DictConfig, ListConfig, Node, OmegaConf
 
-from expkit.config.load import builtin_conf, load
-from expkit.config.yaml_files import MAX_BYTES, files_within_limits, read_yaml
+from expkit.config.load import load
+from expkit.config.search import builtin_conf, searching
+from expkit.config.yaml_files import MAX_BYTES, read_yaml
 from expkit.errors import ConfigError
 
 ANY = """
@@ -114,7 +115,7 @@ def test_invalid_yaml_is_reported_by_the_parser_with_the_files_name(empty_folder
 @pytest.mark.parametrize("content", [ANY, "a: ${b}\nb: '???'\nc: {d: [1, {e: '${a}'}], f: {}, g: null, h: []}\n"])
 def test_hydra_gets_what_omegaconf_would_make_of_a_file(empty_folder: Path, content: str) -> None:
     path = file(empty_folder, content)
-    with files_within_limits():
+    with searching():
         got = SourcesRegistry.instance().resolve("file")("test", f"file://{empty_folder}").load_config("mine").config
     expected = OmegaConf.load(path)
     assert got == expected

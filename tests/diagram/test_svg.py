@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from expkit.config.load import builtin_conf, load
+from expkit.config.load import load
+from expkit.config.search import builtin_conf
 from expkit.diagram.drawing import Box, Drawing, drawing
 from expkit.diagram.layout import Layout, Rect, layout
 from expkit.diagram.repetitions import find_repetitions

@@ -10,7 +10,8 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from expkit.config.load import builtin_conf, load
+from expkit.config.load import load
+from expkit.config.search import builtin_conf
 from expkit.kinds.layers.activations import ActivationName
 from expkit.kinds.layers.base import Inputs, Layer
 from expkit.kinds.layers.recurrent import Recurrent

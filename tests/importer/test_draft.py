@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from expkit.config.load import builtin_conf, load
+from expkit.config.load import load
+from expkit.config.search import builtin_conf
 from expkit.importer.contents import Contents, Use, group_by_ownership, in_reading_order
 from expkit.importer.text import write_yaml
 from expkit.network.spec import NetworkSpec, network_spec

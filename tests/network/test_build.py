@@ -11,8 +11,9 @@ import pytest
 from expkit import tf1 as tf
 from expkit.checkpoints.writer import write_values
 from expkit.cli.names import table
-from expkit.config.load import builtin_conf, load
+from expkit.config.load import load
 from expkit.config.schema import Config
+from expkit.config.search import builtin_conf
 from expkit.data.dataset import Dataset
 from expkit.network.build import connect, create_ema_variables, create_variables, penalty, placeholders
 from expkit.network.spec import NetworkSpec

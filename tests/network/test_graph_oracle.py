@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from expkit import tf1 as tf
-from expkit.config.load import builtin_conf, load
+from expkit.config.load import load
+from expkit.config.search import builtin_conf
 from expkit.network.build import connect, create_variables, placeholders
 from expkit.network.spec import NetworkSpec, network_spec
 from expkit.registry import kinds

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from expkit import tf1 as tf
-from expkit.config.load import builtin_conf, load
+from expkit.config.load import load
+from expkit.config.search import builtin_conf
 from expkit.data.dataset import load_dataset
 from expkit.network.build import connect, create_variables
 from expkit.network.spec import NetworkSpec, network_spec

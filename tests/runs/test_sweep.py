@@ -64,8 +64,7 @@ def test_every_run_of_a_sweep_has_a_folder_with_its_own_status(sweep: Finished) 
         "network.layers.layer1.units=32",
         "optimizer.learning_rate=1e+30",
         "optimizer=sgd",
-        *BARE[:-1],
-        "tracking.plots=False",
+        *BARE,
     ]
 
 
@@ -205,6 +204,11 @@ def test_a_sweep_whose_parent_was_deleted_resumes_under_a_new_one_with_a_note(tm
         (
             ["run.seed=1,2", "run.resume=auto"],
             "run.resume: a sweep is resumed by the same command without run.resume",
+        ),
+        (
+            ["tracking.experiment=e1,e2"],
+            "tracking.experiment: differs between runs of the sweep ('e1' and 'e2'), but makes no other run; give it "
+            "one value",
         ),
         (
             ["run.sed=choice(1,2)"],

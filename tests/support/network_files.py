@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from expkit.config.load import builtin_conf
+from expkit.config.search import builtin_conf
 
 
 def head(name: str) -> list[str]:

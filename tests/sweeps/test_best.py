@@ -10,6 +10,7 @@ from expkit.config.load import load, plain
 from expkit.config.schema import Config
 from expkit.preflight import load_checked
 from expkit.sweeps.best import write_best
+from expkit.sweeps.given_overrides import parse_overrides
 from expkit.sweeps.jobs import check_jobs
 from expkit.sweeps.objective import Objective
 from expkit.sweeps.sweep_folder import Child, RunState, SweepFolder
@@ -18,7 +19,8 @@ SCORE, LOSS = Objective("valid/accuracy", "max"), Objective("valid/loss", "min")
 
 
 def child(folder: SweepFolder, *words: str) -> Child:
-    (job,) = check_jobs([words], ["optimizer.learning_rate"], [])
+    given = parse_overrides([word.replace("optimizer.learning_rate=", "optimizer.learning_rate=0,") for word in words])
+    (job,) = check_jobs([words], given)
     return folder.child(job)
 
 

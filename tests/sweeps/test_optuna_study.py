@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState
 
 from expkit.errors import ConfigError, Pruned
-from expkit.sweeps.jobs import parse_overrides
+from expkit.sweeps.given_overrides import parse_overrides
 from expkit.sweeps.objective import Mode, Objective
 from expkit.sweeps.optuna_study import Pruner, Pruning, Sampler, Sampling, Study, Trial, open_storage, prune_check
 from expkit.sweeps.space import Value, space_of

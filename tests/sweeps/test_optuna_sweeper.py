@@ -16,7 +16,8 @@ pytest.importorskip("optuna")
 from expkit.errors import ConfigError, Problem
 from expkit.sweeps import optuna_study as study
 from expkit.sweeps import optuna_sweeper as search
-from expkit.sweeps.jobs import SweepJob, hash_of, parse_overrides
+from expkit.sweeps.given_overrides import parse_overrides
+from expkit.sweeps.jobs import SweepJob, hash_of
 from expkit.sweeps.objective import Objective
 from expkit.sweeps.optuna_study import open_storage
 from expkit.sweeps.optuna_sweeper import Optuna

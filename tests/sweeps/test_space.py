@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from expkit.errors import ConfigError
-from expkit.sweeps.jobs import parse_overrides
+from expkit.sweeps.given_overrides import parse_overrides
 from expkit.sweeps.space import Categorical, Numeric, Space, space_of
 
 
@@ -38,11 +38,11 @@ def test_a_point_is_the_overrides_of_a_job() -> None:
     found = space("b=range(0.1,0.5,0.1)", "run.name='x y'", "++a=interval(0,1)", "~c", "+d=tanh,relu")
     assert list(found.dimensions) == ["a", "b", "d"]
     assert found.overrides({"a": 0.123456789012345678, "b": 0.3, "d": "relu"}) == [
-        "++a=0.12345678901234568",
         "b=0.3",
-        "+d=relu",
         "run.name='x y'",
+        "++a=0.12345678901234568",
         "~c",
+        "+d=relu",
     ]
 
 
@@ -73,7 +73,8 @@ def test_a_grid_has_every_combination_without_rounding() -> None:
         (["a=tag(lgo,interval(0,1))"], "a: unknown tag 'lgo'; allowed: log"),
         (["a=tag(log,choice(1,2))"], "a: tag(log, ...) takes an interval; write tag(log, interval(LOW,HIGH))"),
         (["a=range(3,3)"], "a: has no values, so the sweep is empty; give it some"),
-        (["a=glob(*)"], "a: a search does not take glob(...); write choice(A,B)"),
+        (["a=glob(*)"], "a: has no values, so the sweep is empty; give it some"),
+        (["a=shuffle(1,2)"], "a: a search chooses the order itself; write choice(A,B) without shuffle(...)"),
         (["a=1,2", "a=3,4"], "a: is varied twice; give it one choice, range or interval"),
         (
             ["a=1"],

@@ -1,0 +1,107 @@
+"""Overrides of a sweep's command line: those that vary, in their place among the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Transformer, ValueType
+from hydra.errors import HydraException, OverrideParseException
+
+from expkit.config.load import composition_message, quoted, unreadable_override
+from expkit.config.search import group_files
+from expkit.errors import ConfigError, Problem
+
+__all__ = ["GivenOverrides", "parse_overrides"]
+
+
+@dataclass(frozen=True)
+class GivenOverrides:
+    """The overrides of a command line, in its order, which decides where two name the same key."""
+
+    items: tuple[Override, ...]
+    """Those of the configuration."""
+    hydra: tuple[str, ...] = ()
+    """Those of Hydra's own settings, as given."""
+    config_dirs: tuple[str, ...] = ()
+    """Folders of ``--config-dir``."""
+
+    @cached_property
+    def varied(self) -> Mapping[int, str]:
+        """Key of each override that varies, by its index; a key that varies a second time is numbered."""
+        keys: dict[int, str] = {}
+        for index, item in enumerate(self.items):
+            if item.is_sweep_override():
+                key = str(item.get_key_element()).lstrip("+")
+                again = sum(name.partition(" ")[0] == key for name in keys.values())
+                keys[index] = f"{key} ({again + 1})" if again else key
+        return keys
+
+    def alternatives(self, index: int) -> list[str]:
+        """Return the values of an override that varies, as written on a command line.
+
+        Raises:
+            HydraException: it has infinitely many.
+        """
+        item = self.items[index]
+        if item.value_type is ValueType.GLOB_CHOICE_SWEEP:
+            files: Any = group_files(item.key_or_group, self.config_dirs, self.hydra)
+            return list(item.value().filter(files))
+        return [_written(value) for value in item.sweep_iterator()]
+
+    def words(self, values: Mapping[int, str]) -> list[str]:
+        """Return the overrides of a job, given the value of each that varies, by its index."""
+        return [
+            f"{item.get_key_element()}={values[index]}" if index in values else str(item.input_line)
+            for index, item in enumerate(self.items)
+        ]
+
+
+def parse_overrides(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> GivenOverrides:
+    """Return parsed overrides.
+
+    Raises:
+        ConfigError: an override cannot be parsed, or a later one makes another that varies useless.
+    """
+    try:
+        parsed = list(OverridesParser.create().parse_overrides(list(overrides)))
+    except OverrideParseException as error:
+        raise ConfigError(unreadable_override(str(error.override), ", or =A,B")) from None
+    except HydraException as error:
+        raise ConfigError(Problem("command line", composition_message(error))) from None
+    given = GivenOverrides(
+        tuple(item for item in parsed if not item.is_hydra_override()),
+        tuple(str(item.input_line) for item in parsed if item.is_hydra_override()),
+        tuple(config_dirs),
+    )
+    if problems := list(_useless(given)):
+        raise ConfigError(*problems)
+    return given
+
+
+def _written(value: Any) -> str:
+    """Return a value as on the command line; ``choice('10', \"it's\")`` takes the quotes of texts, which are kept."""
+    text = str(Transformer.str(value))
+    if not isinstance(value, str):
+        return text
+    try:
+        same = OverridesParser.create().parse_override(f"x={text}").value() == value
+    except HydraException:
+        same = False
+    return text if same else quoted(value)
+
+
+def _useless(given: GivenOverrides) -> Iterator[Problem]:
+    """Yield the keys that are varied twice by values of which the last replaces the first, as a mapping does not."""
+    replacing = [given.items[index] for index in given.varied if not _is_merged(given.items[index])]
+    keys = [item.key_or_group for item in replacing]
+    for key in sorted({key for key in keys if keys.count(key) > 1}):
+        yield Problem(key, "is varied twice; give it one choice, range or interval")
+
+
+def _is_merged(item: Override) -> bool:
+    values: Any = getattr(item.value(), "list", None)
+    return bool(values) and all(isinstance(value, dict) for value in values)
