@@ -25,18 +25,22 @@ Reuse = Literal["false", "true", "auto"]
 INDEX = "{index}"
 """Placeholder for the number of a repetition."""
 
-NAME_RULE = "letters, digits, '_', '-' and '.', starting with a letter, a digit or '.'"
-_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\-]*\Z")
+NAME_RULE = "letters, digits, '_', '-' and '.', starting with a letter, a digit or '.', inside a scope with '_' too"
+_NAME = re.compile(r"[A-Za-z0-9_.\-]+\Z")
 
 
-def is_name(word: str) -> bool:
-    """Return True if a word is allowed between the slashes of a name; ``..`` is not, because names become paths."""
-    return bool(_NAME.match(word)) and word.strip(".") != ""
+def is_name(word: str, *, inside: bool = False) -> bool:
+    """Return True if a word is allowed between the slashes of a name; ``..`` is not, because names become paths.
+
+    A word ``inside`` a scope may begin with ``_``; TensorFlow keeps for itself the names that begin so as a whole.
+    """
+    return bool(_NAME.match(word)) and word[0] not in ("-" if inside else "-_") and word.strip(".") != ""
 
 
-def is_path(words: str) -> bool:
+def is_path(words: str, *, inside: bool = False) -> bool:
     """Return True if every word of a slash-separated name is a name."""
-    return all(is_name(word) for word in words.split("/"))
+    first, *rest = words.split("/")
+    return is_name(first, inside=inside) and all(is_name(word, inside=True) for word in rest)
 
 
 def join(scope: str, name: str) -> str:

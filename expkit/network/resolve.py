@@ -121,10 +121,10 @@ def _malformed_names(env: Environment) -> Iterator[Problem]:
 
 
 def _bad_layer_names(node: Node) -> Iterator[Problem]:
-    if not is_name(node.name):
+    if not is_name(node.name, inside=node.path != node.name):
         yield Problem(node.at, _bad_name(node.name))
     scope = (node.layer.scope or "").removeprefix("/")
-    if scope and not is_path(scope):
+    if scope and not is_path(scope, inside=node.scope != scope):
         message = f"'{node.layer.scope}' is not a valid scope; allowed between slashes: {NAME_RULE}{_hint(scope)}"
         yield Problem(f"{node.at}.scope", message)
     yield from _bad_paths(node.layer.variables, f"{node.at}.variables")
@@ -134,8 +134,8 @@ def _bad_scope_names(env: Environment, node: Node) -> Iterator[Problem]:
     if node.group is None:
         return
     inputs: Iterable[str] = getattr(node.layer, "inputs", ())
-    yield from _bad_words(inputs, f"{node.at}.inputs")
-    yield from _bad_words(node.group.outputs, f"{node.group.at}.outputs")
+    yield from _bad_words(inputs, f"{node.at}.inputs", inside=True)
+    yield from _bad_words(node.group.outputs, f"{node.group.at}.outputs", inside=True)
     for name in inputs:
         if env.layer(join(node.path, name)) is not None:
             yield Problem(f"{node.at}.inputs.{name}", f"a layer inside is called '{name}' too; rename one")
@@ -145,9 +145,9 @@ def _bad_scope_names(env: Environment, node: Node) -> Iterator[Problem]:
             yield Problem(f"{node.group.at}.outputs.{name}", message)
 
 
-def _bad_words(names: Iterable[str], at: str) -> Iterator[Problem]:
+def _bad_words(names: Iterable[str], at: str, *, inside: bool = False) -> Iterator[Problem]:
     for name in names:
-        if not is_name(name):
+        if not is_name(name, inside=inside):
             yield Problem(f"{at}.{name}", _bad_name(name))
 
 
@@ -157,7 +157,7 @@ def _bad_name(name: str) -> str:
 
 def _bad_paths(naming: Mapping[str, str], at: str) -> Iterator[Problem]:
     for name, own in naming.items():
-        if not is_path(own):
+        if not is_path(own, inside=True):  # where it is not, the variable is refused by its full name
             yield Problem(
                 f"{at}.{name}", f"'{own}' is not a valid name; allowed between slashes: {NAME_RULE}{_hint(own)}"
             )

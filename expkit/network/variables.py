@@ -124,6 +124,8 @@ class VariableTable:
             self._env.report(f"{node.connected}.reuse", self._nothing_to_reuse(name))
         elif (other := self._lower_case.get(name.lower())) is not None:
             self._env.report(node.at, f"variable '{name}' differs from '{other}' only in upper and lower case")
+        elif name.startswith("_"):
+            self._env.report(node.at, f"variable '{name}' begins with '_', which is allowed only inside a scope")
         self._lower_case[name.lower()] = name
         self._multipliers[name] = node.learning_rate_multiplier
         variable = VariableSpec(

@@ -230,3 +230,13 @@ def test_penalty_of_nothing_is_zero() -> None:
     spec = spec_of("layers: {a: {kind: dense, units: 2}}")
     with tf.Graph().as_default(), tf.Session() as session:
         assert session.run(penalty(spec, create_variables(spec, 0))) == 0
+
+
+def test_a_word_inside_a_scope_may_begin_with_an_underscore_in_tensorflow_too() -> None:
+    inner = {"_proj": {"kind": "dense", "units": 3}, "b": {"kind": "dense", "units": 2, "scope": "_x"}}
+    scope = {"kind": "scope", "layers": inner, "outputs": {"_more": "_proj"}}
+    spec = spec_of({"layers": {"enc": scope, "c": {"kind": "dense", "units": 2, "scope": "/enc/_q"}}})
+    with tf.Graph().as_default() as graph:
+        connect(spec, create_variables(spec, 0), placeholders(spec))
+        assert [variable.op.name for variable in tf.global_variables()] == [*spec.variables]
+        assert graph.get_tensor_by_name("enc/_proj:0").shape[-1] == 3

@@ -27,6 +27,14 @@ def test_a_name_is_what_tensorflow_takes_but_no_folder_above(word: str, right: b
     assert is_name(word) is right
 
 
+def test_a_name_inside_a_scope_may_begin_with_an_underscore() -> None:
+    assert is_name("_a", inside=True)
+    assert not is_name("-a", inside=True)
+    assert is_path("a/_b")
+    assert not is_path("_a/b")
+    assert is_path("_a/b", inside=True)
+
+
 @pytest.mark.parametrize(
     ("words", "right"),
     [("a", True), ("a/b/c", True), ("/a", False), ("a/", False), ("a//b", False), ("a/../b", False), ("", False)],

@@ -6,7 +6,7 @@ import pytest
 
 from support.networks import problems_of, spec_of
 
-NAME = "letters, digits, '_', '-' and '.', starting with a letter, a digit or '.'"
+NAME = "letters, digits, '_', '-' and '.', starting with a letter, a digit or '.', inside a scope with '_' too"
 
 
 @pytest.mark.parametrize(

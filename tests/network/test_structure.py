@@ -8,7 +8,7 @@ import pytest
 
 from support.networks import config_of, problems_of, spec_of
 
-NAME = "letters, digits, '_', '-' and '.', starting with a letter, a digit or '.'"
+NAME = "letters, digits, '_', '-' and '.', starting with a letter, a digit or '.', inside a scope with '_' too"
 
 
 def reads(text: str | dict[str, Any]) -> dict[str, str]:
@@ -426,3 +426,45 @@ TWO = "{x: {shape: [4]}, y: {shape: [4]}}"
 )
 def test_mistakes_in_structure_are_reported_with_their_path(text: str, problems: list[str]) -> None:
     assert problems_of(text) == problems
+
+
+def test_a_word_inside_a_scope_may_begin_with_an_underscore() -> None:
+    inner = {
+        "_proj": {"kind": "dense", "units": 3},
+        "b": {"kind": "dense", "units": 2, "scope": "_x", "variables": {"kernel": "_k"}},
+    }
+    layers = {
+        "enc": {"kind": "scope", "layers": inner, "outputs": {"_more": "_proj"}},
+        "c": {"kind": "dense", "units": 2, "scope": "/enc/_q"},
+    }
+    spec = spec_of({"layers": layers})
+    assert [*spec.variables] == [
+        "enc/_proj/kernel",
+        "enc/_proj/bias",
+        "enc/_x/_k",
+        "enc/_x/bias",
+        "enc/_q/kernel",
+        "enc/_q/bias",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("layers", "problem"),
+    [
+        ({"_a": {"kind": "dense", "units": 2}}, f"network.layers._a: '_a' is not a valid name; allowed: {NAME}"),
+        (
+            {"a": {"kind": "dense", "units": 2, "scope": "_s"}},
+            f"network.layers.a.scope: '_s' is not a valid scope; allowed between slashes: {NAME}",
+        ),
+        (
+            {"a": {"kind": "scope", "layers": {"b": {"kind": "dense", "units": 2, "scope": "/_s"}}}},
+            f"network.layers.a.layers.b.scope: '/_s' is not a valid scope; allowed between slashes: {NAME}",
+        ),
+        (
+            {"a": {"kind": "dense", "units": 2, "use_bias": False, "scope": "", "variables": {"kernel": "_k"}}},
+            "network.layers.a: variable '_k' begins with '_', which is allowed only inside a scope",
+        ),
+    ],
+)
+def test_a_whole_name_may_not_begin_with_an_underscore(layers: dict[str, Any], problem: str) -> None:
+    assert any(found.startswith(problem) for found in problems_of({"layers": layers}))

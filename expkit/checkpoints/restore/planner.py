@@ -213,6 +213,13 @@ class _Planner:
                 if rule.on_shape_mismatch == "slice_or_pad":
                     transforms = (*transforms, *fitting(spec.sizes, target.spec.sizes))
                     spec = TensorSpec.of_variable(target.spec.sizes, spec.dtype)
+            if (
+                target.role == "counter"
+                and spec.dtype != target.spec.dtype
+                and _one_kind(spec.dtype, target.spec.dtype)
+            ):
+                transforms = (*transforms, Transform.model_validate({"cast": target.spec.dtype}))
+                spec = TensorSpec.of_variable(spec.sizes, target.spec.dtype)
         except ValueError as error:
             self._issue("transform", name, match.at, f"variable '{name}' from {text}: {error}")
             return None
@@ -228,3 +235,8 @@ class _Planner:
 
     def _issue(self, kind: IssueKind, about: str, at: str, message: str) -> None:
         self.issues.append(Issue(kind, about, Problem(at, message)))
+
+
+def _one_kind(first: str, second: str) -> bool:
+    """Return True if two dtypes differ in their width alone."""
+    return first.rstrip("0123456789") == second.rstrip("0123456789")

@@ -389,6 +389,26 @@ def test_every_assignment_names_its_rule() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("counter", "stored", "wanted"), [("global_step", "int32", "int64"), ("beta1_power", "float64", "float32")]
+)
+def test_a_counter_of_another_width_is_cast_by_itself(counter: str, stored: str, wanted: str) -> None:
+    target = Target(spec=TensorSpec.of_variable((), wanted), role="counter")
+    source = opened({counter: ()})
+    source.variables[counter] = TensorSpec.of_variable((), stored)
+    plan = restore_plan({counter: target}, [source])
+    plan.check()
+    assert [str(transform) for transform in plan.assignments[0].transforms] == [f"cast {wanted}"]
+    assert plan.assignments[0].spec.dtype == wanted
+
+
+def test_a_counter_that_is_no_integer_is_not_cast() -> None:
+    target = Target(spec=TensorSpec.of_variable((), "int64"), role="counter")
+    source = opened({"global_step": ()})  # float32
+    (issue,) = restore_plan({"global_step": target}, [source]).issues
+    assert issue.kind == "dtype"
+
+
 def test_a_raw_value_in_place_of_an_ema_has_a_note() -> None:
     plan = plan_of(VARIABLES, WITH_EMA | names("c/w"), weights="ema_if_present", ema_required=list(VARIABLES))
     assert {str(item.origin) for item in plan.assignments} == {"same name"}
