@@ -19,6 +19,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from expkit.redact import masked
+
 __all__ = [
     "MAX_EXPLAINED",
     "CheckpointError",
@@ -54,6 +56,10 @@ class Problem:
     message: str
     location: str = ""
     """File and line of the key, ``conf/network/mine.yaml:12``; empty if no file has it."""
+
+    def __post_init__(self) -> None:
+        for name in ("path", "message", "location"):
+            object.__setattr__(self, name, masked(getattr(self, name)))
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.location, self.path, self.message) if part)

@@ -17,7 +17,7 @@ from expkit.config.schema import Config
 from expkit.errors import ConfigError, ExpkitError, Problem, RunError
 from expkit.fs import Locked, atomic_write_text, cannot_write, file_lock
 from expkit.plugins import copy_plugins
-from expkit.redact import masked
+from expkit.redact import masked_values
 
 __all__ = [
     "RunFolder",
@@ -51,9 +51,9 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             if folder.config_file.is_file():
                 check_same(folder, config)
-            atomic_write_text(folder.config_file, masked(plain_yaml(config)))
+            atomic_write_text(folder.config_file, plain_yaml(config))
             copy_plugins(config.plugins, folder.plugins)
-            atomic_write_text(path / "overrides.yaml", masked(yaml.safe_dump(list(overrides), width=1000)))
+            atomic_write_text(path / "overrides.yaml", yaml.safe_dump(masked_values(list(overrides)), width=1000))
             folder.update(digest=config_digest(config), name=config.run.name)
         except OSError as error:
             raise unwritable(path, error) from None
@@ -118,7 +118,9 @@ class RunFolder:
 
     def update(self, **values: Any) -> None:
         """Change values in ``run.json``."""
-        atomic_write_text(self.path / "run.json", json.dumps({**self.state(), **values}, indent=2) + "\n")
+        atomic_write_text(
+            self.path / "run.json", json.dumps({**self.state(), **masked_values(values)}, indent=2) + "\n"
+        )
 
     def keep_receipt(self, receipt: str, of: str = "") -> None:
         """Write the receipt of a restore: ``restore.json``, or a verb's own ``VERB.restore.json``.
@@ -191,7 +193,7 @@ def unwritable(path: Path, error: OSError) -> ExpkitError:
 def check_same(folder: RunFolder, config: Config) -> None:
     """Raise ConfigError if the configuration of a run differs in a field that changes its numbers."""
     before = flat(plain(folder.config()))
-    now = {key: masked(value) if isinstance(value, str) else value for key, value in flat(plain(config)).items()}
+    now = flat(masked_values(plain(config)))
     problems = [
         Problem(
             key,

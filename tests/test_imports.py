@@ -42,8 +42,8 @@ def test_a_module_imports_only_the_libraries_of_its_room(file: Path) -> None:
 
 
 FLOORS = (
-    ("errors", "fs", "metric_names", "protobuf_wire", "tensor_spec", "tf1", "timing"),
-    ("plugins", "provenance", "redact", "registry"),
+    ("errors", "fs", "metric_names", "protobuf_wire", "redact", "tensor_spec", "tf1", "timing"),
+    ("plugins", "provenance", "registry"),
     ("kinds",),
     ("config",),
     ("network", "run_folder", "run_lookup"),

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import expkit
 from expkit.cli.verbs import VERBS
 from expkit.errors import ExpkitError
+from expkit.redact import masked_terminal
 
 __all__ = ["main"]
 
@@ -40,6 +41,7 @@ Every verb has --help. Tab completion: eval "$(expkit -sc install=bash)"
 """
 
 
+@masked_terminal()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line.
 

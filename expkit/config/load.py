@@ -25,6 +25,7 @@ from expkit.config.search import builtin_conf, primary_conf, searching
 from expkit.config.yaml_files import display_path, read_yaml
 from expkit.errors import ConfigError, Problem, limit_problems, unknown
 from expkit.plugins import load_plugins
+from expkit.redact import masked_values
 
 __all__ = [
     "compose_plain",
@@ -157,8 +158,8 @@ def plain(config: Config, *, exclude_unset: bool = False) -> Plain:
 
 
 def plain_yaml(config: Config) -> str:
-    """Return a configuration as YAML with every field, defaults included."""
-    return OmegaConf.to_yaml(OmegaConf.create(plain(config)))
+    """Return a configuration as YAML with every field, defaults included, and its secrets hidden."""
+    return OmegaConf.to_yaml(OmegaConf.create(masked_values(plain(config))))
 
 
 def _compose(overrides: Sequence[str], config_dirs: Sequence[str]) -> DictConfig:

@@ -15,6 +15,7 @@ from rich.console import Console
 from expkit.errors import ExpkitError, Pruned
 from expkit.experiment import Experiment, Result, run
 from expkit.preflight import CheckedConfig
+from expkit.redact import mask_logs, masked
 from expkit.run_folder import RunFolder, locked
 from expkit.runs.interruption import Terminated, termination_raises
 from expkit.runs.terminal import Bar, summary
@@ -83,6 +84,7 @@ def run_job(job: Job) -> Outcome:
     folder: RunFolder | None = None
     tracker: MlflowTracker | NoTracker = NoTracker()
     held = ExitStack()
+    mask_logs()
     try:
         with termination_raises():
             held.enter_context(locked(job.folder))
@@ -108,7 +110,7 @@ def run_job(job: Job) -> Outcome:
         _print(job, f"stopped; resume with the same command and run.resume={at}")
         raise
     except Exception as error:
-        message = f"{type(error).__name__}: {error}; the traceback is in {job.folder / 'run.log'}"
+        message = masked(f"{type(error).__name__}: {error}; the traceback is in {job.folder / 'run.log'}")
         _log.exception("the run failed")
         _print(job, f"error: {message}")
         return Outcome(exit_code=1, message=message, error=error)

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from expkit.config.load import compose_plain, plain
 from expkit.config.schema import Config
 from expkit.fs import atomic_write_text
+from expkit.redact import masked_values
 from expkit.sweeps.objective import Objective
 from expkit.sweeps.sweep_folder import Child, RunState, SweepFolder
 
@@ -72,7 +73,7 @@ def best_command(folder: SweepFolder, child: Child, name: str) -> str:
 
 def _experiment(config: Config, groups: Sequence[str]) -> str:
     """Return a configuration as a complete experiment, which takes nothing from the files of groups."""
-    values = {key: value for key, value in plain(config).items() if key not in _OMITTED}
+    values = {key: value for key, value in masked_values(plain(config)).items() if key not in _OMITTED}
     values["run"] = {key: values["run"][key] for key in _KEPT_OF_RUN}
     defaults = {"defaults": [*({f"override /{group}": None} for group in groups), "_self_"]}
     return OmegaConf.to_yaml(OmegaConf.create(defaults)) + "\n" + OmegaConf.to_yaml(OmegaConf.create(values))

@@ -97,7 +97,7 @@ _PLACE = ("run.folder", "tracking.enabled", "tracking.uri", "tracking.experiment
 def _label(varied: Mapping[int, str], overrides: Sequence[str]) -> str:
     """Return the values that the varied overrides have in a job."""
     names = short_names(list(varied.values()))
-    return ", ".join(f"{names[key]}={_rounded(overrides[at].partition('=')[2])}" for at, key in varied.items())
+    return ", ".join(f"{names[key]}={masked(_rounded(overrides[at].partition('=')[2]))}" for at, key in varied.items())
 
 
 def hash_of(*values: object) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from expkit.errors import RunError
 from expkit.fs import Locked, atomic_write_text, file_lock
+from expkit.redact import masked_values
 from expkit.run_folder import RunFolder, locked
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class SweepFolder:
 
     def update(self, **values: Any) -> None:
         """Change values in ``sweep.json`` atomically."""
-        atomic_write_text(self.file, json.dumps({**self.settings(), **values}, indent=2) + "\n")
+        atomic_write_text(self.file, json.dumps({**self.settings(), **masked_values(values)}, indent=2) + "\n")
 
     def child(self, job: SweepJob) -> Child:
         """Return the run of a job: the existing run of the same digest, else a new one."""

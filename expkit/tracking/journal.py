@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from expkit.fs import Locked, atomic_write_text, file_lock
+from expkit.redact import masked_values
 
 __all__ = ["Journal", "JournalEntry", "UploadProgress"]
 
 _STARTS = ("begin", "continue")
+_PATHS = ("paths", "graph", "example", "parent")
+"""Values that are opened as they are."""
 _BYTES_PER_READ = 1 << 20
 
 
@@ -66,7 +69,8 @@ class Journal:
 
     def append(self, act: str, **values: Any) -> None:
         """Append an entry; it is in the file when this returns."""
-        line = json.dumps({"act": act, **values}) + "\n"
+        shown = {key: value if key in _PATHS else masked_values(value) for key, value in values.items()}
+        line = json.dumps({"act": act, **shown}) + "\n"
         if self._written is None:
             self._written = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             if not _ends_whole(self.file):

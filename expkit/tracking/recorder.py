@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import IO, Any, Protocol
 
 from expkit.errors import Problem
+from expkit.redact import masked
 from expkit.tracking.errors import TrackingError
 
 __all__ = ["Recorder", "RecorderProcess", "start_process", "warn"]
@@ -138,5 +139,6 @@ class Recorder:
 
 def warn(text: str) -> None:
     """Write a warning to the log and to the terminal."""
+    text = masked(text)
     _log.warning("%s", text)
     print(f"warning: {text}", file=sys.stderr)

@@ -61,7 +61,7 @@ class _RecordedRun:
         address = asdict(store_address(config))
         process = uuid.uuid4().hex
         self._sync = sync_command(folder, address["uri"])
-        start = {"address": {**address, "uri": masked(address["uri"])}, "process": process}
+        start = {"address": address, "process": process}
         self._last: dict[str, int] = {}
         """The last step of every recorded metric, by name."""
         if self._journal.exists():
@@ -120,8 +120,6 @@ class _RecordedRun:
 
     def finish(self, status: Status, error: str | None = None) -> None:
         """End the run with its status, and the message of the error that failed it; warn if records are missing."""
-        if error is not None:
-            error = masked(error)
         self._journal.append("finish", status=status, error=error, milliseconds=_now())
         if self._begun.done() and self._begun.exception() is not None:
             return

@@ -21,6 +21,7 @@ from expkit.config.schema import Config
 from expkit.config.sections.restore import SourceConfig
 from expkit.errors import CheckpointError, Problem
 from expkit.preflight import CheckedConfig
+from expkit.redact import masked_values
 from expkit.run_lookup import run_of_uri
 
 __all__ = ["Restored", "configured_plan", "open_checkpoints", "plan_as_json", "read_values", "restore_from"]
@@ -40,8 +41,8 @@ class Restored:
         for row in content["variables"]:
             value = np.asarray(self.values[row["variable"]], order="C")
             row["sha256"] = hashlib.sha256(value.tobytes()).hexdigest()
-        rows = ",\n".join(f"    {json.dumps(row)}" for row in content.pop("variables"))
-        rest = json.dumps(content, indent=2).removesuffix("\n}")
+        rows = ",\n".join(f"    {json.dumps(masked_values(row))}" for row in content.pop("variables"))
+        rest = json.dumps(masked_values(content), indent=2).removesuffix("\n}")
         return f'{rest},\n  "variables": [\n{rows}\n  ]\n}}\n'
 
 
