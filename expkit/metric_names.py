@@ -21,7 +21,7 @@ class Rates:
     """Metrics of training besides losses and metrics; each is recorded under the name of its field."""
 
     learning_rate: float
-    """Learning rate of the next step."""
+    """Learning rate of the step."""
     steps_per_second: float
     """Steps per second since metrics were last recorded."""
 

@@ -26,6 +26,7 @@ __all__ = [
     "load_network",
     "metric_names",
     "named",
+    "unknown_mode",
 ]
 
 _Checked = TypeVar("_Checked")
@@ -143,6 +144,11 @@ def metric_names(checked: CheckedConfig) -> list[str]:
     ]
 
 
+def unknown_mode(metric: str) -> str:
+    """Return the message that the mode of a metric is neither given nor declared by its kind."""
+    return f"the kind of '{metric}' declares no best_mode; give max if larger values are better, or min"
+
+
 def _names_of(config: Config, part: str, ema: bool) -> list[str]:
     names = (LOSS, *loss_names(config.train.losses).values(), *config.train.metrics)
     ends = ("", f"/{EMA}") if ema else ("",)
@@ -164,8 +170,12 @@ def _wrong_outputs(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
 def _unknown_metrics(config: Config, ema: bool) -> Iterator[Problem]:
     train = config.train
     known = _names_of(config, "valid", ema)
-    requested = {"train.best_metric": train.best_metric, "train.early_stopping.metric": train.early_stopping.metric}
-    for at, metric in requested.items():
+    stopping = train.early_stopping
+    requested = [
+        ("train.best_metric", train.best_metric, "train.best_mode", train.best_mode),
+        ("train.early_stopping.metric", stopping.metric, "train.early_stopping.mode", stopping.mode),
+    ]
+    for at, metric, at_mode, mode in requested:
         if metric is None:
             continue
         if config.data.split.valid is None:
@@ -175,3 +185,5 @@ def _unknown_metrics(config: Config, ema: bool) -> Iterator[Problem]:
             )
         elif metric not in known:
             yield Problem(at, unknown(f"no metric '{metric}'", metric, known))
+        elif train.mode_of(metric, mode) is None:
+            yield Problem(at_mode, unknown_mode(metric))

@@ -49,7 +49,7 @@ CLOCK = {"steps": 8, "log_every_steps": 3, "evaluate_every_steps": 2, "save_ever
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Result]:
     """Return a finished run of two dense layers, and its configuration."""
     folder = tmp_path_factory.mktemp("done")
-    best = {"best_metric": "valid/loss/ema", "best_mode": "min"}
+    best = {"best_metric": "valid/loss/ema"}
     config = config_of(folder, DATA, optimizer={"kind": "sgd", "learning_rate": 0.5}, train={**CLOCK, **best})
     return config, run(config, folder / "run")
 
@@ -449,3 +449,43 @@ def test_a_plain_programs_mnist_checkpoint_restores_with_no_rename_and_gives_its
     frozen = read_frozen(folder.frozen)
     images = config.data.source.load()["image"][8000:]
     np.testing.assert_allclose(frozen.predict({"image": images})["logits"], plain["ema"], rtol=0, atol=1e-5)
+
+
+def test_masked_attention_of_large_values_is_frozen_as_it_is(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    arrays = {
+        "x": (100 * draw.normal(size=(60, 5, 4))).astype(np.float32),
+        "mask": draw.integers(0, 2, (60, 5)).astype(np.int32),
+        "label": draw.integers(0, 3, 60),
+    }
+    arrays["mask"][::7] = 0
+    network = {
+        "inputs": {"x": {"shape": [5, 4]}, "mask": {"shape": [5], "dtype": "int32"}},
+        "layers": {
+            "attended": {
+                "kind": "attention",
+                "input": "x",
+                "num_heads": 2,
+                "key_dim": 3,
+                "mask": "mask",
+                "causal": True,
+            },
+            "flat": {"kind": "flatten"},
+            "logits": {"kind": "dense", "units": 3},
+        },
+        "outputs": {"logits": "logits", "attended": "attended"},
+    }
+    optimizer = {"kind": "sgd", "learning_rate": 1e-6}
+    result = run(
+        config_of(tmp_path, arrays, network=network, optimizer=optimizer, train={"steps": 2}), tmp_path / "run"
+    )
+    assert result.frozen is not None, "freezing ends with a proof of equality"
+    frozen = read_frozen(result.frozen.path)
+    given = {name: arrays[name][:8] for name in ("x", "mask")}
+    before = frozen.predict(given)["attended"]
+    np.testing.assert_array_equal(before[0], np.zeros((5, 6)), "a mask of zeros leaves nothing to attend to")
+    given["x"] = given["x"].copy()
+    given["x"][:, 3:] *= -7
+    np.testing.assert_array_equal(
+        frozen.predict(given)["attended"][:, :3], before[:, :3], "no position sees a later one"
+    )

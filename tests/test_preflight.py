@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from expkit import registry
 from expkit.errors import ConfigError
+from expkit.kinds.metrics import MeanMetric, Metric
 from expkit.preflight import check
+from expkit.registry import register
 from support.experiments import MLP, config_of
 
 
@@ -88,3 +92,60 @@ def test_an_ema_of_no_variable_is_reported_before_anything_is_built(tmp_path: Pa
         "ema.variables: 'nothing/.*' matches no trained variable; variables: hidden/kernel, hidden/bias, "
         "logits/kernel, logits/bias; use ema=none for no EMA"
     ]
+
+
+class Undecided(MeanMetric):
+    """A metric that does not say which of its values is the best, as a plugin's may."""
+
+    kind: Literal["undecided"] = "undecided"
+
+    def values(self, output: Any, labels: Any) -> Any:
+        return output
+
+
+@pytest.fixture
+def undecided() -> Iterator[dict[str, Any]]:
+    members = registry._FAMILIES["metric"]
+    register(Undecided)
+    registry.rebuild_sections()
+    yield {"metrics": {"accuracy": {"kind": "accuracy"}, "mine": {"kind": "undecided"}}}
+    del members["undecided"]
+    registry.rebuild_sections()
+
+
+def test_a_metric_of_no_known_mode_needs_one(tmp_path: Path, undecided: dict[str, Any]) -> None:
+    stopping = {"metric": "valid/mine/ema"}
+    assert problems(tmp_path, train={**undecided, "best_metric": "valid/mine", "early_stopping": stopping}) == [
+        "train.best_mode: the kind of 'valid/mine' declares no best_mode; give max if larger values are better, or min",
+        "train.early_stopping.mode: the kind of 'valid/mine/ema' declares no best_mode; give max if larger values are "
+        "better, or min",
+    ]
+    given = {"best_metric": "valid/mine", "best_mode": "min", "early_stopping": {**stopping, "mode": "max"}}
+    check(config_of(tmp_path, train={**undecided, **given}))
+
+
+@pytest.mark.parametrize(
+    ("metric", "given", "mode"),
+    [
+        ("valid/loss", "auto", "min"),
+        ("valid/loss/ema", "auto", "min"),
+        ("valid/loss/one/ema", "auto", "min"),
+        ("valid/accuracy", "auto", "max"),
+        ("valid/accuracy/ema", "auto", "max"),
+        ("valid/far/ema", "auto", "min"),
+        ("valid/near", "auto", "max"),
+        ("valid/area", "auto", "max"),
+        ("valid/loss", "max", "max"),
+        ("valid/accuracy", "min", "min"),
+    ],
+)
+def test_the_mode_is_that_of_the_metrics_kind_unless_it_is_given(
+    tmp_path: Path, metric: str, given: Any, mode: str
+) -> None:
+    kinds = {"accuracy": "accuracy", "far": "mean_absolute_error", "near": "top_k", "area": "auc"}
+    train = config_of(tmp_path, train={"metrics": {name: {"kind": kind} for name, kind in kinds.items()}}).train
+    assert train.mode_of(metric, given) == mode
+
+
+def test_every_metric_knows_its_mode() -> None:
+    assert {cls.best_mode for cls in registry.kinds("metric").values() if issubclass(cls, Metric)} == {"max", "min"}

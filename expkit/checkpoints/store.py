@@ -9,12 +9,13 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from expkit.checkpoints.record import Damage, check_contents, read_record, write_record
 from expkit.config.sections.train import TrainConfig
 from expkit.errors import CheckpointError, Problem, error_message
 from expkit.fs import atomic_write, force_to_disk
+from expkit.kinds.metrics import Mode
 
 __all__ = ["Checkpoint", "CheckpointStore"]
 
@@ -60,13 +61,13 @@ class CheckpointStore:
         keep_last: int,
         keep_every_steps: int | None = None,
         best_metric: str | None,
-        best_mode: Literal["max", "min"],
+        best_mode: Mode | None,
     ) -> None:
         self._folder = folder
         self._keep_last = keep_last
         self._keep_every_steps = keep_every_steps
         self._best_metric = best_metric
-        self._sign = 1 if best_mode == "max" else -1
+        self._sign = -1 if best_mode == "min" else 1
         self._damaged: dict[str, str] = {}
 
     @classmethod
@@ -77,7 +78,7 @@ class CheckpointStore:
             keep_last=train.keep_last,
             keep_every_steps=train.keep_every_steps,
             best_metric=train.best_metric,
-            best_mode=train.best_mode,
+            best_mode=train.mode_of(train.best_metric or "", train.best_mode),
         )
 
     def all(self) -> list[Checkpoint]:

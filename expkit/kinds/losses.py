@@ -113,7 +113,11 @@ class SparseSoftmaxCrossEntropy(Loss):
 
 @register
 class SoftmaxCrossEntropy(Loss):
-    """Cross-entropy of softmax logits against probabilities of the same shape (one-hot labels among them)."""
+    """Cross-entropy of softmax logits against probabilities of the same shape (one-hot labels among them).
+
+    A row of labels may add up to another number than 1: a row of zeros counts as a loss of 0, a multiple of a one-hot
+    row as that multiple of its loss.
+    """
 
     kind: Literal["softmax_cross_entropy"] = "softmax_cross_entropy"
 
@@ -124,8 +128,8 @@ class SoftmaxCrossEntropy(Loss):
         return same_shape_problem(output, labels)
 
     def per_example(self, output: Any, labels: Any) -> Any:
-        """Return ``tf.nn.softmax_cross_entropy_with_logits``."""
-        loss = tf.nn.softmax_cross_entropy_with_logits(labels=_like(labels, output), logits=output)
+        """Return ``-sum(labels * log_softmax)``; TensorFlow's own takes the gradient of rows that add up to 1."""
+        loss = -tf.reduce_sum(_like(labels, output) * tf.nn.log_softmax(output), axis=-1)
         return _mean_per_example(loss) if loss.shape.rank > 1 else loss
 
 

@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from expkit import tf1 as tf
 from expkit.kinds.losses import class_labels_problem, class_numbers_problem, label_values_problem, same_shape_problem
-from expkit.registry import Kind, register
+from expkit.metric_names import EMA, LOSS
+from expkit.registry import Kind, kinds, register
 from expkit.tensor_spec import TensorSpec, fits, sizes_text
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Metric", "usual_mode"]
+__all__ = ["ROWS", "Metric", "Mode", "mode_of_metric"]
 
 Statistics = Mapping[str, Any]
 
+ROWS = "rows"
+"""Statistic with one row per example: the rows of batches are joined, where other statistics are added."""
 
-def usual_mode(kind: str | None) -> Literal["max", "min"]:
-    """Return whether the best value of a kind of metric is its maximum or minimum; ``None`` stands for a loss."""
-    return "min" if kind is None or kind.endswith("_error") else "max"
+
+Mode = Literal["max", "min"]
+"""``max`` where larger values are better, ``min`` where smaller ones are."""
+
+
+def mode_of_metric(recorded: str, kind_of: Callable[[str], str | None]) -> Mode | None:
+    """Return the mode of a loss or metric; ``None`` if its kind declares none.
+
+    Args:
+        recorded: its name in a run's records, ``SPLIT/NAME`` or, of the EMA network, ``SPLIT/NAME/ema``.
+        kind_of: returns the kind of the metric with a name.
+    """
+    name = recorded.partition("/")[2].removesuffix(f"/{EMA}")
+    if name.partition("/")[0] == LOSS:
+        return "min"
+    cls = kinds("metric").get(kind_of(name) or "")
+    return cls.best_mode if cls is not None and issubclass(cls, Metric) else None
 
 
 class Metric(Kind):
@@ -31,8 +48,10 @@ class Metric(Kind):
 
     family: ClassVar[str] = "metric"
 
+    best_mode: ClassVar[Mode | None] = None
+    """Whether its best value is the largest or the smallest; if ``None``, a configuration must say it."""
     statistic_shapes: ClassVar[Mapping[str, tuple[int, ...]]] = {"sum": (), "count": ()}
-    """Shapes of the statistics, by name."""
+    """Shapes of the statistics, by name; of ``rows`` that of one example's row, which is never all zeros."""
 
     output: str = "logits"
     """Output of the network to evaluate."""
@@ -45,11 +64,14 @@ class Metric(Kind):
 
     @abstractmethod
     def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
-        """Return float32 tensors whose sums over batches determine the metric."""
+        """Return float32 tensors whose sums over batches determine the metric, and ``rows`` where sums do not.
+
+        The output is at least float32.
+        """
 
     @abstractmethod
     def result(self, sums: Statistics) -> float:
-        """Return the metric from summed statistics."""
+        """Return the metric from summed statistics, and from all rows in any order."""
 
 
 class MeanMetric(Metric):
@@ -78,6 +100,7 @@ class Accuracy(MeanMetric):
     """
 
     kind: Literal["accuracy"] = "accuracy"
+    best_mode = "max"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return why the labels are neither class numbers nor rows of the output's shape."""
@@ -103,9 +126,13 @@ class Accuracy(MeanMetric):
 
 @register
 class TopK(MeanMetric):
-    """Fraction of examples whose label is among the ``k`` largest logits."""
+    """Fraction of examples whose label is among the ``k`` largest logits; of equal ones the first classes are taken.
+
+    So ``tf.math.top_k`` and ``accuracy`` break ties, too: where all logits are equal, chance alone decides.
+    """
 
     kind: Literal["top_k"] = "top_k"
+    best_mode = "max"
     k: int = Field(default=5, gt=0)
     """Number of largest logits to look among."""
 
@@ -115,18 +142,22 @@ class TopK(MeanMetric):
 
     def values(self, output: Any, labels: Any) -> Any:
         """Return 1 for correct examples, 0 for others."""
-        output, labels = tf.reshape(output, (-1, output.shape[-1])), tf.reshape(labels, (-1,))
-        among = tf.math.in_top_k(predictions=output, targets=tf.cast(labels, tf.int32), k=self.k)
-        return tf.cast(among, tf.float32)
+        output = tf.reshape(output, (-1, output.shape[-1]))
+        label = tf.reshape(tf.cast(labels, tf.int32), (-1, 1))
+        own = tf.gather(output, label, batch_dims=1)
+        # Not "larger or equal": a comparison with a value that is not a number is false.
+        behind = (output < own) | (tf.equal(output, own) & (tf.range(output.shape[-1]) >= label))
+        ahead = tf.reduce_sum(tf.cast(~behind, tf.int32), axis=-1)
+        return tf.cast(ahead < self.k, tf.float32)
 
 
 @register
 class AUC(Metric):
-    """Area under the ROC curve of 0/1 labels, from a histogram of 2,000 probabilities (error below 0.001)."""
+    """Area under the ROC curve of 0/1 labels: exact, from the scores of all examples; a tie counts one half."""
 
     kind: Literal["auc"] = "auc"
-    buckets: ClassVar[int] = 2000
-    statistic_shapes = {"positive": (2000,), "negative": (2000,)}
+    best_mode = "max"
+    statistic_shapes = {ROWS: (2,)}
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return why the labels are not two classes."""
@@ -137,20 +168,21 @@ class AUC(Metric):
         return label_values_problem(labels, 0, 1, whole=True)
 
     def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
-        """Return histograms of the positive and the negative examples' probabilities."""
+        """Return a score of each example, and 1 for a positive one, -1 for a negative one."""
         output = tf.reshape(output, (-1, 1)) if output.shape.rank == 1 else output
-        positive = output[:, 0] if output.shape[-1] == 1 else output[:, 1] - output[:, 0]
-        bucket = tf.cast(tf.sigmoid(positive) * self.buckets, tf.int32)
-        buckets = tf.one_hot(tf.minimum(bucket, self.buckets - 1), self.buckets)
-        target = tf.reshape(tf.cast(labels, tf.float32), (-1, 1))
-        return {"positive": tf.reduce_sum(buckets * target, 0), "negative": tf.reduce_sum(buckets * (1 - target), 0)}
+        score = output[:, 0] if output.shape[-1] == 1 else output[:, 1] - output[:, 0]
+        sign = tf.reshape(2 * tf.cast(labels, score.dtype) - 1, (-1,))
+        return {ROWS: tf.stack([score, sign], axis=1)}
 
     def result(self, sums: Statistics) -> float:
-        """Return the area by the trapezoidal rule; ``nan`` if a class is absent."""
+        """Return the area by the trapezoidal rule; ``nan`` if a class is absent or a score is not a number."""
         import numpy as np
 
-        positive = np.asarray(sums["positive"], np.float64)
-        negative = np.asarray(sums["negative"], np.float64)
+        score, sign = np.reshape(sums[ROWS], (-1, 2)).T
+        if np.isnan(score).any():
+            return float("nan")
+        _, ranks = np.unique(score, return_inverse=True)
+        positive, negative = np.bincount(ranks, sign > 0), np.bincount(ranks, sign < 0)
         pairs = positive.sum() * negative.sum()
         below = np.cumsum(negative) - negative
         return float((positive * (below + negative / 2)).sum() / pairs) if pairs else float("nan")
@@ -161,6 +193,7 @@ class MeanAbsoluteError(MeanMetric):
     """Absolute difference from labels of the same shape, mean over all values."""
 
     kind: Literal["mean_absolute_error"] = "mean_absolute_error"
+    best_mode = "min"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return why the labels do not fit."""

@@ -13,7 +13,7 @@ from expkit import tf1 as tf
 from expkit.kinds.schedules import AnySchedule
 from expkit.registry import Kind, register
 
-__all__ = ["BaseOptimizer", "Optimizer", "Trained"]
+__all__ = ["BaseOptimizer", "Optimizer", "Trained", "sum_repeated"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,10 @@ class BaseOptimizer(Kind):
     warmup_steps: int = Field(default=0, ge=0)
     """Steps in which the rate rises linearly from 0 to the schedule's; 0 for none."""
     global_clipnorm: float | None = Field(default=None, gt=0)
-    """Clip gradients to this global L2 norm."""
+    """Clip gradients to this global L2 norm, in which an id that a batch repeats counts once, with its whole gradient.
+
+    TensorFlow 1 counts each of an embedding's rows by itself, which gives another norm.
+    """
 
     @property
     def slots(self) -> Mapping[str, float]:
@@ -86,16 +89,22 @@ class Optimizer(BaseOptimizer):
     def apply_sparse(self, gradient: Any, trained: Trained) -> Any:
         """Return the operation that updates a variable by ``tf.IndexedSlices``, whose indices may repeat.
 
-        By default the gradient is made dense.
+        By default the gradient is made dense. With ``train.gradient_accumulation_steps``, and where XLA compiles the
+        step, every gradient is dense.
         """
         return self.apply(tf.convert_to_tensor(gradient), trained)
+
+    @property
+    def leaves_unread_rows(self) -> bool:
+        """Whether rows of an embedding that no batch of a step reads keep their value and their slots."""
+        return False
 
     def finish(self, scalars: Sequence[Any]) -> Any:
         """Return the operation that updates the scalars after all variables."""
         return tf.no_op()
 
 
-def _sum_repeated(gradient: Any) -> tuple[Any, Any]:
+def sum_repeated(gradient: Any) -> tuple[Any, Any]:
     """Return the indices of sparse gradients, each once, and the sum of the rows of each."""
     indices, positions = tf.unique(gradient.indices)
     return indices, tf.math.unsorted_segment_sum(gradient.values, positions, tf.shape(indices)[0])
@@ -129,6 +138,9 @@ class Momentum(Optimizer):
     """Fraction of the last update that is kept."""
     nesterov: bool = False
     """Whether to look ahead (Sutskever et al. 2013)."""
+    lazy: bool = True
+    """Whether only those rows of an embedding move that the step's batches read, as in TensorFlow 1; if false, all rows
+    move by their momentum, as in Keras."""
 
     @property
     def slots(self) -> Mapping[str, float]:
@@ -139,9 +151,16 @@ class Momentum(Optimizer):
         """Return ``m = momentum * m + gradient; v -= rate * m``."""
         return tf.raw_ops.ResourceApplyMomentum(grad=gradient, **self._arguments(trained))
 
+    @property
+    def leaves_unread_rows(self) -> bool:
+        """Return ``lazy``."""
+        return self.lazy
+
     def apply_sparse(self, gradient: Any, trained: Trained) -> Any:
-        """Return the same for the rows that have a gradient; others keep their momentum."""
-        indices, rows = _sum_repeated(gradient)
+        """Return the same for the rows that have a gradient; others keep their momentum, unless ``lazy`` is false."""
+        if not self.lazy:
+            return super().apply_sparse(gradient, trained)
+        indices, rows = sum_repeated(gradient)
         return tf.raw_ops.ResourceSparseApplyMomentum(grad=rows, indices=indices, **self._arguments(trained))
 
     def _arguments(self, trained: Trained) -> dict[str, Any]:
@@ -196,7 +215,7 @@ class Adam(Optimizer):
 
     def apply_sparse(self, gradient: Any, trained: Trained) -> Any:
         """Return the dense update of a gradient that is zero in all other rows: their means decay too."""
-        indices, rows = _sum_repeated(gradient)
+        indices, rows = sum_repeated(gradient)
         power_1, power_2 = (trained.cast(power) for power in trained.scalars)
         beta_1, beta_2, epsilon = trained.hyperparameters
         mean = _decay_and_add(trained.slots[0], beta_1, indices, rows * (1 - beta_1))
@@ -243,19 +262,32 @@ class RMSProp(Optimizer):
     """Fraction of the last update that is kept."""
     epsilon: float = Field(default=1e-7, gt=0)
     """Added to the mean of squares."""
+    initial_mean_square: float = Field(default=1.0, ge=0)
+    """Initial value of the mean of squared gradients: 1 as in TensorFlow 1, which makes the first steps short; 0 as in
+    Keras, which makes them long."""
+    lazy: bool = True
+    """Whether only those rows of an embedding, and of its slots, change that the step's batches read, as in TensorFlow
+    1; if false, all rows do, as in Keras."""
 
     @property
     def slots(self) -> Mapping[str, float]:
         """The mean of squared gradients, and the last update."""
-        return {"RMSProp": 1.0, "RMSProp_1": 0.0}
+        return {"RMSProp": self.initial_mean_square, "RMSProp_1": 0.0}
 
     def apply(self, gradient: Any, trained: Trained) -> Any:
         """Return ``u = momentum * u + rate * gradient / sqrt(mean of squares + epsilon); v -= u``."""
         return tf.raw_ops.ResourceApplyRMSProp(grad=gradient, **self._arguments(trained))
 
+    @property
+    def leaves_unread_rows(self) -> bool:
+        """Return ``lazy``."""
+        return self.lazy
+
     def apply_sparse(self, gradient: Any, trained: Trained) -> Any:
-        """Return the same for the rows that have a gradient; others keep their slots."""
-        indices, rows = _sum_repeated(gradient)
+        """Return the same for the rows that have a gradient; others keep their slots, unless ``lazy`` is false."""
+        if not self.lazy:
+            return super().apply_sparse(gradient, trained)
+        indices, rows = sum_repeated(gradient)
         return tf.raw_ops.ResourceSparseApplyRMSProp(grad=rows, indices=indices, **self._arguments(trained))
 
     def _arguments(self, trained: Trained) -> dict[str, Any]:
@@ -291,7 +323,7 @@ class Adagrad(Optimizer):
 
     def apply_sparse(self, gradient: Any, trained: Trained) -> Any:
         """Return the same for the rows that have a gradient."""
-        indices, rows = _sum_repeated(gradient)
+        indices, rows = sum_repeated(gradient)
         return tf.raw_ops.ResourceSparseApplyAdagrad(grad=rows, indices=indices, **self._arguments(trained))
 
     def _arguments(self, trained: Trained) -> dict[str, Any]:

@@ -236,11 +236,14 @@ def _check(layer: LayerSpec, results: Mapping[str, Any]) -> None:
 
 
 def penalty(spec: NetworkSpec, variables: Mapping[str, Any]) -> Any:
-    """Return the float32 sum of all regularizers; 0 when there are none."""
+    """Return the float32 sum of the regularizers of trained variables; 0 when there are none.
+
+    That of a frozen variable would only shift the loss by a constant.
+    """
     terms = []
     for name, variable in spec.variables.items():
-        if (regularizer := variable.regularizer) is not None:
-            value = tf.convert_to_tensor(variables[name])
+        if (regularizer := variable.regularizer) is not None and variable.trainable:
+            value = tf.cast(tf.convert_to_tensor(variables[name]), tf.float32)
             if regularizer.l1:
                 terms.append(regularizer.l1 * tf.reduce_sum(tf.abs(value)))
             if regularizer.l2:

@@ -17,6 +17,7 @@ from expkit.errors import ExpkitError, RunError, unknown
 from expkit.metric_names import RATES
 from expkit.network.spec import network_spec
 from expkit.plots.axis_scale import value_text
+from expkit.preflight import unknown_mode
 from expkit.run_folder import RunFolder, flat, short_names
 from expkit.sweeps.objective import Mode, Objective, default_metric, mode_of
 from expkit.sweeps.sweep_folder import RunState, SweepFolder
@@ -197,7 +198,10 @@ def _objective(rows: Sequence[RunRow], settings: Mapping[str, Any], metric: str 
         raise RunError.at("--metric", unknown(f"no run has a metric '{metric}'", metric, known, most=40))
     if mode is None and metric == recorded:
         mode = settings.get("mode")
-    return Objective(metric, mode or mode_of(values, metric))
+    mode = mode or mode_of(values, metric)
+    if mode is None:
+        raise RunError.at("--mode", unknown_mode(metric))
+    return Objective(metric, mode)
 
 
 def _differences(rows: Sequence[RunRow]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from expkit.config.load import plain
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, comma_list, unknown
-from expkit.kinds.metrics import usual_mode
-from expkit.preflight import check, metric_names
+from expkit.kinds.metrics import Mode, mode_of_metric
+from expkit.preflight import check, metric_names, unknown_mode
 from expkit.run_folder import flat
 
 __all__ = ["Mode", "Objective", "default_metric", "mode_of", "objectives_of", "pareto_front"]
-
-Mode = Literal["min", "max"]
 
 
 @dataclass(frozen=True)
@@ -63,17 +61,16 @@ def default_metric(values: Mapping[str, Any], known: Collection[str]) -> str | N
     return values.get("train.best_metric") or next(iter(losses), None)
 
 
-def mode_of(values: Mapping[str, Any], metric: str) -> Mode:
-    """Return the mode of a metric: ``train.best_mode`` for ``train.best_metric``, ``min`` for losses and errors.
+def mode_of(values: Mapping[str, Any], metric: str) -> Mode | None:
+    """Return the mode of a metric: that of the configuration for ``train.best_metric``, else that of its kind.
 
     Args:
         values: configuration of a run, by dotted key.
         metric: ``SPLIT/NAME`` or ``SPLIT/NAME/ema``.
     """
-    if metric == values.get("train.best_metric"):
-        return "min" if values.get("train.best_mode") == "min" else "max"
-    kind = values.get(f"train.metrics.{metric.split('/')[1]}.kind") if "/" in metric else None
-    return usual_mode(None if kind is None else str(kind))
+    modes: dict[Any, Mode] = {"max": "max", "min": "min"}
+    given = modes.get(values.get("train.best_mode")) if metric == values.get("train.best_metric") else None
+    return given or mode_of_metric(metric, lambda name: values.get(f"train.metrics.{name}.kind"))
 
 
 def objectives_of(
@@ -109,4 +106,9 @@ def objectives_of(
         )
     if problems:
         raise ConfigError(*problems)
-    return tuple(Objective(name, given or mode_of(values, name)) for name, given in zip(names, modes, strict=True))
+    found = {name: given or mode_of(values, name) for name, given in zip(names, modes, strict=True)}
+    objectives = tuple(Objective(name, mode) for name, mode in found.items() if mode is not None)
+    if len(objectives) < len(found):
+        missing = (name for name, mode in found.items() if mode is None)
+        raise ConfigError(*(Problem("hydra.sweeper.mode", unknown_mode(name)) for name in missing))
+    return objectives

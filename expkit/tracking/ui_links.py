@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from expkit.sweeps.objective import mode_of
 from expkit.tracking.client import check_sqlite, prepare
 from expkit.tracking.errors import StoreRefused, TrackingError, failure
 from expkit.tracking.mlflow_internals import SHARED_VIEW, shared_view, shared_view_pages
@@ -63,7 +64,7 @@ def _view(runs: Sequence[Any], search: str) -> dict[str, Any]:
         scores=[
             key for split in ("valid", "test") for key in (f"{split}/{name}", f"{split}/{name}/ema") if key in recorded
         ],
-        ascending=not best or any(run.data.params.get("train.best_mode") == "min" for run in runs),
+        ascending=not best or any(mode_of(run.data.params, best) == "min" for run in runs),
     )
 
 

@@ -23,7 +23,7 @@ from expkit.training.step import (
     PreviousStep,
     Statistics,
     StepSetup,
-    add_float64,
+    add_batch,
     loss_and_statistics,
     network_inputs,
     train_step,
@@ -59,7 +59,7 @@ class TrainGraph:
     next_step: Any
     """int64: the global step when ``run`` has done its steps."""
     learning_rate: Any
-    """float32: learning rate of ``next_step``, not multiplied by ``rate_factor``."""
+    """float32: learning rate of the last step done (of the first one before it), not multiplied by ``rate_factor``."""
     rate_factor: Any | None
     """Placeholder, float32: factor of the learning rate; ``None`` where training never rolls back."""
     initialize: Sequence[Any]
@@ -147,7 +147,7 @@ def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution,
                 batch = {name: _batch(values, index, execution) for name, values in block.items()}
                 result = train_step(setup, batch, step, PreviousStep(tf.nest.flatten(totals), updated))
                 with tf.control_dependencies([result.operation]):
-                    totals = tf.nest.map_structure(add_float64, totals, result.statistics)
+                    totals = add_batch(totals, result.statistics, (index - begin) * rows)
                 return index + 1, totals, {group: _after(result.updates[group], index) for group in updated}
 
             groups = update_groups(spec) if overlap else ()
@@ -155,7 +155,7 @@ def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution,
             return tf.while_loop(
                 lambda index, *_: index < begin + count,
                 body,
-                (begin, zero_statistics(config), dict.fromkeys(groups, begin)),
+                (begin, zero_statistics(config, chunk_size * rows), dict.fromkeys(groups, begin)),
                 parallel_iterations=2 if groups else 1,
             )[1]
 
@@ -176,7 +176,7 @@ def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution,
             for network in (True, False)
         ]
         next_step = first + tf.cast(count, tf.int64)
-        rate = config.optimizer.rate(next_step)
+        rate = config.optimizer.rate(tf.maximum(next_step - 1, 0))
     graph.finalize()
     return TrainGraph(
         graph=graph,
@@ -238,12 +238,12 @@ def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
                 weights: loss_and_statistics(config, connected(batch, weights), batch, penalty(spec, values))[1]
                 for weights, values in every.items()
             }
-            return start + size, tf.nest.map_structure(add_float64, totals, more)
+            return start + size, {weights: add_batch(totals[weights], more[weights], start) for weights in every}
 
         statistics = tf.while_loop(
             lambda start, totals: start < total,
             body,
-            (tf.constant(0), {weights: zero_statistics(config) for weights in every}),
+            (tf.constant(0), {weights: zero_statistics(config, total) for weights in every}),
             parallel_iterations=1,
         )[1]
         saved = {variable.op.name: variable for variable in tf.global_variables()}

@@ -149,7 +149,8 @@ class Training:
         metrics = evaluate(self.executor, self.evaluator, self.dataset, "valid")
         stopping = train.early_stopping
         if due and stopping.metric is not None:
-            self.state.waiting = self.state.waiting.after(metrics[stopping.metric], stopping)
+            mode = train.mode_of(stopping.metric, stopping.mode)
+            self.state.waiting = self.state.waiting.after(metrics[stopping.metric], mode, stopping.min_delta)
             self.state.stopped = self.state.waiting.evaluations >= stopping.patience
         return metrics
 

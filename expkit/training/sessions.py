@@ -13,6 +13,7 @@ from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.batches import chunk_steps
 from expkit.errors import CheckpointError, ConfigError, DamagedCheckpointError, Problem, error_message
+from expkit.kinds.metrics import ROWS
 from expkit.kinds.sources.base import Fields
 from expkit.metric_names import EMA
 from expkit.training.execution import Execution
@@ -38,11 +39,16 @@ def assign(session: Any, variables: Mapping[str, Any], values: Values) -> None:
 
 
 def add_statistics(total: StatisticArrays, more: Mapping[str, Mapping[str, Any]]) -> None:
-    """Add statistics to a running total, in float64."""
+    """Add statistics to a running total, in float64; join rows, without those of zeros, which no example has."""
     for name, statistics in more.items():
         into = total.setdefault(name, {})
         for key, value in statistics.items():
-            into[key] = into.get(key, np.float64(0)) + np.asarray(value, np.float64)
+            values = np.asarray(value, np.float64)
+            if key == ROWS:
+                values = values[values.any(axis=tuple(range(1, values.ndim)))]
+                into[key] = np.concatenate([into[key], values]) if key in into else values
+            else:
+                into[key] = into.get(key, np.float64(0)) + values
 
 
 def results(config: Config, statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
@@ -169,7 +175,7 @@ class Executor(_Session):
 
     @property
     def learning_rate(self) -> float:
-        """Learning rate of the next step."""
+        """Learning rate of the last step done; before any, of the first."""
         _, rate = self._step_and_rate
         return float(rate if self._built.rate_factor is None else rate * np.float32(self.rate_factor))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from expkit.config.sections.train import EarlyStoppingConfig
+from expkit.kinds.metrics import Mode
 
 __all__ = ["RollBack", "StatisticArrays", "TrainingState", "Waiting"]
 
@@ -25,11 +25,11 @@ class Waiting:
     evaluations: int = 0
     """Evaluations since the best one."""
 
-    def after(self, value: float, stopping: EarlyStoppingConfig) -> Waiting:
+    def after(self, value: float, mode: Mode | None, min_delta: float) -> Waiting:
         """Return the state after an evaluation; ``nan`` is never better."""
-        sign = 1 if stopping.mode == "max" else -1
+        sign = -1 if mode == "min" else 1
         best = -math.inf if self.best is None else sign * self.best
-        if sign * value > best + (stopping.min_delta if math.isfinite(best) else 0.0):
+        if sign * value > best + (min_delta if math.isfinite(best) else 0.0):
             return Waiting(value, 0)
         return Waiting(self.best, self.evaluations + 1)
 

@@ -12,20 +12,22 @@ from expkit.config.schema import Config
 from expkit.data.batches import standardized
 from expkit.data.scaling import Scaling
 from expkit.errors import ConfigError, Problem, comma_list
+from expkit.kinds.metrics import ROWS
+from expkit.kinds.precision import widened
 from expkit.metric_names import LOSS, loss_names
 from expkit.network.build import Connection, TrainingCall, connect, penalty
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import CheckedConfig
 from expkit.training.execution import Execution
 from expkit.training.policy import TrainedLayers
-from expkit.training.update import update_variables
+from expkit.training.update import Gradients, update_variables, with_rows
 
 __all__ = [
     "PreviousStep",
     "Statistics",
     "StepResult",
     "StepSetup",
-    "add_float64",
+    "add_batch",
     "loss_and_statistics",
     "network_inputs",
     "train_step",
@@ -108,32 +110,39 @@ def train_step(setup: StepSetup, batch: Mapping[str, Any], step: Any, previous: 
             with tf.control_dependencies([moved]):
                 return [tf.identity(gradient) for gradient in gradients], statistics, moved
 
+    rows_read: dict[str, Any] = {}
     if count == 1:
         gradients, statistics, moved = gradients_of(batch, step)
     else:
         micro_batches = {name: tf.reshape(rows, (count, -1, *rows.shape[1:])) for name, rows in batch.items()}
 
-        def accumulate(number: Any, gradients: list[Any], statistics: Statistics) -> Any:
+        sparse: set[int] = set()
+
+        def accumulate(number: Any, gradients: list[Any], read: list[Any], statistics: Statistics) -> Any:
             micro_batch = {name: rows[number] for name, rows in micro_batches.items()}
             more, counted, _ = gradients_of(micro_batch, step * count + tf.cast(number, tf.int64))
             added = [total + tf.convert_to_tensor(one) / count for total, one in zip(gradients, more, strict=True)]
-            return number + 1, added, tf.nest.map_structure(add_float64, statistics, counted)
+            sparse.update(index for index, one in enumerate(more) if isinstance(one, tf.IndexedSlices))
+            read = [with_rows(rows, more[index]) if index in sparse else rows for index, rows in enumerate(read)]
+            return number + 1, added, read, add_batch(statistics, counted, number * config.train.batch_size)
 
         zeros = [tf.zeros(variable.shape, variable.dtype.base_dtype) for variable in trained.values()]
-        _, gradients, statistics = tf.while_loop(
+        unread = [tf.zeros(variable.shape[:1], tf.bool) for variable in trained.values()]
+        _, gradients, read, statistics = tf.while_loop(
             lambda number, *_: number < count,
             accumulate,
-            (tf.constant(0), zeros, zero_statistics(config)),
+            (tf.constant(0), zeros, unread, zero_statistics(config, count * config.train.batch_size)),
             parallel_iterations=1,
         )
         moved = gradients[0].op
+        rows_read = {name: read[index] for index, name in enumerate(trained) if index in sparse}
 
     with tf.control_dependencies(previous.finished):
         rate = config.optimizer.rate(step)
         if setup.rate_factor is not None:
             rate = rate * setup.rate_factor
         pairs = {name: (gradient, trained[name]) for name, gradient in zip(trained, gradients, strict=True)}
-        operation, updates = update_variables(setup.checked, pairs, step, rate, setup.execution)
+        operation, updates = update_variables(setup.checked, Gradients(pairs, rows_read), step, rate, setup.execution)
     return StepResult(operation, {**updates, MOVING_STATISTICS: moved}, statistics)
 
 
@@ -159,7 +168,8 @@ def loss_and_statistics(
     total, own_names = regularization, loss_names(config.train.losses)
     with tf.name_scope("losses"):
         for name, loss in config.train.losses.items():
-            per_example = loss.per_example(outputs[loss.output], fields[loss.labels])
+            per_example = loss.per_example(widened(outputs[loss.output]), fields[loss.labels])
+            per_example = tf.cast(per_example, tf.float32)
             count = tf.cast(tf.size(per_example), tf.float32)
             total = total + loss.weight * tf.reduce_mean(per_example)
             if name in own_names:
@@ -167,21 +177,44 @@ def loss_and_statistics(
         statistics[LOSS] = {"sum": total * count, "count": count}
     with tf.name_scope("metrics"):
         for name, metric in config.train.metrics.items():
-            statistics[name] = metric.statistics(outputs[metric.output], fields[metric.labels])
+            statistics[name] = metric.statistics(widened(outputs[metric.output]), fields[metric.labels])
     return total, statistics
 
 
-def add_float64(total: Any, more: Any) -> Any:
-    """Add float32 to a float64 total, exactly: the sum does not depend on how steps are grouped into calls."""
-    return total + tf.cast(more, tf.float64)
+def add_batch(totals: Statistics, batch: Statistics, first: Any) -> Statistics:
+    """Return totals with the statistics of a batch added, and its rows at the index ``first``.
+
+    float32 is added to a float64 total, exactly: the sum does not depend on how steps are grouped into calls.
+    """
+
+    def added(key: str, total: Any, more: Any) -> Any:
+        more = tf.cast(more, total.dtype)
+        if key != ROWS:
+            return total + more
+        return tf.tensor_scatter_nd_update(total, (first + tf.range(tf.shape(more)[0]))[:, None], more)
+
+    return {
+        name: {key: added(key, totals[name][key], more) for key, more in keys.items()} for name, keys in batch.items()
+    }
 
 
-def zero_statistics(config: Config) -> Statistics:
-    """Return float64 zeros in the shape of the statistics of ``loss_and_statistics``."""
+def zero_statistics(config: Config, examples: Any) -> Statistics:
+    """Return zeros in the shape of the statistics of ``loss_and_statistics``, in float64 but for rows.
+
+    Args:
+        config: losses and metrics.
+        examples: number of rows, which are zeros until ``add_batch`` gives them values.
+    """
     names = (*loss_names(config.train.losses).values(), LOSS)
     shapes: dict[str, Mapping[str, tuple[int, ...]]] = {name: {"sum": (), "count": ()} for name in names}
     shapes |= {name: metric.statistic_shapes for name, metric in config.train.metrics.items()}
-    return {name: {key: tf.zeros(shape, tf.float64) for key, shape in keys.items()} for name, keys in shapes.items()}
+    return {
+        name: {
+            key: tf.zeros((examples, *shape), tf.float32) if key == ROWS else tf.zeros(shape, tf.float64)
+            for key, shape in keys.items()
+        }
+        for name, keys in shapes.items()
+    }
 
 
 def _gradients(loss: Any, trained: Mapping[str, Any]) -> list[Any]:

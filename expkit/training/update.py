@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from expkit import tf1 as tf
 from expkit.errors import ConfigError, Problem, comma_list
-from expkit.kinds.optimizers import BaseOptimizer, Optimizer, Trained
+from expkit.kinds.optimizers import BaseOptimizer, Optimizer, Trained, sum_repeated
 from expkit.kinds.wrapped_optimizer import WrappedOptimizer
 from expkit.preflight import CheckedConfig
 from expkit.training.cpu_gradients import is_product
 from expkit.training.ema import ema_update
 from expkit.training.execution import Execution
 
-__all__ = ["update_variables"]
+__all__ = ["Gradients", "update_variables", "with_rows"]
 
 LEAST_COMPILED = 100_000
 """Elements from which on XLA's fewer passes over a variable save more than a call of compiled code costs."""
@@ -23,8 +24,31 @@ Pairs = Mapping[str, tuple[Any, Any]]
 """Gradient, dense or ``tf.IndexedSlices``, and variable, by the variable's name."""
 
 
+@dataclass(frozen=True)
+class Gradients:
+    """The gradients of a step."""
+
+    pairs: Pairs
+    rows_read: Mapping[str, Any]
+    """Of sparse gradients that were added up to a dense one: which rows a batch has read, bool, by variable."""
+
+    def dense(self) -> Gradients:
+        """Return the same gradients, all dense."""
+        pairs, rows_read = dict(self.pairs), dict(self.rows_read)
+        for name, (gradient, variable) in self.pairs.items():
+            if isinstance(gradient, tf.IndexedSlices):
+                pairs[name] = (tf.convert_to_tensor(gradient), variable)
+                rows_read[name] = with_rows(tf.zeros(variable.shape[:1], tf.bool), gradient)
+        return Gradients(pairs, rows_read)
+
+
+def with_rows(read: Any, gradient: Any) -> Any:
+    """Return which rows of a variable have been read, with those of a sparse gradient."""
+    return tf.tensor_scatter_nd_update(read, gradient.indices[:, None], tf.ones_like(gradient.indices, tf.bool))
+
+
 def update_variables(
-    checked: CheckedConfig, pairs: Pairs, step: Any, rate: Any, execution: Execution
+    checked: CheckedConfig, gradients: Gradients, step: Any, rate: Any, execution: Execution
 ) -> tuple[Any, Mapping[str, Any]]:
     """Return the operation that updates trained variables and their EMA, and the operation of each, by name.
 
@@ -34,7 +58,7 @@ def update_variables(
 
     Args:
         checked: optimizer, EMA and network.
-        pairs: gradients and variables.
+        gradients: with their variables.
         step: int64 scalar, counted from 0.
         rate: float32 scalar, the learning rate.
         execution: how the step is run.
@@ -43,6 +67,9 @@ def update_variables(
         ConfigError: an optimizer of TensorFlow's is to multiply rates, or creates other variables than it declares.
     """
     optimizer, multipliers = checked.config.optimizer, checked.spec.learning_rate_multipliers
+    if execution.jit_compile is True:  # XLA has no sparse updates, and sums of unknown length may be wrong in it.
+        gradients = gradients.dense()
+    pairs = gradients.pairs
     prepare = _preparation(optimizer, pairs, rate, multipliers)
     update_ema = ema_update(checked.config.ema, frozenset(checked.ema_names), step)
     if isinstance(optimizer, WrappedOptimizer):
@@ -66,8 +93,12 @@ def update_variables(
                 rate=tf.cast(own, dtype),
                 hyperparameters=[tf.cast(value, dtype) for value in hyperparameters],
             )
-            sparse = isinstance(gradient, tf.IndexedSlices)
-            applied = optimizer.apply_sparse(gradient, trained) if sparse else optimizer.apply(gradient, trained)
+            if isinstance(gradient, tf.IndexedSlices):
+                applied = optimizer.apply_sparse(gradient, trained)
+            elif optimizer.leaves_unread_rows and name in gradients.rows_read:
+                applied = _apply_to_rows(optimizer, gradient, trained, gradients.rows_read[name])
+            else:
+                applied = optimizer.apply(gradient, trained)
             with tf.control_dependencies([applied]), tf.control_dependencies([update_ema(variable)]):
                 return tf.identity(step)
 
@@ -84,6 +115,19 @@ def update_variables(
     return tf.group(*updated.values(), finished), updated
 
 
+def _apply_to_rows(optimizer: Optimizer, gradient: Any, trained: Trained, read: Any) -> Any:
+    """Return the operation that updates a variable and its slots in the rows that were read, by a dense gradient."""
+    changed = (trained.variable, *trained.slots)
+    with tf.control_dependencies([gradient]):
+        before = [tf.identity(variable.read_value()) for variable in changed]
+    with tf.control_dependencies(before), tf.control_dependencies([optimizer.apply(gradient, trained)]):
+        rows = tf.reshape(read, (-1, *(1,) * (gradient.shape.rank - 1)))
+        selected = [
+            tf.where_v2(rows, variable.read_value(), old) for variable, old in zip(changed, before, strict=True)
+        ]
+    return tf.group([variable.assign(new, read_value=False) for variable, new in zip(changed, selected, strict=True)])
+
+
 def _preparation(
     optimizer: BaseOptimizer, pairs: Pairs, rate: Any, multipliers: Mapping[str, float]
 ) -> Callable[[Any, Any], Any]:
@@ -92,12 +136,12 @@ def _preparation(
     An operation that reads the clipped gradient runs after the decay of the variable.
     """
     clipnorm, decay = optimizer.global_clipnorm, optimizer.decoupled_weight_decay()
-    norm = tf.global_norm([gradient for gradient, _ in pairs.values()]) if clipnorm is not None else None
+    norm = None if clipnorm is None else _global_norm([gradient for gradient, _ in pairs.values()])
 
     def prepare(gradient: Any, variable: Any) -> Any:
-        gradient = tf.cast(gradient, variable.dtype)
         if norm is not None:
-            (gradient,), _ = tf.clip_by_global_norm([gradient], clipnorm, norm)
+            (gradient,), _ = tf.clip_by_global_norm([tf.cast(gradient, norm.dtype)], clipnorm, norm)
+        gradient = tf.cast(gradient, variable.dtype)
         if decay == 0:
             return gradient
         with tf.control_dependencies([gradient]):
@@ -108,6 +152,17 @@ def _preparation(
             return tf.identity(gradient)
 
     return prepare
+
+
+def _global_norm(gradients: Sequence[Any]) -> Any:
+    """Return the L2 norm of all gradients, in float32 or wider; rows of a repeated id count as their sum.
+
+    ``tf.global_norm`` takes each of them by itself: for sparse gradients that is another number than for the same
+    gradients made dense.
+    """
+    dtype = tf.float64 if any(gradient.dtype == tf.float64 for gradient in gradients) else tf.float32
+    rows = [sum_repeated(item)[1] if isinstance(item, tf.IndexedSlices) else item for item in gradients]
+    return tf.global_norm([tf.cast(item, dtype) for item in rows])
 
 
 def _create_variables(optimizer: BaseOptimizer, pairs: Pairs) -> tuple[dict[str, list[Any]], list[Any]]:

@@ -1,17 +1,20 @@
-"""NumPy as the oracle of losses; and what they say of labels that do not fit."""
+"""SciPy and NumPy in float64 as the reference of losses, of their gradients too; and labels that do not fit."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import log_expit, log_softmax
 
 from expkit import tf1 as tf
 from expkit.kinds.losses import Loss
+from expkit.kinds.precision import widened
 from expkit.registry import kinds
 from expkit.tensor_spec import TensorSpec
-from support.experiments import numpy_cross_entropy
+from support.edges import EDGES
 
 pytestmark = pytest.mark.untraced
 
@@ -24,40 +27,44 @@ PLACES = np.array([[0, 3], [1, 1], [2, 0], [3, 3], [1, 2], [0, 0]])
 BITS = np.array([0, 1, 1, 0, 1, 0])
 SOFT = DRAW.dirichlet(np.ones(4), size=6).astype(np.float32)
 SOFT_GRID = DRAW.dirichlet(np.ones(4), size=(6, 2)).astype(np.float32)
+WEIGHED = np.eye(4, dtype=np.float32)[CLASSES] * np.array([1, 0, 2.5, 0.25, 0, 3], np.float32)[:, None]
+"""One-hot rows times a weight, among them padding: rows of zeros."""
+
+Reference = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def soft_cross_entropy(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return -(target * (shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))).sum(axis=-1)
+def per_example(reference: Reference) -> Reference:
+    """Return the mean over all but the first dimension; labels take the output's shape."""
+    return lambda x, y: reference(x, y.reshape(x.shape)).reshape(len(x), -1).mean(axis=1)
 
 
-def sigmoid_cross_entropy(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
-    probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
-    return -(target * np.log(probability) + (1 - target) * np.log(1 - probability))
+def of_classes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    places = np.take_along_axis(-log_softmax(x, axis=-1), y[..., None].astype(int), axis=-1)
+    return np.asarray(places.reshape(len(x), -1).mean(axis=1))
 
 
-CASES: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]] = [
-    ("sparse_softmax_cross_entropy", LOGITS, CLASSES, numpy_cross_entropy(LOGITS, CLASSES)),
-    ("sparse_softmax_cross_entropy", LOGITS, CLASSES.astype(np.uint8), numpy_cross_entropy(LOGITS, CLASSES)),
-    ("sparse_softmax_cross_entropy", 1000 * LOGITS, CLASSES, numpy_cross_entropy(1000 * LOGITS, CLASSES)),
-    (
-        "sparse_softmax_cross_entropy",
-        GRID,
-        PLACES,
-        numpy_cross_entropy(GRID.reshape(12, 4), PLACES.ravel()).reshape(6, 2).mean(1),
-    ),
-    ("softmax_cross_entropy", LOGITS, np.eye(4)[CLASSES], numpy_cross_entropy(LOGITS, CLASSES)),
-    ("softmax_cross_entropy", LOGITS, SOFT, soft_cross_entropy(LOGITS, SOFT)),
-    ("softmax_cross_entropy", GRID, SOFT_GRID, soft_cross_entropy(GRID, SOFT_GRID).mean(axis=1)),
-    ("sigmoid_cross_entropy", ONE, BITS, sigmoid_cross_entropy(ONE[:, 0], BITS)),
-    ("sigmoid_cross_entropy", ONE, BITS[:, None], sigmoid_cross_entropy(ONE[:, 0], BITS)),
-    ("sigmoid_cross_entropy", LOGITS, SOFT, sigmoid_cross_entropy(LOGITS, SOFT).mean(axis=1)),
-    ("sigmoid_cross_entropy", ONE[:, 0], BITS, sigmoid_cross_entropy(ONE[:, 0], BITS)),
-    ("sigmoid_cross_entropy", ONE[:, 0], BITS[:, None], sigmoid_cross_entropy(ONE[:, 0], BITS)),
-    ("mean_squared_error", ONE[:, 0], CLASSES, (ONE[:, 0] - CLASSES) ** 2),
-    ("mean_squared_error", ONE, CLASSES, (ONE[:, 0] - CLASSES) ** 2),
-    ("mean_squared_error", GRID, SOFT_GRID, ((GRID - SOFT_GRID) ** 2).mean(axis=(1, 2))),
+soft = per_example(lambda x, y: -(y * log_softmax(x, axis=-1)).sum(axis=-1))
+sigmoid = per_example(lambda x, y: -(y * log_expit(x) + (1 - y) * log_expit(-x)))
+squared = per_example(lambda x, y: (x - y) ** 2)
+
+CASES: list[tuple[str, np.ndarray, np.ndarray, Reference]] = [
+    ("sparse_softmax_cross_entropy", LOGITS, CLASSES, of_classes),
+    ("sparse_softmax_cross_entropy", LOGITS, CLASSES.astype(np.uint8), of_classes),
+    ("sparse_softmax_cross_entropy", GRID, PLACES, of_classes),
+    ("softmax_cross_entropy", LOGITS, np.eye(4)[CLASSES], soft),
+    ("softmax_cross_entropy", LOGITS, SOFT, soft),
+    ("softmax_cross_entropy", LOGITS, WEIGHED, soft),
+    ("softmax_cross_entropy", GRID, SOFT_GRID, soft),
+    ("sigmoid_cross_entropy", ONE, BITS, sigmoid),
+    ("sigmoid_cross_entropy", ONE, BITS[:, None], sigmoid),
+    ("sigmoid_cross_entropy", LOGITS, SOFT, sigmoid),
+    ("sigmoid_cross_entropy", ONE[:, 0], BITS, sigmoid),
+    ("sigmoid_cross_entropy", ONE[:, 0], BITS[:, None], sigmoid),
+    ("mean_squared_error", ONE[:, 0], CLASSES, squared),
+    ("mean_squared_error", ONE, CLASSES, squared),
+    ("mean_squared_error", GRID, SOFT_GRID, squared),
 ]
+"""A line a case: kind, output of the network, labels, reference. A new kind is one line more."""
 
 
 def loss_of(kind: str, **fields: Any) -> Loss:
@@ -66,17 +73,47 @@ def loss_of(kind: str, **fields: Any) -> Loss:
     return loss
 
 
-@pytest.mark.parametrize(("kind", "output", "labels", "expected"), CASES)
-def test_a_loss_is_what_numpy_computes_per_example(
-    kind: str, output: np.ndarray, labels: np.ndarray, expected: np.ndarray
+def slopes(reference: Reference, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the gradient of the sum of a reference, by differences of extended precision."""
+    result = np.zeros_like(x)
+    for index in np.ndindex(*x.shape):
+        ends = []
+        for step in (1e-4, -1e-4):
+            moved = x.copy()
+            moved[index] += step
+            ends.append(reference(moved, y)[index[0]])
+        result[index] = (ends[0] - ends[1]) / 2e-4
+    return result
+
+
+@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.parametrize(("kind", "plain", "labels", "reference"), CASES)
+def test_a_loss_and_its_gradient_are_the_references(
+    kind: str, plain: np.ndarray, labels: np.ndarray, reference: Reference, edge: str
 ) -> None:
-    loss = loss_of(kind)
+    loss, output = loss_of(kind), EDGES[edge](plain)
     assert loss.problem(TensorSpec(output.shape[1:]), labels) is None
     with tf.Graph().as_default(), tf.Session() as session:
-        placeholders = [tf.placeholder(array.dtype, (None, *array.shape[1:])) for array in (output, labels)]
-        got = session.run(loss.per_example(*placeholders), dict(zip(placeholders, (output, labels), strict=True)))
+        x, y = (tf.placeholder(array.dtype, (None, *array.shape[1:])) for array in (output, labels))
+        wide = widened(x)
+        result = loss.per_example(wide, y)
+        got, slope = session.run([result, tf.gradients(tf.reduce_sum(result), wide)[0]], {x: output, y: labels})
+    exact = output.astype(np.longdouble)
+    expected, expected_slope = reference(exact, labels), slopes(reference, exact, labels)
     assert got.dtype == np.float32
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
+    # Logits of 1e4 have four digits after the point, so has their difference.
+    np.testing.assert_allclose(got, expected, rtol=2e-6, atol=1e-6 + 2e-7 * np.abs(exact).max())
+    np.testing.assert_allclose(slope, expected_slope, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(expected_slope).max()))
+
+
+def test_padding_by_rows_of_zeros_moves_nothing() -> None:
+    labels = np.zeros((6, 4), np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.constant(LOGITS)
+        result = loss_of("softmax_cross_entropy").per_example(x, tf.constant(labels))
+        values, slope = session.run([result, tf.gradients(result, x)[0]])
+    np.testing.assert_array_equal(values, np.zeros(6))
+    np.testing.assert_array_equal(slope, np.zeros((6, 4)))
 
 
 def test_every_kind_is_in_the_table() -> None:

@@ -1,18 +1,21 @@
-"""scikit-learn and NumPy as the oracles of metrics; batches add up to the whole."""
+"""scikit-learn and NumPy as the references of metrics; batches add up to the whole."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score, top_k_accuracy_score
+from sklearn.metrics import accuracy_score, mean_absolute_error, roc_auc_score
 
 from expkit import tf1 as tf
 from expkit.kinds.metrics import Metric
+from expkit.kinds.precision import widened
 from expkit.registry import kinds
 from expkit.tensor_spec import TensorSpec
 from expkit.training.sessions import StatisticArrays, add_statistics
+from support.edges import EDGES
 
 pytestmark = pytest.mark.untraced
 
@@ -27,26 +30,51 @@ WORDS = DRAW.normal(size=(300, 3, 7)).astype(np.float32)
 NUMBERS = DRAW.normal(size=(300, 2, 3)).astype(np.float32)
 TRUTH = DRAW.normal(size=(300, 2, 3))
 
-CASES: list[tuple[str, dict[str, Any], np.ndarray, np.ndarray, float, float]] = [
-    ("accuracy", {}, LOGITS, CLASSES, (LOGITS.argmax(axis=1) == CLASSES).mean(), 1e-6),
-    ("accuracy", {}, LOGITS, np.eye(7)[CLASSES], (LOGITS.argmax(axis=1) == CLASSES).mean(), 1e-6),
-    ("accuracy", {}, ONE, BITS, ((ONE[:, 0] > 0) == BITS).mean(), 1e-6),
-    ("accuracy", {}, ONE, BITS[:, None].astype(np.float32), ((ONE[:, 0] > 0) == BITS).mean(), 1e-6),
-    ("accuracy", {}, ONE[:, 0], BITS, ((ONE[:, 0] > 0) == BITS).mean(), 1e-6),
-    ("accuracy", {}, ONE[:, 0], BITS[:, None], ((ONE[:, 0] > 0) == BITS).mean(), 1e-6),
-    ("accuracy", {}, WORDS, PLACES, (WORDS.argmax(axis=-1) == PLACES).mean(), 1e-6),
-    ("accuracy", {}, WORDS, np.eye(7)[PLACES], (WORDS.argmax(axis=-1) == PLACES).mean(), 1e-6),
-    ("top_k", {"k": 2}, WORDS, PLACES, top_k_accuracy_score(PLACES.ravel(), WORDS.reshape(900, 7), k=2), 1e-6),
-    ("top_k", {"k": 1}, LOGITS, CLASSES, (LOGITS.argmax(axis=1) == CLASSES).mean(), 1e-6),
-    ("top_k", {"k": 3}, LOGITS, CLASSES, top_k_accuracy_score(CLASSES, LOGITS, k=3), 1e-6),
-    ("auc", {}, ONE, BITS, roc_auc_score(BITS, ONE[:, 0]), 1e-3),
-    ("auc", {}, ONE[:, 0], BITS, roc_auc_score(BITS, ONE[:, 0]), 1e-3),
-    ("auc", {}, TWO, BITS, roc_auc_score(BITS, TWO[:, 1] - TWO[:, 0]), 1e-3),
-    ("auc", {}, np.zeros((300, 1), np.float32), BITS, 0.5, 1e-9),
-    ("mean_absolute_error", {}, NUMBERS, TRUTH, np.abs(NUMBERS - TRUTH).mean(), 1e-6),
-    ("mean_absolute_error", {}, ONE[:, 0], BITS, np.abs(ONE[:, 0] - BITS).mean(), 1e-6),
-    ("mean_absolute_error", {}, ONE, BITS, np.abs(ONE[:, 0] - BITS).mean(), 1e-6),
+Reference = Callable[[np.ndarray, np.ndarray], float]
+
+
+def of_largest(x: np.ndarray, y: np.ndarray) -> float:
+    return float(accuracy_score((y.argmax(axis=-1) if y.ndim == x.ndim else y).ravel(), x.argmax(axis=-1).ravel()))
+
+
+def of_signs(x: np.ndarray, y: np.ndarray) -> float:
+    return float(accuracy_score(y.reshape(-1) > 0.5, x.reshape(-1) > 0))
+
+
+def among(k: int) -> Reference:
+    """Return the fraction of labels among the first ``k`` of ``tf.math.top_k``'s order: of equal logits the first."""
+    return lambda x, y: float((np.argsort(-x, axis=-1, kind="stable")[..., :k] == y[..., None]).any(axis=-1).mean())
+
+
+def of_ranks(x: np.ndarray, y: np.ndarray) -> float:
+    return float(roc_auc_score(y.reshape(-1), x.reshape(-1) if x.size == y.size else x[:, 1] - x[:, 0]))
+
+
+def distance(x: np.ndarray, y: np.ndarray) -> float:
+    return float(mean_absolute_error(y.reshape(-1), x.reshape(-1)))
+
+
+CASES: list[tuple[str, dict[str, Any], np.ndarray, np.ndarray, Reference]] = [
+    ("accuracy", {}, LOGITS, CLASSES, of_largest),
+    ("accuracy", {}, LOGITS, np.eye(7)[CLASSES], of_largest),
+    ("accuracy", {}, ONE, BITS, of_signs),
+    ("accuracy", {}, ONE, BITS[:, None].astype(np.float32), of_signs),
+    ("accuracy", {}, ONE[:, 0], BITS, of_signs),
+    ("accuracy", {}, ONE[:, 0], BITS[:, None], of_signs),
+    ("accuracy", {}, WORDS, PLACES, of_largest),
+    ("accuracy", {}, WORDS, np.eye(7)[PLACES], of_largest),
+    ("top_k", {"k": 1}, LOGITS, CLASSES, of_largest),
+    ("top_k", {"k": 2}, WORDS, PLACES, among(2)),
+    ("top_k", {"k": 3}, LOGITS, CLASSES, among(3)),
+    ("top_k", {"k": 9}, LOGITS, CLASSES, among(9)),
+    ("auc", {}, ONE, BITS, of_ranks),
+    ("auc", {}, ONE[:, 0], BITS, of_ranks),
+    ("auc", {}, TWO, BITS[:, None].astype(np.float32), of_ranks),
+    ("mean_absolute_error", {}, NUMBERS, TRUTH, distance),
+    ("mean_absolute_error", {}, ONE[:, 0], BITS, distance),
+    ("mean_absolute_error", {}, ONE, BITS, distance),
 ]
+"""A line a case: kind, fields, output of the network, labels, reference. A new kind is one line more."""
 
 
 def metric_of(kind: str, fields: dict[str, Any]) -> Metric:
@@ -60,20 +88,23 @@ def summed(metric: Metric, output: np.ndarray, labels: np.ndarray, batch: int) -
     total: StatisticArrays = {}
     with tf.Graph().as_default(), tf.Session() as session:
         placeholders = [tf.placeholder(array.dtype, (None, *array.shape[1:])) for array in (output, labels)]
-        statistics = metric.statistics(*placeholders)
+        statistics = metric.statistics(widened(placeholders[0]), placeholders[1])
         for start in range(0, len(output), batch):
             part = (output[start : start + batch], labels[start : start + batch])
             add_statistics(total, {"it": session.run(statistics, dict(zip(placeholders, part, strict=True)))})
     return total["it"]
 
 
-@pytest.mark.parametrize(("kind", "fields", "output", "labels", "expected", "tolerance"), CASES)
-def test_a_metric_of_summed_batches_is_the_oracles_of_all_examples(
-    kind: str, fields: dict[str, Any], output: np.ndarray, labels: np.ndarray, expected: float, tolerance: float
+@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.parametrize(("kind", "fields", "plain", "labels", "reference"), CASES)
+def test_a_metric_of_summed_batches_is_the_reference_of_all_examples(
+    kind: str, fields: dict[str, Any], plain: np.ndarray, labels: np.ndarray, reference: Reference, edge: str
 ) -> None:
-    metric = metric_of(kind, fields)
+    metric, output = metric_of(kind, fields), EDGES[edge](plain)
+    wide = output.astype(np.float32)
+    expected = reference(wide, labels)
     for batch in (300, 77):
-        assert metric.result(summed(metric, output, labels, batch)) == pytest.approx(expected, abs=tolerance)
+        assert metric.result(summed(metric, output, labels, batch)) == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
 def test_every_kind_is_in_the_table() -> None:
@@ -85,11 +116,30 @@ def test_auc_of_one_class_alone_is_not_a_number() -> None:
     assert np.isnan(metric.result(summed(metric, ONE, np.ones(300), 300)))
 
 
-def test_auc_of_perfect_and_of_reversed_scores_is_1_and_0() -> None:
+@pytest.mark.parametrize("place", [0.0, -9.5, 1e4, -1e-6])
+def test_auc_of_perfect_and_of_reversed_scores_is_1_and_0_wherever_they_lie(place: float) -> None:
     metric = metric_of("auc", {})
-    scores = np.where(BITS == 1, 2.0, -2.0).astype(np.float32)[:, None]
+    scores = np.where(BITS == 1, np.float32(place + 0.5), np.float32(place - 0.5))[:, None]
     assert metric.result(summed(metric, scores, BITS, 100)) == 1
     assert metric.result(summed(metric, -scores, BITS, 100)) == 0
+    assert metric.result(summed(metric, 0 * scores + np.float32(place), BITS, 100)) == 0.5
+
+
+def test_auc_of_a_score_that_is_not_a_number_is_none_either() -> None:
+    metric, scores = metric_of("auc", {}), ONE.copy()
+    scores[7] = np.nan
+    assert np.isnan(metric.result(summed(metric, scores, BITS, 100)))
+
+
+def test_a_dead_network_is_in_the_top_k_by_chance_alone() -> None:
+    labels = np.arange(700) % 7
+    got = summed(metric_of("top_k", {"k": 3}), np.zeros((700, 7), np.float32), labels, 100)
+    assert got["sum"] / got["count"] == pytest.approx(3 / 7)
+
+
+def test_a_logit_that_is_not_a_number_is_never_in_the_top_k() -> None:
+    metric = metric_of("top_k", {"k": 5})
+    assert metric.result(summed(metric, np.full((300, 7), np.nan, np.float32), CLASSES, 100)) == 0
 
 
 def wrong_label(value: str, example: int, allowed: str) -> str:

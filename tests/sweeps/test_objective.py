@@ -75,7 +75,10 @@ def test_invalid_objectives_are_reported_together(config: Config) -> None:
         ([], None, None, ("valid/accuracy", "max")),  # train.best_metric of the default experiment
         (["train.best_metric=null"], None, None, ("valid/loss", "min")),
         (["train.best_metric=null", "data.split.valid=null"], None, None, ("test/loss", "min")),
-        (["train.best_metric=valid/loss", "train.best_mode=min"], None, None, ("valid/loss", "min")),
+        (["train.best_metric=valid/loss"], None, None, ("valid/loss", "min")),
+        (["train.best_metric=valid/loss/ema"], None, None, ("valid/loss/ema", "min")),
+        (["train.best_metric=valid/accuracy/ema"], None, None, ("valid/accuracy/ema", "max")),
+        (["train.best_metric=valid/loss", "train.best_mode=max"], None, None, ("valid/loss", "max")),
         ([], "test/accuracy/ema", None, ("test/accuracy/ema", "max")),
         ([], "test/accuracy", "min", ("test/accuracy", "min")),
     ],

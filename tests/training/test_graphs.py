@@ -60,6 +60,16 @@ def test_regularizers_pull_the_variables_by_their_gradient(tmp_path: Path) -> No
     np.testing.assert_array_equal(free["logits/bias"], pulled["logits/bias"])
 
 
+def test_the_penalty_of_a_frozen_variable_counts_in_no_loss(tmp_path: Path) -> None:
+    rules = {"l2": {"variables": ".*/kernel", "regularizer": {"l2": 0.5}}}
+    frozen = {**MLP, "layers": {**MLP["layers"], "hidden": {**MLP["layers"]["hidden"], "trainable": False}}}
+    losses = {}
+    for name, network in {"free": frozen, "penalized": {**frozen, "rules": rules}}.items():
+        before, _, sums = stepped(tmp_path / name, network=network)
+        losses[name] = float(sums["loss"]["sum"] / sums["loss"]["count"])
+    assert losses["penalized"] - losses["free"] == pytest.approx(0.5 * (before["logits/kernel"] ** 2).sum(), rel=1e-4)
+
+
 def test_several_losses_are_weighted_into_one_and_reported_each(tmp_path: Path) -> None:
     data = {**examples(), "target": np.eye(3, dtype=np.float32)[examples()["label"]]}
     losses = {

@@ -15,7 +15,7 @@ import pytest
 from expkit.checkpoints.record import write_record
 from expkit.checkpoints.writer import write_values
 from expkit.config.schema import Config
-from expkit.config.sections.train import EarlyStoppingConfig, JitCompile
+from expkit.config.sections.train import JitCompile
 from expkit.errors import ConfigError, TrainingError
 from expkit.preflight import check
 from expkit.run_folder import RunFolder
@@ -41,10 +41,9 @@ TIMED = "train/steps_per_second"
 def test_only_what_is_better_by_more_than_min_delta_counts(
     mode: Any, min_delta: float, values: list[float], waited: list[int]
 ) -> None:
-    stopping = EarlyStoppingConfig(metric="valid/loss", mode=mode, min_delta=min_delta)
     state, seen = Waiting(), []
     for value in values:
-        state = state.after(value, stopping)
+        state = state.after(value, mode, min_delta)
         seen.append(state.evaluations)
     assert seen == waited
 

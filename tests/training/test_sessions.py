@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from expkit import tf1 as tf
 from expkit.config.load import load
@@ -20,7 +22,7 @@ from expkit.training.execution import Execution
 from expkit.training.graphs import evaluate_graph, train_graph
 from expkit.training.sessions import Evaluator, Executor, add_statistics, results
 from expkit.training.snapshot import shards
-from expkit.training.state import StatisticArrays
+from expkit.training.state import StatisticArrays, TrainingState
 from support.experiments import CNN, assert_same, checkpoint_values, config_of, loaded
 
 Small = tuple[CheckedConfig, Dataset]
@@ -179,16 +181,16 @@ def test_evaluating_between_steps_changes_no_training_value(small: Small) -> Non
     assert_same(*finals)
 
 
-def test_the_learning_rate_is_that_of_the_next_step(tmp_path: Path) -> None:
+def test_the_learning_rate_is_that_of_the_last_step_done(tmp_path: Path) -> None:
     rate = {"kind": "piecewise", "boundaries": [1], "values": [0.5, 0.25]}
     config = config_of(tmp_path, optimizer={"kind": "sgd", "learning_rate": rate})
     with Executor(train_graph(*loaded(config))) as executor:
         executor.initialize()
         seen = [executor.learning_rate]
-        for _ in range(2):
+        for _ in range(3):
             executor.run(1)
             seen.append(executor.learning_rate)
-    assert seen == [0.5, 0.5, 0.25]
+    assert seen == [0.5, 0.5, 0.5, 0.25]
 
 
 def test_an_evaluation_in_batches_weighs_every_example_the_same(small: Small) -> None:
@@ -256,6 +258,104 @@ TOKENS = {
     },
     "outputs": {"logits": "logits"},
 }
+
+
+REPEATED = {
+    "inputs": {"x": {"shape": [2], "dtype": "int32"}},
+    "layers": {
+        "words": {
+            "kind": "embedding",
+            "input_dim": 9,
+            "output_dim": 3,
+            "initializer": {"embeddings": {"kind": "ones"}},
+        },
+        "flat": {"kind": "flatten"},
+        "logits": {"kind": "dense", "units": 3},
+    },
+    "outputs": {"logits": "logits"},
+}
+
+
+@pytest.mark.parametrize(("clipnorm", "compiled"), [(None, False), (0.1, False), (0.1, True)])
+@pytest.mark.parametrize("kind", ["sgd", "momentum", "adam", "adamw", "rmsprop", "adagrad"])
+def test_an_embedding_trains_by_the_same_rule_in_whole_and_in_accumulated_batches(
+    kind: str, clipnorm: float | None, compiled: bool, tmp_path: Path
+) -> None:
+    draw = np.random.default_rng(3)
+    # Ids repeat within a batch; half of them, and row 8, appear in the first steps only or never.
+    ids = np.concatenate([draw.integers(0, 8, (8, 2)), draw.integers(0, 4, (24, 2)), draw.integers(0, 8, (28, 2))])
+    data = {"x": ids.astype(np.int32), "label": draw.integers(0, 3, 60)}
+    momentum = {"momentum": 0.9} if kind in ("momentum", "rmsprop") else {}
+    lazy = {"lazy": False} if momentum and not compiled and clipnorm is None else {}
+    optimizer = {"kind": kind, "learning_rate": 0.1, "global_clipnorm": clipnorm, **momentum, **lazy}
+    values = []
+    for parts in (1, 2):
+        train = {"batch_size": 8 // parts, "gradient_accumulation_steps": parts}
+        config = config_of(tmp_path / str(parts), data, network=REPEATED, optimizer=optimizer, train=train)
+        with Executor(train_graph(*loaded(config), Execution(4, jit_compile=compiled))) as executor:
+            executor.initialize()
+            executor.run(8)
+            values.append(executor.values(executor.names))
+    for name, value in values[0].items():
+        np.testing.assert_allclose(values[1][name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_the_global_norm_of_an_embeddings_gradient_counts_a_repeated_id_once(tmp_path: Path) -> None:
+    data = {"x": np.full((60, 2), 1, np.int32), "label": np.zeros(60, np.int64)}
+    moved = {}
+    for clipnorm in (None, 0.01):
+        optimizer = {"kind": "sgd", "learning_rate": 1.0, "global_clipnorm": clipnorm}
+        config = config_of(
+            tmp_path / str(clipnorm), data, network=REPEATED, optimizer=optimizer, train={"batch_size": 40}
+        )
+        with Executor(train_graph(*loaded(config))) as executor:
+            executor.initialize()
+            before = executor.values(executor.names)
+            executor.run(1)
+            after = executor.values(executor.names)
+        moved[clipnorm] = {
+            name: before[name] - after[name] for name in before if name.endswith(("s", "kernel", "bias"))
+        }
+    norm = np.sqrt(sum((change**2).sum() for change in moved[None].values()))
+    assert norm > 0.01
+    for name, change in moved[None].items():
+        np.testing.assert_allclose(moved[0.01][name], change * 0.01 / norm, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_auc_is_exact_over_batches_steps_and_calls_and_goes_through_a_checkpoint(tmp_path: Path) -> None:
+    draw = np.random.default_rng(1)
+    data = {"x": draw.normal(size=(60, 4)).astype(np.float32), "label": draw.integers(0, 2, 60)}
+    network = {
+        "inputs": {"x": {"shape": [4]}},
+        "layers": {"logits": {"kind": "dense", "units": 1, "initializer": {"kernel": {"kind": "ones"}}}},
+        "outputs": {"logits": "logits"},
+    }
+    train: dict[str, Any] = {
+        "losses": {"main": {"kind": "sigmoid_cross_entropy"}},
+        "metrics": {"auc": {"kind": "auc"}},
+        "batch_size": 5,
+        "evaluation_batch_size": 4,
+    }
+    seen = []
+    ways = [Execution(1), Execution(3), Execution(8, jit_compile=True), Execution(2)]
+    for execution, accumulated in zip(ways, (1, 1, 1, 2), strict=True):
+        train |= {"gradient_accumulation_steps": accumulated}
+        optimizer = {"kind": "sgd", "learning_rate": 0.0}
+        config = config_of(tmp_path / str(len(seen)), data, network=network, optimizer=optimizer, train=train)
+        checked, dataset = loaded(config)
+        with Executor(train_graph(checked, dataset, execution)) as executor:
+            executor.initialize()
+            state = TrainingState()
+            add_statistics(state.window, executor.run(3))
+            state = TrainingState.of(json.loads(json.dumps(state.plain())))
+            add_statistics(state.window, executor.run(8 // accumulated - 3))
+            seen.append(results(checked.config, state.window)["auc"])
+            with Evaluator(evaluate_graph(checked, dataset), config) as evaluator:
+                test = loop.evaluate(executor, evaluator, dataset, "test")
+    scores = data["x"].astype(np.float64).sum(axis=1)
+    expected = roc_auc_score(data["label"][:40], scores[:40])
+    assert seen == pytest.approx([expected] * 4, abs=1e-9), "an epoch of 40 examples"
+    assert test["test/auc"] == pytest.approx(roc_auc_score(data["label"][50:60], scores[50:60]), abs=1e-9)
 
 
 @pytest.mark.parametrize("compiled", ["update", True])

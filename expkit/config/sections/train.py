@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from expkit.kinds.losses import Loss
-from expkit.kinds.metrics import Metric
+from expkit.kinds.metrics import Metric, Mode, mode_of_metric
 from expkit.metric_names import loss_that_may_be_named, metric_that_may_be_named
 from expkit.registry import KindsOf, Positive, Section
 
@@ -20,14 +20,17 @@ Precision = Literal["float32", "bfloat16"]
 Parallelism = Literal["intra_op", "inter_op"]
 """Use of the cores: all share each operation, or each runs an operation of its own."""
 
+BestMode = Literal["auto"] | Mode
+"""Which of a metric's values is the best."""
+
 
 class EarlyStoppingConfig(Section):
     """End of training before its last step, when a metric stops improving."""
 
     metric: str | None = None
     """Validation metric to monitor, such as ``valid/loss`` or ``valid/loss/ema``; ``null`` for no early stopping."""
-    mode: Literal["max", "min"] = "min"
-    """``max`` if larger is better, ``min`` if smaller is."""
+    mode: BestMode = "auto"
+    """``max`` if larger is better, ``min`` if smaller is; ``auto``: as the metric's kind says, ``min`` for a loss."""
     patience: int = Field(default=5, gt=0)
     """Evaluations in a row without improvement after which training ends.
 
@@ -94,8 +97,8 @@ class TrainConfig(Section):
     """Steps between two checkpoints that are saved and never deleted; ``null`` for none."""
     best_metric: str | None = None
     """Validation metric whose best checkpoint is kept, such as ``valid/accuracy``; ``null`` for none."""
-    best_mode: Literal["max", "min"] = "max"
-    """``max`` if larger is better, ``min`` if smaller is."""
+    best_mode: BestMode = "auto"
+    """``max`` if larger is better, ``min`` if smaller is; ``auto``: as the metric's kind says, ``min`` for a loss."""
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     """End of training before its last step."""
     on_nan: NanConfig = NanConfig()
@@ -110,6 +113,11 @@ class TrainConfig(Section):
     Other values are recorded under ``loss``, ``loss/...``, ``learning_rate``, ``steps_per_second``, ``ema`` and
     ``.../ema``.
     """
+
+    def mode_of(self, metric: str, given: BestMode = "auto") -> Mode | None:
+        """Return the mode of a recorded metric; ``None`` if it is neither given nor declared by the metric's kind."""
+        kinds = {name: known.kind for name, known in self.metrics.items()}
+        return mode_of_metric(metric, kinds.get) if given == "auto" else given
 
     @model_validator(mode="after")
     def _runs(self) -> TrainConfig:

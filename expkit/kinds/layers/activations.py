@@ -6,6 +6,7 @@ import math
 from typing import Any, Literal
 
 from expkit import tf1 as tf
+from expkit.kinds.precision import widened
 from expkit.tensor_spec import TensorSpec
 
 __all__ = ["ActivationName", "CellActivationName", "activate", "activated"]
@@ -47,6 +48,8 @@ def activate(name: ActivationName, tensor: Any) -> Any:
             return tf.nn.relu6(tensor + 3.0) / 6.0
         case "hard_silu":
             return tensor * tf.nn.relu6(tensor + 3.0) / 6.0
+        case "softmax" | "log_softmax":
+            return tf.cast(getattr(tf.nn, name)(widened(tensor)), tensor.dtype)
     return getattr(tf.nn, name)(tensor)
 
 

@@ -14,6 +14,7 @@ from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
 from expkit.kinds.layers.checks import last_size, same_dtype
 from expkit.kinds.layers.operations import dense_product
 from expkit.kinds.layers.tensor_shapes import sizes_of, sizes_to_reshape
+from expkit.kinds.precision import widened
 from expkit.kinds.random import uniform
 from expkit.registry import Positive, register
 from expkit.tensor_spec import ShapeError, TensorSpec, fits
@@ -25,7 +26,8 @@ __all__ = ["Attention"]
 class Attention(Layer):
     """Scaled dot-product attention of several heads (Vaswani et al. 2017) over [batch, positions, size].
 
-    One input attends to itself; of two the first attends to the second; three are queries, keys and values.
+    One input attends to itself; of two the first attends to the second; three are queries, keys and values. A query
+    that may attend to no key gets zeros, before the projection to ``output_dim``.
     Owns ``query/kernel``, ``key/kernel``, ``value/kernel`` [size, num_heads * key_dim] with their biases, and
     ``output/kernel``, ``output/bias`` where ``output_dim`` is given. Under the scope ``attention/self`` the first six
     have BERT's names.
@@ -91,24 +93,35 @@ class Attention(Layer):
         """Compute the weights of queries and keys, average the values by them, join the heads."""
         per_head = self._per_head(inputs[0].shape.as_list()[-1])
         query, key, value = (
-            self._heads(x, name, per_head, variables)
+            widened(self._heads(x, name, per_head, variables))
             for x, name in zip(_sources(inputs), ("query", "key", "value"), strict=True)
         )
         scores = tf.matmul(query, key, transpose_b=True) * (1 / math.sqrt(per_head))
-        if (mask := inputs.named.get("mask")) is not None:
-            mask = mask[:, None, None, :] if mask.shape.rank == 2 else mask[:, None, :, :]
-            scores += (tf.cast(mask, scores.dtype) - 1) * _NEVER
-        if self.causal:
-            positions = tf.range(sizes_of(query)[2])
-            scores += tf.cast(positions[None, :] > positions[:, None], scores.dtype) * -_NEVER
-        weights = tf.nn.softmax(scores)
+        allowed = self._allowed(inputs.named.get("mask"), query)
+        if allowed is None:
+            weights = tf.nn.softmax(scores)
+        else:  # Selected, because a number subtracted from scores hides none that are larger.
+            weights = tf.nn.softmax(tf.where_v2(allowed, scores, scores.dtype.min))
+            weights = tf.where_v2(allowed, weights, tf.zeros_like(weights))
         if call.training and self.dropout > 0:
             kept = uniform(sizes_of(weights), call.key, call.step) >= self.dropout
             weights *= tf.cast(kept, weights.dtype) * (1 / (1 - self.dropout))
-        result = tf.transpose(tf.matmul(weights, value), (0, 2, 1, 3))
+        result = tf.transpose(tf.cast(tf.matmul(weights, value), inputs[0].dtype), (0, 2, 1, 3))
         batch, queries, _, _ = sizes_to_reshape(result)
         result = tf.reshape(result, [batch, queries, self.num_heads * per_head])
         return result if self.output_dim is None else self._times(result, "output", variables)
+
+    def _allowed(self, mask: Any | None, query: Any) -> Any | None:
+        """Return where a query may attend to a key, for all heads; ``None`` if it may everywhere."""
+        allowed = None
+        if mask is not None:
+            mask = tf.cast(mask, tf.bool)
+            allowed = mask[:, None, None, :] if mask.shape.rank == 2 else mask[:, None, :, :]
+        if self.causal:
+            positions = tf.range(sizes_of(query)[2])
+            earlier = positions[None, :] <= positions[:, None]
+            allowed = earlier if allowed is None else tf.logical_and(allowed, earlier)
+        return allowed
 
     def _per_head(self, size: Any) -> int:
         """Return ``key_dim``, or by default that for a query of this size."""
@@ -126,10 +139,6 @@ class Attention(Layer):
 
     def _times(self, x: Any, name: str, variables: Mapping[str, Any]) -> Any:
         return dense_product(x, variables[f"{name}/kernel"], variables.get(f"{name}/bias"))
-
-
-# Subtracted from the scores of masked positions; its exponential is 0 in float32, and float16 can hold it.
-_NEVER = 10000.0
 
 
 def _sources(inputs: Any) -> Any:

@@ -41,7 +41,7 @@ class Inputs(tuple[Item, ...]):
 
 
 class Regularizer(Section):
-    """A penalty added to the loss: ``l1 * sum(|v|) + l2 * sum(v ** 2)``, Keras' ``L1L2``."""
+    """A penalty added to the loss: ``l1 * sum(|v|) + l2 * sum(v ** 2)``, Keras' ``L1L2``; not of a frozen variable."""
 
     l1: float = Field(default=0.0, ge=0)
     """Weight of the sum of absolute values."""

@@ -13,6 +13,7 @@ from expkit.kinds.initializers import Ones, Zeros
 from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, Update
 from expkit.kinds.layers.checks import last_size
 from expkit.kinds.layers.tensor_shapes import sizes_of
+from expkit.kinds.precision import widened
 from expkit.registry import register
 from expkit.tensor_spec import TensorSpec
 
@@ -58,10 +59,12 @@ class BatchNorm(Layer):
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Normalize by batch statistics in training, by moving statistics otherwise and if the layer is not trained."""
-        x, gamma, beta = inputs[0], variables.get("gamma"), variables.get("beta")
+        x, wide = widened(inputs[0]), {name: widened(tf.convert_to_tensor(value)) for name, value in variables.items()}
+        gamma, beta = wide.get("gamma"), wide.get("beta")
         if not (call.training and self.trainable):
-            mean, variance = variables["moving_mean"], variables["moving_variance"]
-            return tf.nn.batch_normalization(x, mean, variance, beta, gamma, self.epsilon)
+            mean, variance = wide["moving_mean"], wide["moving_variance"]
+            result = tf.nn.batch_normalization(x, mean, variance, beta, gamma, self.epsilon)
+            return tf.cast(result, inputs[0].dtype)
         *rest, channels = sizes_of(x)
         count = (
             math.prod(rest) if all(isinstance(size, int) for size in rest) else tf.cast(tf.reduce_prod(rest), x.dtype)
@@ -81,7 +84,7 @@ class BatchNorm(Layer):
             mean, variance = tf.nn.moments(x, axes=list(range(x.shape.rank - 1)))
             result = tf.nn.batch_normalization(x, mean, variance, beta, gamma, self.epsilon)
             unbiased = tf.math.divide_no_nan(variance, (count - 1) / count)
-        call.updates.append(Update(variables["moving_mean"], mean, self.momentum))
-        averaged = unbiased if self.unbiased_variance else variance
-        call.updates.append(Update(variables["moving_variance"], averaged, self.momentum))
-        return result
+        averaged = {"moving_mean": mean, "moving_variance": unbiased if self.unbiased_variance else variance}
+        for name, value in averaged.items():
+            call.updates.append(Update(variables[name], tf.cast(value, inputs[0].dtype), self.momentum))
+        return tf.cast(result, inputs[0].dtype)

@@ -10,6 +10,7 @@ from expkit.kinds.initializers import GlorotUniform, Zeros
 from expkit.kinds.layers.activations import ActivationName, activate, activated
 from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
 from expkit.kinds.layers.windows import Padding, Pads, Size2D, Size3D, each, grid, window_output
+from expkit.kinds.precision import widened
 from expkit.registry import Positive, register
 from expkit.tensor_spec import ShapeError, TensorSpec
 
@@ -128,10 +129,10 @@ class Conv3D(Convolution):
     dilation_rate: Size3D = 1
 
     def _convolved(self, x: Any, kernel: Any, strides: tuple[int, ...], rates: tuple[int, ...], padding: str) -> Any:
-        # On a CPU the operation has no groups.
-        groups = zip(tf.split(x, self.groups, axis=-1), tf.split(kernel, self.groups, axis=-1), strict=True)
+        # On a CPU the operation has no groups, and dilation in float32 alone.
+        groups = zip(*(tf.split(widened(tensor), self.groups, axis=-1) for tensor in (x, kernel)), strict=True)
         results = [
             tf.nn.conv3d(channels, filters, strides=(1, *strides, 1), padding=padding, dilations=(1, *rates, 1))
             for channels, filters in groups
         ]
-        return results[0] if len(results) == 1 else tf.concat(results, axis=-1)
+        return tf.cast(results[0] if len(results) == 1 else tf.concat(results, axis=-1), x.dtype)

@@ -10,6 +10,7 @@ from pydantic import model_validator
 from expkit import tf1 as tf
 from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.kinds.layers.checks import inner_axis, need_floats
+from expkit.kinds.precision import widened
 from expkit.registry import register
 from expkit.tensor_spec import ShapeError, TensorSpec
 
@@ -125,4 +126,5 @@ class CumSum(Layer):
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Sum."""
-        return tf.cumsum(inputs[0], axis=self.axis, exclusive=self.exclusive, reverse=self.reverse)
+        sums = tf.cumsum(widened(inputs[0]), axis=self.axis, exclusive=self.exclusive, reverse=self.reverse)
+        return tf.cast(sums, inputs[0].dtype)

@@ -13,6 +13,7 @@ from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
 from expkit.kinds.layers.checks import inner_axis, last_size
 from expkit.kinds.layers.tensor_shapes import sizes_of
 from expkit.kinds.layers.windows import grid
+from expkit.kinds.precision import widened
 from expkit.registry import Positive, register
 from expkit.tensor_spec import ShapeError, TensorSpec
 
@@ -61,10 +62,10 @@ class LayerNorm(ExampleNorm):
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Normalize, scale, shift."""
-        x = inputs[0]
+        x, (beta, gamma) = widened(inputs[0]), _widened(variables, "beta", "gamma")
         mean, variance = tf.nn.moments(x, axes=self._axes(x.shape.rank), keepdims=True)
-        beta, gamma = variables.get("beta"), variables.get("gamma")
-        return tf.nn.batch_normalization(x, mean, variance, beta, gamma, self.epsilon)
+        result = tf.nn.batch_normalization(x, mean, variance, beta, gamma, self.epsilon)
+        return tf.cast(result, inputs[0].dtype)
 
 
 @register
@@ -89,15 +90,15 @@ class GroupNorm(ExampleNorm):
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Normalize, scale, shift."""
-        x = inputs[0]
+        x, affine = widened(inputs[0]), _widened(variables, "gamma", "beta")
         *rest, channels = sizes_of(x)
         grouped = tf.reshape(x, [*rest, self.groups, channels // self.groups])
         axes = [*range(-x.shape.rank, -2), -1]
         mean, variance = tf.nn.moments(grouped, axes=axes, keepdims=True)
         shape = [1] * (x.shape.rank - 1) + [self.groups, channels // self.groups]
-        gamma, beta = (tf.reshape(variables[name], shape) if name in variables else None for name in ("gamma", "beta"))
+        gamma, beta = (None if value is None else tf.reshape(value, shape) for value in affine)
         result = tf.nn.batch_normalization(grouped, mean, variance, beta, gamma, self.epsilon)
-        return tf.reshape(result, [*rest, channels])
+        return tf.cast(tf.reshape(result, [*rest, channels]), inputs[0].dtype)
 
 
 @register
@@ -122,9 +123,10 @@ class RmsNorm(Layer):
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Normalize, scale."""
-        mean_square = tf.reduce_mean(tf.square(inputs[0]), axis=-1, keepdims=True)
-        result = inputs[0] * tf.math.rsqrt(mean_square + self.epsilon)
-        return result * variables["gamma"] if self.scale else result
+        x, (gamma,) = widened(inputs[0]), _widened(variables, "gamma")
+        mean_square = tf.reduce_mean(tf.square(x), axis=-1, keepdims=True)
+        result = x * tf.math.rsqrt(mean_square + self.epsilon)
+        return tf.cast(result if gamma is None else result * gamma, inputs[0].dtype)
 
 
 @register
@@ -144,10 +146,15 @@ class LocalResponseNorm(Layer):
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
         """Return the input's shape."""
         grid(inputs[0], self.kind, 2)
-        if inputs[0].dtype == "bfloat16":
-            raise ShapeError(f"local_response_norm needs float32 or float16, got {inputs[0]}")
         return inputs[0]
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Normalize."""
-        return tf.nn.local_response_normalization(inputs[0], self.depth_radius, self.bias, self.alpha, self.beta)
+        x = widened(inputs[0])
+        result = tf.nn.local_response_normalization(x, self.depth_radius, self.bias, self.alpha, self.beta)
+        return tf.cast(result, inputs[0].dtype)
+
+
+def _widened(variables: Mapping[str, Any], *names: str) -> list[Any]:
+    """Return the named variables, ``None`` for one that a layer does not own."""
+    return [widened(tf.convert_to_tensor(variables[name])) if name in variables else None for name in names]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from expkit import tf1 as tf
 from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.kinds.layers.checks import common_shape, inner_axis, listed_specs, need_floats, same_dtype
+from expkit.kinds.precision import widened
 from expkit.registry import register
 from expkit.tensor_spec import ShapeError, TensorSpec
 
@@ -92,7 +93,7 @@ class Elementwise(Layer):
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Apply the operation from left to right."""
         if self.kind == "average":
-            return reduce(tf.add, inputs) / len(inputs)
+            return tf.cast(reduce(tf.add, map(widened, inputs)) / len(inputs), inputs[0].dtype)
         return reduce(getattr(tf, self.kind), inputs)
 
 

@@ -9,6 +9,7 @@ from expkit import tf1 as tf
 from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.kinds.layers.checks import is_narrow_float
 from expkit.kinds.layers.windows import Padding, each, grid, window_output
+from expkit.kinds.precision import widened
 from expkit.registry import Positive, register
 from expkit.tensor_spec import ShapeError, TensorSpec
 
@@ -55,7 +56,8 @@ class Pool(Layer):
         window = (1, *each(self.pool_size, count), 1)
         strides = (1, *each(self.strides or self.pool_size, count), 1)
         function = getattr(tf.nn, f"{'max' if self.kind == 'max_pool' else 'avg'}_pool{count}d")
-        return function(inputs[0], ksize=window, strides=strides, padding=self.padding.upper())
+        result = function(widened(inputs[0]), ksize=window, strides=strides, padding=self.padding.upper())
+        return tf.cast(result, inputs[0].dtype)
 
 
 @register
@@ -86,7 +88,8 @@ class GlobalPool(Layer):
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Pool."""
         function = tf.reduce_max if self.kind == "global_max_pool" else tf.reduce_mean
-        return function(inputs[0], axis=list(range(1, inputs[0].shape.rank - 1)), keepdims=self.keepdims)
+        result = function(widened(inputs[0]), axis=list(range(1, inputs[0].shape.rank - 1)), keepdims=self.keepdims)
+        return tf.cast(result, inputs[0].dtype)
 
 
 @register

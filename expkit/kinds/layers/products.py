@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from expkit import tf1 as tf
 from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.kinds.layers.checks import listed_specs, need_floats, same_dtype
+from expkit.kinds.precision import widened
 from expkit.registry import register
 from expkit.tensor_spec import ShapeError, TensorSpec, fits
 
@@ -36,8 +37,10 @@ class Dot(Layer):
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Multiply and add up."""
-        left, right = (tf.nn.l2_normalize(x, axis=-1) for x in inputs) if self.normalize else inputs
-        return tf.reduce_sum(left * right, axis=-1, keepdims=self.keepdims)
+        left, right = map(widened, inputs)
+        if self.normalize:
+            left, right = (tf.nn.l2_normalize(x, axis=-1) for x in (left, right))
+        return tf.cast(tf.reduce_sum(left * right, axis=-1, keepdims=self.keepdims), inputs[0].dtype)
 
 
 @register

@@ -12,6 +12,7 @@ from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.kinds.layers.checks import inner_axis, need_floats
 from expkit.kinds.layers.tensor_shapes import sizes_of
 from expkit.kinds.layers.windows import Pads, Size2D, each, grid
+from expkit.kinds.precision import widened
 from expkit.registry import register
 from expkit.tensor_spec import ShapeError, TensorSpec
 
@@ -153,4 +154,5 @@ class Reduce(Layer):
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Reduce."""
         axes = self._axes(inputs[0].shape.rank)
-        return getattr(tf, f"reduce_{self.function}")(inputs[0], axis=axes, keepdims=self.keepdims)
+        result = getattr(tf, f"reduce_{self.function}")(widened(inputs[0]), axis=axes, keepdims=self.keepdims)
+        return tf.cast(result, inputs[0].dtype)

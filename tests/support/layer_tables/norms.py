@@ -133,10 +133,4 @@ REFUSED: list[Refused] = [
         specs((4, 3)),
         "local_response_norm needs [batch, height, width, channels] of floats up to 32 bits, got [batch, 4, 3] float32",
     ),
-    (
-        "local_response_norm",
-        {},
-        specs(TensorSpec((4, 4, 3), "bfloat16")),
-        "local_response_norm needs float32 or float16, got [batch, 4, 4, 3] bfloat16",
-    ),
 ]

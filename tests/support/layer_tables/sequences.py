@@ -68,9 +68,10 @@ def attended(q: Array, k: Array, v: Array, w: dict[str, Array], heads: int, allo
     split = (np.split(times(x, name), heads, axis=-1) for x, name in ((q, "query"), (k, "key"), (v, "value")))
     for query, key, value in zip(*split, strict=True):
         scores = query @ key.swapaxes(1, 2) / np.sqrt(query.shape[-1])
+        weights = softmax(scores)
         if allowed is not None:
-            scores = np.where(allowed, scores, -np.inf)
-        parts.append(softmax(scores) @ value)
+            weights = np.where(allowed, softmax(np.where(allowed, scores, -3e38)), 0)
+        parts.append(weights @ value)
     joined = np.concatenate(parts, axis=-1)
     return times(joined, "output") if "output/kernel" in w else joined
 
@@ -122,6 +123,10 @@ SQUARE = {
 KEYS = np.array([[1, 1, 0, 1, 0], [1, 1, 1, 1, 1], [0, 0, 1, 0, 0]], np.int32)
 PAIRS = np.array(np.arange(3 * 5 * 6).reshape(3, 5, 6) % 3 > 0)
 CAUSAL = np.tril(np.ones((5, 5), bool))[None]
+SPREAD = 100 * X
+"""Its scores reach several 10,000; no number that is subtracted from them hides them."""
+LATE = np.array([[0, 0, 1, 1, 0], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0]], bool)
+"""A mask under which some queries may attend to no key, in the last example none."""
 
 CASES: list[Case] = [
     ("lstm", {"units": 2}, [X], LSTM, outputs(run(lstm(LSTM), X, ZEROS), False)),
@@ -213,6 +218,20 @@ CASES: list[Case] = [
         attended(X, MEMORY, VALUES, THREE, 2),
     ),
     ("attention", {"num_heads": 3}, [WIDE], SQUARE, attended(WIDE, WIDE, WIDE, SQUARE, 3)),
+    (
+        "attention",
+        {"num_heads": 2, "key_dim": 3, "causal": True},
+        [SPREAD],
+        SELF,
+        attended(SPREAD, SPREAD, SPREAD, SELF, 2, CAUSAL),
+    ),
+    (
+        "attention",
+        {"num_heads": 2, "key_dim": 3, "causal": True, "mask": "m"},
+        Inputs([SPREAD], {"mask": LATE}),
+        SELF,
+        attended(SPREAD, SPREAD, SPREAD, SELF, 2, CAUSAL & LATE[:, None, :]),
+    ),
 ]
 
 STATES = {"state_h": TensorSpec((5,)), "state_c": TensorSpec((5,))}
