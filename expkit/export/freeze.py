@@ -102,7 +102,8 @@ def freeze(built: InferGraph, predictor: Predictor, metadata: Mapping[str, Any])
         predictor: a session on it, with its variables loaded.
         metadata: facts to keep inside the file; inputs and outputs are added.
     """
-    names = [tensor.op.name for tensor in built.outputs.values()]
+    # Inputs on which no output depends stay in the file, so that it reads what the network reads.
+    names = [tensor.op.name for tensor in (*built.outputs.values(), *built.inputs.values())]
     graph_def = tf.graph_util.convert_variables_to_constants(predictor.session, built.graph.as_graph_def(), names)
     keep_called_functions(graph_def)
     left = sorted({node.op for node in graph_def.node if "Variable" in node.op or node.op == "VarHandleOp"})

@@ -111,6 +111,18 @@ def test_an_output_that_holds_no_floats_is_refused(tmp_path: Path, reader: str) 
     )
 
 
+def test_an_input_that_no_output_needs_is_trained_and_frozen_with(tmp_path: Path) -> None:
+    layers = {**MLP["layers"], "hidden": {**MLP["layers"]["hidden"], "input": "x"}}
+    raw = {**MLP, "inputs": {"more": {"shape": [2]}, **MLP["inputs"]}, "layers": layers}
+    arrays = {"more": np.zeros((60, 2), np.float32), **examples()}
+    result = run(config_of(tmp_path, arrays, network=raw), tmp_path / "run")
+    assert result.frozen is not None
+    graph = read_frozen(result.frozen.path)
+    assert list(graph.metadata["inputs"]) == ["x"]
+    both = graph.predict({"x": X[:3], "more": arrays["more"][:3]})
+    np.testing.assert_array_equal(both["logits"], graph.predict({"x": X[:3]})["logits"])
+
+
 SMALL = {
     "ptb_lstm": ["hidden_size=6", "vocabulary_size=50"],
     "bert_mlm": ["layers=1", "hidden_size=8", "heads=2", "intermediate_size=8", "vocabulary_size=50", "length=12"],
