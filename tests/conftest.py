@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from expkit.runs.recording import recorders_started_by
+from expkit.tracking import recorder
 from support.command_line import BARE, SHORT, Done, call
 from support.forked_recorder import ForkedRecorder, warm
 
@@ -108,7 +109,8 @@ def recorder_begins_fast(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     warm()
-    with recorders_started_by(ForkedRecorder):
+    with pytest.MonkeyPatch.context() as patch, recorders_started_by(ForkedRecorder):
+        patch.setattr(recorder, "_CLOSE_SECONDS", 600)  # what ends in time, ends in time on a slow machine too
         yield
 
 

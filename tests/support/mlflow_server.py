@@ -82,7 +82,7 @@ class Server:
             self._ready = True
         print(self.port, file=self._process.stdin, flush=True)
         self._pid = int(self._process.stdout.readline())
-        until = time.monotonic() + 60
+        until = time.monotonic() + 600
         while time.monotonic() < until:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:

@@ -18,6 +18,7 @@ import pytest
 
 from expkit.config.load import load
 from expkit.run_folder import RunFolder
+from expkit.tracking import recorder
 from expkit.tracking.client import Store, StoreAddress
 from expkit.tracking.errors import TrackingError
 from expkit.tracking.recorder import Recorder
@@ -27,6 +28,8 @@ from support.forked_recorder import ForkedRecorder
 from support.mlflow_server import Server
 
 KILLS = 10
+PATIENCE = "600"
+WAIT = f"tracking.wait_seconds={PATIENCE}"
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +38,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         server.start()
         assert server.client().search_experiments()
         yield server
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no request time out because the machine is busy."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", PATIENCE)
 
 
 @pytest.fixture
@@ -83,7 +92,8 @@ def test_a_server_killed_ten_times_during_a_run_loses_and_duplicates_nothing(up:
         "train.evaluate_every_steps=200",
         "train.save_every_steps=200",
     ]
-    process = start("train", *words, f"tracking.uri={up.uri}", "train.steps=10000000", cwd=tmp_path)
+    endless = [*words, WAIT, f"tracking.uri={up.uri}", "train.steps=10000000"]
+    process = start("train", *endless, cwd=tmp_path, MLFLOW_HTTP_REQUEST_TIMEOUT=PATIENCE)
     moments = random.Random(0)
     try:
         wait_for(lambda: any((tmp_path / "runs").glob("*/*/metrics.jsonl")))
@@ -95,7 +105,7 @@ def test_a_server_killed_ten_times_during_a_run_loses_and_duplicates_nothing(up:
             assert process.poll() is None
         up.kill()
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=int(PATIENCE))
     finally:
         process.kill()
     folder = one_folder(tmp_path)
@@ -110,7 +120,7 @@ def test_a_server_killed_ten_times_during_a_run_loses_and_duplicates_nothing(up:
     assert histories(up, folder) == points(folder)
     assert len(points(folder)["train/loss"]) == steps // 5 > 100
 
-    words += [f"run.resume={folder.path}", f"tracking.uri={up.uri}", f"train.steps={steps + 400}"]
+    words += [WAIT, f"run.resume={folder.path}", f"tracking.uri={up.uri}", f"train.steps={steps + 400}"]
     done = call("train", *words, cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     (run,) = runs_of(up, folder)
@@ -163,7 +173,10 @@ def test_a_server_that_is_down_from_the_start_gets_all_of_a_run_later_and_no_sec
     assert (again.code, again.out) == (0, f"{place}: MLflow run {run.info.run_id}: nothing was missing\n")
 
 
-def test_a_sweep_nests_under_one_run_also_when_the_server_was_down(up: Server, tmp_path: Path) -> None:
+def test_a_sweep_nests_under_one_run_also_when_the_server_was_down(
+    up: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "_CLOSE_SECONDS", 1)
     up.kill()
     uri = up.uri.replace("//", "//user:secret@")
     words = ["run.seed=1,2", "train.steps=2", "export=none", "tracking.plots=false", f"tracking.uri={uri}"]
@@ -191,6 +204,7 @@ def test_a_server_that_does_not_answer_delays_a_run_for_a_bounded_time(
     up: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setattr(recorder, "_CLOSE_SECONDS", 1)
     up.freeze()
     words = ["export=none", f"tracking.uri={up.uri}", "tracking.wait_seconds=2"]
     done = call("train", *BARE, *words, cwd=tmp_path)
@@ -204,7 +218,7 @@ def test_a_server_that_does_not_answer_delays_a_run_for_a_bounded_time(
     assert "no answer" in ended
     up.kill()
     up.start()
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", PATIENCE)
     synced = call("sync", folder.path, "--uri", up.uri, cwd=tmp_path)
     assert (synced.code, synced.err) == (0, "")
     assert histories(up, folder) == points(folder)
@@ -274,7 +288,7 @@ def test_a_server_that_is_the_wrong_one_is_an_error_at_the_start(status: int, me
 
 
 def wait_for(condition: Any) -> None:
-    until = time.monotonic() + 90
+    until = time.monotonic() + int(PATIENCE)
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.05)

@@ -158,8 +158,19 @@ def test_random_numbers_are_the_same_when_compiled() -> None:
         (["train.precision=bfloat16", "train.steps=50"], Execution(100, precision="bfloat16"), "a short run"),
     ],
 )
-def test_a_choice_without_measurement_gives_its_reason(overrides: list[str], execution: Execution, reason: str) -> None:
+def test_a_choice_without_measurement_gives_its_reason(
+    overrides: list[str], execution: Execution, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(autotune, "_steps_per_second", lambda executor, seconds: 1000.0)
     assert chosen(overrides) == ExecutionChoice(execution, reason)
+
+
+@pytest.mark.parametrize(("steps", "is_short"), [(39_999, True), (40_000, False)])
+def test_a_run_is_short_whose_fraction_for_measuring_is_less_than_measuring_needs(
+    steps: int, is_short: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(autotune, "_steps_per_second", lambda executor, seconds: 1000.0)
+    assert (chosen([f"train.steps={steps}"]).reason == "a short run") == is_short
 
 
 def choice_for(
