@@ -1,4 +1,4 @@
-"""Files on disk: atomic writes, locks between processes, the messages for what cannot be read or written.
+"""Files on disk: atomic writes, locks between processes, the message for an unwritable path.
 
 A process that is killed, or a disk that is full, leaves the old file or the new one, never half of either; at most a
 hidden ``.NAME.XXXXXXXX.partial`` stays behind. Two writers of one file do not disturb each other: the last one wins.
@@ -17,9 +17,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from expkit.errors import ExpkitError, error_message
+from expkit.errors import error_message
 
-__all__ = ["Locked", "atomic_write", "atomic_write_text", "cannot_write", "file_lock", "force_to_disk", "reading"]
+__all__ = ["Locked", "atomic_write", "atomic_write_text", "cannot_write", "file_lock", "force_to_disk"]
 
 
 class Locked(Exception):
@@ -92,24 +92,3 @@ def cannot_write(path: Path | str, error: Exception, fix: str = "") -> str:
     """Return the message for a file or folder that cannot be written, with the way out if there is one."""
     cause = error.strerror if isinstance(error, OSError) else None
     return f"cannot write {path} ({cause or error_message(error)})" + (f"; {fix}" if fix else "")
-
-
-@contextmanager
-def reading(error: type[ExpkitError], at: str, sentence: str, fix: str = "") -> Iterator[None]:
-    """Turn whatever reading a file raises into an error of one message, ``SENTENCE: CAUSE; FIX``.
-
-    A damaged file makes its reader raise what no author of a parser has thought of, so no exceptions are listed here;
-    the block therefore holds nothing but the reading.
-
-    Args:
-        error: class of the error.
-        at: setting or argument that named the file.
-        sentence: names the file and what it should be.
-        fix: the way out, if there is one.
-    """
-    try:
-        yield
-    except ExpkitError:
-        raise
-    except Exception as cause:
-        raise error.at(at, f"{sentence}: {error_message(cause)}" + (f"; {fix}" if fix else "")) from cause

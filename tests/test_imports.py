@@ -42,7 +42,7 @@ def test_a_module_imports_only_the_libraries_of_its_room(file: Path) -> None:
 
 
 FLOORS = (
-    ("errors", "fs", "metric_names", "protobuf_wire", "redact", "tensor_spec", "tf1", "timing"),
+    ("errors", "fs", "machine", "metric_names", "npy_files", "protobuf_wire", "redact", "tensor_spec", "tf1", "timing"),
     ("plugins", "provenance", "registry"),
     ("kinds",),
     ("config",),

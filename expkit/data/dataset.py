@@ -19,7 +19,7 @@ from expkit.errors import ConfigError, DataError, Problem
 from expkit.fs import atomic_write
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import DiskArray, MappedArray, rows_of
-from expkit.network.memory import machine_memory
+from expkit.machine import machine_memory
 from expkit.network.spec import NetworkSpec
 
 __all__ = ["Dataset", "load_dataset"]

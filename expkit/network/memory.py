@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Collection, Iterator
 
 from expkit.errors import Problem
+from expkit.machine import machine_memory, size_text
 from expkit.network.spec import NetworkSpec
 from expkit.tensor_spec import TensorSpec
 
-__all__ = ["machine_memory", "memory_problems", "size_text"]
+__all__ = ["memory_problems"]
 
 _BYTES = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "float16": 2, "bfloat16": 2, "uint8": 1, "bool": 1}
 LARGEST_GRAPH = 2**31
 """Size in bytes that the file of a TensorFlow graph cannot reach."""
-
-
-def machine_memory() -> int:
-    """Return the size of the machine's memory in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def memory_problems(
@@ -68,9 +63,3 @@ def _size(item: TensorSpec, batch_size: int) -> int:
     """Return the least size of a tensor in bytes."""
     examples = batch_size if item.batched else 1
     return examples * math.prod(size or 1 for size in item.shape) * _BYTES[item.dtype]
-
-
-def size_text(size: int) -> str:
-    """Return a number of bytes in the largest unit that leaves it above 1."""
-    power = min(max(size.bit_length() - 1, 0) // 10, 6)
-    return f"{size / 2 ** (10 * power):.3g} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB')[power]}"

@@ -212,8 +212,8 @@ DATA = {
     ),
     "gzipped IDX file cut": (
         [*IDX, "data.source.images={}/images.cut.gz", "data.source.labels={}/labels"],
-        "data.source.images: {}/images.cut.gz cannot be read (Compressed file ended before the end-of-stream marker "
-        "was reached); it is truncated or damaged, fetch it again",
+        "data.source.images: {}/images.cut.gz cannot be read: Compressed file ended before the end-of-stream marker "
+        "was reached; it is truncated or damaged, fetch it again",
     ),
     "IDX files exchanged": (
         [*IDX, "data.source.images={}/labels", "data.source.labels={}/labels"],

@@ -9,9 +9,9 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.errors import ConfigError
+from expkit.machine import size_text
 from expkit.network import memory
 from expkit.network.build import connect, create_variables, placeholders
-from expkit.network.memory import size_text
 from expkit.preflight import check, check_here
 from expkit.runs.train import train
 from support.experiments import MLP, config_of

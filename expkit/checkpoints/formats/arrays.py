@@ -18,6 +18,7 @@ import numpy as np
 from expkit import tf1 as tf
 from expkit.checkpoints.formats.source import VariableSource
 from expkit.errors import CheckpointError
+from expkit.npy_files import npz_headers, read_member
 from expkit.tensor_spec import TensorSpec
 
 __all__ = ["open_npz", "open_safetensors"]
@@ -40,40 +41,20 @@ _LONGEST_HEADER = 100_000_000
 def open_npz(path: Path, at: str) -> VariableSource:
     """Open a ``.npz`` file; arrays of Python objects are never unpickled."""
     archive = zipfile.ZipFile(path)
-    headers: dict[str, np.dtype] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
-    for info in sorted(archive.infolist(), key=lambda info: info.filename):
-        name = info.filename.removesuffix(".npy")
-        if name == info.filename or name in shapes:
-            raise ValueError(f"'{info.filename}' is not an array, or occurs twice")
-        with archive.open(info) as file:
-            shapes[name], headers[name] = _npy_header(file)
-            size = info.file_size - file.tell()
-        if headers[name].hasobject:
+    members = dict(sorted(npz_headers(archive).items()))
+    for name, (_, header) in members.items():
+        if header.dtype.hasobject:
             raise CheckpointError.at(at, f"{path}: array '{name}' holds pickled Python objects, which are never read")
-        if size != math.prod(shapes[name]) * headers[name].itemsize:
-            raise ValueError(f"array '{name}' has another size than its header declares")
-    dtypes = {name: _npz_dtype(dtype, name, path, at) for name, dtype in headers.items()}
-    variables = {name: TensorSpec.of_variable(shape, dtypes[name]) for name, shape in shapes.items()}
+    dtypes = {name: _npz_dtype(header.dtype, name, path, at) for name, (_, header) in members.items()}
+    variables = {name: TensorSpec.of_variable(header.shape, dtypes[name]) for name, (_, header) in members.items()}
 
     def get(name: str) -> np.ndarray:
-        with archive.open(f"{name}.npy") as file:
-            array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
-            file.read(1)  # The checksum is compared at the end of the file.
+        array = read_member(archive, members[name][0])
         if array.dtype.kind == "U":
             array = np.char.encode(array, "utf-8")
         return array.astype(object if dtypes[name] == "string" else dtypes[name], copy=False)
 
     return VariableSource(path=path, format="npz", variables=variables, get=get, at=at)
-
-
-def _npy_header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
-    version = np.lib.format.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"arrays of version {version} are unknown")
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
-    return tuple(shape), dtype
 
 
 def _npz_dtype(dtype: np.dtype, name: str, path: Path, at: str) -> str:

@@ -10,8 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from expkit.errors import DataError, Problem, comma_list, limit_problems, unknown
-from expkit.fs import reading
+from expkit.errors import DataError, Problem, comma_list, limit_problems, reading, unknown
 from expkit.kinds.sources.base import Fields, Source, existing
 from expkit.registry import register
 
@@ -39,7 +38,7 @@ class Csv(Source):
         import numpy as np
 
         file = existing(self.path, "path")
-        with reading(DataError, "data.source.path", f"{file} is not a readable CSV file"):
+        with reading("data.source.path", f"{file} is not a readable CSV file", raises=DataError):
             with file.open(newline="", encoding="utf-8-sig") as text:
                 reader = csv.reader(text, delimiter=self.delimiter)
                 header: list[str] = next((row for row in reader if row), [])

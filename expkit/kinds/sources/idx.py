@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import gzip
 import math
-import zlib
-from typing import TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
-from expkit.errors import DataError
+from expkit.errors import DataError, reading
 from expkit.kinds.sources.base import Fields, Source, existing, square_image_shape
 from expkit.registry import register
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Idx", "read_idx"]
 
+_BLOCK_BYTES = 1 << 24
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -66,25 +66,37 @@ def read_idx(path: str, field: str, *, dimensions: int) -> np.ndarray:
 
     file = existing(path, field)
     at = f"data.source.{field}"
-    try:
-        content = file.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError.at(at, f"{file} cannot be read ({error}); it is truncated or damaged, fetch it again") from None
     header = 4 + 4 * dimensions
-    magic = content[:4]
-    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_TYPES or magic[3] != dimensions:
-        expected = f"0x000008{dimensions:02x}"
+    with reading(at, f"{file} cannot be read", raises=DataError, fix="it is truncated or damaged, fetch it again"):
+        with file.open("rb") as plain:
+            zipped = plain.read(2) == b"\x1f\x8b"
+        with gzip.open(file) if zipped else file.open("rb") as opened:
+            content = opened.read(header)
+            magic = content[:4]
+            if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_TYPES or magic[3] != dimensions:
+                raise DataError.at(
+                    at,
+                    f"{file} is not an IDX file of {dimensions} dimension(s): magic 0x{magic.hex()}, expected "
+                    f"0x000008{dimensions:02x}",
+                )
+            dtype = np.dtype(_IDX_TYPES[magic[2]])
+            whole = len(content) == header
+            shape = tuple(int(size) for size in np.frombuffer(content[4:], ">u4")) if whole else ()
+            values = math.prod(shape) * dtype.itemsize if whole else 0
+            if zipped or file.stat().st_size == header + values:
+                content += _read(opened, values + 1)  # The checksum of a gzip file is compared at its end.
+    found = len(content) if zipped else file.stat().st_size
+    if not whole or found != header + values:
         raise DataError.at(
-            at, f"{file} is not an IDX file of {dimensions} dimension(s): magic 0x{magic.hex()}, expected {expected}"
-        )
-    dtype = np.dtype(_IDX_TYPES[magic[2]])
-    shape = tuple(int(size) for size in np.frombuffer(content[4:header], ">u4")) if len(content) >= header else ()
-    expected_bytes = header + math.prod(shape) * dtype.itemsize if shape else header
-    if len(content) != expected_bytes or not shape:
-        raise DataError.at(
-            at,
-            f"{file} is truncated or damaged: {len(content)} bytes, its header says {expected_bytes}; fetch it again",
+            at, f"{file} is truncated or damaged: {found} bytes, its header says {header + values}; fetch it again"
         )
     return np.frombuffer(content, dtype, offset=header).reshape(shape)
+
+
+def _read(file: IO[bytes] | gzip.GzipFile, most: int) -> bytes:
+    """Return the bytes that are left, up to a number of them that may be any; memory is taken for those there are."""
+    blocks = []
+    while most and (block := file.read(min(most, _BLOCK_BYTES))):
+        blocks.append(block)
+        most -= len(block)
+    return b"".join(blocks)

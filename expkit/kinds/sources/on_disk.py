@@ -120,8 +120,8 @@ class MappedArray(DiskArray):
 
     @property
     def dtype(self) -> np.dtype:
-        """Dtype of the values."""
-        return self._array.dtype
+        """Dtype of the values, in the byte order of this machine."""
+        return self._array.dtype.newbyteorder("=")
 
     def take(self, indices: np.ndarray) -> np.ndarray:
         """Return examples, read in the order of the file."""

@@ -90,12 +90,12 @@ def test_idx_of_floats_is_not_scaled(mnist: Idx, tmp_path: Path) -> None:
         ),
         (
             gzip.compress(idx(IMAGES), mtime=0)[:-9],
-            "cannot be read (Compressed file ended before the end-of-stream marker was reached); it is truncated or "
+            "cannot be read: Compressed file ended before the end-of-stream marker was reached; it is truncated or "
             "damaged, fetch it again",
         ),
         (
             b"\x1f\x8bnonsense",
-            "cannot be read (Unknown compression method); it is truncated or damaged, fetch it again",
+            "cannot be read: Unknown compression method; it is truncated or damaged, fetch it again",
         ),
     ],
 )
@@ -147,13 +147,23 @@ def test_npz_takes_and_renames_the_arrays_that_are_named(tmp_path: Path) -> None
             {},
             "data.source.path: the arrays of {file} differ in their number of examples: x 3, y 2",
         ),
-        ({"x": np.float32(1)}, {}, "data.source.path: {file} needs arrays with a first dimension that counts examples"),
-        ({}, {}, "data.source.path: {file} needs arrays with a first dimension that counts examples"),
+        (
+            {"x": np.float32(1)},
+            {},
+            "data.source.path: the arrays of {file}: 'x' has shape []; needs a first dimension that counts examples, "
+            "and no size of 0",
+        ),
+        (
+            {"x": np.zeros((3, 0))},
+            {},
+            "data.source.path: the arrays of {file}: 'x' has shape [3, 0]; needs a first dimension that counts "
+            "examples, and no size of 0",
+        ),
+        ({}, {}, "data.source.path: {file} has no arrays"),
         (
             {"x": np.array([None])},
             {},
-            "data.source.path: {file} is not a readable .npz file: Object arrays cannot be loaded when "
-            "allow_pickle=False",
+            "data.source.path: the arrays of {file}: 'x' holds pickled Python objects, which are never read",
         ),
     ],
 )
@@ -305,18 +315,23 @@ def _truncated(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "problem"),
     [
-        (lambda path: path.write_bytes(b"not numpy"), "is not a readable .npy file: "),
-        (lambda path: path.write_bytes(b""), "is not a readable .npy file: "),
-        (_truncated, "is not a readable .npy file: mmap length is greater than file size"),
-        (lambda path: np.save(path, np.array([{}])), "is not a readable .npy file: "),
-        (lambda path: np.save(path, np.float32(1)), "needs one array with a first dimension that counts examples"),
-        (lambda path: np.savez(path.open("wb"), x=np.zeros(3)), "needs one array with a first dimension that counts"),
+        (lambda path: path.write_bytes(b"not numpy"), " is not a readable .npy file: "),
+        (lambda path: path.write_bytes(b""), " is not a readable .npy file: "),
+        (
+            _truncated,
+            " is not a readable .npy file: its header declares [1000] values of float64, 8,000 bytes, but 7,992 follow "
+            "it",
+        ),
+        (lambda path: np.save(path, np.array([{}])), ": 'x' holds pickled Python objects, which are never read"),
+        (lambda path: np.save(path, np.float32(1)), ": 'x' has shape []; needs a first dimension that counts examples"),
+        (lambda path: np.save(path, np.zeros((0, 4))), ": 'x' has shape [0, 4]; needs a first dimension that counts"),
+        (lambda path: np.savez(path.open("wb"), x=np.zeros(3)), " is not a readable .npy file: the magic string"),
     ],
 )
 def test_arrays_say_what_is_wrong_with_a_file(tmp_path: Path, write: Callable[[Path], Any], problem: str) -> None:
     file = tmp_path / "x.npy"
     write(file)
-    assert problem_of(NpyFiles(fields={"x": str(file)}).load).startswith(f"data.source.fields.x: {file} {problem}")
+    assert problem_of(NpyFiles(fields={"x": str(file)}).load).startswith(f"data.source.fields.x: {file}{problem}")
 
 
 def test_arrays_of_different_sizes_and_missing_files_are_named(tmp_path: Path) -> None:
@@ -327,4 +342,31 @@ def test_arrays_of_different_sizes_and_missing_files_are_named(tmp_path: Path) -
     assert problem_of(NpyFiles(fields={"x": str(tmp_path / "xx.npy")}).load) == (
         f"data.source.fields.x: no file {tmp_path}/xx.npy; did you mean 'x.npy'? give the path of an existing file "
         "with data.source.fields.x=PATH"
+    )
+
+
+def test_arrays_of_another_byte_order_or_layout_are_read_as_those_of_this_machine(tmp_path: Path) -> None:
+    values = np.arange(12.0).reshape(6, 2)
+    for array in (values.astype(">f8"), np.asfortranarray(values), values.astype("<f8")):
+        np.save(tmp_path / "x.npy", array)
+        np.savez(tmp_path / "x.npz", x=array)
+        for source in (NpyFiles(fields={"x": str(tmp_path / "x.npy")}), Npz(path=str(tmp_path / "x.npz"))):
+            got = source.load()["x"]
+            assert got.dtype == np.dtype("=f8")
+            np.testing.assert_array_equal(got[np.array([5, 0, 3])], values[[5, 0, 3]])
+
+
+def test_two_arrays_cannot_be_one_field() -> None:
+    with pytest.raises(ValueError, match="arrays x, z cannot all be the field 'image'"):
+        Npz(path="a.npz", fields={"x": "image", "y": "label", "z": "image"})
+
+
+def test_arrays_larger_than_the_memory_are_refused_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((10, 4)))
+    monkeypatch.setattr("expkit.kinds.sources.arrays.machine_memory", lambda: 300)
+    assert problem_of(Npz(path=str(tmp_path / "a.npz")).load) == (
+        f"data.source.path: the arrays of {tmp_path}/a.npz need 320 bytes, this machine has 300 bytes; write them as "
+        ".npy files, which data=arrays reads by index"
     )
