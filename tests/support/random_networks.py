@@ -7,10 +7,12 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+from expkit.errors import ConfigError
 from expkit.kinds.layers.base import Inputs, Layer
 from expkit.network.names import join
 from expkit.registry import kinds
 from expkit.tensor_spec import TensorSpec
+from support.networks import spec_of
 from support.recipes import LAST, RECIPES, last
 
 INPUTS: dict[str, dict[str, Any]] = {
@@ -36,6 +38,47 @@ def random_networks(count: int) -> Iterator[tuple[int, dict[str, Any]]]:
         seed += 1
 
 
+def joined_networks(count: int, first_seed: int, dtype: str = "float32") -> tuple[list[int], dict[str, Any]]:
+    """Return the first networks from a seed on that are valid with floats of this dtype, as one, and their seeds.
+
+    Each has an output of its own, named by its seed.
+    """
+    seeds: list[int] = []
+    joined: dict[str, Any] = {"inputs": _retyped(INPUTS, dtype), "layers": {}, "outputs": {}}
+    seed = first_seed
+    while len(seeds) < count:
+        raw = _retyped(_Growth(seed, 1_000 * len(seeds), most=4).raw(), dtype)
+        raw.pop("variables", None)  # Renames all kernels, those of other networks too.
+        raw.pop("rules", None)
+        if raw["outputs"] and _is_valid(raw):
+            seeds.append(seed)
+            joined["layers"] |= raw["layers"]
+            joined["outputs"][f"out{seed}"] = raw["outputs"]["the_output"]
+            if "blocks" in raw:
+                joined["blocks"] = raw["blocks"]
+        seed += 1
+    return seeds, joined
+
+
+def _retyped(raw: Any, dtype: str) -> Any:
+    """Return a network whose float32 tensors have another dtype."""
+    if isinstance(raw, list):
+        return [_retyped(item, dtype) for item in raw]
+    if not isinstance(raw, dict):
+        return dtype if raw == "float32" else raw
+    made = {key: _retyped(item, dtype) for key, item in raw.items()}
+    floats = raw.get("kind") in ("constant", "variable") or ("shape" in raw and "kind" not in raw)
+    return {"dtype": dtype, **made} if floats else made
+
+
+def _is_valid(raw: dict[str, Any]) -> bool:
+    try:
+        spec_of(raw)
+    except ConfigError:
+        return False
+    return True
+
+
 BLOCK = {
     "layers": {"inner": {"kind": "dense", "units": 3}, "norm": {"kind": "layer_norm", "input": "inner"}},
     "outputs": {"before": "inner"},
@@ -45,9 +88,11 @@ BLOCK = {
 class _Growth:
     """A random network that grows layer by layer, each on tensors that fit it."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, first_name: int = 0, most: int = 7) -> None:
         self.rng = Random(seed)
-        self.names = iter(f"l{i}" for i in range(10_000))
+        self.most = most
+        """Largest number of layers outside scopes."""
+        self.names = iter(f"l{i}" for i in range(first_name, first_name + 1_000))
         self.twins: list[tuple[str, dict[str, Any], TensorSpec]] = []
         """Layers with variables, by the full scope these are in, to share them."""
         self.kernels = 0
@@ -56,7 +101,7 @@ class _Growth:
     def raw(self) -> dict[str, Any]:
         """Return the network as plain data."""
         tensors = {name: TensorSpec(tuple(i["shape"]), i.get("dtype", "float32")) for name, i in INPUTS.items()}
-        layers = self.layers(tensors, "", self.rng.randint(2, 7), depth=2)
+        layers = self.layers(tensors, "", self.rng.randint(2, self.most), depth=2)
         raw: dict[str, Any] = {"inputs": INPUTS, "layers": layers}
         batched = [name for name in layers if name in tensors and tensors[name].batched]
         raw["outputs"] = {"the_output": self.rng.choice(batched)} if batched else {}

@@ -11,7 +11,7 @@ from expkit import tf1 as tf
 from expkit.kinds.initializers import GlorotUniform, Zeros
 from expkit.kinds.layers.activations import ActivationName, activate, activated
 from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
-from expkit.kinds.layers.windows import Padding, Pads, Size2D, each, grid, window_output
+from expkit.kinds.layers.windows import Padding, Pads, Size2D, each, grid, held_to_windows, window_output
 from expkit.registry import Positive, register
 from expkit.tensor_spec import TensorSpec
 
@@ -64,6 +64,8 @@ class Depthwise(Layer):
         padding = self.padding
         if not isinstance(padding, str):
             x, padding = tf.pad(x, ((0, 0), *padding, (0, 0))), "valid"
+        if padding == "valid":
+            x = held_to_windows(x, each(self.kernel_size, 2), self.kind, each(self.dilation_rate, 2))
         return tf.nn.depthwise_conv2d(
             x,
             kernel,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from expkit import tf1 as tf
 from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.kinds.layers.checks import is_narrow_float
-from expkit.kinds.layers.windows import Padding, each, grid, window_output
+from expkit.kinds.layers.windows import Padding, each, grid, held_to_windows, window_output
 from expkit.kinds.precision import widened
 from expkit.registry import Positive, register
 from expkit.tensor_spec import ShapeError, TensorSpec
@@ -55,8 +55,11 @@ class Pool(Layer):
         count = inputs[0].shape.rank - 2
         window = (1, *each(self.pool_size, count), 1)
         strides = (1, *each(self.strides or self.pool_size, count), 1)
+        x = widened(inputs[0])
+        if self.padding == "valid":
+            x = held_to_windows(x, each(self.pool_size, count), self.kind)
         function = getattr(tf.nn, f"{'max' if self.kind == 'max_pool' else 'avg'}_pool{count}d")
-        result = function(widened(inputs[0]), ksize=window, strides=strides, padding=self.padding.upper())
+        result = function(x, ksize=window, strides=strides, padding=self.padding.upper())
         return tf.cast(result, inputs[0].dtype)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
+from expkit import tf1 as tf
 from expkit.kinds.layers.checks import is_narrow_float
 from expkit.registry import NonNegative, Positive
 from expkit.tensor_spec import ShapeError, TensorSpec
@@ -15,6 +17,7 @@ __all__ = [
     "Size3D",
     "each",
     "grid",
+    "held_to_windows",
     "transposed_output",
     "window_output",
 ]
@@ -69,6 +72,30 @@ def window_output(
         shown = "'valid'" if padding == "valid" else f"[{before}, {after}]"
         raise ShapeError(f"{kind} with padding {shown} needs a window no larger than its input: {width} > {padded}")
     return (size + before + after - reach) // stride + 1
+
+
+def held_to_windows(x: Any, windows: Sequence[int], kind: str, dilations: Sequence[int] | None = None) -> Any:
+    """Return [batch, sizes, ...] after a check in the graph that no unknown size is smaller than its window.
+
+    TensorFlow gives a result of a wrong shape for a convolution, and an empty one for a mean, where it is.
+    """
+    sizes = x.shape.as_list()[1:]
+    reaches = [
+        (window - 1) * dilation + 1 for window, dilation in zip(windows, dilations or (1,) * len(windows), strict=True)
+    ]
+    unknown = [(axis, reach) for axis, reach in enumerate(reaches, 1) if sizes[axis - 1] is None and reach > 1]
+    if not unknown:
+        return x
+    given = tf.shape(x)
+    checks = [
+        tf.raw_ops.Assert(
+            condition=given[axis] >= reach,
+            data=[f"{kind} needs a window no larger than its input: {reach} >", given[axis]],
+        )
+        for axis, reach in unknown
+    ]
+    with tf.control_dependencies(checks):
+        return tf.identity(x)
 
 
 def transposed_output(size: int | None, window: int, stride: int, padding: Padding) -> int | None:
