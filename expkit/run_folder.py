@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,7 @@ def unwritable(path: Path, error: OSError) -> ExpkitError:
 
 def check_same(folder: RunFolder, config: Config) -> None:
     """Raise ConfigError if the configuration of a run differs in a field that changes its numbers."""
-    before = flat(plain(folder.config()))
+    before = _stored(folder.config_file, _content(folder.config_file))
     now = flat(masked_values(plain(config)))
     problems = [
         Problem(
@@ -204,6 +205,19 @@ def check_same(folder: RunFolder, config: Config) -> None:
     ]
     if problems:
         raise ConfigError(*problems)
+
+
+@lru_cache(maxsize=1)
+def _stored(path: Path, content: bytes) -> dict[str, Any]:
+    """Return the values of a run's configuration, which is validated once as long as the file's content stays."""
+    return flat(plain(read(path)))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""  # Reading it as a configuration says what is wrong.
 
 
 def flat(values: Any, prefix: str = "") -> dict[str, Any]:

@@ -162,7 +162,7 @@ def _plan(overrides: list[str], config_dirs: Sequence[str]) -> _SweepPlan:
     if any(job.config.run.resume is not None for job in jobs):
         raise ConfigError(Problem("run.resume", "a sweep is resumed by the same command without run.resume"))
     check_same_place(jobs)
-    objectives = objectives_of(jobs[0].config, sweeper.objective, sweeper.mode)
+    objectives = objectives_of(jobs[0].config, jobs[0].metrics, sweeper.objective, sweeper.mode)
     sweeper.prepare(objectives, jobs)
     tracking = jobs[0].config.tracking
     return _SweepPlan(

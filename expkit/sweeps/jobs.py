@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from expkit.config.load import plain
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem
-from expkit.preflight import check, load_checked
+from expkit.preflight import check, load_checked, metric_names
 from expkit.redact import masked
 from expkit.run_folder import config_digest, flat, short_names
 from expkit.sweeps.given_overrides import GivenOverrides
@@ -18,7 +18,7 @@ from expkit.sweeps.given_overrides import GivenOverrides
 __all__ = ["SweepJob", "check_jobs", "check_same_place", "hash_of"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SweepJob:
     """A run of a sweep before it starts, checked."""
 
@@ -26,6 +26,8 @@ class SweepJob:
     config: Config
     label: str
     """The values that differ from those of the other runs: ``units=64, rate=0.1``."""
+    metrics: tuple[str, ...]
+    """Names of the metrics of its losses and metrics that it records."""
 
     @property
     def digest(self) -> str:
@@ -55,8 +57,15 @@ def check_jobs(override_lists: Sequence[Sequence[str]], given: GivenOverrides) -
     problems: dict[str, Problem] = {}
     for index, overrides in enumerate(override_lists):
         try:
-            config = load_checked([*given.hydra, *overrides], given.config_dirs, by=check).config
-            jobs.append(SweepJob(tuple(overrides), config, _label(given.varied, overrides) or config.run.name))
+            checked = load_checked([*given.hydra, *overrides], given.config_dirs, by=check)
+            jobs.append(
+                SweepJob(
+                    overrides=tuple(overrides),
+                    config=checked.config,
+                    label=_label(given.varied, overrides) or checked.config.run.name,
+                    metrics=tuple(metric_names(checked)),
+                )
+            )
         except ConfigError as error:
             several = len(override_lists) > 1
             which = f" (job {index} of {len(override_lists)}: {' '.join(overrides)})" if several else ""

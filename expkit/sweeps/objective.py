@@ -11,7 +11,7 @@ from expkit.config.load import plain
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, comma_list, unknown
 from expkit.kinds.metrics import Mode, mode_of_metric
-from expkit.preflight import check, metric_names, unknown_mode
+from expkit.preflight import unknown_mode
 from expkit.run_folder import flat
 
 __all__ = ["Mode", "Objective", "default_metric", "mode_of", "objectives_of", "pareto_front"]
@@ -74,19 +74,20 @@ def mode_of(values: Mapping[str, Any], metric: str) -> Mode | None:
 
 
 def objectives_of(
-    config: Config, metric: str | Sequence[str] | None, mode: Mode | Sequence[Mode] | None
+    config: Config, known: Collection[str], metric: str | Sequence[str] | None, mode: Mode | Sequence[Mode] | None
 ) -> tuple[Objective, ...]:
     """Return the objectives of a sweep.
 
     Args:
         config: configuration of any of its runs.
+        known: names of the metrics that its runs record.
         metric: one or several names; ``default_metric`` if ``None``.
         mode: mode of each; ``mode_of`` if ``None``.
 
     Raises:
         ConfigError: no run has the metric.
     """
-    known, values = metric_names(check(config)), flat(plain(config))
+    values = flat(plain(config))
     names = [metric] if isinstance(metric, str) else list(metric or ())
     if metric is None and (usual := default_metric(values, known)) is not None:
         names = [usual]

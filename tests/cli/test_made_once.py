@@ -44,6 +44,24 @@ def test_train_makes_everything_once(counts: Counter[str], tmp_path: Path) -> No
     assert list(tmp_path.glob("runs/*/*/frozen.pb")) != []
 
 
+def test_a_resumed_run_reads_its_configuration_once(counts: Counter[str], tmp_path: Path) -> None:
+    words = ["train.steps=2", "tracking=none", "export=none"]
+    assert call("train", *words, cwd=tmp_path).code == 0
+    (folder,) = tmp_path.glob("runs/*/*")
+    counts.clear()
+    resumed = call("train", *words, "train.steps=4", f"run.resume={folder}", cwd=tmp_path)
+    assert (resumed.code, resumed.err) == (0, "")
+    assert dict(counts) == {"composition": 1, "validation": 1 + 1, "elaboration": 1}
+
+
+def test_a_sweep_makes_everything_once_for_each_run(counts: Counter[str], tmp_path: Path) -> None:
+    words = ["-m", "run.seed=1,2", "train.steps=2", "tracking=none", "export=none"]
+    done = call("train", *words, cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    # once before any run starts, and once where it runs, which may be another process
+    assert (counts["validation"], counts["elaboration"]) == (2 + 2, 2 + 2)
+
+
 @pytest.mark.parametrize("verb", ["names", "check", "restore-plan"])
 def test_verbs_on_a_configuration_make_everything_once(
     verb: str, counts: Counter[str], digits_run: Finished, tmp_path: Path

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.errors import ConfigError
-from expkit.preflight import load_checked
+from expkit.preflight import check, load_checked, metric_names
 from expkit.sweeps.objective import Objective, objectives_of, pareto_front
 
 LOSS, SCORE = Objective("loss", "min"), Objective("score", "max")
@@ -18,6 +19,10 @@ LOSS, SCORE = Objective("loss", "min"), Objective("score", "max")
 
 def front(objectives: list[Objective], values: list[dict[str, float]]) -> list[int]:
     return pareto_front([[objective.cost(metrics) for objective in objectives] for metrics in values])
+
+
+def objectives(config: Config, metric: Any, mode: Any) -> tuple[Objective, ...]:
+    return objectives_of(config, metric_names(check(config)), metric, mode)
 
 
 @pytest.fixture
@@ -47,17 +52,17 @@ def test_the_front_of_several_objectives_has_the_runs_that_no_other_dominates() 
 
 
 def test_the_default_objective_and_the_default_modes(config: Config) -> None:
-    assert objectives_of(config, None, None) == (Objective("valid/accuracy", "max"),)
-    assert objectives_of(config, ["valid/loss/ema", "test/accuracy"], None) == (
+    assert objectives(config, None, None) == (Objective("valid/accuracy", "max"),)
+    assert objectives(config, ["valid/loss/ema", "test/accuracy"], None) == (
         Objective("valid/loss/ema", "min"),
         Objective("test/accuracy", "max"),
     )
-    assert objectives_of(config, "valid/loss", "max") == (Objective("valid/loss", "max"),)
+    assert objectives(config, "valid/loss", "max") == (Objective("valid/loss", "max"),)
 
 
 def test_invalid_objectives_are_reported_together(config: Config) -> None:
     with pytest.raises(ConfigError) as caught:
-        objectives_of(config, ["valid/los", "test/loss", "test/loss"], ["min"])
+        objectives(config, ["valid/los", "test/loss", "test/loss"], ["min"])
     known = "train/loss, train/accuracy, valid/loss, valid/loss/ema, valid/accuracy, valid/accuracy/ema, "
     known += "test/loss, test/loss/ema, test/accuracy, test/accuracy/ema"
     assert str(caught.value).splitlines() == [
@@ -66,7 +71,7 @@ def test_invalid_objectives_are_reported_together(config: Config) -> None:
         "hydra.sweeper.mode: has 1 for 3 objectives; give one for each",
     ]
     with pytest.raises(ConfigError, match="names no metric; allowed: train/loss, "):
-        objectives_of(config, [], None)
+        objectives(config, [], None)
 
 
 @pytest.mark.parametrize(
@@ -87,13 +92,13 @@ def test_the_objective_is_named_or_the_one_of_the_best_checkpoint(
     words: list[str], metric: str | None, mode: str | None, expected: tuple[str, str]
 ) -> None:
     config = load_checked(words).config
-    assert objectives_of(config, metric, mode) == (Objective(*expected),)  # type: ignore[arg-type]
+    assert objectives(config, metric, mode) == (Objective(*expected),)  # type: ignore[arg-type]
 
 
 def test_an_unknown_metric_is_reported_with_the_known_ones() -> None:
     config = load_checked(["ema=none"]).config
     with pytest.raises(ConfigError) as caught:
-        objectives_of(config, "test/acuracy", None)
+        objectives(config, "test/acuracy", None)
     assert str(caught.value) == (
         "hydra.sweeper.objective: no metric 'test/acuracy'; did you mean 'test/accuracy'? allowed: train/loss, "
         "train/accuracy, valid/loss, valid/accuracy, test/loss, test/accuracy"

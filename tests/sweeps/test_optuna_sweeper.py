@@ -61,7 +61,7 @@ class Runs:
         if any(self.refuse(_values(job)) for job in words):
             raise ConfigError(Problem("network", "does not fit"))
         config: Any = SimpleNamespace(run=SimpleNamespace(name="run"), train=CLOCK)
-        return [Written(tuple(job), config, ", ".join(job)) for job in words]
+        return [Written(overrides=tuple(job), config=config, label=", ".join(job), metrics=()) for job in words]
 
     def children(self, jobs: Sequence[SweepJob]) -> list[Child]:
         return self.folder.children(list(jobs))

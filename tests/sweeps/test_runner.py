@@ -24,9 +24,14 @@ from expkit.sweeps.sweep_folder import Child, RunState, SweepFolder, find_sweep
 LOSS = Objective("valid/loss", "min")
 
 
+def job_of(word: str) -> SweepJob:
+    config = load_checked([word, "run.seed=0"]).config
+    return SweepJob(overrides=(word,), config=config, label=word, metrics=())
+
+
 def job(seed: int) -> SweepJob:
     words = (f"run.seed={seed}",)
-    return SweepJob(words, load_checked(words).config, f"seed={seed}")
+    return SweepJob(overrides=words, config=load_checked(words).config, label=f"seed={seed}", metrics=())
 
 
 def leave(child: Child, status: str, **values: float) -> None:
@@ -262,10 +267,10 @@ def test_runs_are_identified_by_their_digest_not_by_their_order(tmp_path: Path) 
 
 @pytest.mark.parametrize("word", ["export.weights=raw", "train.steps=5", "optimizer.learning_rate=0.5"])
 def test_changed_numbers_or_exports_make_another_run(word: str) -> None:
-    other = SweepJob((word,), load_checked([word, "run.seed=0"]).config, word)
+    other = job_of(word)
     assert other.digest != job(0).digest
 
 
 @pytest.mark.parametrize("word", ["run.folder=elsewhere", "tracking=none"])
 def test_folders_and_tracking_make_no_other_run(word: str) -> None:
-    assert SweepJob((word,), load_checked([word, "run.seed=0"]).config, word).digest == job(0).digest
+    assert job_of(word).digest == job(0).digest
