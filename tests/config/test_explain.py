@@ -164,7 +164,7 @@ ONE_PROBLEM = [
         "train.parallelism=both",
         "train.parallelism: needs 'auto' or 'intra_op' or 'inter_op', got 'both' (text)",
     ),
-    ("train.best_mode=biggest", "train.best_mode: unknown value 'biggest' (text); allowed: max, min"),
+    ("train.best_mode=biggest", "train.best_mode: unknown value 'biggest' (text); allowed: auto, max, min"),
     ("export.weights=3", "export.weights: unknown value 3; allowed: auto, raw, ema"),
     # Bounds.
     ("ema.decay=1.5", "ema.decay: must be less than 1 (allowed: > 0 and < 1), got 1.5"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import kstest, norm, truncnorm, uniform
 
 from expkit import tf1 as tf
 from expkit.kinds.initializers import Initializer
@@ -80,6 +81,27 @@ def test_random_initializers_have_the_mean_variance_and_limit_they_promise(kind:
     assert got.mean() == pytest.approx(mean, abs=6 * np.sqrt(variance / got.size))
     assert got.var() == pytest.approx(variance, rel=0.03)
     assert np.abs(got - mean).max() <= limit * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("kind", RANDOM)
+def test_random_initializers_have_the_distribution_that_scipy_gives_them(kind: str) -> None:
+    fields, mean, variance, limit = RANDOM[kind]
+    got = drawn(kind, fields).astype(np.float64).ravel()
+    if kind.endswith("uniform"):
+        reference = uniform(mean - limit, 2 * limit)
+    elif np.isinf(limit):
+        reference = norm(mean, np.sqrt(variance))
+    else:
+        reference = truncnorm(-2, 2, mean, limit / 2)
+    assert kstest(got, reference.cdf).statistic < 1.95 / np.sqrt(got.size)  # Seldom above by chance: 1 in 1,000.
+
+
+@pytest.mark.parametrize("kind", RANDOM)
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (0, 3), (1, 1, 1, 1), (2, 3, 5, 7, 11)])
+def test_an_initializer_fills_any_shape(kind: str, shape: tuple[int, ...]) -> None:
+    got = drawn(kind, RANDOM[kind][0], shape=shape)
+    assert (got.shape, got.dtype) == (shape, np.float32)
+    assert np.isfinite(got).all()
 
 
 @pytest.mark.parametrize("kind", RANDOM)

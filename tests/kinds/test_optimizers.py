@@ -52,9 +52,19 @@ CASES: list[tuple[str, dict[str, Any], Callable[[Any], Any]]] = [
 ]
 
 
-def trained(folder: Path, optimizer: dict[str, Any], steps: int = STEPS) -> tuple[Values, Values]:
+SCALES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "plain": lambda x: x,
+    "large": lambda x: x * np.float32(1e3),
+    "tiny": lambda x: x * np.float32(1e-4),
+    "constant columns": lambda x: np.concatenate([x[:, :1], 0 * x[:, 1:2], 0 * x[:, 2:] + 1], axis=1),
+}
+"""What the data of ten steps is; of a column of zeros the gradient is zero."""
+
+
+def trained(folder: Path, optimizer: dict[str, Any], steps: int = STEPS, scale: str = "plain") -> tuple[Values, Values]:
     """Return all values before and after steps on all training examples at once."""
-    config = config_of(folder, DATA, network=LINEAR, optimizer=optimizer, train={"batch_size": 40})
+    data = {**DATA, "x": SCALES[scale](DATA["x"])}
+    config = config_of(folder, data, network=LINEAR, optimizer=optimizer, train={"batch_size": 40})
     checked, data = loaded(config)
     built = train_graph(checked, data)
     with Executor(built) as executor:
@@ -64,13 +74,13 @@ def trained(folder: Path, optimizer: dict[str, Any], steps: int = STEPS) -> tupl
         return before, executor.values(built.variables)
 
 
-def plain(initial: Values, make: Callable[[Any], Any], rate: float) -> Values:
+def plain(initial: Values, make: Callable[[Any], Any], rate: float, scale: str = "plain") -> Values:
     """Train the same network in a program of TensorFlow 1 alone; return all its values."""
     with tf.Graph().as_default(), tf.Session() as session:
         with tf.variable_scope("logits"):
             kernel = tf.get_variable("kernel", initializer=initial["logits/kernel"])
             bias = tf.get_variable("bias", initializer=initial["logits/bias"])
-        logits = tf.matmul(tf.constant(TRAIN["x"]), kernel) + bias
+        logits = tf.matmul(tf.constant(SCALES[scale](TRAIN["x"])), kernel) + bias
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=TRAIN["label"], logits=logits)
         train = make(rate).minimize(tf.reduce_mean(losses))
         session.run(tf.global_variables_initializer())
@@ -79,16 +89,18 @@ def plain(initial: Values, make: Callable[[Any], Any], rate: float) -> Values:
         return dict(session.run({variable.op.name: variable for variable in tf.global_variables()}))
 
 
+@pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize(("kind", "fields", "make"), CASES)
 def test_ten_steps_equal_those_of_tensorflows_optimizer_slots_included(
-    tmp_path: Path, kind: str, fields: dict[str, Any], make: Callable[[Any], Any]
+    tmp_path: Path, kind: str, fields: dict[str, Any], make: Callable[[Any], Any], scale: str
 ) -> None:
-    before, after = trained(tmp_path, {"kind": kind, "learning_rate": 0.2, **fields})
-    expected = plain(before, make, 0.2)
+    before, after = trained(tmp_path, {"kind": kind, "learning_rate": 0.2, **fields}, scale=scale)
+    expected = plain(before, make, 0.2, scale)
     assert set(expected) == {name for name in after if not name.endswith(("global_step", "ExponentialMovingAverage"))}
     for name, value in expected.items():
-        np.testing.assert_allclose(after[name], value, rtol=2e-5, atol=2e-6, err_msg=name)
-    assert np.abs(after["logits/kernel"] - before["logits/kernel"]).max() > 0.05
+        largest = max(1.0, np.abs(value).max())
+        np.testing.assert_allclose(after[name], value, rtol=2e-5, atol=2e-6 * largest, err_msg=name)
+    assert scale == "tiny" or np.abs(after["logits/kernel"] - before["logits/kernel"]).max() > 0.05
     assert after["global_step"] == STEPS
 
 
@@ -121,6 +133,71 @@ def test_adamw_decays_weights_apart_from_adams_step(tmp_path: Path) -> None:
             values[i] = decayed - scaled * means[i] / (np.sqrt(squares[i]) + epsilon)
     np.testing.assert_allclose(after["logits/kernel"], values[0], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(after["logits/bias"], values[1], rtol=1e-4, atol=1e-5)
+
+
+KERAS: list[tuple[dict[str, Any], Callable[[Any], Any]]] = [
+    ({"kind": "sgd"}, lambda k: k.SGD(0.05)),
+    ({"kind": "momentum", "momentum": 0.8}, lambda k: k.SGD(0.05, momentum=0.8)),
+    ({"kind": "adam", "beta_2": 0.99}, lambda k: k.Adam(0.05, beta_2=0.99, epsilon=1e-8)),
+    ({"kind": "adamw", "weight_decay": 0.3}, lambda k: k.AdamW(0.05, weight_decay=0.3, epsilon=1e-8)),
+    (
+        {"kind": "rmsprop", "momentum": 0.5, "initial_mean_square": 0.0},
+        lambda k: k.RMSprop(0.05, rho=0.9, momentum=0.5, epsilon=1e-7),
+    ),
+    ({"kind": "adagrad"}, lambda k: k.Adagrad(0.05, epsilon=0.0)),
+]
+
+
+@pytest.mark.parametrize(("fields", "make"), KERAS, ids=[fields["kind"] for fields, _ in KERAS])
+def test_ten_steps_equal_those_of_keras(tmp_path: Path, fields: dict[str, Any], make: Callable[[Any], Any]) -> None:
+    import keras
+
+    before, after = trained(tmp_path, {"learning_rate": 0.05, **fields})
+    values = [keras.Variable(before[name]) for name in ("logits/kernel", "logits/bias")]
+    reference = make(keras.optimizers)
+    for _ in range(STEPS):
+        slopes = gradients(*(np.asarray(value).astype(np.float64) for value in values))
+        reference.apply([slope.astype(np.float32) for slope in slopes], values)
+    for name, value in zip(("logits/kernel", "logits/bias"), values, strict=True):
+        np.testing.assert_allclose(after[name], np.asarray(value), rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_an_embedding_moves_in_all_rows_or_in_those_that_are_read(tmp_path: Path) -> None:
+    ids = np.array([[0], [1], [2]] * 20, np.int32)
+    data = {"x": ids, "label": np.zeros(60, np.int64)}
+    network = {
+        "inputs": {"x": {"shape": [1], "dtype": "int32"}},
+        "layers": {"words": {"kind": "embedding", "input_dim": 3, "output_dim": 3}, "logits": {"kind": "flatten"}},
+        "outputs": {"logits": "logits"},
+    }
+    moved = {}
+    for kind, lazy in (("momentum", True), ("momentum", False), ("rmsprop", True), ("rmsprop", False)):
+        optimizer = {"kind": kind, "learning_rate": 0.1, "momentum": 0.9, "lazy": lazy}
+        config = config_of(
+            tmp_path / f"{kind}{lazy}", data, network=network, optimizer=optimizer, train={"batch_size": 1}
+        )
+        with Executor(train_graph(*loaded(config))) as executor:
+            executor.initialize()
+            executor.run(1)
+            first = executor.values(["words/embeddings"])["words/embeddings"]
+            read = executor.values(
+                ["words/embeddings/Momentum" if kind == "momentum" else "words/embeddings/RMSProp_1"]
+            )
+            row = int(np.abs(next(iter(read.values()))).sum(axis=1).argmax())
+            while True:
+                executor.run(1)
+                then = executor.values(["words/embeddings"])["words/embeddings"]
+                other = [at for at in range(3) if at != row and np.abs(then[at] - first[at]).max() > 0]
+                if other:
+                    break
+                first = then
+        moved[kind, lazy] = bool(np.abs(then[row] - first[row]).max() > 0)
+    assert moved == {
+        ("momentum", True): False,
+        ("momentum", False): True,
+        ("rmsprop", True): False,
+        ("rmsprop", False): True,
+    }
 
 
 def test_adamw_without_decay_is_adam(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from expkit.registry import kinds
 
 pytestmark = pytest.mark.untraced
 
-STEPS = np.array([0, 1, 4, 5, 9, 10, 11, 25, 1000], np.int64)
+STEPS = np.array([0, 1, 4, 5, 9, 10, 11, 25, 1000, 10**6, 2**31 + 10, 2**40], np.int64)
 
 CASES: list[tuple[str, dict[str, Any], Callable[[float], float]]] = [
     ("constant", {"value": 0.3}, lambda step: 0.3),

@@ -24,7 +24,7 @@ EDGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "saturated": _saturated,
     "saturated, scaled and shifted": lambda x: x.dtype.type(0.01) * _saturated(x) - x.dtype.type(9.5),
     "tied": np.zeros_like,
-    "of mixed scales": lambda x: np.sign(x) * np.exp(3 * np.abs(x)),
+    "of mixed scales": lambda x: np.sign(x) * np.exp(np.minimum(3 * np.abs(x), 20)),
     "an outlier": lambda x: np.where(x == x.max(), x.dtype.type(1e6), x),
 }
 """By name: a function of an array of about normal numbers."""

@@ -20,7 +20,7 @@ Precision = Literal["float32", "bfloat16"]
 Parallelism = Literal["intra_op", "inter_op"]
 """Use of the cores: all share each operation, or each runs an operation of its own."""
 
-BestMode = Literal["auto"] | Mode
+BestMode = Literal["auto", "max", "min"]
 """Which of a metric's values is the best."""
 
 

@@ -17,8 +17,9 @@ from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.kinds.random import normal, uniform
 from expkit.network.build import TrainingCall, connect, create_variables
 from expkit.registry import kinds
-from expkit.tensor_spec import TensorSpec
+from expkit.tensor_spec import ShapeError, TensorSpec
 from expkit.training.policy import traits, uses_workspace
+from support.edges import EDGES
 from support.layer_tables import Array, Case, basic, functions, norms, sequences, shapes, some, windows
 from support.layer_tables.basic import CUBES, ROWS
 from support.layer_tables.norms import IMAGES, STATISTICS, without
@@ -144,6 +145,7 @@ def test_a_layer_compiles_with_its_gradients_to_the_same_numbers(case: Case) -> 
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5 * max(1, np.abs(other).max(initial=0)))
 
 
+LAYER_EDGES = ("plain", "tiny", "large", "shifted up", "tied", "of mixed scales")
 NARROW = [case for case in CASES if any(array.dtype == np.float32 for array in case[2]) and case[0] != "cast"]
 SUMS = {
     ("activation", "softmax"), ("activation", "log_softmax"), ("reduce", "mean"), ("reduce", "sum"),
@@ -182,6 +184,59 @@ def test_a_layer_of_16_bits_computes_what_one_of_32_bits_does(case: Case) -> Non
                 with np.errstate(over="ignore"):
                     expected = wide.astype(np.float16)
                 np.testing.assert_allclose(narrow, expected, rtol=tolerance, atol=tolerance * min(largest, 65504))
+
+
+def in_64_bits(case: Case) -> bool:
+    """Return whether a layer takes float64; the others are convolutions and poolings."""
+    kind, fields, given, _, _ = case
+    arrays = given if isinstance(given, Inputs) else Inputs(given)
+    specs = [
+        TensorSpec(array.shape[1:], "float64" if array.dtype == np.float32 else array.dtype.name) for array in arrays
+    ]
+    named = {name: TensorSpec(array.shape[1:], array.dtype.name) for name, array in arrays.named.items()}
+    try:
+        layer_of(kind, fields).output_spec(Inputs(specs, named))
+    except ShapeError:
+        return False
+    return True
+
+
+WIDE = [case for case in NARROW if case[0] not in ("embedding", "one_hot") and in_64_bits(case)]
+
+
+@pytest.mark.parametrize("case", WIDE, ids=map(titled, WIDE))
+def test_a_layer_computes_on_edge_data_what_it_does_in_64_bits(case: Case) -> None:
+    kind, fields, given, variables, _ = case
+    arrays, layer = given if isinstance(given, Inputs) else Inputs(given), layer_of(kind, fields)
+    results: dict[Any, list[list[Array]]] = {}
+    for dtype in (np.float32, np.float64):
+
+        def held(array: Array, dtype: Any = dtype) -> Any:
+            wide = array.dtype == np.float32
+            return tf.placeholder(dtype if wide else array.dtype, (None, *array.shape[1:]))
+
+        with tf.Graph().as_default(), tf.Session() as session:
+            read = Inputs(map(held, arrays), {name: held(array) for name, array in arrays.named.items()})
+            bound = {name: tf.constant(value.astype(dtype)) for name, value in variables.items()}
+            outputs = tf.nest.flatten(layer.apply(bound, read, Call(training=kind == "batch_norm")))
+            run = session.make_callable(outputs, [*read, *read.named.values()])
+            named = list(arrays.named.values())
+            results[dtype] = [
+                run(*(EDGES[edge](array) if array.dtype == np.float32 else array for array in arrays), *named)
+                for edge in LAYER_EDGES
+            ]
+    for edge, narrow, wide in zip(LAYER_EDGES, *results.values(), strict=True):
+        for one, exact in zip(narrow, wide, strict=True):
+            other = exact
+            if one.dtype != np.float32:
+                np.testing.assert_array_equal(one, other, edge)
+            else:
+                # A value of 10,000 has three digits after the point, and so has what is left of it about its mean.
+                with np.errstate(over="ignore"):
+                    other = exact.astype(np.float32)
+                largest = np.abs(other[np.isfinite(other)]).max(initial=1e-3)  # elu is exp(x) - 1 near 0 as well.
+                tolerance = 5e-3 if edge == "shifted up" else 2e-4
+                np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance * largest, err_msg=edge)
 
 
 def test_every_kind_is_in_the_table() -> None:
