@@ -220,7 +220,7 @@ def test_a_sweep_whose_parent_was_deleted_resumes_under_a_new_one_with_a_note(tm
             "train/accuracy, valid/loss, valid/loss/ema, valid/accuracy, valid/accuracy/ema, test/loss, test/loss/ema, "
             "test/accuracy, test/accuracy/ema",
         ),
-        (["hydra.sweeper.mode=most"], "hydra.sweeper.mode: needs 'min' or 'max' or a list, got 'most' (text)"),
+        (["hydra.sweeper.mode=most"], "hydra.sweeper.mode: needs 'max' or 'min' or a list, got 'most' (text)"),
         (
             ["+hydra.sweeper.batchsize=2"],
             "hydra.sweeper.batchsize: unknown field for kind 'grid'; did you mean 'batch_size'? allowed: kind, "
