@@ -56,7 +56,7 @@ def fits(shape: Shape, other: Shape) -> bool:
 def accepts(dtype: str, array: np.dtype) -> bool:
     """Return True if a tensor of this dtype accepts an array's numbers: of the same kind, rounded where necessary."""
     target = "float32" if dtype == "bfloat16" else dtype  # NumPy alone has no bfloat16.
-    return array.name == dtype or bool(np.can_cast(array, target, casting="same_kind"))
+    return bool(np.can_cast(array, target, casting="same_kind"))
 
 
 def sizes_text(shape: Iterable[int | str | None]) -> str:

@@ -55,7 +55,7 @@ def _accepts(dtype: str, array: np.dtype) -> bool:
     if dtype == "string":
         return array.kind in "SUO"
     try:
-        return array.kind not in "SUOV" and accepts(dtype, array)
+        return array.name == dtype or (array.kind not in "SUOV" and accepts(dtype, array))  # bfloat16's kind is V
     except TypeError:  # No dtype of NumPy: a resource, or integers of quantization.
         return False
 
