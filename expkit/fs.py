@@ -10,16 +10,25 @@ for files that can be created again, such as plots, and saves the wait for the d
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from expkit.errors import error_message
 
-__all__ = ["Locked", "atomic_write", "atomic_write_text", "cannot_write", "file_lock", "force_to_disk"]
+__all__ = [
+    "Locked",
+    "atomic_write",
+    "atomic_write_text",
+    "cannot_write",
+    "file_lock",
+    "force_to_disk",
+    "read_json",
+]
 
 
 class Locked(Exception):
@@ -54,6 +63,15 @@ def atomic_write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Write a text as UTF-8; arguments and errors are those of ``atomic_write``."""
     with atomic_write(path, durable=durable) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; an empty one where the file is missing, damaged or holds something else."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def force_to_disk(path: Path) -> None:

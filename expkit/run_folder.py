@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import yaml
 from expkit.config.load import plain, plain_yaml, plugins_folder, read
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, ExpkitError, Problem, RunError
-from expkit.fs import Locked, atomic_write_text, cannot_write, file_lock
+from expkit.fs import Locked, atomic_write_text, cannot_write, file_lock, read_json
 from expkit.plugins import copy_plugins
 from expkit.redact import masked_values
 
@@ -29,6 +30,8 @@ __all__ = [
     "short_names",
     "unwritable",
 ]
+
+_log = logging.getLogger(__name__)
 
 # Fields that may differ when a run is resumed: none changes a number of the steps already done.
 _FREE = ("run.resume", "run.folder", "train.steps", "tracking.", "export.")
@@ -112,10 +115,7 @@ class RunFolder:
 
     def state(self) -> dict[str, Any]:
         """Return the content of ``run.json``: name, status, digest of the configuration, MLflow run."""
-        try:
-            return dict(json.loads((self.path / "run.json").read_text()))
-        except (OSError, ValueError):
-            return {}
+        return read_json(self.path / "run.json")
 
     def update(self, **values: Any) -> None:
         """Change values in ``run.json``."""
@@ -141,11 +141,20 @@ class RunFolder:
             file.write(json.dumps({"step": step, **values}) + "\n")
 
     def metrics(self) -> list[dict[str, float]]:
-        """Return all metrics, in the order logged; a last line that was cut off is left out."""
+        """Return all metrics, in the order logged; a line that was damaged or cut off is left out, with a warning."""
         if not self.metrics_file.is_file():
             return []
-        lines = self.metrics_file.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        found = []
+        for number, line in enumerate(self.metrics_file.read_bytes().split(b"\n")[:-1], 1):
+            try:
+                values = json.loads(line)
+            except (ValueError, RecursionError):
+                values = None
+            if _is_point(values):
+                found.append(values)
+            else:
+                _warn_damaged(self.metrics_file, number)
+        return found
 
     def drop_metrics_after(self, step: int) -> None:
         """Drop the metrics that a resumed run logs again: those of later steps, and of the test at its end."""
@@ -177,6 +186,21 @@ def locked(path: Path) -> Iterator[None]:
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
+
+
+def _is_point(values: Any) -> bool:
+    """Return True if values are a step with its metrics."""
+    return (
+        isinstance(values, dict)
+        and type(values.get("step")) is int
+        and all(type(value) in (int, float) for value in values.values())
+    )
+
+
+@cache
+def _warn_damaged(file: Path, line: int) -> None:
+    """Warn once, however often the file is read."""
+    _log.warning("%s: line %d is damaged and left out", file, line)
 
 
 def config_digest(config: Config) -> str:

@@ -321,3 +321,32 @@ def test_verbs_on_files_tell_it(verb: str, tmp_path: Path) -> None:
     assert (done.code, done.out) == (2, "")
     assert done.errors[0].startswith("error: xxx")
     assert "cannot be read ([Errno 36] File name too long" in done.errors[0]
+
+
+def test_a_damaged_line_inside_the_metrics_is_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = RunFolder(tmp_path)
+    lines = [b'{"step": 1, "train/loss": 0.5}', b'{"step": 2, "tr\xffin', b"null", b'{"step": "3"}', b"[" * 100_000]
+    lines += [b'{"step": 4, "train/loss": NaN}', b'{"step": 6, "train/loss": 0.25}', b'{"step": 7']
+    folder.metrics_file.write_bytes(b"\n".join(lines))
+    folder.drop_metrics_after(5)
+    (first, second) = folder.metrics()
+    assert (first, second["step"]) == ({"step": 1, "train/loss": 0.5}, 4)
+    assert caplog.messages == [f"{folder.metrics_file}: line {n} is damaged and left out" for n in (2, 3, 4, 5)]
+
+
+@pytest.mark.parametrize("content", ["null", "[]", "3", "", "{", "[" * 100_000])
+def test_a_run_json_without_an_object_is_as_one_that_is_missing(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    assert RunFolder(tmp_path).state() == {}
+
+
+@pytest.mark.parametrize("content", ["", "null", "# nothing\n", "[]", "3", "text"])
+def test_a_configuration_without_sections_is_reported(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        RunFolder(tmp_path).config()
+    assert str(caught.value) == (
+        f"{tmp_path}/config.yaml: not a readable configuration: it is empty, or no mapping of sections"
+    )

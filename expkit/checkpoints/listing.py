@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from expkit.checkpoints.formats.locate import checkpoints_in_folder, locate
+from expkit.checkpoints.record import RECORD, Damage, recorded
 from expkit.errors import CheckpointError, ExpkitError
 
 __all__ = ["ListedCheckpoint", "checkpoints_in"]
@@ -41,7 +41,7 @@ def checkpoints_in(folder: str, at: str) -> list[ListedCheckpoint]:
     """
     try:
         prefixes = list(dict.fromkeys(_prefixes(Path(folder).expanduser()))) if folder.strip() else []
-    except (OSError, RuntimeError):  # ``locate`` reports it.
+    except Exception:  # ``locate`` reports it.
         prefixes = []
     if not prefixes:
         prefixes = [locate(folder, at).path]  # A single file, or the error that lists what is allowed.
@@ -65,18 +65,19 @@ def _listed(prefix: Path, latest: Path | None) -> ListedCheckpoint:
         for file in prefix.parent.glob("*")
         if file.name.startswith(f"{prefix.name}.") or fnmatchcase(file.name, prefix.name)
     ]
-    step, metrics = _record(prefix.parent / "checkpoint.json")
+    step, metrics = _record(prefix.parent)
     if step is None and (match := _STEP.search(prefix.name)):
         step = int(match[1])
     size = sum(file.stat().st_size for file in files)
     return ListedCheckpoint(path=prefix, step=step, size=size, metrics=metrics, latest=prefix == latest)
 
 
-def _record(file: Path) -> tuple[int | None, dict[str, float]]:
-    if not file.is_file():
+def _record(folder: Path) -> tuple[int | None, Mapping[str, float]]:
+    if not (folder / RECORD).is_file():
         return None, {}
     try:
-        content = json.loads(file.read_text())
-        return int(content["step"]), {str(name): float(value) for name, value in content["metrics"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError.at(str(file), "damaged; delete it to list the checkpoint without its metrics") from None
+        content = recorded(folder)
+    except Damage as damage:
+        problem = f"damaged ({damage}); delete it to list the checkpoint without its metrics"
+        raise CheckpointError.at(str(folder / RECORD), problem) from None
+    return content["step"], content["metrics"]

@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RECORD", "Damage", "check_contents", "read_record", "write_record"]
+from expkit.fs import read_json
+
+__all__ = ["RECORD", "Damage", "check_contents", "read_record", "recorded", "write_record"]
 
 RECORD = "checkpoint.json"
 
@@ -43,19 +45,27 @@ def read_record(folder: Path) -> dict[str, Any]:
     Raises:
         Damage: the record differs from what was written, or a file is missing or of another size.
     """
-    try:
-        content = dict(json.loads((folder / RECORD).read_text()))
-        digest = content.pop("sha256")
-    except (OSError, ValueError, KeyError, TypeError):
-        raise Damage(f"{RECORD} cannot be read") from None
-    if digest != _own_digest(content):
-        raise Damage(f"{RECORD} does not have the checksum with which it was written")
+    content = recorded(folder)
     for name, file in content["files"].items():
         path = folder / name
         if not path.is_file():
             raise Damage(f"{name} is missing")
         if path.stat().st_size != file["bytes"]:
             raise Damage(f"{name} has {path.stat().st_size:,} bytes, {file['bytes']:,} were written")
+    return content
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """Return the contents of a record; no other file is looked at.
+
+    Raises:
+        Damage: it differs from what was written.
+    """
+    content = read_json(folder / RECORD)
+    if (digest := content.pop("sha256", None)) is None:
+        raise Damage(f"{RECORD} cannot be read")
+    if digest != _own_digest(content):
+        raise Damage(f"{RECORD} does not have the checksum with which it was written")
     return content
 
 

@@ -6,9 +6,11 @@ import argparse
 import atexit
 import gc
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import expkit
 from expkit.cli.verbs import VERBS
@@ -52,17 +54,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gc.set_threshold(1_000_000)  # start-up makes many objects and hardly any garbage: a tenth of its time
     atexit.register(gc.freeze)  # Python would look for garbage once more at its end: seconds, for all of TensorFlow
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may hold any bytes
     try:
-        sys.exit(_run(given))
+        try:
+            sys.exit(_run(given))
+        finally:
+            sys.stdout.flush()  # Here, where it may fail with a message.
     except ExpkitError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(141)
+    except OSError as error:  # A device that is full, a file that nobody may read: never a fault of the program.
+        print(f"error: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        _drop_output()
+        sys.exit(2)
+    except UnicodeEncodeError as error:  # A lone surrogate, as of an argument that is not UTF-8.
+        print(f"error: {error.object!a}: not text that UTF-8 can write; use other letters", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _drop_output() -> None:
+    """Let what is still to be written go nowhere, so that Python does not fail at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: list[str]) -> int:

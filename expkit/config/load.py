@@ -23,7 +23,7 @@ from expkit.config.hydra_settings import check_hydra_settings
 from expkit.config.schema import Config
 from expkit.config.search import builtin_conf, primary_conf, searching
 from expkit.config.yaml_files import display_path, read_yaml
-from expkit.errors import ConfigError, Problem, limit_problems, unknown
+from expkit.errors import ConfigError, Problem, limit_problems, reading, unknown
 from expkit.plugins import load_plugins
 from expkit.redact import masked_values
 
@@ -139,12 +139,16 @@ def read(path: Path) -> Config:
     Raises:
         ConfigError: the file is not a configuration.
     """
-    try:
-        content = OmegaConf.create(read_yaml(path))
-        raw = OmegaConf.to_container(content, resolve=True)
-        return validate(raw, plugin_copies=plugins_folder(path.parent))  # type: ignore[arg-type]
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(Problem(str(path), f"not a readable configuration: {composition_message(error)}")) from None
+    problem = "not a readable configuration"
+    with reading(str(path), problem, raises=ConfigError):
+        try:
+            content = read_yaml(path)
+            if not isinstance(content, dict):
+                raise ConfigError(Problem(str(path), f"{problem}: it is empty, or no mapping of sections"))
+            raw = OmegaConf.to_container(OmegaConf.create(content), resolve=True)
+        except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:  # Their messages are long.
+            raise ConfigError(Problem(str(path), f"{problem}: {composition_message(error)}")) from None
+    return validate(raw, plugin_copies=plugins_folder(path.parent))  # type: ignore[arg-type]
 
 
 def plugins_folder(run: Path) -> Path:

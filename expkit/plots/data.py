@@ -12,6 +12,7 @@ import numpy as np
 
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
+from expkit.errors import DataError, reading
 from expkit.fs import atomic_write
 from expkit.kinds.losses import SparseSoftmaxCrossEntropy, class_labels_problem
 from expkit.kinds.metrics import Accuracy, TopK
@@ -108,8 +109,12 @@ class PlotData:
 
     @classmethod
     def load(cls, path: Path) -> PlotData:
-        """Read a file that ``save`` wrote."""
-        with np.load(path) as arrays:
+        """Read a file that ``save`` wrote.
+
+        Raises:
+            DataError: it is damaged.
+        """
+        with reading(str(path), "not readable", raises=DataError), np.load(path, allow_pickle=False) as arrays:
             facts = json.loads(str(arrays["facts"]))
             heads = {
                 name: Head(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from expkit.errors import RunError
-from expkit.fs import Locked, atomic_write_text, file_lock
+from expkit.fs import Locked, atomic_write_text, file_lock, read_json
 from expkit.redact import masked_values
 from expkit.run_folder import RunFolder, locked
 
@@ -110,10 +110,7 @@ class SweepFolder:
 
     def settings(self) -> dict[str, Any]:
         """Return the content of ``sweep.json``; empty if the file is missing."""
-        try:
-            return dict(json.loads(self.file.read_text()))
-        except (OSError, ValueError):
-            return {}
+        return read_json(self.file)
 
     def update(self, **values: Any) -> None:
         """Change values in ``sweep.json`` atomically."""

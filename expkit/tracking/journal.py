@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from expkit.fs import Locked, atomic_write_text, file_lock
+from expkit.fs import Locked, atomic_write_text, file_lock, read_json
 from expkit.redact import masked_values
 
 __all__ = ["Journal", "JournalEntry", "UploadProgress"]
@@ -19,6 +19,11 @@ _STARTS = ("begin", "continue")
 _PATHS = ("paths", "graph", "example", "parent")
 """Values that are opened as they are."""
 _BYTES_PER_READ = 1 << 20
+_NEEDED: Mapping[str, Mapping[str, type]] = {
+    "metrics": {"step": int, "values": dict},
+    "begin": {"params": dict},
+}
+"""Values without which an entry cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,10 +138,10 @@ class Journal:
 
     def progress(self) -> UploadProgress:
         """Return the progress of the upload; none when it cannot be read."""
+        values = read_json(self._progress_file)
         try:
-            values = json.loads(self._progress_file.read_text())
             return UploadProgress(**{**values, "refused": tuple(values["refused"])})
-        except (OSError, ValueError, TypeError, KeyError):
+        except (TypeError, KeyError):
             return UploadProgress()
 
     def save_progress(self, progress: UploadProgress, **changed: Any) -> UploadProgress:
@@ -177,9 +182,13 @@ def _entries(data: bytes, start: int) -> Iterator[JournalEntry]:
         end = start + len(line)
         try:
             values = json.loads(line)
-            yield JournalEntry(act=str(values.pop("act")), values=values, start=start, end=end)
-        except (ValueError, KeyError, AttributeError):
-            yield JournalEntry(act="unreadable", values={}, start=start, end=end)  # a line that a full disk cut off
+            act = str(values.pop("act"))
+            readable = all(isinstance(values[key], kind) for key, kind in _NEEDED.get(act, {}).items())
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            readable = False
+        if not readable:
+            act, values = "unreadable", {}  # A line that a full disk cut off.
+        yield JournalEntry(act=act, values=values, start=start, end=end)
         start = end
 
 

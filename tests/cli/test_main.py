@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import expkit
@@ -127,3 +129,29 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     )
     assert done.stdout.splitlines()[0] == "run:"
     assert "Traceback" not in done.stderr
+
+
+def test_an_output_that_is_full_is_one_message(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("the system has no device that is always full")
+    for arguments in (["names"], ["schema"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "expkit", *arguments],
+                cwd=tmp_path, env=ENVIRONMENT, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            )  # fmt: skip
+        assert (done.returncode, done.stderr) == (2, "error: output: No space left on device\n")
+
+
+def test_names_that_are_not_utf8_are_printed_with_escapes(tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/m\xff.npz"
+    np.savez(os.fsdecode(name), w=np.ones(2))
+    done = subprocess.run(
+        [sys.executable, "-m", "expkit", "checkpoint", "show", name],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"m\\udcff.npz (npz): 1 variable" in done.stdout

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from expkit.errors import CheckpointError, error_message
+from expkit.errors import CheckpointError, reading
 
 __all__ = ["ALLOWED", "Format", "VariableFile", "checkpoints_in_folder", "locate"]
+
+_log = logging.getLogger(__name__)
 
 Format = Literal["v2", "v1", "npz", "safetensors"]
 
@@ -18,7 +22,9 @@ ALLOWED = (
     "allowed: a checkpoint's prefix (FILE of FILE.index), a folder of checkpoints, a run folder, a SavedModel folder, "
     "a checkpoint file of TensorFlow's V1 format, a .npz or .safetensors file"
 )
-_LATEST_LINE = re.compile(r'^model_checkpoint_path: "(.*)"', re.MULTILINE)
+_LATEST_LINE = re.compile(rb"""^model_checkpoint_path:\s*(["'])((?:\\.|(?!\1).)*)\1""", re.MULTILINE)
+_ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
+_ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
 _TABLE_END = bytes.fromhex("57fb808b247547db")
 _SHARD = re.compile(r"(.*)-[0-9?]{5}-of-(\d{5})\Z")
 
@@ -38,10 +44,8 @@ def locate(source: str, at: str) -> VariableFile:
     Raises:
         CheckpointError: it is missing, cannot be read, or has an unknown format.
     """
-    try:
+    with reading(at, f"cannot read {source}", raises=CheckpointError, fix=ALLOWED):
         return _located(source, at)
-    except (OSError, RuntimeError) as error:  # No permission, a name too long, or an unknown home folder.
-        raise CheckpointError.at(at, f"cannot read {source} ({error_message(error)}); {ALLOWED}") from None
 
 
 def _located(source: str, at: str) -> VariableFile:
@@ -65,17 +69,33 @@ def _located(source: str, at: str) -> VariableFile:
 
 def _in_folder(folder: Path, at: str) -> VariableFile | None:
     pointer = folder / "checkpoint"
-    if pointer.is_file() and (match := _LATEST_LINE.search(pointer.read_text(errors="replace"))):
-        named = folder / match[1]
-        found = _checkpoint(named) or (_file(named) if named.is_file() else None)
-        if found is None:
-            raise CheckpointError.at(at, f"{pointer} names {match[1]}, whose .index file is missing")
-        return found
+    if pointer.is_file() and (match := _LATEST_LINE.search(pointer.read_bytes())):
+        named = Path(os.fsdecode(_ESCAPE.sub(_unescaped, match[2])))
+        if (found := _at(folder / named)) is not None:
+            return found
+        # A folder that was moved keeps the path that it had.
+        for moved in [folder.joinpath(*named.parts[-count:]) for count in (1, 2)] if named.is_absolute() else []:
+            if (found := _at(moved)) is not None:
+                _log.warning("%s names %s, which is missing; %s is read in its place", pointer, named, moved)
+                return found
+        raise CheckpointError.at(at, f"{pointer} names {named}, whose .index file is missing")
     inside = checkpoints_in_folder(folder)
     if len(inside) > 1:
         names = ", ".join(found.path.name for found in inside)
         raise CheckpointError.at(at, f"several checkpoints in {folder}; give the prefix of one: {names}")
     return inside[0] if inside else None
+
+
+def _unescaped(escape: re.Match[bytes]) -> bytes:
+    """Return the bytes of an escape of protocol buffers' text format, in which TensorFlow writes the pointer."""
+    octal, hexadecimal, letter = escape.groups()
+    if letter is None:
+        return bytes([int(octal, 8) % 256 if octal is not None else int(hexadecimal, 16)])
+    return _ESCAPED.get(letter, letter)
+
+
+def _at(path: Path) -> VariableFile | None:
+    return _checkpoint(path) or (_file(path) if path.is_file() else None)
 
 
 def checkpoints_in_folder(folder: Path) -> list[VariableFile]:

@@ -10,8 +10,9 @@ from typing import Any
 from expkit import tf1 as tf
 from expkit.checkpoints.formats.arrays import open_npz, open_safetensors
 from expkit.checkpoints.formats.locate import locate
-from expkit.checkpoints.formats.source import VariableSource, damage_reported
+from expkit.checkpoints.formats.source import USE_ANOTHER, VariableSource
 from expkit.checkpoints.formats.tf_v2 import read_index
+from expkit.errors import CheckpointError, reading
 from expkit.tensor_spec import TensorSpec
 
 __all__ = ["open_variables"]
@@ -37,7 +38,7 @@ def open_variables(source: str | Path, at: str) -> VariableSource:
         CheckpointError: it is missing, damaged, or of an unknown format.
     """
     found = locate(str(source), at)
-    with damage_reported(found.path, at):
+    with reading(at, f"{found.path} is damaged or incomplete", raises=CheckpointError, fix=USE_ANOTHER):
         if found.format == "npz":
             return open_npz(found.path, at)
         if found.format == "safetensors":

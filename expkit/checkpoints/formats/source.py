@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from expkit.errors import CheckpointError, error_message
+from expkit.errors import CheckpointError, reading
 from expkit.tensor_spec import TensorSpec
 
-__all__ = ["VariableSource", "damage_reported"]
+__all__ = ["USE_ANOTHER", "VariableSource"]
 
-_DAMAGE = (OSError, ValueError, TypeError, RuntimeError, IndexError, EOFError, zipfile.BadZipFile, zlib.error)
-"""Errors that TensorFlow (RuntimeError, IndexError, ...), NumPy and the standard library raise for damaged files."""
+USE_ANOTHER = "use another checkpoint"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,24 +32,15 @@ class VariableSource:
     at: str
     """Setting or argument that named the file, for errors."""
 
+    def __post_init__(self) -> None:
+        for name in self.variables:
+            name.encode()  # A lone surrogate could neither be printed nor written.
+
     def read(self, name: str) -> np.ndarray:
         """Return the value of a variable; strings as an array of ``bytes`` objects.
 
         Raises:
             CheckpointError: the file is damaged.
         """
-        with damage_reported(self.path, self.at):
+        with reading(self.at, f"{self.path} is damaged or incomplete", raises=CheckpointError, fix=USE_ANOTHER):
             return np.asarray(self.get(name), object if self.variables[name].dtype == "string" else None)
-
-
-@contextmanager
-def damage_reported(path: Path, at: str) -> Iterator[None]:
-    """Turn errors raised while a damaged file is read into a ``CheckpointError``."""
-    try:
-        yield
-    except Exception as error:
-        if not isinstance(error, _DAMAGE) and not type(error).__module__.startswith(("tensorflow", "google.protobuf")):
-            raise
-        raise CheckpointError.at(
-            at, f"{path} is damaged or incomplete: {error_message(error)}; use another checkpoint"
-        ) from None

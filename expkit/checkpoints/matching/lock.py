@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from expkit.checkpoints.matching.match import Suggestion, suggest
 from expkit.checkpoints.matching.rules_yaml import restore_section
 from expkit.config.explain import explain
-from expkit.errors import ConfigError, Problem
+from expkit.errors import ConfigError, Problem, reading
 from expkit.network.spec import NetworkSpec
 from expkit.registry import Section
 from expkit.tensor_spec import TensorSpec
@@ -79,16 +79,16 @@ def read_lock(path: Path) -> dict[str, TensorSpec]:
     Raises:
         ConfigError: the file does not exist, or is not a lock.
     """
+    if not path.exists():
+        raise ConfigError(Problem(str(path), "no such file; write it with expkit names --lock"))
+    with reading(str(path), "cannot be read", raises=ConfigError, fix="write it again with expkit names --lock"):
+        try:
+            raw = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        except yaml.YAMLError as error:  # Several lines, of which the last say where.
+            raise ValueError(" ".join(str(error).split())) from None
+        content = json.dumps(raw)
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-        lock = _Lock.model_validate_json(json.dumps(raw))
-    except FileNotFoundError:
-        raise ConfigError(Problem(str(path), "no such file; write it with expkit names --lock")) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError) as error:
-        message = " ".join(str(error).split())
-        raise ConfigError(
-            Problem(str(path), f"cannot be read: {message}; write it again with expkit names --lock")
-        ) from None
+        lock = _Lock.model_validate_json(content)
     except ValidationError as error:
         problems = explain(error, raw, _Lock)
         raise ConfigError(*(Problem(item.path, item.message, str(path)) for item in problems)) from None

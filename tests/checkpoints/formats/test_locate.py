@@ -123,11 +123,11 @@ def test_the_error_for_another_file_lists_what_is_allowed(tmp_path: Path) -> Non
 
 
 def test_names_that_no_system_accepts_are_reported() -> None:
-    assert said(Path("a" * 300)).startswith(f"restore.from: cannot read {'a' * 300} ([Errno 36] File name too long: ")
-    with pytest.raises(CheckpointError, match=r"here: cannot read a+ \(\[Errno 36\] File name too long"):
+    assert said(Path("a" * 300)).startswith(f"restore.from: cannot read {'a' * 300}: [Errno 36] File name too long: ")
+    with pytest.raises(CheckpointError, match=r"here: cannot read a+: \[Errno 36\] File name too long"):
         checkpoints_in("a" * 300, "here")
     assert said(Path("~nobody-of-this-name/x")) == (
-        f"restore.from: cannot read ~nobody-of-this-name/x (Could not determine home directory.); {ALLOWED}"
+        f"restore.from: cannot read ~nobody-of-this-name/x: Could not determine home directory.; {ALLOWED}"
     )
 
 
@@ -136,4 +136,51 @@ def test_a_damaged_record_is_named_where_checkpoints_are_listed(saved: Path) -> 
     record.write_text("[]")
     with pytest.raises(CheckpointError) as caught:
         checkpoints_in(str(saved), "here")
-    assert str(caught.value) == f"{record}: damaged; delete it to list the checkpoint without its metrics"
+    assert (
+        str(caught.value)
+        == f"{record}: damaged (checkpoint.json cannot be read); delete it to list the checkpoint without its metrics"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("it's.ckpt-7", rb"it\'s.ckpt-7"),
+        ("\u00e8.ckpt-7", rb"\303\250.ckpt-7"),
+        ("\u00e8.ckpt-7", "\u00e8.ckpt-7".encode()),
+        ('a"b\\c.ckpt', rb"a\"b\\c.ckpt"),
+        ("tab\t.ckpt", rb"tab\t.ckpt"),
+        ("x.ckpt", rb"\x78.ckpt"),
+    ],
+)
+def test_a_pointer_is_read_with_the_escapes_in_which_tensorflow_writes_it(
+    tmp_path: Path, name: str, written: bytes
+) -> None:
+    (tmp_path / "checkpoint").write_bytes(b'model_checkpoint_path: "' + written + b'"\n')
+    for other in (name, "other.ckpt"):
+        (tmp_path / f"{other}.index").touch()
+    assert locate(str(tmp_path), "SOURCE") == VariableFile(tmp_path / name, "v2")
+
+
+def test_a_pointer_that_tensorflow_writes_is_read(tmp_path: Path) -> None:
+    for name in ('it\'s "q" \u00e8\\n.ckpt-7', "plain.ckpt-8"):
+        tf.train.update_checkpoint_state(str(tmp_path), name, [name])
+        (tmp_path / f"{name}.index").touch()
+        assert locate(str(tmp_path), "SOURCE").path == tmp_path / name
+
+
+def test_a_moved_folder_whose_pointer_is_absolute_is_read_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "step-00000007").mkdir()
+    for inside in ("model.ckpt-7", "step-00000007/model"):
+        (tmp_path / "checkpoint").write_text(f'model_checkpoint_path: "/gone/{inside}"\n')
+        (tmp_path / f"{inside}.index").touch()
+        caplog.clear()
+        assert locate(str(tmp_path), "SOURCE").path == tmp_path / inside
+        assert caplog.messages == [
+            f"{tmp_path}/checkpoint names /gone/{inside}, which is missing; {tmp_path}/{inside} is read in its place"
+        ]
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "/gone/nosuch"\n')
+    with pytest.raises(CheckpointError, match=r"checkpoint names /gone/nosuch, whose \.index file is missing"):
+        locate(str(tmp_path), "SOURCE")
