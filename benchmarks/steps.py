@@ -164,6 +164,9 @@ def run_expkit(work: Workload) -> None:
     class Paced:
         """Progress that waits for its turn."""
 
+        def start(self, step: int) -> None:
+            """Show nothing."""
+
         def advance(self, step: int, shown: Any) -> None:
             done, last[0], warm[0] = step - last[0], step, warm[0] + 1
             if warm[0] == 1:

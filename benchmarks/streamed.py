@@ -54,6 +54,9 @@ def train(asked: dict[str, Any]) -> None:
     class Unseen:
         """Progress that nobody watches."""
 
+        def start(self, step: int) -> None:
+            """Show nothing."""
+
         def advance(self, step: int, shown: Any) -> None:
             """Show nothing."""
 

@@ -55,6 +55,9 @@ class Switched:
         self.rates: dict[bool, list[float]] = {True: [], False: []}
         """Steps per second of every turn, with and without tracking."""
 
+    def start(self, step: int) -> None:
+        """Show nothing."""
+
     def advance(self, step: int, shown: Mapping[str, float]) -> None:
         """Count, and switch when it is time."""
         spent = time.perf_counter() - self._since

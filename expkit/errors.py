@@ -118,9 +118,40 @@ def limit_problems(problems: Sequence[Problem]) -> list[Problem]:
     return [*problems[:MAX_PROBLEMS], Problem("", f"and {len(problems) - MAX_PROBLEMS:,} more; fix these first")]
 
 
+_OTHER_WORDS = {
+    "epochs": "steps",
+    "num_epochs": "steps",
+    "max_steps": "steps",
+    "iterations": "steps",
+    "lr": "learning_rate",
+    "batch": "batch_size",
+    "momentum_decay": "momentum",
+    "clip_norm": "global_clipnorm",
+    "neurons": "units",
+    "out_features": "units",
+    "out_channels": "filters",
+    "kernel": "kernel_size",
+    "stride": "strides",
+    "dilation": "dilation_rate",
+    "p": "rate",
+    "nonlinearity": "activation",
+    "bias": "use_bias",
+    "random_seed": "seed",
+    "model": "network",
+    "dataset": "data",
+    "optim": "optimizer",
+    "logger": "tracking",
+    "mlflow": "tracking",
+    "training": "train",
+}
+"""Words of other programs, by which difflib finds nothing or the wrong word."""
+
+
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the nearest allowed word, or an empty string."""
-    near = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
+    words = list(allowed)
+    other = _OTHER_WORDS.get(word)
+    near = [other] if other in words else difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     return f"; did you mean '{near[0]}'?" if near else ""
 
 

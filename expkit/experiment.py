@@ -171,6 +171,7 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
         tracker.dataset(dataset)
         tracker.tags(facts)
         folder.drop_metrics_after(executor.step)
+        progress.start(executor.step)
         with timed("training"):
             trained = loop.Training(
                 config=config,

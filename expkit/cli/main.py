@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.stdout.flush()  # Here, where it may fail with a message.
     except ExpkitError as error:
         for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
+            print(f"error: {problem}".replace("\n", " "), file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         _drop_output()
@@ -100,10 +100,15 @@ def _run(arguments: list[str]) -> int:
         usage="expkit [-h] [--version] VERB ...",
     )
     parser.add_argument("--version", action="version", version=f"expkit {expkit.__version__}")
+    if not arguments:
+        parser.print_help(sys.stderr)
+        return 2
     if verb not in VERBS:
         parser.add_argument("verb", metavar="VERB", choices=VERBS, help=argparse.SUPPRESS)
         parser.parse_args(arguments)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", prog="expkit")
     importlib.import_module(VERBS[verb]).add_verbs(verbs)
-    given = parser.parse_args(arguments)
+    given, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        verbs.choices[verb].error(f"unrecognized arguments: {' '.join(unknown)}")
     return int(given.run(given))

@@ -26,7 +26,7 @@ def add_verbs(verbs: Any) -> None:
         description="List variables, EMA, optimizer slots, inputs and outputs by name, without TensorFlow.",
     )
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for `expkit train`: network=siamese")
-    parser.add_argument("--json", action="store_true", help="print one JSON object (docs/names.md) instead of tables")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.add_argument("--graph", metavar="FILE.svg", help="draw the network into a file")
     parser.add_argument(
         "--lock",

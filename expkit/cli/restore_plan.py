@@ -8,13 +8,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
-
 from expkit.checkpoints.restore.plan import Assignment, Plan
 from expkit.checkpoints.restore.restore import configured_plan, open_checkpoints, plan_as_json
 from expkit.checkpoints.restore.rules import primary_names
+from expkit.cli.columns import columns
 from expkit.config.source_lines import locate_problems
 from expkit.errors import Problem, comma_list, limit_problems
 from expkit.network.names import ema_name
@@ -79,8 +76,7 @@ def _print(plan: Plan, spec: NetworkSpec, problems: Sequence[Problem]) -> None:
     several = len(plan.files) > 1
     changed = any(assignment.changes for assignment in plan.assignments)
     optional = [*(["file"] if several else []), *(["change"] if changed else [])]
-    columns = ["variable", "shape", "from", "weights", "rule", *optional]
-    table = Table(*(Column(name, overflow="fold") for name in columns), box=None, header_style="bold")
+    rows = [["variable", "shape", "from", "weights", "rule", *optional]]
     assignments = {assignment.variable: assignment for assignment in plan.assignments}
     for name, variable in spec.variables.items():
         cells = [name, str(list(variable.shape))]
@@ -88,11 +84,8 @@ def _print(plan: Plan, spec: NetworkSpec, problems: Sequence[Problem]) -> None:
             cells += _cells(assignments[name], several=several)
         else:
             cells += [_reason(name, plan)]
-        table.add_row(*map(escape, cells[: len(columns)]))
-    console = Console()
-    console.print(table)
-    for line in _summary(plan, problems):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        rows.append([*cells, *[""] * len(rows[0])][: len(rows[0])])
+    print("\n".join([*columns(rows), *_summary(plan, problems)]))
 
 
 def _cells(assignment: Assignment, *, several: bool) -> list[str]:

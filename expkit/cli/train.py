@@ -15,7 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from expkit.cli.verbs import VERBS
 from expkit.config.hydra_internals import argument_parser
-from expkit.config.load import compose_plain, composition_message
+from expkit.config.hydra_messages import composition_message
+from expkit.config.load import compose_plain
 from expkit.config.search import primary_conf, searching
 from expkit.errors import ConfigError, Problem
 from expkit.runs.interruption import interruption_exits

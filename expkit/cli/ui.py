@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from expkit.errors import RunError
 from expkit.redact import masked, without_user
+from expkit.runs.interruption import Terminated, termination_raises
 from expkit.tracking.client import check_sqlite, sqlite_file
 from expkit.tracking.errors import StoreRefused
 from expkit.tracking.mlflow_internals import experiments_page
@@ -72,10 +75,13 @@ def _ui(given: argparse.Namespace) -> int:
         "--host", "127.0.0.1", "--port", str(given.port), "--workers", "1",
     ]  # fmt: skip
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    process = subprocess.Popen(command, env=environment)
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.terminate()
-        process.wait(timeout=20)
-        return 0
+    with termination_raises():
+        process = subprocess.Popen(command, env=environment, start_new_session=True)
+        try:
+            return process.wait()
+        except (KeyboardInterrupt, Terminated):
+            return 0
+        finally:
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.killpg(process.pid, signal.SIGTERM)  # the server's workers too
+            process.wait()

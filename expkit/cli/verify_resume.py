@@ -79,7 +79,8 @@ class _Trainer:
             ExpkitError: training failed, with its messages.
         """
         run = self._folder / name
-        own = ("run.resume=null", "tracking.enabled=false", "tracking.plots=false", "export.enabled=false")
+        off = ("tracking.enabled=false", "tracking.plots=false", "tracking.register=null", "export.enabled=false")
+        own = [f"++{word}" for word in ("run.resume=null", *off)]  # ++: the user's files may lack the key
         folders = (f"run.folder={json.dumps(str(self._folder))}", f"hydra.run.dir={json.dumps(str(run))}")
         arguments = [*self._arguments, *own, *folders, *overrides]
         command = [sys.executable, "-m", "expkit", "train", *arguments]

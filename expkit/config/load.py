@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from yaml import YAMLError
 
 from expkit.config.explain import explain
+from expkit.config.hydra_messages import composition_message, unreadable_override
 from expkit.config.hydra_settings import check_hydra_settings
 from expkit.config.schema import Config
 from expkit.config.search import builtin_conf, primary_conf, searching
@@ -29,7 +30,6 @@ from expkit.redact import masked_values
 
 __all__ = [
     "compose_plain",
-    "composition_message",
     "explain_composed",
     "hydra_resolvable",
     "load",
@@ -38,7 +38,6 @@ __all__ = [
     "plugins_folder",
     "quoted",
     "read",
-    "unreadable_override",
     "unrelated",
     "validate",
     "validate_composed",
@@ -286,20 +285,3 @@ def _composition_error(
     except ConfigError as explained:
         return explained
     return ConfigError(Problem(key, f"no configuration file mentions this key; to add it write {added[index]}"))
-
-
-def unreadable_override(override: str, also: str = "") -> Problem:
-    """Return the problem of an override that cannot be parsed; ``also``: further allowed forms."""
-    quoted = "" if override.isascii() else "; other letters than a to z need quotes: path.to.key='\"VALUE\"'"
-    return Problem("command line", f"cannot read the override '{override}'; write path.to.key=VALUE{also}{quoted}")
-
-
-def composition_message(error: BaseException) -> str:
-    """Return the message of an error of Hydra or OmegaConf in one line, with that of its cause."""
-    chain = [error, error.__cause__] if isinstance(error, HydraException) and error.__cause__ else [error]
-    return ": ".join(text for text in map(_line, chain) if text) or type(error).__name__
-
-
-def _line(error: BaseException) -> str:
-    lines = str(error).splitlines()  # OmegaConf repeats keys and types after the first line.
-    return " ".join(" ".join(lines[:1] if isinstance(error, OmegaConfBaseException) else lines).split())

@@ -11,7 +11,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatter, NullLocator
 
 from expkit.fs import atomic_write
 from expkit.plots.axis_scale import number_text
@@ -148,9 +149,26 @@ def ticks_at(axes: Axes, values: Sequence[float], most: int = 8) -> None:
         plain_numbers(axes.xaxis)
 
 
+def _take_literally(figure: Figure) -> None:
+    """Draw ``$`` in names and values as it stands: matplotlib takes what is between two of them for a formula.
+
+    Only the powers of ten at a logarithmic axis are formulas.
+    """
+    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]
+    powers = [
+        label
+        for axis in axes
+        for label in axis.get_ticklabels(which="both")
+        if isinstance(axis.get_major_formatter(), LogFormatter)
+    ]
+    for text in figure.findobj(Text):
+        text.set_parse_math(text in powers)
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG; equal data give equal bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _take_literally(figure)
     with atomic_write(path, durable=False) as partial:
         figure.savefig(partial, format="png", metadata={"Software": None})
     return path

@@ -130,6 +130,12 @@ class _Progress:
         self._job = job
         self._bar = bar
 
+    def start(self, step: int) -> None:
+        """Show the run folder, and whether its run is resumed."""
+        resume = self._job.checked.config.run.resume
+        new = "new: no run of this configuration is unfinished" if resume == "auto" else ""
+        self._bar.start(self._job.folder, step, f"resumed from step {step:,}" if step else new)
+
     def advance(self, step: int, shown: Mapping[str, float]) -> None:
         """Show a step with its metrics."""
         self._bar.advance(step, shown)

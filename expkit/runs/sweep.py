@@ -12,7 +12,8 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from expkit.config.load import compose_plain, composition_message
+from expkit.config.hydra_messages import composition_message
+from expkit.config.load import compose_plain
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem
 from expkit.run_folder import short_names, unwritable

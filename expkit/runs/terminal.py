@@ -17,7 +17,7 @@ __all__ = ["Bar", "metrics_table", "parity_table", "summary"]
 
 
 class Bar:
-    """Progress of training: steps, loss, accuracy, steps per second, time left; nothing if there is no terminal."""
+    """Progress of training: steps, loss, accuracy, steps per second, time left; a line a record without a terminal."""
 
     def __init__(self, console: Console, name: str, steps: int) -> None:
         self._progress = Progress(
@@ -29,6 +29,8 @@ class Bar:
             console=console,
             disable=console.quiet or not console.is_terminal,
         )
+        self._console = console
+        self._steps = steps
         self._task = self._progress.add_task(name, total=steps, shown="")
         self._shown: dict[str, float] = {}
 
@@ -38,6 +40,12 @@ class Bar:
 
     def __exit__(self, *exception: object) -> None:
         self._progress.stop()
+
+    def start(self, folder: Path, step: int, note: str) -> None:
+        """Print the run folder with a note, and start the bar at a step."""
+        text = f"run {_short(folder)}{f' ({note})' if note else ''}"
+        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+        self._progress.update(self._task, completed=step)
 
     def advance(self, step: int, shown: Mapping[str, float]) -> None:
         """Show a step with its metrics."""
@@ -49,6 +57,8 @@ class Bar:
         }
         text = " ".join(form.format(self._shown[name]) for name, form in names.items() if name in self._shown)
         self._progress.update(self._task, completed=step, shown=text)
+        if self._progress.disable and "train/loss" in shown:
+            self._console.print(f"step {step:,} of {self._steps:,}: {text}", soft_wrap=True, highlight=False)
 
 
 def metrics_table(metrics: Mapping[str, float]) -> None:

@@ -16,7 +16,8 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from expkit.config.hydra_internals import Callbacks, config_loader
-from expkit.config.load import compose_plain, composition_message
+from expkit.config.hydra_messages import composition_message
+from expkit.config.load import compose_plain
 from expkit.config.search import primary_conf
 from expkit.config.source_lines import locating_problems
 from expkit.errors import ConfigError, Problem

@@ -11,7 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Transformer, ValueType
 from hydra.errors import HydraException, OverrideParseException
 
-from expkit.config.load import composition_message, quoted, unreadable_override
+from expkit.config.hydra_messages import composition_message, unreadable_override
+from expkit.config.load import quoted
 from expkit.config.search import group_files
 from expkit.errors import ConfigError, Problem
 

@@ -60,7 +60,7 @@ def experiments_page(server: str) -> str:
 
 def run_page(server: str, experiment: str, run_id: str) -> str:
     """Return the address of a run."""
-    return f"{server}/#/experiments/{experiment}/runs/{run_id}"
+    return f"{server}/#/experiments/{experiment}/runs/{run_id}?{_WORKFLOW}"
 
 
 def shared_view_pages(server: str, experiment: str, key: str, run_ids: Sequence[str]) -> list[str]:

@@ -26,6 +26,9 @@ Record = Callable[[int, Mapping[str, float]], None]
 class Progress(Protocol):
     """Display of the progress of training."""
 
+    def start(self, step: int) -> None:
+        """Show that training starts after a step: 0, or that of the checkpoint from which a run is resumed."""
+
     def advance(self, step: int, shown: Mapping[str, float]) -> None:
         """Show a step and some of its numbers."""
 

@@ -20,6 +20,9 @@ from support.command_line import PLAIN, SHORT, call, start
 QUICK = ["train.steps=4", "tracking=none", "export=none"]
 
 
+SUMMARY = ["test", "test", "speed", "checkpoint", "frozen", "MLflow", "next"]
+
+
 def state(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "run.json").read_text()))
 
@@ -238,7 +241,10 @@ def test_the_terminal_ends_with_a_small_table(digits_run: Finished) -> None:
     loss, accuracy = (
         f"{test[f'test/{name}']:.4f}   EMA {test[f'test/{name}/ema']:.4f}" for name in ("loss", "accuracy")
     )
-    assert [row[0] for row in rows] == ["test", "test", "speed", "checkpoint", "frozen", "MLflow", "next"]
+    assert [row[0] for row in rows] == ["run", *["step"] * 3, *SUMMARY]
+    assert rows[0][1] == folder
+    assert [row[1].partition(":")[0] for row in rows[1:4]] == ["20 of 60", "40 of 60", "60 of 60"]
+    rows = rows[4:]
     assert [rows[0][1], rows[1][1]] == [f"loss      {loss}", f"accuracy  {accuracy}"]
     assert rows[2][1].endswith(" steps/s  (100 steps per execution: a short run)")
     assert rows[3][1] == f"{folder}/checkpoints/step-00000060/model"
@@ -251,7 +257,19 @@ def test_the_terminal_ends_with_a_small_table(digits_run: Finished) -> None:
 def test_without_tracking_and_export_neither_is_left(tmp_path: Path) -> None:
     done = call("train", *QUICK, cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
-    assert [line.split()[0] for line in done.out.splitlines()] == ["test", "test", "speed", "checkpoint", "next"]
+    words = [line.split()[0] for line in done.out.splitlines()]
+    assert words == ["run", "step", "test", "test", "speed", "checkpoint", "next"]
+
+
+def test_a_run_to_resume_says_whether_there_was_one(tmp_path: Path) -> None:
+    new = call("train", *QUICK, "run.resume=auto", cwd=tmp_path)
+    assert new.out.splitlines()[0].endswith(" (new: no run of this configuration is unfinished)")
+    (folder,) = (file.parent for file in tmp_path.glob("runs/*/*/run.json"))
+    RunFolder(folder).update(status="KILLED")
+    again = call("train", *QUICK, "run.resume=auto", cwd=tmp_path)
+    steps = RunFolder(folder).metrics()[-1]["step"]
+    shown = folder.relative_to(tmp_path).as_posix()
+    assert again.out.splitlines()[0] == f"run {shown} (resumed from step {steps})"
     (folder,) = runs(tmp_path)
     assert not (folder / "frozen.pb").exists()
     assert "mlflow_run_id" not in state(folder)

@@ -35,7 +35,7 @@ class Forgetful(Layer):
 
 
 def test_a_run_that_goes_on_is_proven_equal_and_leaves_nothing(tmp_path: Path) -> None:
-    done = run("verify-resume", "--at", "7", "network.layers.dropout.rate=0.5", cwd=tmp_path)
+    done = run("verify-resume", "--at", "7", "network.layers.dropout.rate=0.5", "tracking.register=m", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     lines = [line.split() for line in done.out.splitlines()]
     assert lines == [

@@ -34,9 +34,32 @@ def test_the_bar_shows_steps_loss_accuracy_and_speed_in_a_terminal() -> None:
         assert words in last
 
 
-def test_the_bar_is_silent_where_there_is_no_terminal() -> None:
+def test_without_a_terminal_there_is_a_line_for_the_folder_and_for_each_record() -> None:
     screen, text = console(terminal=False)
+    with Bar(screen, "run", 1000) as bar:
+        bar.start(Path("runs/a"), 40, "resumed from step 40")
+        bar.advance(50, {"train/loss": 0.25, "valid/loss": 0.5})
+        bar.advance(60, {"valid/loss": 0.5})
+        bar.advance(1000, {"train/loss": 0.125, "train/accuracy": 1.0})
+    assert text.getvalue().splitlines() == [
+        "run runs/a (resumed from step 40)",
+        "step 50 of 1,000: loss 0.2500",
+        "step 1,000 of 1,000: loss 0.1250 accuracy 1.0000",
+    ]
+
+
+def test_the_bar_of_a_resumed_run_starts_at_its_step() -> None:
+    screen, text = console(terminal=True)
     with Bar(screen, "run", 100) as bar:
+        bar.start(Path("runs/a"), 40, "resumed from step 40")
+    assert "40/100" in text.getvalue()
+    assert "run runs/a (resumed from step 40)" in text.getvalue()
+
+
+def test_a_quiet_run_prints_nothing() -> None:
+    text = io.StringIO()
+    with Bar(Console(file=text, quiet=True), "run", 100) as bar:
+        bar.start(Path("runs/a"), 0, "")
         bar.advance(50, {"train/loss": 0.25})
     assert text.getvalue() == ""
 

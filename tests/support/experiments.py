@@ -108,6 +108,9 @@ def rewritten(built: TrainGraph) -> dict[str, Any]:
 class Unseen:
     """A progress that nobody watches."""
 
+    def start(self, step: int) -> None:
+        """Show nothing."""
+
     def advance(self, step: int, shown: Mapping[str, float]) -> None:
         """Show nothing."""
 

@@ -177,6 +177,9 @@ class Interrupting:
     def __init__(self, times: int) -> None:
         self.left = times
 
+    def start(self, step: int) -> None:
+        """Show nothing."""
+
     def advance(self, step: int, shown: Mapping[str, float]) -> None:
         """Count."""
         self.left -= 1

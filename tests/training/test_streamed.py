@@ -128,6 +128,9 @@ def test_a_streamed_run_that_stops_in_the_middle_of_a_block_resumes_bit_for_bit(
         pass
 
     class Stops:
+        def start(self, step: int) -> None:
+            """Show nothing."""
+
         def advance(self, step: int, shown: Any) -> None:
             if step >= 18:
                 raise Stopped
