@@ -16,12 +16,9 @@ def unreadable_override(override: str, also: str = "") -> Problem:
     """Return the problem of an override that cannot be parsed; ``also``: further allowed forms."""
     override = override.replace("\n", "\\n")
     key, _, value = override.partition("=")
-    need = "" if override.isascii() else "other letters than a to z"
-    need = need or (
-        f"{', '.join(found)} in a text"
-        if (found := sorted(set(value) & set("()|*?^$+{}[]\\") if not re.match(r"\w+\(", value) else ()))
-        else ""
-    )
+    special = [] if re.match(r"\w+\(", value) else sorted(set(value) & set("()|*?^$+{}[]\\"))
+    need = f"{', '.join(special)} in a text" if special else ""
+    need = need if override.isascii() else "other letters than a to z"
     hint = f"; {need} need quotes: {key if override.isascii() else 'path.to.key'}='\"VALUE\"'" if need else ""
     return Problem("command line", f"cannot read the override '{override}'; write path.to.key=VALUE{also}{hint}")
 
