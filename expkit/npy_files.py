@@ -15,6 +15,9 @@ __all__ = ["NpyHeader", "npy_header", "npz_headers", "read_member"]
 _MOST_EXPANDED = 1100
 """Deflate expands a byte to less than this many."""
 
+_MOST_BETWEEN = 150
+"""Bytes of an archive beside names and contents: 30 of a file's header, with its extra fields. An array has more."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NpyHeader:
@@ -71,7 +74,19 @@ def npz_headers(archive: zipfile.ZipFile) -> dict[str, tuple[zipfile.ZipInfo, Np
             except ValueError as error:
                 raise ValueError(f"array '{name}': {error}") from None
         found[name] = info, header
+    _check_complete(archive)
     return found
+
+
+def _check_complete(archive: zipfile.ZipFile) -> None:
+    """Raise ValueError if bytes of the archive belong to no file: its list of files is damaged, and lacks some."""
+    end = 0
+    for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
+        if info.header_offset - end > _MOST_BETWEEN:
+            raise ValueError("its list of files is damaged: it lacks one")
+        end = info.header_offset + len(info.orig_filename.encode()) + info.compress_size
+    if archive.start_dir - end > _MOST_BETWEEN:
+        raise ValueError("its list of files is damaged: it lacks one")
 
 
 def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:

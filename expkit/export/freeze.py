@@ -149,8 +149,8 @@ def read_frozen(path: Path, *, fetch: Sequence[str] = (), allowed: Collection[st
     if not outputs:
         raise ExportError.at(at, "not a graph with outputs; name tensors to compute with --fetch")
     own = file.inputs if metadata is None else {name: item["tensor"] for name, item in metadata["inputs"].items()}
-    inputs = _inputs(graph, own)
     with reading(at, "not a graph that TensorFlow can read", raises=ExportError):
+        inputs = _inputs(graph, own)
         initializers = _initializers(graph, file, at)
     graph.finalize()
     needed = {operation_of(item["tensor"]) for item in inputs.values()} | {*inputs}

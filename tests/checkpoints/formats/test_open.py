@@ -277,3 +277,16 @@ def test_pickles_and_arrays_of_other_types_are_refused(tmp_path: Path) -> None:
 )
 def test_a_wrong_header_of_safetensors_is_reported(tmp_path: Path, header: bytes, message: str) -> None:
     assert said(write_parts(tmp_path / "x.safetensors", header, bytes(4))).startswith(f"here: {message}")
+
+
+def test_an_array_that_the_list_of_an_archive_lacks_is_noticed(tmp_path: Path) -> None:
+    np.savez(tmp_path / "whole.npz", a=np.zeros(2), b=np.ones(1))
+    content = (tmp_path / "whole.npz").read_bytes()
+    end = content.rindex(b"PK\x05\x06")
+    size = int.from_bytes(content[end + 12 : end + 16], "little")
+    for kept in (0, size // 2):
+        count = (kept > 0).to_bytes(2, "little")
+        cut = content[: end - size + kept] + content[end : end + 8] + count * 2 + kept.to_bytes(4, "little")
+        (tmp_path / "cut.npz").write_bytes(cut + content[end + 16 :])
+        with pytest.raises(CheckpointError, match="its list of files is damaged: it lacks one"):
+            open_variables(tmp_path / "cut.npz", "SOURCE")
