@@ -24,7 +24,7 @@ HIDDEN = "***"
 _BEGIN = r"(?:(?<=//)(?<!///)|(?<=http:/)|(?<=https:/)|(?<=http:///)|(?<=https:///))(?!/)"
 # A name, then a colon and no port, then whatever a password may hold, with spaces up to its first @; and since a
 # password may hold an @ or a slash, up to the last @ of the word.
-_PASSWORD = r"[^\s/@:,]*:(?!\d+(?:[/?#'\"\s,;)\]}]|$)|\s|$)(?:(?!://)[^\n@])*@(?:(?:(?!://)[^\s@])*@)*"
+_PASSWORD = r"[^\s/@:,]*:(?!\d+(?:[/?#'\"\s,;)\]}]|$)|\s|$)[^\n@]*@(?:[^\s@]*@)*"
 _USER = re.compile(rf"{_BEGIN}(?:{_PASSWORD}|[^\s/?#,]*@)")
 _ENCODED_USER = re.compile(r"(%(?:25)*3A(?:%(?:25)*2F){2})[^\s&]*%(?:25)*40", re.IGNORECASE)
 _NAME = re.compile(r"([?&;#{]|%(?:25)*(?:3F|26|3B|23))([^=&;#?{\s]*?)(?:=|%(?:25)*3D)", re.IGNORECASE)
