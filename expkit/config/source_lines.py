@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from expkit.config.hydra_internals import FileSource, reading_files_by
 from expkit.config.search import folders, primary_conf, searching
 from expkit.config.yaml_files import construct, display_path, read_node
-from expkit.errors import ConfigError, Problem
+from expkit.errors import CheckpointError, ConfigError, Problem
 
 __all__ = ["locate_problems", "locating_problems"]
 
@@ -30,7 +30,7 @@ _SEGMENT = re.compile(r"\.?[^.\[]+|\[\d+\]")
 
 @contextmanager
 def locating_problems(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Iterator[None]:
-    """Add file and line to the problems of a ``ConfigError`` raised inside the block.
+    """Add file and line to the problems of a ``ConfigError`` or ``CheckpointError`` raised inside the block.
 
     Args:
         overrides: overrides of the configuration.
@@ -38,8 +38,8 @@ def locating_problems(overrides: Sequence[str], config_dirs: Sequence[str] = ())
     """
     try:
         yield
-    except ConfigError as error:
-        raise ConfigError(*locate_problems(error.problems, overrides, config_dirs)) from None
+    except (ConfigError, CheckpointError) as error:
+        raise type(error)(*locate_problems(error.problems, overrides, config_dirs)) from None
 
 
 def locate_problems(

@@ -15,6 +15,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from expkit.checkpoints.restore.restore import configured_plan, open_checkpoints
 from expkit.config.hydra_internals import Callbacks, config_loader
 from expkit.config.hydra_messages import composition_message
 from expkit.config.load import compose_plain
@@ -45,14 +46,18 @@ def train(
 
     Raises:
         ConfigError: with every mistake found, before anything is written.
+        CheckpointError: the restore is incomplete, or a file of it is missing or damaged; nothing is written.
         RunError: the run to resume is none, or its folder cannot be written.
     """
     with locating_problems(overrides, config_dirs):
         composed = compose_plain(overrides, config_dirs)
         checked = check_composed(composed, config_dirs, check_here)
-    config = checked.config
+        config = checked.config
+        resumed = resumable(config)
+        if config.restore.from_ is not None and resumed is None:
+            configured_plan(checked, open_checkpoints(config)).check()
     _check_writable(Path(config.run.folder))
-    if (resumed := resumable(config)) is not None:
+    if resumed is not None:
         composed.hydra.run.dir = str(resumed.path.resolve())
     say_environment(config, quiet=quiet)
     with recorder_of_process(tracked=config.tracking.enabled) as recorder:
