@@ -20,6 +20,7 @@ from expkit.data.dataset import Dataset, load_dataset
 from expkit.diagram.svg import svg
 from expkit.errors import ConfigError, Problem, RunError
 from expkit.export.run import Frozen, FrozenSource, freeze_checkpoint
+from expkit.export.trial import try_freeze
 from expkit.fs import atomic_write_text
 from expkit.network.spec import NetworkSpec
 from expkit.plots.data import collect_plot_data
@@ -166,6 +167,9 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
                     facts["restore.loaded"] = loaded.plan.loaded
                     restored = f"{loaded.plan.loaded} variables from {', '.join(loaded.plan.files.values())}"
                     _log.info("restored %s", restored)
+        if own is None and config.export.enabled:
+            with timed("trying to freeze"):
+                try_freeze(config, graphs, executor.values(evaluator.names), dataset.splits["test"])
         with timed("waiting for MLflow"):
             tracker.begin()
         tracker.dataset(dataset)

@@ -1,0 +1,82 @@
+"""The trial of freezing before training, so that no training ends without its frozen file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from expkit.config.schema import Config
+from expkit.errors import ExportError, Problem
+from expkit.export.freeze import freeze, read_frozen
+from expkit.export.operations import operations_of
+from expkit.export.parity import check_parity
+from expkit.training.graphs import EvaluateGraph, InferGraph
+from expkit.training.sessions import Evaluator, Predictor
+
+__all__ = ["try_freeze"]
+
+EXAMPLES = 16
+"""Number of examples on which the frozen graph is compared."""
+LARGE = 64 * 1024 * 1024
+"""Bytes of variables above which it is compared on one example."""
+
+_FIX = "this was tried before training; change the network, or train it without a frozen graph: export=none"
+_log = logging.getLogger(__name__)
+
+
+def try_freeze(
+    config: Config,
+    graphs: tuple[EvaluateGraph, InferGraph],
+    values: Mapping[str, np.ndarray],
+    examples: Mapping[str, Any],
+) -> None:
+    """Freeze a network with the values before training and compare it, as at the end of training; keep nothing.
+
+    Outputs that are not finite cannot be compared: such a network is not refused, because training may change that.
+
+    Args:
+        config: the configuration.
+        graphs: its evaluation and inference graphs.
+        values: of all variables of the evaluation graph, by name.
+        examples: inputs and labels, of which the first are compared.
+
+    Raises:
+        ExportError: the frozen graph differs from the evaluation graph, or TensorFlow cannot freeze or run it.
+    """
+    evaluation, inference = graphs
+    size = sum(variable.nbytes for variable in values.values())
+    batch = {name: array[: 1 if size > LARGE else EXAMPLES] for name, array in examples.items()}
+    count = len(next(iter(batch.values())))
+    _log.info("freezing is tried with %.1f MB of variables; number of examples: %d", size / 1e6, count)
+    with Evaluator(evaluation, config, plain=True) as evaluator:
+        evaluator.load(values)
+        expected = evaluator.outputs(batch)["raw"]
+    if not all(np.isfinite(array.astype(np.float64)).all() for array in expected.values()):
+        _log.warning("freezing cannot be tried before training: the outputs are not finite")
+        return
+    try:
+        _compare(config, inference, values, batch, expected)
+    except ExportError as error:
+        raise ExportError(*(Problem(item.path, f"{item.message}; {_FIX}") for item in error.problems)) from None
+
+
+def _compare(
+    config: Config,
+    inference: InferGraph,
+    values: Mapping[str, np.ndarray],
+    batch: Mapping[str, Any],
+    expected: Mapping[str, np.ndarray],
+) -> None:
+    inputs = {name: batch[name].astype(item.dtype.as_numpy_dtype) for name, item in inference.inputs.items()}
+    with Predictor(inference) as predictor, TemporaryDirectory() as folder:
+        predictor.load({name: values[name] for name in inference.variables})
+        file = Path(folder) / "frozen.pb"
+        file.write_bytes(freeze(inference, predictor, {"weights": "raw"}))
+        frozen = read_frozen(file, allowed=operations_of(inference.graph.as_graph_def()))
+        as_written, rewritten = frozen.predict(inputs), frozen.predict(inputs, plain=False)
+    check_parity({"frozen file": (expected, as_written)}, (expected, rewritten), None, config.export.tolerance)
