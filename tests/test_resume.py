@@ -15,7 +15,8 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.run_folder import locked
-from support.command_line import call, start
+from support.command_line import PLAIN, call, start
+from support.trainings import interrupt_call
 
 STEPS = 600
 WORDS = [
@@ -108,6 +109,27 @@ def test_a_run_that_is_killed_at_any_moment_is_found_and_continued_by_auto(unbro
     done = call("train", *WORDS, "run.resume=auto", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     assert list(tmp_path.glob("runs/*/*")) == [run]
+    assert_same(run, unbroken)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_interrupted_between_boundaries_saves_there_and_ends_as_the_unbroken_one(
+    number: signal.Signals, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_call(monkeypatch, 5, number)
+    words = [*WORDS, "train.steps_per_execution=3", *PLAIN]
+    stopped = call("train", *words, cwd=tmp_path)
+    (run,) = (path.resolve() for path in tmp_path.glob("runs/*/*"))
+    saved = sorted(int(path.name.removeprefix("step-")) for path in run.glob("checkpoints/step-*"))
+    assert saved[-1] % 25 != 0
+    assert saved[-1] % 30 != 0
+    assert stopped.code == 128 + number
+    said = f"interrupted: saved step {saved[-1]}; resume with the same command and run.resume={run}"
+    assert stopped.errors == [said]
+    assert json.loads((run / "run.json").read_text())["status"] == "KILLED"
+    done = call("train", *words, "run.resume=auto", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert f"(resumed from step {saved[-1]})" in done.out
     assert_same(run, unbroken)
 
 

@@ -106,8 +106,8 @@ def run_job(job: Job) -> Outcome:
         return Outcome(exit_code=0, message=message)
     except (KeyboardInterrupt, Terminated):
         status = "KILLED"
-        at = folder.path if folder is not None else job.folder
-        _print(job, f"stopped; resume with the same command and run.resume={at}")
+        if folder is not None:
+            _print(job, _interrupted(Experiment.of(job.checked, folder)))
         raise
     except Exception as error:
         message = masked(f"{type(error).__name__}: {error}; the traceback is in {job.folder / 'run.log'}")
@@ -150,6 +150,12 @@ class _Progress:
 def _print(job: Job, *lines: str) -> None:
     if not job.quiet:
         print(*lines, sep="\n", file=sys.stderr)
+
+
+def _interrupted(experiment: Experiment) -> str:
+    steps = [checkpoint.step for checkpoint in experiment.store.all()]
+    saved = f"saved step {steps[-1]:,}" if steps else "before the first checkpoint"
+    return f"interrupted: {saved}; resume with the same command and run.resume={experiment.folder.path}"
 
 
 def _finish(tracker: MlflowTracker | NoTracker, status: Status | Literal["PRUNED"], message: str | None) -> None:

@@ -15,6 +15,7 @@ from expkit.data.dataset import Dataset
 from expkit.errors import DamagedCheckpointError, TrainingError
 from expkit.metric_names import LOSS, Rates
 from expkit.training.sessions import Evaluator, Executor, add_statistics, results
+from expkit.training.signals import deferred_signals
 from expkit.training.state import RollBack, StatisticArrays, TrainingState
 
 __all__ = ["Progress", "Record", "Trained", "Training", "evaluate", "restore_newest"]
@@ -80,7 +81,9 @@ class Training:
     def run(self) -> Trained:
         """Train from the executor's step to ``train.steps``, or until training stops early; the last step is saved.
 
-        Checkpoints are written while training continues; however it ends, the one being written is completed.
+        Checkpoints are written while training continues; however it ends, the one being written is completed. Ctrl-C
+        and SIGTERM are raised after the session call in progress, once the step that it reached is saved; a second one
+        at once.
 
         Raises:
             TrainingError: the loss or a trained variable is no longer finite, and training may not roll back.
@@ -89,14 +92,14 @@ class Training:
         train, first = self.config.train, self.executor.step
         seconds, steps = 0.0, 0
         self._set_rate()
-        with CheckpointWriter(self.store) as writer:
+        with deferred_signals() as interrupted, CheckpointWriter(self.store) as writer:
             if self.store.latest() is None and (first >= train.steps or train.on_nan.action == "roll_back"):
                 self._save(writer, first, {})
             trouble = _not_finite(self.store.latest())
             while True:
                 if trouble is None:
                     begun = self.executor.step
-                    trouble, spent = self._train(writer)
+                    trouble, spent = self._train(writer, interrupted)
                     steps, seconds = steps + self.executor.step - begun, seconds + spent
                     writer.wait()
                     trouble = trouble or _not_finite(self.store.latest())
@@ -107,21 +110,25 @@ class Training:
         stopped_at = self.executor.step if self.state.stopped else None
         return Trained(steps / seconds if seconds else 0.0, stopped_at, self.state.roll_backs)
 
-    def _train(self, writer: CheckpointWriter) -> tuple[_Trouble | None, float]:
-        """Run steps to the end, or until a value is not finite; return the trouble, and the seconds that steps took."""
+    def _train(self, writer: CheckpointWriter, interrupted: Callable[[], bool]) -> tuple[_Trouble | None, float]:
+        """Run steps to the end, an interruption or a value that is not finite.
+
+        Returns:
+            The trouble, and the seconds that steps took.
+        """
         train, state = self.config.train, self.state
         step = logged = self.executor.step
         spent = since_log = 0.0
         while step < train.steps and not state.stopped:
             target = min(train.steps, *(_after(step, every) for every in _boundaries(self.config)))
             begun = time.perf_counter()
-            add_statistics(state.window, self.executor.run(target - step))
+            add_statistics(state.window, self.executor.run(target - step, interrupted))
             took = time.perf_counter() - begun
             spent, since_log = spent + took, since_log + took
-            if (trouble := _trouble(state.window, step, target)) is not None:
+            begun_at, step = step, self.executor.step
+            if (trouble := _trouble(state.window, begun_at, step)) is not None:
                 return trouble, spent
             writer.check()
-            step = target
             evaluated = self._evaluate(step)
             last = step == train.steps or state.stopped
             metrics: dict[str, float] = {}
@@ -135,10 +142,13 @@ class Training:
             if metrics:
                 self.record(step, metrics)
                 self.progress.advance(step, metrics)
-            if last or any(step % every == 0 for every in _saves(self.config)):
+            due, ends = last or any(step % every == 0 for every in _saves(self.config)), interrupted()
+            if due or (ends and train.on_nan.action != "roll_back"):  # Else where a roll back ends would depend on it.
                 if (trouble := _not_finite(writer.wait())) is not None:
                     return trouble, spent
-                self._save(writer, step, metrics)
+                self._save(writer, step, metrics if due else {})  # With metrics it might become the best.
+            if ends:
+                break
         return None, spent
 
     def _evaluate(self, step: int) -> dict[str, float]:

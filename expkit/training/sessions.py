@@ -179,8 +179,12 @@ class Executor(_Session):
         _, rate = self._step_and_rate
         return float(rate if self._built.rate_factor is None else rate * np.float32(self.rate_factor))
 
-    def run(self, steps: int) -> StatisticArrays:
+    def run(self, steps: int, interrupted: Callable[[], bool] = lambda: False) -> StatisticArrays:
         """Run steps; return the statistics summed over their batches.
+
+        Args:
+            steps: how many, at least 1.
+            interrupted: True to end after the session call in progress, with fewer steps done.
 
         Raises:
             DataError: training examples on disk cannot be read.
@@ -188,7 +192,7 @@ class Executor(_Session):
         total: StatisticArrays = {}
         factor = [] if self._built.rate_factor is None else [self.rate_factor]
         chunk_size = self._built.execution.steps_per_execution
-        while steps > 0:
+        while True:
             number, index = divmod(self.step, chunk_size)
             count = min(self._call_steps, steps, chunk_size - index)
             fed = self._fed(number, index)
@@ -199,7 +203,8 @@ class Executor(_Session):
             seconds = time.perf_counter() - begun
             self._call_steps = max(1, min(chunk_size, int(count * LONGEST_CALL_SECONDS / seconds)))
             steps -= count
-        return total
+            if steps <= 0 or interrupted():
+                return total
 
     @property
     def _step_and_rate(self) -> tuple[int, np.float32]:

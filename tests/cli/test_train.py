@@ -313,12 +313,13 @@ def test_a_loss_that_is_not_finite_fails_the_run_with_the_reason(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
-def test_a_stopped_run_says_killed_and_how_to_resume(number: signal.Signals, code: int, tmp_path: Path) -> None:
-    words = [*PLAIN, "train.steps=1000000", "train.save_every_steps=20", "tracking=none", "hydra.run.dir=here"]
-    process = start("train", *words, cwd=tmp_path)
+def test_an_interrupted_run_saves_its_step_and_says_how_to_resume(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    words = ["train.steps=1000000", "train.save_every_steps=1000000", "train.steps_per_execution=7", "tracking=none"]
+    process = start("train", *PLAIN, *words, "hydra.run.dir=here", cwd=tmp_path)
     try:
-        pointer = tmp_path / "here" / "checkpoints" / "checkpoint"
-        while not pointer.exists():
+        while not (tmp_path / "here" / "metrics.jsonl").exists():
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
         process.send_signal(number)
@@ -327,5 +328,8 @@ def test_a_stopped_run_says_killed_and_how_to_resume(number: signal.Signals, cod
         process.kill()
     here = (tmp_path / "here").resolve()
     assert process.returncode == code
-    assert err == f"stopped; resume with the same command and run.resume={here}\n"
+    (saved,) = here.glob("checkpoints/step-*")
+    step = int(saved.name.removeprefix("step-"))
+    assert step >= 100
+    assert err == f"interrupted: saved step {step:,}; resume with the same command and run.resume={here}\n"
     assert state(here)["status"] == "KILLED"

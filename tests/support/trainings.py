@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from expkit.checkpoints.store import CheckpointStore
 from expkit.config.schema import Config
 from expkit.training import loop
 from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
-from expkit.training.sessions import Evaluator, Executor
+from expkit.training.sessions import Evaluator, Executor, add_statistics
 from expkit.training.state import TrainingState
 from support.experiments import CNN, Unseen, Values, config_of, loaded
 
@@ -60,3 +64,15 @@ def train(config: Config, folder: Path, progress: loop.Progress = UNSEEN) -> Tra
 def small(folder: Path, **train: Any) -> Config:
     """Return an experiment with all that has a memory: Adam, averages, batch normalization, dropout."""
     return config_of(folder, network=CNN, optimizer={"kind": "adam", "learning_rate": 0.01}, train={**CLOCK, **train})
+
+
+def interrupt_call(monkeypatch: pytest.MonkeyPatch, which: int, number: signal.Signals = signal.SIGINT) -> None:
+    """Send this process a signal in one of the session calls to come, of steps or of evaluations."""
+    count = itertools.count(1)
+
+    def add(*arguments: Any) -> None:
+        add_statistics(*arguments)
+        if next(count) == which:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr("expkit.training.sessions.add_statistics", add)

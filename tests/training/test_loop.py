@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import resource
 import shutil
+import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ import pytest
 from expkit.checkpoints.store import Checkpoint, CheckpointStore
 from expkit.config.load import load
 from expkit.errors import CheckpointError, TrainingError
-from support.experiments import assert_same, checkpoint_values, config_of, examples
-from support.trainings import CLOCK, Trained, small, train
+from expkit.training.signals import deferred_signals
+from support.experiments import Unseen, assert_same, checkpoint_values, config_of, examples
+from support.trainings import CLOCK, Trained, interrupt_call, small, train
 
 TIMED = "train/steps_per_second"
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -59,6 +61,56 @@ def test_a_resumed_run_equals_the_unbroken_one_bit_for_bit(unbroken: Trained, tm
     assert resumed.records[0][0] > saved
     assert_same(unbroken.values, resumed.values)
     assert_same(checkpoint_values(unbroken.store.all()[-1].prefix), checkpoint_values(resumed.store.all()[-1].prefix))
+
+
+class Seen(Unseen):
+    """A progress that keeps what it is shown."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[int, dict[str, float]]] = []
+
+    def advance(self, step: int, shown: Mapping[str, float]) -> None:
+        """Keep a step's metrics, but for how fast it was."""
+        self.records.append((step, {name: value for name, value in shown.items() if name != TIMED}))
+
+
+def test_a_run_interrupted_after_every_session_call_equals_the_unbroken_one(
+    unbroken: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress, done, saved = Seen(), None, [0]
+    while done is None:
+        interrupt_call(monkeypatch, 1 if len(saved) % 3 else 2)
+        try:
+            done = train(small(tmp_path, keep_last=99), tmp_path / "checkpoints", progress)
+        except KeyboardInterrupt:
+            saved.append(max(int(path.name.removeprefix("step-")) for path in tmp_path.glob("checkpoints/step-*")))
+    assert len(saved) > 5
+    assert saved == sorted(set(saved))
+    assert_same(unbroken.values, done.values)
+    timeless = [
+        (step, {name: value for name, value in values.items() if name != TIMED}) for step, values in unbroken.records
+    ]
+    assert progress.records == timeless
+    assert [item.step for item in done.store.all() if item.metrics] == [11]
+
+
+def test_a_second_interruption_is_raised_at_once() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with deferred_signals() as interrupted:
+        assert not interrupted()
+    noted: list[bool] = []
+
+    def twice() -> None:
+        with deferred_signals() as interrupted:
+            signal.raise_signal(signal.SIGINT)
+            noted.append(interrupted())
+            signal.raise_signal(signal.SIGINT)
+            noted.append(False)
+
+    with pytest.raises(KeyboardInterrupt):
+        twice()
+    assert noted == [True]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def flip_a_value(checkpoint: Checkpoint) -> None:

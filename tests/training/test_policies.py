@@ -24,7 +24,7 @@ from expkit.training.graphs import train_graph
 from expkit.training.sessions import Executor
 from expkit.training.state import RollBack, TrainingState, Waiting
 from support.experiments import CNN, assert_same, checkpoint_values, config_of, examples, loaded, run
-from support.trainings import Trained, train
+from support.trainings import Trained, interrupt_call, train
 
 TIMED = "train/steps_per_second"
 
@@ -198,6 +198,18 @@ def test_a_rolled_back_run_that_is_interrupted_again_and_again_equals_the_unbrok
         except KeyboardInterrupt:
             interrupted += 1
     assert interrupted > 3
+    assert again.trained.roll_backs == rolled_back.trained.roll_backs
+    assert_same(rolled_back.values, again.values)
+
+
+@pytest.mark.parametrize("call", [2, 5, 9, 14, 20])
+def test_a_run_interrupted_before_it_rolls_back_goes_back_to_the_step_of_the_unbroken_one(
+    call: int, rolled_back: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_call(monkeypatch, call)
+    with pytest.raises(KeyboardInterrupt):
+        train(exploding(tmp_path), tmp_path / "checkpoints")
+    again = train(exploding(tmp_path), tmp_path / "checkpoints")
     assert again.trained.roll_backs == rolled_back.trained.roll_backs
     assert_same(rolled_back.values, again.values)
 
