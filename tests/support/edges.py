@@ -21,6 +21,8 @@ EDGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "large": lambda x: x * x.dtype.type(1e4),
     "shifted down": lambda x: x - x.dtype.type(10),
     "shifted up": lambda x: x + x.dtype.type(1e4),
+    "shifted by 1,000": lambda x: x + x.dtype.type(1e3),
+    "constant columns": lambda x: np.repeat(x[:1], len(x), axis=0),
     "saturated": _saturated,
     "saturated, scaled and shifted": lambda x: x.dtype.type(0.01) * _saturated(x) - x.dtype.type(9.5),
     "tied": np.zeros_like,

@@ -73,7 +73,11 @@ class Convolution(Layer):
         return activate(self.activation, result)
 
     def _convolved(self, x: Any, kernel: Any, strides: tuple[int, ...], rates: tuple[int, ...], padding: str) -> Any:
-        return tf.nn.conv2d(x, kernel, strides=(1, *strides, 1), padding=padding, dilations=(1, *rates, 1))
+        dtype = x.dtype
+        if dtype == tf.float16 and (self.groups > 1 or max(rates) > 1):  # A CPU has no gradient of these in float16.
+            x, kernel = widened(x), widened(kernel)
+        result = tf.nn.conv2d(x, kernel, strides=(1, *strides, 1), padding=padding, dilations=(1, *rates, 1))
+        return tf.cast(result, dtype)
 
     def _channels(self, spec: TensorSpec) -> int:
         _, channels = grid(spec, self.kind, self.dimensions)

@@ -23,7 +23,8 @@ class Dot(Layer):
     arity: ClassVar[tuple[int, int | None]] = (2, 2)
     broadcasts = True
     normalize: bool = False
-    """Whether both are divided by their norms first, which gives the cosine similarity."""
+    """Whether both are divided by their norms first, which gives the cosine similarity; a norm below 1e-6 counts as
+    1e-6, as in ``tf.nn.l2_normalize``."""
     keepdims: bool = False
     """Whether the dimension is kept, with size 1."""
 
