@@ -21,6 +21,7 @@ USED = {
             "hydra._internal.callbacks:Callbacks.on_multirun_start",
             "hydra._internal.callbacks:Callbacks.on_multirun_end",
             "hydra._internal.config_loader_impl:ConfigLoaderImpl.load_configuration",
+            "hydra._internal.core_plugins.bash_completion:BashCompletion._query",
             "hydra._internal.core_plugins.file_config_source:FileConfigSource._get_header_dict",
             "hydra._internal.core_plugins.file_config_source:FileConfigSource._normalize_file_name",
             "hydra._internal.core_plugins.importlib_resources_config_source:ImportlibResourcesConfigSource",
@@ -47,7 +48,7 @@ USED = {
     },
 }
 """By module of expkit and by package: MODULE:NAME of all private API that is used."""
-INSIDE = {"_content", "_get_header_dict", "_normalize_file_name", "_return_value", "_storage", "_trial_id"}
+INSIDE = {"_content", "_get_header_dict", "_normalize_file_name", "_query", "_return_value", "_storage", "_trial_id"}
 """Private attributes among it."""
 
 

@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from expkit.cli.verbs import VERBS
+from expkit.cli.completion import completions
 from expkit.config.hydra_internals import argument_parser
 from expkit.config.hydra_messages import composition_message
 from expkit.config.load import compose_plain
@@ -50,27 +50,14 @@ def run(arguments: list[str]) -> int:
 
 
 def complete(arguments: list[str]) -> int:
-    """Answer the shell's tab completion, for verbs and for Hydra's configuration."""
-    line = os.environ.get("COMP_LINE", "")
-    if not line and any(word.startswith("query=") for word in arguments):
-        raise ConfigError(
-            Problem(
-                "-sc query", 'answers a shell, which sets COMP_LINE; set it up with eval "$(expkit -sc install=bash)"'
-            )
-        )
-    if line:
-        _, _, rest = line.partition(" ")
-        verb, found, _ = rest.lstrip().partition(" ")
-        if not found:
-            print("\n".join(word for word in VERBS if word.startswith(verb)))
-            return 0
-        if verb not in ("train", "names", "check"):
-            return 0
-        at = line.index(verb)
-        os.environ["COMP_LINE"] = line[:at] + line[at + len(verb) + 1 :]
-        point = os.environ.get("COMP_POINT", "")
-        if point.isdigit():
-            os.environ["COMP_POINT"] = str(max(0, int(point) - len(verb) - 1))
+    """Answer the shell's tab completion, or print the script that sets it up."""
+    shell = next((word.removeprefix("query=") for word in arguments if word.startswith("query=")), None)
+    if shell in ("bash", "fish", "zsh"):
+        if not (line := os.environ.get("COMP_LINE", "")):
+            way = 'answers a shell, which sets COMP_LINE; set it up with eval "$(expkit -sc install=bash)"'
+            raise ConfigError(Problem("-sc query", way))
+        print(*completions(line), sep="\n" if shell == "fish" else " ")
+        return 0
     return _hydra(arguments, [], [])
 
 

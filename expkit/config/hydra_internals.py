@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from argparse import ArgumentParser
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.bash_completion import BashCompletion
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
@@ -30,6 +31,7 @@ __all__ = [
     "config_loader",
     "failure_of",
     "fill",
+    "hydra_completions",
     "reading_files_by",
     "scalar_resolvers",
 ]
@@ -44,6 +46,12 @@ def argument_parser() -> ArgumentParser:
 def config_loader(conf: Path) -> Any:
     """Return Hydra's loader of configurations, which reads a folder first."""
     return ConfigLoaderImpl(create_config_search_path(str(conf)))
+
+
+def hydra_completions(conf: Path, words: Sequence[str]) -> list[str]:
+    """Return what Hydra offers in place of the last of a list of overrides, for a folder of configuration files."""
+    plugin = BashCompletion(config_loader(conf))
+    return list(plugin._query("config", " ".join(words)))
 
 
 class FileSource(FileConfigSource):  # type: ignore[misc]

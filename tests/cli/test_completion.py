@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from expkit.cli.verbs import VERBS
+from expkit.config.load import load
 from support.command_line import ENVIRONMENT, call, run
 
 VERB_WORDS = list(VERBS)
@@ -47,8 +48,29 @@ def offered(line: str, cwd: Path, monkeypatch: pytest.MonkeyPatch, shell: str = 
         ("expkit train -m netw", ["network.", "network="]),
         ("expkit names opt", ["optimizer.", "optimizer="]),
         ("expkit check network=si", ["network=siamese"]),
+        ("expkit restore-plan network=si", ["network=siamese"]),
+        ("expkit verify-resume --at 50 network=si", ["network=siamese"]),
+        ("expkit names --json --graph file.svg network=si", ["network=siamese"]),
         ("expkit evaluate opt", []),
         ("expkit train nosuch", []),
+        ("expkit train -", []),
+        ("expkit train --c", []),
+        ("expkit train nosuch=1 opt", []),
+        ("expkit train data. opt", ["optimizer.", "optimizer="]),
+        ("expkit train hyd", ["hydra.", "hydra/"]),
+        ("expkit train hydra.mo", []),
+        ("expkit train hydra.mode=", []),
+        ("expkit train hydra.runtime.", []),
+        ("expkit train hydra.sweep.", ["hydra.sweep.dir="]),
+        ("expkit train hydra.job_logging.formatters.simple.format=", []),
+        ("expkit train hydra.job_logging.handlers.file.filename=", []),
+        ("expkit train +net", []),
+        ("expkit train +network=si", []),
+        ("expkit train +hyd", []),
+        ("expkit train ~", ["~experiment", "~run"]),
+        ("expkit train restore.ex", ["restore.exclude="]),
+        ("expkit train network.ru", ["network.rules="]),
+        ("expkit train ema.enabled=", ["ema.enabled=true"]),
     ],
 )
 def test_what_is_offered(line: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,6 +86,23 @@ def test_a_folder_of_ones_own_is_offered_too(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "conf" / "network").mkdir(parents=True)
     (tmp_path / "conf" / "network" / "signs.yaml").write_text("inputs: {}\n")
     assert offered("expkit train network=si", tmp_path, monkeypatch) == ["network=siamese", "network=signs"]
+
+
+def test_a_folder_of_config_dir_is_offered_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "more" / "network").mkdir(parents=True)
+    (tmp_path / "more" / "network" / "signs.yaml").write_text("inputs: {}\n")
+    for given in ("--config-dir more", "--config-dir=more"):
+        assert offered(f"expkit names {given} network=sig", tmp_path, monkeypatch) == ["network=signs"]
+    assert offered("expkit names --config-dir nosuch network=sig", tmp_path, monkeypatch) == []
+
+
+def test_values_that_are_offered_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = ("hydra.", "hydra.job.", "hydra.sweep.", "ema.", "restore.", "train.", "network.layers.layer1.")
+    offers = {word for start in starts for word in offered(f"expkit train {start}", tmp_path, monkeypatch)}
+    keys = {word for word in offers if word.endswith("=")}
+    values = {value for key in keys for value in offered(f"expkit train {key}", tmp_path, monkeypatch)} - keys
+    assert len(values) > 20
+    load(sorted(values))
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
