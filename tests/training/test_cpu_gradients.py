@@ -216,7 +216,7 @@ def test_sparse_and_dense_gradients_train_in_bfloat16(tmp_path: Path, compiled: 
         built = train_graph(*loaded(config), Execution(4, jit_compile=compiled, precision=precision))
         with Executor(built) as executor:
             executor.initialize()
-            first, last = (results(config, executor.run(steps))["loss"] for steps in (4, 60))
+            first, _, last = (results(config, executor.run(steps))["loss"] for steps in (4, 200, 40))
         assert last < first
         losses[precision] = last
     assert losses.get("bfloat16", losses["float32"]) == pytest.approx(losses["float32"], rel=0.1)
