@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -36,6 +37,15 @@ def test_the_wheel_carries_the_package_and_its_configuration_and_nothing_else(wh
     assert "expkit/schema/network.json" in schemas
     typed = {"expkit/py.typed"}
     assert {name for name in names if ".dist-info/" not in name} == modules | conf | schemas | typed
+
+
+def test_nothing_in_the_wheel_points_to_documents_that_it_does_not_have(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as content:
+        texts = {name: content.read(name).decode() for name in content.namelist() if not name.endswith("/RECORD")}
+    assert any(name.endswith("/METADATA") for name in texts)
+    pointing = re.compile(r"\bdocs/|\bbenchmarks/|\btests/|\b[\w/]+\.md\b|README|CONTRIBUTING|CHANGELOG")
+    found = {name: match[0] for name, text in texts.items() if (match := pointing.search(text))}
+    assert found == {}
 
 
 def test_the_wheel_names_the_program(wheel: Path) -> None:
