@@ -8,6 +8,7 @@ from typing import Any, Literal
 from expkit import tf1 as tf
 from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.kinds.layers.checks import is_narrow_float
+from expkit.kinds.layers.tensor_shapes import sizes_of
 from expkit.kinds.layers.windows import Padding, each, grid, held_to_windows, window_output
 from expkit.kinds.precision import widened
 from expkit.registry import Positive, register
@@ -53,14 +54,28 @@ class Pool(Layer):
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Pool."""
         count = inputs[0].shape.rank - 2
-        window = (1, *each(self.pool_size, count), 1)
-        strides = (1, *each(self.strides or self.pool_size, count), 1)
+        window, strides = each(self.pool_size, count), each(self.strides or self.pool_size, count)
         x = widened(inputs[0])
         if self.padding == "valid":
-            x = held_to_windows(x, each(self.pool_size, count), self.kind)
+            x = held_to_windows(x, window, self.kind)
         function = getattr(tf.nn, f"{'max' if self.kind == 'max_pool' else 'avg'}_pool{count}d")
-        result = function(x, ksize=window, strides=strides, padding=self.padding.upper())
+        if function is tf.nn.max_pool3d:
+            function = _max_of_volumes
+        result = function(x, ksize=(1, *window, 1), strides=(1, *strides, 1), padding=self.padding.upper())
         return tf.cast(result, inputs[0].dtype)
+
+
+def _max_of_volumes(x: Any, ksize: tuple[int, ...], strides: tuple[int, ...], padding: str) -> Any:
+    """Return the largest values over height and width, then of these over depth.
+
+    In one step, where oneDNN is off, TensorFlow gives the gradient to all values within 1e-5 of the largest.
+    """
+    _, depth, *sizes = sizes_of(x)
+    images = tf.nn.max_pool2d(tf.reshape(x, [-1, *sizes]), (1, *ksize[2:]), (1, *strides[2:]), padding)
+    _, height, width, channels = sizes_of(images)
+    rows = tf.reshape(images, [-1, depth, height * width, channels])
+    rows = tf.nn.max_pool2d(rows, (1, ksize[1], 1, 1), (1, strides[1], 1, 1), padding)
+    return tf.reshape(rows, [-1, sizes_of(rows)[1], height, width, channels])
 
 
 @register

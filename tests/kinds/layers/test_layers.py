@@ -306,6 +306,19 @@ def test_a_frozen_batch_norm_reads_its_moving_statistics_in_training_too(text: s
         np.testing.assert_array_equal(*session.run([training.outputs["out"], inference.outputs["out"]]))
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 0.0])
+def test_the_gradient_of_a_volumes_maximum_goes_to_one_value_without_onednn_too(scale: float) -> None:
+    """Run eagerly, where TensorFlow computes it without oneDNN; its own operation gave it to all within 1e-5."""
+    values = scale * np.array([3, 1, 4, 1, 5, 9, 2, 6], np.float32).reshape(1, 2, 2, 2, 1)
+    x = tf.constant(values)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer_of("max_pool", {}).apply({}, Inputs([x]), Call(training=True))
+    expected = np.zeros(8, np.float32)
+    expected[values.argmax()] = 1
+    np.testing.assert_array_equal(tape.gradient(y, x).numpy().ravel(), expected)
+
+
 DROPOUTS = "layers: {first: {kind: dropout, rate: 0.25}, second: {kind: dropout, input: x, rate: 0.25}}"
 
 
