@@ -165,6 +165,14 @@ def _wrong_outputs(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
             yield Problem(f"{at}.output", unknown(f"no output '{output}'", output, spec.outputs))
         elif not (item := spec.output_spec(output)).dtype.startswith(("float", "bfloat")):
             yield Problem(f"{at}.output", f"'{output}' is {item}, needs floats; convert it with kind 'cast'")
+    for name, metric in config.train.metrics.items():
+        shape = spec.output_spec(metric.output).shape if metric.output in spec.outputs else ()
+        if shape and shape[-1] is None and any(None in sizes for sizes in metric.statistic_shapes.values()):
+            yield Problem(
+                f"train.metrics.{name}.output",
+                f"{metric.kind} needs an output whose last size is known, '{metric.output}' is "
+                f"{spec.output_spec(metric.output)}; give the size in network.inputs",
+            )
 
 
 def _unknown_metrics(config: Config, ema: bool) -> Iterator[Problem]:

@@ -108,7 +108,7 @@ def test_a_run_keeps_its_plugins_and_is_evaluated_without_the_original(folder: P
     own.parent.mkdir(parents=True)
     own.write_text(
         (builtin_conf() / "train" / "regression.yaml").read_text().partition("losses:")[0]
-        + "losses: {main: {kind: huber, labels: image, delta: 0.5}}\nmetrics: {}\n"
+        + "losses: {main: {kind: log_cosh, labels: image, delta: 0.5}}\nmetrics: {}\n"
     )
     shutil.copy(builtin_conf() / "config.yaml", folder / "conf")
     reconstruct = [*GATED, "train=autoencoder", "network.layers.logits.units=64"]
@@ -233,9 +233,9 @@ def test_a_plugins_failure_and_a_broken_promise_name_the_kind_and_the_layer(empt
 
 def test_the_examples_numbers_are_what_it_says(folder: Path) -> None:
     load(GATED)
-    huber = registry.kinds("loss")["huber"](delta=1.0)
+    loss = registry.kinds("loss")["log_cosh"](delta=2.0)
     from expkit import tf1 as tf
 
     with tf.Graph().as_default(), tf.Session() as session:
-        per_example = huber.per_example(tf.constant([[0.5, 3.0]]), np.zeros((1, 2)))  # type: ignore[attr-defined]
-        assert session.run(per_example).tolist() == [pytest.approx((0.125 + 2.5) / 2)]
+        per_example = loss.per_example(tf.constant([[0.5, 3.0]]), np.zeros((1, 2)))  # type: ignore[attr-defined]
+        assert session.run(per_example).tolist() == [pytest.approx(2 * np.log(np.cosh([0.25, 1.5])).sum())]

@@ -148,4 +148,5 @@ def test_the_mode_is_that_of_the_metrics_kind_unless_it_is_given(
 
 
 def test_every_metric_knows_its_mode() -> None:
-    assert {cls.best_mode for cls in registry.kinds("metric").values() if issubclass(cls, Metric)} == {"max", "min"}
+    modes = {name: cls.best_mode for name, cls in registry.kinds("metric").items() if issubclass(cls, Metric)}
+    assert {name for name, mode in modes.items() if mode is None} == {"mean"}, "an output may mean anything"

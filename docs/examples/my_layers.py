@@ -50,12 +50,12 @@ class Gate(Layer):
 
 
 @register
-class Huber(Loss):
-    """Squared difference from the labels up to ``delta``, and a line beyond (Huber 1964)."""
+class LogCosh(Loss):
+    """``delta ** 2 * log(cosh(difference / delta))``: about half the square near 0, far from it linear."""
 
-    kind: Literal["huber"] = "huber"
+    kind: Literal["log_cosh"] = "log_cosh"
     delta: float = Field(default=1.0, gt=0)
-    """Difference at which the loss becomes linear."""
+    """Difference about which the loss becomes linear."""
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return the reason why the labels do not fit, if there is one."""
@@ -65,7 +65,6 @@ class Huber(Loss):
 
     def per_example(self, output: Any, labels: Any) -> Any:
         """Return the mean over an example's values."""
-        difference = tf.abs(output - tf.cast(labels, output.dtype))
-        near = tf.minimum(difference, self.delta)
-        loss = 0.5 * tf.square(near) + self.delta * (difference - near)
+        ratio = tf.abs(output - tf.cast(labels, output.dtype)) / self.delta
+        loss = self.delta**2 * (ratio + tf.math.softplus(-2 * ratio) - tf.math.log(2.0))
         return tf.reduce_mean(tf.reshape(loss, (tf.shape(loss)[0], -1)), axis=1)

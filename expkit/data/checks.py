@@ -32,7 +32,11 @@ def check_fields(config: Config, spec: NetworkSpec, fields: Fields) -> list[str]
             problems.append(Problem(f"network.inputs.{name}", problem))
     readers: dict[str, Loss | Metric] = {
         **{f"train.losses.{name}": loss for name, loss in config.train.losses.items()},
-        **{f"train.metrics.{name}": metric for name, metric in config.train.metrics.items()},
+        **{
+            f"train.metrics.{name}": metric
+            for name, metric in config.train.metrics.items()
+            if metric.labels is not None
+        },
     }
     for at, reader in readers.items():
         if reader.labels not in fields:
@@ -93,7 +97,7 @@ def check_values(config: Config, spec: NetworkSpec, splits: Mapping[str, Fields]
     said: set[tuple[str, str]] = set()
     for group in ("losses", "metrics"):
         for name, reader in getattr(config.train, group).items():
-            for split, fields in splits.items():
+            for split, fields in splits.items() if reader.labels is not None else ():
                 output, array = spec.output_spec(reader.output), fields[reader.labels]
                 found = (reader.problem(output, labels) for labels in _values(array))
                 if problem := next(filter(None, found), None):

@@ -14,7 +14,15 @@ from expkit.tensor_spec import TensorSpec, fits, sizes_text
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Loss", "class_labels_problem", "class_numbers_problem", "label_values_problem", "same_shape_problem"]
+__all__ = [
+    "Loss",
+    "class_labels_problem",
+    "class_numbers_problem",
+    "label_values_problem",
+    "labels_like",
+    "mean_per_example",
+    "same_shape_problem",
+]
 
 
 class Loss(Kind):
@@ -58,7 +66,7 @@ def class_numbers_problem(classes: int, labels: np.ndarray) -> str | None:
     return None
 
 
-def label_values_problem(labels: np.ndarray, low: int, high: int, *, whole: bool) -> str | None:
+def label_values_problem(labels: np.ndarray, low: float, high: float, *, whole: bool) -> str | None:
     """Return how many examples have labels outside of a range, and the first of them, or ``None`` if there are none."""
     import numpy as np
 
@@ -84,11 +92,13 @@ def same_shape_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
     return None
 
 
-def _mean_per_example(values: Any) -> Any:
+def mean_per_example(values: Any) -> Any:
+    """Return the mean over all dimensions but the first."""
     return tf.reduce_mean(tf.reshape(values, (tf.shape(values)[0], -1)), axis=1)
 
 
-def _like(labels: Any, output: Any) -> Any:
+def labels_like(labels: Any, output: Any) -> Any:
+    """Return labels in the dtype and shape of the output."""
     return tf.reshape(tf.cast(labels, output.dtype), tf.shape(output))
 
 
@@ -108,7 +118,7 @@ class SparseSoftmaxCrossEntropy(Loss):
     def per_example(self, output: Any, labels: Any) -> Any:
         """Return the mean of ``tf.nn.sparse_softmax_cross_entropy_with_logits`` per example."""
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.cast(labels, tf.int64), logits=output)
-        return _mean_per_example(loss) if loss.shape.rank > 1 else loss
+        return mean_per_example(loss) if loss.shape.rank > 1 else loss
 
 
 @register
@@ -129,8 +139,8 @@ class SoftmaxCrossEntropy(Loss):
 
     def per_example(self, output: Any, labels: Any) -> Any:
         """Return ``-sum(labels * log_softmax)``; TensorFlow's own takes the gradient of rows that add up to 1."""
-        loss = -tf.reduce_sum(_like(labels, output) * tf.nn.log_softmax(output), axis=-1)
-        return _mean_per_example(loss) if loss.shape.rank > 1 else loss
+        loss = -tf.reduce_sum(labels_like(labels, output) * tf.nn.log_softmax(output), axis=-1)
+        return mean_per_example(loss) if loss.shape.rank > 1 else loss
 
 
 @register
@@ -147,7 +157,9 @@ class SigmoidCrossEntropy(Loss):
 
     def per_example(self, output: Any, labels: Any) -> Any:
         """Return the mean of ``tf.nn.sigmoid_cross_entropy_with_logits`` per example."""
-        return _mean_per_example(tf.nn.sigmoid_cross_entropy_with_logits(labels=_like(labels, output), logits=output))
+        return mean_per_example(
+            tf.nn.sigmoid_cross_entropy_with_logits(labels=labels_like(labels, output), logits=output)
+        )
 
 
 @register
@@ -162,4 +174,4 @@ class MeanSquaredError(Loss):
 
     def per_example(self, output: Any, labels: Any) -> Any:
         """Return the mean squared difference per example."""
-        return _mean_per_example(tf.squared_difference(output, _like(labels, output)))
+        return mean_per_example(tf.squared_difference(output, labels_like(labels, output)))

@@ -12,12 +12,21 @@ from expkit import tf1 as tf
 from expkit.kinds.losses import class_labels_problem, class_numbers_problem, label_values_problem, same_shape_problem
 from expkit.metric_names import EMA, LOSS
 from expkit.registry import Kind, kinds, register
-from expkit.tensor_spec import TensorSpec, fits, sizes_text
+from expkit.tensor_spec import Shape, TensorSpec, fits, sizes_text
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["ROWS", "Metric", "Mode", "mode_of_metric"]
+__all__ = [
+    "ROWS",
+    "MeanMetric",
+    "Metric",
+    "Mode",
+    "Statistics",
+    "class_or_one_hot_problem",
+    "mode_of_metric",
+    "predicted_and_labeled",
+]
 
 Statistics = Mapping[str, Any]
 
@@ -50,8 +59,11 @@ class Metric(Kind):
 
     best_mode: ClassVar[Mode | None] = None
     """Whether its best value is the largest or the smallest; if ``None``, a configuration must say it."""
-    statistic_shapes: ClassVar[Mapping[str, tuple[int, ...]]] = {"sum": (), "count": ()}
-    """Shapes of the statistics, by name; of ``rows`` that of one example's row, which is never all zeros."""
+    statistic_shapes: ClassVar[Mapping[str, Shape]] = {"sum": (), "count": ()}
+    """Shapes of the statistics, by name; of ``rows`` that of one example's row, which is never all zeros.
+
+    ``None`` is the size of the output's last dimension, 1 if an example has a single value.
+    """
 
     output: str = "logits"
     """Output of the network to evaluate."""
@@ -64,9 +76,10 @@ class Metric(Kind):
 
     @abstractmethod
     def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
-        """Return float32 tensors whose sums over batches determine the metric, and ``rows`` where sums do not.
+        """Return tensors whose sums over batches determine the metric, and ``rows`` where sums do not.
 
-        The output is at least float32.
+        They are float32 or whole numbers, whose sums in float64 are exact; rows are float32. The output is at least
+        float32.
         """
 
     @abstractmethod
@@ -91,6 +104,27 @@ class MeanMetric(Metric):
         return float(sums["sum"] / sums["count"])
 
 
+def class_or_one_hot_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
+    """Return why labels are neither class numbers of the output's positions nor of its shape, or ``None``."""
+    got, shape = labels.shape[1:], output.shape or (1,)
+    if fits(shape, got) or fits(shape[:-1], got):
+        if shape[-1] == 1:
+            return label_values_problem(labels, 0, 1, whole=False)
+        return None if fits(shape, got) or shape[-1] is None else class_numbers_problem(shape[-1], labels)
+    return (
+        f"needs labels of shape {sizes_text(shape[:-1])} (class numbers) or {sizes_text(shape)} (one-hot) per "
+        f"example, got {list(got)}"
+    )
+
+
+def predicted_and_labeled(output: Any, labels: Any) -> tuple[Any, Any]:
+    """Return the class numbers of predictions and of labels, of the same shape; of one logit whether it is positive."""
+    if output.shape.rank == 1 or output.shape[-1] == 1:
+        return tf.reshape(output, (-1,)) > 0, tf.reshape(tf.cast(labels, tf.float32), (-1,)) > 0.5
+    target = tf.argmax(labels, -1) if labels.shape.rank == output.shape.rank else tf.cast(labels, tf.int64)
+    return tf.argmax(output, -1), target
+
+
 @register
 class Accuracy(MeanMetric):
     """Fraction of examples whose largest logit is the label; with one logit, whose sign agrees with the 0/1 label.
@@ -104,24 +138,11 @@ class Accuracy(MeanMetric):
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return why the labels are neither class numbers nor rows of the output's shape."""
-        got, shape = labels.shape[1:], output.shape or (1,)
-        if fits(shape, got) or fits(shape[:-1], got):
-            if shape[-1] == 1:
-                return label_values_problem(labels, 0, 1, whole=False)
-            return None if fits(shape, got) or shape[-1] is None else class_numbers_problem(shape[-1], labels)
-        return (
-            f"needs labels of shape {sizes_text(shape[:-1])} (class numbers) or {sizes_text(shape)} (one-hot) per "
-            f"example, got {list(got)}"
-        )
+        return class_or_one_hot_problem(output, labels)
 
     def values(self, output: Any, labels: Any) -> Any:
         """Return 1 for correct examples, 0 for others."""
-        if output.shape.rank == 1 or output.shape[-1] == 1:
-            correct = tf.equal(tf.reshape(output, (-1,)) > 0, tf.reshape(tf.cast(labels, tf.float32), (-1,)) > 0.5)
-        else:
-            target = tf.argmax(labels, -1) if labels.shape.rank == output.shape.rank else tf.cast(labels, tf.int64)
-            correct = tf.equal(tf.argmax(output, -1), target)
-        return tf.cast(correct, tf.float32)
+        return tf.cast(tf.equal(*predicted_and_labeled(output, labels)), tf.float32)
 
 
 @register
@@ -202,3 +223,42 @@ class MeanAbsoluteError(MeanMetric):
     def values(self, output: Any, labels: Any) -> Any:
         """Return the absolute differences."""
         return tf.abs(output - tf.reshape(tf.cast(labels, output.dtype), tf.shape(output)))
+
+
+@register
+class Perplexity(MeanMetric):
+    """Exponential of the mean cross-entropy of softmax logits [batch, ..., classes] against class numbers [batch, ...].
+
+    Every position counts, such as each word of a text.
+    """
+
+    kind: Literal["perplexity"] = "perplexity"
+    best_mode = "min"
+
+    def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
+        """Return why the labels are no class numbers."""
+        return class_labels_problem(output, labels)
+
+    def values(self, output: Any, labels: Any) -> Any:
+        """Return the cross-entropy at every position."""
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.cast(labels, tf.int64), logits=output)
+
+    def result(self, sums: Statistics) -> float:
+        """Return exp(sum / count); infinity beyond the range of numbers."""
+        import numpy as np
+
+        with np.errstate(over="ignore"):
+            return float(np.exp(sums["sum"] / sums["count"]))
+
+
+@register
+class Mean(MeanMetric):
+    """Mean of all values of an output, which needs no labels; whether more is better, the configuration must say."""
+
+    kind: Literal["mean"] = "mean"
+    labels: None = None  # type: ignore[assignment]
+    """None: nothing but the output is read."""
+
+    def values(self, output: Any, labels: Any) -> Any:
+        """Return the output."""
+        return output

@@ -155,7 +155,7 @@ def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution,
             return tf.while_loop(
                 lambda index, *_: index < begin + count,
                 body,
-                (begin, zero_statistics(config, chunk_size * rows), dict.fromkeys(groups, begin)),
+                (begin, zero_statistics(checked, chunk_size * rows), dict.fromkeys(groups, begin)),
                 parallel_iterations=2 if groups else 1,
             )[1]
 
@@ -243,7 +243,7 @@ def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
         statistics = tf.while_loop(
             lambda start, totals: start < total,
             body,
-            (tf.constant(0), {weights: zero_statistics(config, total) for weights in every}),
+            (tf.constant(0), {weights: zero_statistics(checked, total) for weights in every}),
             parallel_iterations=1,
         )[1]
         saved = {variable.op.name: variable for variable in tf.global_variables()}

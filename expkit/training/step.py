@@ -18,6 +18,7 @@ from expkit.metric_names import LOSS, loss_names
 from expkit.network.build import Connection, TrainingCall, connect, penalty
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import CheckedConfig
+from expkit.tensor_spec import Shape
 from expkit.training.execution import Execution
 from expkit.training.policy import TrainedLayers
 from expkit.training.update import Gradients, update_variables, with_rows
@@ -131,7 +132,7 @@ def train_step(setup: StepSetup, batch: Mapping[str, Any], step: Any, previous: 
         _, gradients, read, statistics = tf.while_loop(
             lambda number, *_: number < count,
             accumulate,
-            (tf.constant(0), zeros, unread, zero_statistics(config, count * config.train.batch_size)),
+            (tf.constant(0), zeros, unread, zero_statistics(setup.checked, count * config.train.batch_size)),
             parallel_iterations=1,
         )
         moved = gradients[0].op
@@ -177,7 +178,8 @@ def loss_and_statistics(
         statistics[LOSS] = {"sum": total * count, "count": count}
     with tf.name_scope("metrics"):
         for name, metric in config.train.metrics.items():
-            statistics[name] = metric.statistics(widened(outputs[metric.output]), fields[metric.labels])
+            labels = None if metric.labels is None else fields[metric.labels]
+            statistics[name] = metric.statistics(widened(outputs[metric.output]), labels)
     return total, statistics
 
 
@@ -198,16 +200,20 @@ def add_batch(totals: Statistics, batch: Statistics, first: Any) -> Statistics:
     }
 
 
-def zero_statistics(config: Config, examples: Any) -> Statistics:
+def zero_statistics(checked: CheckedConfig, examples: Any) -> Statistics:
     """Return zeros in the shape of the statistics of ``loss_and_statistics``, in float64 but for rows.
 
     Args:
-        config: losses and metrics.
+        checked: losses and metrics, and the network's outputs.
         examples: number of rows, which are zeros until ``add_batch`` gives them values.
     """
-    names = (*loss_names(config.train.losses).values(), LOSS)
-    shapes: dict[str, Mapping[str, tuple[int, ...]]] = {name: {"sum": (), "count": ()} for name in names}
-    shapes |= {name: metric.statistic_shapes for name, metric in config.train.metrics.items()}
+    train = checked.config.train
+    names = (*loss_names(train.losses).values(), LOSS)
+    shapes: dict[str, Mapping[str, Shape]] = {name: {"sum": (), "count": ()} for name in names}
+    for name, metric in train.metrics.items():
+        last = (checked.spec.output_spec(metric.output).shape or (1,))[-1]
+        sized = metric.statistic_shapes.items()
+        shapes[name] = {key: tuple(last if size is None else size for size in shape) for key, shape in sized}
     return {
         name: {
             key: tf.zeros((examples, *shape), tf.float32) if key == ROWS else tf.zeros(shape, tf.float64)

@@ -7,8 +7,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, mean_absolute_error, roc_auc_score
+from pydantic import ValidationError
+from scipy.special import log_softmax
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    jaccard_score,
+    mean_absolute_error,
+    mean_squared_error,
+    precision_score,
+    r2_score,
+    recall_score,
+    roc_auc_score,
+)
 
+import expkit.kinds.metrics_classes
+import expkit.kinds.metrics_regression  # noqa: F401  # registers the kinds
 from expkit import tf1 as tf
 from expkit.kinds.metrics import Metric
 from expkit.kinds.precision import widened
@@ -54,6 +68,40 @@ def distance(x: np.ndarray, y: np.ndarray) -> float:
     return float(mean_absolute_error(y.reshape(-1), x.reshape(-1)))
 
 
+def square(x: np.ndarray, y: np.ndarray) -> float:
+    return float(mean_squared_error(y.reshape(-1), x.reshape(-1).astype(np.float64)))
+
+
+def explained(x: np.ndarray, y: np.ndarray) -> float:
+    columns = (-1, x.shape[-1] if x.ndim > 1 else 1)
+    return float(r2_score(y.reshape(columns), x.reshape(columns).astype(np.float64)))
+
+
+def surprise(x: np.ndarray, y: np.ndarray) -> float:
+    log_p = np.take_along_axis(log_softmax(x.astype(np.float64), axis=-1), y[..., None].astype(int), axis=-1)
+    with np.errstate(over="ignore"):
+        return float(np.exp(-log_p.mean()))
+
+
+def mean(x: np.ndarray, y: np.ndarray) -> float:
+    return float(x.astype(np.float64).mean())
+
+
+def classes_of(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return class numbers of labels and of predictions; 0 and 1 of a single logit."""
+    if x.shape[-1] == 1 or x.ndim == 1:
+        return y.reshape(-1) > 0.5, x.reshape(-1) > 0
+    return (y.argmax(axis=-1) if y.ndim == x.ndim else y).ravel().astype(int), x.argmax(axis=-1).ravel()
+
+
+def of_confusion(score: Any, **fields: Any) -> Reference:
+    return lambda x, y: float(score(*classes_of(x, y), zero_division=0, **fields))
+
+
+AVERAGED = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
+MISSING = np.where(CLASSES == 5, 2, CLASSES)
+"""Labels among which one class is absent."""
+
 CASES: list[tuple[str, dict[str, Any], np.ndarray, np.ndarray, Reference]] = [
     ("accuracy", {}, LOGITS, CLASSES, of_largest),
     ("accuracy", {}, LOGITS, np.eye(7)[CLASSES], of_largest),
@@ -73,6 +121,40 @@ CASES: list[tuple[str, dict[str, Any], np.ndarray, np.ndarray, Reference]] = [
     ("mean_absolute_error", {}, NUMBERS, TRUTH, distance),
     ("mean_absolute_error", {}, ONE[:, 0], BITS, distance),
     ("mean_absolute_error", {}, ONE, BITS, distance),
+    ("mean_squared_error", {}, NUMBERS, TRUTH, square),
+    ("mean_squared_error", {}, ONE[:, 0], BITS, square),
+    ("mean_squared_error", {}, ONE, BITS, square),
+    ("r2", {}, NUMBERS, TRUTH, explained),
+    ("r2", {}, NUMBERS, NUMBERS + 0.1 * TRUTH, explained),
+    ("r2", {}, ONE[:, 0], BITS, explained),
+    ("r2", {}, ONE, BITS, explained),
+    ("perplexity", {}, LOGITS, CLASSES, surprise),
+    ("perplexity", {}, WORDS, PLACES.astype(np.float32), surprise),
+    ("mean", {}, NUMBERS, BITS, mean),
+    ("mean", {}, ONE[:, 0], BITS, mean),
+    *(
+        (kind, fields, output, labels, of_confusion(score, **asked))
+        for kind, score in AVERAGED.items()
+        for fields, output, labels, asked in (
+            ({}, LOGITS, CLASSES, {"average": "macro"}),
+            ({}, LOGITS, MISSING, {"average": "macro"}),
+            ({}, LOGITS, np.eye(7)[CLASSES], {"average": "macro"}),
+            ({"average": "micro"}, WORDS, PLACES.astype(np.float32), {"average": "micro"}),
+            ({"classes": (1, 4)}, WORDS, PLACES, {"average": "macro", "labels": [1, 4]}),
+            ({"classes": (1, 4), "average": "micro"}, WORDS, PLACES, {"average": "micro", "labels": [1, 4]}),
+            ({"classes": (3,)}, LOGITS, CLASSES, {"average": "macro", "labels": [3]}),
+            ({}, TWO, BITS, {"average": "macro"}),
+            ({}, ONE, BITS, {}),
+            ({"average": "micro"}, ONE[:, 0], BITS[:, None].astype(np.float32), {}),
+            ({"classes": (0, 1)}, ONE, BITS, {"average": "macro"}),
+        )
+    ),
+    ("mean_iou", {}, LOGITS, CLASSES, of_confusion(jaccard_score, average="macro")),
+    ("mean_iou", {}, LOGITS, MISSING, of_confusion(jaccard_score, average="macro")),
+    ("mean_iou", {}, WORDS, np.eye(7)[PLACES], of_confusion(jaccard_score, average="macro")),
+    ("mean_iou", {"classes": (1, 4)}, WORDS, PLACES, of_confusion(jaccard_score, average="macro", labels=[1, 4])),
+    ("mean_iou", {}, ONE, BITS, of_confusion(jaccard_score, average="macro")),
+    ("mean_iou", {"classes": (1,)}, ONE[:, 0], BITS, of_confusion(jaccard_score)),
 ]
 """A line a case: kind, fields, output of the network, labels, reference. A new kind is one line more."""
 
@@ -109,6 +191,49 @@ def test_a_metric_of_summed_batches_is_the_reference_of_all_examples(
 
 def test_every_kind_is_in_the_table() -> None:
     assert {case[0] for case in CASES} == set(kinds("metric"))
+
+
+ABSENT = np.zeros((300, 7), np.float32)
+"""Logits that predict the first class alone."""
+
+
+@pytest.mark.parametrize("kind", ["precision", "recall", "f1", "mean_iou"])
+def test_a_class_that_nothing_names_is_left_out_of_the_mean_and_alone_is_0(kind: str) -> None:
+    labels = np.zeros(300, int)
+    assert metric_of(kind, {}).result(summed(metric_of(kind, {}), ABSENT, labels, 77)) == 1
+    alone = metric_of(kind, {"classes": (4,)})
+    assert alone.result(summed(alone, ABSENT, labels, 77)) == 0
+    positive = metric_of(kind, {"classes": (1,)})
+    assert positive.result(summed(positive, ABSENT[:, :1], labels, 77)) == 0
+
+
+def test_a_class_listed_twice_is_refused() -> None:
+    with pytest.raises(ValidationError, match="class 2 is listed twice; list every class once"):
+        metric_of("f1", {"classes": (1, 2, 2)})
+
+
+@pytest.mark.parametrize("place", [0.0, 1e4, -1e5])
+def test_r2_is_that_of_labels_wherever_they_lie_and_does_not_depend_on_batches(place: float) -> None:
+    labels = (np.round(4 * TRUTH) + place).astype(np.float32)
+    output = (labels + np.round(NUMBERS)).astype(np.float32)
+    metric = metric_of("r2", {})
+    one, many, by_one = (metric.result(summed(metric, output, labels, batch)) for batch in (300, 77, 1))
+    assert one == pytest.approx(explained(output, labels.astype(np.float64)), rel=1e-6)
+    assert many == pytest.approx(one, rel=1e-9)
+    assert by_one == pytest.approx(one, rel=1e-9)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 12345.678])
+def test_r2_of_constant_labels_is_1_if_all_are_met_and_else_0(value: float) -> None:
+    labels = np.full((300, 1), value, np.float32)
+    metric = metric_of("r2", {})
+    assert metric.result(summed(metric, labels, labels, 77)) == 1
+    assert metric.result(summed(metric, labels + ONE, labels, 77)) == 0
+
+
+def test_perplexity_beyond_all_numbers_is_infinite() -> None:
+    metric = metric_of("perplexity", {})
+    assert metric.result({"sum": np.float64(1e6), "count": np.float64(10)}) == np.inf
 
 
 def test_auc_of_one_class_alone_is_not_a_number() -> None:
@@ -204,11 +329,33 @@ def wrong_label(value: str, example: int, allowed: str) -> str:
             np.zeros((3, 1), np.int64),
             "needs whole numbers of shape [2] per example for an output [batch, 2, 5] float32, got int64 of shape [1]",
         ),
+        *(
+            (kind, TensorSpec((2,)), np.zeros((3, 4)), "needs labels shaped like the output, [2] per example, got [4]")
+            for kind in ("mean_absolute_error", "mean_squared_error", "r2")
+        ),
         (
-            "mean_absolute_error",
-            TensorSpec((2,)),
-            np.zeros((3, 4)),
-            "needs labels shaped like the output, [2] per example, got [4]",
+            "perplexity",
+            TensorSpec((5,)),
+            np.array([4, 7, 1]),
+            wrong_label("7", 1, "0 to 4, for 5 classes; change the last layer's units or the data"),
+        ),
+        *(
+            case
+            for kind in ("precision", "recall", "f1", "mean_iou")
+            for case in (
+                (
+                    kind,
+                    TensorSpec((5,)),
+                    np.array([4.0, 1, -0.5]),
+                    wrong_label("-0.5", 2, "0 to 4, for 5 classes; change the last layer's units or the data"),
+                ),
+                (
+                    kind,
+                    TensorSpec((5,)),
+                    np.zeros((3, 4)),
+                    "needs labels of shape [] (class numbers) or [5] (one-hot) per example, got [4]",
+                ),
+            )
         ),
     ],
 )
@@ -216,6 +363,14 @@ def test_a_metric_says_what_keeps_labels_from_fitting(
     kind: str, output: TensorSpec, labels: np.ndarray, problem: str
 ) -> None:
     assert metric_of(kind, {}).problem(output, labels) == problem
+
+
+@pytest.mark.parametrize(
+    ("output", "allowed"), [(TensorSpec((5,)), "4"), (TensorSpec((1,)), "1"), (TensorSpec(()), "1")]
+)
+def test_a_class_that_the_output_lacks_is_named(output: TensorSpec, allowed: str) -> None:
+    problem = metric_of("f1", {"classes": (0, 5)}).problem(output, np.array([0, 1, 1]))
+    assert problem == f"classes: 5 is no class of {output}; allowed: 0 to {allowed}"
 
 
 @pytest.mark.parametrize(("kind", "output", "labels"), [(case[0], case[2], case[3]) for case in CASES])

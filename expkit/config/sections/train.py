@@ -6,6 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+import expkit.kinds.losses_classes
+import expkit.kinds.losses_regression
+import expkit.kinds.metrics_classes
+import expkit.kinds.metrics_regression  # noqa: F401  # registers the kinds
 from expkit.kinds.losses import Loss
 from expkit.kinds.metrics import Metric, Mode, mode_of_metric
 from expkit.metric_names import loss_that_may_be_named, metric_that_may_be_named
