@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import expkit.kinds.layers  # noqa: F401  # registers the kinds
 from conftest import Finished
 from expkit.config.search import builtin_conf
 from expkit.registry import kinds
@@ -62,10 +63,11 @@ CONFIGURATIONS = {
         [f"network.layers.layer1.kind: unknown kind 'dens'; did you mean 'dense'? allowed: {KINDS}"],
     ),
     "unknown kind of loss": (
-        ["train.losses.main.kind=hinge"],
+        ["train.losses.main.kind=bleu"],
         [
-            "train.losses.main.kind: unknown kind 'hinge'; allowed: sparse_softmax_cross_entropy, "
-            "softmax_cross_entropy, sigmoid_cross_entropy, mean_squared_error"
+            "train.losses.main.kind: unknown kind 'bleu'; allowed: sparse_softmax_cross_entropy, "
+            "softmax_cross_entropy, sigmoid_cross_entropy, mean_squared_error, hinge, focal, kl_divergence, dice, "
+            "absolute_error, huber, poisson, cosine"
         ],
     ),
     "unknown file of a group": (
