@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +74,8 @@ def log_model(client: Any, run_id: str, folder: Path, record: ModelRecord) -> No
         client.log_outputs(run_id, [LoggedModelOutput(ready.model_id, step=metadata["step"])])
         client.finalize_logged_model(ready.model_id, "READY")
     if record.register is not None:
-        _register(client, ready.model_id, run_id, record.register, record.alias)
+        with _store_of_process(client.tracking_uri):  # A registry in a database reads it.
+            _register(client, ready.model_id, run_id, record.register, record.alias)
 
 
 def _save(into: Path, model: Any, run_id: str, record: ModelRecord, folder: Path) -> None:
@@ -118,11 +121,24 @@ def _schema(tensors: Mapping[str, Mapping[str, Any]]) -> Any:
     )
 
 
-def _register(client: Any, model_id: str, run_id: str, name: str, alias: str | None) -> None:
+@contextmanager
+def _store_of_process(uri: str) -> Iterator[None]:
+    """Make a store MLflow's default inside the block, without the variable that later commands would follow."""
     import mlflow
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # which removes the variable
+        if before is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+def _register(client: Any, model_id: str, run_id: str, name: str, alias: str | None) -> None:
     from mlflow.exceptions import MlflowException
 
-    mlflow.set_tracking_uri(client.tracking_uri)  # A registry in a database reads it.
     try:
         client.create_registered_model(name)
     except MlflowException as error:

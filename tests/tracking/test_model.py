@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pytest
 
@@ -24,6 +25,7 @@ from expkit.config.load import load
 from expkit.export.freeze import read_frozen
 from expkit.export.run import Frozen
 from expkit.run_folder import RunFolder
+from expkit.tracking.model import _store_of_process
 from expkit.tracking.recorder import Recorder
 from expkit.tracking.tracker import MlflowTracker
 from support.absence import SHOWN, without_expkit
@@ -405,3 +407,16 @@ def test_a_server_registers_a_model_and_hands_it_out(images: Path, tmp_path: Pat
         assert predict("models:/remote@old", images, tmp_path, "--uri", server.uri).errors == [
             "error: models:/remote@old: model 'remote' has no alias 'old'; aliases: champion (version 1)"
         ]
+
+
+@pytest.mark.parametrize("before", [None, "http://elsewhere:5000"])
+def test_a_registration_leaves_mlflows_environment_as_it_was(
+    before: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if before is None:
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    else:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", before)
+    with _store_of_process("sqlite:///a.db"):
+        assert mlflow.get_tracking_uri() == "sqlite:///a.db"
+    assert os.environ.get("MLFLOW_TRACKING_URI") == before
