@@ -131,7 +131,7 @@ def _store_of_process(uri: str) -> Iterator[None]:
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # which removes the variable
+        mlflow.set_tracking_uri(None)  # which removes the variable
         if before is not None:
             os.environ["MLFLOW_TRACKING_URI"] = before
 
