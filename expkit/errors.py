@@ -111,11 +111,19 @@ class Pruned(Exception):
     """Raised by an evaluation to end a run early; the message gives the step and the reason."""
 
 
+@dataclass(frozen=True)
+class _Rest(Problem):
+    """The count of the problems that are not shown."""
+
+    count: int = 0
+
+
 def limit_problems(problems: Sequence[Problem]) -> list[Problem]:
-    """Return the first ``MAX_PROBLEMS`` problems, then one that counts the rest."""
-    if len(problems) <= MAX_PROBLEMS:
-        return list(problems)
-    return [*problems[:MAX_PROBLEMS], Problem("", f"and {len(problems) - MAX_PROBLEMS:,} more; fix these first")]
+    """Return the first ``MAX_PROBLEMS`` problems, then one that counts the rest; parts may be limited already."""
+    known = [problem for problem in problems if not isinstance(problem, _Rest)]
+    rest = sum(problem.count for problem in problems if isinstance(problem, _Rest))
+    rest += max(0, len(known) - MAX_PROBLEMS)
+    return [*known[:MAX_PROBLEMS], *([_Rest("", f"and {rest:,} more; fix these first", count=rest)] if rest else [])]
 
 
 _OTHER_WORDS = {

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from expkit import errors
-from expkit.errors import ConfigError, ExpkitError, Problem, comma_list, did_you_mean, unknown
+from expkit.errors import ConfigError, ExpkitError, Problem, comma_list, did_you_mean, limit_problems, unknown
 
 
 def test_an_error_shows_every_problem_on_a_line_of_its_own() -> None:
@@ -56,3 +56,11 @@ def test_a_message_about_an_unknown_word_has_the_nearest_and_all_allowed_words()
 )
 def test_comma_list_cuts_after_the_most(words: list[str], text: str) -> None:
     assert comma_list(words, most=3) == text
+
+
+def test_problems_that_were_limited_before_are_counted_as_what_they_stand_for() -> None:
+    many = [Problem(f"p{number}", "is wrong") for number in range(250)]
+    once = limit_problems(many)
+    assert str(once[-1]) == "and 150 more; fix these first"
+    assert limit_problems(once) == once
+    assert str(limit_problems([*once, *many[:5]])[-1]) == "and 155 more; fix these first"

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gc.set_threshold(1_000_000)  # start-up makes many objects and hardly any garbage: a tenth of its time
     atexit.register(gc.freeze)  # Python would look for garbage once more at its end: seconds, for all of TensorFlow
     given = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.__stdout__, sys.__stderr__):  # sys.stdout masks secrets, and writes into this one
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may hold any bytes
     try:
