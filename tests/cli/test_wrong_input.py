@@ -239,12 +239,6 @@ DATA = {
         [*NPZ, "data.source.path={}/good.npz", "train.batch_size=64"],
         "train.batch_size: 64 is more than the 42 training examples",
     ),
-    "checkpoint missing": (
-        [*NPZ, "data.source.path={}/good.npz", "restore.from={}/nosuch"],
-        "restore.from: no checkpoint at {}/nosuch; allowed: a checkpoint's prefix (FILE of FILE.index), a folder of "
-        "checkpoints, a run folder, a SavedModel folder, a checkpoint file of TensorFlow's V1 format, a .npz or "
-        ".safetensors file",
-    ),
 }  # fmt: skip
 
 
@@ -256,6 +250,17 @@ def test_wrong_data_is_explained_and_fails_the_run(mistake: str, arrays: Path, t
     assert (done.code, done.errors, done.out) == (2, [f"error: {said}"], "")
     (state,) = (json.loads(file.read_text()) for file in tmp_path.rglob("run.json"))
     assert (state["status"], state["error"]) == ("FAILED", said)
+
+
+def test_a_missing_checkpoint_is_explained_before_there_is_a_run(tmp_path: Path) -> None:
+    done = call("train", "tracking=none", "restore.from=nosuch", cwd=tmp_path)
+    said = (
+        "error: restore.from: no checkpoint at nosuch; allowed: a checkpoint's prefix (FILE of FILE.index), a folder of "
+        "checkpoints, a run folder, a SavedModel folder, a checkpoint file of TensorFlow's V1 format, a .npz or "
+        ".safetensors file"
+    )
+    assert (done.code, done.errors, done.out) == (2, [said], "")
+    assert list(tmp_path.rglob("run.json")) == []
 
 
 DAMAGES: dict[str, Callable[[Path, Path], object]] = {
