@@ -255,8 +255,8 @@ def test_wrong_data_is_explained_and_fails_the_run(mistake: str, arrays: Path, t
 def test_a_missing_checkpoint_is_explained_before_there_is_a_run(tmp_path: Path) -> None:
     done = call("train", "tracking=none", "restore.from=nosuch", cwd=tmp_path)
     said = (
-        "error: restore.from: no checkpoint at nosuch; allowed: a checkpoint's prefix (FILE of FILE.index), a folder of "
-        "checkpoints, a run folder, a SavedModel folder, a checkpoint file of TensorFlow's V1 format, a .npz or "
+        "error: restore.from: no checkpoint at nosuch; allowed: a checkpoint's prefix (FILE of FILE.index), a folder "
+        "of checkpoints, a run folder, a SavedModel folder, a checkpoint file of TensorFlow's V1 format, a .npz or "
         ".safetensors file"
     )
     assert (done.code, done.errors, done.out) == (2, [said], "")
