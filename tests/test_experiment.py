@@ -33,6 +33,7 @@ from support.experiments import (
     checkpoint_values,
     config_of,
     examples,
+    frozen_damaged,
     numpy_cross_entropy,
     numpy_mlp,
     opened,
@@ -169,14 +170,7 @@ def frozen_before(done: tuple[Config, Result], tmp_path: Path) -> Path:
 def test_a_frozen_graph_that_computes_other_numbers_is_not_written(
     done: tuple[Config, Result], frozen_before: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def damaged(*given: Any) -> bytes:
-        graph_def = tf.GraphDef.FromString(freeze(*given))
-        node = next(node for node in graph_def.node if node.name == "logits/bias")
-        values = tf.make_ndarray(node.attr["value"].tensor) + np.float32(0.01)
-        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(values))
-        return bytes(graph_def.SerializeToString())
-
-    monkeypatch.setattr(freezing, "freeze", damaged)
+    monkeypatch.setattr(freezing, "freeze", frozen_damaged)
     with pytest.raises(ExportError) as caught:
         freeze_run(opened(done[1].folder), path=frozen_before)
     problems = [str(problem) for problem in caught.value.problems]

@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from expkit import tf1 as tf
 from expkit.errors import ExportError
 from expkit.export import trial
-from expkit.export.freeze import freeze
 from expkit.export.trial import try_freeze
 from expkit.training.graphs import evaluate_graph, infer_graph
-from support.experiments import Values, config_of, loaded, run
-
-
-def damaged(*given: Any) -> bytes:
-    """Freeze with another bias."""
-    graph_def = tf.GraphDef.FromString(freeze(*given))
-    node = next(node for node in graph_def.node if node.name == "logits/bias")
-    values = tf.make_ndarray(node.attr["value"].tensor) + np.float32(0.01)
-    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(values))
-    return bytes(graph_def.SerializeToString())
+from support.experiments import Values, config_of, frozen_damaged, loaded, run
 
 
 def test_a_network_whose_frozen_graph_computes_other_numbers_is_refused_before_its_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trial, "freeze", damaged)
+    monkeypatch.setattr(trial, "freeze", frozen_damaged)
     with pytest.raises(ExportError) as caught:
         run(config_of(tmp_path), tmp_path / "run")
     assert str(caught.value.problems[0]) == (
@@ -43,7 +31,7 @@ def test_a_network_whose_frozen_graph_computes_other_numbers_is_refused_before_i
 
 
 def test_without_a_frozen_graph_nothing_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "freeze", damaged)
+    monkeypatch.setattr(trial, "freeze", frozen_damaged)
     result = run(config_of(tmp_path, train={"steps": 1}, export={"enabled": False}), tmp_path / "run")
     assert result.frozen is None
     assert result.checkpoint.parent.name == "step-00000001"
@@ -79,6 +67,6 @@ def test_a_large_network_is_tried_on_one_example_and_the_log_says_so(
 def test_outputs_that_are_not_finite_yet_are_not_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(trial, "freeze", damaged)
+    monkeypatch.setattr(trial, "freeze", frozen_damaged)
     tried(tmp_path, values_of(np.nan))
     assert "the outputs are not finite" in caplog.text

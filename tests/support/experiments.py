@@ -14,6 +14,7 @@ from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, load_dataset
 from expkit.experiment import Experiment, Result
 from expkit.experiment import run as run_experiment
+from expkit.export.freeze import freeze
 from expkit.preflight import CheckedConfig, check
 from expkit.run_folder import RunFolder
 from expkit.trackers import NoTracker
@@ -131,6 +132,15 @@ def created(config: Config, path: Path) -> Experiment:
 def opened(path: Path) -> Experiment:
     """Return the experiment of a run folder."""
     return Experiment.open(RunFolder(path))
+
+
+def frozen_damaged(*given: Any) -> bytes:
+    """Return a frozen graph in which a bias has another value."""
+    graph_def = tf.GraphDef.FromString(freeze(*given))
+    node = next(node for node in graph_def.node if node.name == "logits/bias")
+    values = tf.make_ndarray(node.attr["value"].tensor) + np.float32(0.01)
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(values))
+    return bytes(graph_def.SerializeToString())
 
 
 def checkpoint_values(prefix: Path | str) -> Values:
