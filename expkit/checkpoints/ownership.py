@@ -37,7 +37,7 @@ class Ownership:
 
 @dataclass(frozen=True, kw_only=True)
 class Owned:
-    """What belongs to each variable of a file, wherever an optimizer or an average put it.
+    """EMA variables and slots of each variable of a file, and its counters, under whatever scope they are.
 
     Of several that belong to the same, the one directly under its name counts; where there is none, none does.
     """
@@ -53,7 +53,7 @@ class Owned:
 
 
 def owned(variables: Mapping[str, Any]) -> Owned:
-    """Return what belongs to each variable; shape and dtype are given by name."""
+    """Return the EMA variables, slots and counters of a file's variables; shape and dtype are given by name."""
     emas: dict[str, list[str]] = {}
     slots: dict[tuple[str, str], list[str]] = {}
     counters: dict[str, list[str]] = {}

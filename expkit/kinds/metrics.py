@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from expkit import tf1 as tf
-from expkit.kinds.losses import class_labels_problem, class_numbers_problem, label_values_problem, same_shape_problem
+from expkit.kinds.losses import (
+    class_labels_problem,
+    class_numbers_problem,
+    label_values_problem,
+    labels_like,
+    same_shape_problem,
+)
 from expkit.metric_names import EMA, LOSS
 from expkit.registry import Kind, kinds, register
 from expkit.tensor_spec import Shape, TensorSpec, fits, sizes_text
@@ -222,7 +228,7 @@ class MeanAbsoluteError(MeanMetric):
 
     def values(self, output: Any, labels: Any) -> Any:
         """Return the absolute differences."""
-        return tf.abs(output - tf.reshape(tf.cast(labels, output.dtype), tf.shape(output)))
+        return tf.abs(output - labels_like(labels, output))
 
 
 @register

@@ -1,4 +1,4 @@
-"""What a journal's entry asks of a store besides records: status, note, dataset, files, model, end."""
+"""Parts of a journal's entry that are not records: status, note, dataset, files, model, end."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Uploader:
         self._progress = UploadProgress()
         self._run_exists = False
         self._warned: set[str] = set()
-        """What the store refused so far, by kind and name."""
+        """Records and files that the store has refused, by kind and name."""
 
     def upload(self, until: float = float("inf"), only_begin: bool = False) -> UploadProgress:
         """Upload all entries, or those that fit in until a time of ``time.monotonic``.

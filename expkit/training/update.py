@@ -30,7 +30,7 @@ class Gradients:
 
     pairs: Pairs
     rows_read: Mapping[str, Any]
-    """Of sparse gradients that were added up to a dense one: which rows a batch has read, bool, by variable."""
+    """Rows that a batch has read, bool [rows], by variable; for sparse gradients that were added up to a dense one."""
 
     def dense(self) -> Gradients:
         """Return the same gradients, all dense."""

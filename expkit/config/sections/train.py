@@ -25,7 +25,7 @@ Parallelism = Literal["intra_op", "inter_op"]
 """Use of the cores: all share each operation, or each runs an operation of its own."""
 
 BestMode = Literal["auto", "max", "min"]
-"""Which of a metric's values is the best."""
+"""Direction in which a metric improves."""
 
 
 class EarlyStoppingConfig(Section):
