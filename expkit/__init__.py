@@ -25,11 +25,11 @@ if TYPE_CHECKING:
         TrainingError,
     )
     from expkit.experiment import Experiment
+    from expkit.kinds.base_optimizer import Optimizer, Trained
     from expkit.kinds.initializers import GlorotUniform, Initializer, Ones, Zeros
     from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, Update
     from expkit.kinds.losses import Loss
     from expkit.kinds.metrics import Metric
-    from expkit.kinds.optimizers import Optimizer, Trained
     from expkit.kinds.schedules import Schedule
     from expkit.kinds.sources.base import Source
     from expkit.kinds.wrapped_optimizer import WrappedOptimizer
@@ -95,7 +95,7 @@ _NAMES = {
     "kinds.layers.base": "Call Declaration Inputs Layer Update",
     "kinds.losses": "Loss",
     "kinds.metrics": "Metric",
-    "kinds.optimizers": "Optimizer Trained",
+    "kinds.base_optimizer": "Optimizer Trained",
     "kinds.schedules": "Schedule",
     "kinds.sources.base": "Source",
     "kinds.wrapped_optimizer": "WrappedOptimizer",

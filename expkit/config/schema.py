@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, model_validator
 
+import expkit.kinds.optimizers  # noqa: F401  # registers the kinds of optimizers
 from expkit.config.sections.data import DataConfig, PairsConfig, SplitConfig
 from expkit.config.sections.ema import EmaConfig
 from expkit.config.sections.export import ExportConfig
@@ -14,7 +15,7 @@ from expkit.config.sections.restore import RenameRule, RestoreConfig, SourceConf
 from expkit.config.sections.run import RunConfig
 from expkit.config.sections.tracking import TrackingConfig
 from expkit.config.sections.train import EarlyStoppingConfig, NanConfig, TrainConfig
-from expkit.kinds.optimizers import BaseOptimizer
+from expkit.kinds.base_optimizer import BaseOptimizer
 from expkit.kinds.sources.tfrecord import Feature
 from expkit.registry import KindsOf, Section
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
-from expkit.kinds.optimizers import BaseOptimizer
+from expkit.kinds.base_optimizer import BaseOptimizer
 
 __all__ = ["WrappedOptimizer"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from expkit import tf1 as tf
 from expkit.errors import ConfigError, Problem, comma_list
-from expkit.kinds.optimizers import BaseOptimizer, Optimizer, Trained, sum_repeated
+from expkit.kinds.base_optimizer import BaseOptimizer, Optimizer, Trained, sum_repeated
 from expkit.kinds.wrapped_optimizer import WrappedOptimizer
 from expkit.preflight import CheckedConfig
 from expkit.training.cpu_gradients import is_product

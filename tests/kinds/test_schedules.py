@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from expkit import tf1 as tf
-from expkit.kinds.optimizers import Optimizer
+from expkit.kinds.base_optimizer import Optimizer
 from expkit.kinds.schedules import Schedule
 from expkit.registry import kinds
 
