@@ -36,6 +36,9 @@ from expkit.training.state import RollBack, TrainingState
 
 __all__ = ["Experiment", "Result", "evaluate", "freeze", "run"]
 
+_TRIED = "export.tried"
+"""Key of a run's state: whether freezing was tried before training."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -167,9 +170,10 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
                     facts["restore.loaded"] = loaded.plan.loaded
                     restored = f"{loaded.plan.loaded} variables from {', '.join(loaded.plan.files.values())}"
                     _log.info("restored %s", restored)
-        if own is None and config.export.enabled:
+        if config.export.enabled and (own is None or not folder.state().get(_TRIED)):  # a resumed run may be new to it
             with timed("trying to freeze"):
-                try_freeze(config, graphs, executor.values(evaluator.names), dataset.splits["test"])
+                tried = try_freeze(config, graphs, executor.values(evaluator.names), dataset.splits["test"])
+            folder.update(**{_TRIED: tried})
         with timed("waiting for MLflow"):
             tracker.begin()
         tracker.dataset(dataset)

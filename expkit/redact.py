@@ -14,7 +14,16 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, TextIO, TypeVar, cast
 from urllib.parse import unquote
 
-__all__ = ["HIDDEN", "is_masked", "mask_logs", "masked", "masked_terminal", "masked_values", "without_user"]
+__all__ = [
+    "HIDDEN",
+    "is_masked",
+    "is_output_failure",
+    "mask_logs",
+    "masked",
+    "masked_terminal",
+    "masked_values",
+    "without_user",
+]
 
 Values = TypeVar("Values")
 
@@ -115,19 +124,46 @@ class _MaskedStream:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.failure: OSError | None = None
+        """The first error of writing, which others than the program may have dropped: argparse, ``logging``."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
         """Write a text masked, which holds whole URIs: every line is written in one call."""
-        self._stream.write(masked(text))
+        with self._kept_failure():
+            self._stream.write(masked(text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write texts."""
         for line in lines:
             self.write(line)
+
+    def flush(self) -> None:
+        """Flush, or raise the first error of writing again.
+
+        Raises:
+            OSError: what was written has not arrived.
+        """
+        if self.failure is not None:
+            raise self.failure
+        with self._kept_failure():
+            self._stream.flush()
+
+    @contextmanager
+    def _kept_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.failure = self.failure or error
+            raise
+
+
+def is_output_failure(error: Exception) -> bool:
+    """Return whether an error is that of a terminal, pipe or file that the program's output could not be written to."""
+    return any(error is getattr(stream, "failure", None) for stream in (sys.stdout, sys.stderr))
 
 
 @contextmanager

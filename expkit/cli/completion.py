@@ -43,6 +43,8 @@ def completions(line: str) -> list[str]:
     overrides = [text for text in before if text.startswith("~") or ("=" in text and not text.startswith("-"))]
     with suppress(ExpkitError, HydraException, OmegaConfBaseException, OSError, ValueError):
         composed = compose_plain(overrides, folders)
+        if not word and (missing := sorted(_missing(composed))):
+            return [f"{key}=" for key in missing]  # Whatever else is given, the command is refused without them.
         with searching(folders):
             offered = hydra_completions(primary_conf(), [*overrides, word])
         accepted = sorted({text for given in offered if (text := _accepted(given, composed)) and _readable(text)})
@@ -64,6 +66,16 @@ def _accepted(word: str, composed: DictConfig) -> str | None:
         if isinstance(node, ListConfig) or not node:
             return f"{word[:-1]}="
     return word
+
+
+def _missing(composed: DictConfig) -> list[str]:
+    """Return the keys outside ``hydra`` that have no value yet (``???``)."""
+    missing: list[str] = []
+    for section in (str(key) for key in composed if key != "hydra"):
+        with suppress(OmegaConfBaseException):  # an interpolation into what is missing
+            node = composed[section]
+            missing += OmegaConf.missing_keys(node) if OmegaConf.is_config(node) else ()
+    return missing
 
 
 def _readable(word: str) -> bool:

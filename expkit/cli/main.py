@@ -7,6 +7,7 @@ import atexit
 import gc
 import importlib
 import io
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.setrecursionlimit(10_000)  # nested scopes take the libraries that read YAML more than 1,000 calls deep
     gc.set_threshold(1_000_000)  # start-up makes many objects and hardly any garbage: a tenth of its time
     atexit.register(gc.freeze)  # Python would look for garbage once more at its end: seconds, for all of TensorFlow
+    logging.raiseExceptions = False  # a full output is told below, once, without a traceback of each log line
     given = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.__stdout__, sys.__stderr__):  # sys.stdout masks secrets, and writes into this one
         if isinstance(stream, io.TextIOWrapper):

@@ -97,6 +97,8 @@ def _hydra(flags: list[str], overrides: list[str], folders: Sequence[str]) -> in
         with searching(folders):
             hydra.main(version_base="1.3", config_path=str(primary_conf()), config_name="config")(expkit)()
     except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.filename is None:
+            raise  # The output cannot be written: no fault of the command line.
         raise ConfigError(Problem("command line", composition_message(error))) from None
     return 0
 

@@ -34,16 +34,21 @@ def try_freeze(
     graphs: tuple[EvaluateGraph, InferGraph],
     values: Mapping[str, np.ndarray],
     examples: Mapping[str, Any],
-) -> None:
+) -> bool:
     """Freeze a network with the values before training and compare it, as at the end of training; keep nothing.
 
     Outputs that are not finite cannot be compared: such a network is not refused, because training may change that.
+    Above 64 MiB of variables the whole frozen graph is still compared, with its operations rewritten and as written,
+    but on one example.
 
     Args:
         config: the configuration.
         graphs: its evaluation and inference graphs.
         values: of all variables of the evaluation graph, by name.
         examples: inputs and labels, of which the first are compared.
+
+    Returns:
+        True if it was compared.
 
     Raises:
         ExportError: the frozen graph differs from the evaluation graph, or TensorFlow cannot freeze or run it.
@@ -58,11 +63,12 @@ def try_freeze(
         expected = evaluator.outputs(batch)["raw"]
     if not all(np.isfinite(array.astype(np.float64)).all() for array in expected.values()):
         _log.warning("freezing cannot be tried before training: the outputs are not finite")
-        return
+        return False
     try:
         _compare(config, inference, values, batch, expected)
     except ExportError as error:
         raise ExportError(*(Problem(item.path, f"{item.message}; {_FIX}") for item in error.problems)) from None
+    return True
 
 
 def _compare(

@@ -15,7 +15,7 @@ from rich.console import Console
 from expkit.errors import ExpkitError, Pruned
 from expkit.experiment import Experiment, Result, run
 from expkit.preflight import CheckedConfig
-from expkit.redact import mask_logs, masked
+from expkit.redact import is_output_failure, mask_logs, masked
 from expkit.run_folder import RunFolder, locked
 from expkit.runs.interruption import Terminated, termination_raises
 from expkit.runs.terminal import Bar, summary
@@ -110,6 +110,9 @@ def run_job(job: Job) -> Outcome:
             _print(job, _interrupted(Experiment.of(job.checked, folder)))
         raise
     except Exception as error:
+        if is_output_failure(error):  # The program tells it, and ends by it.
+            message = f"output: {error}"
+            return Outcome(exit_code=2, message=message, error=error)
         message = masked(f"{type(error).__name__}: {error}; the traceback is in {job.folder / 'run.log'}")
         _log.exception("the run failed")
         _print(job, f"error: {message}")

@@ -15,7 +15,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from expkit.checkpoints.restore.restore import configured_plan, open_checkpoints
+from expkit.checkpoints.restore.restore import check_restore
 from expkit.config.hydra_internals import Callbacks, config_loader
 from expkit.config.hydra_messages import composition_message
 from expkit.config.load import compose_plain
@@ -54,8 +54,8 @@ def train(
         checked = check_composed(composed, config_dirs, check_here)
         config = checked.config
         resumed = resumable(config)
-        if config.restore.from_ is not None and resumed is None:
-            configured_plan(checked, open_checkpoints(config)).check()
+        if config.restore.from_ is not None and (resumed is None or not any(resumed.checkpoints.glob("step-*"))):
+            check_restore(checked)
     _check_writable(Path(config.run.folder))
     if resumed is not None:
         composed.hydra.run.dir = str(resumed.path.resolve())

@@ -71,10 +71,20 @@ def offered(line: str, cwd: Path, monkeypatch: pytest.MonkeyPatch, shell: str = 
         ("expkit train restore.ex", ["restore.exclude="]),
         ("expkit train network.ru", ["network.rules="]),
         ("expkit train ema.enabled=", ["ema.enabled=true"]),
+        ("expkit train data=c", ["data=csv"]),
+        ("expkit train data=csv ", ["data.source.label=", "data.source.path="]),
+        ("expkit check optimizer=sgd data=csv data.source.path=rows.csv ", ["data.source.label="]),
+        ("expkit train data=csv data.source.d", ["data.source.delimiter="]),
+        ("expkit train data=tfrecord ", ["data.source.features=", "data.source.files="]),
     ],
 )
 def test_what_is_offered(line: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert offered(line, tmp_path, monkeypatch) == words
+
+
+def test_a_line_whose_values_are_given_is_offered_all_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "expkit train data=npz data.source.path=digits.npz "
+    assert {"data=", "network=", "train."} < set(offered(line, tmp_path, monkeypatch))
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

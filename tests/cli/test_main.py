@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -133,13 +135,36 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
 def test_an_output_that_is_full_is_one_message(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("the system has no device that is always full")
-    for arguments in (["names"], ["schema"]):
+    given = (
+        ["names"],
+        ["schema"],
+        ["--help"],
+        ["--version"],
+        ["info", "--help"],
+        ["train", "--help"],
+        ["train", "--info"],
+    )
+    for unbuffered, arguments in product(("", "1"), (*given, ["-sc", "install=bash"])):
         with open("/dev/full", "w") as full:
             done = subprocess.run(
-                [sys.executable, "-m", "expkit", *arguments],
-                cwd=tmp_path, env=ENVIRONMENT, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+                [sys.executable, "-m", "expkit", *arguments], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE,
+                env={**ENVIRONMENT, "PYTHONUNBUFFERED": unbuffered}, text=True, check=False,
             )  # fmt: skip
-        assert (done.returncode, done.stderr) == (2, "error: output: No space left on device\n")
+        assert (done.returncode, done.stderr) == (2, "error: output: No space left on device\n"), arguments
+
+
+def test_a_run_whose_output_is_full_is_one_message_and_failed(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("the system has no device that is always full")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "expkit", "train", "train.steps=1", "tracking=none"],
+            cwd=tmp_path, env=ENVIRONMENT, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (2, "error: output: No space left on device\n")
+    (run,) = tmp_path.glob("runs/*/*/run.json")
+    facts = json.loads(run.read_text())
+    assert (facts["status"], facts["error"]) == ("FAILED", "output: [Errno 28] No space left on device")
 
 
 def test_names_that_are_not_utf8_are_printed_with_escapes(tmp_path: Path) -> None:

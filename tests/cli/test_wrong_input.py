@@ -13,8 +13,10 @@ import pytest
 
 import expkit.kinds.layers  # noqa: F401  # registers the kinds
 from conftest import Finished
+from expkit.config.load import load
 from expkit.config.search import builtin_conf
 from expkit.registry import kinds
+from expkit.run_folder import RunFolder
 from support.command_line import BARE, call
 
 CONF = builtin_conf()
@@ -261,6 +263,25 @@ def test_a_missing_checkpoint_is_explained_before_there_is_a_run(tmp_path: Path)
     )
     assert (done.code, done.errors, done.out) == (2, [said], "")
     assert list(tmp_path.rglob("run.json")) == []
+
+
+def test_a_wrong_restore_is_told_before_there_is_a_run_and_before_one_without_a_checkpoint_goes_on(
+    digits_run: Finished, tmp_path: Path
+) -> None:
+    restore = [f"restore.from={digits_run.folder}", "restore.optimizer=restore", "optimizer=adam", "tracking=none"]
+    done = call("train", *restore, "train.steps=60", cwd=tmp_path)
+    said = "the restored optimizer has done 60 steps, which count; give more, or set restore.optimizer to reset"
+    assert (done.code, done.errors) == (2, [f"error: train.steps: is 60, but {said}"])
+    assert list(tmp_path.rglob("run.json")) == []
+    np.savez(tmp_path / "w.npz", w=np.ones(2))
+    words = ["train", "restore.from=w.npz", "tracking=none"]
+    RunFolder.create(tmp_path / "killed", load(words[1:]), words[1:])  # killed before its first save
+    done = call(*words, "run.resume=killed", cwd=tmp_path)
+    assert done.code == 2
+    assert "layer1/kernel" in done.errors[0]
+    assert sorted(file.name for file in (tmp_path / "killed").iterdir()) == [
+        "config.yaml", "overrides.yaml", "run.json"
+    ]  # fmt: skip
 
 
 DAMAGES: dict[str, Callable[[Path, Path], object]] = {

@@ -70,3 +70,16 @@ def test_outputs_that_are_not_finite_yet_are_not_compared(
     monkeypatch.setattr(trial, "freeze", frozen_damaged)
     tried(tmp_path, values_of(np.nan))
     assert "the outputs are not finite" in caplog.text
+
+
+def test_a_resumed_run_that_was_not_tried_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run"
+    run(config_of(tmp_path, train={"steps": 1}, export={"enabled": False}), folder)
+    monkeypatch.setattr(trial, "freeze", frozen_damaged)
+    with pytest.raises(ExportError, match="this was tried before training"):
+        run(config_of(tmp_path, train={"steps": 2}), folder)
+    assert [path.name for path in (folder / "checkpoints").glob("step-*")] == ["step-00000001"]
+    monkeypatch.undo()
+    run(config_of(tmp_path, train={"steps": 2}), folder)
+    monkeypatch.setattr(trial, "freeze", frozen_damaged)  # it was tried: only the freeze of the end is done
+    run(config_of(tmp_path, train={"steps": 3}), folder)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +24,15 @@ from expkit.preflight import CheckedConfig
 from expkit.redact import masked_values
 from expkit.run_lookup import run_of_uri
 
-__all__ = ["Restored", "configured_plan", "open_checkpoints", "plan_as_json", "read_values", "restore_from"]
+__all__ = [
+    "Restored",
+    "check_restore",
+    "configured_plan",
+    "open_checkpoints",
+    "plan_as_json",
+    "read_values",
+    "restore_from",
+]
 
 
 @dataclass(frozen=True)
@@ -79,10 +87,27 @@ def restore_from(checked: CheckedConfig) -> Restored:
     Raises:
         CheckpointError: a file is missing, damaged or does not fit.
     """
-    config = checked.config
-    checkpoints = open_checkpoints(config)
+    checkpoints = open_checkpoints(checked.config)
     restored = _restored(configured_plan(checked, checkpoints), checkpoints)
-    step = int(restored.values.get("global_step", 0))
+    _check_steps(checked.config, restored.values)
+    return restored
+
+
+def check_restore(checked: CheckedConfig) -> None:
+    """Check the section ``restore`` without reading the values of more than a counter.
+
+    Raises:
+        CheckpointError: a file is missing, damaged or does not fit, or the restored steps leave none to train.
+    """
+    checkpoints = open_checkpoints(checked.config)
+    plan = configured_plan(checked, checkpoints)
+    plan.check()
+    counters = tuple(item for item in plan.assignments if item.variable == "global_step")
+    _check_steps(checked.config, _restored(replace(plan, assignments=counters), checkpoints).values)
+
+
+def _check_steps(config: Config, values: Mapping[str, np.ndarray]) -> None:
+    step = int(values.get("global_step", 0))
     if 0 < config.train.steps <= step:
         raise CheckpointError(
             Problem(
@@ -91,7 +116,6 @@ def restore_from(checked: CheckedConfig) -> Restored:
                 "or set restore.optimizer to reset",
             )
         )
-    return restored
 
 
 def read_values(
