@@ -37,7 +37,8 @@ _PASSWORD = r"[^\s/@:,]*:(?!\d+(?:[/?#'\"\s,;)\]}]|$)|\s|$)[^\n@]*@(?:[^\s@]*@)*
 _USER = re.compile(rf"{_BEGIN}(?:{_PASSWORD}|[^\s/?#,]*@)")
 _ENCODED_USER = re.compile(r"(%(?:25)*3A(?:%(?:25)*2F){2})[^\s&]*%(?:25)*40", re.IGNORECASE)
 _NAME = re.compile(r"([?&;#{]|%(?:25)*(?:3F|26|3B|23))([^=&;#?{\s]*?)(?:=|%(?:25)*3D)", re.IGNORECASE)
-_SECRET = re.compile(r"token|key|secret|pass|pwd|auth|sig|credential|odbc|jwt", re.IGNORECASE)
+_SECRET = re.compile(r"token|(?<!viewStateShare)key|secret|pass|pwd|auth|sig|credential|odbc|jwt", re.IGNORECASE)
+"""Names of secret parameters; the key of a shared view on MLflow's pages is none."""
 _IN_LIST = re.compile(r"\{[^}]*\}|(?:(?!%(?:25)*(?:3B|26))[^;\s])*", re.IGNORECASE)
 """Value of a parameter between semicolons, as in a connection string."""
 _IN_QUERY = re.compile(r"[^&\s]*")

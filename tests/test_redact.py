@@ -28,7 +28,14 @@ def test_users_and_secret_parameters_are_hidden(text: str, shown: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["http://host:5000/a@b", "sqlite:////tmp/x.db?timeout=30", "models:/name@alias", "mail me@there", "a: b@c://d"],
+    [
+        "http://host:5000/a@b",
+        "sqlite:////tmp/x.db?timeout=30",
+        "models:/name@alias",
+        "mail me@there",
+        "a: b@c://d",
+        "http://host/#/experiments/1/runs?viewStateShareKey=2f17&workflowType=machine_learning",  # printed by expkit ui
+    ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
     assert masked(text) == text
