@@ -151,7 +151,7 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
     with timed("importing TensorFlow"):
         tf.tensorflow_version()
     with timed("building the graphs"):
-        graphs = evaluate_graph(experiment.checked, dataset), infer_graph(spec, dataset.scaling)
+        graphs = evaluate_graph(experiment.checked, dataset), infer_graph(spec, dataset.scaling, config.run.seed)
     with timed("choosing how steps are run"):
         choice, executor = _executor(experiment, dataset)
     restored: str | None = None
@@ -280,7 +280,8 @@ def freeze(
         checked=experiment.checked,
         checkpoint=chosen,
         weights=frozen_weights,
-        graphs=graphs or (evaluate_graph(experiment.checked, dataset), infer_graph(spec, dataset.scaling)),
+        graphs=graphs
+        or (evaluate_graph(experiment.checked, dataset), infer_graph(spec, dataset.scaling, config.run.seed)),
         examples=dataset.splits["test"],
         mlflow_run_id=folder.state().get("mlflow_run_id"),
     )

@@ -76,7 +76,11 @@ def check_parity(
 
 
 def meta_graph_outputs(
-    prefix: Path, outputs: Sequence[str], inputs: Mapping[str, np.ndarray], allowed: Collection[str] = ()
+    prefix: Path,
+    outputs: Sequence[str],
+    inputs: Mapping[str, np.ndarray],
+    allowed: Collection[str] = (),
+    batch_size: int | None = None,
 ) -> Outputs:
     """Return the outputs of a checkpoint's inference graph, as the ``.meta`` file beside it holds it.
 
@@ -85,8 +89,10 @@ def meta_graph_outputs(
         outputs: names to fetch.
         inputs: a batch, by name.
         allowed: operations to allow besides those known to be pure.
+        batch_size: examples computed at once.
     """
-    return read_frozen(Path(f"{prefix}.meta"), fetch=outputs, allowed=allowed).predict(inputs)
+    graph = read_frozen(Path(f"{prefix}.meta"), fetch=outputs, allowed=allowed)
+    return graph.predict(inputs, batch_size=batch_size)
 
 
 def _largest(first: Outputs, second: Outputs) -> float:

@@ -78,10 +78,11 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
         evaluator.load(stored)
         batch = {name: array[:PARITY_EXAMPLES] for name, array in source.examples.items()}
         expected = evaluator.outputs(batch)
+    size = source.checked.config.train.evaluation_batch_size  # Random numbers depend on the index in the batch.
     inputs = {name: batch[name].astype(item.dtype.as_numpy_dtype) for name, item in inference.inputs.items()}
     with Predictor(inference) as predictor:
         predictor.load(values)
-        predicted = predictor.predict(inputs)
+        predicted = predictor.predict(inputs, size)
         content = freeze(inference, predictor, _metadata(source))
     own = operations_of(inference.graph.as_graph_def())  # A plugin may use any; a file may not bring others.
     differs = any(not np.array_equal(values[name], stored[name]) for name in values)
@@ -90,15 +91,15 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
         with atomic_write(path) as partial:
             partial.write_bytes(content)
             written = read_frozen(partial, allowed=own)
-            frozen = written.predict(inputs)
-            from_meta = meta_graph_outputs(source.checkpoint.prefix, list(spec.outputs), inputs, own)
+            frozen = written.predict(inputs, batch_size=size)
+            from_meta = meta_graph_outputs(source.checkpoint.prefix, list(spec.outputs), inputs, own, size)
             table = check_parity(
                 {
                     "restored graph": (expected[weights], predicted),
                     "inference meta graph (raw)": (expected["raw"], from_meta),
                     "frozen file": (expected[weights], frozen),
                 },
-                (expected[weights], written.predict(inputs, plain=False)),
+                (expected[weights], written.predict(inputs, plain=False, batch_size=size)),
                 (expected["raw"], frozen) if weights == "ema" and differs else None,
                 source.checked.config.export.tolerance,
             )

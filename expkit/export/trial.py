@@ -78,11 +78,12 @@ def _compare(
     batch: Mapping[str, Any],
     expected: Mapping[str, np.ndarray],
 ) -> None:
+    size = config.train.evaluation_batch_size  # Random numbers depend on the index in the batch.
     inputs = {name: batch[name].astype(item.dtype.as_numpy_dtype) for name, item in inference.inputs.items()}
     with Predictor(inference) as predictor, TemporaryDirectory() as folder:
         predictor.load({name: values[name] for name in inference.variables})
         file = Path(folder) / "frozen.pb"
         file.write_bytes(freeze(inference, predictor, {"weights": "raw"}))
         frozen = read_frozen(file, allowed=operations_of(inference.graph.as_graph_def()))
-        as_written, rewritten = frozen.predict(inputs), frozen.predict(inputs, plain=False)
+        as_written, rewritten = (frozen.predict(inputs, plain=plain, batch_size=size) for plain in (True, False))
     check_parity({"frozen file": (expected, as_written)}, (expected, rewritten), None, config.export.tolerance)

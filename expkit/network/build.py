@@ -48,7 +48,11 @@ class TrainingCall:
 
     def of(self, path: str) -> Call:
         """Return the call of the layer with this path."""
-        return Call(training=True, key=(self.seed * 1000003 + name_seed(path)) % 2**32, step=self.step)
+        return Call(training=True, key=_key(self.seed, path), step=self.step)
+
+
+def _key(seed: int, path: str) -> int:
+    return (seed * 1000003 + name_seed(path)) % 2**32
 
 
 def create_variables(spec: NetworkSpec, seed: int) -> dict[str, Any]:
@@ -162,6 +166,7 @@ def connect(
     inputs: Mapping[str, Any],
     *,
     training: TrainingCall | None = None,
+    seed: int = 0,
     policy: Policy = WholeBatch,
 ) -> Connection:
     """Connect the network to inputs with given variables; a layer's output tensor is named by its path.
@@ -171,6 +176,7 @@ def connect(
         variables: by full name; EMA variables in place of the raw ones give the EMA network.
         inputs: by name, [batch, ...]; in training the size of the batch is static.
         training: seed and step in training, where dropout drops and batch statistics are used; ``None`` outside.
+        seed: seed of the run, outside training, for layers that draw random numbers there.
         policy: how layers are applied.
     """
     current = tf.get_default_graph().get_name_scope()
@@ -178,7 +184,7 @@ def connect(
     applier = policy(spec, inputs, prefix)
     updates: list[Update] = []
     for layer in spec.layers:
-        call = training.of(layer.path) if training is not None else Call(training=False)
+        call = training.of(layer.path) if training is not None else Call(training=False, key=_key(seed, layer.path))
         applier.apply(layer, variables, call)
         updates += call.updates
     tensors = applier.tensors

@@ -227,7 +227,8 @@ def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
 
         def connected(batch: Mapping[str, Any], weights: str) -> Mapping[str, Any]:
             with tf.name_scope(weights):
-                return connect(spec, every[weights], network_inputs(spec, batch, dataset.scaling)).outputs
+                inputs = network_inputs(spec, batch, dataset.scaling)
+                return connect(spec, every[weights], inputs, seed=config.run.seed).outputs
 
         outputs = {weights: connected(fields, weights) for weights in every}
         size, total = config.train.evaluation_batch_size, tf.shape(next(iter(fields.values())))[0]
@@ -251,13 +252,19 @@ def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
     return EvaluateGraph(graph=graph, variables=saved, fields=fields, outputs=outputs, statistics=statistics)
 
 
-def infer_graph(spec: NetworkSpec, scaling: Mapping[str, Scaling]) -> InferGraph:
-    """Build the graph that predicts; it reads the network's variables by their own names."""
+def infer_graph(spec: NetworkSpec, scaling: Mapping[str, Scaling], seed: int = 0) -> InferGraph:
+    """Build the graph that predicts; it reads the network's variables by their own names.
+
+    Args:
+        spec: the network.
+        scaling: mean and standard deviation of inputs that are standardized.
+        seed: seed of the run, for layers that draw random numbers.
+    """
     graph = tf.Graph()
     with graph.as_default():
         variables = create_variables(spec, seed=0)
         inputs = placeholders(spec, raw_dtypes(scaling))
-        connection = connect(spec, variables, network_inputs(spec, inputs, scaling))
+        connection = connect(spec, variables, network_inputs(spec, inputs, scaling), seed=seed)
         saver = tf.train.Saver(variables, max_to_keep=None).as_saver_def() if variables else None
         meta = tf.train.export_meta_graph(saver_def=saver, clear_devices=True, strip_default_attrs=True)
     graph.finalize()

@@ -289,10 +289,13 @@ class Predictor(_Session):
         """Put values into variables."""
         assign(self._session, self._built.variables, values)
 
-    def predict(self, inputs: Fields) -> dict[str, np.ndarray]:
-        """Return the outputs of a batch of inputs."""
-        feed = {self._built.inputs[name]: inputs[name] for name in self._built.inputs}
-        return dict(self._session.run(dict(self._built.outputs), feed))
+    def predict(self, inputs: Fields, batch_size: int | None = None) -> dict[str, np.ndarray]:
+        """Return the outputs of inputs, computed in batches, all at once unless ``batch_size`` is given."""
+        fields = {name: inputs[name] for name in self._built.inputs}
+        size = batch_size or len(next(iter(fields.values())))
+        run = self._session.make_callable(dict(self._built.outputs), list(self._built.inputs.values()))
+        batches = [run(*batch) for batch in _batches(fields, size)]
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in self._built.outputs}
 
 
 def _batches(fields: Fields, size: int) -> Iterable[list[np.ndarray]]:

@@ -26,7 +26,8 @@ layers:
   waved: {kind: position_encoding}
   noisy: {kind: gaussian_noise, stddev: 0.1}
   attended: {kind: attention, num_heads: 2, key_dim: 3, output_dim: 6, mask: mask, causal: true, dropout: 0.1}
-  sum: {kind: add, input: [attended, noisy]}
+  drawn: {kind: random, batch_of: waved, stddev: 0.1}
+  sum: {kind: add, input: [attended, noisy, drawn]}
   normed: {kind: layer_norm}
   short: {kind: slice, stop: 5}
   rms: {kind: rms_norm}

@@ -67,7 +67,7 @@ def _retyped(raw: Any, dtype: str) -> Any:
     if not isinstance(raw, dict):
         return dtype if raw == "float32" else raw
     made = {key: _retyped(item, dtype) for key, item in raw.items()}
-    floats = raw.get("kind") in ("constant", "variable") or ("shape" in raw and "kind" not in raw)
+    floats = raw.get("kind") in ("constant", "random", "variable") or ("shape" in raw and "kind" not in raw)
     return {"dtype": dtype, **made} if floats else made
 
 

@@ -190,6 +190,11 @@ RECIPES: dict[str, Recipe] = {
     "pad": Recipe(LAST, lambda r, s: {"paddings": [pair(r)]}),
     "position_embedding": Recipe(SEQUENCE, lambda r, s: {"max_length": 99}),
     "position_encoding": Recipe(even),
+    "random": Recipe(
+        nothing,
+        lambda r, s: {"shape": pair(r), "distribution": either(r, "normal", "uniform", "bernoulli")},
+        reads={"batch_of": batched},
+    ),
     "reduce": Recipe(LAST, lambda r, s: {"function": either(r, "mean", "max"), "axis": 1, "keepdims": yes(r)}),
     "reshape": Recipe(known, lambda r, s: {"shape": either(r, [-1], [1, -1], [size(s), 1])}),
     "resize": Recipe(IMAGE, lambda r, s: either(r, {"size": pair(r)}, {"scale": 2, "method": "nearest"})),

@@ -368,6 +368,7 @@ REFERENCES: dict[str, Reference | str] = {
     "pad": pad,
     "position_embedding": "Keras has learned positions in KerasHub alone",
     "position_encoding": "Keras has sines of positions in KerasHub alone, and there interleaved",
+    "random": "Keras draws other random numbers",
     "reduce": reduce,
     "reshape": lambda g: layers.Reshape(g.layer.shape)(g.x),
     "resize": resize,
