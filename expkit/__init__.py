@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from expkit.kinds.base_optimizer import Optimizer, Trained
     from expkit.kinds.initializers import GlorotUniform, Initializer, Ones, Zeros
     from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, Update
-    from expkit.kinds.losses import Loss
-    from expkit.kinds.metrics import Metric
+    from expkit.kinds.losses import BaseLoss, Loss
+    from expkit.kinds.metrics import BaseMetric, Metric
     from expkit.kinds.schedules import Schedule
     from expkit.kinds.sources.base import Source
     from expkit.kinds.wrapped_optimizer import WrappedOptimizer
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from expkit.tracking.errors import TrackingError
 
 __all__ = [
+    "BaseLoss",
+    "BaseMetric",
     "Call",
     "CheckpointError",
     "Config",
@@ -93,8 +95,8 @@ _NAMES = {
     "experiment": "Experiment",
     "kinds.initializers": "GlorotUniform Initializer Ones Zeros",
     "kinds.layers.base": "Call Declaration Inputs Layer Update",
-    "kinds.losses": "Loss",
-    "kinds.metrics": "Metric",
+    "kinds.losses": "BaseLoss Loss",
+    "kinds.metrics": "BaseMetric Metric",
     "kinds.base_optimizer": "Optimizer Trained",
     "kinds.schedules": "Schedule",
     "kinds.sources.base": "Source",

@@ -12,6 +12,7 @@ from expkit.config.load import compose_plain, explain_composed, unrelated
 from expkit.config.schema import Config
 from expkit.config.source_lines import locating_problems
 from expkit.errors import ConfigError, Problem, limit_problems, unknown
+from expkit.kinds.evaluated import Evaluated, Readable
 from expkit.metric_names import EMA, LOSS, loss_names
 from expkit.network.ema import ema_variables
 from expkit.network.memory import memory_problems
@@ -59,7 +60,7 @@ def check(config: Config) -> CheckedConfig:
         ConfigError: with every mistake found.
     """
     spec = network_spec(config.network)
-    problems = [*_wrong_outputs(config, spec)]
+    problems = [*_unreadable(config, spec)]
     ema_names: tuple[str, ...] = ()
     try:
         ema_names = ema_variables(config.ema, spec)
@@ -155,16 +156,14 @@ def _names_of(config: Config, part: str, ema: bool) -> list[str]:
     return [f"{part}/{name}{end}" for name in names for end in ends]
 
 
-def _wrong_outputs(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
-    users = [
-        *((f"train.losses.{name}", loss.output) for name, loss in config.train.losses.items()),
-        *((f"train.metrics.{name}", metric.output) for name, metric in config.train.metrics.items()),
-    ]
-    for at, output in users:
-        if output not in spec.outputs:
-            yield Problem(f"{at}.output", unknown(f"no output '{output}'", output, spec.outputs))
-        elif not (item := spec.output_spec(output)).dtype.startswith(("float", "bfloat")):
-            yield Problem(f"{at}.output", f"'{output}' is {item}, needs floats; convert it with kind 'cast'")
+def _unreadable(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
+    """Yield the problems of losses and metrics with what they read of the network."""
+    readable = spec.readable
+    for at, reader in config.train.readers.items():
+        problems = [*_unreadable_of(reader, at, readable)]
+        yield from problems
+        if not problems and (problem := reader.spec_problem(**reader.read_network(readable))):
+            yield Problem(at, problem)
     for name, metric in config.train.metrics.items():
         shape = spec.output_spec(metric.output).shape if metric.output in spec.outputs else ()
         if shape and shape[-1] is None and any(None in sizes for sizes in metric.statistic_shapes.values()):
@@ -173,6 +172,17 @@ def _wrong_outputs(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
                 f"{metric.kind} needs an output whose last size is known, '{metric.output}' is "
                 f"{spec.output_spec(metric.output)}; give the size in network.inputs",
             )
+
+
+def _unreadable_of(reader: Evaluated, at: str, readable: Readable) -> Iterator[Problem]:
+    for field, output in reader.names(reader.reads_outputs).items():
+        if output not in readable.outputs:
+            yield Problem(f"{at}.{field}", unknown(f"no output '{output}'", output, readable.outputs))
+        elif not (item := readable.outputs[output]).dtype.startswith(("float", "bfloat")):
+            yield Problem(f"{at}.{field}", f"'{output}' is {item}, needs floats; convert it with kind 'cast'")
+    for field, name in reader.names(reader.reads_variables).items():
+        if name not in readable.variables:
+            yield Problem(f"{at}.{field}", unknown(f"no variable '{name}'", name, readable.variables))
 
 
 def _unknown_metrics(config: Config, ema: bool) -> Iterator[Problem]:

@@ -114,7 +114,7 @@ class Failing(Loss):
     def problem(self, output, labels):
         return None
 
-    def per_example(self, output, labels):
+    def values(self, output, labels):
         raise RuntimeError(" and ".join(repr(uri) for uri in URIS))
 """
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, DataError, Problem, unknown
-from expkit.kinds.losses import Loss
-from expkit.kinds.metrics import Metric
+from expkit.kinds.evaluated import Readable
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import Array, scan
 from expkit.network.spec import NetworkSpec, network_spec
@@ -30,21 +30,14 @@ def check_fields(config: Config, spec: NetworkSpec, fields: Fields) -> list[str]
             problems.append(Problem(f"network.inputs.{name}", message))
         elif problem := _input_problem(declared, fields[name]):
             problems.append(Problem(f"network.inputs.{name}", problem))
-    readers: dict[str, Loss | Metric] = {
-        **{f"train.losses.{name}": loss for name, loss in config.train.losses.items()},
-        **{
-            f"train.metrics.{name}": metric
-            for name, metric in config.train.metrics.items()
-            if metric.labels is not None
-        },
-    }
+    readers = config.train.readers
     for at, reader in readers.items():
-        if reader.labels not in fields:
-            message = unknown(f"the data has no field '{reader.labels}'", reader.labels, fields, label="fields")
-            problems.append(Problem(f"{at}.labels", message))
-        elif fields[reader.labels].dtype.kind not in "biuf":
-            message = f"field '{reader.labels}' holds {fields[reader.labels].dtype}, needs numbers"
-            problems.append(Problem(f"{at}.labels", message))
+        for field, name in reader.data_fields.items():
+            if name not in fields:
+                message = unknown(f"the data has no field '{name}'", name, fields, label="fields")
+                problems.append(Problem(f"{at}.{field}", message))
+            elif fields[name].dtype.kind not in "biuf":
+                problems.append(Problem(f"{at}.{field}", f"field '{name}' holds {fields[name].dtype}, needs numbers"))
     for name in config.data.standardize:
         if name not in spec.inputs:
             problems.append(Problem("data.standardize", unknown(f"no input '{name}'", name, spec.inputs)))
@@ -52,7 +45,8 @@ def check_fields(config: Config, spec: NetworkSpec, fields: Fields) -> list[str]
             problems.append(Problem("data.standardize", f"input '{name}' is {spec.inputs[name].dtype}, needs float32"))
     if problems:
         raise ConfigError(*problems)
-    return list(dict.fromkeys([*spec.inputs, *(reader.labels for reader in readers.values())]))
+    read = (name for reader in readers.values() for name in reader.data_fields.values())
+    return list(dict.fromkeys([*spec.inputs, *read]))
 
 
 def _input_problem(declared: TensorSpec, array: Array) -> str | None:
@@ -94,27 +88,31 @@ def check_values(config: Config, spec: NetworkSpec, splits: Mapping[str, Fields]
                         "clean the data",
                     )
                 )
-    said: set[tuple[str, str]] = set()
-    for group in ("losses", "metrics"):
-        for name, reader in getattr(config.train, group).items():
-            for split, fields in splits.items() if reader.labels is not None else ():
-                output, array = spec.output_spec(reader.output), fields[reader.labels]
-                found = (reader.problem(output, labels) for labels in _values(array))
-                if problem := next(filter(None, found), None):
-                    if (reader.labels, problem) not in said:
-                        problems.append(Problem(f"train.{group}.{name}: field '{reader.labels}' ({split})", problem))
-                    said.add((reader.labels, problem))
-                    break
+    said: set[tuple[tuple[str, ...], str]] = set()
+    for at, reader in config.train.readers.items():
+        for split, fields in splits.items() if reader.data_fields else ():
+            names = tuple(dict.fromkeys(reader.data_fields.values()))
+            found = (reader.problem(**reader.read(readable)) for readable in _readables(spec, fields, names))
+            if problem := next(filter(None, found), None):
+                if (names, problem) not in said:
+                    which = f"field{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}"
+                    problems.append(Problem(f"{at}: {which} ({split})", problem))
+                said.add((names, problem))
+                break
     if problems:
         raise DataError(*problems)
 
 
-def _values(array: Array) -> Iterator[np.ndarray]:
-    """Yield all values at once, so that a message counts them, unless they are too many."""
-    if array.nbytes <= COUNTED_BYTES:
-        yield array[:]
+def _readables(spec: NetworkSpec, fields: Fields, names: Sequence[str]) -> Iterator[Readable]:
+    """Yield all values of some fields at once, so that a message counts them, unless they are too many."""
+    network = spec.readable
+    first, *others = (fields[name] for name in names)
+    if first.nbytes <= COUNTED_BYTES:
+        yield replace(network, fields={name: fields[name][:] for name in names})
     else:
-        yield from (values for _, values in scan(array))
+        for indices, values in scan(first):
+            rest = (array[indices] for array in others)
+            yield replace(network, fields=dict(zip(names, (values, *rest), strict=True)))
 
 
 def _not_finite(array: Array, read_as: str | None) -> tuple[int, int, bool]:

@@ -1,4 +1,4 @@
-"""Losses: one number per example, from an output of the network and a field of the data."""
+"""Losses: numbers per example or position, from outputs of the network and fields of the data."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from expkit import tf1 as tf
-from expkit.registry import Kind, register
+from expkit.kinds.evaluated import Evaluated, Labeled
+from expkit.registry import register
 from expkit.tensor_spec import TensorSpec, fits, sizes_text
 
 if TYPE_CHECKING:
     import numpy as np
 
 __all__ = [
+    "BaseLoss",
     "Loss",
     "class_labels_problem",
     "class_numbers_problem",
@@ -25,25 +27,36 @@ __all__ = [
 ]
 
 
-class Loss(Kind):
+class BaseLoss(Evaluated):
     """A term of the training objective, which is the weighted sum of the means of all losses, plus the regularizers."""
 
     family: ClassVar[str] = "loss"
+    draws: ClassVar[bool] = False
+    """True if ``values`` draws random numbers: it then gets the keyword ``call`` (training or not, key and step)."""
 
-    output: str = "logits"
-    """Output of the network to evaluate."""
-    labels: str = "label"
-    """Field of the data that holds the targets."""
     weight: float = Field(default=1.0, ge=0)
     """Factor in the sum of all losses."""
 
     @abstractmethod
-    def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
-        """Return why these labels do not fit this output, or ``None`` if they do."""
+    def values(self, *_: Any, **read: Any) -> Any:
+        """Return the loss of every example, shape [batch], or of its positions, [batch, ...].
+
+        The loss is their mean: a kind takes no mean itself.
+
+        Args:
+            read: tensors by the field that names them, outputs in at least float32.
+        """
+
+
+class Loss(BaseLoss, Labeled):
+    """A loss that compares an output with labels: what most kinds and most plugins are."""
 
     @abstractmethod
-    def per_example(self, output: Any, labels: Any) -> Any:
-        """Return the float32 loss of every example, shape [batch]."""
+    def problem(self, *_: Any, **read: Any) -> str | None:
+        """Return why these labels do not fit this output, or ``None`` if they do.
+
+        A kind declares ``problem(self, output: TensorSpec, labels: np.ndarray)``, and what it reads besides.
+        """
 
 
 def class_labels_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
@@ -115,10 +128,9 @@ class SparseSoftmaxCrossEntropy(Loss):
         """Return why the labels are no class numbers."""
         return class_labels_problem(output, labels)
 
-    def per_example(self, output: Any, labels: Any) -> Any:
-        """Return the mean of ``tf.nn.sparse_softmax_cross_entropy_with_logits`` per example."""
-        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.cast(labels, tf.int64), logits=output)
-        return mean_per_example(loss) if loss.shape.rank > 1 else loss
+    def values(self, output: Any, labels: Any) -> Any:
+        """Return ``tf.nn.sparse_softmax_cross_entropy_with_logits``."""
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.cast(labels, tf.int64), logits=output)
 
 
 @register
@@ -137,10 +149,9 @@ class SoftmaxCrossEntropy(Loss):
             return f"needs an output of shape [batch, ..., classes], got {output}"
         return same_shape_problem(output, labels)
 
-    def per_example(self, output: Any, labels: Any) -> Any:
+    def values(self, output: Any, labels: Any) -> Any:
         """Return ``-sum(labels * log_softmax)``; TensorFlow's own takes the gradient of rows that add up to 1."""
-        loss = -tf.reduce_sum(labels_like(labels, output) * tf.nn.log_softmax(output), axis=-1)
-        return mean_per_example(loss) if loss.shape.rank > 1 else loss
+        return -tf.reduce_sum(labels_like(labels, output) * tf.nn.log_softmax(output), axis=-1)
 
 
 @register
@@ -155,11 +166,9 @@ class SigmoidCrossEntropy(Loss):
             return problem
         return label_values_problem(labels, 0, 1, whole=False)
 
-    def per_example(self, output: Any, labels: Any) -> Any:
-        """Return the mean of ``tf.nn.sigmoid_cross_entropy_with_logits`` per example."""
-        return mean_per_example(
-            tf.nn.sigmoid_cross_entropy_with_logits(labels=labels_like(labels, output), logits=output)
-        )
+    def values(self, output: Any, labels: Any) -> Any:
+        """Return ``tf.nn.sigmoid_cross_entropy_with_logits``."""
+        return tf.nn.sigmoid_cross_entropy_with_logits(labels=labels_like(labels, output), logits=output)
 
 
 @register
@@ -172,6 +181,6 @@ class MeanSquaredError(Loss):
         """Return why the labels do not fit."""
         return same_shape_problem(output, labels)
 
-    def per_example(self, output: Any, labels: Any) -> Any:
-        """Return the mean squared difference per example."""
-        return mean_per_example(tf.squared_difference(output, labels_like(labels, output)))
+    def values(self, output: Any, labels: Any) -> Any:
+        """Return the squared differences."""
+        return tf.squared_difference(output, labels_like(labels, output))

@@ -12,7 +12,6 @@ from expkit.kinds.losses import (
     class_labels_problem,
     label_values_problem,
     labels_like,
-    mean_per_example,
     same_shape_problem,
 )
 from expkit.registry import register
@@ -37,10 +36,10 @@ class Hinge(Loss):
         """Return why the labels do not fit."""
         return same_shape_problem(output, labels) or label_values_problem(labels, 0, 1, whole=True)
 
-    def per_example(self, output: Any, labels: Any) -> Any:
-        """Return the mean of ``max(0, 1 - sign * output)`` per example."""
+    def values(self, output: Any, labels: Any) -> Any:
+        """Return ``max(0, 1 - sign * output)``."""
         sign = 2 * labels_like(labels, output) - 1
-        return mean_per_example(tf.nn.relu(1 - sign * output))
+        return tf.nn.relu(1 - sign * output)
 
 
 @register
@@ -64,8 +63,8 @@ class Focal(Loss):
         """Return why the labels are neither class numbers nor of the output's shape."""
         return _form_problem(output, labels)
 
-    def per_example(self, output: Any, labels: Any) -> Any:
-        """Return the mean focal loss per example."""
+    def values(self, output: Any, labels: Any) -> Any:
+        """Return the focal loss of every position or value."""
         if _of_classes(output.shape[1:], labels.shape.rank - 1):
             entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.cast(labels, tf.int64), logits=output)
             wrong, factor = -tf.math.expm1(-entropy), self.alpha
@@ -76,7 +75,7 @@ class Focal(Loss):
             factor = None if self.alpha is None else label * self.alpha + (1 - label) * (1 - self.alpha)
         # A power below 1 has no slope at 0; the bound changes no loss by more than 1e-15 (gamma 0.5).
         loss = entropy * tf.pow(tf.maximum(wrong, 1e-30), self.gamma)
-        return mean_per_example(loss if factor is None else factor * loss)
+        return loss if factor is None else factor * loss
 
 
 @register
@@ -95,11 +94,11 @@ class KLDivergence(Loss):
             return f"needs an output of shape [batch, ..., classes], got {output}"
         return same_shape_problem(output, labels) or label_values_problem(labels, 0, 1, whole=False)
 
-    def per_example(self, output: Any, labels: Any) -> Any:
-        """Return the mean divergence per example; ``0 * log(0)`` is 0."""
+    def values(self, output: Any, labels: Any) -> Any:
+        """Return the divergence at every position; ``0 * log(0)`` is 0."""
         label = labels_like(labels, output)
         terms = tf.math.xlogy(label, label) - label * tf.nn.log_softmax(output)
-        return mean_per_example(tf.reduce_sum(terms, axis=-1))
+        return tf.reduce_sum(terms, axis=-1)
 
 
 @register
@@ -120,8 +119,8 @@ class Dice(Loss):
         """Return why the labels are neither class numbers nor of the output's shape."""
         return _form_problem(output, labels)
 
-    def per_example(self, output: Any, labels: Any) -> Any:
-        """Return 1 - the mean coefficient per example."""
+    def values(self, output: Any, labels: Any) -> Any:
+        """Return 1 - the mean coefficient of every example."""
         if _of_classes(output.shape[1:], labels.shape.rank - 1):
             classes = output.shape[-1]
             label = tf.one_hot(tf.cast(labels, tf.int32), classes, dtype=output.dtype)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from expkit import tf1 as tf
-from expkit.kinds.losses import Loss, label_values_problem, labels_like, mean_per_example, same_shape_problem
+from expkit.kinds.losses import BaseLoss, Loss, label_values_problem, labels_like, same_shape_problem
 from expkit.registry import register
 from expkit.tensor_spec import TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["AbsoluteError", "CosineDistance", "Huber", "Poisson"]
+__all__ = ["AbsoluteError", "CosineDistance", "Huber", "Poisson", "Value"]
 
 
 @register
@@ -28,9 +28,9 @@ class AbsoluteError(Loss):
         """Return why the labels do not fit."""
         return same_shape_problem(output, labels)
 
-    def per_example(self, output: Any, labels: Any) -> Any:
-        """Return the mean absolute difference per example."""
-        return mean_per_example(tf.abs(output - labels_like(labels, output)))
+    def values(self, output: Any, labels: Any) -> Any:
+        """Return the absolute differences."""
+        return tf.abs(output - labels_like(labels, output))
 
 
 @register
@@ -45,11 +45,11 @@ class Huber(Loss):
         """Return why the labels do not fit."""
         return same_shape_problem(output, labels)
 
-    def per_example(self, output: Any, labels: Any) -> Any:
-        """Return the mean of ``inner * (distance - inner / 2)`` per example, where ``inner`` is at most ``delta``."""
+    def values(self, output: Any, labels: Any) -> Any:
+        """Return ``inner * (distance - inner / 2)``, where ``inner`` is at most ``delta``."""
         distance = tf.abs(output - labels_like(labels, output))
         inner = tf.minimum(distance, self.delta)
-        return mean_per_example(inner * (distance - inner / 2))
+        return inner * (distance - inner / 2)
 
 
 @register
@@ -66,9 +66,9 @@ class Poisson(Loss):
         """Return why the labels do not fit."""
         return same_shape_problem(output, labels) or label_values_problem(labels, 0, math.inf, whole=False)
 
-    def per_example(self, output: Any, labels: Any) -> Any:
-        """Return the mean of ``tf.nn.log_poisson_loss`` per example."""
-        return mean_per_example(tf.exp(output) - labels_like(labels, output) * output)
+    def values(self, output: Any, labels: Any) -> Any:
+        """Return ``tf.nn.log_poisson_loss``."""
+        return tf.exp(output) - labels_like(labels, output) * output
 
 
 @register
@@ -86,10 +86,21 @@ class CosineDistance(Loss):
             return f"needs an output of shape [batch, ..., values], got {output}"
         return same_shape_problem(output, labels)
 
-    def per_example(self, output: Any, labels: Any) -> Any:
-        """Return the mean distance per example."""
+    def values(self, output: Any, labels: Any) -> Any:
+        """Return the distance of every row."""
         cosine = tf.reduce_sum(_unit(output) * _unit(labels_like(labels, output)), axis=-1)
-        return mean_per_example(1 - cosine)
+        return 1 - cosine
+
+
+@register
+class Value(BaseLoss):
+    """The output itself, which the network computes as a loss; mean over all its values. It reads no labels."""
+
+    kind: Literal["value"] = "value"
+
+    def values(self, output: Any) -> Any:
+        """Return the output."""
+        return output
 
 
 def _unit(rows: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from expkit import tf1 as tf
+from expkit.kinds.evaluated import Evaluated, Labeled
 from expkit.kinds.losses import (
     class_labels_problem,
     class_numbers_problem,
@@ -17,7 +18,7 @@ from expkit.kinds.losses import (
     same_shape_problem,
 )
 from expkit.metric_names import EMA, LOSS
-from expkit.registry import Kind, kinds, register
+from expkit.registry import kinds, register
 from expkit.tensor_spec import Shape, TensorSpec, fits, sizes_text
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ROWS",
+    "BaseMeanMetric",
+    "BaseMetric",
     "MeanMetric",
     "Metric",
     "Mode",
@@ -55,10 +58,10 @@ def mode_of_metric(recorded: str, kind_of: Callable[[str], str | None]) -> Mode 
     if name.partition("/")[0] == LOSS:
         return "min"
     cls = kinds("metric").get(kind_of(name) or "")
-    return cls.best_mode if cls is not None and issubclass(cls, Metric) else None
+    return cls.best_mode if cls is not None and issubclass(cls, BaseMetric) else None
 
 
-class Metric(Kind):
+class BaseMetric(Evaluated):
     """A number reported beside the loss."""
 
     family: ClassVar[str] = "metric"
@@ -71,21 +74,14 @@ class Metric(Kind):
     ``None`` is the size of the output's last dimension, 1 if an example has a single value.
     """
 
-    output: str = "logits"
-    """Output of the network to evaluate."""
-    labels: str = "label"
-    """Field of the data that holds the targets."""
-
-    def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
-        """Return why these labels do not fit this output, or ``None`` if they do."""
-        return None
-
     @abstractmethod
-    def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
+    def statistics(self, *_: Any, **read: Any) -> dict[str, Any]:
         """Return tensors whose sums over batches determine the metric, and ``rows`` where sums do not.
 
-        They are float32 or whole numbers, whose sums in float64 are exact; rows are float32. The output is at least
-        float32.
+        They are float32 or whole numbers, whose sums in float64 are exact; rows are float32.
+
+        Args:
+            read: tensors by the field that names them, outputs in at least float32.
         """
 
     @abstractmethod
@@ -93,21 +89,33 @@ class Metric(Kind):
         """Return the metric from summed statistics, and from all rows in any order."""
 
 
-class MeanMetric(Metric):
+class Metric(BaseMetric, Labeled):
+    """A metric that compares an output with labels.
+
+    A kind declares ``problem(self, output: TensorSpec, labels: np.ndarray)`` and ``statistics(self, output, labels)``,
+    and what it reads besides.
+    """
+
+
+class BaseMeanMetric(BaseMetric):
     """A metric that is the mean of values."""
 
     @abstractmethod
-    def values(self, output: Any, labels: Any) -> Any:
-        """Return the values to average, in float32."""
+    def values(self, *_: Any, **read: Any) -> Any:
+        """Return the values to average, in float32; ``read`` is that of ``statistics``."""
 
-    def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
+    def statistics(self, **read: Any) -> dict[str, Any]:
         """Return the sum of the values and their number."""
-        values = self.values(output, labels)
+        values = self.values(**read)
         return {"sum": tf.reduce_sum(values), "count": tf.cast(tf.size(values), tf.float32)}
 
     def result(self, sums: Statistics) -> float:
         """Return sum / count."""
         return float(sums["sum"] / sums["count"])
+
+
+class MeanMetric(BaseMeanMetric, Metric):
+    """A metric that is the mean of values, each from an output and labels."""
 
 
 def class_or_one_hot_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
@@ -258,13 +266,11 @@ class Perplexity(MeanMetric):
 
 
 @register
-class Mean(MeanMetric):
+class Mean(BaseMeanMetric):
     """Mean of all values of an output, which needs no labels; whether more is better, the configuration must say."""
 
     kind: Literal["mean"] = "mean"
-    labels: None = None  # type: ignore[assignment]
-    """None: nothing but the output is read."""
 
-    def values(self, output: Any, labels: Any) -> Any:
+    def values(self, output: Any) -> Any:
         """Return the output."""
         return output

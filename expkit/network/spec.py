@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from expkit.config.sections.network import NetworkConfig
 from expkit.errors import ConfigError, Problem, describe_exception, limit_problems, unknown
+from expkit.kinds.evaluated import Readable
 from expkit.kinds.layers.base import Declaration, Inputs, Layer, Shared
 from expkit.network.environment import Environment, Node
 from expkit.network.expand import expand
@@ -69,6 +70,15 @@ class NetworkSpec:
     def trainable(self) -> tuple[str, ...]:
         """Names of the trainable variables."""
         return tuple(name for name, variable in self.variables.items() if variable.trainable)
+
+    @property
+    def readable(self) -> Readable:
+        """Specs of what losses and metrics may read of the network."""
+        return Readable(
+            outputs={name: self.tensors[path] for name, path in self.outputs.items()},
+            fields={},
+            variables={name: variable.spec for name, variable in self.variables.items()},
+        )
 
     @property
     def learning_rate_multipliers(self) -> dict[str, float]:

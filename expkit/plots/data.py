@@ -185,10 +185,9 @@ def collect_plot_data(
 
 def heads(config: Config, spec: NetworkSpec, dataset: Dataset) -> dict[str, tuple[str, str]]:
     """Return the outputs evaluated with class labels: a name, then the output with the field of its labels."""
-    evaluated = [*config.train.losses.values(), *config.train.metrics.values()]
     pairs = dict.fromkeys(
         (item.output, item.labels)
-        for item in evaluated
+        for item in config.train.readers.values()
         if isinstance(item, SparseSoftmaxCrossEntropy | Accuracy | TopK)
         and len(spec.output_spec(item.output).shape) == 1  # one prediction per example
         and spec.output_spec(item.output).shape != (1,)

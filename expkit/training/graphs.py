@@ -12,6 +12,7 @@ from expkit.data.batches import Batches, chunk_steps, resident_batches, streamed
 from expkit.data.dataset import Dataset
 from expkit.data.prefetch import Stream
 from expkit.data.scaling import Scaling, raw_dtypes
+from expkit.kinds.evaluated import Readable
 from expkit.network.build import connect, create_ema_variables, create_variables, penalty, placeholders
 from expkit.network.names import ema_name
 from expkit.network.spec import NetworkSpec
@@ -235,10 +236,10 @@ def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
 
         def body(start: Any, totals: Mapping[str, Statistics]) -> Any:
             batch = {name: field[start : start + size] for name, field in fields.items()}
-            more = {
-                weights: loss_and_statistics(config, connected(batch, weights), batch, penalty(spec, values))[1]
-                for weights, values in every.items()
-            }
+            more = {}
+            for weights, values in every.items():
+                readable = Readable(outputs=connected(batch, weights), fields=batch, variables=values)
+                more[weights] = loss_and_statistics(config, readable, penalty(spec, values)).statistics
             return start + size, {weights: add_batch(totals[weights], more[weights], start) for weights in every}
 
         statistics = tf.while_loop(

@@ -12,6 +12,9 @@ from expkit.config.schema import Config
 from expkit.data.batches import standardized
 from expkit.data.scaling import Scaling
 from expkit.errors import ConfigError, Problem, comma_list
+from expkit.kinds.evaluated import Evaluated, Readable
+from expkit.kinds.layers.base import Call
+from expkit.kinds.losses import mean_per_example
 from expkit.kinds.metrics import ROWS
 from expkit.kinds.precision import widened
 from expkit.metric_names import LOSS, loss_names
@@ -24,6 +27,7 @@ from expkit.training.policy import TrainedLayers
 from expkit.training.update import Gradients, update_variables, with_rows
 
 __all__ = [
+    "Objective",
     "PreviousStep",
     "Statistics",
     "StepResult",
@@ -78,6 +82,19 @@ class StepResult:
     statistics: Statistics
 
 
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What training minimizes on a batch, and the statistics that are reported of it."""
+
+    total: Any
+    """float32: the sum of the terms and the regularizers."""
+    means: Mapping[str, Any]
+    """float32 mean of every loss, by name."""
+    terms: Mapping[str, Any]
+    """float32: every mean times the loss's weight, by name."""
+    statistics: Statistics
+
+
 def update_groups(spec: NetworkSpec) -> tuple[str, ...]:
     """Return the groups whose update the next step may await separately.
 
@@ -103,13 +120,16 @@ def train_step(setup: StepSetup, batch: Mapping[str, Any], step: Any, previous: 
         connection = connect(spec, setup.variables, inputs, training=training, policy=policy)
         with tf.control_dependencies(list(updated.values())):
             regularization = penalty(spec, setup.variables)
-        loss, statistics = loss_and_statistics(config, connection.outputs, batch, regularization)
-        gradients = _gradients(loss, trained)
+        readable = Readable(
+            outputs=connection.outputs, fields=batch, variables=_values(config, setup.variables, updated)
+        )
+        objective = loss_and_statistics(config, readable, regularization, training)
+        gradients = _gradients(objective.total, trained)
         # No variable is updated before all have read it, but none awaits the gradients of others.
         with tf.control_dependencies(_readers()):
             moved = _move_statistics(connection)
             with tf.control_dependencies([moved]):
-                return [tf.identity(gradient) for gradient in gradients], statistics, moved
+                return [tf.identity(gradient) for gradient in gradients], objective.statistics, moved
 
     rows_read: dict[str, Any] = {}
     if count == 1:
@@ -154,6 +174,17 @@ def _updated(spec: NetworkSpec, previous: PreviousStep) -> dict[str, Any]:
     return {name: previous.updated[group] for name, group in groups.items()} if previous.updated else {}
 
 
+def _values(config: Config, variables: Mapping[str, Any], updated: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the variables that losses and metrics read, after their update by the previous step."""
+    readers = config.train.readers.values()
+    names = {name for reader in readers for name in reader.names(reader.reads_variables).values()}
+    values = {}
+    for name in sorted(names):
+        with tf.control_dependencies([updated[name]] if name in updated else []):
+            values[name] = variables[name].read_value()
+    return values
+
+
 def network_inputs(spec: NetworkSpec, fields: Mapping[str, Any], scaling: Mapping[str, Scaling]) -> dict[str, Any]:
     """Return the network's inputs from fields of the data: standardized, and cast to their dtypes."""
     inputs = {name: fields[name] for name in spec.inputs}
@@ -162,25 +193,42 @@ def network_inputs(spec: NetworkSpec, fields: Mapping[str, Any], scaling: Mappin
 
 
 def loss_and_statistics(
-    config: Config, outputs: Mapping[str, Any], fields: Mapping[str, Any], regularization: Any
-) -> tuple[Any, Statistics]:
-    """Return the total loss, and the statistics of ``loss``, of every loss if several, and of metrics."""
+    config: Config, readable: Readable, regularization: Any, training: TrainingCall | None = None
+) -> Objective:
+    """Return the objective, and the statistics of ``loss``, of every loss if several, and of metrics.
+
+    Args:
+        config: losses and metrics.
+        readable: outputs, fields and variables of a batch.
+        regularization: sum of the regularizers.
+        training: seed and step in training; ``None`` outside.
+    """
     statistics: dict[str, Mapping[str, Any]] = {}
+    means: dict[str, Any] = {}
+    terms: dict[str, Any] = {}
     total, own_names = regularization, loss_names(config.train.losses)
     with tf.name_scope("losses"):
         for name, loss in config.train.losses.items():
-            per_example = loss.per_example(widened(outputs[loss.output]), fields[loss.labels])
-            per_example = tf.cast(per_example, tf.float32)
+            call = Call(training=False) if training is None else training.of(f"train.losses.{name}")
+            values = loss.values(**_read(loss, readable), **({"call": call} if loss.draws else {}))
+            per_example = tf.cast(mean_per_example(values) if values.shape.rank > 1 else values, tf.float32)
             count = tf.cast(tf.size(per_example), tf.float32)
-            total = total + loss.weight * tf.reduce_mean(per_example)
+            means[name] = tf.reduce_mean(per_example)
+            terms[name] = loss.weight * means[name]
+            total = total + terms[name]
             if name in own_names:
                 statistics[own_names[name]] = {"sum": tf.reduce_sum(per_example), "count": count}
         statistics[LOSS] = {"sum": total * count, "count": count}
     with tf.name_scope("metrics"):
         for name, metric in config.train.metrics.items():
-            labels = None if metric.labels is None else fields[metric.labels]
-            statistics[name] = metric.statistics(widened(outputs[metric.output]), labels)
-    return total, statistics
+            statistics[name] = metric.statistics(**_read(metric, readable))
+    return Objective(total=total, means=means, terms=terms, statistics=statistics)
+
+
+def _read(item: Evaluated, readable: Readable) -> dict[str, Any]:
+    """Return what a loss or metric reads, outputs in at least float32."""
+    read = item.read(readable)
+    return read | {field: widened(read[field]) for field in item.names(item.reads_outputs)}
 
 
 def add_batch(totals: Statistics, batch: Statistics, first: Any) -> Statistics:

@@ -69,7 +69,7 @@ CONFIGURATIONS = {
         [
             "train.losses.main.kind: unknown kind 'bleu'; allowed: sparse_softmax_cross_entropy, "
             "softmax_cross_entropy, sigmoid_cross_entropy, mean_squared_error, hinge, focal, kl_divergence, dice, "
-            "absolute_error, huber, poisson, cosine"
+            "absolute_error, huber, poisson, cosine, value"
         ],
     ),
     "unknown file of a group": (

@@ -12,7 +12,7 @@ from scipy.special import expit, log_expit, log_softmax, softmax, xlogy
 import expkit.kinds.losses_classes
 import expkit.kinds.losses_regression  # noqa: F401  # registers the kinds
 from expkit import tf1 as tf
-from expkit.kinds.losses import Loss
+from expkit.kinds.losses import BaseLoss, mean_per_example
 from expkit.kinds.precision import widened
 from expkit.registry import kinds
 from expkit.tensor_spec import TensorSpec
@@ -141,15 +141,22 @@ CASES: list[tuple[str, dict[str, Any], np.ndarray, np.ndarray, Reference]] = [
     ("dice", {}, ONE, BITS, dice(1)),
     ("dice", {"smooth": 0.01}, GRID, SOFT_GRID, dice(0.01)),
     ("dice", {}, GRID, PLACES, dice_of_classes(1)),
+    ("value", {}, ONE[:, 0], BITS, per_example(lambda x, y: x)),
+    ("value", {}, GRID, SOFT_GRID, per_example(lambda x, y: x)),
     ("dice", {"smooth": 1e-7}, LOGITS, CLASSES, dice_of_classes(1e-7)),
 ]
 """A line a case: kind, fields, output of the network, labels, reference. A new kind is one line more."""
 
 
-def loss_of(kind: str, **fields: Any) -> Loss:
+def loss_of(kind: str, **fields: Any) -> BaseLoss:
     loss = kinds("loss")[kind](**fields)
-    assert isinstance(loss, Loss)
+    assert isinstance(loss, BaseLoss)
     return loss
+
+
+def means(loss: BaseLoss, output: Any, labels: Any) -> Any:
+    """Return the mean loss of every example."""
+    return mean_per_example(loss.values(output=output, **({"labels": labels} if loss.data_fields else {})))
 
 
 def slopes(reference: Reference, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -168,11 +175,11 @@ def slopes(reference: Reference, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarr
     return sides[0], sides[1]
 
 
-def loss_and_gradient(loss: Loss, output: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def loss_and_gradient(loss: BaseLoss, output: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with tf.Graph().as_default(), tf.Session() as session:
         x, y = (tf.placeholder(array.dtype, (None, *array.shape[1:])) for array in (output, labels))
         wide = widened(x)
-        result = loss.per_example(wide, y)
+        result = means(loss, wide, y)
         got, slope = session.run([result, tf.gradients(tf.reduce_sum(result), wide)[0]], {x: output, y: labels})
     return got, slope
 
@@ -185,7 +192,7 @@ def test_a_loss_and_its_gradient_are_the_references(
     if kind == "cosine" and edge == "tied":
         pytest.skip("the angle of a row of zeros is no number; it has a test of its own")
     loss, output = loss_of(kind, **fields), EDGES[edge](plain)
-    assert loss.problem(TensorSpec(output.shape[1:]), labels) is None
+    assert loss.problem(output=TensorSpec(output.shape[1:]), labels=labels) is None
     got, slope = loss_and_gradient(loss, output, labels)
     exact = output.astype(np.longdouble)
     with np.errstate(over="ignore", invalid="ignore"):  # exp of poisson
@@ -227,7 +234,7 @@ def test_padding_by_rows_of_zeros_moves_nothing() -> None:
     labels = np.zeros((6, 4), np.float32)
     with tf.Graph().as_default(), tf.Session() as session:
         x = tf.constant(LOGITS)
-        result = loss_of("softmax_cross_entropy").per_example(x, tf.constant(labels))
+        result = means(loss_of("softmax_cross_entropy"), x, tf.constant(labels))
         values, slope = session.run([result, tf.gradients(result, x)[0]])
     np.testing.assert_array_equal(values, np.zeros(6))
     np.testing.assert_array_equal(slope, np.zeros((6, 4)))

@@ -24,7 +24,7 @@ from sklearn.metrics import (
 import expkit.kinds.metrics_classes
 import expkit.kinds.metrics_regression  # noqa: F401  # registers the kinds
 from expkit import tf1 as tf
-from expkit.kinds.metrics import Metric
+from expkit.kinds.metrics import BaseMetric
 from expkit.kinds.precision import widened
 from expkit.registry import kinds
 from expkit.tensor_spec import TensorSpec
@@ -159,18 +159,19 @@ CASES: list[tuple[str, dict[str, Any], np.ndarray, np.ndarray, Reference]] = [
 """A line a case: kind, fields, output of the network, labels, reference. A new kind is one line more."""
 
 
-def metric_of(kind: str, fields: dict[str, Any]) -> Metric:
+def metric_of(kind: str, fields: dict[str, Any]) -> BaseMetric:
     metric = kinds("metric")[kind](**fields)
-    assert isinstance(metric, Metric)
+    assert isinstance(metric, BaseMetric)
     return metric
 
 
-def summed(metric: Metric, output: np.ndarray, labels: np.ndarray, batch: int) -> dict[str, np.ndarray]:
+def summed(metric: BaseMetric, output: np.ndarray, labels: np.ndarray, batch: int) -> dict[str, np.ndarray]:
     """Return the metric's statistics, summed over batches as evaluation does."""
     total: StatisticArrays = {}
     with tf.Graph().as_default(), tf.Session() as session:
         placeholders = [tf.placeholder(array.dtype, (None, *array.shape[1:])) for array in (output, labels)]
-        statistics = metric.statistics(widened(placeholders[0]), placeholders[1])
+        labelled = {"labels": placeholders[1]} if metric.data_fields else {}
+        statistics = metric.statistics(output=widened(placeholders[0]), **labelled)
         for start in range(0, len(output), batch):
             part = (output[start : start + batch], labels[start : start + batch])
             add_statistics(total, {"it": session.run(statistics, dict(zip(placeholders, part, strict=True)))})

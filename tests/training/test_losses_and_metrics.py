@@ -36,13 +36,22 @@ NETWORK = {
 NUMBERS = {"sparse_softmax_cross_entropy", "focal", "dice"}
 """Losses of class numbers; the others read labels of the output's shape."""
 LOSSES = {
-    **{kind: {"kind": kind, "labels": "label" if kind in NUMBERS else "hot"} for kind in kinds("loss")},
+    **{
+        kind: {"kind": kind, "labels": "label" if kind in NUMBERS else "hot"}
+        for kind in kinds("loss")
+        if kind != "value"
+    },
+    "value": {"kind": "value", "output": "one"},
     "focal of bits": {"kind": "focal", "output": "one", "labels": "bit"},
     "dice of bits": {"kind": "dice", "output": "one", "labels": "bit"},
 }
 SHAPED = {"mean_absolute_error", "mean_squared_error", "r2"}
 METRICS = {
-    **{kind: {"kind": kind, "labels": "hot" if kind in SHAPED else "label"} for kind in kinds("metric")},
+    **{
+        kind: {"kind": kind, "labels": "hot" if kind in SHAPED else "label"}
+        for kind in kinds("metric")
+        if kind != "mean"
+    },
     "auc": {"kind": "auc", "output": "one", "labels": "bit"},
     "mean": {"kind": "mean"},
     "f1 of bits": {"kind": "f1", "output": "one", "labels": "bit"},

@@ -10,8 +10,9 @@ import expkit.kinds.losses_classes
 import expkit.kinds.losses_regression
 import expkit.kinds.metrics_classes
 import expkit.kinds.metrics_regression  # noqa: F401  # registers the kinds
-from expkit.kinds.losses import Loss
-from expkit.kinds.metrics import Metric, Mode, mode_of_metric
+from expkit.kinds.evaluated import Evaluated
+from expkit.kinds.losses import BaseLoss
+from expkit.kinds.metrics import BaseMetric, Mode, mode_of_metric
 from expkit.metric_names import loss_that_may_be_named, metric_that_may_be_named
 from expkit.registry import KindsOf, Positive, Section
 
@@ -24,6 +25,8 @@ Precision = Literal["float32", "bfloat16"]
 Parallelism = Literal["intra_op", "inter_op"]
 """Use of the cores: all share each operation, or each runs an operation of its own."""
 
+LossName = Annotated[str, AfterValidator(loss_that_may_be_named)]
+MetricName = Annotated[str, AfterValidator(metric_that_may_be_named)]
 BestMode = Literal["auto", "max", "min"]
 """Direction in which a metric improves."""
 
@@ -107,16 +110,25 @@ class TrainConfig(Section):
     """End of training before its last step."""
     on_nan: NanConfig = NanConfig()
     """Reaction to a loss or a trained variable that is not finite."""
-    losses: dict[Annotated[str, AfterValidator(loss_that_may_be_named)], Annotated[Loss, KindsOf("loss")]] = Field(
-        min_length=1
-    )
+    losses: dict[LossName, Annotated[BaseLoss, KindsOf("loss")]] = Field(min_length=1)
     """Losses by name. Each of several is recorded under ``loss/NAME``; the name may not end in ``ema``."""
-    metrics: dict[Annotated[str, AfterValidator(metric_that_may_be_named)], Annotated[Metric, KindsOf("metric")]] = {}
+    metrics: dict[
+        Annotated[str, AfterValidator(metric_that_may_be_named)], Annotated[BaseMetric, KindsOf("metric")]
+    ] = {}
     """Metrics by name, which MLflow must accept.
 
     Other values are recorded under ``loss``, ``loss/...``, ``learning_rate``, ``steps_per_second``, ``ema`` and
     ``.../ema``.
     """
+
+    @property
+    def readers(self) -> dict[str, Evaluated]:
+        """Losses and metrics by their path in the configuration."""
+        return {
+            f"train.{group}.{name}": item
+            for group, items in (("losses", self.losses), ("metrics", self.metrics))
+            for name, item in items.items()
+        }
 
     def mode_of(self, metric: str, given: BestMode = "auto") -> Mode | None:
         """Return the mode of a recorded metric; ``None`` if it is neither given nor declared by the metric's kind."""
