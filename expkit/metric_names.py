@@ -5,34 +5,47 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, fields
 
-__all__ = ["EMA", "LOSS", "RATES", "Rates", "loss_names", "loss_that_may_be_named", "metric_that_may_be_named"]
+__all__ = [
+    "EMA",
+    "LEARNING_RATE",
+    "LOSS",
+    "RATES",
+    "STEPS_PER_SECOND",
+    "is_rate",
+    "loss_names",
+    "loss_that_may_be_named",
+    "metric_that_may_be_named",
+    "phase_that_may_be_named",
+    "rate_name",
+]
 
 LOSS = "loss"
 """The total loss; a loss of several is recorded under ``loss/NAME``."""
 EMA = "ema"
 """Last part of the name of every metric of the EMA network: ``accuracy/ema``."""
+LEARNING_RATE = "learning_rate"
+"""Learning rate of the step; that of a phase is recorded under ``learning_rate/PHASE``."""
+STEPS_PER_SECOND = "steps_per_second"
+"""Steps per second since metrics were last recorded."""
+RATES = (LEARNING_RATE, STEPS_PER_SECOND)
+"""Metrics of training besides losses and metrics."""
 _LONGEST = 200  # MLflow takes 250, with what stands before and after the name: train.metrics.NAME.label_smoothing
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rates:
-    """Metrics of training besides losses and metrics; each is recorded under the name of its field."""
-
-    learning_rate: float
-    """Learning rate of the step."""
-    steps_per_second: float
-    """Steps per second since metrics were last recorded."""
-
-
-RATES = tuple(field.name for field in fields(Rates))
-"""Names of ``Rates``."""
 
 
 def loss_names(losses: Collection[str]) -> dict[str, str]:
     """Return the name of every loss's own metric, by loss; a single loss has none, because it is the total."""
     return {name: f"{LOSS}/{name}" for name in losses} if len(losses) > 1 else {}
+
+
+def rate_name(phase: str) -> str:
+    """Return the name of the learning rate of a phase; the phase of a training without phases is called ``""``."""
+    return f"{LEARNING_RATE}/{phase}" if phase else LEARNING_RATE
+
+
+def is_rate(name: str) -> bool:
+    """Return True for a metric of training that is neither a loss nor a metric of the configuration."""
+    return name.partition("/")[0] in RATES
 
 
 def metric_that_may_be_named(name: str) -> str:
@@ -42,10 +55,11 @@ def metric_that_may_be_named(name: str) -> str:
         ValueError: it is recorded of something else, or MLflow does not accept it.
     """
     first, last = name.partition("/")[0], name.rpartition("/")[2]
-    if name in RATES or first == LOSS or last == EMA:
+    if name == STEPS_PER_SECOND or first in (LOSS, LEARNING_RATE) or last == EMA:
         raise ValueError(
             f"'{name}' is not allowed, because expkit records other values under it; not allowed are "
-            f"{', '.join((LOSS, *RATES, EMA))}, {LOSS}/... and .../{EMA}; choose another name"
+            f"{', '.join((LOSS, LEARNING_RATE, STEPS_PER_SECOND, EMA))}, {LOSS}/..., {LEARNING_RATE}/... and "
+            f".../{EMA}; choose another name"
         )
     return _accepted_by_mlflow(name)
 
@@ -62,6 +76,20 @@ def loss_that_may_be_named(name: str) -> str:
             f"and .../{EMA}; choose another name"
         )
     return _accepted_by_mlflow(name)
+
+
+def phase_that_may_be_named(name: str) -> str:
+    """Return the name of a phase.
+
+    Raises:
+        ValueError: it cannot be the first part of the names of variables.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_\-]*", name) or len(name) > _LONGEST:
+        raise ValueError(
+            f"'{name}' is no name of a phase, under which its slots are saved; allowed: at most {_LONGEST} letters, "
+            "digits, _ and -, starting with a letter or a digit"
+        )
+    return name
 
 
 def _accepted_by_mlflow(name: str) -> str:

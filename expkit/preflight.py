@@ -11,11 +11,13 @@ from omegaconf import DictConfig
 from expkit.config.load import compose_plain, explain_composed, unrelated
 from expkit.config.schema import Config
 from expkit.config.source_lines import locating_problems
-from expkit.errors import ConfigError, Problem, limit_problems, unknown
+from expkit.errors import ConfigError, Problem, comma_list, limit_problems, unknown
 from expkit.kinds.evaluated import Evaluated, Readable
 from expkit.metric_names import EMA, LOSS, loss_names
 from expkit.network.ema import ema_variables
+from expkit.network.gradient_paths import unreached_variables
 from expkit.network.memory import memory_problems
+from expkit.network.phases import Phase, phases
 from expkit.network.spec import NetworkSpec, network_spec
 
 __all__ = [
@@ -33,7 +35,7 @@ __all__ = [
 _Checked = TypeVar("_Checked")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CheckedConfig:
     """A validated configuration with its network."""
 
@@ -41,6 +43,8 @@ class CheckedConfig:
     spec: NetworkSpec
     ema_names: tuple[str, ...]
     """Names of the variables that have an EMA."""
+    phases: tuple[Phase, ...]
+    """Phases of a training step, at least one."""
 
 
 def named(config: Config) -> CheckedConfig:
@@ -50,7 +54,10 @@ def named(config: Config) -> CheckedConfig:
         ConfigError: with every mistake found.
     """
     spec = network_spec(config.network)
-    return CheckedConfig(config, spec, ema_variables(config.ema, spec))
+    checked, problems = _named(config, spec)
+    if checked is None:
+        raise ConfigError(*problems)
+    return checked
 
 
 def check(config: Config) -> CheckedConfig:
@@ -60,16 +67,33 @@ def check(config: Config) -> CheckedConfig:
         ConfigError: with every mistake found.
     """
     spec = network_spec(config.network)
-    problems = [*_unreadable(config, spec)]
+    problems = [*_unreadable(config, spec), *_wrong_losses_of_phases(config)]
+    readable = not problems
+    checked, unnamed = _named(config, spec)
+    problems += unnamed
+    if checked is not None:
+        problems += _unknown_metrics(config, bool(checked.ema_names))
+        problems += unreached_variables(checked.phases, config.train.losses, spec) if readable else ()
+    if checked is None or problems:
+        raise ConfigError(*problems)
+    return checked
+
+
+def _named(config: Config, spec: NetworkSpec) -> tuple[CheckedConfig | None, list[Problem]]:
+    """Return a configuration with its network, EMA and phases, or what is wrong with EMA and phases."""
+    problems: list[Problem] = []
     ema_names: tuple[str, ...] = ()
+    found: tuple[Phase, ...] = ()
     try:
         ema_names = ema_variables(config.ema, spec)
-        problems += _unknown_metrics(config, bool(ema_names))
     except ConfigError as error:
         problems += error.problems
-    if problems:
-        raise ConfigError(*problems)
-    return CheckedConfig(config, spec, ema_names)
+    try:
+        found = phases(config.train, config.optimizer, spec)
+    except ConfigError as error:
+        problems += error.problems
+    checked = None if problems else CheckedConfig(config=config, spec=spec, ema_names=ema_names, phases=found)
+    return checked, problems
 
 
 def check_here(config: Config) -> CheckedConfig:
@@ -183,6 +207,24 @@ def _unreadable_of(reader: Evaluated, at: str, readable: Readable) -> Iterator[P
     for field, name in reader.names(reader.reads_variables).items():
         if name not in readable.variables:
             yield Problem(f"{at}.{field}", unknown(f"no variable '{name}'", name, readable.variables))
+
+
+def _wrong_losses_of_phases(config: Config) -> Iterator[Problem]:
+    """Yield the losses of phases that are not in ``train.losses``, and the losses in no phase."""
+    losses, given = config.train.losses, config.train.phases
+    for name, phase in given.items():
+        for loss in phase.losses:
+            if loss not in losses:
+                at = f"train.phases.{name}.losses"
+                yield Problem(at, unknown(f"no loss '{loss}'", loss, losses, label="losses"))
+        if repeated := sorted({loss for loss in phase.losses if phase.losses.count(loss) > 1}):
+            yield Problem(f"train.phases.{name}.losses", f"{comma_list(repeated)} is given more than once")
+    lowered = {loss for phase in given.values() for loss in phase.losses}
+    if given and (idle := [loss for loss in losses if loss not in lowered]):
+        yield Problem(
+            "train.losses",
+            f"no phase lowers {comma_list(idle)}; add it to the losses of a phase, make it a metric, or leave it out",
+        )
 
 
 def _unknown_metrics(config: Config, ema: bool) -> Iterator[Problem]:

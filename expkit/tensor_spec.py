@@ -37,6 +37,11 @@ class TensorSpec:
         assert None not in self.shape, f"{self} has an unknown size"
         return self.shape  # type: ignore[return-value]
 
+    @property
+    def floating(self) -> bool:
+        """Whether its values are floating-point numbers, which alone have gradients."""
+        return self.dtype.startswith(("float", "bfloat"))
+
     def __str__(self) -> str:
         batch = () if self.batched is None else ("batch",) if self.batched else (1,)
         return f"{sizes_text((*batch, *self.shape))} {self.dtype}"

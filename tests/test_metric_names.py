@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from itertools import chain
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expkit.errors import ConfigError
-from expkit.metric_names import EMA, LOSS, RATES, Rates, loss_names, loss_that_may_be_named, metric_that_may_be_named
+from expkit.metric_names import EMA, LOSS, RATES, loss_names, loss_that_may_be_named, metric_that_may_be_named
 from expkit.preflight import check, metric_names
 from support.command_line import call
 from support.experiments import config_of
@@ -22,7 +21,7 @@ METRIC = {"kind": "accuracy"}
 CROSS_ENTROPY = {"kind": "sparse_softmax_cross_entropy"}
 OWN = (
     "because expkit records other values under it; not allowed are loss, learning_rate, steps_per_second, ema, "
-    "loss/... and .../ema; choose another name"
+    "loss/..., learning_rate/... and .../ema; choose another name"
 )
 PARTS = "no part between / may be empty, . or .."
 ALLOWED = "allowed: letters, digits, / _ . : - and space"
@@ -36,7 +35,7 @@ def refused(folder: Path, losses: tuple[str, ...] = ("main",), metrics: tuple[st
 
 
 def test_every_name_that_expkit_records_itself_is_refused_in_one_message(tmp_path: Path) -> None:
-    own = (LOSS, *(field.name for field in fields(Rates)), "ema", "accuracy/ema", "loss/main")
+    own = (LOSS, *RATES, "ema", "accuracy/ema", "loss/main", "learning_rate/g")
     expected = [f"train.metrics.{name}: '{name}' is not allowed, {OWN}" for name in own]
     assert refused(tmp_path, metrics=own) == expected
 

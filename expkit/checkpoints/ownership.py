@@ -110,8 +110,7 @@ def _fits(spec: Any, owner: Any) -> bool:
     """Return True if a variable may be a slot or an EMA variable of another."""
     if not (isinstance(spec, TensorSpec) and isinstance(owner, TensorSpec)):
         return bool(spec == owner)
-    floating = all(item.dtype.startswith(("float", "bfloat")) for item in (spec, owner))
-    return spec.shape == owner.shape and (floating or spec.dtype == owner.dtype)
+    return spec.shape == owner.shape and ((spec.floating and owner.floating) or spec.dtype == owner.dtype)
 
 
 def _owners(scope: str) -> Iterator[str]:
@@ -125,6 +124,9 @@ def renamed_with_owner(name: str, owner: str, renamed: str) -> str:
 
     The name keeps what precedes and follows the owner's: ``train/w/Adam`` of ``w`` becomes ``train/v/Adam``.
     """
+    scope, _, last = name.rpartition("/")
+    if scope == owner or scope.endswith(f"/{owner}"):  # The owner's own name ends the scope: another may start it.
+        return f"{scope.removesuffix(owner)}{renamed}/{last}"
     if name.startswith(f"{owner}/"):
         return f"{renamed}/{name.removeprefix(f'{owner}/')}"
     own, new, end = (owner, renamed, "/") if f"/{owner}/" in name else (_flat(owner), _flat(renamed), "_")

@@ -60,7 +60,7 @@ def _names(given: argparse.Namespace) -> int:
 
 def as_json(checked: CheckedConfig) -> dict[str, Any]:
     """Return everything that ``expkit names`` prints as plain data."""
-    config, spec, ema_names = checked.config, checked.spec, set(checked.ema_names)
+    spec, ema_names = checked.spec, set(checked.ema_names)
     variables = [
         {
             "name": name,
@@ -70,13 +70,13 @@ def as_json(checked: CheckedConfig) -> dict[str, Any]:
             "trainable": variable.trainable,
             "layers": list(dict.fromkeys(variable.layers)),
             "average": ema_name(name) if name in ema_names else None,
-            "slots": list(config.optimizer.slot_names(name)) if variable.trainable else [],
+            "slots": [slot for phase in checked.phases for slot in phase.slots(name)],
         }
         for name, variable in spec.variables.items()
     ]
     return {
         "variables": variables,
-        "optimizer": {"kind": config.optimizer.kind, "variables": list(config.optimizer.scalars)},
+        **_optimizers(checked),
         "other": ["global_step"],
         "inputs": [_tensor(name, item) for name, item in spec.inputs.items()],
         "outputs": [_tensor(name, spec.output_spec(name)) for name in spec.outputs],
@@ -88,13 +88,22 @@ def as_json(checked: CheckedConfig) -> dict[str, Any]:
     }
 
 
+def _optimizers(checked: CheckedConfig) -> dict[str, Any]:
+    """Return the optimizer with its scalars, or those of every phase with what it trains."""
+    optimizers = [{"kind": phase.optimizer.kind, "variables": list(phase.scalars)} for phase in checked.phases]
+    if not checked.config.train.phases:
+        return {"optimizer": optimizers[0]}
+    pairs = zip(checked.phases, optimizers, strict=True)
+    return {"phases": {phase.name: {"optimizer": item, "trains": list(phase.variables)} for phase, item in pairs}}
+
+
 def _tensor(name: str, item: TensorSpec) -> dict[str, Any]:
     return {"name": name, "tensor": f"{name}:0", "shape": [None, *item.shape], "dtype": item.dtype}
 
 
 def table(checked: CheckedConfig) -> list[str]:
     """Return the lines that ``expkit names`` prints."""
-    config, spec, ema_names = checked.config, checked.spec, checked.ema_names
+    spec, ema_names = checked.spec, checked.ema_names
     rows: list[tuple[str, ...]] = [("variable", "shape", "dtype", "parameters", "trained", "used by")]
     for name, variable in spec.variables.items():
         trained = "yes" if variable.trainable else "no"
@@ -106,10 +115,16 @@ def table(checked: CheckedConfig) -> list[str]:
     lines += ["", f"{len(spec.variables)} variables, {total:,} parameters, {trained_total:,} trained", ""]
     if ema_names:
         lines += ["EMA:", *(f"  {ema_name(name)}" for name in ema_names), ""]
-    slots = [slot for name in spec.trainable for slot in config.optimizer.slot_names(name)]
-    extra = [*config.optimizer.scalars, *slots]
-    if extra:
-        lines += [f"optimizer ({config.optimizer.kind}):", *(f"  {name}" for name in extra), ""]
+    for phase in checked.phases:
+        slots = [slot for name in phase.variables for slot in phase.slots(name)]
+        if phase.name:
+            own = sum(spec.variables[name].size for name in phase.variables)
+            counted = f"{len(phase.variables)} variables, {own:,} parameters"
+            lines += [f"phase {phase.name} ({phase.optimizer.kind}), trains {counted}:"]
+        elif phase.scalars or slots:
+            lines += [f"optimizer ({phase.optimizer.kind}):"]
+        if phase.name or phase.scalars or slots:
+            lines += [*(f"  {name}" for name in (*phase.scalars, *slots)), ""]
     lines += ["other:", "  global_step", ""]
     lines += ["inputs:", *(f"  {name}:0  {item}" for name, item in spec.inputs.items()), ""]
     lines += ["outputs:", *(f"  {name}:0  {spec.output_spec(name)}" for name in spec.outputs)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -241,14 +241,19 @@ def _check(layer: LayerSpec, results: Mapping[str, Any]) -> None:
         )
 
 
-def penalty(spec: NetworkSpec, variables: Mapping[str, Any]) -> Any:
+def penalty(spec: NetworkSpec, variables: Mapping[str, Any], names: Collection[str] | None = None) -> Any:
     """Return the float32 sum of the regularizers of trained variables; 0 when there are none.
 
     That of a frozen variable would only shift the loss by a constant.
+
+    Args:
+        spec: the network.
+        variables: by name.
+        names: trained variables to take; by default all.
     """
     terms = []
-    for name, variable in spec.variables.items():
-        if (regularizer := variable.regularizer) is not None and variable.trainable:
+    for name in spec.trainable if names is None else names:
+        if (regularizer := spec.variables[name].regularizer) is not None:
             value = tf.cast(tf.convert_to_tensor(variables[name]), tf.float32)
             if regularizer.l1:
                 terms.append(regularizer.l1 * tf.reduce_sum(tf.abs(value)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from expkit.metric_names import RATES
+from expkit.metric_names import LEARNING_RATE, is_rate
 from expkit.plots import style
 from expkit.plots.axis_scale import spans_decades
 
@@ -42,7 +42,7 @@ def lines_of(points: Points) -> list[Line]:
     for name, pairs in found.items():
         split, _, rest = name.partition("/")
         metric = rest.removesuffix("/ema")
-        if split in style.SPLITS and metric not in RATES:
+        if split in style.SPLITS and not is_rate(metric):
             steps, values = zip(*pairs, strict=True)
             lines.append(Line(split=split, metric=metric, ema=rest != metric, steps=steps, values=values))
     return lines
@@ -69,20 +69,28 @@ def learning_curves(points: Points, title: str) -> Figure | None:
 
 
 def learning_rate(points: Points, title: str) -> Figure | None:
-    """Return the learning rate over steps."""
-    pairs = [(int(point["step"]), point["train/learning_rate"]) for point in points if "train/learning_rate" in point]
-    if not pairs:
+    """Return the learning rate over steps, of every phase if there are several."""
+    start = f"train/{LEARNING_RATE}"
+    names = dict.fromkeys(name for point in points for name in point if name == start or name.startswith(f"{start}/"))
+    if not names:
         return None
-    steps, values = zip(*pairs, strict=True)
+    every: list[float] = []
     figure, (axes,) = style.panels(1, 1, (5.0, 2.4), title, margins=style.Margins(left=0.95))
     style.quiet(axes, "step", "learning rate")
     style.steps_axis(axes)
-    axes.plot(steps, values, color=style.COLORS[0], marker="o" if len(steps) < 20 else "", markersize=3)
+    for number, name in enumerate(names):
+        steps, values = zip(*[(int(point["step"]), point[name]) for point in points if name in point], strict=True)
+        color = style.COLORS[number % len(style.COLORS)]
+        marker = "o" if len(steps) < 20 else ""
+        axes.plot(steps, values, color=color, marker=marker, markersize=3, label=name.removeprefix(f"{start}/"))
+        every += values
+    if len(names) > 1:
+        axes.legend(fontsize=style.SMALL, frameon=False, labelcolor=style.INK)
     style.plain_numbers(axes.yaxis)
-    if spans_decades(values):
+    if spans_decades(every):
         axes.set_yscale("log")
-    elif len(set(values)) == 1:
-        axes.set_ylim(0, 2 * values[0] or 1)
+    elif len(set(every)) == 1:
+        axes.set_ylim(0, 2 * every[0] or 1)
     return figure
 
 

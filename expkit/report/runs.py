@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from expkit.errors import ExpkitError, RunError, unknown
-from expkit.metric_names import RATES
+from expkit.metric_names import is_rate
 from expkit.network.spec import network_spec
 from expkit.plots.axis_scale import value_text
 from expkit.preflight import unknown_mode
@@ -27,7 +27,6 @@ __all__ = ["RunRow", "Sweep", "read_sweep"]
 Points = Sequence[Mapping[str, float]]
 
 _NEVER_VARIED = ("run.folder", "run.resume", "hydra.", "tracking")
-_RATES = tuple(f"train/{name}" for name in RATES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +188,7 @@ def _size(folder: RunFolder) -> int | None:
 
 def _objective(rows: Sequence[RunRow], settings: Mapping[str, Any], metric: str | None, mode: Mode | None) -> Objective:
     """Return the requested objective, else the sweep's own, else the default of the first run's configuration."""
-    known = sorted({name for row in rows for name in row.last if name not in _RATES})
+    known = sorted({name for row in rows for name in row.last if not is_rate(name.removeprefix("train/"))})
     values, recorded = rows[0].values, settings.get("objective")
     metric = metric or recorded or default_metric(values, known)
     if metric is None:

@@ -13,24 +13,17 @@ from expkit.data.dataset import Dataset
 from expkit.data.prefetch import Stream
 from expkit.data.scaling import Scaling, raw_dtypes
 from expkit.kinds.evaluated import Readable
+from expkit.metric_names import rate_name
 from expkit.network.build import connect, create_ema_variables, create_variables, penalty, placeholders
 from expkit.network.names import ema_name
+from expkit.network.phases import batches_per_step
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import CheckedConfig
 from expkit.training.execution import PLAIN, Execution
 from expkit.training.policy import may_overlap, uses_workspace
 from expkit.training.snapshot import Snapshot, add_snapshot
-from expkit.training.step import (
-    PreviousStep,
-    Statistics,
-    StepSetup,
-    add_batch,
-    loss_and_statistics,
-    network_inputs,
-    train_step,
-    update_groups,
-    zero_statistics,
-)
+from expkit.training.step import Statistics, add_batch, loss_and_statistics, network_inputs, zero_statistics
+from expkit.training.train_step import PreviousStep, StepSetup, train_step, update_groups
 
 __all__ = [
     "EvaluateGraph",
@@ -59,8 +52,9 @@ class TrainGraph:
     """Sums over the steps."""
     next_step: Any
     """int64: the global step when ``run`` has done its steps."""
-    learning_rate: Any
-    """float32: learning rate of the last step done (of the first one before it), not multiplied by ``rate_factor``."""
+    learning_rates: Mapping[str, Any]
+    """float32, by name: learning rates of the last step done (of the first one before it), not multiplied by
+    ``rate_factor``."""
     rate_factor: Any | None
     """Placeholder, float32: factor of the learning rate; ``None`` where training never rolls back."""
     initialize: Sequence[Any]
@@ -116,7 +110,7 @@ def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution,
     """Build the graph; with ``overlap`` a step begins before the previous one has ended."""
     config, spec = checked.config, checked.spec
     train, seed = dataset.splits["train"], config.run.seed
-    rows = config.train.batch_size * config.train.gradient_accumulation_steps
+    rows = config.train.batch_size * config.train.gradient_accumulation_steps * batches_per_step(checked.phases)
     execution = replace(execution, steps_per_execution=chunk_steps(train, execution.steps_per_execution, rows))
     chunk_size = execution.steps_per_execution
     streamed = dataset.placement == "streamed"
@@ -177,7 +171,8 @@ def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution,
             for network in (True, False)
         ]
         next_step = first + tf.cast(count, tf.int64)
-        rate = config.optimizer.rate(tf.maximum(next_step - 1, 0))
+        last = tf.maximum(next_step - 1, 0)
+        rates = {rate_name(phase.name): phase.optimizer.rate(last) for phase in checked.phases}
     graph.finalize()
     return TrainGraph(
         graph=graph,
@@ -187,7 +182,7 @@ def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution,
         run=run,
         statistics=statistics,
         next_step=next_step,
-        learning_rate=rate,
+        learning_rates=rates,
         rate_factor=factor,
         initialize=initialize,
         saver=saver,

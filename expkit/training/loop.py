@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from expkit.checkpoints.store import Checkpoint, CheckpointStore
@@ -13,7 +13,7 @@ from expkit.checkpoints.writer import CheckpointWriter
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
 from expkit.errors import DamagedCheckpointError, TrainingError
-from expkit.metric_names import LOSS, Rates
+from expkit.metric_names import LOSS, STEPS_PER_SECOND
 from expkit.training.sessions import Evaluator, Executor, add_statistics, results
 from expkit.training.signals import deferred_signals
 from expkit.training.state import RollBack, StatisticArrays, TrainingState
@@ -133,8 +133,8 @@ class Training:
             last = step == train.steps or state.stopped
             metrics: dict[str, float] = {}
             if last or step % train.log_every_steps == 0:
-                rates = Rates(learning_rate=self.executor.learning_rate, steps_per_second=(step - logged) / since_log)
-                trained = results(self.config, state.window) | asdict(rates)
+                rates = self.executor.learning_rates | {STEPS_PER_SECOND: (step - logged) / since_log}
+                trained = results(self.config, state.window) | rates
                 metrics |= {f"train/{name}": value for name, value in trained.items()}
                 state.window.clear()
                 logged, since_log = step, 0.0

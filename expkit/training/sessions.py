@@ -102,11 +102,11 @@ class Executor(_Session):
         """Factor of the learning rate; only where the graph was built to roll back."""
         factor = [] if built.rate_factor is None else [built.rate_factor]
         feeds = [built.count, *factor, *built.batches.feeds]
-        state = [built.next_step, built.learning_rate]
+        state = [built.next_step, dict(built.learning_rates)]
         self._run = self._session.make_callable([built.run, dict(built.statistics), state], feed_list=feeds)
         self._state = self._session.make_callable(state, feed_list=[built.count])
-        self._known: tuple[int, np.float32] | None = None
-        """Step and learning rate in the graph; ``None`` where they may have changed."""
+        self._known: tuple[int, Mapping[str, np.float32]] | None = None
+        """Step and learning rates in the graph; ``None`` where they may have changed."""
         self._ready: int | None = None
         """Number of the chunk of batches that the session has ready; ``None`` where unknown."""
         self._stream = built.open_stream() if built.open_stream is not None else None
@@ -170,14 +170,15 @@ class Executor(_Session):
     @property
     def step(self) -> int:
         """Steps done since training began."""
-        step, _ = self._step_and_rate
+        step, _ = self._step_and_rates
         return step
 
     @property
-    def learning_rate(self) -> float:
-        """Learning rate of the last step done; before any, of the first."""
-        _, rate = self._step_and_rate
-        return float(rate if self._built.rate_factor is None else rate * np.float32(self.rate_factor))
+    def learning_rates(self) -> dict[str, float]:
+        """Learning rates of the last step done, by the name they are recorded under; before any, of the first."""
+        _, rates = self._step_and_rates
+        factor = np.float32(self.rate_factor if self._built.rate_factor is not None else 1)
+        return {name: float(rate * factor) for name, rate in rates.items()}
 
     def run(self, steps: int, interrupted: Callable[[], bool] = lambda: False) -> StatisticArrays:
         """Run steps; return the statistics summed over their batches.
@@ -197,8 +198,8 @@ class Executor(_Session):
             count = min(self._call_steps, steps, chunk_size - index)
             fed = self._fed(number, index)
             begun, self._known, self._ready = time.perf_counter(), None, None
-            _, statistics, (step, rate) = self._run(count, *factor, *fed)
-            self._known, self._ready = (int(step), rate), int(step) // chunk_size
+            _, statistics, (step, rates) = self._run(count, *factor, *fed)
+            self._known, self._ready = (int(step), rates), int(step) // chunk_size
             add_statistics(total, statistics)
             seconds = time.perf_counter() - begun
             self._call_steps = max(1, min(chunk_size, int(count * LONGEST_CALL_SECONDS / seconds)))
@@ -207,10 +208,10 @@ class Executor(_Session):
                 return total
 
     @property
-    def _step_and_rate(self) -> tuple[int, np.float32]:
+    def _step_and_rates(self) -> tuple[int, Mapping[str, np.float32]]:
         if self._known is None:
-            step, rate = self._state(0)
-            self._known = int(step), rate
+            step, rates = self._state(0)
+            self._known = int(step), rates
         return self._known
 
     def _fed(self, number: int, index: int) -> list[Any]:

@@ -10,6 +10,7 @@ from expkit import tf1 as tf
 from expkit.errors import ConfigError, Problem, comma_list
 from expkit.kinds.base_optimizer import BaseOptimizer, Optimizer, Trained, sum_repeated
 from expkit.kinds.wrapped_optimizer import WrappedOptimizer
+from expkit.network.phases import Phase
 from expkit.preflight import CheckedConfig
 from expkit.training.cpu_gradients import is_product
 from expkit.training.ema import ema_update
@@ -48,37 +49,41 @@ def with_rows(read: Any, gradient: Any) -> Any:
 
 
 def update_variables(
-    checked: CheckedConfig, gradients: Gradients, step: Any, rate: Any, execution: Execution
+    checked: CheckedConfig, phase: Phase, gradients: Gradients, rate: Any, execution: Execution, step: Any
 ) -> tuple[Any, Mapping[str, Any]]:
-    """Return the operation that updates trained variables and their EMA, and the operation of each, by name.
+    """Return the operation that updates the variables of a phase, and the operation of each, by name.
+
+    Where training has no phases of its own, it updates their EMA too.
 
     Variables do not wait for the gradients of others, unless gradients are clipped. XLA compiles the update of every
     large variable where ``execution.jit_compile`` is ``update``: it makes fewer passes over the variable, its slots and
     its EMA than TensorFlow's operations do one by one.
 
     Args:
-        checked: optimizer, EMA and network.
+        checked: EMA and network.
+        phase: the optimizer, under whose phase its variables are named.
         gradients: with their variables.
-        step: int64 scalar, counted from 0.
         rate: float32 scalar, the learning rate.
         execution: how the step is run.
+        step: int64 scalar, counted from 0.
 
     Raises:
         ConfigError: an optimizer of TensorFlow's is to multiply rates, or creates other variables than it declares.
     """
-    optimizer, multipliers = checked.config.optimizer, checked.spec.learning_rate_multipliers
+    optimizer, multipliers = phase.optimizer, checked.spec.learning_rate_multipliers
     if execution.jit_compile is True:  # XLA has no sparse updates, and sums of unknown length may be wrong in it.
         gradients = gradients.dense()
     pairs = gradients.pairs
     prepare = _preparation(optimizer, pairs, rate, multipliers)
-    update_ema = ema_update(checked.config.ema, frozenset(checked.ema_names), step)
+    averaged: frozenset[str] = frozenset() if phase.name else frozenset(checked.ema_names)
+    update_ema = ema_update(checked.config.ema, averaged, step)
     if isinstance(optimizer, WrappedOptimizer):
         prepared = {name: (prepare(gradient, variable), variable) for name, (gradient, variable) in pairs.items()}
         with tf.control_dependencies([_apply_wrapped(optimizer, prepared, rate, multipliers)]):
             updated = {name: update_ema(variable) for name, (_, variable) in pairs.items()}
         return tf.group(*updated.values()), updated
     assert isinstance(optimizer, Optimizer), "an optimizer is of one base class or of the other"
-    slots, scalars = _create_variables(optimizer, pairs)
+    slots, scalars = _create_variables(phase, pairs)
     hyperparameters = [tf.constant(getattr(optimizer, name), tf.float32) for name in optimizer.hyperparameters]
 
     def update_of(name: str, gradient: Any, variable: Any) -> Any:
@@ -165,18 +170,20 @@ def _global_norm(gradients: Sequence[Any]) -> Any:
     return tf.global_norm([tf.cast(item, dtype) for item in rows])
 
 
-def _create_variables(optimizer: BaseOptimizer, pairs: Pairs) -> tuple[dict[str, list[Any]], list[Any]]:
+def _create_variables(phase: Phase, pairs: Pairs) -> tuple[dict[str, list[Any]], list[Any]]:
     """Create the optimizer's variables outside of the loop over steps; return slots by variable, and scalars."""
+    slots, scalars = phase.optimizer.slots, phase.optimizer.scalars
     with tf.init_scope():
-        scalars = [_filled(name, value, (), tf.float32) for name, value in optimizer.scalars.items()]
-        slots = {
+        created = [
+            _filled(name, value, (), tf.float32) for name, value in zip(phase.scalars, scalars.values(), strict=True)
+        ]
+        return {
             name: [
-                _filled(f"{name}/{slot}", value, variable.shape, variable.dtype.base_dtype)
-                for slot, value in optimizer.slots.items()
+                _filled(slot, value, variable.shape, variable.dtype.base_dtype)
+                for slot, value in zip(phase.slots(name), slots.values(), strict=True)
             ]
             for name, (_, variable) in pairs.items()
-        }
-    return slots, scalars
+        }, created
 
 
 def _filled(name: str, value: float, shape: Any, dtype: Any) -> Any:

@@ -44,7 +44,7 @@ def test_slots_emas_and_counters_are_distinguished_from_variables() -> None:
     [
         ("a/w/Adam", "a/w", "b/v/Adam"),
         ("train/a/w/Adam", "a/w", "train/b/v/Adam"),
-        ("a/w/a/w/Adam", "a/w", "b/v/a/w/Adam"),
+        ("a/w/a/w/Adam", "a/w", "a/w/b/v/Adam"),
         ("adam/a_w_velocity_hat", "a/w", "adam/b_v_velocity_hat"),
         ("a/w/.OPTIMIZER_SLOT/optimizer/m", "a/w", "b/v/.OPTIMIZER_SLOT/optimizer/m"),
     ],

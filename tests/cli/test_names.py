@@ -16,6 +16,7 @@ from expkit.cli.names import as_json, table
 from expkit.cli.writing import write
 from expkit.config.load import load
 from expkit.errors import ExpkitError
+from expkit.network.phases import phases
 from expkit.preflight import CheckedConfig, check
 from support.command_line import call
 from support.networks import spec_of
@@ -112,7 +113,9 @@ def test_a_folder_of_ones_own_is_read(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("empty_folder")
 def test_a_network_without_variables_is_listed_too() -> None:
     spec = spec_of("layers: {drop: {kind: dropout, rate: 0.5}}")
-    lines = table(CheckedConfig(load(["ema=none", "optimizer=sgd"]), spec, ()))
+    config = load(["ema=none", "optimizer=sgd"])
+    found = phases(config.train, config.optimizer, spec)
+    lines = table(CheckedConfig(config=config, spec=spec, ema_names=(), phases=found))
     assert lines[0].split() == ["variable", "shape", "dtype", "parameters", "trained", "used", "by"]
     assert "0 variables, 0 parameters, 0 trained" in lines
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from expkit.data import batches
 from expkit.data.dataset import Dataset, load_dataset
 from expkit.errors import ConfigError
 from expkit.kinds.random import uniform
+from expkit.network.phases import phases
 from expkit.preflight import CheckedConfig, check
 from expkit.run_folder import RunFolder
 from expkit.training import autotune, execution, policy
@@ -183,7 +185,8 @@ def choice_for(
     inputs, outputs = {"image": {"shape": [8, 8, 1]}}, {"logits": "logits"}
     last = {"flat": {"kind": "flatten"}, "logits": {"kind": "dense", "units": 10}}
     spec = spec_of({"inputs": inputs, "layers": layers | last, "outputs": outputs})
-    choice, executor = choose(CheckedConfig(checked.config, spec, ()), dataset)
+    trained = phases(checked.config.train, checked.config.optimizer, spec)
+    choice, executor = choose(replace(checked, spec=spec, ema_names=(), phases=trained), dataset)
     with executor:
         assert executor._built.execution.parallelism == choice.execution.parallelism
     return choice

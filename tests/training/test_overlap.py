@@ -16,8 +16,7 @@ from expkit.config.sections.train import Parallelism
 from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.kinds.layers.dense import Dense
 from expkit.kinds.layers.reshaping import Flatten
-from expkit.network.spec import network_spec
-from expkit.preflight import CheckedConfig
+from expkit.preflight import named
 from expkit.tensor_spec import TensorSpec
 from expkit.training.execution import Execution
 from expkit.training.graphs import TrainGraph, train_graph
@@ -125,7 +124,8 @@ def test_steps_overlap_unless_a_layer_of_a_plugin_uses_the_workspace(
     experiment = config_of(tmp_path, network=yaml.safe_load(POOLED))
     layers = {"own": OwnPool(largest=largest), "flat": Flatten(), "logits": Dense(units=3)}
     network = experiment.network.model_copy(update={"layers": layers})  # Its kind is not registered.
-    built = train_graph(CheckedConfig(experiment, network_spec(network), ()), loaded(experiment)[1], Execution(STEPS))
+    checked = named(experiment.model_copy(update={"network": network}))
+    built = train_graph(checked, loaded(experiment)[1], Execution(STEPS))
     assert loop_of(built).attr["parallel_iterations"].i == steps_at_once
 
 

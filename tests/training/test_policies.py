@@ -285,7 +285,7 @@ def test_the_factor_reaches_the_step_however_it_is_compiled(tmp_path: Path, comp
             executor.initialize()
             executor.rate_factor = 0.5
             executor.run(4)
-            assert executor.learning_rate == pytest.approx(0.005)
+            assert executor.learning_rates == pytest.approx({"learning_rate": 0.005})
             seen.append(executor.values(executor.names))
     assert_same(*seen)
 

@@ -186,11 +186,11 @@ def test_the_learning_rate_is_that_of_the_last_step_done(tmp_path: Path) -> None
     config = config_of(tmp_path, optimizer={"kind": "sgd", "learning_rate": rate})
     with Executor(train_graph(*loaded(config))) as executor:
         executor.initialize()
-        seen = [executor.learning_rate]
+        seen = [executor.learning_rates]
         for _ in range(3):
             executor.run(1)
-            seen.append(executor.learning_rate)
-    assert seen == [0.5, 0.5, 0.5, 0.25]
+            seen.append(executor.learning_rates)
+    assert seen == [{"learning_rate": rate} for rate in (0.5, 0.5, 0.5, 0.25)]
 
 
 def test_an_evaluation_in_batches_weighs_every_example_the_same(small: Small) -> None:

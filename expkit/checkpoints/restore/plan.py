@@ -53,6 +53,12 @@ class OpenedCheckpoint:
         """EMA variables, slots and counters in the file, by owner."""
         return owned(self.variables)
 
+    def counter(self, name: str) -> str:
+        """Return the name that a counter of the training has in the file; a phase's is under the phase's name."""
+        if name in self.variables:
+            return name
+        return self.owned.counters.get(name.rpartition("/")[2], name)
+
     def ema_of(self, name: str) -> str:
         """Return the name that the EMA of a variable has in the file, or would have."""
         return self.owned.emas.get(name, ema_name(name))

@@ -126,13 +126,17 @@ class _Planner:
         owner = self.assignments.get(str(target.owner))
         if owner is None or owners_match is None:
             return
-        ending = name.removeprefix(f"{target.owner}/")
+        phase, _, ending = name.rpartition(f"{target.owner}/")
         checkpoint = owners_match.checkpoint
         if target.role == "average":
             sources = tuple(map(checkpoint.ema_of, owners_match.names))
         else:
-            slots = checkpoint.owned.slots
-            sources = tuple(slots.get((source, ending), f"{source}/{ending}") for source in owners_match.names)
+            slots, available = checkpoint.owned.slots, checkpoint.variables
+            own = [f"{phase}{source}/{ending}" for source in owners_match.names]
+            sources = tuple(
+                slot if slot in available else slots.get((source, ending), slot)
+                for slot, source in zip(own, owners_match.names, strict=True)
+            )
         absent = [source for source in sources if source not in owners_match.checkpoint.variables]
         if target.role == "average" and not target.ema_required and (absent or owner.weights == "ema"):
             self._add(name, target, owners_match, owner.sources, owner.weights, "EMA starts as its variable")

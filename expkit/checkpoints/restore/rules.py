@@ -58,7 +58,7 @@ def matches(
         same = [
             Match(checkpoint=checkpoint, names=(at,), at=checkpoint.at)
             for checkpoint, available, moved in renamed
-            if (at := checkpoint.owned.counters.get(name, name) if target.role == "counter" else name) in available
+            if (at := checkpoint.counter(name) if target.role == "counter" else name) in available
             and (name not in moved or target.role == "counter")
         ]
         if len(same) > 1:

@@ -28,9 +28,10 @@ def restore_targets(checked: CheckedConfig) -> dict[str, Target]:
     if config.restore.optimizer == "reset":
         return targets
     for name in spec.trainable:
-        for slot in config.optimizer.slot_names(name):
+        for slot in (slot for phase in checked.phases for slot in phase.slots(name)):
             targets[slot] = Target(spec=spec.variables[name].spec, role="slot", owner=name)
-    counters = dict.fromkeys(config.optimizer.scalars, "float32") | {"global_step": "int64"}
+    scalars = (scalar for phase in checked.phases for scalar in phase.scalars)
+    counters = dict.fromkeys(scalars, "float32") | {"global_step": "int64"}
     return targets | {
         name: Target(spec=TensorSpec.of_variable((), dtype), role="counter") for name, dtype in counters.items()
     }

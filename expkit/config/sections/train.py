@@ -9,14 +9,16 @@ from pydantic import AfterValidator, Field, model_validator
 import expkit.kinds.losses_classes
 import expkit.kinds.losses_regression
 import expkit.kinds.metrics_classes
-import expkit.kinds.metrics_regression  # noqa: F401  # registers the kinds
+import expkit.kinds.metrics_regression
+import expkit.kinds.optimizers  # noqa: F401  # registers the kinds
+from expkit.kinds.base_optimizer import BaseOptimizer
 from expkit.kinds.evaluated import Evaluated
 from expkit.kinds.losses import BaseLoss
 from expkit.kinds.metrics import BaseMetric, Mode, mode_of_metric
-from expkit.metric_names import loss_that_may_be_named, metric_that_may_be_named
+from expkit.metric_names import loss_that_may_be_named, metric_that_may_be_named, phase_that_may_be_named
 from expkit.registry import KindsOf, Positive, Section
 
-__all__ = ["EarlyStoppingConfig", "JitCompile", "NanConfig", "Parallelism", "Precision", "TrainConfig"]
+__all__ = ["EarlyStoppingConfig", "JitCompile", "NanConfig", "Parallelism", "PhaseConfig", "Precision", "TrainConfig"]
 
 JitCompile = Literal["update"] | bool
 """XLA compilation: of the whole step, of the update of large variables only, or none."""
@@ -59,6 +61,20 @@ class NanConfig(Section):
     """Factor of the learning rate at each rollback, for the rest of training."""
     max_times: int = Field(default=3, gt=0)
     """Maximum number of rollbacks in a run; after that training fails."""
+
+
+class PhaseConfig(Section):
+    """A phase of every training step: an optimizer, the losses that it lowers, and the variables that it trains."""
+
+    losses: tuple[str, ...] = Field(min_length=1)
+    """Names of ``train.losses``; a phase lowers their sum, each times its weight, plus the regularizers of its
+    variables."""
+    variables: str = ".*"
+    """Regular expression that matches the full names of the variables to train: ``D/.*``."""
+    optimizer: Annotated[BaseOptimizer, KindsOf("optimizer")] | None = None
+    """Optimizer with its learning rate; by default ``optimizer``. Its slots and counters are the phase's own."""
+    steps: Positive = 1
+    """Updates in each training step, one after the other, each with the next batch."""
 
 
 class TrainConfig(Section):
@@ -117,9 +133,14 @@ class TrainConfig(Section):
     ] = {}
     """Metrics by name, which MLflow must accept.
 
-    Other values are recorded under ``loss``, ``loss/...``, ``learning_rate``, ``steps_per_second``, ``ema`` and
-    ``.../ema``.
+    Other values are recorded under ``loss``, ``loss/...``, ``learning_rate``, ``learning_rate/...``,
+    ``steps_per_second``, ``ema`` and ``.../ema``.
     """
+    phases: dict[Annotated[str, AfterValidator(phase_that_may_be_named)], PhaseConfig] = {}
+    """Phases by name, in the order of their updates; without them one optimizer lowers all losses at once."""
+    update: Literal["alternating", "joint"] = "alternating"
+    """``alternating``: a phase computes its gradients from the variables as the phases before it left them; ``joint``:
+    all phases compute theirs from the same values, then all update."""
 
     @property
     def readers(self) -> dict[str, Evaluated]:
@@ -142,4 +163,6 @@ class TrainConfig(Section):
                 "precision is 'bfloat16', which XLA does not speed up on a CPU, but jit_compile is true; "
                 "allowed then: auto, update, false"
             )
+        if self.update == "joint" and not self.phases:
+            raise ValueError("update is 'joint', but there are no phases; give phases, or leave update out")
         return self

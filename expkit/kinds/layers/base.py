@@ -134,6 +134,10 @@ class Layer(Kind):
         """Return the variables the layer owns, in the order in which they are created."""
         return ()
 
+    def passes_gradient(self, field: str) -> bool:
+        """Return whether outputs of floats send a gradient to inputs of floats: to ``input``, or what a field names."""
+        return True
+
     @abstractmethod
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec | Mapping[str, TensorSpec]:
         """Return the output's shape and dtype; those of several outputs by name.

@@ -30,6 +30,10 @@ class Value(Layer):
     batch_of: str | None = None
     """Layer or network input whose batch size the output has; by default it has a batch of one."""
 
+    def passes_gradient(self, field: str) -> bool:
+        """Return False: of ``batch_of`` only the size is read."""
+        return False
+
     def sized(self, shape: Sequence[int], dtype: str, inputs: Inputs[TensorSpec]) -> TensorSpec:
         """Return the output's spec: with the batch of ``batch_of``, or a batch of one."""
         return TensorSpec(tuple(shape), dtype, batched="batch_of" in inputs.named)

@@ -47,6 +47,10 @@ class Math(Layer):
     ]
     """Name of the function; abs, negative, sign and square take int32 and int64, too."""
 
+    def passes_gradient(self, field: str) -> bool:
+        """Return False for the functions that are constant almost everywhere."""
+        return self.function not in ("floor", "sign")
+
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
         """Return the input's shape."""
         if self.function in _OF_INTEGERS and inputs[0].dtype in ("int32", "int64"):

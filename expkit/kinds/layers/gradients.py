@@ -20,6 +20,10 @@ class StopGradient(Layer):
 
     kind: Literal["stop_gradient"] = "stop_gradient"
 
+    def passes_gradient(self, field: str) -> bool:
+        """Return False."""
+        return False
+
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
         """Return the input's shape."""
         return inputs[0]
@@ -36,6 +40,10 @@ class ScaleGradient(Layer):
     kind: Literal["scale_gradient"] = "scale_gradient"
     scale: float
     """Factor of the gradient: -1 reverses it (Ganin et al. 2016), 0 stops it."""
+
+    def passes_gradient(self, field: str) -> bool:
+        """Return whether the gradient is not stopped."""
+        return self.scale != 0
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
         """Return the input's shape."""

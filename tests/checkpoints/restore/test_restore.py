@@ -89,7 +89,8 @@ def test_one_layer_fans_out_to_two(tmp_path: Path) -> None:
         {"pattern": "layer2/(.*)", "to": r"layer3/\1"},
     ]
     layers = {**SQUARE["layers"], "layer3": {"kind": "dense", "units": 3}}
-    values = restored(tmp_path, {**SQUARE, "layers": layers}, rename=rules).values
+    network = {**SQUARE, "layers": layers, "outputs": {"logits": "layer3"}}
+    values = restored(tmp_path, network, rename=rules).values
     np.testing.assert_array_equal(values["layer2/weights"], RAW["layer1/weights"])
     np.testing.assert_array_equal(values["layer3/weights"], RAW["layer2/weights"])
 
