@@ -20,8 +20,11 @@ def unreached_variables(
     A regularizer is no loss: it would only shrink a variable on which nothing depends.
     """
     for phase in phases:
-        read = {name: losses[name].output for name in phase.losses if losses[name].weight > 0}
-        reached = reached_variables(spec, read.values())
+        lowered = [losses[name] for name in phase.losses]
+        reached = reached_variables(
+            spec, [name for loss in lowered for name in loss.names(loss.reads_outputs).values()]
+        )
+        reached.update(name for loss in lowered for name in loss.names(loss.reads_variables).values())
         unreached = [name for name in phase.variables if name not in reached]
         if unreached:
             yield unreached_problem(phase, unreached)
