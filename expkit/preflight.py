@@ -67,7 +67,7 @@ def check(config: Config) -> CheckedConfig:
         ConfigError: with every mistake found.
     """
     spec = network_spec(config.network)
-    problems = [*_unreadable(config, spec), *_wrong_losses_of_phases(config)]
+    problems = [*_unreadable(config, spec), *_wrong_losses_of_phases(config), *_wrong_order(config, spec)]
     readable = not problems
     checked, unnamed = _named(config, spec)
     problems += unnamed
@@ -225,6 +225,29 @@ def _wrong_losses_of_phases(config: Config) -> Iterator[Problem]:
             "train.losses",
             f"no phase lowers {comma_list(idle)}; add it to the losses of a phase, make it a metric, or leave it out",
         )
+
+
+def _wrong_order(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
+    """Yield what contradicts the order of the examples."""
+    data, carrying = config.data, [layer.path for layer in spec.layers if layer.state]
+    if data.order == "shuffled" and carrying:
+        yield Problem(
+            "data.order",
+            f"the state of {comma_list(carrying)} goes on from batch to batch, but examples are shuffled, so that none "
+            "continues another; set data.order: stream, or carry: false",
+        )
+    if carrying and config.train.batches_per_step > 1:
+        yield Problem(
+            "train.phases",
+            f"the state of {comma_list(carrying)} goes on from step to step, but a step has "
+            f"{config.train.batches_per_step} batches; give every phase steps: 1, or set carry: false",
+        )
+    why = "order is stream" if data.order == "stream" else "windows are of consecutive steps"
+    if data.in_order and data.pairs is not None:
+        yield Problem("data.pairs", f"{why}, but pairs are of examples drawn from anywhere; set data.pairs: null")
+    if data.in_order and data.split.seed != 0:
+        message = f"{why}, so the split is in order and nothing is drawn; set data.split.seed: 0"
+        yield Problem("data.split.seed", message)
 
 
 def _unknown_metrics(config: Config, ema: bool) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from expkit.network.names import is_state
 from expkit.tensor_spec import TensorSpec
 
 __all__ = ["Owned", "Ownership", "owned", "ownership", "renamed_with_owner"]
@@ -27,8 +28,8 @@ _OBJECT_SLOTS = re.compile(r"(.*)/\.OPTIMIZER_SLOT/(.*)")
 class Ownership:
     """Kind and owner of a name in a checkpoint."""
 
-    kind: Literal["variable", "slot", "average", "counter"]
-    """``average`` is an EMA variable."""
+    kind: Literal["variable", "slot", "average", "counter", "state"]
+    """``average`` is an EMA variable; a ``state`` goes on from batch to batch, for each example of a batch."""
     owner: str | None = None
     """The variable of a slot or an EMA variable; of a counter, if it counts for one."""
     slot: str = ""
@@ -101,6 +102,8 @@ def _ownership(name: str, spec: Any, variables: Mapping[str, Any], flat: Mapping
             return Ownership("counter")
         if (match := _KERAS_SLOTS.fullmatch(end)) and _fits(spec, variables.get(owner := flat.get(match[1], ""))):
             return Ownership("slot", owner, match[2])
+    if is_state(name):
+        return Ownership("state")
     if _COUNTERS.fullmatch(end):
         return Ownership("counter", next((owner for owner in _owners(scope) if owner in variables), None))
     return Ownership("variable")

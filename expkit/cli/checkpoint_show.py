@@ -85,13 +85,14 @@ def show_variables(given: argparse.Namespace) -> int:
 
 
 def _kind_text(item: Ownership) -> str:
-    kind = {"variable": "", "slot": f"slot {item.slot}", "average": "EMA", "counter": "counter"}[item.kind]
+    kind = {"variable": "", "slot": f"slot {item.slot}", "average": "EMA"}.get(item.kind, item.kind)
     return f"{kind} of {item.owner}" if item.owner is not None else kind
 
 
 def _totals(specs: Mapping[str, TensorSpec], kinds: Mapping[str, Ownership]) -> str:
     totals = []
-    for kind, word in (("variable", "variable"), ("slot", "slot"), ("average", "EMA variable"), ("counter", "counter")):
+    for kind in ("variable", "slot", "average", "counter", "state"):
+        word = "EMA variable" if kind == "average" else kind
         of_kind = [spec for name, spec in specs.items() if kinds[name].kind == kind]
         if of_kind:
             count = sum(math.prod(spec.sizes) for spec in of_kind)

@@ -61,6 +61,12 @@ def _names(given: argparse.Namespace) -> int:
 def as_json(checked: CheckedConfig) -> dict[str, Any]:
     """Return everything that ``expkit names`` prints as plain data."""
     spec, ema_names = checked.spec, set(checked.ema_names)
+    size = checked.config.train.examples_per_step
+    state = [
+        {"name": layer.state_variable(name), "shape": [size, *item.shape], "dtype": item.dtype, "layer": layer.path}
+        for layer in spec.layers
+        for name, item in layer.state.items()
+    ]
     variables = [
         {
             "name": name,
@@ -78,6 +84,7 @@ def as_json(checked: CheckedConfig) -> dict[str, Any]:
         "variables": variables,
         **_optimizers(checked),
         "other": ["global_step"],
+        **({"state": state} if state else {}),
         "inputs": [_tensor(name, item) for name, item in spec.inputs.items()],
         "outputs": [_tensor(name, spec.output_spec(name)) for name in spec.outputs],
         "totals": {
@@ -126,6 +133,10 @@ def table(checked: CheckedConfig) -> list[str]:
         if phase.name or phase.scalars or slots:
             lines += [*(f"  {name}" for name in (*phase.scalars, *slots)), ""]
     lines += ["other:", "  global_step", ""]
+    if spec.state:
+        size = checked.config.train.examples_per_step
+        carried = [f"  {name}  {[size, *item.shape]} {item.dtype}" for name, item in spec.state.items()]
+        lines += ["state, carried from batch to batch:", *carried, ""]
     lines += ["inputs:", *(f"  {name}:0  {item}" for name, item in spec.inputs.items()), ""]
     lines += ["outputs:", *(f"  {name}:0  {spec.output_spec(name)}" for name in spec.outputs)]
     return lines

@@ -14,7 +14,7 @@ from expkit.checkpoints.restore.rules import primary_names
 from expkit.cli.columns import columns
 from expkit.config.source_lines import locate_problems
 from expkit.errors import Problem, comma_list, limit_problems
-from expkit.network.names import ema_name
+from expkit.network.names import ema_name, is_state
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import load_checked, named
 
@@ -107,9 +107,12 @@ def _summary(plan: Plan, problems: Sequence[Problem]) -> Iterator[str]:
     yield from (f"{at}: {file}" for at, file in plan.files.items())
     rules = Counter(assignment.origin.without_note for assignment in plan.assignments)
     yield from (f"{rule}: {count} value{'s' * (count != 1)}" for rule, count in sorted(rules.items()))
-    for role, word in (("average", "EMA variables"), ("slot", "optimizer slots"), ("counter", "counters")):
+    words = {"average": "EMA variables", "slot": "optimizer slots", "counter": "counters", "state": "states"}
+    for role, word in words.items():
         if count := sum(assignment.role == role for assignment in plan.assignments):
             yield f"{word}: {count}"
+    if zeros := [name for name in (*plan.kept_initial, *plan.skipped) if is_state(name)]:
+        yield f"states that start with zeros: {comma_list(zeros, 8)}"
     for at, names in plan.unused.items():
         if names:
             yield f"{at}: {len(names)} not read: {comma_list(primary_names(names) or names, 8)}"

@@ -119,10 +119,11 @@ def _last(run: RunFolder) -> VariableSource:
 
 def _print(found: CheckpointDiff, first: VariableSource, spec: NetworkSpec) -> None:
     ema_names = {ema_name(name) for name in spec.variables}
-    groups: dict[str, list[str]] = {"variables": [], "EMA": [], "slots and steps": []}
+    groups: dict[str, list[str]] = {"variables": [], "EMA": [], "slots and steps": [], "state": []}
+    group_of = dict.fromkeys(spec.variables, "variables") | dict.fromkeys(ema_names, "EMA")
+    group_of |= dict.fromkeys(spec.state, "state")
     for name in first.variables:
-        group = "variables" if name in spec.variables else "EMA" if name in ema_names else "slots and steps"
-        groups[group].append(name)
+        groups[group_of.get(name, "slots and steps")].append(name)
     same = set(found.same)
     table = Table("", Column("values", justify="right"), Column("equal", justify="right"), box=None)
     for group, names in groups.items():

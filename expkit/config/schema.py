@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, model_validator
 
 import expkit.kinds.optimizers  # noqa: F401  # registers the kinds of optimizers
-from expkit.config.sections.data import DataConfig, PairsConfig, SplitConfig
+from expkit.config.sections.data import DataConfig, PairsConfig, SplitConfig, WindowsConfig
 from expkit.config.sections.ema import EmaConfig
 from expkit.config.sections.export import ExportConfig
 from expkit.config.sections.network import BlockConfig, InputConfig, NetworkConfig, VariableRule
@@ -66,6 +66,7 @@ def models() -> tuple[type[BaseModel], ...]:
         DataConfig,
         SplitConfig,
         PairsConfig,
+        WindowsConfig,
         Feature,
         TrainConfig,
         EarlyStoppingConfig,

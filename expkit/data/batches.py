@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from expkit import tf1 as tf
-from expkit.data.order import stream_indices
+from expkit.data.order import lanes, stream_indices
 from expkit.data.scaling import Scaling
 from expkit.kinds.sources.base import Fields
 
 __all__ = [
     "CHUNK_BYTES",
     "Batches",
+    "Sampling",
     "batch_indices",
     "chunk_steps",
     "resident",
@@ -58,7 +59,30 @@ class Batches:
     """Placeholders of every call: ``begin`` and the chunk's fields; none if resident."""
 
 
-def resident_batches(arrays: Fields, first: Any, count: Any, steps: int, batch_size: int, seed: int) -> Batches:
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """The order in which steps see the training examples."""
+
+    batch_size: int
+    """Examples per step."""
+    seed: int
+    """Seed of the run."""
+    order: Literal["shuffled", "stream"] = "shuffled"
+
+    def indices(self, step: Any, steps: int, examples: int) -> Any:
+        """Return the int64 indices, shape [steps, batch_size], of the examples of consecutive steps.
+
+        Args:
+            step: int64 scalar tensor, the first step, counted from 0.
+            steps: number of steps.
+            examples: size of the data.
+        """
+        if self.order == "stream":
+            return lanes(step, steps, self.batch_size, examples)
+        return batch_indices(step, steps, self.batch_size, examples, self.seed)
+
+
+def resident_batches(arrays: Fields, first: Any, count: Any, steps: int, sampling: Sampling) -> Batches:
     """Return batches gathered from examples that the session holds, for all steps of a chunk at once.
 
     That is several times faster than a gather in the step when XLA compiles it (row by row, on one core). The last call
@@ -69,19 +93,18 @@ def resident_batches(arrays: Fields, first: Any, count: Any, steps: int, batch_s
         first: int64 scalar tensor, the call's first step.
         count: int32 scalar tensor, the number of steps of the call.
         steps: number of steps of a chunk.
-        batch_size: examples per step.
-        seed: seed of the run.
+        sampling: the order of the examples.
     """
     data, feed, load = resident(arrays)
     examples = len(next(iter(arrays.values())))
     with tf.name_scope("batches"):
 
         def gathered(number: Any) -> dict[str, Any]:
-            drawn = batch_indices(number * steps, steps, batch_size, examples, seed)
+            drawn = sampling.indices(number * steps, steps, examples)
             return {name: tf.gather(array, drawn) for name, array in data.items()}
 
         chunk = {
-            name: _local(tf.zeros((steps, batch_size, *array.shape[1:]), array.dtype), f"block/{name}")
+            name: _local(tf.zeros((steps, sampling.batch_size, *array.shape[1:]), array.dtype), f"block/{name}")
             for name, array in arrays.items()
         }
 

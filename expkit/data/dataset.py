@@ -1,9 +1,9 @@
-"""The data set of a run: loaded, split, paired, checked, with its scaling."""
+"""The data set of a run: loaded, split, cut into windows or paired, checked, with its scaling."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,7 @@ from expkit.config.sections.data import SplitConfig
 from expkit.data.checks import check_fields, check_values, with_sizes
 from expkit.data.pairs import paired
 from expkit.data.scaling import Scaling, fit_scaling, unscaled_warnings
+from expkit.data.windows import windowed
 from expkit.errors import ConfigError, DataError, Problem
 from expkit.fs import atomic_write
 from expkit.kinds.sources.base import Fields
@@ -61,7 +62,7 @@ class Dataset:
 
 
 def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
-    """Load the data, split it, pair examples, check it, and fit the scaling.
+    """Load the data, split it, cut it into windows or pair examples, check it, and fit the scaling.
 
     Raises:
         DataError: a file is missing or damaged, or the data does not fit the network or the losses.
@@ -72,28 +73,60 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
         name: MappedArray(array) if isinstance(array, np.memmap) else array
         for name, array in data.source.load().items()
     }
-    splits = _split(arrays, data.split)
+    splits = _split(arrays, data.split, in_order=data.in_order)
+    if data.windows is not None:
+        splits = {name: windowed(fields, data.windows, name) for name, fields in splits.items()}
     if data.pairs is not None:
         splits = {name: paired(fields, data.pairs, i) for i, (name, fields) in enumerate(splits.items())}
     used = check_fields(config, spec, splits["train"])
     splits = {name: {field: fields[field] for field in used} for name, fields in splits.items()}
     check_values(config, with_sizes(config, spec, splits["train"]), splits)
     train = splits["train"]
-    if config.train.batch_size > len(train[used[0]]):
-        raise ConfigError(
-            Problem(
-                "train.batch_size",
-                f"{config.train.batch_size} is more than the {len(train[used[0]])} training examples",
-            )
-        )
+    _check_batch_sizes(config, spec, splits)
     return Dataset(
         splits=splits,
         scaling={name: fit_scaling(name, train[name]) for name in data.standardize},
         digest=_digest(splits),
         kind=data.source.kind,
         placement=_placement(train) if data.placement == "auto" else data.placement,
-        warnings=tuple(unscaled_warnings(config, spec, train)),
+        warnings=(*unscaled_warnings(config, spec, train), *_left_out(config, train)),
     )
+
+
+def _check_batch_sizes(config: Config, spec: NetworkSpec, splits: Mapping[str, Fields]) -> None:
+    """Check that there are examples enough for a batch, and for the lanes of a stream."""
+    train, problems = config.train, []
+    sizes = {name: len(next(iter(fields.values()))) for name, fields in splits.items()}
+    streams = config.data.order == "stream"
+    if train.batch_size > sizes["train"]:
+        message = f"{train.batch_size} is more than the {sizes['train']} training examples"
+        problems.append(Problem("train.batch_size", message))
+    elif streams and (lanes := train.examples_per_step) > sizes["train"]:
+        message = (
+            f"a step of {lanes} examples needs as many lanes of the stream, more than the {sizes['train']} training "
+            "examples; decrease it, or the batches of a step (train.gradient_accumulation_steps)"
+        )
+        problems.append(Problem("train.batch_size", message))
+    for name, size in sizes.items():
+        if name != "train" and spec.state and train.evaluation_batch_size > size:
+            message = (
+                f"{train.evaluation_batch_size} lanes of a stream are more than the {size} {name} examples, so nothing "
+                "would be carried from one to the next; decrease it"
+            )
+            problems.append(Problem("train.evaluation_batch_size", message))
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _left_out(config: Config, train: Fields) -> Iterator[str]:
+    """Yield a sentence about training examples that are in no lane of a stream."""
+    lanes = config.train.examples_per_step
+    examples = len(next(iter(train.values())))
+    if config.data.order == "stream" and (over := examples % lanes):
+        yield (
+            f"the last {over} of {examples} training examples are never seen: {lanes} lanes of a stream have "
+            f"{examples // lanes} each"
+        )
 
 
 def _placement(train: Fields) -> Literal["resident", "streamed"]:
@@ -102,10 +135,10 @@ def _placement(train: Fields) -> Literal["resident", "streamed"]:
     return "streamed" if large or any(isinstance(array, DiskArray) for array in train.values()) else "resident"
 
 
-def _split(fields: Fields, split: SplitConfig) -> dict[str, Fields]:
+def _split(fields: Fields, split: SplitConfig, *, in_order: bool = False) -> dict[str, Fields]:
     total = len(next(iter(fields.values())))
     given = {name: getattr(split, name) for name in SPLITS if getattr(split, name) is not None}
-    order = np.random.Generator(np.random.PCG64(split.seed)).permutation(total)
+    shuffled = None if in_order else np.random.Generator(np.random.PCG64(split.seed)).permutation(total)
     splits: dict[str, Fields] = {}
     start, share = 0, 0.0
     for name, size in given.items():
@@ -117,7 +150,8 @@ def _split(fields: Fields, split: SplitConfig) -> dict[str, Fields]:
             chosen: range | np.ndarray = range(*size)
         else:
             share += size  # Sums are rounded, not parts, so that fractions that add up to 1 leave no example over.
-            chosen = order[start : round(share * total)]
+            end = round(share * total)
+            chosen = range(start, end) if shuffled is None else shuffled[start:end]
             start += len(chosen)
         if len(chosen) == 0:
             raise DataError.at(f"data.split.{name}", f"{size} of {total} examples is none; increase it")

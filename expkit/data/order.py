@@ -1,19 +1,61 @@
-"""The order of examples: every epoch a permutation of their indices, keyed by all bits of the seed and the epoch."""
+"""The order of examples: shuffled, by a permutation keyed by all bits of seed and epoch, or in lanes."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from expkit import tf1 as tf
+from expkit.kinds.sources.base import Fields
+from expkit.kinds.sources.on_disk import rows_of
 
-__all__ = ["stream_indices"]
+__all__ = ["consecutive", "in_lanes", "lane_order", "lanes", "stream_indices"]
 
 ROUNDS = 12
 """With fewer the orders of five examples are not equally frequent."""
 GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+
+def lanes(first: Any, steps: int, count: int, examples: int) -> Any:
+    """Return the int64 indices, shape [steps, count], of the examples of consecutive steps, one of each lane.
+
+    Lane i holds ``examples // count`` consecutive examples; the examples after the last lane are in no step.
+
+    Args:
+        first: int64 scalar tensor, the first step, counted from 0.
+        steps: number of steps.
+        count: number of lanes.
+        examples: number of examples, at least ``count``.
+    """
+    length = examples // count
+    positions = (first + tf.range(steps, dtype=tf.int64)) % length
+    return positions[:, None] + tf.range(count, dtype=tf.int64) * length
+
+
+def lane_order(examples: int, count: int) -> np.ndarray:
+    """Return all indices of examples in an order whose batches of ``count`` hold the next example of every lane.
+
+    Where ``count`` does not divide their number, the first lanes are longer by one: the last batch has only these.
+    """
+    length, longer = divmod(examples, count)
+    starts = np.arange(count) * length + np.minimum(np.arange(count), longer)
+    last = starts[:longer] + length
+    return np.concatenate([(starts + np.arange(length)[:, None]).ravel(), last])
+
+
+def in_lanes(fields: Fields, count: int) -> Fields:
+    """Return the examples in the order of ``lane_order``."""
+    order = lane_order(len(next(iter(fields.values()))), count)
+    return {name: rows_of(array, order) for name, array in fields.items()}
+
+
+def consecutive(fields: Fields, size: int) -> Iterator[list[np.ndarray]]:
+    """Yield the fields of consecutive examples, ``size`` at a time."""
+    for start in range(0, len(next(iter(fields.values()))), size):
+        yield [array[start : start + size] for array in fields.values()]
 
 
 def stream_indices(start: Any, total: int, examples: int, seed: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 
 from expkit import tf1 as tf
-from expkit.data.batches import batch_indices
+from expkit.data.batches import Sampling
 from expkit.errors import DataError, error_message
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import examples_at
@@ -29,18 +29,18 @@ class _Prepared:
 
 @final
 class Stream:
-    """The endless stream of batches that ``batch_indices`` describes, in chunks; chunk n starts at step n * steps.
+    """The endless stream of batches that ``Sampling.indices`` describes, in chunks; chunk n starts at step n * steps.
 
     Chunks are fixed, so the examples do not depend on the steps per call. At most three chunks are held.
     """
 
-    def __init__(self, arrays: Fields, steps: int, batch_size: int, seed: int) -> None:
+    def __init__(self, arrays: Fields, steps: int, sampling: Sampling) -> None:
         self.steps = steps
         self._arrays = arrays
         with tf.Graph().as_default() as graph:
             self._first = tf.placeholder(tf.int64, ())
             examples = len(next(iter(arrays.values())))
-            self._drawn = batch_indices(self._first, steps, batch_size, examples, seed)
+            self._drawn = sampling.indices(self._first, steps, examples)
         graph.finalize()
         self._session = tf.Session(graph=graph)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="expkit-stream")

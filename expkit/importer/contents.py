@@ -42,7 +42,7 @@ class Contents:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnedVariables:
-    """The network's variables, apart from slots, EMA variables and counters."""
+    """The network's variables, apart from slots, EMA variables, counters and states."""
 
     variables: Mapping[str, TensorSpec]
     slots: Mapping[str, int]
@@ -50,16 +50,17 @@ class OwnedVariables:
     emas: int
     """Count of EMA variables."""
     counters: tuple[str, ...]
+    """Counters, and states that layers carry."""
 
 
 def group_by_ownership(variables: Mapping[str, TensorSpec]) -> OwnedVariables:
-    """Separate the network's variables from optimizer slots, EMA variables and counters."""
+    """Separate the network's variables from optimizer slots, EMA variables, counters and states."""
     kinds = ownership(variables)
     return OwnedVariables(
         variables={name: spec for name, spec in variables.items() if kinds[name].kind == "variable"},
         slots=Counter(item.slot for item in kinds.values() if item.kind == "slot"),
         emas=sum(item.kind == "average" for item in kinds.values()),
-        counters=tuple(name for name, item in kinds.items() if item.kind == "counter"),
+        counters=tuple(name for name, item in kinds.items() if item.kind in ("counter", "state")),
     )
 
 

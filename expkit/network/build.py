@@ -1,9 +1,9 @@
-"""Variables and tensors of a network; only this module calls ``get_variable``."""
+"""Variables and tensors of a network."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from expkit import tf1 as tf
@@ -11,6 +11,7 @@ from expkit.errors import ConfigError, Problem
 from expkit.kinds.layers.base import Call, Inputs, Update
 from expkit.network.names import Reuse, ema_name, name_seed
 from expkit.network.spec import LayerSpec, NetworkSpec
+from expkit.network.state import initial_state, next_state
 
 __all__ = [
     "Applier",
@@ -35,6 +36,8 @@ class Connection:
     tensors: Mapping[str, Any]
     outputs: Mapping[str, Any]
     updates: tuple[Update, ...]
+    state: Mapping[str, Any]
+    """State after this batch, by full name: what layers carry to the next."""
 
 
 @dataclass(frozen=True)
@@ -174,14 +177,15 @@ def connect(
     Args:
         spec: the network.
         variables: by full name; EMA variables in place of the raw ones give the EMA network.
-        inputs: by name, [batch, ...]; in training the size of the batch is static.
+        inputs: by name, [batch, ...], and the state after the previous batch by full name, by default zeros; in
+            training the size of the batch is static.
         training: seed and step in training, where dropout drops and batch statistics are used; ``None`` outside.
         seed: seed of the run, outside training, for layers that draw random numbers there.
         policy: how layers are applied.
     """
     current = tf.get_default_graph().get_name_scope()
     prefix = f"{current}/" if current else ""
-    applier = policy(spec, inputs, prefix)
+    applier = policy(spec, {**inputs, **initial_state(spec, inputs)}, prefix)
     updates: list[Update] = []
     for layer in spec.layers:
         call = training.of(layer.path) if training is not None else Call(training=False, key=_key(seed, layer.path))
@@ -192,7 +196,12 @@ def connect(
         name: tensors[path] if name == path else tf.identity(tensors[path], name=f"{prefix}{name}/")
         for name, path in spec.outputs.items()
     }
-    return Connection(tensors, outputs, tuple(updates))
+    return Connection(tensors, outputs, tuple(updates), {name: tensors[_after(name)] for name in spec.state})
+
+
+def _after(state: str) -> str:
+    """Return the path of the tensor that is a state after a batch."""
+    return f"{state}/next"
 
 
 def bind(layer: LayerSpec, variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,7 +213,7 @@ def bind(layer: LayerSpec, variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def apply_layer(layer: LayerSpec, bound: Mapping[str, Any], read: Callable[[str], Any], call: Call) -> dict[str, Any]:
-    """Return a layer's outputs by path.
+    """Return a layer's outputs and the state after them, by path.
 
     Args:
         layer: the layer.
@@ -217,10 +226,12 @@ def apply_layer(layer: LayerSpec, bound: Mapping[str, Any], read: Callable[[str]
     """
     inputs = [read(path) for path in layer.inputs]
     named = {field: read(path) for field, path in layer.named.items()}
-    result = layer.layer.apply(bound, Inputs(inputs, named), call)
+    own = replace(call, state={name: read(layer.state_variable(name)) for name in layer.state}, next_state={})
+    result = layer.layer.apply(bound, Inputs(inputs, named), own)
     outputs = result if isinstance(result, Mapping) else {"": result}
     _check(layer, outputs)
-    return {layer.tensor(name): output for name, output in outputs.items()}
+    after = {_after(name): value for name, value in next_state(layer, own.next_state).items()}
+    return {layer.tensor(name): output for name, output in outputs.items()} | after
 
 
 def _check(layer: LayerSpec, results: Mapping[str, Any]) -> None:

@@ -15,8 +15,10 @@ __all__ = [
     "inherit",
     "is_name",
     "is_path",
+    "is_state",
     "join",
     "name_seed",
+    "state_name",
 ]
 
 Reuse = Literal["false", "true", "auto"]
@@ -68,6 +70,16 @@ def inherit(parent: Reuse, own: Reuse, *, from_root: bool = False) -> Reuse:
 def ema_name(variable: str) -> str:
     """Return the name of a variable's exponential moving average (``tf.train.ExponentialMovingAverage``)."""
     return f"{variable}/ExponentialMovingAverage"
+
+
+def state_name(layer: str, name: str) -> str:
+    """Return the full name of a state that a layer carries from batch to batch, by the layer's path."""
+    return join(layer, f"carried_{name}")
+
+
+def is_state(name: str) -> bool:
+    """Return whether a full name is that of a state."""
+    return name.rpartition("/")[2].startswith("carried_")
 
 
 def name_seed(name: str) -> int:

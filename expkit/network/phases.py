@@ -13,7 +13,7 @@ from expkit.kinds.wrapped_optimizer import WrappedOptimizer
 from expkit.network.names import join
 from expkit.network.spec import NetworkSpec
 
-__all__ = ["Phase", "batches_per_step", "phases"]
+__all__ = ["Phase", "phases"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +46,6 @@ class Phase:
     def trains(self, variable: str) -> bool:
         """Return whether it trains a variable."""
         return variable in self.variables
-
-
-def batches_per_step(phases: Sequence[Phase]) -> int:
-    """Return the number of batches of a training step: the n-th update of every phase reads the n-th of them."""
-    return max(phase.steps for phase in phases)
 
 
 def phases(train: TrainConfig, optimizer: BaseOptimizer, spec: NetworkSpec) -> tuple[Phase, ...]:

@@ -12,7 +12,7 @@ from expkit.kinds.layers.base import Declaration, Inputs, Layer, Shared
 from expkit.network.environment import Environment, Node
 from expkit.network.expand import expand
 from expkit.network.input_checks import check_arity, check_batches, check_existence, in_order
-from expkit.network.names import Reuse, join
+from expkit.network.names import NAME_RULE, Reuse, is_name, join, state_name
 from expkit.network.resolve import resolve
 from expkit.network.variables import VariableSpec, VariableTable
 from expkit.tensor_spec import ShapeError, TensorSpec
@@ -42,6 +42,12 @@ class LayerSpec:
     """Variables of other layers, by the layer's own names for them: True if transposed."""
     outputs: Mapping[str, TensorSpec]
     """Outputs by name; the layer's own name stands for the output ``""``."""
+    state: Mapping[str, TensorSpec]
+    """State that the layer carries from batch to batch, per example, by its own names."""
+
+    def state_variable(self, name: str) -> str:
+        """Return the full name of a state in checkpoints: a layer's own, whatever variables it shares."""
+        return state_name(self.path, name)
 
     def tensor(self, output: str) -> str:
         """Return the path of an output, which is also the name of its tensor: ``layer`` or ``layer/output``."""
@@ -65,6 +71,11 @@ class NetworkSpec:
     def output_spec(self, name: str) -> TensorSpec:
         """Return the shape and dtype of an output."""
         return self.tensors[self.outputs[name]]
+
+    @property
+    def state(self) -> dict[str, TensorSpec]:
+        """State that layers carry from batch to batch, per example, by full name."""
+        return {layer.state_variable(name): item for layer in self.layers for name, item in layer.state.items()}
 
     @property
     def trainable(self) -> tuple[str, ...]:
@@ -126,6 +137,7 @@ def _layer_spec(env: Environment, node: Node, table: VariableTable) -> LayerSpec
     try:
         output = node.layer.output_spec(specs)
         declared = node.layer.declare(specs)
+        state = dict(node.layer.declare_state(specs))
     except ShapeError as error:
         inputs = [f"'{tensor}' {env.tensors[tensor]}" for tensor in node.inputs or ()]
         inputs += [f"{field} '{tensor}' {env.tensors[tensor]}" for field, tensor in node.named.items()]
@@ -146,10 +158,22 @@ def _layer_spec(env: Environment, node: Node, table: VariableTable) -> LayerSpec
         bindings=_bind(env, node, declared, table),
         shared={name: item.transpose for name, item in _shared(node.layer).items()},
         outputs=_outputs(output, specs),
+        state=state,
     )
+    _check_state(env, node, layer)
     env.layer_outputs[node.path] = tuple(layer.outputs)
     env.tensors |= {layer.tensor(name): item for name, item in layer.outputs.items()}
     return layer
+
+
+def _check_state(env: Environment, node: Node, layer: LayerSpec) -> None:
+    """Report a state that cannot be held from batch to batch."""
+    if layer.state and not all(item.batched for item in layer.outputs.values()):
+        env.report(node.at, f"'{node.path}' carries a state, but its inputs are the same for every example")
+    for name, item in layer.state.items():
+        if None in item.shape or not is_name(name, inside=True):
+            message = f"kind '{layer.layer.kind}' declares a state '{name}' {item}, which needs {NAME_RULE}, and sizes"
+            env.report(node.at, message)
 
 
 def _outputs(output: TensorSpec | Mapping[str, TensorSpec], specs: Inputs[TensorSpec]) -> dict[str, TensorSpec]:
@@ -223,6 +247,11 @@ def _grouped(problems: list[Problem]) -> list[Problem]:
 
 
 def _name_clashes(env: Environment, spec: NetworkSpec) -> Iterator[Problem]:
+    for layer in spec.layers:
+        for name in map(layer.state_variable, layer.state):
+            if name in spec.variables or name in spec.tensors or name in spec.outputs:
+                message = f"the layer's state and something else would both be named '{name}'; rename the other"
+                yield Problem(env.nodes[layer.path].at, message)
     for name in spec.inputs:
         if name in spec.variables:
             message = f"the input and a variable would both be named '{name}'; rename one"

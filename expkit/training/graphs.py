@@ -8,16 +8,16 @@ from functools import partial
 from typing import Any
 
 from expkit import tf1 as tf
-from expkit.data.batches import Batches, chunk_steps, resident_batches, streamed_batches
+from expkit.data.batches import Batches, Sampling, chunk_steps, resident_batches, streamed_batches
 from expkit.data.dataset import Dataset
 from expkit.data.prefetch import Stream
 from expkit.data.scaling import Scaling, raw_dtypes
 from expkit.kinds.evaluated import Readable
 from expkit.metric_names import rate_name
-from expkit.network.build import connect, create_ema_variables, create_variables, penalty, placeholders
+from expkit.network.build import Connection, connect, create_ema_variables, create_variables, penalty, placeholders
 from expkit.network.names import ema_name
-from expkit.network.phases import batches_per_step
 from expkit.network.spec import NetworkSpec
+from expkit.network.state import create_state_variables, reset_state, state_placeholders
 from expkit.preflight import CheckedConfig
 from expkit.training.execution import PLAIN, Execution
 from expkit.training.policy import may_overlap, uses_workspace
@@ -79,6 +79,10 @@ class EvaluateGraph:
     """Output tensors of all examples fed, by weights (``raw``, ``ema`` where there is an EMA) and output name."""
     statistics: Mapping[str, Statistics]
     """By weights, of all examples fed: a loop goes from batch to batch."""
+    state: Mapping[str, Mapping[str, Any]]
+    """Placeholders of the state that layers carry, by weights and full name, for the first batch fed."""
+    next_state: Mapping[str, Mapping[str, Any]]
+    """State after the last batch of ``statistics``; every call of ``outputs`` starts with zeros."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,13 +114,16 @@ def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution,
     """Build the graph; with ``overlap`` a step begins before the previous one has ended."""
     config, spec = checked.config, checked.spec
     train, seed = dataset.splits["train"], config.run.seed
-    rows = config.train.batch_size * config.train.gradient_accumulation_steps * batches_per_step(checked.phases)
+    rows = config.train.examples_per_step
+    sampling = Sampling(batch_size=rows, seed=seed, order=config.data.order)
     execution = replace(execution, steps_per_execution=chunk_steps(train, execution.steps_per_execution, rows))
     chunk_size = execution.steps_per_execution
     streamed = dataset.placement == "streamed"
+    epoch_steps = dataset.size("train") // rows
     graph = tf.Graph()
     with graph.as_default():
         variables = create_variables(spec, seed)
+        carried = create_state_variables(spec, rows)
         global_step = tf.train.get_or_create_global_step()
         count = tf.placeholder(tf.int32, (), name="count")
         rolls_back = config.train.on_nan.action == "roll_back"
@@ -125,7 +132,7 @@ def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution,
         if streamed:
             batches = streamed_batches(train, chunk_size, rows)
         else:
-            batches = resident_batches(train, first, count, chunk_size, rows, seed)
+            batches = resident_batches(train, first, count, chunk_size, sampling)
 
         setup = StepSetup(
             checked=checked,
@@ -136,28 +143,32 @@ def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution,
         )
 
         # The names of the arguments are names in the graph.
-        def steps(first: Any, begin: Any, block: Any, count: Any) -> Any:
-            def body(index: Any, totals: Any, updated: Mapping[str, Any]) -> Any:
+        def steps(first: Any, begin: Any, block: Any, count: Any, state: Any) -> Any:
+            def body(index: Any, totals: Any, updated: Mapping[str, Any], state: Mapping[str, Any]) -> Any:
                 step = first + tf.cast(index - begin, tf.int64)
                 batch = {name: _batch(values, index, execution) for name, values in block.items()}
-                result = train_step(setup, batch, step, PreviousStep(tf.nest.flatten(totals), updated))
+                state = {name: reset_state(value, step, epoch_steps) for name, value in state.items()}
+                result = train_step(setup, batch, step, PreviousStep(tf.nest.flatten(totals), updated, state))
                 with tf.control_dependencies([result.operation]):
                     totals = add_batch(totals, result.statistics, (index - begin) * rows)
-                return index + 1, totals, {group: _after(result.updates[group], index) for group in updated}
+                done = {group: result.updates[group] for group in updated}
+                return index + 1, totals, {name: _after(item, index) for name, item in done.items()}, result.state
 
             groups = update_groups(spec) if overlap else ()
             # The loop counts indices: of a sum of ``begin`` and a count XLA would compile every value anew.
-            return tf.while_loop(
+            _, totals, _, state = tf.while_loop(
                 lambda index, *_: index < begin + count,
                 body,
-                (begin, zero_statistics(checked, chunk_size * rows), dict.fromkeys(groups, begin)),
+                (begin, zero_statistics(checked, chunk_size * rows), dict.fromkeys(groups, begin), state),
                 parallel_iterations=2 if groups else 1,
-            )[1]
+            )
+            return totals, state
 
-        statistics = (tf.compiled_by_xla(steps) if execution.jit_compile is True else steps)(
-            first, batches.begin, batches.chunk, count
+        statistics, state = (tf.compiled_by_xla(steps) if execution.jit_compile is True else steps)(
+            first, batches.begin, batches.chunk, count, {name: item.read_value() for name, item in carried.items()}
         )
-        with tf.control_dependencies([*tf.nest.flatten(statistics), batches.prepare]):
+        kept = [carried[name].assign(value, read_value=False) for name, value in state.items()]
+        with tf.control_dependencies([*tf.nest.flatten(statistics), batches.prepare, *kept]):
             run = global_step.assign_add(tf.cast(count, tf.int64), read_value=False)
         saved = {variable.op.name: variable for variable in tf.global_variables()}
         assert set(variables) <= set(saved), "every variable of the network is saved"
@@ -188,7 +199,7 @@ def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution,
         saver=saver,
         snapshot=snapshot,
         batches=batches,
-        open_stream=partial(Stream, train, chunk_size, rows, seed) if streamed else None,
+        open_stream=partial(Stream, train, chunk_size, sampling) if streamed else None,
     )
 
 
@@ -221,31 +232,44 @@ def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
                 fields[name] = tf.placeholder(array.dtype, (None, *array.shape[1:]), name=f"labels/{name}")
         every = {"raw": variables, "ema": ema} if checked.ema_names else {"raw": variables}
 
-        def connected(batch: Mapping[str, Any], weights: str) -> Mapping[str, Any]:
+        def connected(batch: Mapping[str, Any], weights: str, state: Mapping[str, Any] | None = None) -> Connection:
             with tf.name_scope(weights):
-                inputs = network_inputs(spec, batch, dataset.scaling)
-                return connect(spec, every[weights], inputs, seed=config.run.seed).outputs
+                inputs = {**network_inputs(spec, batch, dataset.scaling), **(state or {})}
+                return connect(spec, every[weights], inputs, seed=config.run.seed)
 
-        outputs = {weights: connected(fields, weights) for weights in every}
+        outputs = {weights: connected(fields, weights).outputs for weights in every}
+        state = {weights: state_placeholders(spec, weights) for weights in every}
         size, total = config.train.evaluation_batch_size, tf.shape(next(iter(fields.values())))[0]
 
-        def body(start: Any, totals: Mapping[str, Statistics]) -> Any:
+        def body(start: Any, totals: Mapping[str, Statistics], state: Mapping[str, Mapping[str, Any]]) -> Any:
             batch = {name: field[start : start + size] for name, field in fields.items()}
-            more = {}
+            count = tf.minimum(size, total - start) if spec.state else size
+            more, after = {}, {}
             for weights, values in every.items():
-                readable = Readable(outputs=connected(batch, weights), fields=batch, variables=values)
+                first = {name: value[:count] for name, value in state[weights].items()}
+                connection = connected(batch, weights, first)
+                readable = Readable(outputs=connection.outputs, fields=batch, variables=values)
                 more[weights] = loss_and_statistics(config, readable, penalty(spec, values)).statistics
-            return start + size, {weights: add_batch(totals[weights], more[weights], start) for weights in every}
+                after[weights] = connection.state
+            return start + size, {weights: add_batch(totals[weights], more[weights], start) for weights in every}, after
 
-        statistics = tf.while_loop(
-            lambda start, totals: start < total,
+        _, statistics, next_state = tf.while_loop(
+            lambda start, totals, state: start < total,
             body,
-            (tf.constant(0), {weights: zero_statistics(checked, total) for weights in every}),
+            (tf.constant(0), {weights: zero_statistics(checked, total) for weights in every}, state),
             parallel_iterations=1,
-        )[1]
+        )
         saved = {variable.op.name: variable for variable in tf.global_variables()}
     graph.finalize()
-    return EvaluateGraph(graph=graph, variables=saved, fields=fields, outputs=outputs, statistics=statistics)
+    return EvaluateGraph(
+        graph=graph,
+        variables=saved,
+        fields=fields,
+        outputs=outputs,
+        statistics=statistics,
+        state=state,
+        next_state=next_state,
+    )
 
 
 def infer_graph(spec: NetworkSpec, scaling: Mapping[str, Scaling], seed: int = 0) -> InferGraph:

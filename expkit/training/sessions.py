@@ -12,6 +12,7 @@ import numpy as np
 from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.batches import chunk_steps
+from expkit.data.order import consecutive, in_lanes
 from expkit.errors import CheckpointError, ConfigError, DamagedCheckpointError, Problem, error_message
 from expkit.kinds.metrics import ROWS
 from expkit.kinds.sources.base import Fields
@@ -232,8 +233,10 @@ class Evaluator(_Session):
         super().__init__(tf.plain_session(built.graph) if plain else tf.Session(graph=built.graph))
         self._built = built
         self._config = config
+        self._state = tf.nest.flatten(built.state)
         feeds = list(built.fields.values())
-        self._statistics = self._session.make_callable(dict(built.statistics), feed_list=feeds)
+        statistics = [dict(built.statistics), tf.nest.flatten(built.next_state)]
+        self._statistics = self._session.make_callable(statistics, feed_list=[*feeds, *self._state])
         self._outputs = self._session.make_callable(dict(built.outputs), feed_list=feeds)
 
     @property
@@ -248,26 +251,29 @@ class Evaluator(_Session):
     def evaluate(self, arrays: Fields) -> dict[str, float]:
         """Return losses and metrics over all examples; those of the EMA network end in ``/ema``.
 
-        One session call goes through all batches of up to 64 MiB of examples.
+        One session call goes through all batches of up to 64 MiB of examples. Where layers carry a state, a batch has
+        the next example of each lane, and lanes start with zeros.
         """
         totals: dict[str, StatisticArrays] = {weights: {} for weights in self._built.statistics}
-        fields = {name: arrays[name] for name in self._built.fields}
-        size = self._config.train.evaluation_batch_size
-        total = len(next(iter(fields.values())))
-        for batch in _batches(fields, size * chunk_steps(fields, total, size)):
-            for weights, statistics in self._statistics(*batch).items():
+        size, total = self._config.train.evaluation_batch_size, len(next(iter(arrays.values())))
+        laid = in_lanes(arrays, size) if self._state else arrays
+        fields = {name: laid[name] for name in self._built.fields}
+        state = [np.zeros((size, *item.shape[1:]), item.dtype.as_numpy_dtype) for item in self._state]
+        for batch in consecutive(fields, size * chunk_steps(fields, total, size)):
+            found, state = self._statistics(*batch, *state)
+            for weights, statistics in found.items():
                 add_statistics(totals[weights], statistics)
         suffixes = {"raw": "", "ema": f"/{EMA}"}
         return {
             f"{name}{suffixes[weights]}": value
-            for weights, total in totals.items()
-            for name, value in results(self._config, total).items()
+            for weights, sums in totals.items()
+            for name, value in results(self._config, sums).items()
         }
 
     def outputs(self, arrays: Fields) -> dict[str, dict[str, np.ndarray]]:
-        """Return the network's outputs on all examples, by weights and output name."""
+        """Return the network's outputs on all examples, by weights and output name; state starts with zeros."""
         fields = {name: arrays[name] for name in self._built.fields}
-        batches = [self._outputs(*batch) for batch in _batches(fields, self._config.train.evaluation_batch_size)]
+        batches = [self._outputs(*batch) for batch in consecutive(fields, self._config.train.evaluation_batch_size)]
         return {
             weights: {name: np.concatenate([batch[weights][name] for batch in batches]) for name in outputs}
             for weights, outputs in self._built.outputs.items()
@@ -295,10 +301,5 @@ class Predictor(_Session):
         fields = {name: inputs[name] for name in self._built.inputs}
         size = batch_size or len(next(iter(fields.values())))
         run = self._session.make_callable(dict(self._built.outputs), list(self._built.inputs.values()))
-        batches = [run(*batch) for batch in _batches(fields, size)]
+        batches = [run(*batch) for batch in consecutive(fields, size)]
         return {name: np.concatenate([batch[name] for batch in batches]) for name in self._built.outputs}
-
-
-def _batches(fields: Fields, size: int) -> Iterable[list[np.ndarray]]:
-    for start in range(0, len(next(iter(fields.values()))), size):
-        yield [array[start : start + size] for array in fields.values()]

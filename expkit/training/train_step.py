@@ -15,7 +15,7 @@ from expkit.kinds.evaluated import Readable
 from expkit.kinds.layers.base import Update
 from expkit.network.build import TrainingCall, connect, penalty
 from expkit.network.gradient_paths import unreached_problem
-from expkit.network.phases import Phase, batches_per_step
+from expkit.network.phases import Phase
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import CheckedConfig
 from expkit.training.ema import ema_update
@@ -59,6 +59,8 @@ class PreviousStep:
     """Tensors that exist once it has ended."""
     updated: Mapping[str, Any]
     """By update group: a tensor that exists once it has updated the group; empty where steps do not overlap."""
+    state: Mapping[str, Any]
+    """State that layers carry from the step before, by full name, [batch, ...]."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class StepResult:
     updates: Mapping[str, Any]
     """By update group: the operation that updates it."""
     statistics: Statistics
+    state: Mapping[str, Any]
+    """State that layers carry to the next step, by full name."""
 
 
 def update_groups(spec: NetworkSpec) -> tuple[str, ...]:
@@ -116,7 +120,7 @@ class _Update:
 def _alternate(setup: StepSetup, batch: Mapping[str, Any], step: Any, previous: PreviousStep) -> StepResult:
     """Build a step whose phases update one after the other, each as often as it has steps."""
     config, phases = setup.checked.config, setup.checked.phases
-    most, size = batches_per_step(phases), config.train.batch_size * config.train.gradient_accumulation_steps
+    most, size = config.train.batches_per_step, config.train.batch_size * config.train.gradient_accumulation_steps
     batches = {name: tf.reshape(rows, (most, size, *rows.shape[1:])) for name, rows in batch.items()}
     results: list[StepResult] = []
 
@@ -124,7 +128,8 @@ def _alternate(setup: StepSetup, batch: Mapping[str, Any], step: Any, previous: 
         draw = step * most + tf.cast(number, tf.int64)
         update = _Update(phases=(phase,), step=step, draw=draw, reports=reports)
         with tf.name_scope(phase.name):
-            return _update(setup, {name: rows[number] for name, rows in batches.items()}, update, PreviousStep((), {}))
+            own = {name: rows[number] for name, rows in batches.items()}
+            return _update(setup, own, update, PreviousStep((), {}, previous.state))
 
     for phase in phases:
         reports, statistics = not results, zero_statistics(setup.checked, phase.steps * size) if not results else {}
@@ -144,8 +149,8 @@ def _alternate(setup: StepSetup, batch: Mapping[str, Any], step: Any, previous: 
                 (tf.constant(0), statistics),
                 parallel_iterations=1,
             )
-            results.append(StepResult(done.op, {}, statistics))
-    return replace(results[-1], statistics=results[0].statistics)
+            results.append(StepResult(done.op, {}, statistics, {}))  # The configuration excludes a state here.
+    return replace(results[-1], statistics=results[0].statistics, state=results[0].state)
 
 
 def _update(setup: StepSetup, batch: Mapping[str, Any], update: _Update, previous: PreviousStep) -> StepResult:
@@ -155,9 +160,10 @@ def _update(setup: StepSetup, batch: Mapping[str, Any], update: _Update, previou
     trained = {name: setup.variables[name] for phase in update.phases for name in phase.variables}
     count = config.train.gradient_accumulation_steps
 
-    def gradients_of(batch: Mapping[str, Any], draw: Any) -> tuple[list[Any], Statistics, Any]:
+    def gradients_of(batch: Mapping[str, Any], draw: Any, state: Mapping[str, Any]) -> Any:
         policy = partial(TrainedLayers, setup.execution, setup.execution.shards(config.train.batch_size), updated)
-        inputs, training = network_inputs(spec, batch, setup.scaling), TrainingCall(config.run.seed, draw)
+        inputs = {**network_inputs(spec, batch, setup.scaling), **state}
+        training = TrainingCall(config.run.seed, draw)
         connection = connect(spec, setup.variables, inputs, training=training, policy=policy)
         with tf.control_dependencies(list(updated.values())):
             regularization = penalty(spec, setup.variables)
@@ -180,33 +186,38 @@ def _update(setup: StepSetup, batch: Mapping[str, Any], update: _Update, previou
             moved = _move_statistics(connection.updates if update.reports else ())
             with tf.control_dependencies([moved]):
                 reported = objective.statistics if update.reports else {}
-                return [tf.identity(gradient) for gradient in gradients], reported, moved
+                return [tf.identity(gradient) for gradient in gradients], reported, moved, connection.state
 
     rows_read: dict[str, Any] = {}
     if count == 1:
-        gradients, statistics, moved = gradients_of(batch, update.draw)
+        gradients, statistics, moved, state = gradients_of(batch, update.draw, previous.state)
     else:
-        micro_batches = {name: tf.reshape(rows, (count, -1, *rows.shape[1:])) for name, rows in batch.items()}
+        micro_batches = _micro_batches(batch, count)
 
         sparse: set[int] = set()
 
-        def accumulate(number: Any, gradients: list[Any], read: list[Any], statistics: Statistics) -> Any:
+        def accumulate(
+            number: Any, gradients: list[Any], read: list[Any], statistics: Statistics, state: Mapping[str, Any]
+        ) -> Any:
             micro_batch = {name: rows[number] for name, rows in micro_batches.items()}
-            more, counted, _ = gradients_of(micro_batch, update.draw * count + tf.cast(number, tf.int64))
+            own = {name: rows[number] for name, rows in state.items()}
+            more, counted, _, after = gradients_of(micro_batch, update.draw * count + tf.cast(number, tf.int64), own)
+            state = {name: tf.tensor_scatter_nd_update(state[name], [[number]], after[name][None]) for name in state}
             added = [total + tf.convert_to_tensor(one) / count for total, one in zip(gradients, more, strict=True)]
             sparse.update(index for index, one in enumerate(more) if isinstance(one, tf.IndexedSlices))
             read = [with_rows(rows, more[index]) if index in sparse else rows for index, rows in enumerate(read)]
-            return number + 1, added, read, add_batch(statistics, counted, number * config.train.batch_size)
+            return number + 1, added, read, add_batch(statistics, counted, number * config.train.batch_size), state
 
         zeros = [tf.zeros(variable.shape, variable.dtype.base_dtype) for variable in trained.values()]
         unread = [tf.zeros(variable.shape[:1], tf.bool) for variable in trained.values()]
         totals = zero_statistics(setup.checked, count * config.train.batch_size) if update.reports else {}
-        _, gradients, read, statistics = tf.while_loop(
+        _, gradients, read, statistics, state = tf.while_loop(
             lambda number, *_: number < count,
             accumulate,
-            (tf.constant(0), zeros, unread, totals),
+            (tf.constant(0), zeros, unread, totals, _micro_batches(previous.state, count)),
             parallel_iterations=1,
         )
+        state = {name: tf.reshape(rows, previous.state[name].shape) for name, rows in state.items()}
         moved = gradients[0].op
         rows_read = {name: read[index] for index, name in enumerate(trained) if index in sparse}
 
@@ -222,7 +233,12 @@ def _update(setup: StepSetup, batch: Mapping[str, Any], update: _Update, previou
             operations.append(operation)
             updates |= updated_by
     operation = operations[0] if len(operations) == 1 else tf.group(*operations)
-    return StepResult(operation, updates, statistics)
+    return StepResult(operation, updates, statistics, state)
+
+
+def _micro_batches(batch: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """Return tensors [batch, ...] as [count, batch / count, ...]."""
+    return {name: tf.reshape(rows, (count, -1, *rows.shape[1:])) for name, rows in batch.items()}
 
 
 def _updated(spec: NetworkSpec, previous: PreviousStep) -> dict[str, Any]:

@@ -82,7 +82,10 @@ ONE_PROBLEM = [
         f"network.layers.layer1.kind: unknown kind 'dens'; did you mean 'dense'? allowed: {LAYERS}",
     ),
     (NESTED % "kind: dens", f"{Z}.kind: unknown kind 'dens'; did you mean 'dense'? allowed: {LAYERS}"),
-    ("data.source.kind=zzz", "data.source.kind: unknown kind 'zzz'; allowed: npz, arrays, csv, digits, idx, tfrecord"),
+    (
+        "data.source.kind=zzz",
+        "data.source.kind: unknown kind 'zzz'; allowed: npz, arrays, csv, digits, grammar, idx, tfrecord",
+    ),
     (
         "network.layers.layer1.initializer={kernel: {kind: he_norml}}",
         "network.layers.layer1.initializer.kernel.kind: unknown kind 'he_norml'; did you mean 'he_normal'? allowed: "
@@ -100,7 +103,8 @@ ONE_PROBLEM = [
     (NESTED % "units: 1", f"{Z}.kind: missing: it says which layer this is; allowed: {LAYERS}"),
     (
         "~data.source.kind",
-        "data.source.kind: missing: it says which source this is; allowed: npz, arrays, csv, digits, idx, tfrecord",
+        "data.source.kind: missing: it says which source this is; allowed: npz, arrays, csv, digits, grammar, idx, "
+        "tfrecord",
     ),
     (
         "~train.losses.main.kind",
@@ -193,7 +197,8 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_configuration() -
     assert problems_of("ema.decay=2", "train.steps=a", "network.layers.layer1.unitz=1", "data.sauce=1") == [
         f"network.layers.layer1.unitz: unknown field for kind 'dense'; did you mean 'units'? allowed: {COMMON}, units, "
         "activation, use_bias",
-        "data.sauce: unknown field; did you mean 'source'? allowed: source, split, standardize, pairs, placement",
+        "data.sauce: unknown field; did you mean 'source'? allowed: source, split, standardize, pairs, "
+        "windows, order, placement",
         "train.steps: needs a whole number, got 'a' (text)",
         "ema.decay: must be less than 1 (allowed: > 0 and < 1), got 2",
     ]

@@ -42,7 +42,7 @@ def write(folder: Path, files: dict[str, str]) -> None:
 
 
 def test_the_experiments_are_a_promise() -> None:
-    assert EXPERIMENTS == ["autoencoder", "digits_cnn", "digits_mlp", "mnist_mlp", "multi_head", "siamese"]
+    assert EXPERIMENTS == ["autoencoder", "digits_cnn", "digits_mlp", "mnist_mlp", "multi_head", "ptb", "siamese"]
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from expkit import tf1 as tf
-from expkit.data.order import GOLDEN, stream_indices
+from expkit.data.order import GOLDEN, consecutive, in_lanes, lane_order, lanes, stream_indices
 
 Draw = Callable[[int, int], np.ndarray]
 """Draws indices from a start, with a seed."""
@@ -115,3 +117,34 @@ def test_every_example_comes_at_every_position_equally_often(draws: Callable[[in
     expected, freedom = epochs / examples, (examples - 1) ** 2
     squares = ((counts - expected) ** 2 / expected).sum()
     assert abs(squares - freedom) < 4 * math.sqrt(2 * freedom)
+
+
+@pytest.mark.parametrize(("examples", "count"), [(12, 3), (13, 3), (14, 3), (5, 5), (7, 1)])
+def test_lanes_of_training_go_on_from_step_to_step_and_start_again_together(examples: int, count: int) -> None:
+    length = examples // count
+    with tf.Graph().as_default(), tf.Session() as session:
+        first = tf.placeholder(tf.int64, ())
+        rows = lanes(first, 2 * length, count, examples)
+        drawn = session.run(rows, {first: 0})
+        later = session.run(rows, {first: 3})
+    expected = [[lane * length + step for lane in range(count)] for step in range(length)]
+    assert drawn.tolist() == [*expected, *expected]
+    assert later.tolist()[: length - 3] == expected[3:]
+    assert drawn.dtype == np.int64
+
+
+@settings(derandomize=True, max_examples=50, deadline=None)
+@given(examples=st.integers(1, 60), count=st.integers(1, 70))
+def test_lanes_of_evaluation_have_every_example_once_each_after_the_one_before(examples: int, count: int) -> None:
+    order = lane_order(examples, count)
+    assert sorted(order.tolist()) == list(range(examples))
+    for position in range(count, examples):
+        assert order[position] == order[position - count] + 1
+    starts = order[:count]
+    assert np.all(np.diff(starts) > 0)
+
+
+def test_fields_in_lanes_and_their_batches() -> None:
+    fields = {"x": np.arange(7), "y": np.arange(7) * 10}
+    batches = [[part.tolist() for part in batch] for batch in consecutive(in_lanes(fields, 3), 3)]
+    assert batches == [[[0, 3, 5], [0, 30, 50]], [[1, 4, 6], [10, 40, 60]], [[2], [20]]]

@@ -32,8 +32,10 @@ OPTIMIZERS = sorted(kinds("optimizer"))
 def zeros_for(config: Config, spec: NetworkSpec) -> Dataset:
     """Return data of zeros that fits a network."""
     size = config.train.batch_size
-    fields = {name: np.zeros((size, *item.shape), item.dtype) for name, item in spec.inputs.items()}
-    splits = {"train": {**fields, "label": np.zeros(size, np.int64)}}
+    shapes = {name: [3 if length is None else length for length in item.shape] for name, item in spec.inputs.items()}
+    fields = {name: np.zeros((size, *shape), spec.inputs[name].dtype) for name, shape in shapes.items()}
+    positions = [3] if config.run.name == "ptb" else []
+    splits = {"train": {**fields, "label": np.zeros((size, *positions), np.int64)}}
     return Dataset(splits=splits, scaling={}, digest="", kind="zeros")
 
 
@@ -63,7 +65,7 @@ def listed_names(lines: list[str]) -> set[str]:
     heading = ""
     for line in lines[lines.index("") :]:
         if line.startswith("  ") and not heading.startswith(("inputs", "outputs")):
-            names.add(line.strip())
+            names.add(line.split()[0])
         elif not line.startswith("  "):
             heading = line
     return names

@@ -14,7 +14,7 @@ import pytest
 from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data import batches as pipeline
-from expkit.data.batches import chunk_steps
+from expkit.data.batches import Sampling, chunk_steps
 from expkit.data.prefetch import Stream
 from expkit.errors import DataError
 from expkit.experiment import freeze
@@ -181,7 +181,7 @@ def test_an_error_of_the_thread_reaches_the_user_as_one_message(
 
 def test_a_stream_prepares_two_blocks_ahead_and_no_more() -> None:
     arrays = {"x": np.arange(10, dtype=np.float32)}
-    opened = Stream(arrays, 4, 3, seed=0)
+    opened = Stream(arrays, 4, Sampling(batch_size=3, seed=0))
     read: list[int] = []
     inner = opened._read
     opened._read = lambda number: (read.append(number), inner(number))[1]  # type: ignore[method-assign]

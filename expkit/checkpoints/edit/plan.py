@@ -134,12 +134,12 @@ def same_variables(files: Mapping[str, Mapping[str, TensorSpec]], at: str) -> No
 
 
 def names_without_mean(variables: Mapping[str, TensorSpec]) -> set[str]:
-    """Return the names of counters and of variables without fractions: an average takes their last value."""
+    """Return the names of counters, states and variables without fractions: an average takes their last value."""
     kinds = ownership(variables)
     return {
         name
         for name, spec in variables.items()
-        if spec.dtype.startswith(_DTYPES_WITHOUT_MEAN) or kinds[name].kind == "counter"
+        if spec.dtype.startswith(_DTYPES_WITHOUT_MEAN) or kinds[name].kind in ("counter", "state")
     }
 
 

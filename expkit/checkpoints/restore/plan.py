@@ -16,8 +16,9 @@ from expkit.tensor_spec import TensorSpec
 
 __all__ = ["Assignment", "Issue", "IssueKind", "OpenedCheckpoint", "Origin", "Plan", "Role", "Target"]
 
-Role = Literal["variable", "average", "slot", "counter"]
-"""Variable of the network; its EMA variable; optimizer slot; scalar of the training, as ``global_step``."""
+Role = Literal["variable", "average", "slot", "counter", "state"]
+"""Variable of the network; its EMA variable; optimizer slot; scalar of the training, as ``global_step``; state that a
+layer carries from batch to batch."""
 IssueKind = Literal["missing", "average", "slot", "shape", "dtype", "transform", "rule", "collision", "pattern"]
 
 
@@ -132,7 +133,8 @@ class Plan:
     kept_initial: tuple[str, ...] = ()
     """Variables that keep their initial values, as configured."""
     skipped: Mapping[str, str] = field(default_factory=dict)
-    """Names in the file of the variables that keep their initial values because a rule skips another shape."""
+    """Names in the file of the variables that keep their initial values because a rule skips another shape, and of the
+    states of batches of another size."""
     unused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Names that no assignment reads, by the path in the configuration that names their file."""
     files: Mapping[str, str] = field(default_factory=dict)

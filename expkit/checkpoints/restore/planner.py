@@ -42,6 +42,8 @@ def restore_plan(
     for name, target in open_targets.items():
         if target.owner in planner.skipped or target.owner in kept:
             kept[name] = None
+        elif target.role == "state":
+            planner.assign_state(name, target, found.get(name), kept)
         elif target.owner is None:
             planner.assign(name, target, found.get(name))
         else:
@@ -115,6 +117,17 @@ class _Planner:
             self._add(name, target, match, match.names, "raw", note)
         else:
             self._missing(name, match.checkpoint.at)
+
+    def assign_state(self, name: str, target: Target, match: Match | None, kept: dict[str, None]) -> None:
+        """Assign a value to a state if the file has one of the same shape; otherwise it starts with zeros."""
+        if match is None or any(source not in match.checkpoint.variables for source in match.names):
+            kept[name] = None
+            return
+        spec = match.checkpoint.variables[match.names[0]]
+        if spec == target.spec or (match.rule is not None and (match.rule.transform or match.rule.concat)):
+            self._add(name, target, match, match.names, "raw")
+        else:
+            self.skipped[name] = match.names[0]
 
     def assign_owned(self, name: str, target: Target, match: Match | None, owners_match: Match | None) -> None:
         """Assign a value to a slot or an EMA variable: by its own rule, else from beside its owner's name."""

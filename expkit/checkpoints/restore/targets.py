@@ -1,4 +1,4 @@
-"""Restore targets: the network's variables, their EMA variables and the optimizer's slots and counters."""
+"""Restore targets: the network's variables, their EMA variables, the optimizer's slots and counters, states."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def restore_targets(checked: CheckedConfig) -> dict[str, Target]:
     """Return the targets of the section ``restore``.
 
     With ``weights: ema`` an EMA is required of every variable that ``ema.variables`` matches, trained or frozen; of all
-    such variables if the run has no EMA. Moving statistics have none.
+    such variables if the run has no EMA. Moving statistics have none. The state that layers carry belongs to a step, as
+    slots do.
     """
     config, spec = checked.config, checked.spec
     pattern = config.ema.variables if config.ema.enabled else ".*"
@@ -30,6 +31,10 @@ def restore_targets(checked: CheckedConfig) -> dict[str, Target]:
     for name in spec.trainable:
         for slot in (slot for phase in checked.phases for slot in phase.slots(name)):
             targets[slot] = Target(spec=spec.variables[name].spec, role="slot", owner=name)
+    rows = config.train.examples_per_step
+    for name, item in spec.state.items():
+        sizes = (rows, *(size for size in item.shape if size is not None))
+        targets[name] = Target(spec=TensorSpec.of_variable(sizes, item.dtype), role="state")
     scalars = (scalar for phase in checked.phases for scalar in phase.scalars)
     counters = dict.fromkeys(scalars, "float32") | {"global_step": "int64"}
     return targets | {

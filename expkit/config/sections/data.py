@@ -11,11 +11,15 @@ import expkit.kinds.sources  # noqa: F401  # registers the kinds of sources
 from expkit.kinds.sources.base import Source
 from expkit.registry import KindsOf, Positive, Section
 
-__all__ = ["DataConfig", "PairsConfig", "SplitConfig"]
+__all__ = ["DataConfig", "PairsConfig", "SplitConfig", "WindowsConfig"]
 
 
 class SplitConfig(Section):
-    """Training, validation and test examples: each a fraction of all (shuffled) or a range of indices (in order)."""
+    """Training, validation and test examples: each a fraction of all (shuffled) or a range of indices (in order).
+
+    With ``data.order: stream`` and with ``data.windows`` fractions are taken in order: first training, then validation,
+    then test.
+    """
 
     train: float | tuple[int, int] = 0.7
     """Fraction, or ``[first, after_last]``."""
@@ -24,7 +28,7 @@ class SplitConfig(Section):
     test: float | tuple[int, int] = 0.2
     """Fraction, or ``[first, after_last]``."""
     seed: int = Field(default=0, ge=0, lt=2**31)
-    """Seed of the shuffle before fractions are taken."""
+    """Seed of the shuffle before fractions are taken; 0 where they are taken in order."""
 
     @model_validator(mode="after")
     def _fits(self) -> SplitConfig:
@@ -56,6 +60,21 @@ class PairsConfig(Section):
     """Seed of the pairing."""
 
 
+class WindowsConfig(Section):
+    """Windows of one long sequence, within each split: ``length`` consecutive steps are an example.
+
+    Every field of the source, [steps, ...], becomes [windows, length, ...]; steps after the last whole window are left
+    out.
+    """
+
+    length: Positive
+    """Steps of a window."""
+    field: str | None = None
+    """Field to predict one step ahead, as the tokens of a text; ``null`` adds no field."""
+    label: str = "label"
+    """Name of the added field: the values of ``field`` one step later."""
+
+
 class DataConfig(Section):
     """The data: a source, its split, its preprocessing."""
 
@@ -67,9 +86,23 @@ class DataConfig(Section):
     """Fields scaled to zero mean and unit standard deviation per value, fitted on the training examples only."""
     pairs: PairsConfig | None = None
     """Pairing of examples, after the split; ``null`` for none."""
+    windows: WindowsConfig | None = None
+    """Windows of one long sequence, cut after the split, which is then in order; ``null`` for none."""
+    order: Literal["shuffled", "stream"] = "shuffled"
+    """``shuffled``: every epoch is another permutation of the training examples; ``stream``: examples stay in order.
+
+    With ``stream`` the examples are cut into as many lanes of consecutive ones as a step has examples: example i of a
+    step continues example i of the step before. An epoch ends with the lanes; examples that would make them unequal are
+    left out.
+    """
     placement: Literal["auto", "resident", "streamed"] = "auto"
     """``resident``: the session holds the training examples; ``streamed``: a thread prepares batches.
 
     ``auto`` streams data on disk (kinds ``arrays`` and ``tfrecord``) and data larger than a quarter of the machine's
     memory; results do not depend on it.
     """
+
+    @property
+    def in_order(self) -> bool:
+        """True if examples are split in the order of the source: fractions are not shuffled."""
+        return self.order == "stream" or self.windows is not None

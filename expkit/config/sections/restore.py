@@ -115,8 +115,8 @@ class RestoreConfig(SourceConfig):
     """Values to restore before training if the run has no checkpoint of its own; ``from`` is ``null`` for none."""
 
     optimizer: Literal["reset", "restore"] = "reset"
-    """``restore`` continues a training: slots, other optimizer variables and ``global_step`` are restored too;
-    ``reset`` starts one at step 0 with a fresh optimizer."""
+    """``restore`` continues a training: slots, other optimizer variables and ``global_step`` are restored too, and the
+    state that layers carry where batches have the same size; ``reset`` starts one at step 0 with a fresh optimizer."""
     keep_initial: tuple[str, ...] = ()
     """Regular expressions over full names of variables that keep their initial values."""
     sources: dict[str, SourceConfig] = {}

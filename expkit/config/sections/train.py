@@ -156,6 +156,16 @@ class TrainConfig(Section):
         kinds = {name: known.kind for name, known in self.metrics.items()}
         return mode_of_metric(metric, kinds.get) if given == "auto" else given
 
+    @property
+    def batches_per_step(self) -> int:
+        """Batches of a step, besides accumulation: the n-th update of every phase reads the n-th of them."""
+        return max((phase.steps for phase in self.phases.values()), default=1)
+
+    @property
+    def examples_per_step(self) -> int:
+        """Examples of all batches of a step."""
+        return self.batch_size * self.gradient_accumulation_steps * self.batches_per_step
+
     @model_validator(mode="after")
     def _runs(self) -> TrainConfig:
         if self.precision == "bfloat16" and self.jit_compile is True:

@@ -95,6 +95,13 @@ class Call:
     """int64 scalar, the global step; ``None`` outside training."""
     updates: list[Update] = field(default_factory=list)
     """Filled by the layer."""
+    state: Mapping[str, Any] = field(default_factory=dict)
+    """The layer's state at the end of the previous batch, [batch, ...], by the names of ``declare_state``.
+
+    Zeros in the first batch of an epoch, of an evaluation, and in every prediction; no gradient passes it.
+    """
+    next_state: dict[str, Any] = field(default_factory=dict)
+    """State at the end of this batch; filled by a layer that declares a state."""
 
 
 class Layer(Kind):
@@ -137,6 +144,14 @@ class Layer(Kind):
     def passes_gradient(self, field: str) -> bool:
         """Return whether outputs of floats send a gradient to inputs of floats: to ``input``, or what a field names."""
         return True
+
+    def declare_state(self, inputs: Inputs[TensorSpec]) -> Mapping[str, TensorSpec]:
+        """Return the shape per example and the dtype of the state that goes on from batch to batch, by name.
+
+        ``apply`` finds it in ``Call.state`` and puts the next into ``Call.next_state``. Each place in the network where
+        a layer is connected has a state of its own, whatever variables it shares.
+        """
+        return {}
 
     @abstractmethod
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec | Mapping[str, TensorSpec]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from expkit import tf1 as tf
 from expkit.kinds.initializers import GlorotUniform, Ones, Zeros
@@ -38,8 +40,26 @@ class Recurrent(Layer):
     """Layer or input that holds the length of each sequence, [batch] of integers; by default all steps count."""
     initial_h: str | None = None
     """Layer or input that holds the initial state, [batch, units]; by default zeros."""
+    carry: bool = False
+    """Whether the state at the end of a batch, of each sequence after its last counting step, starts the next.
+
+    Needs ``data.order: stream``. Gradients stop between batches (truncated backpropagation); the state is zero at the
+    start of an epoch, of an evaluation and of every prediction.
+    """
     activation: CellActivationName = "tanh"
     """Function of ``tf.nn`` within the cell, all but crelu, which doubles the size; its gates are sigmoids."""
+
+    @model_validator(mode="after")
+    def _carries(self) -> Self:
+        if self.carry and self.direction != "forward":
+            raise ValueError(
+                f"carry is true, but direction is '{self.direction}': what reads from the last step on cannot go on in "
+                "the next batch; set carry: false, or direction: forward"
+            )
+        for name in (f"initial_{state}" for state in self._states):
+            if self.carry and getattr(self, name) is not None:
+                raise ValueError(f"carry is true, so the previous batch gives the initial state; leave out {name}")
+        return self
 
     @property
     def _states(self) -> Mapping[str, int]:
@@ -82,13 +102,18 @@ class Recurrent(Layer):
         output = TensorSpec((inputs[0].shape[0], *last) if self.return_sequences else last, dtype)
         return {"": output, **{f"state_{name}": spec for name, spec in states.items()}}
 
+    def declare_state(self, inputs: Inputs[TensorSpec]) -> Mapping[str, TensorSpec]:
+        """Return the states of the cell, if it carries them."""
+        sizes = self._states if self.carry else {}
+        return {name: TensorSpec((size,), inputs[0].dtype) for name, size in sizes.items()}
+
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Mapping[str, Any]:
         """Run the cell."""
         variables = {name: tf.convert_to_tensor(variable) for name, variable in variables.items()}
         x, prefixes = inputs[0], self._prefixes
         batch, _, features = sizes_of(x)
         outputs, states = [], []
-        for prefix, first in zip(prefixes, zip(*self._first(inputs, batch), strict=True), strict=True):
+        for prefix, first in zip(prefixes, zip(*self._first(inputs, batch, call), strict=True), strict=True):
             own = {name.removeprefix(prefix): v for name, v in variables.items() if name.startswith(prefix)}
             output, state = over_time(
                 self._connected(own, features),
@@ -102,12 +127,13 @@ class Recurrent(Layer):
             states.append(state)
         ends = zip(self._states, zip(*states, strict=True), strict=True)
         last = {f"state_{name}": _joined(tensors) for name, tensors in ends}
+        call.next_state.update({name: last[f"state_{name}"] for name in call.state})
         return {"": _joined(outputs) if self.return_sequences else last["state_h"], **last}
 
-    def _first(self, inputs: Inputs[Any], batch: Any) -> list[list[Any]]:
+    def _first(self, inputs: Inputs[Any], batch: Any, call: Call) -> list[list[Any]]:
         """Return the initial states, each with one tensor per direction."""
         directions, dtype = len(self._prefixes), inputs[0].dtype
-        given = {name: inputs.named.get(f"initial_{name}") for name in self._states}
+        given = {name: call.state.get(name, inputs.named.get(f"initial_{name}")) for name in self._states}
         return [
             [tf.zeros([batch, size], dtype)] * directions
             if given[name] is None
