@@ -95,7 +95,7 @@ class Experiment:
     def values(self, checkpoint: Checkpoint) -> Restored:
         """Read a checkpoint's variables, raw and EMA, each under its own name."""
         source = open_variables(checkpoint.prefix, str(checkpoint.prefix))
-        return read_values(source, run_targets(self.spec, self.ema_names, with_ema=True))
+        return read_values(source, run_targets(self.spec, self.ema_names, averages=self.ema_names))
 
 
 @dataclass(frozen=True, kw_only=True)

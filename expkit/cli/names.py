@@ -12,6 +12,7 @@ from expkit.cli.columns import columns
 from expkit.cli.writing import write
 from expkit.diagram.svg import svg
 from expkit.network.names import ema_name
+from expkit.network.spec import NetworkSpec
 from expkit.preflight import CheckedConfig, load_checked, named
 from expkit.tensor_spec import TensorSpec
 
@@ -76,6 +77,7 @@ def as_json(checked: CheckedConfig) -> dict[str, Any]:
             "trainable": variable.trainable,
             "layers": list(dict.fromkeys(variable.layers)),
             "average": ema_name(name) if name in ema_names else None,
+            **({"average_layers": readers} if (readers := _readers_of_average(spec, name)) else {}),
             "slots": [slot for phase in checked.phases for slot in phase.slots(name)],
         }
         for name, variable in spec.variables.items()
@@ -104,6 +106,10 @@ def _optimizers(checked: CheckedConfig) -> dict[str, Any]:
     return {"phases": {phase.name: {"optimizer": item, "trains": list(phase.variables)} for phase, item in pairs}}
 
 
+def _readers_of_average(spec: NetworkSpec, name: str) -> list[str]:
+    return [layer.path for layer in spec.layers if name in layer.averaged]
+
+
 def _tensor(name: str, item: TensorSpec) -> dict[str, Any]:
     return {"name": name, "tensor": f"{name}:0", "shape": [None, *item.shape], "dtype": item.dtype}
 
@@ -121,7 +127,9 @@ def table(checked: CheckedConfig) -> list[str]:
     trained_total = sum(spec.variables[name].size for name in spec.trainable)
     lines += ["", f"{len(spec.variables)} variables, {total:,} parameters, {trained_total:,} trained", ""]
     if ema_names:
-        lines += ["EMA:", *(f"  {ema_name(name)}" for name in ema_names), ""]
+        readers = {name: _readers_of_average(spec, name) for name in ema_names}
+        ends = {name: f"  (read by {', '.join(layers)})" if layers else "" for name, layers in readers.items()}
+        lines += ["EMA:", *(f"  {ema_name(name)}{ends[name]}" for name in ema_names), ""]
     for phase in checked.phases:
         slots = [slot for name in phase.variables for slot in phase.slots(name)]
         if phase.name:

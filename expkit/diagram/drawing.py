@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from expkit.diagram.repetitions import Repetition, find_repetitions, own_fields
-from expkit.network.names import join
+from expkit.network.names import ema_name, join
 from expkit.network.spec import LayerSpec, NetworkSpec
 from expkit.tensor_spec import TensorSpec
 
@@ -151,11 +151,15 @@ def _item(layer: LayerSpec, spec: NetworkSpec) -> Item:
         variable = spec.variables[full]
         users = dict.fromkeys(variable.layers)
         name = f"{local} (transposed)" if layer.shared.get(local) else local
+        averaged = full in layer.averaged
+        name = f"{name} (EMA)" if averaged else name
         shape = _sizes(variable.shape)
-        rows.append(Row(name=name, shape=shape, shared=len(users) > 1, trainable=variable.trainable))
+        trained = variable.trainable and not averaged
+        rows.append(Row(name=name, shape=shape, shared=len(users) > 1, trainable=trained))
         frozen = "" if variable.trainable else ", not trained"
         shared = f", shared by {', '.join(users)}" if len(users) > 1 else ""
-        hint.append(f"{full} {list(variable.shape)} {variable.dtype}, {variable.size:,}{frozen}{shared}")
+        size = f"{list(variable.shape)} {variable.dtype}, {variable.size:,}"
+        hint.append(f"{ema_name(full) if averaged else full} {size}{frozen}{shared}")
     return Item(
         path=layer.path,
         title=layer.path.rpartition("/")[2],

@@ -71,8 +71,8 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
     evaluation, inference = source.graphs
     opened = open_variables(source.checkpoint.prefix, str(source.checkpoint.prefix))
     opened = replace(opened, get=cache(opened.get))  # two plans, independent of each other, read every tensor once
-    stored = read_values(opened, run_targets(spec, ema_names, with_ema=True)).values
-    restored = read_values(opened, run_targets(spec, ema_names, with_ema=False), weights)
+    stored = read_values(opened, run_targets(spec, ema_names, averages=ema_names)).values
+    restored = read_values(opened, run_targets(spec, ema_names, averages=spec.averaged), weights)
     values = restored.values
     with Evaluator(evaluation, source.checked.config, plain=True) as evaluator:
         evaluator.load(stored)
@@ -85,7 +85,8 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
         predicted = predictor.predict(inputs, size)
         content = freeze(inference, predictor, _metadata(source))
     own = operations_of(inference.graph.as_graph_def())  # A plugin may use any; a file may not bring others.
-    differs = any(not np.array_equal(values[name], stored[name]) for name in values)
+    raw = {name for layer in spec.layers for name in layer.bindings.values() if name not in layer.averaged}
+    differs = any(not np.array_equal(values[name], stored[name]) for name in raw)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as partial:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -22,7 +22,6 @@ __all__ = [
     "apply_layer",
     "bind",
     "connect",
-    "create_ema_variables",
     "create_variables",
     "penalty",
     "placeholders",
@@ -73,6 +72,8 @@ def create_variables(spec: NetworkSpec, seed: int) -> dict[str, Any]:
     flags: dict[Reuse, Any] = {"false": None, "true": True, "auto": tf.AUTO_REUSE}
     variables: dict[str, Any] = {}
     for layer in spec.layers:
+        if layer.average is not None:
+            continue  # Its original creates the variables.
         scope = layer.scope or tf.get_variable_scope()
         with tf.variable_scope(scope, reuse=flags[layer.reuse], auxiliary_name_scope=False):
             for local, full in layer.bindings.items():
@@ -97,26 +98,6 @@ def _initializer(initializer: Any, seed: tuple[int, int]) -> Any:
         return initializer.initial(tuple(shape), dtype.base_dtype.name, seed)
 
     return initial
-
-
-def create_ema_variables(variables: Mapping[str, Any], averaged: Iterable[str]) -> dict[str, Any]:
-    """Create the EMA variables in the default graph.
-
-    Returns:
-        By the name of the raw variable: its EMA variable, or the variable itself if it has none.
-    """
-    ema = dict(variables)
-    for name in averaged:
-        variable = variables[name]
-        ema[name] = tf.get_variable(
-            ema_name(name),
-            shape=variable.shape,
-            dtype=variable.dtype,
-            initializer=tf.zeros_initializer(),
-            trainable=False,
-            use_resource=True,
-        )
-    return ema
 
 
 def placeholders(spec: NetworkSpec, raw_dtypes: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -176,9 +157,10 @@ def connect(
 
     Args:
         spec: the network.
-        variables: by full name; EMA variables in place of the raw ones give the EMA network.
         inputs: by name, [batch, ...], and the state after the previous batch by full name, by default zeros; in
             training the size of the batch is static.
+        variables: by full name; EMA variables in place of the raw ones give the EMA network. Those of ``spec.averaged``
+            have their EMA under its name, too.
         training: seed and step in training, where dropout drops and batch statistics are used; ``None`` outside.
         seed: seed of the run, outside training, for layers that draw random numbers there.
         policy: how layers are applied.
@@ -188,9 +170,13 @@ def connect(
     applier = policy(spec, {**inputs, **initial_state(spec, inputs)}, prefix)
     updates: list[Update] = []
     for layer in spec.layers:
-        call = training.of(layer.path) if training is not None else Call(training=False, key=_key(seed, layer.path))
+        if training is None or (layer.average is not None and not layer.average.training):
+            call = Call(training=False, key=_key(seed, layer.path))
+        else:
+            call = training.of(layer.path)
         applier.apply(layer, variables, call)
-        updates += call.updates
+        if layer.average is None:
+            updates += call.updates
     tensors = applier.tensors
     outputs = {
         name: tensors[path] if name == path else tf.identity(tensors[path], name=f"{prefix}{name}/")
@@ -205,10 +191,11 @@ def _after(state: str) -> str:
 
 
 def bind(layer: LayerSpec, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a layer's variables by the names it calls them."""
+    """Return a layer's variables by the names it calls them: for an average their EMA, as far as they are trained."""
+    names = {local: ema_name(full) if full in layer.averaged else full for local, full in layer.bindings.items()}
     return {
-        local: tf.linalg.matrix_transpose(variables[full]) if layer.shared.get(local) else variables[full]
-        for local, full in layer.bindings.items()
+        local: tf.linalg.matrix_transpose(variables[name]) if layer.shared.get(local) else variables[name]
+        for local, name in names.items()
     }
 
 
@@ -229,6 +216,8 @@ def apply_layer(layer: LayerSpec, bound: Mapping[str, Any], read: Callable[[str]
     own = replace(call, state={name: read(layer.state_variable(name)) for name in layer.state}, next_state={})
     result = layer.layer.apply(bound, Inputs(inputs, named), own)
     outputs = result if isinstance(result, Mapping) else {"": result}
+    if layer.average is not None:
+        outputs = {name: tf.stop_gradient(output) for name, output in outputs.items()}
     _check(layer, outputs)
     after = {_after(name): value for name, value in next_state(layer, own.next_state).items()}
     return {layer.tensor(name): output for name, output in outputs.items()} | after

@@ -12,7 +12,19 @@ from expkit.kinds.layers.scope import Scope
 from expkit.network.names import Reuse, join
 from expkit.tensor_spec import TensorSpec
 
-__all__ = ["Environment", "Group", "Node"]
+__all__ = ["Average", "Environment", "Group", "Node"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Average:
+    """A layer connected again with the EMA of its trained variables."""
+
+    at: str
+    """Path in the configuration of the layer that connects it again."""
+    of: str
+    """Path of the layer or scope that it is an average of."""
+    training: bool
+    """Whether it behaves in training as in training."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -50,6 +62,8 @@ class Node:
     learning_rate_multiplier: float
     group: Group | None = None
     """Layers inside; ``None`` if the layer is no scope."""
+    average: Average | None = None
+    """Its original, if it has the variables of another; ``None`` if it has its own or shares them."""
     inputs: tuple[str, ...] | None = None
     """Paths of the tensors it reads; ``None`` until they are resolved, or if one cannot be."""
     named: Mapping[str, str] = field(default_factory=dict)
@@ -92,6 +106,8 @@ class Environment:
         """Path of the last repetition, by the path of the repeated scope."""
         self.scope_inputs: dict[str, Mapping[str, str | None]] = {}
         """Tensors that layers inside a scope read by the names of its ``inputs``; ``None`` if one is not known."""
+        self.group_inputs: dict[str, tuple[str, ...] | None] = {}
+        """Tensors that the first layer inside a scope reads; ``None`` if one is not known."""
         self.outputs: dict[str, str] = {}
         """Path of a tensor, by the name of the network's output."""
         self.promised: list[tuple[str, str]] = []

@@ -8,7 +8,8 @@ from typing import Any
 
 from expkit.errors import ConfigError, Problem, unknown
 from expkit.kinds.layers.base import Layer
-from expkit.kinds.layers.scope import Block, Nest, Scope
+from expkit.kinds.layers.scope import Block, EmaOf, Nest, Scope
+from expkit.network.averages import connect_averages
 from expkit.network.environment import Environment, Group, Node
 from expkit.network.names import INDEX, Reuse, absolute, inherit, join
 from expkit.registry import Section
@@ -44,6 +45,7 @@ def expand(env: Environment) -> None:
         if name not in used:
             fix = f"connect it with {{kind: block, block: {name}}}, or remove it"
             env.report(f"network.blocks.{name}", f"no layer connects this block; {fix}")
+    connect_averages(env)
 
 
 def _add_layers(env: Environment, layers: Mapping[str, Layer], context: _Context) -> None:
@@ -91,8 +93,10 @@ def _add_group(env: Environment, node: Node, layer: Nest, context: _Context) -> 
         node.group = Group(at=node.at, output=layer.output, outputs=layer.outputs)
         _add_layers(env, layer.layers, replace(context, at=f"{node.at}.layers"))
         return
-    assert isinstance(layer, Block)
     node.group = Group(at=node.at)
+    if isinstance(layer, EmaOf):
+        return  # Its layers are those of another scope, which may not be complete yet.
+    assert isinstance(layer, Block)
     block = env.network.blocks.get(layer.block)
     if block is None:
         env.report(f"{node.at}.block", unknown(f"no block '{layer.block}'", layer.block, env.network.blocks))

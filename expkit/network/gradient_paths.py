@@ -50,6 +50,8 @@ def reached_variables(spec: NetworkSpec, outputs: Iterable[str]) -> set[str]:
     tensors = {spec.outputs[name] for name in outputs}
     reached: set[str] = set()
     for layer in reversed(spec.layers):
+        if layer.average is not None:
+            continue  # No gradient passes through averages.
         if tensors.isdisjoint(layer.tensor(name) for name, item in layer.outputs.items() if item.floating):
             continue
         reached.update(layer.bindings.values())

@@ -23,6 +23,8 @@ def in_order(env: Environment) -> Iterator[Node]:
             fields = reads.setdefault(node.path, {})
             for field, tensor in node.reads:
                 fields.setdefault(env.producer(tensor), field)
+            if node.average is not None:
+                fields.setdefault(node.average.of, "of")  # which creates its variables
     waiting = dict.fromkeys(reads)
     for path in topological_order(reads):
         if any(layer in waiting for layer in reads[path]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from expkit.errors import MAX_EXPLAINED, unknown
+from expkit.kinds.layers.scope import EmaOf
 from expkit.network.environment import Environment, Group, Node
 from expkit.network.names import join
 
@@ -53,6 +54,10 @@ def reference(env: Environment, name: str, scope: str, at: str) -> str | None:
         node = env.nodes.get(scope, env.root)
         if node.group is not None and node.group.block is not None:
             _report_unknown_in_block(env, name, node, node.group, at)
+            return None
+        if isinstance(node.layer, EmaOf):
+            outside = f"if '{node.layer.of}' reads it from outside, give it to both by inputs: {{NAME: {name}}}"
+            env.report(f"{node.at}.of", f"no layer or input '{name}' inside; {outside}")
             return None
         if not scope:
             break

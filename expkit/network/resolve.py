@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from expkit.errors import Problem, comma_list, unknown
-from expkit.kinds.layers.scope import Nest, Scope
+from expkit.kinds.layers.scope import EmaOf, Nest, Scope
+from expkit.network.averages import scope_to_connect
 from expkit.network.environment import Environment, Group, Node
 from expkit.network.names import INDEX, NAME_RULE, is_name, is_path, join
 from expkit.network.references import find, main_output, reference
@@ -45,12 +46,14 @@ def _resolve_group(env: Environment, scope: Node, default: tuple[str, ...] | Non
         layer = node.layer
         named_inputs = layer.inputs if isinstance(layer, Nest) else {}
         ambiguous = ambiguous and layer.input is None and not named_inputs and layer.arity[1] != 0
+        ambiguous = ambiguous and not isinstance(layer, EmaOf)
         if ambiguous and not isinstance(layer, Scope):
             allowed = comma_list(env.network.inputs)
             env.report(f"{node.at}.input", f"missing: there are several inputs; say which one to read: {allowed}")
             ambiguous = False
         inputs = _scope_inputs(env, node, named_inputs, scope) if named_inputs else _inputs(env, node, scope, default)
         if node.group is not None:
+            env.group_inputs[node.path] = inputs
             for field in ("initializer", "regularizer", "share"):
                 if getattr(layer, field):
                     message = "a scope owns no variables; give it to a layer, or to network.rules"
@@ -67,10 +70,24 @@ def _resolve_group(env: Environment, scope: Node, default: tuple[str, ...] | Non
 def _inputs(env: Environment, node: Node, scope: Node, default: tuple[str, ...] | None) -> tuple[str, ...] | None:
     """Return the tensors that a layer reads; ``None`` if one is not known, which is reported."""
     layer = node.layer
+    if isinstance(layer, EmaOf) and layer.input is None:
+        return _inputs_of_original(env, node)
     if layer.input is None:
         return () if layer.arity[1] == 0 else default
     names = (layer.input,) if isinstance(layer.input, str) else layer.input
     return _all_known([reference(env, name, scope.path, f"{node.at}.input") for name in names])
+
+
+def _inputs_of_original(env: Environment, node: Node) -> tuple[str, ...] | None:
+    """Return the tensors that the scope reads which an ``ema_of`` connects, and give it the scope's named inputs."""
+    if node.average is None or (of := scope_to_connect(env, node)) is None:
+        return None
+    if of not in env.group_inputs:
+        env.report(f"{node.at}.input", f"missing: '{of}', whose input it reads by default, stands after this layer")
+        return None
+    if of in env.scope_inputs:
+        env.scope_inputs[node.path] = env.scope_inputs[of]
+    return env.group_inputs[of]
 
 
 def _scope_inputs(env: Environment, node: Node, names: Mapping[str, str], scope: Node) -> tuple[str, ...] | None:

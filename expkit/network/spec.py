@@ -9,7 +9,7 @@ from expkit.config.sections.network import NetworkConfig
 from expkit.errors import ConfigError, Problem, describe_exception, limit_problems, unknown
 from expkit.kinds.evaluated import Readable
 from expkit.kinds.layers.base import Declaration, Inputs, Layer, Shared
-from expkit.network.environment import Environment, Node
+from expkit.network.environment import Average, Environment, Node
 from expkit.network.expand import expand
 from expkit.network.input_checks import check_arity, check_batches, check_existence, in_order
 from expkit.network.names import NAME_RULE, Reuse, is_name, join, state_name
@@ -42,6 +42,10 @@ class LayerSpec:
     """Variables of other layers, by the layer's own names for them: True if transposed."""
     outputs: Mapping[str, TensorSpec]
     """Outputs by name; the layer's own name stands for the output ``""``."""
+    average: Average | None
+    """Its original, whose variables it has; of those that are ``averaged`` it reads the EMA."""
+    averaged: tuple[str, ...]
+    """Full names of the variables whose EMA it reads in their place."""
     state: Mapping[str, TensorSpec]
     """State that the layer carries from batch to batch, per example, by its own names."""
 
@@ -90,6 +94,11 @@ class NetworkSpec:
             fields={},
             variables={name: variable.spec for name, variable in self.variables.items()},
         )
+
+    @property
+    def averaged(self) -> tuple[str, ...]:
+        """Names of the variables whose EMA a layer reads."""
+        return tuple(dict.fromkeys(name for layer in self.layers for name in layer.averaged))
 
     @property
     def learning_rate_multipliers(self) -> dict[str, float]:
@@ -148,6 +157,7 @@ def _layer_spec(env: Environment, node: Node, table: VariableTable) -> LayerSpec
             raise
         env.report(node.at, f"kind '{node.layer.kind}' fails: {describe_exception(error)}")
         return None
+    bindings = _bind(env, node, declared, table) if node.average is None else _average(node, declared, table)
     layer = LayerSpec(
         path=node.path,
         layer=node.layer.model_copy(update={"trainable": node.trainable}),
@@ -155,10 +165,12 @@ def _layer_spec(env: Environment, node: Node, table: VariableTable) -> LayerSpec
         named=node.named,
         scope=node.scope,
         reuse=node.reuse,
-        bindings=_bind(env, node, declared, table),
+        bindings=bindings,
         shared={name: item.transpose for name, item in _shared(node.layer).items()},
         outputs=_outputs(output, specs),
         state=state,
+        average=node.average,
+        averaged=tuple(name for name in bindings.values() if node.average is not None and table.is_trained(name)),
     )
     _check_state(env, node, layer)
     env.layer_outputs[node.path] = tuple(layer.outputs)
@@ -211,6 +223,15 @@ def _bind(env: Environment, node: Node, declared: tuple[Declaration, ...], table
     if len(set(bindings.values())) < len(bindings):
         env.report(f"{node.at}.variables", f"two variables of one layer get one name: {bindings}")
     return bindings
+
+
+def _average(node: Node, declared: tuple[Declaration, ...], table: VariableTable) -> dict[str, str]:
+    """Return the full names of the variables of a layer's original by the layer's own names for them."""
+    shared = _shared(node.layer)
+    return {
+        item.name: table.get_original(node, item, shared[item.name].variable if item.name in shared else None)
+        for item in declared
+    }
 
 
 def _shared(layer: Layer) -> dict[str, Shared]:

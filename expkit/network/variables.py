@@ -106,6 +106,23 @@ class VariableTable:
         self.variables[name] = replace(existing, layers=(*existing.layers, node.path))
         return name
 
+    def get_original(self, node: Node, declared: Declaration, shared: str | None) -> str:
+        """Return the full name of a variable of a layer's original, which has created it, or shares ``shared``."""
+        name = shared or node.variable_name(declared.name)
+        existing, average = self.variables.get(name), node.average
+        assert average is not None
+        if existing is not None and shared is None and existing.shape != declared.shape:
+            self._env.report(
+                average.at,
+                f"connects '{average.of}' to other sizes: variable '{name}' is {list(existing.shape)}, but "
+                f"'{node.path}' needs {list(declared.shape)}; give it inputs of the same sizes",
+            )
+        return name
+
+    def is_trained(self, name: str) -> bool:
+        """Return whether a variable exists, and is trained."""
+        return name in self.variables and self.variables[name].trainable
+
     def check_rules(self) -> None:
         """Report the rules that are no regular expressions."""
         for key, rule in self._rules.items():

@@ -14,13 +14,14 @@ from expkit.data.prefetch import Stream
 from expkit.data.scaling import Scaling, raw_dtypes
 from expkit.kinds.evaluated import Readable
 from expkit.metric_names import rate_name
-from expkit.network.build import Connection, connect, create_ema_variables, create_variables, penalty, placeholders
+from expkit.network.build import Connection, connect, create_variables, penalty, placeholders
+from expkit.network.ema_variables import create_ema_variables, read_averages
 from expkit.network.names import ema_name
 from expkit.network.spec import NetworkSpec
 from expkit.network.state import create_state_variables, reset_state, state_placeholders
 from expkit.preflight import CheckedConfig
 from expkit.training.execution import PLAIN, Execution
-from expkit.training.policy import may_overlap, uses_workspace
+from expkit.training.policy import batch_at, may_overlap, uses_workspace
 from expkit.training.snapshot import Snapshot, add_snapshot
 from expkit.training.step import Statistics, add_batch, loss_and_statistics, network_inputs, zero_statistics
 from expkit.training.train_step import PreviousStep, StepSetup, train_step, update_groups
@@ -124,6 +125,7 @@ def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution,
     with graph.as_default():
         variables = create_variables(spec, seed)
         carried = create_state_variables(spec, rows)
+        read = read_averages(spec, create_ema_variables(variables, spec.averaged, copies=True))
         global_step = tf.train.get_or_create_global_step()
         count = tf.placeholder(tf.int32, (), name="count")
         rolls_back = config.train.on_nan.action == "roll_back"
@@ -136,7 +138,7 @@ def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution,
 
         setup = StepSetup(
             checked=checked,
-            variables=variables,
+            variables={**variables, **read},
             scaling=dataset.scaling,
             execution=execution,
             rate_factor=factor,
@@ -146,7 +148,7 @@ def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution,
         def steps(first: Any, begin: Any, block: Any, count: Any, state: Any) -> Any:
             def body(index: Any, totals: Any, updated: Mapping[str, Any], state: Mapping[str, Any]) -> Any:
                 step = first + tf.cast(index - begin, tf.int64)
-                batch = {name: _batch(values, index, execution) for name, values in block.items()}
+                batch = {name: batch_at(values, index, execution) for name, values in block.items()}
                 state = {name: reset_state(value, step, epoch_steps) for name, value in state.items()}
                 result = train_step(setup, batch, step, PreviousStep(tf.nest.flatten(totals), updated, state))
                 with tf.control_dependencies([result.operation]):
@@ -209,16 +211,6 @@ def _after(operation: Any, value: Any) -> Any:
         return tf.identity(value)
 
 
-def _batch(batches: Any, index: Any, execution: Execution) -> Any:
-    """Return one of the batches of a chunk.
-
-    TensorFlow's rewrite would cast a whole chunk to bfloat16 in every call; it does not where a chunk is read as int32.
-    """
-    if execution.precision == "bfloat16" and batches.dtype == tf.float32:
-        return tf.bitcast(tf.bitcast(batches, tf.int32)[index], tf.float32)
-    return batches[index]
-
-
 def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
     """Build the graph that evaluates; the EMA has variables of its own, so no values are ever swapped."""
     config, spec = checked.config, checked.spec
@@ -231,6 +223,7 @@ def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
             if name not in fields:
                 fields[name] = tf.placeholder(array.dtype, (None, *array.shape[1:]), name=f"labels/{name}")
         every = {"raw": variables, "ema": ema} if checked.ema_names else {"raw": variables}
+        every = {weights: {**values, **read_averages(spec, ema)} for weights, values in every.items()}
 
         def connected(batch: Mapping[str, Any], weights: str, state: Mapping[str, Any] | None = None) -> Connection:
             with tf.name_scope(weights):
@@ -283,6 +276,7 @@ def infer_graph(spec: NetworkSpec, scaling: Mapping[str, Scaling], seed: int = 0
     graph = tf.Graph()
     with graph.as_default():
         variables = create_variables(spec, seed=0)
+        variables |= read_averages(spec, create_ema_variables(variables, spec.averaged))
         inputs = placeholders(spec, raw_dtypes(scaling))
         connection = connect(spec, variables, network_inputs(spec, inputs, scaling), seed=seed)
         saver = tf.train.Saver(variables, max_to_keep=None).as_saver_def() if variables else None

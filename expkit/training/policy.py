@@ -20,6 +20,7 @@ from expkit.training.shards import ShardedTensors
 __all__ = [
     "TrainedLayers",
     "Traits",
+    "batch_at",
     "may_overlap",
     "slow_with_xla",
     "suits_shards",
@@ -193,3 +194,13 @@ def uses_workspace(graph: Any) -> bool:
     definition = graph.as_graph_def()
     bodies: Iterable[Any] = (definition.node, *(function.node_def for function in definition.library.function))
     return any(node.op in _WORKSPACE_OPERATIONS for nodes in bodies for node in nodes)
+
+
+def batch_at(batches: Any, index: Any, execution: Execution) -> Any:
+    """Return one of the batches of a chunk.
+
+    TensorFlow's rewrite would cast a whole chunk to bfloat16 in every call; it does not where a chunk is read as int32.
+    """
+    if execution.precision == "bfloat16" and batches.dtype == tf.float32:
+        return tf.bitcast(tf.bitcast(batches, tf.int32)[index], tf.float32)
+    return batches[index]

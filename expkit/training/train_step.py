@@ -43,7 +43,7 @@ class StepSetup:
 
     checked: CheckedConfig
     variables: Mapping[str, Any]
-    """The network's, by name."""
+    """The network's, and the EMA variables that it reads, by name."""
     scaling: Mapping[str, Scaling]
     """Mean and standard deviation of inputs that are standardized."""
     execution: Execution

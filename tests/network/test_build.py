@@ -15,7 +15,8 @@ from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.config.search import builtin_conf
 from expkit.data.dataset import Dataset
-from expkit.network.build import connect, create_ema_variables, create_variables, penalty, placeholders
+from expkit.network.build import connect, create_variables, penalty, placeholders
+from expkit.network.ema_variables import create_ema_variables
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import check
 from expkit.registry import kinds

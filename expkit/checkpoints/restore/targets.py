@@ -42,15 +42,15 @@ def restore_targets(checked: CheckedConfig) -> dict[str, Target]:
     }
 
 
-def run_targets(spec: NetworkSpec, ema_names: Sequence[str], *, with_ema: bool) -> dict[str, Target]:
+def run_targets(spec: NetworkSpec, ema_names: Sequence[str], *, averages: Sequence[str]) -> dict[str, Target]:
     """Return the targets of a run's own checkpoint, which must contain all of them.
 
     Args:
         spec: the network.
         ema_names: variables that have an EMA in the run.
-        with_ema: True to restore the EMA variables too, under their own names.
+        averages: those whose EMA variables are restored too, under their own names.
     """
-    return _variables(spec, ema_names) | (_emas(spec, ema_names, required=True) if with_ema else {})
+    return _variables(spec, ema_names) | _emas(spec, averages, required=True)
 
 
 def _variables(spec: NetworkSpec, ema_required: Collection[str]) -> dict[str, Target]:

@@ -1,4 +1,4 @@
-"""Scopes and blocks of layers, which are expanded into their layers before shapes are computed."""
+"""Scopes, blocks and averages of scopes, which are expanded into their layers before shapes are computed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from expkit.kinds.layers.base import AnyLayer, Call, Layer
 from expkit.registry import register
 from expkit.tensor_spec import TensorSpec
 
-__all__ = ["Block", "Nest", "Scope"]
+__all__ = ["Block", "EmaOf", "Nest", "Scope"]
 
 
 class Nest(Layer):
@@ -68,3 +68,30 @@ class Block(Nest):
     kind: Literal["block"] = "block"
     block: str
     """Name of the block."""
+
+
+@register
+class EmaOf(Nest):
+    """The layers of a scope connected again, with the exponential moving averages (EMA) of their trained variables.
+
+    No gradient passes through it. It reads ``NAME/ExponentialMovingAverage`` as the previous step left it, which
+    section ``ema`` must keep; variables that are not trained are read as they are. Mean teacher (Tarvainen and Valpola
+    2017), BYOL (Grill et al. 2020), MoCo (He et al. 2020), target networks (Mnih et al. 2015).
+    """
+
+    kind: Literal["ema_of"] = "ema_of"
+    of: str
+    """The scope or block; its input, or its ``inputs`` by name, are read where this layer gives none."""
+    training: bool = False
+    """Whether, in training, dropout and noise inside are active, drawn anew, and ``batch_norm`` uses the batch's
+    statistics; it never moves the moving statistics, which are read otherwise."""
+
+    @model_validator(mode="after")
+    def _has_nothing_of_its_own(self) -> EmaOf:
+        defaults = EmaOf.model_construct(of=self.of)
+        fields = [name for name in Layer.model_fields if name not in ("kind", "input")]
+        if own := [name for name in fields if getattr(self, name) != getattr(defaults, name)]:
+            raise ValueError(f"ema_of has the variables of the scope that it connects; leave out {', '.join(own)}")
+        if self.repeat is not None:
+            raise ValueError("ema_of cannot be repeated; give repeat to a scope around it")
+        return self

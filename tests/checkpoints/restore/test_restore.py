@@ -187,7 +187,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Values]:
 def test_values_of_a_run_are_read_raw_or_ema(saved: tuple[Path, Values], tmp_path: Path) -> None:
     prefix, values = saved
     spec = check(config_of(tmp_path, network=MLP)).spec
-    wanted = run_targets(spec, spec.trainable, with_ema=False)
+    wanted = run_targets(spec, spec.trainable, averages=())
     source = open_variables(prefix, str(prefix))
     raw, averaged = (read_values(source, wanted, weights).values for weights in ("raw", "ema"))
     assert_same(raw, {name: values[name] for name in spec.variables})

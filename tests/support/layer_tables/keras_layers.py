@@ -345,6 +345,7 @@ REFERENCES: dict[str, Reference | str] = {
     "divide": op(lambda f: "divide"),
     "dot": dot,
     "dropout": lambda g: layers.Dropout(g.layer.rate)(g.x, training=False),
+    "ema_of": "an average of a scope is its layers, with other values of its variables",
     "embedding": lambda g: output(
         layers.Embedding(g.layer.input_dim, g.layer.output_dim), list(g.values.values()), g.x
     ),
