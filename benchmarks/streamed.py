@@ -97,7 +97,8 @@ def checksums(file: Path) -> tuple[float, float]:
 
     from expkit import tf1 as tf
     from expkit.kinds.sources.on_disk import scan
-    from expkit.kinds.sources.tfrecord import Feature, TFRecord
+    from expkit.kinds.sources.tfrecord import TFRecord
+    from expkit.kinds.sources.tfrecord_feature import Feature
 
     draw, serialized = np.random.default_rng(0), []
     for label in draw.integers(0, 10, SMALL):

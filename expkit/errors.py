@@ -151,6 +151,8 @@ _OTHER_WORDS = {
     "logger": "tracking",
     "mlflow": "tracking",
     "training": "train",
+    "csv": "table",
+    "parquet": "table",
 }
 """Words of other programs, by which difflib finds nothing or the wrong word."""
 

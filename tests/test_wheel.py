@@ -35,8 +35,10 @@ def test_the_wheel_carries_the_package_and_its_configuration_and_nothing_else(wh
     schemas = {f"expkit/schema/{file.name}" for file in (REPOSITORY / "schema").glob("*.json")}
     assert "expkit/conf/config.yaml" in conf
     assert "expkit/schema/network.json" in schemas
-    typed = {"expkit/py.typed"}
-    assert {name for name in names if ".dist-info/" not in name} == modules | conf | schemas | typed
+    tables = {f"expkit/kinds/sources/embedded/{name}.csv" for name in ("iris", "wine")}
+    assert {name for name in names if ".dist-info/" not in name} == modules | conf | schemas | tables | {
+        "expkit/py.typed"
+    }
 
 
 def test_nothing_in_the_wheel_points_to_documents_that_it_does_not_have(wheel: Path) -> None:

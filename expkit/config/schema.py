@@ -16,7 +16,7 @@ from expkit.config.sections.run import RunConfig
 from expkit.config.sections.tracking import TrackingConfig
 from expkit.config.sections.train import EarlyStoppingConfig, NanConfig, TrainConfig
 from expkit.kinds.base_optimizer import BaseOptimizer
-from expkit.kinds.sources.tfrecord import Feature
+from expkit.kinds.sources.tfrecord_feature import Feature
 from expkit.registry import KindsOf, Section
 
 __all__ = ["Config", "models"]

@@ -12,6 +12,7 @@ from expkit.errors import ConfigError, DataError, Problem, unknown
 from expkit.kinds.evaluated import Readable
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import Array, scan
+from expkit.kinds.sources.strings import dtype_text
 from expkit.network.spec import NetworkSpec, network_spec
 from expkit.tensor_spec import TensorSpec, accepts, fits, sizes_text
 
@@ -37,7 +38,8 @@ def check_fields(config: Config, spec: NetworkSpec, fields: Fields) -> list[str]
                 message = unknown(f"the data has no field '{name}'", name, fields, label="fields")
                 problems.append(Problem(f"{at}.{field}", message))
             elif fields[name].dtype.kind not in "biuf":
-                problems.append(Problem(f"{at}.{field}", f"field '{name}' holds {fields[name].dtype}, needs numbers"))
+                message = f"field '{name}' holds {dtype_text(fields[name].dtype)}, needs numbers"
+                problems.append(Problem(f"{at}.{field}", message))
     for name in config.data.standardize:
         if name not in spec.inputs:
             problems.append(Problem("data.standardize", unknown(f"no input '{name}'", name, spec.inputs)))
@@ -54,7 +56,7 @@ def _input_problem(declared: TensorSpec, array: Array) -> str | None:
     if not fits(declared.shape, got):
         return f"the network needs shape {sizes_text(declared.shape)} per example, the data has {list(got)}"
     if not accepts(declared.dtype, array.dtype):
-        return f"the network needs {declared.dtype}, the data is {array.dtype}"
+        return f"the network needs {declared.dtype}, the data is {dtype_text(array.dtype)}"
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,21 +12,20 @@ from typing import Literal
 import numpy as np
 
 from expkit.config.schema import Config
-from expkit.config.sections.data import SplitConfig
 from expkit.data.checks import check_fields, check_values, with_sizes
 from expkit.data.pairs import paired
 from expkit.data.scaling import Scaling, fit_scaling, unscaled_warnings
+from expkit.data.split import split_fields
 from expkit.data.windows import windowed
-from expkit.errors import ConfigError, DataError, Problem
+from expkit.errors import ConfigError, Problem
 from expkit.fs import atomic_write
 from expkit.kinds.sources.base import Fields
-from expkit.kinds.sources.on_disk import DiskArray, MappedArray, rows_of
+from expkit.kinds.sources.on_disk import Array, DiskArray, MappedArray
+from expkit.kinds.sources.strings import is_text, string_array
 from expkit.machine import machine_memory
 from expkit.network.spec import NetworkSpec
 
 __all__ = ["Dataset", "load_dataset"]
-
-SPLITS = ("train", "valid", "test")
 
 RESIDENT_FRACTION = 0.25
 """Fraction of the machine's memory up to which the session holds the training examples."""
@@ -41,7 +41,9 @@ class Dataset:
     splits: Mapping[str, Fields]
     scaling: Mapping[str, Scaling]
     digest: str
-    """SHA-256 over names, shapes, dtypes and bytes of all splits; for a split on disk, over 64 samples of 1 MiB."""
+    """SHA-256 over names, shapes, dtypes and bytes of all splits; for a split on disk, over 64 samples of 1 MiB.
+
+    Of strings on disk, over the sizes of all, too."""
     kind: str
     """Kind of the source."""
     placement: Literal["resident", "streamed"] = "resident"
@@ -69,11 +71,8 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
         ConfigError: a name in the configuration is no field of the data.
     """
     data = config.data
-    arrays = {
-        name: MappedArray(array) if isinstance(array, np.memmap) else array
-        for name, array in data.source.load().items()
-    }
-    splits = _split(arrays, data.split, in_order=data.in_order)
+    arrays = {name: _as_field(name, array) for name, array in data.source.load().items()}
+    splits = split_fields(arrays, data.split, in_order=data.in_order)
     if data.windows is not None:
         splits = {name: windowed(fields, data.windows, name) for name, fields in splits.items()}
     if data.pairs is not None:
@@ -89,7 +88,7 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
         digest=_digest(splits),
         kind=data.source.kind,
         placement=_placement(train) if data.placement == "auto" else data.placement,
-        warnings=(*unscaled_warnings(config, spec, train), *_left_out(config, train)),
+        warnings=(*_notes(arrays), *unscaled_warnings(config, spec, train), *_left_out(config, train)),
     )
 
 
@@ -135,28 +134,16 @@ def _placement(train: Fields) -> Literal["resident", "streamed"]:
     return "streamed" if large or any(isinstance(array, DiskArray) for array in train.values()) else "resident"
 
 
-def _split(fields: Fields, split: SplitConfig, *, in_order: bool = False) -> dict[str, Fields]:
-    total = len(next(iter(fields.values())))
-    given = {name: getattr(split, name) for name in SPLITS if getattr(split, name) is not None}
-    shuffled = None if in_order else np.random.Generator(np.random.PCG64(split.seed)).permutation(total)
-    splits: dict[str, Fields] = {}
-    start, share = 0, 0.0
-    for name, size in given.items():
-        if isinstance(size, tuple):
-            if size[1] > total:
-                raise DataError.at(
-                    f"data.split.{name}", f"range {list(size)} ends after the {total} examples there are"
-                )
-            chosen: range | np.ndarray = range(*size)
-        else:
-            share += size  # Sums are rounded, not parts, so that fractions that add up to 1 leave no example over.
-            end = round(share * total)
-            chosen = range(start, end) if shuffled is None else shuffled[start:end]
-            start += len(chosen)
-        if len(chosen) == 0:
-            raise DataError.at(f"data.split.{name}", f"{size} of {total} examples is none; increase it")
-        splits[name] = {field: rows_of(array, chosen) for field, array in fields.items()}
-    return splits
+def _as_field(name: str, array: Array) -> Array:
+    """Return an array that a source loaded as the other modules read it: mapped files by index, text as bytes."""
+    mapped = MappedArray(array) if isinstance(array, np.memmap) else array
+    return string_array(name, mapped) if is_text(mapped.dtype) else mapped
+
+
+def _notes(fields: Fields) -> list[str]:
+    """Return what the source says that it left out."""
+    noted = (array.notes for array in fields.values() if isinstance(array, DiskArray))
+    return list(dict.fromkeys(itertools.chain.from_iterable(noted)))
 
 
 def _digest(splits: Mapping[str, Fields]) -> str:
@@ -164,11 +151,23 @@ def _digest(splits: Mapping[str, Fields]) -> str:
     for split, fields in splits.items():
         for name, array in fields.items():
             digest.update(f"{split}/{name} {array.dtype.str} {array.shape}".encode())
-            if isinstance(array, DiskArray):
-                length = max(1, SAMPLE_BYTES * len(array) // max(1, array.nbytes))
-                samples = min(SAMPLES, -(-len(array) // length))
-                for start in np.linspace(0, max(0, len(array) - length), samples).astype(int).tolist():
-                    digest.update(array[start : start + length].data)
-            else:
-                digest.update(np.ascontiguousarray(array).data)
+            if not isinstance(array, DiskArray):
+                _add(digest, array)
+                continue
+            if array.dtype.hasobject:
+                _add(digest, array.sizes(np.arange(len(array))))
+            length = max(1, SAMPLE_BYTES * len(array) // max(1, array.nbytes))
+            samples = min(SAMPLES, -(-len(array) // length))
+            for start in np.linspace(0, max(0, len(array) - length), samples).astype(int).tolist():
+                _add(digest, array[start : start + length])
     return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, values: np.ndarray) -> None:
+    """Add numbers as they are in memory, and strings each after its length."""
+    if not values.dtype.hasobject:
+        digest.update(np.ascontiguousarray(values).data)
+        return
+    for value in values.reshape(-1).tolist():
+        digest.update(len(value).to_bytes(8, "little"))
+        digest.update(value)

@@ -16,6 +16,7 @@ from expkit.registry import kinds
 
 COMMON = "kind, input, scope, reuse, variables, initializer, regularizer, share, trainable, learning_rate_multiplier"
 LAYERS = ", ".join(kinds("layer"))
+SOURCES = "npz, arrays, digits, grammar, idx, table, image_folder, text, tfrecord"
 
 
 @functools.cache
@@ -82,10 +83,8 @@ ONE_PROBLEM = [
         f"network.layers.layer1.kind: unknown kind 'dens'; did you mean 'dense'? allowed: {LAYERS}",
     ),
     (NESTED % "kind: dens", f"{Z}.kind: unknown kind 'dens'; did you mean 'dense'? allowed: {LAYERS}"),
-    (
-        "data.source.kind=zzz",
-        "data.source.kind: unknown kind 'zzz'; allowed: npz, arrays, csv, digits, grammar, idx, tfrecord",
-    ),
+    ("data.source.kind=zzz", f"data.source.kind: unknown kind 'zzz'; allowed: {SOURCES}"),
+    ("data.source.kind=csv", f"data.source.kind: unknown kind 'csv'; did you mean 'table'? allowed: {SOURCES}"),
     (
         "network.layers.layer1.initializer={kernel: {kind: he_norml}}",
         "network.layers.layer1.initializer.kernel.kind: unknown kind 'he_norml'; did you mean 'he_normal'? allowed: "
@@ -103,8 +102,7 @@ ONE_PROBLEM = [
     (NESTED % "units: 1", f"{Z}.kind: missing: it says which layer this is; allowed: {LAYERS}"),
     (
         "~data.source.kind",
-        "data.source.kind: missing: it says which source this is; allowed: npz, arrays, csv, digits, grammar, idx, "
-        "tfrecord",
+        f"data.source.kind: missing: it says which source this is; allowed: {SOURCES}",
     ),
     (
         "~train.losses.main.kind",
@@ -158,7 +156,7 @@ ONE_PROBLEM = [
         "network.layers.layer1.reuse=maybe",
         "network.layers.layer1.reuse: needs true or false or 'auto', got 'maybe' (text)",
     ),
-    ("data.split.train=a", "data.split.train: needs a number or a list, got 'a' (text)"),
+    ("data.split.train=true", "data.split.train: needs a number or text or a list, got true"),
     # One of several words.
     (
         CONV % "padding: sam",
@@ -182,8 +180,25 @@ ONE_PROBLEM = [
         "run.name: 'a/b' (text) is not allowed here; it must match ^[A-Za-z0-9][A-Za-z0-9_.\\-]*$",
     ),
     (
-        "data.source={kind: csv, path: x, label: y, delimiter: ';;'}",
+        "data.source={kind: table, path: x, delimiter: ';;'}",
         "data.source.delimiter: String should have at most 1 character, got ';;' (text)",
+    ),
+    (
+        "data.source={kind: text, path: x, encoding: utf-9}",
+        "data.source.encoding: unknown encoding 'utf-9'; did you mean 'utf-8'? such as utf-8, utf-16, utf-32, ascii, "
+        "latin-1, cp1252, cp1250, cp1251, shift_jis, gb18030",
+    ),
+    (
+        "data.source={kind: table, path: x, columns: {a: '*', b: '*'}}",
+        'data.source: only one field can have all other columns ("*"), got a, b',
+    ),
+    (
+        "data.source={kind: table, path: x, columns: {a: []}}",
+        'data.source: fields without a column: a; list their columns, or give "*"',
+    ),
+    (
+        "data.split={train: train, test: train}",
+        "data.split: a part can be one split only, or training would see scored examples: ['train', 'train']",
     ),
 ]
 

@@ -81,7 +81,7 @@ def test_a_composed_experiment_follows_the_schema_of_the_whole(experiment: str) 
         ("network", "layers: {a: '${other}', b: {kind: '${kind}', units: 3}}"),
         ("optimizer", "defaults: [sgd]\nlearning_rate: {decay_rate: 0.5}"),
         ("optimizer", "{kind: adam, learning_rate: '${rate}'}"),
-        ("data", "source: {kind: csv, path: '???', label: y}\nsplit: {train: [0, '${n}'], test: 0.1}"),
+        ("data", "source: {kind: table, path: '???', columns: {label: y}}\nsplit: {train: [0, '${n}'], test: 0.1}"),
         ("train", "{steps: '${n}', jit_compile: auto, losses: '${losses}'}"),
         ("experiment", "defaults: [{override /network: a}]\nhydra: {job: {name: x}}\nrun: {name: '${nice}'}"),
     ],

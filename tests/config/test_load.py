@@ -21,7 +21,9 @@ GROUP_FILES = sorted(
 )
 NEEDED = {
     "arrays": ["data.source.fields={image: x.npy}"],
-    "csv": ["data.source.path=x.csv", "data.source.label=y"],
+    "image_folder": ["data.source.path=x"],
+    "table": ["data.source.path=x.csv"],
+    "text": ["data.source.path=x"],
     "npz": ["data.source.path=x.npz"],
     "tfrecord": ["data.source.files=x*.tfrecord", "data.source.features={image: {shape: [64]}}"],
 }
@@ -193,19 +195,19 @@ def test_a_name_written_as_a_number_is_a_name() -> None:
         ),
         # Values that are not given.
         (
-            ["data=csv"],
-            [f"data.source.{name}: missing: give it with data.source.{name}=VALUE" for name in ("label", "path")],
+            ["data=tfrecord"],
+            [f"data.source.{name}: missing: give it with data.source.{name}=VALUE" for name in ("features", "files")],
         ),
         (
-            ["data=csv", "data.source.path=x", "ema.decay=2", "run.seed=${nope}", "train.batch_size=0"],
+            ["data=table", "ema.decay=2", "run.seed=${nope}", "train.batch_size=0"],
             [
                 "run.seed: Interpolation key 'nope' not found",
-                "data.source.label: missing: give it with data.source.label=VALUE",
+                "data.source.path: missing: give it with data.source.path=VALUE",
                 "train.batch_size: must be greater than 0, got 0",
                 "ema.decay: must be less than 1 (allowed: > 0 and < 1), got 2",
             ],
         ),
-        (["data=csv", "data.source.path=x"], ["data.source.label: missing: give it with data.source.label=VALUE"]),
+        (["data=table"], ["data.source.path: missing: give it with data.source.path=VALUE"]),
         (["run.folder=${nope}"], ["run.folder: Interpolation key 'nope' not found"]),
         # Sections that do not agree.
         (

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from expkit.config.schema import models
 from expkit.config.sections.data import SplitConfig
 from expkit.config.sections.restore import RenameRule, RestoreConfig
-from expkit.kinds.sources.tfrecord import Feature
+from expkit.kinds.sources.tfrecord_feature import Feature
 from expkit.registry import Section, field_docs
 
 

@@ -125,8 +125,8 @@ def test_a_file_that_a_file_builds_on_is_found() -> None:
 
 
 def test_built_in_files_and_folders_of_ones_own_are_found() -> None:
-    data = builtin_conf() / "data" / "csv.yaml"
-    assert places("data=csv") == {"data.source.label": f"{data}:6", "data.source.path": f"{data}:5"}
+    data = builtin_conf() / "data" / "table.yaml"
+    assert places("data=table") == {"data.source.path": f"{data}:5"}
     folder = Path("more/ema")
     folder.mkdir(parents=True)
     (folder / "more.yaml").write_text("decay: 3\n")

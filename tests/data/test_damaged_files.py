@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from expkit import tf1 as tf
@@ -52,7 +54,13 @@ def npz(folder: Path, *, compressed: bool = False) -> Mapping[str, Any]:
 def csv(folder: Path) -> Mapping[str, Any]:
     rows = [",".join(map(str, row)) + f",{label}\n" for row, label in zip(X / 7, LABEL, strict=True)]
     (folder / "data").write_text("a,b,c,d,y\n" + "".join(rows))
-    return {"kind": "csv", "path": str(folder / "data"), "label": "y"}
+    return {"kind": "table", "path": str(folder / "data"), "columns": {"features": "*", "label": "y"}}
+
+
+def parquet(folder: Path) -> Mapping[str, Any]:
+    columns = {name: pa.array(X[:, place] / 7) for place, name in enumerate("abcd")}
+    pq.write_table(pa.table({**columns, "y": pa.array(LABEL)}), folder / "data")
+    return {"kind": "table", "path": str(folder / "data"), "columns": {"features": "*", "label": "y"}}
 
 
 def idx(folder: Path, *, zipped: bool = False, labels: bool = False) -> Mapping[str, Any]:
@@ -83,6 +91,7 @@ CASES = {
     "npz": Case(write=npz, checksum=True),
     "npz, compressed": Case(write=lambda folder: npz(folder, compressed=True), checksum=True),
     "csv": Case(write=csv, header=20),
+    "parquet": Case(write=parquet),
     "idx of images": Case(write=idx, header=16),
     "idx of labels": Case(write=lambda folder: idx(folder, labels=True), header=8),
     "idx, gzipped": Case(write=lambda folder: idx(folder, zipped=True), checksum=True),
@@ -96,7 +105,7 @@ COUNT = 400
 def test_a_damaged_file_is_a_message_and_never_other_numbers_in_silence(tmp_path: Path, name: str) -> None:
     case = CASES[name]
     source = case.write(tmp_path)
-    features = "features" if source["kind"] == "csv" else "image" if source["kind"] == "idx" else "x"
+    features = "features" if source["kind"] == "table" else "image" if source["kind"] == "idx" else "x"
     network = {
         "inputs": {features: {"shape": [4]}},
         "layers": {"logits": {"kind": "dense", "units": 3}},

@@ -14,6 +14,7 @@ from expkit.config.sections.data import PairsConfig, SplitConfig
 from expkit.data import dataset as datasets
 from expkit.data.dataset import Dataset, load_dataset
 from expkit.data.pairs import paired as pairs_of
+from expkit.data.split import split_fields
 from expkit.errors import ConfigError, DataError
 from expkit.kinds.sources import on_disk as stored
 from expkit.kinds.sources.on_disk import DiskArray
@@ -264,7 +265,7 @@ def test_fractions_that_add_up_to_one_leave_no_example_over(parts: list[int], to
     names = ("train", "test") if len(parts) == 2 else ("train", "valid", "test")
     split = SplitConfig(**dict(zip(names, sizes, strict=True)))
     assume(min(sizes) * total > 1)
-    splits = datasets._split({"x": np.arange(total)}, split)
+    splits = split_fields({"x": np.arange(total)}, split)
     members = [np.asarray(splits[name]["x"]) for name in names]
     np.testing.assert_array_equal(np.sort(np.concatenate(members)), np.arange(total))
     for found, size in zip(members, sizes, strict=True):
@@ -273,7 +274,7 @@ def test_fractions_that_add_up_to_one_leave_no_example_over(parts: list[int], to
 
 @pytest.mark.parametrize(("sizes", "total"), [((0.5, 0.25, 0.25), 10), ((0.7, 0.15, 0.15), 9), ((0.35, 0.35, 0.3), 10)])
 def test_no_part_is_cut_short_by_rounding(sizes: tuple[float, ...], total: int) -> None:
-    splits = datasets._split({"x": np.arange(total)}, SplitConfig(train=sizes[0], valid=sizes[1], test=sizes[2]))
+    splits = split_fields({"x": np.arange(total)}, SplitConfig(train=sizes[0], valid=sizes[1], test=sizes[2]))
     assert sum(len(fields["x"]) for fields in splits.values()) == total
 
 
@@ -314,7 +315,7 @@ def test_fields_of_the_network_losses_and_scaling_are_checked_in_one_message(tmp
     [
         (np.zeros((60, 5), np.float32), "the network needs shape [4] per example, the data has [5]"),
         (np.zeros((60, 4, 1), np.float32), "the network needs shape [4] per example, the data has [4, 1]"),
-        (np.zeros((60, 4), "<U1"), "the network needs float32, the data is <U1"),
+        (np.zeros((60, 4), "<U1"), "the network needs float32, the data is text"),
         (np.zeros((60, 4), complex), "the network needs float32, the data is complex128"),
     ],
 )

@@ -15,18 +15,24 @@ __all__ = ["DataConfig", "PairsConfig", "SplitConfig", "WindowsConfig"]
 
 
 class SplitConfig(Section):
-    """Training, validation and test examples: each a fraction of all (shuffled) or a range of indices (in order).
+    """Training, validation and test examples: each a fraction (shuffled), a range of indices or a ready-made part.
+
+    Ready-made parts are named as the data names them, by the folders ``train``, ``valid`` and ``test`` of
+    ``image_folder`` and ``text``, or by a column of a table: ``{train: train, valid: valid, test: test}``. Beside
+    names, fractions are of the examples whose part is not named: ``{train: 0.9, valid: 0.1, test: test}``.
 
     With ``data.order: stream`` and with ``data.windows`` fractions are taken in order: first training, then validation,
     then test.
     """
 
-    train: float | tuple[int, int] = 0.7
-    """Fraction, or ``[first, after_last]``."""
-    valid: float | tuple[int, int] | None = None
-    """Fraction, or ``[first, after_last]``; ``null`` for no validation."""
-    test: float | tuple[int, int] = 0.2
-    """Fraction, or ``[first, after_last]``."""
+    train: float | str | tuple[int, int] = 0.7
+    """Fraction, ``[first, after_last]`` or name of a part."""
+    valid: float | str | tuple[int, int] | None = None
+    """Fraction, ``[first, after_last]`` or name of a part; ``null`` for no validation."""
+    test: float | str | tuple[int, int] = 0.2
+    """Fraction, ``[first, after_last]`` or name of a part."""
+    field: str = "part"
+    """Field of text that names the part of every example, where parts are ready-made."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of the shuffle before fractions are taken; 0 where they are taken in order."""
 
@@ -35,8 +41,10 @@ class SplitConfig(Section):
         splits = [split for split in (self.train, self.valid, self.test) if split is not None]
         fractions = [split for split in splits if isinstance(split, float | int)]
         ranges = sorted(split for split in splits if isinstance(split, tuple))
-        if fractions and ranges:
-            raise ValueError("fractions and index ranges cannot be mixed; use one of them for all splits")
+        parts = [split for split in splits if isinstance(split, str)]
+        if ranges and (fractions or parts):
+            others = "fractions" if fractions else "names of parts"
+            raise ValueError(f"{others} and index ranges cannot be mixed; use one of them for all splits")
         if any(not 0 < fraction <= 1 for fraction in fractions) or sum(fractions) > 1 + 1e-9:
             raise ValueError(f"fractions must lie in (0, 1] with a sum of at most 1, got {fractions}")
         if any(not 0 <= first < after for first, after in ranges):
@@ -44,6 +52,8 @@ class SplitConfig(Section):
         for (_, after), (first, _) in pairwise(ranges):
             if first < after:
                 raise ValueError(f"index ranges overlap, so training would see scored examples: {ranges}")
+        if len(set(parts)) < len(parts):
+            raise ValueError(f"a part can be one split only, or training would see scored examples: {parts}")
         return self
 
 
@@ -98,8 +108,8 @@ class DataConfig(Section):
     placement: Literal["auto", "resident", "streamed"] = "auto"
     """``resident``: the session holds the training examples; ``streamed``: a thread prepares batches.
 
-    ``auto`` streams data on disk (kinds ``arrays`` and ``tfrecord``) and data larger than a quarter of the machine's
-    memory; results do not depend on it.
+    ``auto`` streams data on disk, such as that of kinds ``arrays`` and ``tfrecord``, and data larger than a quarter of
+    the machine's memory; results do not depend on it.
     """
 
     @property

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Fields", "Source", "existing", "square_image_shape"]
 
+OWN = "expkit:"
+EMBEDDED = Path(__file__).parent / "embedded"
+"""Folder of the tables of expkit's own."""
+
 Fields = Mapping[str, "Array"]
 """Arrays by field name, in memory or on disk; all have the same number of examples."""
 
@@ -48,12 +52,12 @@ def square_image_shape(shape: tuple[int | None, ...]) -> tuple[int, int, int] | 
 
 
 def existing(path: str, field: str) -> Path:
-    """Return the path of a file that exists.
+    """Return the path of a file that exists; ``expkit:NAME`` is a small table that expkit brings along.
 
     Raises:
         DataError: it does not exist.
     """
-    file = Path(path).expanduser()
+    file = EMBEDDED / path.removeprefix(OWN) if path.startswith(OWN) else Path(path).expanduser()
     if not file.is_file():
         near = did_you_mean(file.name, (p.name for p in file.parent.iterdir())) if file.parent.is_dir() else ""
         raise DataError.at(

@@ -25,6 +25,8 @@ __all__ = [
 
 CHUNK_VALUES = 1 << 22
 """Number of values that a pass over an array holds at once."""
+CHUNK_BYTES = 1 << 25
+"""Size of the strings that a pass over an array holds at once."""
 PIECE_EXAMPLES = 64
 PIECE_BYTES = 1 << 25
 """Amount of a file that is read before its pages are released: this number of examples, or this span of bytes.
@@ -61,6 +63,15 @@ class DiskArray(ABC):
         """Size of all examples in memory, in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about what the source left out."""
+        return ()
+
+    def sizes(self, indices: np.ndarray) -> np.ndarray:
+        """Return the int64 sizes in bytes of the examples at indices, without reading them; strings differ in size."""
+        return np.full(len(indices), self.nbytes // max(1, len(self)), np.int64)
+
     def __len__(self) -> int:
         return self.shape[0]
 
@@ -90,9 +101,18 @@ class Selection(DiskArray):
         """Dtype of the values."""
         return self._whole.dtype
 
+    @property
+    def nbytes(self) -> int:
+        """Size of the selection in memory, in bytes; of strings, as many times the mean size."""
+        return self._whole.nbytes * len(self) // max(1, len(self._whole))
+
     def take(self, indices: np.ndarray) -> np.ndarray:
         """Return examples of the selection."""
         return self._whole.take(self.whole_indices(indices))
+
+    def sizes(self, indices: np.ndarray) -> np.ndarray:
+        """Return the sizes in bytes of examples of the selection."""
+        return self._whole.sizes(self.whole_indices(indices))
 
     def select(self, chosen: range | np.ndarray) -> Selection:
         """Return a selection of these examples."""
@@ -167,9 +187,11 @@ def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 def examples_at(array: Array, indices: np.ndarray) -> np.ndarray:
-    """Return the examples at indices in an aligned array."""
+    """Return the examples at indices, numbers in an aligned array."""
     if isinstance(array, DiskArray):
         return array.take(indices)
+    if array.dtype.hasobject:
+        return array.take(indices, axis=0)
     into = aligned_empty((len(indices), *array.shape[1:]), array.dtype)
     return array.take(indices, axis=0, out=into, mode="clip")  # any other mode would copy once more
 
@@ -188,7 +210,25 @@ def scan(array: Array) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     order = np.arange(len(array))
     if isinstance(array, Selection):
         order = np.argsort(array.whole_indices(order), kind="stable")
-    step = max(1, CHUNK_VALUES // max(1, math.prod(array.shape[1:])))
-    for start in range(0, len(array), step):
-        indices = order[start : start + step]
-        yield indices, array.take(indices) if isinstance(array, DiskArray) else array[start : start + step]
+    if not isinstance(array, DiskArray):
+        step = max(1, CHUNK_VALUES // max(1, math.prod(array.shape[1:])))
+        yield from ((order[start : start + step], array[start : start + step]) for start in range(0, len(array), step))
+        return
+    start, ends = 0, _chunk_ends(array, order)
+    for end in ends:
+        yield order[start:end], array.take(order[start:end])
+        start = end
+
+
+def _chunk_ends(array: DiskArray, order: np.ndarray) -> list[int]:
+    """Return the positions after the last example of each chunk: of so many values, of strings of so many bytes."""
+    if not array.dtype.hasobject:
+        step = max(1, CHUNK_VALUES // max(1, math.prod(array.shape[1:])))
+        return [*range(step, len(order), step), len(order)] if len(order) else []
+    ends, total = [], np.cumsum(array.sizes(order))
+    start, before = 0, 0
+    while start < len(order):
+        start = max(start + 1, int(np.searchsorted(total, before + CHUNK_BYTES, side="right")))
+        before = int(total[start - 1])
+        ends.append(start)
+    return ends

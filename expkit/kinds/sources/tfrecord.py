@@ -6,30 +6,23 @@ import glob
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from expkit.errors import DataError
 from expkit.kinds.sources.base import Fields, Source, existing
-from expkit.registry import Positive, Section, register
+from expkit.kinds.sources.tfrecord_feature import Feature
+from expkit.registry import register
 
-__all__ = ["Feature", "TFRecord"]
-
-
-class Feature(Section):
-    """A feature of a ``tf.train.Example`` as a field of the data, for the source ``tfrecord``."""
-
-    shape: tuple[Positive, ...] = ()
-    """Sizes of an example's dimensions; empty for a single value."""
-    dtype: Literal["uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"] = "float32"
-    """Dtype of the values; the bytes of a ``bytes_list`` are read as this dtype."""
+__all__ = ["TFRecord"]
 
 
 @register
 class TFRecord(Source):
-    """TFRecord files of ``tf.train.Example``; records are read from disk on demand, so files may exceed memory.
+    """TFRecord files of ``tf.train.Example`` or ``tf.train.SequenceExample``, which may exceed memory.
 
     An index of the records is built in one pass at the start, which checks the checksum of every length; that of a
-    record's bytes is checked whenever the record is read. Compressed files have no random access and are refused.
+    record's bytes is checked whenever the record is read, on demand. Compressed files (GZIP, ZLIB) have no random
+    access: every start unpacks them into a temporary file, which takes the time and the disk space of the whole data.
     """
 
     kind: Literal["tfrecord"] = "tfrecord"
@@ -38,15 +31,26 @@ class TFRecord(Source):
     features: dict[str, Feature] = Field(min_length=1)
     """Features to read, by name; each becomes a field."""
 
+    @model_validator(mode="after")
+    def _distinct(self) -> TFRecord:
+        for name, feature in self.features.items():
+            if feature.length is not None and f"{name}_length" in self.features:
+                raise ValueError(f"the field '{name}_length' is that of the lengths of '{name}', and a feature")
+        return self
+
     def load(self) -> Fields:
         """Return the features, on disk."""
-        from expkit.kinds.sources.tfrecord_index import RecordField, Records
+        from expkit.kinds.sources.tfrecord_fields import RecordField, RecordLengths
+        from expkit.kinds.sources.tfrecord_index import Records
 
         records = Records([file for pattern in self._patterns() for file in _matching(pattern)])
-        fields = {name: RecordField(records, name, item.shape, item.dtype) for name, item in self.features.items()}
-        for field in fields.values():
-            field[:1]  # reports a wrong name or shape before anything is built
-        return fields
+        fields = {name: RecordField(records, name, item) for name, item in self.features.items()}
+        lengths = {
+            f"{name}_length": RecordLengths(fields[name])
+            for name, item in self.features.items()
+            if item.length is not None
+        }
+        return {**fields, **lengths}
 
     def _patterns(self) -> tuple[str, ...]:
         return (self.files,) if isinstance(self.files, str) else self.files

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import mmap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import final
 
-import google_crc32c
 import numpy as np
 
-from expkit.errors import DataError, unknown
-from expkit.kinds.sources.on_disk import DiskArray, advise, aligned_empty, pieces
-from expkit.kinds.sources.tfrecord_example import parse_example
+from expkit.errors import DataError
+from expkit.kinds.sources.on_disk import advise, pieces
+from expkit.kinds.sources.tfrecord_example import Features, parse_example
+from expkit.kinds.sources.tfrecord_files import AT, CHECKSUM, checksum, mapped, record_offsets
 
-__all__ = ["RecordField", "Records"]
+__all__ = ["Records"]
 
-LENGTH, CHECKSUM = 8, 4
-HEADER = LENGTH + CHECKSUM
-"""Bytes before a record: its length and the checksum of the length. Behind it is the checksum of its bytes."""
-SCANNED_BYTES = 1 << 28
-"""Bytes that are indexed before mapped pages are released."""
 CACHED_BYTES = 1 << 26
 """Total size up to which parsed records are cached for the next field."""
-AT = "data.source.files"
-
-Features = dict[str, list[bytes] | np.ndarray]
 
 
 @final
@@ -37,11 +28,11 @@ class Records:
         """Map the files and index them in one pass, checking the checksum of every length.
 
         Raises:
-            DataError: a file is empty, compressed, truncated or damaged, or is no TFRecord file.
+            DataError: a file is empty, truncated or damaged, or is no TFRecord file.
         """
         self.files = tuple(files)
-        self._maps = [_mapped(file) for file in files]
-        indices = [_index(file, content) for file, content in zip(files, self._maps, strict=True)]
+        self._maps = [mapped(file) for file in files]
+        indices = [record_offsets(file, content) for file, content in zip(files, self._maps, strict=True)]
         for content in self._maps:
             content.madvise(mmap.MADV_RANDOM)
         self._offsets = np.concatenate([offsets for offsets, _ in indices])
@@ -52,6 +43,21 @@ class Records:
 
     def __len__(self) -> int:
         return len(self._offsets)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all records, in bytes."""
+        return int(self._lengths.sum())
+
+    def sizes(self, indices: np.ndarray) -> np.ndarray:
+        """Return the sizes of records, in bytes."""
+        return self._lengths.take(indices)
+
+    def read(self, indices: np.ndarray) -> Iterator[tuple[int, int, Features]]:
+        """Yield records in the order of the files: the position among the indices, the index, the features."""
+        order = np.argsort(indices, kind="stable")
+        ascending = indices[order]
+        yield from zip(order.tolist(), ascending.tolist(), self.examples(ascending), strict=True)
 
     def examples(self, indices: np.ndarray) -> Iterator[Features]:
         """Yield the features of ascending records, each after comparing its checksum.
@@ -98,7 +104,7 @@ class Records:
         content, start = self._maps[self._file(index)], int(self._offsets[index])
         end = start + int(self._lengths[index])
         record = content[start:end]
-        if _checksum(record) != content[end : end + CHECKSUM]:
+        if checksum(record) != content[end : end + CHECKSUM]:
             raise DataError.at(
                 AT, f"{self.location(index)} is damaged: the checksum of its bytes is wrong; fetch the file again"
             )
@@ -106,110 +112,3 @@ class Records:
             return parse_example(record)
         except ValueError as error:
             raise DataError.at(AT, f"{self.location(index)} is not a tf.train.Example: {error}") from None
-
-
-@final
-class RecordField(DiskArray):
-    """A feature of all records as an array of one shape and dtype."""
-
-    def __init__(self, records: Records, name: str, shape: tuple[int, ...], dtype: str) -> None:
-        self._records = records
-        self._name = name
-        self._shape = (len(records), *shape)
-        self._dtype = np.dtype(dtype)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape, examples first."""
-        return self._shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Dtype of the values."""
-        return self._dtype
-
-    def take(self, indices: np.ndarray) -> np.ndarray:
-        """Return the feature of some records, read in the order of the files.
-
-        Raises:
-            DataError: a record lacks the feature, or has another number of values.
-        """
-        values = aligned_empty((len(indices), *self.shape[1:]), self.dtype)
-        order = np.argsort(indices, kind="stable")
-        ascending = indices[order]
-        for position, index, features in zip(order, ascending, self._records.examples(ascending), strict=True):
-            values[position] = self._values(features, int(index))
-        return values
-
-    def _values(self, features: Features, index: int) -> np.ndarray:
-        at = f"data.source.features.{self._name}"
-        if self._name not in features:
-            sentence = f"{self._records.location(index)} has no such feature"
-            raise DataError.at(at, unknown(sentence, self._name, sorted(features), label="it has"))
-        found = features[self._name]
-        size = math.prod(self.shape[1:])
-        content = None if isinstance(found, np.ndarray) else b"".join(found)
-        got, needed = (len(found), size) if content is None else (len(content), size * self.dtype.itemsize)
-        if got != needed:
-            raise DataError.at(
-                at,
-                f"{self._records.location(index)} has {got} {'values' if content is None else 'bytes'}, but shape "
-                f"{list(self.shape[1:])} of {self.dtype} needs {needed}; give the shape and dtype that were written "
-                "(encoded images are not decoded)",
-            )
-        if content is not None:
-            return np.frombuffer(content, self.dtype).reshape(self.shape[1:])
-        written = np.asarray(found)
-        with np.errstate(invalid="ignore", over="ignore"):
-            values = written.astype(self.dtype)
-            differ = np.flatnonzero(values.astype(written.dtype) != written)
-        if len(differ) and not written.dtype.kind == self.dtype.kind == "f":  # Floats are rounded to other floats.
-            value, other = written[differ[0]], "float64" if written.dtype.kind == "f" else "int64"
-            sentence = f"{self._records.location(index)} has the value {value}, which {self.dtype} does not hold"
-            raise DataError.at(at, f"{sentence}; give another dtype, such as {other}")
-        return values.reshape(self.shape[1:])
-
-
-def _mapped(file: Path) -> mmap.mmap:
-    try:
-        with file.open("rb") as opened:
-            return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as error:
-        raise DataError.at(AT, f"{file} cannot be read: {error}") from None
-
-
-def _index(file: Path, content: mmap.mmap) -> tuple[np.ndarray, np.ndarray]:
-    """Return the offset and the length of every record."""
-    if content[:2] == b"\x1f\x8b":
-        raise DataError.at(AT, f"{file} is compressed, which leaves no random access; unpack it with gunzip")
-    offsets: list[int] = []
-    lengths: list[int] = []
-    at, released, end = 0, 0, len(content)
-    while at + HEADER <= end:
-        length, checksum = content[at : at + LENGTH], content[at + LENGTH : at + HEADER]
-        if _checksum(length) != checksum:
-            problem = "is damaged" if offsets else "is no TFRecord file"
-            raise DataError.at(
-                AT, f"{file} {problem}: the checksum of the length at byte {at} (record {len(offsets)}) is wrong"
-            )
-        offsets.append(at + HEADER)
-        lengths.append(int.from_bytes(length, "little"))
-        at += HEADER + lengths[-1] + CHECKSUM
-        if at - released > SCANNED_BYTES:
-            advise(content, mmap.MADV_DONTNEED, released, min(at, end))
-            released = at
-    advise(content, mmap.MADV_DONTNEED, 0, end)
-    if at != end:
-        complete = len(lengths) - (at > end)
-        raise DataError.at(
-            AT,
-            f"{file} is truncated: {end} bytes end within record {complete}, after {complete} complete ones; "
-            "fetch it again",
-        )
-    return np.array(offsets, np.int64), np.array(lengths, np.int64)
-
-
-def _checksum(content: bytes) -> bytes:
-    """Return the CRC-32C of bytes as TFRecord files store it: rotated, and with a number added."""
-    crc = int(google_crc32c.value(content))
-    return ((((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF).to_bytes(4, "little")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import struct
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import pytest
 
 from expkit.errors import DataError
 from expkit.kinds.sources.arrays import NpyFiles, Npz
-from expkit.kinds.sources.csv import Csv
 from expkit.kinds.sources.digits import Digits
 from expkit.kinds.sources.idx import Idx, read_idx
 from expkit.kinds.sources.on_disk import DiskArray
@@ -193,104 +191,6 @@ def test_npz_that_is_damaged_inside_says_so(tmp_path: Path) -> None:
     file.write_bytes(content.replace(IMAGES.tobytes(), b"\xff" * IMAGES.size))
     assert problem_of(Npz(path=str(file)).load) == (
         f"data.source.path: {file} is not a readable .npz file: Bad CRC-32 for file 'x.npy'"
-    )
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Callable[..., Csv]:
-    def write(content: str, **fields: Any) -> Csv:
-        file = tmp_path / "t.csv"
-        file.write_bytes(content.encode("utf-8"))
-        return Csv(path=str(file), **{"label": "y", **fields})
-
-    return write
-
-
-def test_csv_gives_features_in_order_and_whole_labels_as_integers(table: Callable[..., Csv]) -> None:
-    arrays = table("a,y,b\n1,0,2\n\n3.5,1,4\n").load()
-    np.testing.assert_array_equal(arrays["features"], np.array([[1, 2], [3.5, 4]]))
-    np.testing.assert_array_equal(arrays["label"], [0, 1])
-    assert (arrays["features"].dtype, arrays["label"].dtype) == (np.float64, np.int64)
-
-
-def test_csv_takes_the_columns_that_are_named(table: Callable[..., Csv]) -> None:
-    arrays = table("a;y;b\r\n1;0.5;2\r\n", features=("b",), delimiter=";").load()
-    np.testing.assert_array_equal(arrays["features"], np.array([[2.0]]))
-    assert (arrays["label"].tolist(), arrays["label"].dtype) == ([0.5], np.float64)
-
-
-def test_csv_keeps_whole_labels_and_large_features_exactly(table: Callable[..., Csv]) -> None:
-    arrays = table("y,time\n9007199254740993,1700000001\n-9223372036854775808,1700000002.25\n3.0,1\n1e3,2\n").load()
-    assert arrays["label"].tolist() == [2**53 + 1, -(2**63), 3, 1000]
-    assert arrays["features"][:2, 0].tolist() == [1700000001, 1700000002.25]
-
-
-def test_the_time_of_a_wide_csv_grows_with_its_columns(table: Callable[..., Csv]) -> None:
-    def seconds(width: int) -> float:
-        names, values = ",".join(f"x{i}" for i in range(width)), "1," * (width - 1) + "2"
-        source = table(f"y,{names}\n" + f"0,{values}\n" * 5)
-        begun = time.process_time()
-        assert source.load()["features"].shape == (5, width)
-        return time.process_time() - begun
-
-    ratio = min(seconds(16_000) for _ in range(3)) / min(seconds(2_000) for _ in range(3))
-    assert ratio < 24  # 8 where it is linear, 64 where it is quadratic
-
-
-def test_csv_with_a_byte_order_mark_keeps_its_first_column(table: Callable[..., Csv]) -> None:
-    assert table("\ufeffy,a\n1,2\n").load()["label"].tolist() == [1]
-
-
-@pytest.mark.parametrize(
-    ("content", "fields", "problem"),
-    [
-        ("a,labl\n1,2\n", {"label": "label"}, ": no column 'label' in {file}; did you mean 'labl'? columns: a, labl"),
-        ("a,y\n1,2\n", {"features": ("zzz",)}, ": no column 'zzz' in {file}; columns: a, y"),
-        ("a,y\n1,2\n\n3\n", {}, ".path: {file} line 4: 1 columns, the header has 2"),
-        ("a,y\n1,2\n\n3,x\n", {}, ".path: {file} line 4, column 'y': 'x' is not a number"),
-        ("a,y\n", {}, ".path: {file} has no rows after its header"),
-        ("", {}, ".path: {file} has no rows after its header"),
-        ("y\n1\n", {}, ".path: {file} has no column but the label 'y'; add features"),
-        ("a,a,y\n1,2,0\n", {}, ": columns 1 and 2 of {file} are both called 'a'; rename one of them in its header"),
-        ("y,a,y\n1,2,0\n", {}, ": columns 1 and 3 of {file} are both called 'y'; rename one of them in its header"),
-        ("a,,y,\n1,2,0,3\n", {}, ": columns 2 and 4 of {file} are both called ''; rename one of them in its header"),
-        (
-            "a,y\n1,0\n",
-            {"features": ("a", "a")},
-            ": column 'a' is named 2 times; name each column once, the label not as a feature",
-        ),
-        (
-            "a,y\n1,0\n",
-            {"features": ("a", "y")},
-            ": column 'y' is named 2 times; name each column once, the label not as a feature",
-        ),
-        ("a,y\n1,0\n1,1e19\n", {}, ".path: {file} line 3: the label 1e19 is beyond the range of int64"),
-    ],
-)
-def test_csv_says_what_is_wrong_with_a_table(
-    table: Callable[..., Csv], content: str, fields: dict[str, Any], problem: str
-) -> None:
-    source = table(content, **fields)
-    assert problem_of(source.load) == "data.source" + problem.format(file=source.path)
-
-
-def test_csv_names_every_column_that_occurs_more_than_once_unless_it_is_not_read(table: Callable[..., Csv]) -> None:
-    content = "a,b,a,b,b,y\n1,2,3,4,5,0\n"
-    file = table(content).path
-    assert problem_of(table(content).load).splitlines() == [
-        f"data.source: columns 1 and 3 of {file} are both called 'a'; rename one of them in its header",
-        f"data.source: columns 2, 4 and 5 of {file} are all called 'b'; rename all but one of them in its header",
-    ]
-    content = "a,a,b,y\n1,2,3,0\n"
-    np.testing.assert_array_equal(table(content, features=("b",)).load()["features"], [[3]])
-
-
-def test_csv_that_is_not_text_says_so(table: Callable[..., Csv]) -> None:
-    source = table("")
-    Path(source.path).write_bytes(b"\xff\xfe\x00")
-    assert problem_of(source.load) == (
-        f"data.source.path: {source.path} is not a readable CSV file: 'utf-8' codec can't decode byte 0xff in "
-        "position 0: invalid start byte"
     )
 
 

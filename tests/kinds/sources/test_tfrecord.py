@@ -13,10 +13,12 @@ from expkit import tf1 as tf
 from expkit.config.load import validate
 from expkit.errors import DataError
 from expkit.kinds.sources import on_disk as stored
+from expkit.kinds.sources import tfrecord_files
 from expkit.kinds.sources import tfrecord_index as records
 from expkit.kinds.sources.on_disk import DiskArray
-from expkit.kinds.sources.tfrecord import Feature, TFRecord
+from expkit.kinds.sources.tfrecord import TFRecord
 from expkit.kinds.sources.tfrecord_example import parse_example
+from expkit.kinds.sources.tfrecord_feature import Feature
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, 4, 3)).astype(np.uint8)
 WEIGHTS = np.random.default_rng(1).normal(size=(9, 5)).astype(np.float32)
@@ -74,7 +76,7 @@ def problem_of(act: Callable[[], Any]) -> str:
 def test_every_feature_is_read_by_index_across_files(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored, "PIECE_EXAMPLES", 3)
     monkeypatch.setattr(stored, "PIECE_BYTES", 100)
-    monkeypatch.setattr(records, "SCANNED_BYTES", 100)
+    monkeypatch.setattr(tfrecord_files, "SCANNED_BYTES", 100)
     fields = source(str(files / "part-*.tfrecord")).load()
     order = np.array([8, 0, 3, 4, 4, 7, 1])
     expected = {"image": IMAGES, "weights": WEIGHTS, "numbers": NUMBERS, "label": np.arange(9, dtype=np.int32)}
@@ -157,7 +159,7 @@ def test_damage_is_reported_with_its_position(files: Path) -> None:
         + content: "is no TFRecord file: the checksum of the length at byte 0 (record 0) is wrong",
         content[: first + 16] + b"\xff" + content[first + 17 :]: "is damaged: the checksum of the length at byte "
         f"{first + 16} (record 1) is wrong",
-        b"\x1f\x8b" + content: "is compressed, which leaves no random access; unpack it with gunzip",
+        b"\x1f\x8b" + content: "is compressed and damaged: Unknown compression method; fetch it again",
         b"": "cannot be read: cannot mmap an empty file",
     }
     for damaged, problem in cases.items():
@@ -203,7 +205,9 @@ def test_features_that_do_not_fit_are_reported_before_anything_is_built(files: P
         f"data.source.features.imag: {start} has no such feature; did you mean 'image'? it has: image, label, numbers, "
         "spare, weights"
     )
-    end = "give the shape and dtype that were written (encoded images are not decoded)"
+    end = (
+        "give the shape and dtype that were written, a length if the number varies, and dtype string for encoded images"
+    )
     assert problem_of(source(str(file), image=Feature(shape=(4, 3))).load) == (
         f"data.source.features.image: {start} has 12 bytes, but shape [4, 3] of float32 needs 48; {end}"
     )
@@ -260,3 +264,127 @@ def test_yaml_gives_files_as_text_or_list(files: Path) -> None:
         features = {"x": {"shape": [4]}, "label": {"dtype": "int64"}}
         kept["data"]["source"] = {"kind": "tfrecord", "files": files, "features": features}
         assert validate(kept).data.source.files == (files if isinstance(files, str) else tuple(files))
+
+
+def sequence(context: dict[str, Any], **lists: list[Any]) -> bytes:
+    """Return a serialized sequence example."""
+    whole = tf.train.SequenceExample()
+    whole.context.MergeFromString(tf.train.Example.FromString(example(**context)).features.SerializeToString())
+    for name, steps in lists.items():
+        items = whole.feature_lists.feature_list[name].feature
+        items.extend(tf.train.Example.FromString(example(x=step)).features.feature["x"] for step in steps)
+    return bytes(whole.SerializeToString())
+
+
+def test_strings_are_read_as_they_were_written(tmp_path: Path) -> None:
+    images = [b"\x89PNG", b"", b"\xff\xd8\0\0"]
+    records = [example(image=image, label=i) for i, image in enumerate(images)]
+    fields = source(str(write(tmp_path / "x", records)), image=Feature(dtype="string")).load()
+    image = fields["image"]
+    assert isinstance(image, DiskArray)
+    assert (image.shape, image.dtype) == ((3,), object)
+    assert image[np.array([2, 0, 2])].tolist() == [images[2], images[0], images[2]]
+    assert image.nbytes >= sum(map(len, images))
+    assert (image.sizes(np.arange(3)) >= [len(content) for content in images]).all()
+    message = problem_of(source(str(tmp_path / "x"), label=Feature(dtype="string")).load)
+    assert message.endswith("has numbers; give another dtype than string")
+
+
+def test_features_of_varying_length_are_padded(tmp_path: Path) -> None:
+    tokens: list[list[int]] = [[1, 2, 3], [], [4]]
+    records = [example(tokens=np.array(found, np.int64), boxes=np.ones(4 * len(found))) for found in tokens]
+    records.append(example(other=1))
+    file = str(write(tmp_path / "x", records))
+    tokens_of = {"dtype": "int64", "length": 4, "padding": -1}
+    fields = source(file, tokens=Feature(**tokens_of), boxes=Feature(shape=(4,), length=3)).load()
+    assert fields["tokens"][:].tolist() == [[1, 2, 3, -1], [-1] * 4, [4, -1, -1, -1], [-1] * 4]
+    assert fields["tokens_length"][:].tolist() == [3, 0, 1, 0]
+    assert fields["boxes"].shape == (4, 3, 4)
+    assert fields["boxes"][:].sum(axis=(1, 2)).tolist() == [12, 0, 4, 0]
+    assert fields["boxes_length"][np.array([2, 0])].tolist() == [1, 3]
+    cut = source(file, tokens=Feature(dtype="int64", length=2, on_longer="cut")).load()
+    assert cut["tokens"][:1].tolist() == [[1, 2]]
+    assert cut["tokens_length"][:].tolist() == [2, 0, 1, 0]
+    assert problem_of(source(file, tokens=Feature(dtype="int64", length=2)).load) == (
+        f"data.source.features.tokens: record 0 of {file} has 3 items, more than length 2; increase it, or drop the "
+        "rest with on_longer: cut"
+    )
+    assert problem_of(source(file, tokens=Feature(shape=(2,), dtype="int64", length=2)).load) == (
+        f"data.source.features.tokens: record 0 of {file} has 3 values, which is no multiple of the 2 of shape [2] "
+        "of int64"
+    )
+    assert problem_of(source(file, token=Feature(length=2)).load) == (
+        f"data.source.features.token: record 0 of {file} has no such feature; did you mean 'tokens'? it has: "
+        "boxes, tokens"
+    )
+
+
+def test_sequence_examples_agree_with_tensorflow(tmp_path: Path) -> None:
+    steps = [WEIGHTS[:3], WEIGHTS[3:4], WEIGHTS[:0]]
+    records = [
+        sequence({"label": i, "name": b"n"}, weights=list(found), words=[b"w"] * len(found))
+        for i, found in enumerate(steps)
+    ]
+    features = {
+        "weights": Feature(shape=(5,), length=3),
+        "words": Feature(dtype="string", length=3),
+        "label": Feature(dtype="int64"),
+        "name": Feature(dtype="string"),
+    }
+    fields = source(str(write(tmp_path / "x", records)), **features).load()
+    for index, record in enumerate(records):
+        with tf.Graph().as_default(), tf.Session() as session:
+            parsed = tf.io.parse_single_sequence_example(
+                record,
+                {"label": tf.io.FixedLenFeature((), tf.int64), "name": tf.io.FixedLenFeature((), tf.string)},
+                {"weights": tf.io.FixedLenSequenceFeature((5,), tf.float32)},
+            )
+            expected, listed = session.run(parsed)
+        count = fields["weights_length"][index : index + 1].tolist()[0]
+        np.testing.assert_array_equal(fields["weights"][index : index + 1][0, :count], listed["weights"])
+        assert not fields["weights"][index : index + 1][0, count:].any()
+        assert fields["words"][index : index + 1].tolist() == [[b"w"] * count + [b""] * (3 - count)]
+        assert fields["label"][index : index + 1].tolist() == [expected["label"]]
+        assert fields["name"][index : index + 1].tolist() == [expected["name"]]
+
+
+def test_ragged_steps_and_a_name_used_twice_are_errors(tmp_path: Path) -> None:
+    ragged = write(tmp_path / "x", [sequence({}, a=[[1, 2, 3], [4]])])
+    message = problem_of(source(str(ragged), a=Feature(shape=(2,), dtype="int64", length=3)).load)
+    assert message.endswith(f"record 0 of {ragged} has steps of different numbers of values")
+    twice = write(tmp_path / "y", [sequence({"a": 1}, a=[[1]])])
+    message = problem_of(source(str(twice), a=Feature(dtype="int64")).load)
+    assert message.endswith("is not a tf.train.Example: 'a' is in its context and in its feature lists")
+
+
+@pytest.mark.parametrize("compression", ["GZIP", "ZLIB"])
+def test_compressed_files_are_read_as_plain_ones(tmp_path: Path, compression: str) -> None:
+    file = tmp_path / "x.tfrecord"
+    with tf.io.TFRecordWriter(str(file), compression) as writer:
+        for i in range(5):
+            writer.write(example(label=i, weights=WEIGHTS[i]))
+    features = {"label": Feature(dtype="int64"), "weights": Feature(shape=(5,))}
+    fields = source(str(file), **features).load()
+    np.testing.assert_array_equal(fields["weights"][np.array([4, 1])], WEIGHTS[[4, 1]])
+    content = file.read_bytes()
+    for damaged in (content[:-5], content[: len(content) // 2], content + b"more", content[:40] + b"xx" + content[42:]):
+        file.write_bytes(damaged)
+        assert problem_of(source(str(file), **features).load).startswith(
+            f"data.source.files: {file} is compressed and damaged: "
+        )
+
+
+def test_a_plain_file_whose_first_length_looks_compressed_is_plain(tmp_path: Path) -> None:
+    for start in (b"\x1f\x8b", b"\x78\x9c"):
+        size = int.from_bytes(start, "little")
+        record = example(a=b"x" * (size - 23))
+        assert len(record) == size
+        fields = source(str(write(tmp_path / "x", [record])), a=Feature(dtype="string")).load()
+        assert len(fields["a"][:1][0]) == size - 23
+
+
+def test_a_feature_that_contradicts_itself_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"padding 0\.5 is no int64"):
+        Feature(dtype="int64", length=2, padding=0.5)
+    with pytest.raises(ValueError, match="the field 'a_length' is that of the lengths of 'a', and a feature"):
+        source("x", a=Feature(length=2), a_length=Feature())

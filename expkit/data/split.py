@@ -1,0 +1,108 @@
+"""The split of the data into training, validation and test examples."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from expkit.config.sections.data import SplitConfig
+from expkit.errors import ConfigError, DataError, Problem, comma_list, unknown
+from expkit.kinds.sources.base import Fields
+from expkit.kinds.sources.on_disk import rows_of
+from expkit.kinds.sources.strings import is_text
+
+__all__ = ["split_fields"]
+
+SPLITS = ("train", "valid", "test")
+TRAINING = {b"train", b"training"}
+MOST_PARTS = 20
+"""Number of different values up to which a field may name ready-made parts that the split does not name."""
+
+
+def split_fields(fields: Fields, split: SplitConfig, *, in_order: bool = False) -> dict[str, Fields]:
+    """Return the fields of each split; fractions are shuffled unless they are taken in order.
+
+    Raises:
+        DataError: a range is beyond the data, a part is not there, a split would be empty, or the data has ready-made
+            parts that fractions would mix.
+        ConfigError: no field names parts.
+    """
+    total = len(next(iter(fields.values())))
+    given = {name: getattr(split, name) for name in SPLITS if getattr(split, name) is not None}
+    parts = _parts(fields, split)
+    named = {name: np.flatnonzero(parts == size.encode()) for name, size in given.items() if isinstance(size, str)}
+    order = np.arange(total) if in_order else np.random.Generator(np.random.PCG64(split.seed)).permutation(total)
+    if named:
+        order = order[~np.isin(order, np.concatenate(list(named.values())))]
+    splits: dict[str, Fields] = {}
+    start, share = 0, 0.0
+    for name, size in given.items():
+        if isinstance(size, tuple):
+            if size[1] > total:
+                raise DataError.at(
+                    f"data.split.{name}", f"range {list(size)} ends after the {total} examples there are"
+                )
+            chosen: range | np.ndarray = range(*size)
+        elif isinstance(size, str):
+            chosen = _as_range(named[name])
+        else:
+            share += size  # Sums are rounded, not parts, so that fractions that add up to 1 leave no example over.
+            found = order[start : round(share * len(order))]
+            start += len(found)
+            if len(found) == 0:
+                left = f" that are in no part named: {comma_list(repr(given[other]) for other in named)}"
+                raise DataError.at(
+                    f"data.split.{name}",
+                    f"{size} of {len(order)} examples{left if named else ''} is none; increase it",
+                )
+            chosen = _as_range(found)
+        splits[name] = {field: rows_of(array, chosen) for field, array in fields.items()}
+    return splits
+
+
+def _as_range(indices: np.ndarray) -> range | np.ndarray:
+    """Return indices as a range if each is one more than the one before, which is faster to read."""
+    first, last = int(indices[0]), int(indices[-1])
+    return range(first, last + 1) if np.array_equal(indices, np.arange(first, last + 1)) else indices
+
+
+def _parts(fields: Fields, split: SplitConfig) -> np.ndarray:
+    """Return the name of the part of every example, if the split names one; otherwise an empty array."""
+    names = {name: size for name in SPLITS if isinstance(size := getattr(split, name), str)}
+    found = fields.get(split.field)
+    if found is None or not is_text(found.dtype) or found.ndim != 1:
+        if not names:
+            return np.empty(0, object)
+        what = "is no text" if found is not None else "is not in the data"
+        texts = [name for name, array in fields.items() if is_text(array.dtype) and array.ndim == 1]
+        raise ConfigError(
+            Problem(
+                "data.split.field",
+                f"'{split.field}' {what}, so no part is named {comma_list(map(repr, names.values()))}; give the field "
+                f"that names parts, of these: {comma_list(texts)}; or fractions as data.split",
+            )
+        )
+    parts = found[:]
+    known = sorted(set(parts.tolist()))
+    shown = [part.decode("utf-8", "backslashreplace") for part in known]
+    problems = [
+        Problem(f"data.split.{name}", unknown(f"the data has no part '{part}'", part, shown, label="parts"))
+        for name, part in names.items()
+        if part.encode() not in known
+    ]
+    if problems:
+        raise DataError(*problems)
+    if not names and isinstance(split.train, float | int) and TRAINING & set(known) and len(known) <= MOST_PARTS:
+        example = comma_list(f"{name}: {part}" for name, part in zip(SPLITS, _likely(shown), strict=True))
+        raise DataError.at(
+            "data.split",
+            f"the data has ready-made parts, {comma_list(shown)}, which fractions would mix; name them, as in "
+            f"data.split={{{example}}}, or give another data.split.field=NAME to mix them",
+        )
+    return parts
+
+
+def _likely(parts: list[str]) -> list[str]:
+    """Return what probably stands for training, validation and test among the names of parts."""
+    train, valid, test = (next((part for part in parts if part.startswith(word)), "") for word in ("tr", "val", "te"))
+    others = [part for part in parts if part not in (train, valid)]
+    return [train, valid or "null", test or others[0]] if test or others else [train, "null", valid or "0.1"]

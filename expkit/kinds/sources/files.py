@@ -1,0 +1,106 @@
+"""The contents of files as a field: each file an example, read when it is needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from expkit.errors import DataError, error_message
+from expkit.kinds.sources.folder import AT, printable
+from expkit.kinds.sources.on_disk import DiskArray
+from expkit.kinds.sources.strings import strings
+
+__all__ = ["FileContents", "first_bytes"]
+
+
+@final
+class FileContents(DiskArray):
+    """The bytes of files; with an encoding the text in them, as UTF-8 without a byte order mark."""
+
+    def __init__(
+        self, root: Path, names: Sequence[str], sizes: np.ndarray, notes: tuple[str, ...], encoding: str | None = None
+    ) -> None:
+        self._root = root
+        self._names = names
+        self._sizes = sizes
+        self._notes = notes
+        self._encoding = encoding
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape, examples first."""
+        return (len(self._names),)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Dtype of the values, ``bytes``."""
+        return np.dtype(object)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all files, in bytes."""
+        return int(self._sizes.sum())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about the files that are left out."""
+        return self._notes
+
+    def sizes(self, indices: np.ndarray) -> np.ndarray:
+        """Return the sizes of files when they were listed, in bytes."""
+        return self._sizes.take(indices)
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """Return the contents of some files.
+
+        Raises:
+            DataError: a file cannot be read, or is not in the encoding.
+        """
+        return strings([self._content(self._names[index]) for index in indices.tolist()], (len(indices),))
+
+    def _content(self, name: str) -> bytes:
+        path = os.path.join(self._root, name)
+        try:
+            with open(path, "rb", buffering=0) as file:
+                content: bytes = file.read()
+        except OSError as error:
+            cause = error.strerror or error_message(error)
+            raise DataError.at(
+                AT, f"{printable(path)} cannot be read: {cause}; it could be when the folder was listed"
+            ) from None
+        if self._encoding is None:
+            return content
+        try:
+            return content.decode(self._encoding).removeprefix("\ufeff").encode("utf-8")
+        except UnicodeError as error:
+            raise DataError.at(
+                AT,
+                f"{printable(path)} is not text in {self._encoding}: {error_message(error)}; give its encoding, such "
+                "as data.source.encoding=latin-1",
+            ) from None
+
+
+def first_bytes(root: Path, names: Sequence[str], count: int) -> tuple[list[bytes], np.ndarray]:
+    """Return the first bytes and the size of every file.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    starts, sizes = [], np.empty(len(names), np.int64)
+    for index, name in enumerate(names):
+        path = os.path.join(root, name)
+        try:
+            opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                sizes[index] = os.fstat(opened).st_size
+                starts.append(os.read(opened, count))
+            finally:
+                os.close(opened)
+        except OSError as error:
+            cause = error.strerror or error_message(error)
+            raise DataError.at(AT, f"{printable(path)} cannot be read: {cause}") from None
+    return starts, sizes

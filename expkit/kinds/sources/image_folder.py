@@ -1,0 +1,133 @@
+"""A folder of image files as a source."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from expkit.errors import DataError, Problem, comma_list, did_you_mean
+from expkit.kinds.sources.base import Fields, Source, existing
+from expkit.kinds.sources.table import Table
+from expkit.registry import register
+
+if TYPE_CHECKING:
+    from expkit.kinds.sources.folder import Listing
+
+__all__ = ["ImageFolder", "image_format"]
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif")
+TABLES = (".csv", ".tsv", ".parquet")
+MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF87a": "GIF", b"GIF89a": "GIF", b"BM": "BMP"}
+LABELS = "data.source.labels"
+MOST_COMPARED = 10_000
+"""Names among which the nearest to a wrong one is sought."""
+
+
+def image_format(start: bytes) -> str | None:
+    """Return the format of an image by its first 16 bytes; ``None`` if it is no PNG, JPEG, GIF or BMP."""
+    return next((name for magic, name in MAGIC.items() if start.startswith(magic)), None)
+
+
+@register
+class ImageFolder(Source):
+    """A folder of PNG, JPEG, BMP and GIF files; files are read on demand, so all may exceed memory.
+
+    Fields: ``image`` [examples], the encoded files; ``label`` [examples], the names of the sub-folders, a class each,
+    or instead of it the columns of a table beside the files. Folders ``train``, ``valid`` and ``test`` above those of
+    the classes are a ready-made split: ``part`` [examples] has their names. Examples are in the order of their paths,
+    or of the table. Formats are recognized by content. Hidden files and those with other endings are left out.
+    """
+
+    kind: Literal["image_folder"] = "image_folder"
+    path: str
+    """The folder."""
+    labels: str | None = None
+    """Table (CSV, TSV or Parquet, path relative to the folder) with a column ``file``, the paths of images in the
+    folder; every other column becomes a field. Sub-folders are classes when not given."""
+
+    def load(self) -> Fields:
+        """Return ``image``, on disk, with ``label`` and ``part`` or the columns of the table.
+
+        Raises:
+            DataError: a file is missing, cannot be read or is no image, or a class has none.
+        """
+        from expkit.kinds.sources.files import FileContents, first_bytes
+        from expkit.kinds.sources.folder import AT, counted, some
+
+        listing, columns = _by_class(self.path) if self.labels is None else _by_table(self.path, self.labels)
+        starts, sizes = first_bytes(listing.root, listing.names, 16)
+        wrong = [place for place, start in enumerate(starts) if image_format(start) is None]
+        if wrong:
+            found, start = some(listing.names[place] for place in wrong), starts[wrong[0]]
+            begins = f"begins with {start!r}" if start else "is empty"
+            raise DataError.at(
+                AT,
+                f"{listing.root}: {counted(wrong)} of {len(starts):,} without the content of a PNG, JPEG, BMP or GIF "
+                f"image: {found}; the first {begins}; remove or replace what is no image",
+            )
+        return {"image": FileContents(listing.root, listing.names, sizes, listing.notes), **columns}
+
+
+def _by_class(path: str) -> tuple[Listing, Fields]:
+    """Return the images in the folders of classes, and the names of these."""
+    from expkit.kinds.sources.folder import list_folder
+
+    listing = list_folder(path, ENDINGS, "image")
+    tables = [name for name in listing.others if name.lower().endswith(TABLES) and os.sep not in name]
+    if listing.labels is None and tables:
+        raise DataError.at(
+            LABELS,
+            f"{listing.root} holds images without folders of classes, and {comma_list(tables)}; read labels from it "
+            f"with {LABELS}={tables[0]}, or move it to another folder",
+        )
+    return listing, listing.columns
+
+
+def _by_table(path: str, table: str) -> tuple[Listing, Fields]:
+    """Return the images that a table names, and its other columns."""
+    from expkit.kinds.sources.folder import Listing, counted, existing_folder, some, walk
+
+    root = existing_folder(path)
+    file = existing(os.path.join(root, os.path.expanduser(table)), "labels")
+    columns = dict(_columns(file))
+    if "image" in columns:
+        raise DataError.at(LABELS, f"{file} has a column 'image', which is the name of the images' field; rename it")
+    requested = [name.decode("utf-8") for name in columns.pop("file")[:].tolist()]
+    images, others = walk(root, "", ENDINGS)
+    names = [posixpath.normpath(name) if name else "" for name in requested]
+    wrong = {
+        "out of the folder": [name for name in requested if _leads_out(name)],
+        "not in the folder": _absent(names, {*images, *others}),
+        "named more than once": [name for name, count in Counter(names).items() if count > 1],
+    }
+    for problem, offenders in wrong.items():
+        if offenders:
+            near = did_you_mean(offenders[0], images[:MOST_COMPARED]) if problem.startswith("not") else ""
+            shown = some(name or "an empty cell" for name in offenders)
+            raise DataError.at(
+                LABELS,
+                f"column 'file' of {file}: {counted(offenders, 'path')} {problem}: {shown}{near or ';'} write the "
+                "paths of images relative to the folder, each once",
+            )
+    unused = sorted({*images} - {*names}, key=os.fsencode)
+    return Listing(root=root, names=names, others=unused, reason=f"not in {file.name}"), columns
+
+
+def _absent(names: list[str], known: set[str]) -> list[str]:
+    return [name for name in names if name not in known]
+
+
+def _columns(file: Path) -> Fields:
+    """Return the columns of a table of labels; errors name the setting of this source."""
+    try:
+        return Table(path=str(file), types={"file": "text"}).load()
+    except DataError as error:
+        messages = [problem.message.removeprefix("types: ") for problem in error.problems]
+        raise DataError(*(Problem(LABELS, message) for message in messages)) from None
+
+
+def _leads_out(name: str) -> bool:
+    return posixpath.isabs(name) or posixpath.normpath(name).split("/")[0] == ".." or "\0" in name
