@@ -131,7 +131,7 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
     for warning in dataset.warnings:
         _log.warning("%s", warning)
         progress.warn(warning)
-    dataset.save_scaling(folder.scaling_file)
+    dataset.save_preprocessing(folder.preprocess_file)
     last: dict[str, float] = {}
 
     def record(step: int, values: Mapping[str, float]) -> None:
@@ -151,7 +151,8 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
     with timed("importing TensorFlow"):
         tf.tensorflow_version()
     with timed("building the graphs"):
-        graphs = evaluate_graph(experiment.checked, dataset), infer_graph(spec, dataset.scaling, config.run.seed)
+        inference = infer_graph(spec, dataset.preprocessing, config.run.seed)
+        graphs = evaluate_graph(experiment.checked, dataset), inference
     with timed("choosing how steps are run"):
         choice, executor = _executor(experiment, dataset)
     restored: str | None = None
@@ -172,7 +173,7 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
                     _log.info("restored %s", restored)
         if config.export.enabled and (own is None or not folder.state().get(_TRIED)):  # a resumed run may be new to it
             with timed("trying to freeze"):
-                tried = try_freeze(config, graphs, executor.values(evaluator.names), dataset.splits["test"])
+                tried = try_freeze(config, graphs, executor.values(evaluator.names), dataset)
             folder.update(**{_TRIED: tried})
         with timed("waiting for MLflow"):
             tracker.begin()
@@ -281,8 +282,8 @@ def freeze(
         checkpoint=chosen,
         weights=frozen_weights,
         graphs=graphs
-        or (evaluate_graph(experiment.checked, dataset), infer_graph(spec, dataset.scaling, config.run.seed)),
-        examples=dataset.splits["test"],
+        or (evaluate_graph(experiment.checked, dataset), infer_graph(spec, dataset.preprocessing, config.run.seed)),
+        dataset=dataset,
         mlflow_run_id=folder.state().get("mlflow_run_id"),
     )
     return freeze_checkpoint(source, path or folder.frozen)

@@ -11,14 +11,17 @@ from omegaconf import DictConfig
 from expkit.config.load import compose_plain, explain_composed, unrelated
 from expkit.config.schema import Config
 from expkit.config.source_lines import locating_problems
+from expkit.data.preprocess import spec_problems
 from expkit.errors import ConfigError, Problem, comma_list, limit_problems, unknown
 from expkit.kinds.evaluated import Evaluated, Readable
+from expkit.kinds.preprocess.base import TEXT
 from expkit.metric_names import EMA, LOSS, loss_names
 from expkit.network.ema import ema_variables
 from expkit.network.gradient_paths import unreached_variables
 from expkit.network.memory import memory_problems
 from expkit.network.phases import Phase, phases
 from expkit.network.spec import NetworkSpec, network_spec
+from expkit.tensor_spec import TensorSpec
 
 __all__ = [
     "CheckedConfig",
@@ -69,6 +72,7 @@ def check(config: Config) -> CheckedConfig:
     spec = network_spec(config.network)
     problems = [*_unreadable(config, spec), *_wrong_losses_of_phases(config), *_wrong_order(config, spec)]
     readable = not problems
+    problems += _wrong_preprocessing(config, spec)
     checked, unnamed = _named(config, spec)
     problems += unnamed
     if checked is not None:
@@ -248,6 +252,13 @@ def _wrong_order(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
     if data.in_order and data.split.seed != 0:
         message = f"{why}, so the split is in order and nothing is drawn; set data.split.seed: 0"
         yield Problem("data.split.seed", message)
+
+
+def _wrong_preprocessing(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
+    """Yield the problems of fields that begin as one text or file per example, whatever the data."""
+    for field, steps in config.data.preprocess.items():
+        if steps and steps[0].reads_text:
+            yield from spec_problems(field, steps, TensorSpec((), TEXT), spec.inputs.get(field))
 
 
 def _unknown_metrics(config: Config, ema: bool) -> Iterator[Problem]:

@@ -102,16 +102,16 @@ class RunFolder:
     def kept_files(self) -> list[Path]:
         """The files that describe the run, of which a tracker keeps copies."""
         names = (
-            *("config.yaml", "overrides.yaml", "metrics.jsonl", "run.log", "scaling.npz", "frozen.pb"),
+            *("config.yaml", "overrides.yaml", "metrics.jsonl", "run.log", "preprocess.json", "frozen.pb"),
             *("frozen.parity.json", "restore.json", "frozen.restore.json"),
         )
         kept = [self.path / name for name in names if (self.path / name).is_file()]
         return [*kept, *sorted(self.plugins.glob("*.py"))]
 
     @property
-    def scaling_file(self) -> Path:
-        """Means and standard deviations of standardized inputs."""
-        return self.path / "scaling.npz"
+    def preprocess_file(self) -> Path:
+        """What preprocessing has fitted, by field, and the names of classes."""
+        return self.path / "preprocess.json"
 
     def state(self) -> dict[str, Any]:
         """Return the content of ``run.json``: name, status, digest of the configuration, MLflow run."""

@@ -23,6 +23,7 @@ from expkit.experiment import Result, evaluate
 from expkit.experiment import freeze as freeze_run
 from expkit.export import run as freezing
 from expkit.export.freeze import freeze, read_frozen
+from expkit.kinds.preprocess.numbers import Standardize
 from expkit.run_folder import RunFolder, config_digest
 from support.experiments import (
     CNN,
@@ -275,10 +276,10 @@ def test_a_restore_that_does_not_fit_ends_the_run_with_words(done: tuple[Config,
 def test_a_standardized_run_keeps_its_scaling_and_freezes_it(tmp_path: Path) -> None:
     data = {**DATA, "x": DATA["x"] * 5 + 2}
     config = config_of(tmp_path, data, train={"steps": 2})
-    config = config.model_copy(update={"data": config.data.model_copy(update={"standardize": ("x",)})})
+    config = config.model_copy(update={"data": config.data.model_copy(update={"preprocess": {"x": (Standardize(),)}})})
     result = run(config, tmp_path / "run")
-    with np.load(tmp_path / "run/scaling.npz") as scaling:
-        mean, spread = scaling["x/mean"], scaling["x/spread"]
+    (step,) = json.loads((tmp_path / "run/preprocess.json").read_text())["preprocess"]["x"]
+    mean, spread = (np.float32(step["fitted"][name]["values"]) for name in ("mean", "spread"))
     np.testing.assert_allclose(mean, data["x"][:40].mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(spread, data["x"][:40].std(axis=0), rtol=1e-5)
     rows = data["x"][50:60]
@@ -307,7 +308,7 @@ def test_time_stamps_of_one_hour_and_a_constant_are_scaled_before_they_are_round
     x[:, 0] = 1.7e9 + 60 * np.arange(60)  # In float32 60 minutes have 29 values.
     x[:, 1] = 0.1
     config = config_of(tmp_path, {**DATA, "x": x}, train={"steps": 2})
-    config = config.model_copy(update={"data": config.data.model_copy(update={"standardize": ("x",)})})
+    config = config.model_copy(update={"data": config.data.model_copy(update={"preprocess": {"x": (Standardize(),)}})})
     result = run(config, tmp_path / "run")
     assert 0.5 < result.last["valid/loss"] < 3
     mean, deviation = x[:40].mean(axis=0), x[:40].std(axis=0)

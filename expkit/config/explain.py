@@ -15,6 +15,9 @@ from expkit.registry import Kind, KindsOf, field_docs, kinds
 
 __all__ = ["dotted", "explain"]
 
+MOST_KINDS = 200
+"""Kinds that a message lists: all of a family, with those of plugins."""
+
 _EXPECTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -173,12 +176,12 @@ def _problem(path: tuple[str | int, ...], location: _Location, error: Error) -> 
         return Problem(at, f"missing: {whom}{what}; add {at}=VALUE")
     if kind == "union_tag_invalid":
         tag, allowed = str(error["ctx"]["tag"]), _tags(error)
-        return Problem(f"{at}.kind", unknown(f"unknown kind '{tag}'", tag, allowed, most=60))
+        return Problem(f"{at}.kind", unknown(f"unknown kind '{tag}'", tag, allowed, most=MOST_KINDS))
     if kind == "union_tag_not_found":
         family = _family_of_path(location)
         near = did_you_mean(str(path[-1]), location.siblings).replace("did you mean", "or did you mean the existing")
         message = f"missing: it says which {family or 'kind'} this is{near or ';'}"
-        return Problem(f"{at}.kind", f"{message} allowed: {comma_list(_kinds_of(family), 60)}")
+        return Problem(f"{at}.kind", f"{message} allowed: {comma_list(_kinds_of(family), MOST_KINDS)}")
     if kind == "literal_error":
         allowed = _allowed_values(error)
         return Problem(at, unknown(f"unknown value {_display(location.value)}", str(location.value), allowed, most=40))

@@ -10,7 +10,6 @@ import numpy as np
 
 from expkit import tf1 as tf
 from expkit.data.order import lanes, stream_indices
-from expkit.data.scaling import Scaling
 from expkit.kinds.sources.base import Fields
 
 __all__ = [
@@ -21,7 +20,6 @@ __all__ = [
     "chunk_steps",
     "resident",
     "resident_batches",
-    "standardized",
     "streamed_batches",
 ]
 
@@ -173,17 +171,3 @@ def _local(value: Any, name: str) -> Any:
     """Return a variable that is in no checkpoint."""
     collections = [tf.GraphKeys.LOCAL_VARIABLES]
     return tf.Variable(value, trainable=False, collections=collections, name=name, use_resource=True)
-
-
-def standardized(inputs: Mapping[str, Any], scaling: Mapping[str, Scaling]) -> dict[str, Any]:
-    """Return the inputs, with scaled fields at zero mean and unit standard deviation by constants of the graph.
-
-    The mean is subtracted before values are rounded to float32: the next time stamp that float32 has is 128 s later.
-    """
-    with tf.name_scope("standardize"):
-        return {
-            name: (tf.cast(tensor, scaling[name].dtype) - scaling[name].mean) / scaling[name].spread
-            if name in scaling
-            else tensor
-            for name, tensor in inputs.items()
-        }

@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from expkit.config.schema import Config
+from expkit.data.preprocess import raw_spec, spec_problems
 from expkit.errors import ConfigError, DataError, Problem, unknown
 from expkit.kinds.evaluated import Readable
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import Array, scan
-from expkit.kinds.sources.strings import dtype_text
+from expkit.kinds.sources.strings import dtype_text, is_text
 from expkit.network.spec import NetworkSpec, network_spec
-from expkit.tensor_spec import TensorSpec, accepts, fits, sizes_text
+from expkit.tensor_spec import Shape, TensorSpec, accepts, fits, sizes_text
 
 __all__ = ["check_fields", "check_values", "with_sizes"]
 
@@ -29,6 +30,8 @@ def check_fields(config: Config, spec: NetworkSpec, fields: Fields) -> list[str]
         if name not in fields:
             message = unknown(f"the data has no field '{name}'", name, fields, label="fields")
             problems.append(Problem(f"network.inputs.{name}", message))
+        elif steps := config.data.preprocess.get(name):
+            problems += spec_problems(name, steps, raw_spec(steps, fields[name]), declared)
         elif problem := _input_problem(declared, fields[name]):
             problems.append(Problem(f"network.inputs.{name}", problem))
     readers = config.train.readers
@@ -37,22 +40,30 @@ def check_fields(config: Config, spec: NetworkSpec, fields: Fields) -> list[str]
             if name not in fields:
                 message = unknown(f"the data has no field '{name}'", name, fields, label="fields")
                 problems.append(Problem(f"{at}.{field}", message))
+            elif steps := config.data.preprocess.get(name):
+                if name not in spec.inputs:
+                    problems += spec_problems(name, steps, raw_spec(steps, fields[name]), None)
             elif fields[name].dtype.kind not in "biuf":
                 message = f"field '{name}' holds {dtype_text(fields[name].dtype)}, needs numbers"
                 problems.append(Problem(f"{at}.{field}", message))
-    for name in config.data.standardize:
-        if name not in spec.inputs:
-            problems.append(Problem("data.standardize", unknown(f"no input '{name}'", name, spec.inputs)))
-        elif spec.inputs[name].dtype != "float32":
-            problems.append(Problem("data.standardize", f"input '{name}' is {spec.inputs[name].dtype}, needs float32"))
+    read = (name for reader in readers.values() for name in reader.data_fields.values())
+    used = list(dict.fromkeys([*spec.inputs, *read]))
+    for name in config.data.preprocess:
+        if name not in used:
+            message = unknown(f"neither the network nor a loss or metric reads a field '{name}'", name, used)
+            problems.append(Problem(f"data.preprocess.{name}", message))
     if problems:
         raise ConfigError(*problems)
-    read = (name for reader in readers.values() for name in reader.data_fields.values())
-    return list(dict.fromkeys([*spec.inputs, *read]))
+    return used
 
 
 def _input_problem(declared: TensorSpec, array: Array) -> str | None:
     got = array.shape[1:]
+    if is_text(array.dtype):
+        return (
+            f"the network needs {declared.dtype}, the data is text or encoded files; turn it into numbers by "
+            "data.preprocess"
+        )
     if not fits(declared.shape, got):
         return f"the network needs shape {sizes_text(declared.shape)} per example, the data has {list(got)}"
     if not accepts(declared.dtype, array.dtype):
@@ -60,7 +71,7 @@ def _input_problem(declared: TensorSpec, array: Array) -> str | None:
     return None
 
 
-def with_sizes(config: Config, spec: NetworkSpec, fields: Fields) -> NetworkSpec:
+def with_sizes(config: Config, spec: NetworkSpec, shapes: Mapping[str, Shape]) -> NetworkSpec:
     """Return the network with the sizes that the data gives its inputs where the configuration leaves them open.
 
     Raises:
@@ -68,9 +79,7 @@ def with_sizes(config: Config, spec: NetworkSpec, fields: Fields) -> NetworkSpec
     """
     if not any(None in item.shape for item in spec.inputs.values()):
         return spec
-    inputs = {
-        name: item.model_copy(update={"shape": fields[name].shape[1:]}) for name, item in config.network.inputs.items()
-    }
+    inputs = {name: item.model_copy(update={"shape": shapes[name]}) for name, item in config.network.inputs.items()}
     return network_spec(config.network.model_copy(update={"inputs": inputs}))
 
 
@@ -79,7 +88,7 @@ def check_values(config: Config, spec: NetworkSpec, splits: Mapping[str, Fields]
     problems = []
     for split, fields in splits.items():
         for name, array in fields.items():
-            read_as = spec.inputs[name].dtype if name in spec.inputs and name not in config.data.standardize else None
+            read_as = spec.inputs[name].dtype if name in spec.inputs and not config.data.preprocess.get(name) else None
             bad, first, rounded = _not_finite(array, read_as) if array.dtype.kind == "f" else (0, 0, False)
             if bad:
                 what = f"values beyond {read_as}" if rounded else "NaN or infinity"

@@ -1,11 +1,12 @@
-"""The data set of a run: loaded, split, cut into windows or paired, checked, with its scaling."""
+"""The data set of a run: loaded, split, cut into windows or paired, checked, preprocessed."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -13,12 +14,15 @@ import numpy as np
 
 from expkit.config.schema import Config
 from expkit.data.checks import check_fields, check_values, with_sizes
+from expkit.data.classes import Classes, class_warnings, numbered_classes
+from expkit.data.kept import preprocess
 from expkit.data.pairs import paired
-from expkit.data.scaling import Scaling, fit_scaling, unscaled_warnings
+from expkit.data.preprocess import FieldPreprocessing
 from expkit.data.split import split_fields
 from expkit.data.windows import windowed
 from expkit.errors import ConfigError, Problem
-from expkit.fs import atomic_write
+from expkit.fs import atomic_write_text
+from expkit.kinds.evaluated import Labeled
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import Array, DiskArray, MappedArray
 from expkit.kinds.sources.strings import is_text, string_array
@@ -29,6 +33,8 @@ __all__ = ["Dataset", "load_dataset"]
 
 RESIDENT_FRACTION = 0.25
 """Fraction of the machine's memory up to which the session holds the training examples."""
+SAMPLED_EXAMPLES = 1000
+"""Number of evenly spaced examples whose integers are looked at."""
 SAMPLES = 64
 SAMPLE_BYTES = 1 << 20
 """Number and size of the evenly spaced samples of a split on disk that its digest reads."""
@@ -36,10 +42,16 @@ SAMPLE_BYTES = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Splits of the data (``train``, ``valid``, ``test``), unscaled, and the scaling fitted on ``train``."""
+    """Splits of the data (``train``, ``valid``, ``test``), and the preprocessing fitted on ``train``."""
 
     splits: Mapping[str, Fields]
-    scaling: Mapping[str, Scaling]
+    """The values that are kept for training: after the steps of preprocessing that are computed once."""
+    preprocessing: Mapping[str, FieldPreprocessing] = field(default_factory=dict)
+    """The fitted preprocessing, by field."""
+    raw: Mapping[str, Fields] = field(default_factory=dict)
+    """By split the fields that are preprocessed, as the source gives them."""
+    classes: Mapping[str, Classes] = field(default_factory=dict)
+    """Classes of labels that are text, by field."""
     digest: str
     """SHA-256 over names, shapes, dtypes and bytes of all splits; for a split on disk, over 64 samples of 1 MiB.
 
@@ -55,16 +67,28 @@ class Dataset:
         """Return the number of examples of a split."""
         return len(next(iter(self.splits[split].values())))
 
-    def save_scaling(self, path: Path) -> None:
-        """Save the scaling as a ``.npz`` file, if there is any: ``FIELD/mean`` and ``FIELD/spread``."""
-        arrays = {f"{name}/{part}": array for name, item in self.scaling.items() for part, array in vars(item).items()}
-        if arrays:
-            with atomic_write(path) as partial, partial.open("wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
+    def first(self, split: str, count: int, *, raw: bool = False) -> dict[str, np.ndarray]:
+        """Return the first examples of a split; ``raw`` as a frozen graph reads them, before preprocessing."""
+        fields = {**self.splits[split], **(self.raw.get(split, {}) if raw else {})}
+        return {name: array[:count] for name, array in fields.items()}
+
+    def output_classes(self, config: Config) -> dict[str, list[str]]:
+        """Return the names of classes by output of the network that a loss or metric compares with text labels."""
+        readers = [item for item in config.train.readers.values() if isinstance(item, Labeled)]
+        return {item.output: list(self.classes[item.labels].names) for item in readers if item.labels in self.classes}
+
+    def save_preprocessing(self, path: Path) -> None:
+        """Save what was fitted as a JSON file, if there is any: by field the steps, and the names of classes."""
+        if self.preprocessing or self.classes:
+            content = {
+                "preprocess": {name: item.plain() for name, item in self.preprocessing.items()},
+                "classes": {name: list(item.names) for name, item in self.classes.items()},
+            }
+            atomic_write_text(path, json.dumps(content, indent=1))
 
 
 def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
-    """Load the data, split it, cut it into windows or pair examples, check it, and fit the scaling.
+    """Load the data, split it, cut it into windows or pair examples, number classes, check it, and preprocess it.
 
     Raises:
         DataError: a file is missing or damaged, or the data does not fit the network or the losses.
@@ -77,18 +101,32 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
         splits = {name: windowed(fields, data.windows, name) for name, fields in splits.items()}
     if data.pairs is not None:
         splits = {name: paired(fields, data.pairs, i) for i, (name, fields) in enumerate(splits.items())}
-    used = check_fields(config, spec, splits["train"])
-    splits = {name: {field: fields[field] for field in used} for name, fields in splits.items()}
-    check_values(config, with_sizes(config, spec, splits["train"]), splits)
-    train = splits["train"]
-    _check_batch_sizes(config, spec, splits)
+    numbered, classes = numbered_classes(config, splits)
+    used = check_fields(config, spec, numbered["train"])
+    raw = {name: {field: fields[field] for field in used} for name, fields in numbered.items()}
+    _check_batch_sizes(config, spec, raw)
+    done = preprocess(config, spec, raw)
+    train = done.splits["train"]
+    shapes = {
+        name: done.fields[name].shape_of(array) if name in done.fields else array.shape[1:]
+        for name, array in train.items()
+    }
+    check_values(config, with_sizes(config, spec, shapes), done.splits)
     return Dataset(
-        splits=splits,
-        scaling={name: fit_scaling(name, train[name]) for name in data.standardize},
-        digest=_digest(splits),
+        splits=done.splits,
+        preprocessing=done.fields,
+        raw=done.raw,
+        classes=classes,
+        digest=_digest(raw),
         kind=data.source.kind,
         placement=_placement(train) if data.placement == "auto" else data.placement,
-        warnings=(*_notes(arrays), *unscaled_warnings(config, spec, train), *_left_out(config, train)),
+        warnings=(
+            *_notes(arrays),
+            *_unscaled_warnings(config, spec, train),
+            *class_warnings(classes),
+            *_skipped_warnings(done.skipped),
+            *_left_out(config, train),
+        ),
     )
 
 
@@ -171,3 +209,25 @@ def _add(digest: hashlib._Hash, values: np.ndarray) -> None:
     for value in values.reshape(-1).tolist():
         digest.update(len(value).to_bytes(8, "little"))
         digest.update(value)
+
+
+def _unscaled_warnings(config: Config, spec: NetworkSpec, train: Fields) -> Iterator[str]:
+    """Yield a sentence about each field of integers, wider than the number of classes, that is not scaled."""
+    sizes = [spec.output_spec(loss.output).shape[-1:] for loss in config.train.losses.values()]
+    classes = max([2, *(size for shape in sizes for size in shape if size is not None)])
+    for name, item in spec.inputs.items():
+        array = train[name]
+        if array.dtype.kind not in "iu" or "float" not in item.dtype or config.data.preprocess.get(name):
+            continue
+        sample = array[np.linspace(0, len(array) - 1, min(len(array), SAMPLED_EXAMPLES)).astype(np.int64)]
+        low, high = (int(sample.min()), int(sample.max())) if sample.size else (0, 0)
+        if high - low >= classes:
+            yield (
+                f"field '{name}' holds {array.dtype} from {low} to {high}, and the network reads it unscaled; "
+                f"data.preprocess.{name}=[{{kind: standardize}}] scales it to zero mean and unit standard deviation"
+            )
+
+
+def _skipped_warnings(skipped: Mapping[str, int]) -> Iterator[str]:
+    for split, count in skipped.items():
+        yield f"{count:,} {split} examples cannot be preprocessed and are left out"

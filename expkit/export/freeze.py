@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,11 @@ class FrozenGraph:
                 sizes.append(next((len(feed[given[name]["tensor"]]) for name in cut), 0))
         return join(parts, sizes)
 
+    def after_preprocessing(self) -> FrozenGraph:
+        """Return the same graph, which reads what preprocessing yields in place of what it preprocesses."""
+        inputs = {**self.metadata["inputs"], **self.metadata.get("preprocessed", {})}
+        return replace(self, metadata={**self.metadata, "inputs": inputs})
+
     def _batch_size(self) -> int | None:
         tensors = [*self.metadata["inputs"].values(), *self.metadata["outputs"].values()]
         own = "weights" in self.metadata and all(item["shape"] and item["shape"][0] is None for item in tensors)
@@ -108,8 +113,10 @@ def freeze(built: InferGraph, predictor: Predictor, metadata: Mapping[str, Any])
     keep_called_functions(graph_def)
     left = sorted({node.op for node in graph_def.node if "Variable" in node.op or node.op == "VarHandleOp"})
     assert not left, f"variables are left after freezing: {left}"
+    doors = {"preprocessed": built.preprocessed} if built.preprocessed else {}
     content = {
         **metadata,
+        **{door: {name: _tensor_info(tensor) for name, tensor in tensors.items()} for door, tensors in doors.items()},
         "inputs": {name: _tensor_info(tensor) for name, tensor in built.inputs.items()},
         "outputs": {name: _tensor_info(tensor) for name, tensor in built.outputs.items()},
     }

@@ -12,7 +12,7 @@ import numpy as np
 from expkit.errors import ExportError, Problem
 from expkit.export.freeze import read_frozen
 
-__all__ = ["Difference", "check_parity", "meta_graph_outputs"]
+__all__ = ["Difference", "Outputs", "check_parity", "meta_graph_outputs"]
 
 Outputs = Mapping[str, np.ndarray]
 Pair = tuple[Outputs, Outputs]

@@ -15,11 +15,12 @@ from expkit.checkpoints.formats.open import open_variables
 from expkit.checkpoints.restore.restore import read_values
 from expkit.checkpoints.restore.targets import run_targets
 from expkit.checkpoints.store import Checkpoint
+from expkit.data.dataset import Dataset
 from expkit.errors import ExportError
-from expkit.export.feeding import plain
-from expkit.export.freeze import freeze, read_frozen
+from expkit.export.feeding import plain, served_inputs
+from expkit.export.freeze import FrozenGraph, freeze, read_frozen
 from expkit.export.operations import operations_of
-from expkit.export.parity import Difference, check_parity, meta_graph_outputs
+from expkit.export.parity import Difference, Outputs, check_parity, meta_graph_outputs
 from expkit.fs import atomic_write, atomic_write_text, cannot_write
 from expkit.preflight import CheckedConfig
 from expkit.provenance import git_commit, versions
@@ -41,8 +42,8 @@ class FrozenSource:
     checkpoint: Checkpoint
     weights: Literal["raw", "ema"]
     graphs: tuple[EvaluateGraph, InferGraph]
-    examples: Mapping[str, Any]
-    """Inputs and labels, of which the first are the batch of the proof."""
+    dataset: Dataset
+    """Its first test examples are the batch of the proof."""
     mlflow_run_id: str | None
     """The run's id in MLflow, for the metadata."""
 
@@ -76,14 +77,14 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
     values = restored.values
     with Evaluator(evaluation, source.checked.config, plain=True) as evaluator:
         evaluator.load(stored)
-        batch = {name: array[:PARITY_EXAMPLES] for name, array in source.examples.items()}
-        expected = evaluator.outputs(batch)
+        expected = evaluator.outputs(source.dataset.first("test", PARITY_EXAMPLES))
     size = source.checked.config.train.evaluation_batch_size  # Random numbers depend on the index in the batch.
-    inputs = {name: batch[name].astype(item.dtype.as_numpy_dtype) for name, item in inference.inputs.items()}
+    inputs = served_inputs(inference, source.dataset, PARITY_EXAMPLES)
     with Predictor(inference) as predictor:
         predictor.load(values)
         predicted = predictor.predict(inputs, size)
         content = freeze(inference, predictor, _metadata(source))
+        preprocessed = predictor.preprocessed(inputs)
     own = operations_of(inference.graph.as_graph_def())  # A plugin may use any; a file may not bring others.
     raw = {name for layer in spec.layers for name in layer.bindings.values() if name not in layer.averaged}
     differs = any(not np.array_equal(values[name], stored[name]) for name in raw)
@@ -99,6 +100,7 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
                     "restored graph": (expected[weights], predicted),
                     "inference meta graph (raw)": (expected["raw"], from_meta),
                     "frozen file": (expected[weights], frozen),
+                    **_door(written, expected[weights], inputs, preprocessed),
                 },
                 (expected[weights], written.predict(inputs, plain=False, batch_size=size)),
                 (expected["raw"], frozen) if weights == "ema" and differs else None,
@@ -122,12 +124,23 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
     )
 
 
+def _door(
+    written: FrozenGraph, expected: Outputs, inputs: Outputs, preprocessed: Outputs
+) -> dict[str, tuple[Outputs, Outputs]]:
+    """Return the pair of outputs for what the network reads, where it is preprocessed: the file's other door."""
+    if not preprocessed:
+        return {}
+    computed = written.after_preprocessing().predict({**inputs, **preprocessed})
+    return {"frozen file, preprocessed inputs": (expected, computed)}
+
+
 def _metadata(source: FrozenSource) -> dict[str, Any]:
     return {
         "name": source.checked.config.run.name,
         "weights": source.weights,
         "step": source.checkpoint.step,
         "config_sha256": config_digest(source.checked.config),
+        **({"classes": classes} if (classes := source.dataset.output_classes(source.checked.config)) else {}),
         "git_commit": git_commit(),
         "mlflow_run_id": source.mlflow_run_id,
         "versions": versions(),

@@ -6,12 +6,13 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
 from expkit.config.schema import Config
+from expkit.data.dataset import Dataset
 from expkit.errors import ExportError, Problem
+from expkit.export.feeding import served_inputs
 from expkit.export.freeze import freeze, read_frozen
 from expkit.export.operations import operations_of
 from expkit.export.parity import check_parity
@@ -33,7 +34,7 @@ def try_freeze(
     config: Config,
     graphs: tuple[EvaluateGraph, InferGraph],
     values: Mapping[str, np.ndarray],
-    examples: Mapping[str, Any],
+    dataset: Dataset,
 ) -> bool:
     """Freeze a network with the values before training and compare it, as at the end of training; keep nothing.
 
@@ -45,7 +46,7 @@ def try_freeze(
         config: the configuration.
         graphs: its evaluation and inference graphs.
         values: of all variables of the evaluation graph, by name.
-        examples: inputs and labels, of which the first are compared.
+        dataset: the data, whose first test examples are compared.
 
     Returns:
         True if it was compared.
@@ -55,17 +56,16 @@ def try_freeze(
     """
     evaluation, inference = graphs
     size = sum(variable.nbytes for variable in values.values())
-    batch = {name: array[: 1 if size > LARGE else EXAMPLES] for name, array in examples.items()}
-    count = len(next(iter(batch.values())))
+    count = min(1 if size > LARGE else EXAMPLES, dataset.size("test"))
     _log.info("freezing is tried with %.1f MB of variables; number of examples: %d", size / 1e6, count)
     with Evaluator(evaluation, config, plain=True) as evaluator:
         evaluator.load(values)
-        expected = evaluator.outputs(batch)["raw"]
+        expected = evaluator.outputs(dataset.first("test", count))["raw"]
     if not all(np.isfinite(array.astype(np.float64)).all() for array in expected.values()):
         _log.warning("freezing cannot be tried before training: the outputs are not finite")
         return False
     try:
-        _compare(config, inference, values, batch, expected)
+        _compare(config, inference, values, served_inputs(inference, dataset, count), expected)
     except ExportError as error:
         raise ExportError(*(Problem(item.path, f"{item.message}; {_FIX}") for item in error.problems)) from None
     return True
@@ -75,11 +75,10 @@ def _compare(
     config: Config,
     inference: InferGraph,
     values: Mapping[str, np.ndarray],
-    batch: Mapping[str, Any],
+    inputs: Mapping[str, np.ndarray],
     expected: Mapping[str, np.ndarray],
 ) -> None:
     size = config.train.evaluation_batch_size  # Random numbers depend on the index in the batch.
-    inputs = {name: batch[name].astype(item.dtype.as_numpy_dtype) for name, item in inference.inputs.items()}
     with Predictor(inference) as predictor, TemporaryDirectory() as folder:
         predictor.load({name: values[name] for name in inference.variables})
         file = Path(folder) / "frozen.pb"

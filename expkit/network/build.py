@@ -12,6 +12,7 @@ from expkit.kinds.layers.base import Call, Inputs, Update
 from expkit.network.names import Reuse, ema_name, name_seed
 from expkit.network.spec import LayerSpec, NetworkSpec
 from expkit.network.state import initial_state, next_state
+from expkit.tensor_spec import TensorSpec
 
 __all__ = [
     "Applier",
@@ -100,16 +101,19 @@ def _initializer(initializer: Any, seed: tuple[int, int]) -> Any:
     return initial
 
 
-def placeholders(spec: NetworkSpec, raw_dtypes: Mapping[str, str] | None = None) -> dict[str, Any]:
+def placeholders(spec: NetworkSpec, raw: Mapping[str, TensorSpec] | None = None) -> dict[str, Any]:
     """Return a placeholder for every input, named as the input, batch size unknown.
 
     Args:
         spec: the network.
-        raw_dtypes: dtypes of inputs that are read as something else than what the network declares.
+        raw: shape and dtype of inputs that are read otherwise than the network declares.
     """
     return {
-        name: tf.placeholder((raw_dtypes or {}).get(name, item.dtype), (None, *item.shape), name=name)
-        for name, item in spec.inputs.items()
+        name: tf.placeholder(item.dtype, (None, *item.shape), name=name)
+        for name, item in {
+            **spec.inputs,
+            **{name: item for name, item in (raw or {}).items() if name in spec.inputs},
+        }.items()
     }
 
 

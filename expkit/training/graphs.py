@@ -11,7 +11,7 @@ from expkit import tf1 as tf
 from expkit.data.batches import Batches, Sampling, chunk_steps, resident_batches, streamed_batches
 from expkit.data.dataset import Dataset
 from expkit.data.prefetch import Stream
-from expkit.data.scaling import Scaling, raw_dtypes
+from expkit.data.preprocess import FieldPreprocessing
 from expkit.kinds.evaluated import Readable
 from expkit.metric_names import rate_name
 from expkit.network.build import Connection, connect, create_variables, penalty, placeholders
@@ -93,6 +93,9 @@ class InferGraph:
     graph: Any
     variables: Mapping[str, Any]
     inputs: Mapping[str, Any]
+    """Placeholders by field: the values that the source gives."""
+    preprocessed: Mapping[str, Any]
+    """What the network reads of the inputs that are preprocessed, by name: another door into the graph."""
     outputs: Mapping[str, Any]
     meta_graph: bytes
     """Serialized ``MetaGraphDef``, placeholders and a saver for the variables; ``import_meta_graph`` needs no more."""
@@ -139,7 +142,7 @@ def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution,
         setup = StepSetup(
             checked=checked,
             variables={**variables, **read},
-            scaling=dataset.scaling,
+            preprocessing=dataset.preprocessing,
             execution=execution,
             rate_factor=factor,
         )
@@ -218,7 +221,8 @@ def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
     with graph.as_default():
         variables = create_variables(spec, config.run.seed)
         ema = create_ema_variables(variables, checked.ema_names)
-        fields = placeholders(spec, raw_dtypes(dataset.scaling))
+        kept = {name: item.kept_spec for name, item in dataset.preprocessing.items()}
+        fields = placeholders(spec, kept)
         for name, array in dataset.splits["train"].items():
             if name not in fields:
                 fields[name] = tf.placeholder(array.dtype, (None, *array.shape[1:]), name=f"labels/{name}")
@@ -227,7 +231,7 @@ def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
 
         def connected(batch: Mapping[str, Any], weights: str, state: Mapping[str, Any] | None = None) -> Connection:
             with tf.name_scope(weights):
-                inputs = {**network_inputs(spec, batch, dataset.scaling), **(state or {})}
+                inputs = {**network_inputs(spec, batch, dataset.preprocessing), **(state or {})}
                 return connect(spec, every[weights], inputs, seed=config.run.seed)
 
         outputs = {weights: connected(fields, weights).outputs for weights in every}
@@ -265,20 +269,30 @@ def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
     )
 
 
-def infer_graph(spec: NetworkSpec, scaling: Mapping[str, Scaling], seed: int = 0) -> InferGraph:
+def infer_graph(spec: NetworkSpec, preprocessing: Mapping[str, FieldPreprocessing], seed: int = 0) -> InferGraph:
     """Build the graph that predicts; it reads the network's variables by their own names.
+
+    It has two doors: the inputs as the source gives them, named as the fields, and, of those that are preprocessed,
+    what the network reads, named ``preprocessed/NAME``.
 
     Args:
         spec: the network.
-        scaling: mean and standard deviation of inputs that are standardized.
+        preprocessing: the fitted preprocessing, by field.
         seed: seed of the run, for layers that draw random numbers.
     """
     graph = tf.Graph()
     with graph.as_default():
         variables = create_variables(spec, seed=0)
         variables |= read_averages(spec, create_ema_variables(variables, spec.averaged))
-        inputs = placeholders(spec, raw_dtypes(scaling))
-        connection = connect(spec, variables, network_inputs(spec, inputs, scaling), seed=seed)
+        inputs = placeholders(spec, {name: item.raw for name, item in preprocessing.items()})
+        with tf.name_scope("preprocess"):
+            kept = {
+                name: preprocessing[name].connect_kept(tensor) if name in preprocessing else tensor
+                for name, tensor in inputs.items()
+            }
+        read = network_inputs(spec, kept, preprocessing)
+        doors = {name: tf.identity(read[name], name=f"preprocessed/{name}") for name in read if name in preprocessing}
+        connection = connect(spec, variables, {**read, **doors}, seed=seed)
         saver = tf.train.Saver(variables, max_to_keep=None).as_saver_def() if variables else None
         meta = tf.train.export_meta_graph(saver_def=saver, clear_devices=True, strip_default_attrs=True)
     graph.finalize()
@@ -286,6 +300,7 @@ def infer_graph(spec: NetworkSpec, scaling: Mapping[str, Scaling], seed: int = 0
         graph=graph,
         variables=variables,
         inputs=inputs,
+        preprocessed=doors,
         outputs=connection.outputs,
         meta_graph=bytes(meta.SerializeToString()),
     )

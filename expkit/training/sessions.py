@@ -298,8 +298,15 @@ class Predictor(_Session):
 
     def predict(self, inputs: Fields, batch_size: int | None = None) -> dict[str, np.ndarray]:
         """Return the outputs of inputs, computed in batches, all at once unless ``batch_size`` is given."""
+        return self._run(self._built.outputs, inputs, batch_size)
+
+    def preprocessed(self, inputs: Fields) -> dict[str, np.ndarray]:
+        """Return what the network reads of a batch of inputs, of those that are preprocessed."""
+        return self._run(self._built.preprocessed, inputs) if self._built.preprocessed else {}
+
+    def _run(self, fetches: Mapping[str, Any], inputs: Fields, batch_size: int | None = None) -> dict[str, np.ndarray]:
         fields = {name: inputs[name] for name in self._built.inputs}
         size = batch_size or len(next(iter(fields.values())))
-        run = self._session.make_callable(dict(self._built.outputs), list(self._built.inputs.values()))
+        run = self._session.make_callable(dict(fetches), list(self._built.inputs.values()))
         batches = [run(*batch) for batch in consecutive(fields, size)]
-        return {name: np.concatenate([batch[name] for batch in batches]) for name in self._built.outputs}
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in fetches}

@@ -8,8 +8,7 @@ from typing import Any
 
 from expkit import tf1 as tf
 from expkit.config.schema import Config
-from expkit.data.batches import standardized
-from expkit.data.scaling import Scaling
+from expkit.data.preprocess import FieldPreprocessing
 from expkit.kinds.evaluated import Evaluated, Readable
 from expkit.kinds.layers.base import Call
 from expkit.kinds.losses import mean_per_example
@@ -47,10 +46,16 @@ class Objective:
     statistics: Statistics
 
 
-def network_inputs(spec: NetworkSpec, fields: Mapping[str, Any], scaling: Mapping[str, Scaling]) -> dict[str, Any]:
-    """Return the network's inputs from fields of the data: standardized, and cast to their dtypes."""
+def network_inputs(
+    spec: NetworkSpec, fields: Mapping[str, Any], preprocessing: Mapping[str, FieldPreprocessing]
+) -> dict[str, Any]:
+    """Return the network's inputs from the values that are kept of fields, cast to their dtypes."""
     inputs = {name: fields[name] for name in spec.inputs}
-    inputs = standardized(inputs, scaling) if scaling else inputs
+    if preprocessing:
+        with tf.name_scope("preprocess"):
+            inputs |= {
+                name: preprocessing[name].connect_in_step(inputs[name]) for name in inputs if name in preprocessing
+            }
     return {name: tf.cast(inputs[name], item.dtype) for name, item in spec.inputs.items()}
 
 

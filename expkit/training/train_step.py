@@ -9,7 +9,7 @@ from typing import Any
 
 from expkit import tf1 as tf
 from expkit.config.schema import Config
-from expkit.data.scaling import Scaling
+from expkit.data.preprocess import FieldPreprocessing
 from expkit.errors import ConfigError, Problem
 from expkit.kinds.evaluated import Readable
 from expkit.kinds.layers.base import Update
@@ -44,8 +44,8 @@ class StepSetup:
     checked: CheckedConfig
     variables: Mapping[str, Any]
     """The network's, and the EMA variables that it reads, by name."""
-    scaling: Mapping[str, Scaling]
-    """Mean and standard deviation of inputs that are standardized."""
+    preprocessing: Mapping[str, FieldPreprocessing]
+    """The fitted preprocessing of fields, by name."""
     execution: Execution
     rate_factor: Any | None
     """float32 scalar that multiplies the learning rate, if any."""
@@ -162,7 +162,7 @@ def _update(setup: StepSetup, batch: Mapping[str, Any], update: _Update, previou
 
     def gradients_of(batch: Mapping[str, Any], draw: Any, state: Mapping[str, Any]) -> Any:
         policy = partial(TrainedLayers, setup.execution, setup.execution.shards(config.train.batch_size), updated)
-        inputs = {**network_inputs(spec, batch, setup.scaling), **state}
+        inputs = {**network_inputs(spec, batch, setup.preprocessing), **state}
         training = TrainingCall(config.run.seed, draw)
         connection = connect(spec, setup.variables, inputs, training=training, policy=policy)
         with tf.control_dependencies(list(updated.values())):

@@ -178,7 +178,7 @@ def test_a_run_leaves_all_that_is_needed_to_judge_and_continue_it(digits_run: Fi
         "metrics.jsonl",
         "tracking.json",
         "tracking.jsonl",
-        "scaling.npz",
+        "preprocess.json",
         "frozen.pb",
         "frozen.example.npz",
         "frozen.parity.json",

@@ -68,7 +68,7 @@ def test_noise_that_is_no_function_of_seed_and_step_is_found_and_the_runs_are_le
         (["--at", "0"], ["error: --at: needs at least 1 step, got 0"]),
         (["--at", "2", "optimizer.learning_rate=x"], None),
         (
-            ["--at", "2", "data=npz", "data.source.path=absent.npz", "data.standardize=[]"],
+            ["--at", "2", "data=npz", "data.source.path=absent.npz"],
             None,
         ),
     ],

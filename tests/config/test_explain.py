@@ -212,8 +212,8 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_configuration() -
     assert problems_of("ema.decay=2", "train.steps=a", "network.layers.layer1.unitz=1", "data.sauce=1") == [
         f"network.layers.layer1.unitz: unknown field for kind 'dense'; did you mean 'units'? allowed: {COMMON}, units, "
         "activation, use_bias",
-        "data.sauce: unknown field; did you mean 'source'? allowed: source, split, standardize, pairs, "
-        "windows, order, placement",
+        "data.sauce: unknown field; did you mean 'source'? allowed: source, split, pairs, windows, order, classes, "
+        "preprocess, placement",
         "train.steps: needs a whole number, got 'a' (text)",
         "ema.decay: must be less than 1 (allowed: > 0 and < 1), got 2",
     ]

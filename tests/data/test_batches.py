@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
 from expkit import tf1 as tf
-from expkit.data.batches import batch_indices, resident, standardized
-from expkit.data.scaling import Scaling
+from expkit.data.batches import batch_indices, resident
 
 
 def stream(steps: list[int], batch_size: int, examples: int, seed: int) -> np.ndarray:
@@ -68,16 +65,6 @@ def test_resident_data_is_in_the_session_and_in_no_checkpoint() -> None:
     for name, array in arrays.items():
         np.testing.assert_array_equal(got[name], array)
         assert got[name].dtype == array.dtype
-
-
-def test_only_scaled_fields_are_standardized() -> None:
-    x = np.array([[1.0, 10.0], [3.0, 10.0]], np.float32)
-    scaling = {"x": Scaling(mean=np.float32([2, 10]), spread=np.float32([0.5, 1]))}
-    with tf.Graph().as_default(), tf.Session() as session:
-        inputs: dict[str, Any] = {"x": tf.constant(x), "y": tf.constant(x)}
-        got = session.run(standardized(inputs, scaling))
-    np.testing.assert_array_equal(got["x"], [[-2, 0], [2, 0]])
-    np.testing.assert_array_equal(got["y"], x)
 
 
 def test_the_batches_of_several_steps_are_those_of_each() -> None:

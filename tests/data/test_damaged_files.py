@@ -111,7 +111,11 @@ def test_a_damaged_file_is_a_message_and_never_other_numbers_in_silence(tmp_path
         "layers": {"logits": {"kind": "dense", "units": 3}},
         "outputs": {"logits": "logits"},
     }
-    config = config_of(tmp_path / "config", network=network, data={"source": source, "standardize": [features]})
+    config = config_of(
+        tmp_path / "config",
+        network=network,
+        data={"source": source, "preprocess": {features: [{"kind": "standardize"}]}},
+    )
     spec = check(config).spec
     content = (tmp_path / "data").read_bytes()
     spans = [slice(None)] if case.header is None else [slice(0, case.header), slice(None)]

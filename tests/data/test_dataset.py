@@ -16,10 +16,11 @@ from expkit.data.dataset import Dataset, load_dataset
 from expkit.data.pairs import paired as pairs_of
 from expkit.data.split import split_fields
 from expkit.errors import ConfigError, DataError
+from expkit.kinds.preprocess.base import Fitted
 from expkit.kinds.sources import on_disk as stored
 from expkit.kinds.sources.on_disk import DiskArray
 from expkit.preflight import check
-from support.experiments import MLP, Values, config_of, examples, write_arrays
+from support.experiments import MLP, STANDARDIZED, Values, config_of, examples, write_arrays
 
 # Every value of an example is its index, so that it can be followed into its part.
 MARKED = {
@@ -32,6 +33,11 @@ def dataset(folder: Path, arrays: Values = MARKED, data: dict[str, Any] | None =
     source = {"kind": "npz", "path": str(folder / "data.npz")}
     config = config_of(folder, arrays, data={"source": source, **(data or {})}, **sections)
     return load_dataset(config, check(config).spec)
+
+
+def fitted(data: Dataset) -> Fitted:
+    """Return what the first step in which ``x`` is preprocessed has fitted."""
+    return data.preprocessing["x"].in_step[0].fitted
 
 
 def problems(error: type[ConfigError | DataError], folder: Path, *args: Any, **sections: Any) -> list[str]:
@@ -88,10 +94,10 @@ def test_standardization_is_numpys_mean_and_standard_deviation_of_the_training_s
     arrays = examples()
     arrays["x"] = arrays["x"] * 9 + 4
     arrays["x"][:, 3] = 7
-    scaling = dataset(tmp_path, arrays, {"standardize": ["x"]}).scaling["x"]
-    np.testing.assert_allclose(scaling.mean, arrays["x"][:40].mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(scaling.spread[:3], arrays["x"][:40, :3].std(axis=0), rtol=1e-5)
-    assert (scaling.mean.dtype, scaling.spread.dtype, scaling.spread[3]) == (np.float32, np.float32, 1)
+    scaling = fitted(dataset(tmp_path, arrays, {"preprocess": STANDARDIZED}))
+    np.testing.assert_allclose(scaling["mean"], arrays["x"][:40].mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(scaling["spread"][:3], arrays["x"][:40, :3].std(axis=0), rtol=1e-5)
+    assert (scaling["mean"].dtype, scaling["spread"].dtype, scaling["spread"][3]) == (np.float32, np.float32, 1)
 
 
 def column(values: Any) -> Values:
@@ -121,11 +127,11 @@ def test_a_column_is_scaled_as_scikit_learn_does(tmp_path: Path, values: Any) ->
     from sklearn.preprocessing import StandardScaler
 
     arrays = column(values)
-    scaling = dataset(tmp_path, arrays, {"standardize": ["x"]}).scaling["x"]
+    scaling = fitted(dataset(tmp_path, arrays, {"preprocess": STANDARDIZED}))
     reference = StandardScaler().fit(arrays["x"][:40])
-    np.testing.assert_allclose(scaling.mean, reference.mean_, rtol=1e-12, atol=1e-17)
-    np.testing.assert_allclose(scaling.spread, reference.scale_, rtol=1e-7)
-    scaled = (arrays["x"][:40] - scaling.mean) / scaling.spread
+    np.testing.assert_allclose(scaling["mean"], reference.mean_, rtol=1e-12, atol=1e-17)
+    np.testing.assert_allclose(scaling["spread"], reference.scale_, rtol=1e-7)
+    scaled = (arrays["x"][:40] - scaling["mean"]) / scaling["spread"]
     np.testing.assert_allclose(scaled, reference.transform(arrays["x"][:40]), rtol=1e-6, atol=1e-4)
 
 
@@ -134,17 +140,23 @@ def test_a_column_is_scaled_as_scikit_learn_does(tmp_path: Path, values: Any) ->
 def test_a_constant_of_any_dtype_becomes_zero(tmp_path: Path, dtype: Any, on_files: bool) -> None:
     arrays = {"x": np.repeat([[3, 0, 100, 7]], 60, axis=0).astype(dtype), "label": np.arange(60) % 3}
     arrays["x"][:, 3] = np.arange(60)
-    scaling = (on_disk if on_files else dataset)(tmp_path, arrays, {"standardize": ["x"]}).scaling["x"]
-    assert scaling.mean[:3].tolist() == [3, 0, 100]
-    assert scaling.spread[:3].tolist() == [1, 1, 1]
-    np.testing.assert_allclose(scaling.spread[3], np.arange(40).std(), rtol=1e-6)
+    scaling = (
+        (on_disk if on_files else dataset)(tmp_path, arrays, {"preprocess": STANDARDIZED})
+        .preprocessing["x"]
+        .in_step[0]
+        .fitted
+    )
+    assert scaling["mean"][:3].tolist() == [3, 0, 100]
+    assert scaling["spread"][:3].tolist() == [1, 1, 1]
+    np.testing.assert_allclose(scaling["spread"][3], np.arange(40).std(), rtol=1e-6)
     exact = dtype in (np.float16, np.float32, np.uint8, np.int8, np.int16)
-    assert scaling.dtype == ("float32" if exact else "float64")
+    assert scaling["mean"].dtype == ("float32" if exact else "float64")
 
 
 def test_values_too_large_for_their_squares_are_an_error(tmp_path: Path) -> None:
-    assert problems(DataError, tmp_path, column(np.arange(60) * 1e200), {"standardize": ["x"]}) == [
-        "data.standardize: the values of 'x' are too large for their squares; scale the data"
+    assert problems(DataError, tmp_path, column(np.arange(60) * 1e200), {"preprocess": STANDARDIZED}) == [
+        "data.preprocess.x: standardize cannot be fitted: the values are too large for their squares, or not finite; "
+        "scale or impute them first"
     ]
 
 
@@ -152,10 +164,10 @@ def test_poison_in_the_other_parts_does_not_reach_training(tmp_path: Path) -> No
     arrays = examples()
     poisoned = {name: array.copy() for name, array in arrays.items()}
     poisoned["x"][40:] = 1e6
-    clean = dataset(tmp_path, arrays, {"standardize": ["x"]})
-    dirty = dataset(tmp_path, poisoned, {"standardize": ["x"]})
-    np.testing.assert_array_equal(clean.scaling["x"].mean, dirty.scaling["x"].mean)
-    np.testing.assert_array_equal(clean.scaling["x"].spread, dirty.scaling["x"].spread)
+    clean = dataset(tmp_path, arrays, {"preprocess": STANDARDIZED})
+    dirty = dataset(tmp_path, poisoned, {"preprocess": STANDARDIZED})
+    np.testing.assert_array_equal(fitted(clean)["mean"], fitted(dirty)["mean"])
+    np.testing.assert_array_equal(fitted(clean)["spread"], fitted(dirty)["spread"])
     np.testing.assert_array_equal(clean.splits["train"]["x"], dirty.splits["train"]["x"])
 
 
@@ -301,12 +313,13 @@ def test_fields_of_the_network_losses_and_scaling_are_checked_in_one_message(tmp
     losses = {"main": {"kind": "sparse_softmax_cross_entropy", "labels": "labl"}}
     metrics = {"top": {"kind": "top_k", "labels": "zzz"}}
     arrays = {"xx": MARKED["x"], "label": MARKED["label"]}
-    section = {"standardize": ["label", "x"]}
+    section = {"preprocess": {"labels": [{"kind": "standardize"}], **STANDARDIZED}}
     assert problems(ConfigError, tmp_path, arrays, section, train={"losses": losses, "metrics": metrics}) == [
         "network.inputs.x: the data has no field 'x'; did you mean 'xx'? fields: xx, label",
         "train.losses.main.labels: the data has no field 'labl'; did you mean 'label'? fields: xx, label",
         "train.metrics.top.labels: the data has no field 'zzz'; fields: xx, label",
-        "data.standardize: no input 'label'; allowed: x",
+        "data.preprocess.labels: neither the network nor a loss or metric reads a field 'labels'; did you mean 'labl'? "
+        "allowed: x, labl, zzz",
     ]
 
 
@@ -315,7 +328,10 @@ def test_fields_of_the_network_losses_and_scaling_are_checked_in_one_message(tmp
     [
         (np.zeros((60, 5), np.float32), "the network needs shape [4] per example, the data has [5]"),
         (np.zeros((60, 4, 1), np.float32), "the network needs shape [4] per example, the data has [4, 1]"),
-        (np.zeros((60, 4), "<U1"), "the network needs float32, the data is text"),
+        (
+            np.zeros((60, 4), "<U1"),
+            "the network needs float32, the data is text or encoded files; turn it into numbers by data.preprocess",
+        ),
         (np.zeros((60, 4), complex), "the network needs float32, the data is complex128"),
     ],
 )
@@ -345,8 +361,9 @@ def test_integers_are_taken_for_floats_and_cannot_be_standardized_as_integers(tm
         "outputs": {"logits": "logits"},
     }
     arrays = {**MARKED, "x": MARKED["x"].astype(np.int32)}
-    assert problems(ConfigError, tmp_path, arrays, {"standardize": ["x"]}, network=network) == [
-        "data.standardize: input 'x' is int32, needs float32"
+    assert problems(ConfigError, tmp_path, arrays, {"preprocess": STANDARDIZED}, network=network) == [
+        "data.preprocess.x: yields [batch, 4] float64, but network.inputs.x is [batch, 4] int32; change the steps or "
+        "the input"
     ]
 
 
@@ -356,10 +373,10 @@ def test_integers_that_go_in_unscaled_are_said(tmp_path: Path, dtype: Any, on_fi
     make = on_disk if on_files else dataset
     x = (np.arange(240).reshape(60, 4) % 200).astype(dtype)
     assert make(tmp_path, {**MARKED, "x": x}).warnings == (
-        f"field 'x' holds {np.dtype(dtype)} from 0 to 159, and the network reads it unscaled; data.standardize=[x] "
-        "scales it to zero mean and unit standard deviation",
+        f"field 'x' holds {np.dtype(dtype)} from 0 to 159, and the network reads it unscaled; data.preprocess.x="
+        "[{kind: standardize}] scales it to zero mean and unit standard deviation",
     )
-    assert make(tmp_path, {**MARKED, "x": x}, {"standardize": ["x"]}).warnings == ()
+    assert make(tmp_path, {**MARKED, "x": x}, {"preprocess": STANDARDIZED}).warnings == ()
     assert make(tmp_path, {**MARKED, "x": x % 3}).warnings == ()  # no wider than the three classes
     assert make(tmp_path, {**MARKED, "x": x.astype(np.float32)}).warnings == ()
 
@@ -407,16 +424,16 @@ SPLITS = [{"train": [10, 40], "valid": None, "test": [50, 60]}, {"train": 0.5, "
 def test_fields_on_disk_are_split_and_scaled_as_those_in_memory(
     tmp_path: Path, split: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memory = dataset(tmp_path, data={"split": split, "standardize": ["x"]})
+    memory = dataset(tmp_path, data={"split": split, "preprocess": STANDARDIZED})
     monkeypatch.setattr(stored, "CHUNK_VALUES", 28)
-    disk = on_disk(tmp_path, data={"split": split, "standardize": ["x"]})
+    disk = on_disk(tmp_path, data={"split": split, "preprocess": STANDARDIZED})
     for part, arrays in memory.splits.items():
         for name, array in arrays.items():
             assert isinstance(disk.splits[part][name], DiskArray)
             np.testing.assert_array_equal(disk.splits[part][name][:], array)
     for name in ("mean", "spread"):
-        expected = getattr(memory.scaling["x"], name)
-        np.testing.assert_allclose(getattr(disk.scaling["x"], name), expected, rtol=1e-6)
+        expected = fitted(memory)[name]
+        np.testing.assert_allclose(fitted(disk)[name], expected, rtol=1e-6)
 
 
 def test_fields_on_disk_are_paired_as_those_in_memory(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def frozen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Values, Valu
         executor.initialize()
         executor.run(3)
         values = executor.values(spec.variables)
-    built = infer_graph(spec, data.scaling)
+    built = infer_graph(spec, data.preprocessing)
     with Predictor(built) as predictor:
         predictor.load(values)
         batch = {"x": data.splits["test"]["x"]}

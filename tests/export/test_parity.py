@@ -14,6 +14,7 @@ from expkit import tf1 as tf
 from expkit.checkpoints.writer import write_values
 from expkit.errors import ExportError
 from expkit.export.parity import Difference, check_parity, meta_graph_outputs
+from expkit.kinds.preprocess.numbers import Standardize
 from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
 from expkit.training.sessions import Evaluator, Executor
 from support.absence import SHOWN, without_expkit
@@ -75,7 +76,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Values, Any]:
     """Return a checkpoint with its graph beside it, a batch, and the evaluation graph's outputs by weights."""
     folder = tmp_path_factory.mktemp("saved")
     config = config_of(folder, network=CNN, optimizer={"kind": "adam", "learning_rate": 0.05})
-    data = config.data.model_copy(update={"standardize": ("x",)})
+    data = config.data.model_copy(update={"preprocess": {"x": (Standardize(),)}})
     config = config.model_copy(update={"data": data})
     checked, dataset = loaded(config)
     spec = checked.spec
@@ -85,7 +86,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Values, Any]:
         executor.initialize()
         executor.run(10)
         write_values(str(prefix), executor.values(executor.names))
-    Path(f"{prefix}.meta").write_bytes(infer_graph(spec, dataset.scaling).meta_graph)
+    Path(f"{prefix}.meta").write_bytes(infer_graph(spec, dataset.preprocessing).meta_graph)
     batch = dataset.splits["test"]
     with Evaluator(evaluate_graph(checked, dataset), config) as evaluator:
         values = checkpoint_values(prefix)

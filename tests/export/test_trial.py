@@ -40,8 +40,8 @@ def test_without_a_frozen_graph_nothing_is_tried(tmp_path: Path, monkeypatch: py
 def tried(tmp_path: Path, values: Values) -> None:
     config = config_of(tmp_path)
     checked, dataset = loaded(config)
-    graphs = evaluate_graph(checked, dataset), infer_graph(checked.spec, dataset.scaling)
-    try_freeze(config, graphs, values, dataset.splits["test"])
+    graphs = evaluate_graph(checked, dataset), infer_graph(checked.spec, dataset.preprocessing)
+    try_freeze(config, graphs, values, dataset)
 
 
 SHADOW = "/ExponentialMovingAverage"

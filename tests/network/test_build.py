@@ -37,7 +37,7 @@ def zeros_for(config: Config, spec: NetworkSpec) -> Dataset:
     fields = {name: np.zeros((size, *shape), spec.inputs[name].dtype) for name, shape in shapes.items()}
     positions = [3] if config.run.name == "ptb" else []
     splits = {"train": {**fields, "label": np.zeros((size, *positions), np.int64)}}
-    return Dataset(splits=splits, scaling={}, digest="", kind="zeros")
+    return Dataset(splits=splits, digest="", kind="zeros")
 
 
 @pytest.fixture(scope="module", params=EXPERIMENTS)

@@ -47,6 +47,7 @@ from expkit import tf1 as tf
 from expkit.cli.main import main as expkit_main
 from expkit.config.load import load
 from expkit.data.dataset import Dataset, load_dataset
+from expkit.data.preprocess import Step
 from expkit.network.spec import network_spec
 from expkit.preflight import CheckedConfig, check
 from expkit.training.execution import Execution
@@ -150,7 +151,7 @@ def _evaluate(of: Callable[[], Built]) -> str:
 
 def _infer(of: Callable[[], Built]) -> str:
     checked, data = of()
-    built = infer_graph(checked.spec, data.scaling)
+    built = infer_graph(checked.spec, data.preprocessing)
     meta = tf.MetaGraphDef.FromString(built.meta_graph)
     return _graph_text(built.graph.as_graph_def()) + f"{meta.saver_def}{_graph_text(meta.graph_def)}"
 
@@ -162,10 +163,14 @@ def _experiment(name: str, *words: str) -> Built:
     checked = check(config)
     data = load_dataset(config, checked.spec)
     ones = {
-        field: replace(item, **{part: np.ones_like(value) for part, value in vars(item).items()})
-        for field, item in data.scaling.items()
+        field: replace(item, in_step=[_with_ones(step) for step in item.in_step])
+        for field, item in data.preprocessing.items()
     }
-    return checked, replace(data, scaling=ones)
+    return checked, replace(data, preprocessing=ones)
+
+
+def _with_ones(step: Step) -> Step:
+    return Step(step.kind, {name: np.ones_like(value) for name, value in step.fitted.items()})
 
 
 @cache
@@ -181,7 +186,7 @@ def _network(name: str, *settings: str) -> Built:
     ]
     fields = dict(spec.inputs) | {f"label_{output}": spec.output_spec(output) for output in spec.outputs}
     arrays = {field: _shaped(item.shape, item.dtype) for field, item in fields.items()}
-    return check(load(words)), Dataset(splits={"train": arrays}, scaling={}, digest="", kind="npz")
+    return check(load(words)), Dataset(splits={"train": arrays}, digest="", kind="npz")
 
 
 def _shaped(shape: tuple[int | None, ...], dtype: str) -> np.ndarray:

@@ -23,6 +23,9 @@ from expkit.training.sessions import Executor
 
 Values = dict[str, np.ndarray]
 
+STANDARDIZED = {"x": [{"kind": "standardize"}]}
+"""Preprocessing of the field ``x``."""
+
 MLP = {
     "inputs": {"x": {"shape": [4]}},
     "layers": {

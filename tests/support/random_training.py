@@ -61,7 +61,7 @@ def _failure(raw: dict[str, Any], dtype: str, folder: Path) -> str | None:
         executor.initialize()
         executor.run(1)
         values = executor.values(checked.spec.variables)
-    built = infer_graph(checked.spec, dataset.scaling)
+    built = infer_graph(checked.spec, dataset.preprocessing)
     inputs = {name: dataset.splits["test"][name].astype(t.dtype.as_numpy_dtype) for name, t in built.inputs.items()}
     with Predictor(built) as predictor:
         predictor.load(values)

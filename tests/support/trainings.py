@@ -50,7 +50,7 @@ def train(config: Config, folder: Path, progress: loop.Progress = UNSEEN) -> Tra
             executor=executor,
             evaluator=evaluator,
             store=store,
-            meta_graph=infer_graph(spec, data.scaling).meta_graph,
+            meta_graph=infer_graph(spec, data.preprocessing).meta_graph,
             record=lambda step, values: records.append((step, dict(values))),
             rolled_back=lambda roll_backs: records.append(
                 (roll_backs[-1].back_to, {"back": float(roll_backs[-1].last)})

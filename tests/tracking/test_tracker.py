@@ -64,7 +64,7 @@ def test_params_are_dotted(digits_run: Finished) -> None:
         "optimizer.learning_rate": "0.001",
         "train.steps": "60",
         "ema.enabled": "true",
-        "data.standardize": '["image"]',
+        "data.preprocess.image": '[{"kind": "standardize"}]',
     }
     assert {key: run.data.params.get(key) for key in expected} == expected
 
@@ -91,7 +91,7 @@ def test_artifacts_are_copies_of_what_the_run_keeps(digits_run: Finished, tmp_pa
         "overrides.yaml",
         "plots",
         "run.log",
-        "scaling.npz",
+        "preprocess.json",
     ]
     assert sorted(item.path for item in client.list_artifacts(run.info.run_id)) == names
     pictures = sorted(f"plots/{file.name}" for file in (digits_run.folder / "plots").iterdir())

@@ -235,7 +235,7 @@ def long_network() -> str:
 def test_predictions_start_with_zeros_and_the_inference_graph_has_no_state(tmp_path: Path) -> None:
     given = config(tmp_path)
     checked, data = loaded(given)
-    graph = infer_graph(checked.spec, data.scaling)
+    graph = infer_graph(checked.spec, data.preprocessing)
     handles = [item.name for item in graph.graph.get_operations() if item.type == "VarHandleOp"]
     assert sorted(handles) == sorted(checked.spec.variables)
     tokens = {"token": np.asarray(data.splits["test"]["token"][:3])}

@@ -10,6 +10,7 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.errors import ConfigError
+from expkit.kinds.preprocess.numbers import Standardize
 from expkit.network.names import ema_name
 from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
 from expkit.training.sessions import Evaluator, Executor, Predictor
@@ -238,14 +239,14 @@ def test_the_inference_graph_holds_placeholders_variables_and_nothing_of_trainin
 
 def test_inference_standardizes_inputs_as_training_does(tmp_path: Path) -> None:
     config = config_of(tmp_path, {**examples(), "x": examples()["x"] * 7 + 3})
-    config = config.model_copy(update={"data": config.data.model_copy(update={"standardize": ("x",)})})
+    config = config.model_copy(update={"data": config.data.model_copy(update={"preprocess": {"x": (Standardize(),)}})})
     checked, data = loaded(config)
     spec = checked.spec
     built = train_graph(checked, data)
     with Executor(built) as executor:
         executor.initialize()
         values = executor.values(spec.variables)
-    with Predictor(infer_graph(spec, data.scaling)) as predictor:
+    with Predictor(infer_graph(spec, data.preprocessing)) as predictor:
         predictor.load(values)
         logits = predictor.predict({"x": data.splits["test"]["x"]})["logits"]
     train = data.splits["train"]["x"]

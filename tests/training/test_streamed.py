@@ -27,6 +27,7 @@ from expkit.training.graphs import evaluate_graph, train_graph
 from expkit.training.sessions import Evaluator, Executor
 from support.experiments import (
     CNN,
+    STANDARDIZED,
     assert_same,
     checkpoint_values,
     config_of,
@@ -71,7 +72,7 @@ def threads() -> list[str]:
 def test_streamed_steps_equal_resident_ones_bit_for_bit(
     tmp_path: Path, split: dict[str, Any], steps: int, calls: list[int]
 ) -> None:
-    data = {"standardize": ["x"], "split": split}
+    data = {"preprocess": STANDARDIZED, "split": split}
     resident = stepped(stored(tmp_path / "resident", "resident", data=data), calls, Execution(10))
     streamed = stepped(stored(tmp_path / "streamed", "streamed", data=data), calls, Execution(steps))
     assert_same(resident[1], streamed[1])

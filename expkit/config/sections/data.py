@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-import expkit.kinds.sources  # noqa: F401  # registers the kinds of sources
+import expkit.kinds.preprocess
+import expkit.kinds.sources  # noqa: F401  # registers the kinds
+from expkit.kinds.preprocess.base import AnyPreprocess
 from expkit.kinds.sources.base import Source
 from expkit.registry import KindsOf, Positive, Section
 
@@ -92,8 +94,6 @@ class DataConfig(Section):
     """Source of the examples."""
     split: SplitConfig
     """Training, validation and test examples."""
-    standardize: tuple[str, ...] = ()
-    """Fields scaled to zero mean and unit standard deviation per value, fitted on the training examples only."""
     pairs: PairsConfig | None = None
     """Pairing of examples, after the split; ``null`` for none."""
     windows: WindowsConfig | None = None
@@ -105,6 +105,10 @@ class DataConfig(Section):
     step continues example i of the step before. An epoch ends with the lanes; examples that would make them unequal are
     left out.
     """
+    classes: dict[str, tuple[str, ...]] = {}
+    """Names of classes by field of text labels, in the order of their numbers; by default those found, sorted."""
+    preprocess: dict[str, tuple[AnyPreprocess, ...]] = {}
+    """Steps of preprocessing by field, in order: fitted on the training examples only, and part of the frozen graph."""
     placement: Literal["auto", "resident", "streamed"] = "auto"
     """``resident``: the session holds the training examples; ``streamed``: a thread prepares batches.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import mmap
 from abc import ABC, abstractmethod
@@ -52,6 +53,10 @@ class DiskArray(ABC):
     @abstractmethod
     def take(self, indices: np.ndarray) -> np.ndarray:
         """Return the examples at indices counted from 0, in the order of the indices."""
+
+    def identity(self) -> bytes | None:
+        """Return a digest that differs where the values may differ, found without reading them; ``None`` for none."""
+        return None
 
     @property
     def ndim(self) -> int:
@@ -113,6 +118,11 @@ class Selection(DiskArray):
     def sizes(self, indices: np.ndarray) -> np.ndarray:
         """Return the sizes in bytes of examples of the selection."""
         return self._whole.sizes(self.whole_indices(indices))
+
+    def identity(self) -> bytes | None:
+        """Return the whole array's, with the indices of the selection."""
+        whole = self._whole.identity()
+        return None if whole is None else whole + hashlib.sha256(np.asarray(self._chosen).tobytes()).digest()
 
     def select(self, chosen: range | np.ndarray) -> Selection:
         """Return a selection of these examples."""

@@ -1,0 +1,103 @@
+"""Numbers for labels that are text: the classes of the training examples, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from expkit.config.schema import Config
+from expkit.errors import DataError, Problem, comma_list, did_you_mean
+from expkit.kinds.sources.base import Fields
+from expkit.kinds.sources.on_disk import Array
+from expkit.kinds.sources.strings import is_text
+
+__all__ = ["Classes", "class_warnings", "numbered_classes"]
+
+MANY_CLASSES = 10_000
+"""Classes from which on text is no label."""
+UNBALANCED = 100
+"""Ratio of the largest class to the smallest from which on a note says so."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a field of labels."""
+
+    names: tuple[str, ...]
+    """Names, in the order of their numbers."""
+    counts: tuple[int, ...]
+    """Number of training examples of each."""
+
+
+def numbered_classes(config: Config, splits: Mapping[str, Fields]) -> tuple[Mapping[str, Fields], dict[str, Classes]]:
+    """Replace text that losses and metrics read by the numbers of its classes, int64.
+
+    A class has the number of its place among the names in ``data.classes``, or among those of the training examples,
+    sorted.
+
+    Raises:
+        DataError: an example has a label that is none of the names.
+    """
+    train = splits["train"]
+    read = (name for reader in config.train.readers.values() for name in reader.data_fields.values())
+    fields = [name for name in dict.fromkeys(read) if name in train and is_text(train[name].dtype)]
+    numbered: dict[str, dict[str, Array]] = {split: dict(arrays) for split, arrays in splits.items()}
+    classes: dict[str, Classes] = {}
+    problems: list[Problem] = []
+    for field in fields:
+        if field in config.data.preprocess:
+            continue
+        text = {split: _text(arrays[field]) for split, arrays in splits.items()}
+        names = config.data.classes.get(field) or tuple(np.unique(text["train"]).tolist())
+        problems += _problems(field, names, text, given=field in config.data.classes)
+        order = np.argsort(names)
+        for split, labels in text.items():
+            place = np.searchsorted(np.asarray(names)[order], labels).clip(max=len(names) - 1)
+            numbered[split][field] = order[place].astype(np.int64)
+        counts = np.bincount(numbered["train"][field][:], minlength=len(names))
+        classes[field] = Classes(names, tuple(counts.tolist()))
+    if problems:
+        raise DataError(*problems)
+    return numbered, classes
+
+
+def class_warnings(classes: Mapping[str, Classes]) -> Iterator[str]:
+    """Yield a sentence about names that differ in case or white space alone, and about classes that are rare."""
+    for field, item in classes.items():
+        alike: dict[str, list[str]] = {}
+        for name in item.names:
+            alike.setdefault(" ".join(name.split()).casefold(), []).append(name)
+        for names in alike.values():
+            if len(names) > 1:
+                shown = comma_list([repr(name) for name in names])
+                yield f"classes of '{field}' differ only in case or white space: {shown}; clean the labels"
+        most, least = max(item.counts), min(item.counts)
+        if least * UNBALANCED <= most:
+            rare, common = item.names[item.counts.index(least)], item.names[item.counts.index(most)]
+            yield (
+                f"classes of '{field}' are unbalanced: {most:,} training examples of '{common}', {least:,} of "
+                f"'{rare}'; class_weights of a loss, or more examples, balance them"
+            )
+
+
+def _text(array: Array) -> np.ndarray:
+    return np.array([value.decode("utf-8", "replace") for value in array[:].reshape(-1).tolist()])
+
+
+def _problems(field: str, names: tuple[str, ...], text: Mapping[str, np.ndarray], *, given: bool) -> Iterator[Problem]:
+    if len(names) > MANY_CLASSES:
+        message = f"field '{field}' has {len(names):,} different texts, too many for classes; it is no label"
+        yield Problem(f"data.source: field '{field}'", message)
+        return
+    for split, labels in text.items():
+        unknown = labels[~np.isin(labels, names)]
+        if len(unknown):
+            first = str(unknown[0])
+            where = "data.classes does not list" if given else "training never saw"
+            yield Problem(
+                f"data.classes.{field}",
+                f"{len(unknown):,} of {len(labels):,} {split} examples have a label that {where}, the first is "
+                f"'{first}'{did_you_mean(first, names)}; classes: {comma_list(names)}",
+            )

@@ -1,0 +1,269 @@
+"""The values of fields after the steps of preprocessing that are computed once, in memory or in a cache on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from expkit import tf1 as tf
+from expkit.config.schema import Config
+from expkit.data.preprocess import FieldPreprocessing, Step, computed, fit_steps, raw_spec
+from expkit.errors import DataError
+from expkit.kinds.preprocess.base import Preprocess
+from expkit.kinds.sources.base import Fields
+from expkit.kinds.sources.on_disk import Array, MappedArray, aligned_empty, rows_of
+from expkit.network.spec import NetworkSpec
+from expkit.timing import timed
+
+__all__ = ["Kept", "Preprocessed", "preprocess"]
+
+_log = logging.getLogger(__name__)
+
+IN_MEMORY = 1 << 28
+"""Bytes of a field up to which its values are held in memory."""
+UNCACHED = 1 << 20
+"""Bytes of a field up to which its values are computed anew in every run."""
+MOST_CACHED = 20 << 30
+"""Bytes of the cache; the entries that were not used for the longest time are deleted."""
+VERSION = 1
+"""Number that a change of the operations increases, so that older entries are not used."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The values of one split that are kept for training."""
+
+    values: Array
+    indices: np.ndarray
+    """Indices of their examples in the split: all but those that were skipped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessed:
+    """The fields of all splits after the steps that are computed once."""
+
+    splits: Mapping[str, Fields]
+    raw: Mapping[str, Fields]
+    """By split the fields that are preprocessed, as the source gives them."""
+    fields: Mapping[str, FieldPreprocessing]
+    skipped: Mapping[str, int]
+    """Number of examples that could not be preprocessed, by split."""
+
+
+def preprocess(config: Config, spec: NetworkSpec, splits: Mapping[str, Fields]) -> Preprocessed:
+    """Fit the preprocessing of every field on the training examples, and compute what is kept of all splits.
+
+    Raises:
+        DataError: nothing can be learned from the examples, or an example cannot be preprocessed.
+    """
+    steps = {name: kinds for name, kinds in config.data.preprocess.items() if kinds and name in splits["train"]}
+    targets = {name for reader in config.train.readers.values() for name in reader.data_fields.values()}
+    fields: dict[str, FieldPreprocessing] = {}
+    kept: dict[str, Mapping[str, Kept]] = {}
+    for name, kinds in steps.items():
+        arrays = {split: values[name] for split, values in splits.items()}
+        with timed(f"preprocessing '{name}'"):
+            fields[name], kept[name] = _preprocess_field(
+                name, kinds, arrays, keeps_all=name not in spec.inputs or name in targets
+            )
+    remaining = {
+        split: _remaining(len(next(iter(values.values()))), [parts[split].indices for parts in kept.values()])
+        for split, values in splits.items()
+    }
+    raw = {split: {name: _rows(values[name], remaining[split]) for name in steps} for split, values in splits.items()}
+    for split, indices in remaining.items():
+        if not len(indices):
+            raise DataError.at("data.preprocess", f"no {split} example can be preprocessed")
+    return Preprocessed(
+        splits={
+            split: {
+                name: _of(kept[name][split], remaining[split]) if name in kept else _rows(array, remaining[split])
+                for name, array in values.items()
+            }
+            for split, values in splits.items()
+        },
+        raw=raw,
+        fields=fields,
+        skipped={
+            split: count - len(remaining[split])
+            for split, values in splits.items()
+            if (count := len(next(iter(values.values())))) > len(remaining[split])
+        },
+    )
+
+
+def _remaining(count: int, parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the indices that all fields have."""
+    remaining = np.arange(count)
+    for indices in parts:
+        remaining = remaining if len(indices) == count else np.intersect1d(remaining, indices, assume_unique=True)
+    return remaining
+
+
+def _rows(array: Array, indices: np.ndarray) -> Array:
+    return array if len(indices) == len(array) else rows_of(array, indices)
+
+
+def _of(kept: Kept, indices: np.ndarray) -> Array:
+    return _rows(kept.values, np.searchsorted(kept.indices, indices))
+
+
+def _preprocess_field(
+    field: str, steps: Sequence[Preprocess], splits: Mapping[str, Array], *, keeps_all: bool
+) -> tuple[FieldPreprocessing, Mapping[str, Kept]]:
+    count = len(steps)
+    while not keeps_all and count and steps[count - 1].in_step:
+        count -= 1
+    raw = raw_spec(steps, splits["train"])
+    once = FieldPreprocessing(field=field, raw=raw)
+    if count:
+        once, kept = _computed_once(once, steps[:count], splits)
+    else:
+        kept = {split: Kept(array, np.arange(len(array))) for split, array in splits.items()}
+    rest = fit_steps(FieldPreprocessing(field=field, raw=once.kept_spec), steps[count:], kept["train"].values)
+    return FieldPreprocessing(field=field, raw=raw, kept=once.kept, in_step=rest.kept), kept
+
+
+def _computed_once(
+    before: FieldPreprocessing, steps: Sequence[Preprocess], splits: Mapping[str, Array]
+) -> tuple[FieldPreprocessing, Mapping[str, Kept]]:
+    """Return the fitted steps and their values: from the cache, or computed and, if that took long, put into it."""
+    expensive = any(step.one_by_one for step in steps) or sum(array.nbytes for array in splits.values()) > UNCACHED
+    if not expensive:
+        once = fit_steps(before, steps, splits["train"])
+        return once, {split: _in_memory(once, array) for split, array in splits.items()}
+    entry = cache_folder() / _key(steps, splits)
+    if not entry.is_dir():
+        _fill(entry, before, steps, splits)
+    os.utime(entry)
+    plain = json.loads((entry / "fitted.json").read_text(encoding="utf-8"))
+    fitted = tuple(Step.of(kind, item) for kind, item in zip(steps, plain, strict=True))
+    once = FieldPreprocessing(field=before.field, raw=before.raw, kept=fitted)
+    return once, {split: _opened(entry, split) for split in splits}
+
+
+def cache_folder() -> Path:
+    """Return the folder of the cache: ``expkit/preprocessed`` in ``XDG_CACHE_HOME``, by default ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "expkit" / "preprocessed"
+
+
+def _key(steps: Sequence[Preprocess], splits: Mapping[str, Array]) -> str:
+    """Return the digest of all that the values depend on."""
+    digest = hashlib.sha256(f"{VERSION} {tf.tensorflow_version()}".encode())
+    digest.update(json.dumps([step.model_dump() for step in steps], sort_keys=True).encode())
+    for step in steps:
+        for file in step.files:
+            digest.update(Path(file).expanduser().read_bytes())
+    for split, array in splits.items():
+        digest.update(f"{split} {array.dtype} {array.shape}".encode())
+        digest.update(identity(array))
+    return digest.hexdigest()[:32]
+
+
+def identity(array: Array) -> bytes:
+    """Return a digest of the values of an array, or of the files that hold them."""
+    digest = hashlib.sha256()
+    if not isinstance(array, np.ndarray) and (known := array.identity()) is not None:
+        return known
+    for start in range(0, len(array), 4096):
+        values = np.ascontiguousarray(array[start : start + 4096])
+        if values.dtype.hasobject:
+            for value in values.reshape(-1).tolist():
+                digest.update(len(value).to_bytes(8, "little") + value)
+        else:
+            digest.update(values.data)
+    return digest.digest()
+
+
+def _fill(entry: Path, before: FieldPreprocessing, steps: Sequence[Preprocess], splits: Mapping[str, Array]) -> None:
+    """Write an entry of the cache, whole or not at all; that of another process, which was faster, stays."""
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    _make_room(entry.parent)
+    once = fit_steps(before, steps, splits["train"])
+    with tempfile.TemporaryDirectory(dir=entry.parent, prefix="partial-") as temporary:
+        partial = Path(temporary) / "entry"
+        partial.mkdir()
+        (partial / "fitted.json").write_text(json.dumps([step.plain() for step in once.kept]), encoding="utf-8")
+        for split, array in splits.items():
+            _write(partial, split, once, array)
+        try:
+            partial.rename(entry)
+        except OSError:
+            if not entry.is_dir():
+                raise
+
+
+def _write(folder: Path, split: str, once: FieldPreprocessing, array: Array) -> None:
+    """Write the values of a split as they are computed."""
+    indices: list[np.ndarray] = []
+    values = _same_shape(once, computed(once, array))
+    file = folder / f"{split}.npy"
+    rows: np.memmap | None = None
+    for chosen, batch in values:
+        if rows is None:
+            shape = (len(array), *batch.shape[1:])
+            rows = np.lib.format.open_memmap(file, mode="w+", dtype=batch.dtype, shape=shape)
+        done = sum(map(len, indices))
+        rows[done : done + len(batch)] = batch
+        indices.append(chosen)
+    del rows
+    kept = np.concatenate(indices) if indices else np.zeros(0, np.int64)
+    np.save(folder / f"{split}.indices.npy", kept, allow_pickle=False)
+
+
+def _opened(entry: Path, split: str) -> Kept:
+    indices = np.load(entry / f"{split}.indices.npy", allow_pickle=False)
+    file = entry / f"{split}.npy"
+    values = np.load(file, mmap_mode="r", allow_pickle=False)[: len(indices)]
+    if values.nbytes <= IN_MEMORY:
+        held = aligned_empty(values.shape, values.dtype)
+        held[...] = values
+        return Kept(held, indices)
+    return Kept(MappedArray(values), indices)
+
+
+def _in_memory(once: FieldPreprocessing, array: Array) -> Kept:
+    found = list(_same_shape(once, computed(once, array)))
+    return Kept(np.concatenate([values for _, values in found]), np.concatenate([indices for indices, _ in found]))
+
+
+def _same_shape(
+    once: FieldPreprocessing, batches: Iterator[tuple[np.ndarray, np.ndarray]]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield batches whose examples all have one shape.
+
+    Raises:
+        DataError: they do not.
+    """
+    shape: tuple[int, ...] | None = None
+    for indices, values in batches:
+        shape = values.shape[1:] if shape is None else shape
+        if values.shape[1:] != shape:
+            fix = "end with {kind: pad, length: N}" if len(shape) == 1 else "add {kind: resize, size: [HEIGHT, WIDTH]}"
+            raise DataError.at(
+                f"data.preprocess.{once.field}",
+                f"example {indices[0]} has the shape {list(values.shape[1:])}, those before it {list(shape)}; {fix}",
+            )
+        yield indices, values
+
+
+def _make_room(folder: Path) -> None:
+    """Delete the entries that were not used for the longest time, until the cache is within its size."""
+    entries = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+    sizes = {path: sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) for path in entries}
+    total = sum(sizes.values())
+    for path in entries:
+        if total <= MOST_CACHED:
+            break
+        _log.info("deleting %s from the cache: %.1f MB", path.name, sizes[path] / 1e6)
+        shutil.rmtree(path, ignore_errors=True)
+        total -= sizes[path]

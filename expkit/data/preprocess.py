@@ -1,0 +1,233 @@
+"""The preprocessing of a field: fitted on the training examples, computed once for training, connected for serving."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from expkit import tf1 as tf
+from expkit.errors import DataError, Problem, error_message
+from expkit.kinds.preprocess.base import TEXT, Fitted, Preprocess
+from expkit.kinds.sources.on_disk import Array, scan
+from expkit.tensor_spec import Shape, ShapeError, TensorSpec, accepts, fits
+
+__all__ = ["FieldPreprocessing", "Step", "computed", "fit_steps", "raw_spec", "spec_problems"]
+
+BATCH = 128
+"""Examples that are preprocessed at once; no number depends on it."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of preprocessing with the arrays that it has fitted."""
+
+    kind: Preprocess
+    fitted: Fitted
+
+    def plain(self) -> dict[str, Any]:
+        """Return plain values, for ``of``: the fields of the kind, and what was fitted."""
+        fitted = {name: {"dtype": array.dtype.str, "values": _plain(array)} for name, array in self.fitted.items()}
+        return {**self.kind.model_dump(exclude_defaults=True), "kind": self.kind.kind, "fitted": fitted}
+
+    @classmethod
+    def of(cls, kind: Preprocess, plain: Mapping[str, Any]) -> Step:
+        """Return a step of a kind, with what was fitted from its plain values."""
+        return cls(kind, {name: _array(item["values"], item["dtype"]) for name, item in plain["fitted"].items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldPreprocessing:
+    """The fitted preprocessing of one field."""
+
+    field: str
+    raw: TensorSpec
+    """Shape and dtype of the values that the source gives, as a graph reads them."""
+    kept: Sequence[Step] = ()
+    """Steps that are computed once."""
+    in_step: Sequence[Step] = ()
+    """Steps that every training step computes of the values that are kept."""
+
+    @property
+    def kept_spec(self) -> TensorSpec:
+        """Shape and dtype of the values that are kept for training."""
+        return _spec_after(self.kept, self.raw)
+
+    def shape_of(self, kept: Array) -> Shape:
+        """Return the shape of an example's result, given the values that are kept."""
+        return _spec_after(self.in_step, replace(self.kept_spec, shape=tuple(kept.shape[1:]))).shape
+
+    def plain(self) -> list[dict[str, Any]]:
+        """Return the steps with what was fitted, in plain values."""
+        return [step.plain() for step in (*self.kept, *self.in_step)]
+
+    def connect_kept(self, raw: Any) -> Any:
+        """Return the values that are kept, for values [batch, ...] as the source gives them."""
+        return _connect(self.kept, raw, self.raw)
+
+    def connect_in_step(self, kept: Any) -> Any:
+        """Return the result for values that were kept."""
+        return _connect(self.in_step, kept, self.kept_spec)
+
+
+def raw_spec(steps: Sequence[Preprocess], array: Array) -> TensorSpec:
+    """Return the shape and dtype in which a graph reads values that these steps preprocess."""
+    return TensorSpec(tuple(array.shape[1:]), steps[0].raw_dtype(array.dtype))
+
+
+def spec_problems(field: str, steps: Sequence[Preprocess], raw: TensorSpec, wanted: TensorSpec | None) -> list[Problem]:
+    """Return why steps do not fit values of a shape and dtype, or why their result is not what the network reads.
+
+    Args:
+        field: name of the field.
+        steps: steps in order.
+        raw: shape and dtype of the values.
+        wanted: the network's input of that name; ``None`` if the network does not read the field.
+    """
+    spec = raw
+    for number, step in enumerate(steps):
+        try:
+            spec = step.output_spec(spec)
+        except ShapeError as error:
+            return [Problem(f"data.preprocess.{field}.{number}", str(error))]
+    if wanted is None or (fits(wanted.shape, spec.shape) and spec.dtype != TEXT and _accepts(wanted, spec)):
+        return []
+    message = f"yields {spec}, but network.inputs.{field} is {wanted}; change the steps or the input"
+    return [Problem(f"data.preprocess.{field}", message)]
+
+
+def fit_steps(before: FieldPreprocessing, steps: Sequence[Preprocess], train: Array) -> FieldPreprocessing:
+    """Add steps that are computed once, each fitted on the training examples after the steps before it.
+
+    Raises:
+        DataError: nothing can be learned from the examples, or an example cannot be preprocessed.
+    """
+    for kind in steps:
+        state: Fitted = {}
+        if kind.fits:
+            try:
+                state = kind.fit(values for _, values in computed(before, train))
+            except (ValueError, OSError) as error:
+                message = f"{kind.kind} cannot be fitted: {error_message(error)}"
+                raise DataError.at(f"data.preprocess.{before.field}", message) from None
+        before = replace(before, kept=(*before.kept, Step(kind, state)))
+    return before
+
+
+def computed(field: FieldPreprocessing, array: Array) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield indices of examples and their values after the steps that are computed once, in ascending order.
+
+    Examples that a step is to skip are left out.
+
+    Raises:
+        DataError: examples cannot be preprocessed; the message names the first and their number.
+    """
+    if not field.kept:
+        yield from scan(array)
+        return
+    with tf.Graph().as_default() as graph:
+        raw = tf.placeholder(field.raw.dtype, (None, *field.raw.shape))
+        kept = field.connect_kept(raw)
+    graph.finalize()
+    failed: dict[int, str] = {}
+    with tf.Session(graph=graph) as session, ThreadPoolExecutor(1, thread_name_prefix="expkit-read") as reader:
+
+        def read(start: int) -> np.ndarray:
+            return _as_read(array[start : start + BATCH], field.raw.dtype)
+
+        ahead = reader.submit(read, 0)
+        for start in range(0, len(array), BATCH):
+            values = ahead.result()
+            ahead = reader.submit(read, start + BATCH)
+            try:
+                yield np.arange(start, start + len(values)), session.run(kept, {raw: values})
+            except tf.errors.OpError:
+                good = {}
+                for number in range(len(values)):
+                    try:
+                        good[start + number] = session.run(kept, {raw: values[number : number + 1]})
+                    except tf.errors.OpError as error:
+                        failed[start + number] = _reason(error)
+                if good:
+                    yield np.array(list(good)), np.concatenate(list(good.values()))
+    if failed and not any(step.kind.skips_failures for step in field.kept):
+        first = min(failed)
+        others = f"; {len(failed) - 1:,} more cannot" if len(failed) > 1 else ""
+        raise DataError.at(
+            f"data.preprocess.{field.field}",
+            f"{_name(array, first)} cannot be preprocessed: {failed[first]}{others}; mend or remove the data"
+            + ("" if field.kept[0].kind.kind != "decode_image" else ", or set on_error: skip in decode_image"),
+        )
+
+
+def _connect(steps: Sequence[Step], values: Any, spec: TensorSpec) -> Any:
+    """Return the result of steps, one example at a time where sizes differ from example to example."""
+    position = 0
+    while position < len(steps):
+        if not steps[position].kind.one_by_one:
+            values = steps[position].kind.apply(values, steps[position].fitted)
+            spec = steps[position].kind.output_spec(spec)
+            position += 1
+            continue
+        end = position
+        while end == position or (None in spec.shape and end < len(steps)):
+            spec = steps[end].kind.output_spec(spec)
+            end += 1
+        values = _one_by_one(steps[position:end], values, spec)
+        position = end
+    return values
+
+
+def _one_by_one(steps: Sequence[Step], values: Any, spec: TensorSpec) -> Any:
+    def result_of(value: Any) -> Any:
+        value = value[None]
+        for step in steps:
+            value = step.kind.apply(value, step.fitted)
+        return value[0]
+
+    result = tf.map_fn(result_of, values, dtype=tf.as_dtype(spec.dtype))
+    result.set_shape((None, *spec.shape))
+    return result
+
+
+def _spec_after(steps: Sequence[Step], spec: TensorSpec) -> TensorSpec:
+    for step in steps:
+        spec = step.kind.output_spec(spec)
+    return spec
+
+
+def _accepts(wanted: TensorSpec, spec: TensorSpec) -> bool:
+    return accepts(wanted.dtype, np.dtype(spec.dtype))
+
+
+def _as_read(array: np.ndarray, dtype: str) -> np.ndarray:
+    """Return values as a graph reads them; text as UTF-8."""
+    return array if dtype == TEXT else array.astype(dtype, copy=False)
+
+
+def _reason(error: Any) -> str:
+    """Return the sentence of TensorFlow's message that says what is wrong, without the places in the graph."""
+    lines = (line.strip().partition("\t")[0].partition(" [[")[0] for line in str(error.message).splitlines())
+    said = [line for line in lines if line and not line.startswith(("Detected", "Node:", "Graph execution error"))]
+    return said[0] if said else type(error).__name__
+
+
+def _name(array: Array, index: int) -> str:
+    return f"example {index}"
+
+
+def _plain(array: np.ndarray) -> Any:
+    if array.dtype == object:
+        return [value.decode("utf-8", "surrogateescape") for value in array.tolist()]
+    return array.tolist()
+
+
+def _array(values: Any, dtype: str) -> np.ndarray:
+    if dtype == "|O":
+        found = np.empty(len(values), object)
+        found[:] = [value.encode("utf-8", "surrogateescape") for value in values]
+        return found
+    return np.asarray(values, dtype)

@@ -1,0 +1,99 @@
+"""The preprocessing step: a registered description of an operation on a field, the same in training and in serving."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+
+from expkit.registry import Kind, KindsOf
+from expkit.tensor_spec import ShapeError, TensorSpec
+
+__all__ = ["AnyPreprocess", "Fitted", "Preprocess", "need_numbers", "need_text"]
+
+Fitted = Mapping[str, np.ndarray]
+"""Arrays by name that a step has fitted; they become constants of the graph."""
+
+TEXT = "string"
+"""TensorFlow's dtype of text and of encoded files."""
+
+
+class Preprocess(Kind):
+    """A step of preprocessing; a subclass per kind, registered by ``expkit.registry.register``.
+
+    Its values are those of a batch, and each example's result depends on that example alone.
+    """
+
+    family: ClassVar[str] = "preprocess"
+
+    fits: ClassVar[bool] = False
+    """Whether it learns something from the training examples (``fit``)."""
+    in_step: ClassVar[bool] = False
+    """Whether training computes it in every step instead of once: it is cheap, and its result takes more memory."""
+    reads_text: ClassVar[bool] = False
+    """Whether its values are one text or encoded file per example."""
+    one_by_one: ClassVar[bool] = False
+    """Whether ``apply`` is given one example at a time, because sizes differ from example to example."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of files whose contents the result depends on."""
+        return ()
+
+    @property
+    def skips_failures(self) -> bool:
+        """Whether training leaves out examples that cannot be preprocessed."""
+        return False
+
+    @abstractmethod
+    def output_spec(self, spec: TensorSpec) -> TensorSpec:
+        """Return the shape and dtype of the result, given those of the values; text has dtype ``string``.
+
+        Raises:
+            ShapeError: the values do not fit.
+        """
+
+    def raw_dtype(self, dtype: np.dtype) -> str:
+        """Return the dtype in which a graph reads values of an array's dtype, if this is the first step."""
+        if dtype.kind in "SUO":
+            return TEXT
+        return "float32" if np.can_cast(dtype, np.float32, "safe") else "float64"
+
+    def fit(self, values: Iterable[np.ndarray]) -> Fitted:
+        """Return what is learned from the training examples, given in batches.
+
+        Raises:
+            ValueError: nothing can be learned from them; the message says why.
+        """
+        return {}
+
+    @abstractmethod
+    def apply(self, values: Any, fitted: Fitted) -> Any:
+        """Return the result for values of shape [batch, ...], by TensorFlow's core operations."""
+
+
+AnyPreprocess = Annotated[Preprocess, KindsOf("preprocess")]
+
+
+def need_numbers(spec: TensorSpec, kind: str) -> TensorSpec:
+    """Return the spec of values that are numbers.
+
+    Raises:
+        ShapeError: they are text.
+    """
+    if spec.dtype == TEXT:
+        raise ShapeError(f"{kind} needs numbers, got {spec}; turn text into numbers first, by kind 'vocabulary'")
+    return spec
+
+
+def need_text(spec: TensorSpec, kind: str) -> TensorSpec:
+    """Return the spec of values that are text.
+
+    Raises:
+        ShapeError: they are numbers.
+    """
+    if spec.dtype != TEXT:
+        raise ShapeError(f"{kind} needs text, got {spec}")
+    return spec

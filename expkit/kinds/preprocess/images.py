@@ -1,0 +1,175 @@
+"""Preprocessing of images."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from expkit import tf1 as tf
+from expkit.kinds.preprocess.base import TEXT, Fitted, Preprocess, need_numbers, need_text
+from expkit.registry import Positive, register
+from expkit.tensor_spec import ShapeError, TensorSpec, sizes_text
+
+__all__ = ["CenterCrop", "DecodeImage", "Pad", "Resize"]
+
+
+@register
+class DecodeImage(Preprocess):
+    """Pixels [height, width, channels], uint8, of PNG, JPEG, BMP or GIF files (of a GIF the first frame).
+
+    Orientation tags of cameras (EXIF) are not applied.
+    """
+
+    kind: Literal["decode_image"] = "decode_image"
+    reads_text: ClassVar[bool] = True
+    one_by_one: ClassVar[bool] = True
+    channels: Literal[1, 3, 4] = 3
+    """Channels of the result: 1 for gray, 3 for RGB, 4 for RGB with alpha; files of others are converted."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """``stop`` at a file that cannot be decoded, or ``skip`` such examples in training and count them."""
+
+    @property
+    def skips_failures(self) -> bool:
+        """Whether training leaves out files that cannot be decoded."""
+        return self.on_error == "skip"
+
+    def output_spec(self, spec: TensorSpec) -> TensorSpec:
+        """Return [height, width, channels] of unknown height and width."""
+        if need_text(spec, self.kind).shape:
+            raise ShapeError(f"{self.kind} needs one file per example, got {spec}")
+        return TensorSpec((None, None, self.channels), "uint8")
+
+    def apply(self, values: Any, fitted: Fitted) -> Any:
+        """Decode the only example of a batch."""
+        image = tf.raw_ops.DecodeImage(contents=values[0], channels=self.channels, expand_animations=False)
+        image.set_shape((None, None, self.channels))
+        return image[None]
+
+
+@register
+class Resize(Preprocess):
+    """Images resized as by ``tf.image.resize`` of TensorFlow 2 (half-pixel centers); float32, as ``nearest`` uint8."""
+
+    kind: Literal["resize"] = "resize"
+    size: tuple[Positive, Positive]
+    """Height and width of the result."""
+    method: Literal["bilinear", "bicubic", "area", "nearest"] = "bilinear"
+    """Interpolation between pixels."""
+    antialias: bool = True
+    """Whether an image is smoothed where it becomes smaller; of ``bilinear`` and ``bicubic`` only."""
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Resize:
+        if self.antialias and "antialias" in self.model_fields_set and self.method in ("area", "nearest"):
+            raise ValueError(
+                f"method '{self.method}' does not use antialias; leave it out, or choose bilinear, bicubic"
+            )
+        return self
+
+    def output_spec(self, spec: TensorSpec) -> TensorSpec:
+        """Return [height, width, channels]."""
+        *_, channels = _image(spec, self.kind)
+        return TensorSpec((*self.size, channels), spec.dtype if self.method == "nearest" else "float32")
+
+    def apply(self, values: Any, fitted: Fitted) -> Any:
+        """Resize."""
+        if self.method == "nearest":
+            return tf.raw_ops.ResizeNearestNeighbor(images=values, size=self.size, half_pixel_centers=True)
+        values = tf.cast(values, tf.float32)
+        if self.method == "area":
+            return tf.raw_ops.ResizeArea(images=values, size=self.size)
+        if self.antialias:
+            scale = tf.cast(self.size, tf.float32) / tf.cast(tf.shape(values)[1:3], tf.float32)
+            kernel = {"bilinear": "triangle", "bicubic": "keyscubic"}[self.method]
+            return tf.raw_ops.ScaleAndTranslate(
+                images=values, size=self.size, scale=scale, translation=[0.0, 0.0], kernel_type=kernel, antialias=True
+            )
+        operation = {"bilinear": "ResizeBilinear", "bicubic": "ResizeBicubic"}[self.method]
+        return getattr(tf.raw_ops, operation)(images=values, size=self.size, half_pixel_centers=True)
+
+
+@register
+class CenterCrop(Preprocess):
+    """The middle of images; of an odd difference the larger part is cut off at the bottom and at the right."""
+
+    kind: Literal["center_crop"] = "center_crop"
+    size: tuple[Positive, Positive]
+    """Height and width of the result."""
+
+    def output_spec(self, spec: TensorSpec) -> TensorSpec:
+        """Return [height, width, channels]."""
+        height, width, channels = _image(spec, self.kind)
+        for name, size, wanted in zip(("height", "width"), (height, width), self.size, strict=True):
+            if size is not None and size < wanted:
+                raise ShapeError(f"{self.kind} to {name} {wanted} of {spec}, which is smaller; use kind 'pad' first")
+        return TensorSpec((*self.size, channels), spec.dtype)
+
+    def apply(self, values: Any, fitted: Fitted) -> Any:
+        """Crop."""
+        height, width = self.size
+        sizes = tf.shape(values)
+        top, left = (sizes[1] - height) // 2, (sizes[2] - width) // 2
+        cropped = tf.slice(values, [0, top, left, 0], [-1, height, width, -1])
+        cropped.set_shape((None, height, width, values.shape[3]))
+        return cropped
+
+
+@register
+class Pad(Preprocess):
+    """Images of a size, or sequences of a length: what is missing is filled with a value, what is too much cut off.
+
+    An image stays in the middle; a sequence at the beginning.
+    """
+
+    kind: Literal["pad"] = "pad"
+    size: tuple[Positive, Positive] | None = None
+    """Height and width of images [height, width, channels]; or give ``length``. A larger image is an error."""
+    length: Positive | None = None
+    """Length of sequences [length, ...]; or give ``size``. A longer sequence loses its end."""
+    value: float = Field(default=0.0)
+    """Value of what is added."""
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Pad:
+        if (self.size is None) == (self.length is None):
+            raise ValueError("pad needs exactly one of 'size' (height and width of images) and 'length' (of sequences)")
+        return self
+
+    def output_spec(self, spec: TensorSpec) -> TensorSpec:
+        """Return the padded sizes."""
+        if spec.dtype == TEXT:
+            raise ShapeError(f"{self.kind} needs numbers, got {spec}; use kind 'vocabulary' first")
+        if self.length is not None:
+            if not spec.shape:
+                raise ShapeError(f"{self.kind} needs sequences [length, ...], got {spec}")
+            return TensorSpec((self.length, *spec.shape[1:]), spec.dtype)
+        assert self.size is not None
+        height, width, channels = _image(spec, self.kind)
+        for name, size, wanted in zip(("height", "width"), (height, width), self.size, strict=True):
+            if size is not None and size > wanted:
+                raise ShapeError(f"{self.kind} to {name} {wanted} of {spec}, which is larger; use kind 'center_crop'")
+        return TensorSpec((*self.size, channels), spec.dtype)
+
+    def apply(self, values: Any, fitted: Fitted) -> Any:
+        """Pad and cut."""
+        value = tf.cast(self.value, values.dtype)
+        sizes, rank = tf.shape(values), values.shape.rank
+        if self.length is not None:
+            values = values[:, : self.length]
+            missing = tf.maximum(self.length - sizes[1], 0)
+            padded = tf.pad(values, [[0, 0], [0, missing], *[[0, 0]] * (rank - 2)], constant_values=value)
+            padded.set_shape((None, self.length, *values.shape[2:]))
+            return padded
+        assert self.size is not None
+        rows, columns = self.size[0] - sizes[1], self.size[1] - sizes[2]
+        edges = [[0, 0], [rows // 2, rows - rows // 2], [columns // 2, columns - columns // 2], [0, 0]]
+        padded = tf.pad(values, edges, constant_values=value)
+        padded.set_shape((None, *self.size, values.shape[3]))
+        return padded
+
+
+def _image(spec: TensorSpec, kind: str) -> tuple[int | None, int | None, int | None]:
+    if len(need_numbers(spec, kind).shape) != 3:
+        raise ShapeError(f"{kind} needs images [height, width, channels], got {sizes_text(spec.shape)}")
+    return spec.shape  # type: ignore[return-value]

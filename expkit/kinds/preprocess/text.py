@@ -1,0 +1,135 @@
+"""Preprocessing of text."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar, Literal
+
+from pydantic import field_validator
+
+from expkit import tf1 as tf
+from expkit.kinds.preprocess.base import Fitted, Preprocess, need_text
+from expkit.registry import register
+from expkit.tensor_spec import ShapeError, TensorSpec
+
+__all__ = ["Lowercase", "RegexReplace", "Split"]
+
+_ABSENT = {
+    "(?=": "look-ahead",
+    "(?!": "look-ahead",
+    "(?<=": "look-behind",
+    "(?<!": "look-behind",
+    "(?P=": "back-reference",
+    "(?(": "condition",
+    "(?>": "atomic group",
+}
+_BACK_REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*\\[1-9]")
+_SETS = {r"\w": r"\p{L}\p{N}_", r"\d": r"\p{Nd}"}
+"""Members of a set in RE2, by what Python calls it."""
+
+
+class TextStep(Preprocess):
+    """A step that changes each text by itself."""
+
+    reads_text: ClassVar[bool] = True
+
+    def output_spec(self, spec: TensorSpec) -> TensorSpec:
+        """Return the same shape, of text."""
+        return need_text(spec, self.kind)
+
+
+@register
+class Lowercase(TextStep):
+    """Text in lower case, by the rules of Unicode."""
+
+    kind: Literal["lowercase"] = "lowercase"
+
+    def apply(self, values: Any, fitted: Fitted) -> Any:
+        """Return ``tf.strings.lower`` of UTF-8."""
+        return tf.strings.lower(values, encoding="utf-8")
+
+
+@register
+class RegexReplace(TextStep):
+    r"""Text in which every match of a regular expression is replaced; ``\w`` and ``\d`` are of all scripts."""
+
+    kind: Literal["regex_replace"] = "regex_replace"
+    pattern: str
+    """Regular expression of RE2, without look-around and back-references."""
+    to: str = ""
+    r"""What takes the place of a match; ``\\1`` is its first group."""
+
+    @field_validator("pattern")
+    @classmethod
+    def _valid(cls, pattern: str) -> str:
+        if absent := next((name for start, name in _ABSENT.items() if start in pattern), None):
+            raise ValueError(f"'{pattern}' has a {absent}, which RE2 does not know")
+        _of_all_scripts(pattern)
+        try:
+            re.compile(re.sub(r"\\p(\{\^?\w+\}|\w)", "a", pattern, flags=re.IGNORECASE))
+        except re.error as error:
+            raise ValueError(f"'{pattern}' is not a regular expression: {error}") from None
+        if _BACK_REFERENCE.search(pattern):
+            raise ValueError(f"'{pattern}' has a back-reference, which RE2 does not know")
+        return pattern
+
+    def apply(self, values: Any, fitted: Fitted) -> Any:
+        """Replace."""
+        return tf.strings.regex_replace(values, _of_all_scripts(self.pattern), self.to)
+
+
+def _of_all_scripts(pattern: str) -> str:
+    r"""Return a pattern whose ``\w`` and ``\d`` match letters and digits of all scripts, as Python's do."""
+    result, position, in_set = "", 0, False
+    while position < len(pattern):
+        character = pattern[position]
+        pair = pattern[position : position + 2]
+        if (members := _SETS.get(pair.lower())) is not None:
+            negated = pair != pair.lower()
+            if negated and in_set:
+                raise ValueError(
+                    f"'{pattern}' has {pair} inside brackets, which RE2 knows of ASCII alone; write [^...]"
+                )
+            result += members if in_set else f"[{'^' * negated}{members}]"
+            position += 2
+        elif character == "\\":
+            result += pair
+            position += 2
+        else:
+            opens = character == "[" and not in_set
+            in_set = opens or (in_set and character != "]")
+            result += character
+            position += 1
+            if opens:  # A bracket that comes first is a member.
+                first = re.match(r"\^?\]?", pattern[position:])
+                assert first is not None
+                result += first[0]
+                position += len(first[0])
+    return result
+
+
+@register
+class Split(Preprocess):
+    """Words of a text: [words]; of shorter texts than the longest of a batch the rest is empty."""
+
+    kind: Literal["split"] = "split"
+    reads_text: ClassVar[bool] = True
+    separator: str = ""
+    """Text between words; by default any white space, at both ends too."""
+
+    def output_spec(self, spec: TensorSpec) -> TensorSpec:
+        """Return a dimension of unknown length."""
+        if need_text(spec, self.kind).shape:
+            raise ShapeError(f"{self.kind} needs one text per example, got {spec}")
+        return TensorSpec((None,), spec.dtype)
+
+    def apply(self, values: Any, fitted: Fitted) -> Any:
+        """Split."""
+        words = tf.raw_ops.StringSplitV2(input=values, sep=self.separator)
+        return tf.raw_ops.SparseToDense(
+            sparse_indices=words.indices,
+            output_shape=words.shape,
+            sparse_values=words.values,
+            default_value="",
+            validate_indices=False,
+        )
