@@ -124,6 +124,11 @@ class KindsOf:
     def __init__(self, family: str) -> None:
         self.family = family
 
+    @property
+    def models(self) -> Mapping[str, type[BaseModel]]:
+        """Models by the tag that stands for them in pydantic's errors."""
+        return kinds(self.family)
+
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         choices = {name: handler.generate_schema(cls) for name, cls in kinds(self.family).items()}
         return core_schema.tagged_union_schema(choices, discriminator="kind")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,17 +45,18 @@ def dotted(path: Iterable[str | int]) -> str:
     return text
 
 
-def explain(error: ValidationError, raw: Any, model: type[BaseModel]) -> list[Problem]:
+def explain(error: ValidationError, raw: Any, model: type[BaseModel], at: tuple[str | int, ...] = ()) -> list[Problem]:
     """Return one problem for every mistake in the data, in the order of the configuration.
 
     Args:
         error: pydantic's error.
         raw: the validated data.
         model: the model that it was validated against.
+        at: path of the data in the configuration.
     """
     grouped: dict[tuple[str | int, ...], list[tuple[_Location, Error]]] = {}
     for item in error.errors(include_url=False):
-        location = _Location(item["loc"], raw, model)
+        location = _Location(item["loc"], raw, model, at)
         grouped.setdefault(location.path, []).append((location, typing.cast(Error, item)))
     outer = {path[:end] for path in grouped for end in range(len(path))}
     return [
@@ -69,8 +71,10 @@ def explain(error: ValidationError, raw: Any, model: type[BaseModel]) -> list[Pr
 class _Location:
     """Location of an error: its path in the data, without pydantic's tags and branches, and the model around it."""
 
-    def __init__(self, loc: Sequence[str | int], raw: Any, model: type[BaseModel]) -> None:
-        self.path: tuple[str | int, ...] = ()
+    def __init__(
+        self, loc: Sequence[str | int], raw: Any, model: type[BaseModel], at: tuple[str | int, ...] = ()
+    ) -> None:
+        self.path = at
         self.branch = False
         self.value = raw
         self.model: type[BaseModel] | None = model
@@ -81,12 +85,11 @@ class _Location:
         for i, segment in enumerate(loc):
             if segment == _KEY and not (isinstance(self.value, Mapping) and _KEY in self.value):
                 break
-            if isinstance(self.value, Mapping) and not tagged and segment == self.value.get("kind", self):
-                family = _family(annotation)
-                if family is not None:
-                    self.model = annotation = kinds(family)[str(segment)]
-                    tagged = True
-                    continue
+            choice = _choice(annotation) if isinstance(self.value, Mapping) and not tagged else None
+            if choice is not None and segment in choice.models:
+                self.model = annotation = choice.models[str(segment)]
+                tagged = True
+                continue
             inside = isinstance(self.value, Mapping) and (segment in self.value or i == len(loc) - 1)
             inside = inside or (isinstance(self.value, list) and isinstance(segment, int))
             if not inside:
@@ -122,8 +125,13 @@ def _members(annotation: Any) -> list[Any]:
     return [annotation]
 
 
+def _choice(annotation: Any) -> KindsOf | None:
+    return next((member for member in _members(annotation) if isinstance(member, KindsOf)), None)
+
+
 def _family(annotation: Any) -> str | None:
-    return next((member.family for member in _members(annotation) if isinstance(member, KindsOf)), None)
+    choice = _choice(annotation)
+    return choice.family if choice else None
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
@@ -177,6 +185,8 @@ def _problem(path: tuple[str | int, ...], location: _Location, error: Error) -> 
     if kind == "union_tag_invalid":
         tag, allowed = str(error["ctx"]["tag"]), _tags(error)
         return Problem(f"{at}.kind", unknown(f"unknown kind '{tag}'", tag, allowed, most=MOST_KINDS))
+    if kind == "union_tag_not_found" and not isinstance(location.value, Mapping):
+        return Problem(at, f"needs a mapping, got {_display(location.value)}")
     if kind == "union_tag_not_found":
         family = _family_of_path(location)
         near = did_you_mean(str(path[-1]), location.siblings).replace("did you mean", "or did you mean the existing")
@@ -191,7 +201,7 @@ def _problem(path: tuple[str | int, ...], location: _Location, error: Error) -> 
         limit = f"least {error['ctx']['min_length']}" if kind == "too_short" else f"most {error['ctx']['max_length']}"
         return Problem(at, f"needs a length of at {limit}, got {len(location.value)}: {_display(location.value)}")
     if kind in _EXPECTED:
-        return Problem(at, f"needs {_EXPECTED[kind]}, got {_display(location.value)}")
+        return Problem(at, f"needs {_EXPECTED[kind]}, got {_display(location.value)}{_about_braces(location)}")
     if kind == "value_error":
         return Problem(at, _sentence(error))
     return Problem(at, f"{_sentence(error)}{_bounds(location.field)}, got {_display(location.value)}")
@@ -209,7 +219,8 @@ def _allowed_values(error: Error) -> list[str]:
 
 
 def _tags(error: Error) -> list[str]:
-    return [tag.strip("'") for tag in str(error["ctx"]["expected_tags"]).split(", ")]
+    tags = (tag.strip("'") for tag in str(error["ctx"]["expected_tags"]).split(", "))
+    return [tag for tag in tags if "{" not in tag]  # a template is no kind
 
 
 def _family_of_path(location: _Location) -> str | None:
@@ -221,6 +232,18 @@ def _family_of_path(location: _Location) -> str | None:
 
 def _kinds_of(family: str | None) -> Iterable[str]:
     return kinds(family) if family else ()
+
+
+def _about_braces(location: _Location) -> str:
+    """Return a hint where a layer has text with braces, or a mapping in its place, for want of quotes."""
+    value, model = location.value, location.model
+    if model is None or not issubclass(model, Kind) or model.family != "layer":
+        return ""
+    if isinstance(value, Mapping) and len(value) == 1 and list(value.values()) == [None]:
+        return f'; an expression needs quotes: "{{{next(iter(value))}}}"'
+    if isinstance(value, str) and re.fullmatch(r"\{.*\}", value):
+        return "; braces are filled in only inside a block or a scope with repeat"
+    return ""
 
 
 def _bounds(field: FieldInfo | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import BaseModel, TypeAdapter
@@ -30,6 +31,11 @@ _DEFERRED = {
     "description": "`${...}` refers to another value; `???` must be given by the user of the file.",
     "type": "string",
     "pattern": r"^\?\?\?$|\$\{",
+}
+_EXPRESSION = {
+    "description": "`{...}` is filled in inside a block or a scope with `repeat`.",
+    "type": "string",
+    "pattern": r"^\{.*\}$",
 }
 _OR_DEFERRED = {"type": ["object", "string"], "pattern": _DEFERRED["pattern"]}
 """For a mapping: not one of two alternatives, so that editors report errors inside it where they are."""
@@ -93,11 +99,16 @@ class _EditorSchema:
     def __init__(self, *, partial: bool, extra: Schema | None = None) -> None:
         self._partial, self._extra = partial, extra or {}
         self._families: Schema = {}
+        self._in_layers: set[str] = set()
 
     def of(self, annotation: Any) -> Schema:
         """Return the schema of a type, with its definitions."""
         raw = TypeAdapter(annotation).json_schema(schema_generator=_DescribedSchema)
-        definitions = {name: self._converted(item) for name, item in raw.pop("$defs", {}).items()}
+        self._in_layers = _in_layers(raw)
+        definitions = {
+            name: self._converted(item, expressions=name in self._in_layers)
+            for name, item in raw.pop("$defs", {}).items()
+        }
         root = self._converted(raw)
         if FAMILY in raw:  # The root has the fields of its kinds.
             family = self._families.pop(raw[FAMILY])
@@ -111,23 +122,31 @@ class _EditorSchema:
         return {**root, "$defs": dict(sorted((definitions | self._families | self._deferred()).items()))}
 
     def _deferred(self) -> Schema:
-        return {"later": _DEFERRED} if self._partial else {}
+        expression = {"expression": _EXPRESSION} if self._in_layers else {}
+        return expression | ({"later": _DEFERRED} if self._partial else {})
 
-    def _converted(self, node: Schema) -> Schema:
+    def _converted(self, node: Schema, *, expressions: bool = False) -> Schema:
+        """Return the schema for editors.
+
+        Args:
+            node: pydantic's schema.
+            expressions: True inside layers, where an expression in braces may stand for any value but a mapping.
+        """
         if FAMILY in node:
             return self._family(node)
         result = {key: value for key, value in node.items() if key not in ("title", "properties")}
         for key in ("additionalProperties", "items"):
             if isinstance(node.get(key), dict):
-                result[key] = self._or_deferred(self._converted(node[key]))
+                result[key] = self._or_deferred(self._converted(node[key], expressions=expressions), expressions)
         for key in ("prefixItems", "anyOf"):
             if key in node:
-                result[key] = [self._converted(item) for item in node[key]]
+                result[key] = [self._converted(item, expressions=expressions) for item in node[key]]
         if "prefixItems" in result:
-            result["prefixItems"] = [self._or_deferred(item) for item in result["prefixItems"]]
+            result["prefixItems"] = [self._or_deferred(item, expressions) for item in result["prefixItems"]]
         if "properties" in node:
             result["properties"] = {
-                key: self._or_deferred(self._converted(item)) for key, item in node["properties"].items()
+                key: self._or_deferred(self._converted(item, expressions=expressions), expressions and key != "kind")
+                for key, item in node["properties"].items()
             }
         if self._partial and result.get("type") == "object":
             result |= _OR_DEFERRED
@@ -135,14 +154,19 @@ class _EditorSchema:
                 result.pop(key, None)
         return result
 
-    def _or_deferred(self, node: Schema) -> Schema:
-        """Return the schema of a value that a file may leave to others."""
+    def _or_deferred(self, node: Schema, expressions: bool = False) -> Schema:
+        """Return the schema of a value that a file may leave to others, or to an expression."""
         choices = node.get("anyOf", [node])
-        if not self._partial or any(_accepts_deferred(_without_annotations(item)) for item in choices):
+        accepting = [_without_annotations(item) for item in choices]
+        others = []
+        if self._partial and not any(map(_accepts_deferred, accepting)):
+            others.append({"$ref": "#/$defs/later"})
+        if expressions and not any(_accepts_any_text(item) or "object" in item.get("type", "") for item in accepting):
+            others.append({"$ref": "#/$defs/expression"})
+        if not others:
             return node
         annotations = {key: value for key, value in node.items() if key in _ANNOTATIONS}
-        later = {"$ref": "#/$defs/later"}
-        return annotations | {"anyOf": [*(choices if "anyOf" in node else [_without_annotations(node)]), later]}
+        return annotations | {"anyOf": [*(choices if "anyOf" in node else accepting), *others]}
 
     def _family(self, node: Schema) -> Schema:
         family, mapping = node[FAMILY], node["discriminator"]["mapping"]
@@ -170,7 +194,36 @@ def _without_annotations(node: Schema) -> Schema:
 
 def _accepts_deferred(node: Schema) -> bool:
     """Return True if a schema accepts deferred values already, as strings and mappings do."""
-    return "$ref" in node or ("pattern" in node and node["type"] == _OR_DEFERRED["type"]) or node == {"type": "string"}
+    return _accepts_any_text(node) or ("pattern" in node and node["type"] == _OR_DEFERRED["type"])
+
+
+def _accepts_any_text(node: Schema) -> bool:
+    return "$ref" in node or node == {"type": "string"}
+
+
+def _in_layers(raw: Schema) -> set[str]:
+    """Return the names of the definitions of the kinds of layers, and of what these refer to."""
+    definitions = raw.get("$defs", {})
+    found = {name for node in _nodes(raw) if node.get(FAMILY) == "layer" for name in _references(node)}
+    new = found
+    while new:
+        new = {name for one in new for name in _references(definitions[one])} - found
+        found |= new
+    return found
+
+
+def _references(node: Schema) -> set[str]:
+    named = {word for inner in _nodes(node) for word in (inner.get("$ref"), *inner.get("mapping", {}).values())}
+    return {word.rpartition("/")[2] for word in named if isinstance(word, str)}
+
+
+def _nodes(value: Any) -> Iterator[Schema]:
+    """Yield all mappings inside a schema."""
+    if isinstance(value, dict):
+        yield value
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _nodes(inner)
 
 
 def _field_names(cls: type[BaseModel]) -> list[str]:

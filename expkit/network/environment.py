@@ -53,7 +53,7 @@ class Node:
     connected: str
     """Path in the configuration of the layer that connects the outermost block around it; ``at`` outside blocks."""
     layer: Layer
-    """As described, with ``{index}`` filled in."""
+    """As described, its expressions filled in."""
     scope: str
     reuse: Reuse
     naming: Mapping[str, str]

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from expkit.errors import ConfigError, Problem, unknown
 from expkit.kinds.layers.base import Layer
 from expkit.kinds.layers.scope import Block, EmaOf, Nest, Scope
+from expkit.kinds.layers.template import LayerTemplate
+from expkit.network.arguments import argument_values, check_arguments
 from expkit.network.averages import connect_averages
 from expkit.network.environment import Environment, Group, Node
+from expkit.network.expressions import names_in
+from expkit.network.filling import Names, fill, fill_text, filled_layer
 from expkit.network.names import INDEX, Reuse, absolute, inherit, join
-from expkit.registry import Section
+from expkit.registry import kinds
 
 __all__ = ["expand"]
 
 MAX_LAYERS = 20_000
 """Layers and scopes of a network, repetitions counted."""
+MAX_REPETITIONS = 1000
+"""Repetitions of a scope."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,46 +33,144 @@ class _Context:
     at: str
     parent: Node
     connected: str | None = None
-    index: int | None = None
-    """Number that fills in ``{index}``."""
+    """Path in the configuration of the layer that connects the outermost block around."""
+    connection: str | None = None
+    """Path in the configuration of the layer that connects the nearest block around."""
+    names: Names | None = None
+    """Values of the names in expressions; ``None`` outside blocks and repetitions, where braces are braces."""
     blocks: tuple[str, ...] = ()
     """Names of the blocks around, outermost first."""
 
+    @property
+    def circumstances(self) -> str:
+        """Block and repetition in which an expression has its value, for messages."""
+        parts = []
+        if self.connection is not None:
+            inside = "" if self.connection == self.connected else f" inside {self.connected}"
+            parts.append(f"{self.connection} connects the block{inside}")
+        if self.names is not None and "index" in self.names:
+            parts.append(f"index is {self.names['index']}")
+        return f" (where {' and '.join(parts)})" if parts else ""
 
-def expand(env: Environment) -> None:
-    """Add every layer and scope to the environment.
+
+def expand(env: Environment) -> bool:
+    """Add every layer and scope to the environment; return False if some have problems that leave them out.
 
     Raises:
         ConfigError: there are more than ``MAX_LAYERS``.
     """
-    _add_layers(env, env.network.layers, _Context(at="network.layers", parent=env.root))
+    expansion = _Expansion(env)
+    expansion.add_layers(env.network.layers, _Context(at="network.layers", parent=env.root))
+    env.problems += expansion.problems.values()
+    check_arguments(env)
+    if expansion.failures:
+        return False
     used = {node.group.block for node in env.nodes.values() if node.group is not None}
     for name in env.network.blocks:
         if name not in used:
             fix = f"connect it with {{kind: block, block: {name}}}, or remove it"
             env.report(f"network.blocks.{name}", f"no layer connects this block; {fix}")
     connect_averages(env)
+    return True
 
 
-def _add_layers(env: Environment, layers: Mapping[str, Layer], context: _Context) -> None:
-    parent = context.parent
-    assert parent.group is not None
-    siblings = parent.group.nodes
-    for key, layer in layers.items():
+class _Expansion:
+    """Layers added so far, and the problems of those that cannot be added."""
+
+    def __init__(self, env: Environment) -> None:
+        self.env = env
+        self.failures = 0
+        """Layers left out."""
+        self.problems: dict[tuple[str, str], Problem] = {}
+        """Their problems, the first of those that differ only in their circumstances."""
+
+    def add_layers(self, layers: Mapping[str, Layer | LayerTemplate], context: _Context) -> None:
+        """Add the layers of a scope, and those inside them."""
+        env, parent = self.env, context.parent
+        assert parent.group is not None
+        siblings = parent.group.nodes
+        for key, layer in layers.items():
+            at = f"{context.at}.{key}"
+            for name, copy, names in self._copies(key, layer, context):
+                if len(env.nodes) + self.failures >= MAX_LAYERS:
+                    count = f"there would be more than {MAX_LAYERS:,} layers, counted up to {at}"
+                    raise ConfigError(Problem("network.layers", f"{count}; repeat less, or write fewer"))
+                path = join(parent.path, name)
+                if name in siblings or path in env.repetitions:
+                    env.report(at, f"creates '{name}', which exists already; rename one")
+                    continue
+                siblings[name] = env.nodes[path] = node = _node(name, copy, at, context)
+                if isinstance(copy, Nest):
+                    self._add_group(node, copy, replace(context, parent=node, names=names))
+                    if copy.repeat is not None and key not in siblings:
+                        env.repetitions[join(parent.path, key)] = path
+
+    def _add_group(self, node: Node, layer: Nest, context: _Context) -> None:
+        """Add the layers inside a scope or block."""
+        if isinstance(layer, Scope):
+            node.group = Group(at=node.at, output=layer.output, outputs=layer.outputs)
+            self.add_layers(layer.layers, replace(context, at=f"{node.at}.layers"))
+            return
+        env = self.env
+        node.group = Group(at=node.at)
+        if isinstance(layer, EmaOf):
+            return  # Its layers are those of another scope, which may not be complete yet.
+        assert isinstance(layer, Block)
+        block = env.network.blocks.get(layer.block)
+        if block is None:
+            env.report(f"{node.at}.block", unknown(f"no block '{layer.block}'", layer.block, env.network.blocks))
+            return
+        around = (*context.blocks, layer.block)
+        if layer.block in context.blocks:
+            cycle = " <- ".join(around[around.index(layer.block) :])
+            env.report(f"{node.at}.block", f"these blocks connect each other in a cycle: {cycle}")
+            return
+        at = f"network.blocks.{layer.block}"
+        inside = replace(context, at=f"{at}.layers", connected=node.connected, connection=node.at, blocks=around)
+        try:
+            names = argument_values(layer, block, context.names or {}, node.at)
+            inside = replace(inside, names=names)
+            output = None if block.output is None else fill_text(block.output, names, f"{at}.output")
+            outputs = {
+                fill_text(name, names, f"{at}.outputs.{name}"): fill_text(source, names, f"{at}.outputs.{name}")
+                for name, source in block.outputs.items()
+            }
+        except ConfigError as error:
+            in_block = error.problems[0].path.startswith(f"{at}.")  # not in the layer that connects it
+            self._left_out(error, inside if in_block else context)
+            return
+        node.group = Group(at=at, output=output, outputs=outputs, block=layer.block)
+        self.add_layers(block.layers, inside)
+
+    def _copies(
+        self, key: str, layer: Layer | LayerTemplate, context: _Context
+    ) -> Iterator[tuple[str, Layer, Names | None]]:
+        """Yield the repetitions of a layer, each reading the one before; one without ``repeat`` is its only one."""
         at = f"{context.at}.{key}"
-        for name, copy, index in _copies(env, key, layer, context.index):
-            if len(env.nodes) >= MAX_LAYERS:
-                count = f"there would be more than {MAX_LAYERS:,} layers, counted up to {at}"
-                raise ConfigError(Problem("network.layers", f"{count}; repeat less, or write fewer"))
-            path = join(parent.path, name)
-            if name in siblings or path in env.repetitions:
-                env.report(at, f"creates '{name}', which exists already; rename one")
-                continue
-            siblings[name] = env.nodes[path] = node = _node(name, copy, at, context)
-            if isinstance(copy, Nest):
-                _add_group(env, node, copy, replace(context, parent=node, index=index))
-            if isinstance(layer, Nest) and layer.repeat is not None and key not in siblings:
-                env.repetitions[join(parent.path, key)] = path
+        around = context
+        try:
+            fields = _with_repetitions(layer, context.names, at) if isinstance(layer, LayerTemplate) else {}
+            numbers = _numbers(layer, fields)
+            if numbers is None:
+                yield _named(key, layer, fields, context.names, at)
+                return
+            label = key.partition("{")[0].rstrip("_")
+            own = ("index", f"index.{label}")
+            name = key if names_in(key).intersection(own) else f"{key}_{INDEX}"
+            before = None
+            for number in numbers:
+                around = replace(context, names={**(context.names or {}), **dict.fromkeys(own, number)})
+                copy = _named(name, layer, fields, around.names, at)
+                yield copy if before is None else (copy[0], _chained(self.env, copy[1], before), copy[2])
+                before = copy[0]
+        except ConfigError as error:
+            self._left_out(error, around)
+
+    def _left_out(self, error: ConfigError, context: _Context) -> None:
+        self.failures += 1
+        for problem in error.problems:
+            message = f"{problem.message}{context.circumstances}"
+            self.problems.setdefault((problem.path, problem.message), replace(problem, message=message))
 
 
 def _node(name: str, layer: Layer, at: str, context: _Context) -> Node:
@@ -87,70 +191,44 @@ def _node(name: str, layer: Layer, at: str, context: _Context) -> Node:
     )
 
 
-def _add_group(env: Environment, node: Node, layer: Nest, context: _Context) -> None:
-    """Add the layers inside a scope or block."""
-    if isinstance(layer, Scope):
-        node.group = Group(at=node.at, output=layer.output, outputs=layer.outputs)
-        _add_layers(env, layer.layers, replace(context, at=f"{node.at}.layers"))
-        return
-    node.group = Group(at=node.at)
-    if isinstance(layer, EmaOf):
-        return  # Its layers are those of another scope, which may not be complete yet.
-    assert isinstance(layer, Block)
-    block = env.network.blocks.get(layer.block)
-    if block is None:
-        env.report(f"{node.at}.block", unknown(f"no block '{layer.block}'", layer.block, env.network.blocks))
-        return
-    around = (*context.blocks, layer.block)
-    if layer.block in context.blocks:
-        cycle = " <- ".join(around[around.index(layer.block) :])
-        env.report(f"{node.at}.block", f"these blocks connect each other in a cycle: {cycle}")
-        return
-    output, outputs = block.output, block.outputs
-    if context.index is not None:
-        output, outputs = _filled(output, context.index), _filled(outputs, context.index)
-    at = f"network.blocks.{layer.block}"
-    node.group = Group(at=at, output=output, outputs=outputs, block=layer.block)
-    _add_layers(env, block.layers, replace(context, at=f"{at}.layers", connected=node.connected, blocks=around))
+def _named(
+    key: str, layer: Layer | LayerTemplate, fields: Mapping[str, Any], names: Names | None, at: str
+) -> tuple[str, Layer, Names | None]:
+    """Return the name of a layer, the layer, and the names in expressions inside it."""
+    copy = filled_layer(layer, fields, names, at) if isinstance(layer, LayerTemplate) else layer
+    return fill_text(key, names, at), copy, names
 
 
-def _copies(env: Environment, key: str, layer: Layer, index: int | None) -> Iterator[tuple[str, Layer, int | None]]:
-    """Yield the repetitions of a layer, each reading the one before; a layer without ``repeat`` is its only one."""
-    if not isinstance(layer, Nest) or layer.repeat is None:
-        yield (key, layer, None) if index is None else (_filled(key, index), _filled(layer, index), index)
-        return
-    before = None
-    for own in range(layer.first_index, layer.first_index + layer.repeat):
-        name = _filled(key if INDEX in key else f"{key}_{INDEX}", own)
-        copy = _filled(layer, own)
-        yield name, copy if before is None else copy.model_copy(update=_chained(env, copy, before)), own
-        before = name
+def _with_repetitions(template: LayerTemplate, names: Names | None, at: str) -> dict[str, Any]:
+    """Return a template's fields, those that number its repetitions filled in: they know only what is around."""
+    fields = template.fields
+    if names is not None and issubclass(kinds("layer")[template.kind], Nest):
+        numbering = {name: fields[name] for name in ("repeat", "first_index") if name in fields}
+        fields |= fill(numbering, names, at)
+    return fields
 
 
-def _chained(env: Environment, layer: Nest, before: str) -> dict[str, Any]:
-    """Return the input fields that make a repetition read the one before.
+def _numbers(layer: Layer | LayerTemplate, fields: Mapping[str, Any]) -> Iterable[int] | None:
+    """Return the numbers of a layer's repetitions; ``None`` if it is not repeated, or not by a number."""
+    repeat, first = fields.get("repeat"), fields.get("first_index", 0)
+    if isinstance(layer, Nest):
+        repeat, first = layer.repeat, layer.first_index
+    if type(repeat) is not int or type(first) is not int or not 0 < repeat <= MAX_REPETITIONS:
+        return None  # the layer's own validation says what is wrong
+    return range(first, first + repeat)
+
+
+def _chained(env: Environment, layer: Layer, before: str) -> Layer:
+    """Return a repetition that reads the one before.
 
     Inputs that are outputs too read the output of that name.
     """
+    assert isinstance(layer, Nest)
     if not layer.inputs:
-        return {"input": before}
+        return layer.model_copy(update={"input": before})
     outputs = layer.outputs if isinstance(layer, Scope) else {}
     if isinstance(layer, Block) and layer.block in env.network.blocks:
         outputs = env.network.blocks[layer.block].outputs
     first, *_ = layer.inputs
     chained = {name: f"{before}/{name}" for name in layer.inputs if name in outputs}
-    return {"inputs": {**layer.inputs, first: before, **chained}}
-
-
-def _filled(value: Any, index: int) -> Any:
-    """Return a value with ``{index}`` filled in, in all strings but those of layers inside."""
-    if isinstance(value, str):
-        return value.replace(INDEX, str(index)) if INDEX in value else value
-    if isinstance(value, tuple):
-        return tuple(_filled(item, index) for item in value)
-    if isinstance(value, dict):
-        return {_filled(key, index): _filled(item, index) for key, item in value.items()}
-    if isinstance(value, Section):
-        fields = {name: getattr(value, name) for name in value.model_fields_set if name not in ("kind", "layers")}
-        return value.model_copy(update={name: _filled(item, index) for name, item in fields.items()})
-    return value
+    return layer.model_copy(update={"inputs": {**layer.inputs, first: before, **chained}})

@@ -114,7 +114,8 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
         ConfigError: with every problem found.
     """
     env = Environment(network)
-    expand(env)
+    if not expand(env):
+        raise ConfigError(*limit_problems(_grouped(env.problems)))
     resolve(env)
     inputs = dict(env.tensors)
     table = VariableTable(env)

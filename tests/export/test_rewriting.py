@@ -143,13 +143,18 @@ def altered(raw: Any, narrow: int | None = None) -> Any:
     for field in ("filters", "units"):
         if narrow and isinstance(made.get(field), int):
             made[field] = min(made[field], narrow)
+        elif narrow and isinstance(made.get(field), str):
+            made[field] = f"{{min({narrow}, {made[field][1:-1]})}}"
     for field, info in cls.model_fields.items() if raw["kind"] != "random" else ():
         if isinstance(info.default, float) and field not in {*Layer.model_fields, "value"}:
             made[field] = 0.5 if field == "momentum" else info.default * 3 + 0.01
     return made
 
 
-IMAGES = ("alexnet_v2", "inception_v3", "mobilenet_v1", "resnet_v1_50", "resnet_v2_50", "unet", "vgg_16", "vgg_19")
+IMAGES = (
+    *("alexnet_v2", "inception_v3", "mobilenet_v1", "resnet18", "resnet_v1_50", "resnet_v2_50", "unet"),
+    *("vgg_16", "vgg_19"),
+)
 """Networks of many channels, of which eight do here."""
 NETWORKS = sorted(file.stem for file in (builtin_conf() / "network").glob("*.yaml"))
 OVERRIDES = {
@@ -157,7 +162,7 @@ OVERRIDES = {
     "unet": ["inputs.image.shape=[188,188,1]"],
     "vgg_16": ["inputs.image.shape=[32,32,3]", "layers.vgg_16.layers.fc6.kernel_size=1"],
     "vgg_19": ["inputs.image.shape=[32,32,3]", "layers.vgg_19.layers.fc6.kernel_size=1"],
-    **{name: ["inputs.image.shape=[33,33,3]"] for name in ("mobilenet_v1", "resnet_v1_50", "resnet_v2_50")},
+    **{name: ["inputs.image.shape=[33,33,3]"] for name in ("mobilenet_v1", "resnet18", "resnet_v1_50", "resnet_v2_50")},
     **{
         name: [
             *("settings.layers=2", "settings.hidden_size=32", "settings.heads=4", "settings.intermediate_size=8"),

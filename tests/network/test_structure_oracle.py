@@ -6,6 +6,7 @@ expkit unfolds it. Both must make and share the same variables, refuse the same 
 
 from __future__ import annotations
 
+import json
 import random
 import zlib
 from collections.abc import Iterator, Mapping
@@ -19,8 +20,10 @@ from expkit import tf1 as tf
 from expkit.config.sections.network import NetworkConfig
 from expkit.errors import ConfigError
 from expkit.kinds.layers.base import Layer, Shared
-from expkit.kinds.layers.scope import Block, Nest, Scope
+from expkit.kinds.layers.scope import Block, Nest, Scope, ScopeFields
+from expkit.kinds.layers.template import LayerTemplate, ScopeTemplate
 from expkit.network.build import connect, create_variables
+from expkit.registry import kinds
 from support.networks import config_of, open_scope, spec_of
 
 EXAMPLES = 120
@@ -136,6 +139,16 @@ class Refused(Exception):
     """Raised where TensorFlow, or a tie, refuses a layer."""
 
 
+def with_index(layer: Layer | LayerTemplate, number: int | None) -> Any:
+    """Return a layer with the number of its repetition in place of ``{index}``."""
+    if not isinstance(layer, LayerTemplate):
+        return layer
+    raw = json.loads(json.dumps(layer.fields).replace("{index}", str(number)))
+    if isinstance(layer, ScopeTemplate):
+        return Scope.model_construct(**{**dict(ScopeFields.model_validate(raw)), "layers": layer.layers})
+    return kinds("layer")[raw["kind"]].model_validate_json(json.dumps(raw))
+
+
 class Program:
     """A network written down call by call."""
 
@@ -153,7 +166,7 @@ class Program:
 
     def walk(
         self,
-        layers: Mapping[str, Layer],
+        layers: Mapping[str, Layer | LayerTemplate],
         at: str,
         connected: str | None,
         outside: Mapping[str, Any],
@@ -165,14 +178,17 @@ class Program:
         made: dict[str, Any] = {}
         for key, layer in layers.items():
             here = f"{at}.{key}"
+            written = layer
+            layer = with_index(written, index or 0)
             repeat = layer.repeat if isinstance(layer, Nest) else None
             first = layer.first_index if isinstance(layer, Nest) else 0
             for count in range(repeat or 1):
                 number = index if repeat is None else first + count
+                layer = with_index(written, number)
                 name = key if repeat is None else f"{key}_{number}"
                 visible = {**outside, **made}
                 with ExitStack() as scopes:
-                    scope = name if layer.scope is None else layer.scope.replace("{index}", str(number))
+                    scope = name if layer.scope is None else layer.scope
                     open_scope(scopes, self.root, scope, layer.reuse)
                     names = {**naming, **layer.variables}
                     if isinstance(layer, Nest):

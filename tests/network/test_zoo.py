@@ -32,6 +32,7 @@ ZOO = {
     "inception_v3": (388, 27_143_152),
     "lenet5": (10, 61_706),
     "mobilenet_v1": (137, 4_231_976),
+    "resnet18": (102, 11_689_512),
     "resnet_v1_50": (267, 25_557_032),
     "resnet_v2_50": (272, 25_568_360),
     "unet": (46, 31_030_658),
@@ -43,6 +44,7 @@ ZOO = {
 SMALLER = {
     "alexnet_v2": ["network.inputs.image.shape=[67,67,3]", "network.layers.alexnet_v2.layers.fc6.kernel_size=1"],
     "mobilenet_v1": ["network.inputs.image.shape=[64,64,3]"],
+    "resnet18": ["network.inputs.image.shape=[64,64,3]"],
     "resnet_v1_50": ["network.inputs.image.shape=[64,64,3]"],
     "resnet_v2_50": ["network.inputs.image.shape=[64,64,3]"],
     "unet": ["network.inputs.image.shape=[188,188,1]"],

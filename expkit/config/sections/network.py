@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 import expkit.kinds.layers  # noqa: F401  # registers the kinds of layers
-from expkit.kinds.layers.base import AnyInitializer, AnyLayer, Regularizer
+from expkit.kinds.layers.base import AnyInitializer, Regularizer
+from expkit.kinds.layers.template import AnyLayer, FilledLayer
 from expkit.registry import Positive, Section
 from expkit.tensor_spec import DType
 
@@ -42,7 +45,9 @@ class BlockConfig(Section):
     They read only each other and the inputs of the connecting layer.
     """
 
-    layers: dict[str, AnyLayer] = Field(min_length=1)
+    arguments: dict[str, Any] = {}
+    """Names that ``{NAME}`` stands for in the layers, with default values; ``null`` where every use gives a value."""
+    layers: dict[str, FilledLayer] = Field(min_length=1)
     """The layers, by name, in order."""
     output: str | None = None
     """Layer inside that is the block's output; the last one if omitted."""

@@ -15,7 +15,6 @@ from expkit.tensor_spec import TensorSpec
 
 __all__ = [
     "AnyInitializer",
-    "AnyLayer",
     "Call",
     "Declaration",
     "Inputs",
@@ -169,6 +168,3 @@ class Layer(Kind):
 
         A layer with several outputs returns them by the names of ``output_spec``.
         """
-
-
-AnyLayer = Annotated[Layer, KindsOf("layer")]

@@ -7,11 +7,12 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from expkit.kinds.layers.base import AnyLayer, Call, Layer
+from expkit.kinds.layers.base import Call, Layer
+from expkit.kinds.layers.template import AnyLayer, FilledLayer, LayerChoice
 from expkit.registry import register
 from expkit.tensor_spec import TensorSpec
 
-__all__ = ["Block", "EmaOf", "Nest", "Scope"]
+__all__ = ["Block", "EmaOf", "Nest", "Scope", "ScopeFields"]
 
 
 class Nest(Layer):
@@ -45,20 +46,34 @@ class Nest(Layer):
         raise AssertionError("a scope has no tensor of its own")
 
 
+class ScopeFields(Nest):
+    """The fields of a scope, without the layers inside."""
+
+    kind: Literal["scope"] = "scope"
+    output: str | None = None
+    """Layer inside that is the scope's output; by default the last one."""
+    outputs: dict[str, str] = {}
+    """Further outputs, read from outside as ``scope/name``: layers inside, or their outputs, by name."""
+
+
 @register
-class Scope(Nest):
+class Scope(ScopeFields):
     """Layers nested under a variable scope; their first reads the scope's input, their last is its output.
 
     ``reuse``, ``variables`` and ``trainable: false`` apply to all layers inside.
     """
 
-    kind: Literal["scope"] = "scope"
     layers: dict[str, AnyLayer] = Field(min_length=1)
     """The layers, by name, in order."""
-    output: str | None = None
-    """Layer inside that is the scope's output; by default the last one."""
-    outputs: dict[str, str] = {}
-    """Further outputs, read from outside as ``scope/name``: layers inside, or their outputs, by name."""
+
+
+class RepeatedScope(Scope):
+    """A scope inside which expressions in braces are filled in, because it, or one around it, is repeated."""
+
+    layers: dict[str, FilledLayer] = Field(min_length=1)
+
+
+LayerChoice.others["{repeated}"] = RepeatedScope
 
 
 @register
@@ -68,6 +83,8 @@ class Block(Nest):
     kind: Literal["block"] = "block"
     block: str
     """Name of the block."""
+    arguments: dict[str, Any] = {}
+    """Values of the block's arguments, by name: ``{filters: 64}``; ``null`` for the block's default."""
 
 
 @register
