@@ -104,5 +104,6 @@ def _parts(fields: Fields, split: SplitConfig) -> np.ndarray:
 def _likely(parts: list[str]) -> list[str]:
     """Return what probably stands for training, validation and test among the names of parts."""
     train, valid, test = (next((part for part in parts if part.startswith(word)), "") for word in ("tr", "val", "te"))
-    others = [part for part in parts if part not in (train, valid)]
-    return [train, valid or "null", test or others[0]] if test or others else [train, "null", valid or "0.1"]
+    if valid and test:
+        return [train, valid, test]
+    return ["0.9", "0.1", test or valid or next((part for part in parts if part != train), "null")]

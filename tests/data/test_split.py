@@ -83,6 +83,24 @@ def test_parts_that_are_not_there_are_named(given: dict[str, Any], error: Any, p
     assert str(caught.value) == problem
 
 
+@pytest.mark.parametrize(
+    ("parts", "example"),
+    [
+        ((b"train", b"test"), "train: 0.9, valid: 0.1, test: test"),
+        ((b"train", b"val"), "train: 0.9, valid: 0.1, test: val"),
+        ((b"training", b"validation", b"testing"), "train: training, valid: validation, test: testing"),
+    ],
+)
+def test_the_split_that_a_message_gives_is_one(parts: tuple[bytes, ...], example: str) -> None:
+    fields = {"x": np.arange(60), "part": np.array([*parts] * (60 // len(parts)), object)}
+    with pytest.raises(DataError) as caught:
+        split(fields)
+    assert f"data.split={{{example}}}" in str(caught.value)
+    given = dict(pair.split(": ") for pair in example.split(", "))
+    found = split(fields, **{name: float(size) if size[0] == "0" else size for name, size in given.items()})
+    assert sorted(index for indices in found.values() for index in indices) == list(range(60))
+
+
 def test_fractions_of_nothing_say_why() -> None:
     with pytest.raises(DataError) as caught:
         split(

@@ -17,13 +17,16 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from expkit.errors import DataError, comma_list, reading
+from expkit.machine import size_text
 
 __all__ = ["CsvFile", "ParquetFile", "TableFile"]
 
 AT = "data.source.path"
-BLOCK_BYTES, MOST_BLOCK_BYTES = 1 << 22, 1 << 28
+BLOCK_BYTES, MOST_BLOCK_BYTES = 1 << 24, 1 << 28
 BLOCK_ROWS = 512
 """Rows that are parsed at once: so many headers long, within the limits above. A row must be shorter."""
+LINE_LENGTH = 1 << 26
+"""Characters of the longest line: what is unpacked from a small file may be of any length."""
 BATCH_ROWS = 1 << 16
 """Rows of a batch of a Parquet file."""
 MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -106,6 +109,9 @@ class CsvFile(TableFile):
                 if "Empty CSV file" in str(error):
                     return
                 self._diagnose(only_quotes=False)
+                if "straddling" in str(error):
+                    size = size_text(self._block)
+                    raise DataError.at(AT, f"{self.file} has a row of more than {size}, which is not read") from None
                 raise
             if counted.quotes % 2:
                 self._diagnose(only_quotes=True)
@@ -125,7 +131,7 @@ class CsvFile(TableFile):
         with self._opened() as opened, io.TextIOWrapper(opened, self._encoding, newline="") as text:
             if text.read(1) != "\ufeff":
                 text.seek(0)
-            yield csv.reader(text, delimiter=self._delimiter, strict=strict)
+            yield csv.reader(_lines(text), delimiter=self._delimiter, strict=strict)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -167,6 +173,13 @@ class CsvFile(TableFile):
                 raise DataError.at(AT, f'{self.file} line {line}: a quote (") is not closed') from None
         finally:
             csv.field_size_limit(limit)
+
+
+def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+    while line := text.readline(LINE_LENGTH):
+        if len(line) == LINE_LENGTH:
+            raise ValueError(f"a line has {LINE_LENGTH:,} characters or more")
+        yield line
 
 
 def _count(row: Sequence[str]) -> str:

@@ -187,7 +187,7 @@ class Column:
         shown = word if len(word) <= 40 else f"{word[:40]}..."
         return self._error(
             f"row {row + 1}: {shown!r} is not a number",
-            "words that stand for missing values are listed in data.source.missing",
+            "leave the column out, or list words that stand for missing values in data.source.missing",
         )
 
     def _error(self, problem: str, rest: str) -> DataError:

@@ -187,14 +187,14 @@ def test_encodings_marks_tabs_and_compression_are_read(table: Write) -> None:
         (
             "a,b\n1,2\n\nNA,3\n",
             {"columns": {"x": "*"}},
-            ".path: FILE, column 'a', row 2: 'NA' is not a number; words that stand for missing values are listed in "
-            "data.source.missing",
+            ".path: FILE, column 'a', row 2: 'NA' is not a number; leave the column out, or list words that stand "
+            "for missing values in data.source.missing",
         ),
         (
             "a,b\n1,2\nx,3\n",
             {"types": {"a": "float64"}},
-            ".path: FILE, column 'a', row 2: 'x' is not a number; words that stand for missing values are listed in "
-            "data.source.missing",
+            ".path: FILE, column 'a', row 2: 'x' is not a number; leave the column out, or list words that stand "
+            "for missing values in data.source.missing",
         ),
         (
             "a\n1\n1.5\n",
@@ -248,7 +248,14 @@ def test_a_row_longer_than_a_block_is_a_message(table: Write, monkeypatch: pytes
     monkeypatch.setattr(table_files, "BLOCK_BYTES", 64)
     monkeypatch.setattr(table_files, "BLOCK_ROWS", 1)
     message = problem_of(table('a,b\n1,"' + "x\n" * 1000 + '"\n'))
-    assert message.startswith("data.source.path: FILE is not a readable CSV file: ")
+    assert message == "data.source.path: FILE has a row of more than 64 bytes, which is not read"
+
+
+def test_an_endless_line_in_a_small_file_is_not_read_to_its_end(table: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_files, "LINE_LENGTH", 1000)
+    assert problem_of(table(gzip.compress(b"0" * 100_000))) == (
+        "data.source.path: FILE is not a readable CSV file: a line has 1,000 characters or more"
+    )
 
 
 def test_the_time_of_a_wide_table_grows_with_its_columns(table: Write) -> None:
