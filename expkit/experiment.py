@@ -173,7 +173,7 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
                     _log.info("restored %s", restored)
         if config.export.enabled and (own is None or not folder.state().get(_TRIED)):  # a resumed run may be new to it
             with timed("trying to freeze"):
-                tried = try_freeze(config, graphs, executor.values(evaluator.names), dataset)
+                tried = try_freeze(experiment.checked, graphs, executor.values(evaluator.names), dataset)
             folder.update(**{_TRIED: tried})
         with timed("waiting for MLflow"):
             tracker.begin()
@@ -275,6 +275,9 @@ def freeze(
         frozen_weights = "ema" if experiment.ema_names else "raw"
     if frozen_weights == "ema" and not experiment.ema_names:
         raise ConfigError(Problem("weights", "this run keeps no EMA (ema.enabled is false); allowed: raw"))
+    if not spec.served.outputs:
+        problem = "all outputs are for training only, so there is nothing to freeze"
+        raise ConfigError(Problem("network.outputs", f"{problem}; train a network that has an output of use: always"))
     chosen = experiment.checkpoint(checkpoint or config.export.checkpoint)
     dataset = dataset or load_dataset(config, spec)
     source = FrozenSource(

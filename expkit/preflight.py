@@ -70,9 +70,10 @@ def check(config: Config) -> CheckedConfig:
         ConfigError: with every mistake found.
     """
     spec = network_spec(config.network)
-    problems = [*_unreadable(config, spec), *_wrong_losses_of_phases(config), *_wrong_order(config, spec)]
+    problems = [*_unreadable(config, spec), *_wrong_losses_of_phases(config), *_wrong_order(config, spec.trained)]
+    problems += _nothing_to_freeze(config, spec)
     readable = not problems
-    problems += _wrong_preprocessing(config, spec)
+    problems += _wrong_preprocessing(config, spec.trained)
     checked, unnamed = _named(config, spec)
     problems += unnamed
     if checked is not None:
@@ -186,9 +187,9 @@ def _names_of(config: Config, part: str, ema: bool) -> list[str]:
 
 def _unreadable(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
     """Yield the problems of losses and metrics with what they read of the network."""
-    readable = spec.readable
+    readable = spec.trained.readable
     for at, reader in config.train.readers.items():
-        problems = [*_unreadable_of(reader, at, readable)]
+        problems = [*_unreadable_of(reader, at, readable, spec)]
         yield from problems
         if not problems and (problem := reader.spec_problem(**reader.read_network(readable))):
             yield Problem(at, problem)
@@ -202,10 +203,10 @@ def _unreadable(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
             )
 
 
-def _unreadable_of(reader: Evaluated, at: str, readable: Readable) -> Iterator[Problem]:
+def _unreadable_of(reader: Evaluated, at: str, readable: Readable, spec: NetworkSpec) -> Iterator[Problem]:
     for field, output in reader.names(reader.reads_outputs).items():
         if output not in readable.outputs:
-            yield Problem(f"{at}.{field}", unknown(f"no output '{output}'", output, readable.outputs))
+            yield Problem(f"{at}.{field}", _no_output(output, readable, spec))
         elif not (item := readable.outputs[output]).dtype.startswith(("float", "bfloat")):
             yield Problem(f"{at}.{field}", f"'{output}' is {item}, needs floats; convert it with kind 'cast'")
     for field, name in reader.names(reader.reads_variables).items():
@@ -259,6 +260,24 @@ def _wrong_preprocessing(config: Config, spec: NetworkSpec) -> Iterator[Problem]
     for field, steps in config.data.preprocess.items():
         if steps and steps[0].reads_text:
             yield from spec_problems(field, steps, TensorSpec((), TEXT), spec.inputs.get(field))
+
+
+def _no_output(output: str, readable: Readable, spec: NetworkSpec) -> str:
+    if output in spec.outputs:
+        return (
+            f"'{output}' is in the frozen graph only (use: serving), and training has {comma_list(readable.outputs)}; "
+            "read one of these, or give it use: always"
+        )
+    return unknown(f"no output '{output}'", output, readable.outputs)
+
+
+def _nothing_to_freeze(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
+    if config.export.enabled and not spec.served.outputs:
+        yield Problem(
+            "export.enabled",
+            f"all outputs are for training only ({comma_list(spec.outputs)}), so there is nothing to freeze; give one "
+            "use: always, or set export.enabled: false (export=none)",
+        )
 
 
 def _unknown_metrics(config: Config, ema: bool) -> Iterator[Problem]:

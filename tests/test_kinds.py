@@ -13,7 +13,8 @@ from expkit.registry import kinds
 from support.experiments import Values, checkpoint_values, config_of, run
 from support.networks import OF_ALL_KINDS, examples_of_all_kinds
 
-LEFT_OUT = {"scope", "block", "constant", "variable", "reshape", "activation", "dropout"}  # Those have their own.
+LEFT_OUT = {"scope", "block", "constant", "variable", "reshape", "activation", "dropout", "ema_of", "similarity"}
+"""Kinds that have tests of their own."""
 
 
 @pytest.mark.parametrize("name", OF_ALL_KINDS)

@@ -10,6 +10,7 @@ from typing import Any
 from expkit.checkpoints.matching.lock import LOCK_FILE, lock_text
 from expkit.cli.columns import columns
 from expkit.cli.writing import write
+from expkit.config.sections.network import Use
 from expkit.diagram.svg import svg
 from expkit.network.names import ema_name
 from expkit.network.spec import NetworkSpec
@@ -79,6 +80,7 @@ def as_json(checked: CheckedConfig) -> dict[str, Any]:
             "average": ema_name(name) if name in ema_names else None,
             **({"average_layers": readers} if (readers := _readers_of_average(spec, name)) else {}),
             "slots": [slot for phase in checked.phases for slot in phase.slots(name)],
+            **({} if name in spec.served.variables else {"use": "training"}),
         }
         for name, variable in spec.variables.items()
     ]
@@ -87,8 +89,8 @@ def as_json(checked: CheckedConfig) -> dict[str, Any]:
         **_optimizers(checked),
         "other": ["global_step"],
         **({"state": state} if state else {}),
-        "inputs": [_tensor(name, item) for name, item in spec.inputs.items()],
-        "outputs": [_tensor(name, spec.output_spec(name)) for name in spec.outputs],
+        "inputs": [_tensor(name, item, spec.use(name)) for name, item in spec.inputs.items()],
+        "outputs": [_tensor(name, spec.output_spec(name), spec.use(name)) for name in spec.outputs],
         "totals": {
             "variables": len(spec.variables),
             "parameters": sum(variable.size for variable in spec.variables.values()),
@@ -110,8 +112,9 @@ def _readers_of_average(spec: NetworkSpec, name: str) -> list[str]:
     return [layer.path for layer in spec.layers if name in layer.averaged]
 
 
-def _tensor(name: str, item: TensorSpec) -> dict[str, Any]:
-    return {"name": name, "tensor": f"{name}:0", "shape": [None, *item.shape], "dtype": item.dtype}
+def _tensor(name: str, item: TensorSpec, use: Use) -> dict[str, Any]:
+    only = {} if use == "always" else {"use": use}
+    return {"name": name, "tensor": f"{name}:0", "shape": [None, *item.shape], "dtype": item.dtype, **only}
 
 
 def table(checked: CheckedConfig) -> list[str]:
@@ -120,7 +123,8 @@ def table(checked: CheckedConfig) -> list[str]:
     rows: list[tuple[str, ...]] = [("variable", "shape", "dtype", "parameters", "trained", "used by")]
     for name, variable in spec.variables.items():
         trained = "yes" if variable.trainable else "no"
-        users = ", ".join(dict.fromkeys(variable.layers))
+        only = "" if name in spec.served.variables else "  (training only)"
+        users = ", ".join(dict.fromkeys(variable.layers)) + only
         rows.append((name, str(list(variable.shape)), variable.dtype, f"{variable.size:,}", trained, users))
     lines = columns(rows, right=("parameters",))
     total = sum(variable.size for variable in spec.variables.values())
@@ -141,10 +145,15 @@ def table(checked: CheckedConfig) -> list[str]:
         if phase.name or phase.scalars or slots:
             lines += [*(f"  {name}" for name in (*phase.scalars, *slots)), ""]
     lines += ["other:", "  global_step", ""]
-    if spec.state:
+    if spec.trained.state:
         size = checked.config.train.examples_per_step
-        carried = [f"  {name}  {[size, *item.shape]} {item.dtype}" for name, item in spec.state.items()]
+        carried = [f"  {name}  {[size, *item.shape]} {item.dtype}" for name, item in spec.trained.state.items()]
         lines += ["state, carried from batch to batch:", *carried, ""]
-    lines += ["inputs:", *(f"  {name}:0  {item}" for name, item in spec.inputs.items()), ""]
-    lines += ["outputs:", *(f"  {name}:0  {spec.output_spec(name)}" for name in spec.outputs)]
+    lines += ["inputs:", *(f"  {name}:0  {item}{_only(spec, name)}" for name, item in spec.inputs.items()), ""]
+    lines += ["outputs:", *(f"  {name}:0  {spec.output_spec(name)}{_only(spec, name)}" for name in spec.outputs)]
     return lines
+
+
+def _only(spec: NetworkSpec, name: str) -> str:
+    use = spec.use(name)
+    return "" if use == "always" else f"  ({use} only)"

@@ -10,11 +10,11 @@ import expkit.kinds.optimizers  # noqa: F401  # registers the kinds of optimizer
 from expkit.config.sections.data import DataConfig, PairsConfig, SplitConfig, WindowsConfig
 from expkit.config.sections.ema import EmaConfig
 from expkit.config.sections.export import ExportConfig
-from expkit.config.sections.network import BlockConfig, InputConfig, NetworkConfig, VariableRule
+from expkit.config.sections.network import BlockConfig, InputConfig, NetworkConfig, OutputConfig, VariableRule
 from expkit.config.sections.restore import RenameRule, RestoreConfig, SourceConfig, Transform
 from expkit.config.sections.run import RunConfig
 from expkit.config.sections.tracking import TrackingConfig
-from expkit.config.sections.train import EarlyStoppingConfig, NanConfig, TrainConfig
+from expkit.config.sections.train import EarlyStoppingConfig, NanConfig, PhaseConfig, TrainConfig
 from expkit.kinds.base_optimizer import BaseOptimizer
 from expkit.kinds.sources.tfrecord_feature import Feature
 from expkit.registry import KindsOf, Section
@@ -61,6 +61,7 @@ def models() -> tuple[type[BaseModel], ...]:
         RunConfig,
         NetworkConfig,
         InputConfig,
+        OutputConfig,
         VariableRule,
         BlockConfig,
         DataConfig,
@@ -69,6 +70,7 @@ def models() -> tuple[type[BaseModel], ...]:
         WindowsConfig,
         Feature,
         TrainConfig,
+        PhaseConfig,
         EarlyStoppingConfig,
         NanConfig,
         EmaConfig,

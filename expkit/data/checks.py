@@ -72,15 +72,18 @@ def _input_problem(declared: TensorSpec, array: Array) -> str | None:
 
 
 def with_sizes(config: Config, spec: NetworkSpec, shapes: Mapping[str, Shape]) -> NetworkSpec:
-    """Return the network with the sizes that the data gives its inputs where the configuration leaves them open.
+    """Return the network of training with the sizes that the data gives where the configuration leaves them open.
 
     Raises:
         ConfigError: a layer does not fit these sizes.
     """
     if not any(None in item.shape for item in spec.inputs.values()):
         return spec
-    inputs = {name: item.model_copy(update={"shape": shapes[name]}) for name, item in config.network.inputs.items()}
-    return network_spec(config.network.model_copy(update={"inputs": inputs}))
+    inputs = {
+        name: item.model_copy(update={"shape": shapes[name]}) if name in spec.inputs else item
+        for name, item in config.network.inputs.items()
+    }
+    return network_spec(config.network.model_copy(update={"inputs": inputs})).trained
 
 
 def check_values(config: Config, spec: NetworkSpec, splits: Mapping[str, Fields]) -> None:

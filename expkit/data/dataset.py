@@ -94,7 +94,7 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
         DataError: a file is missing or damaged, or the data does not fit the network or the losses.
         ConfigError: a name in the configuration is no field of the data.
     """
-    data = config.data
+    data, spec = config.data, spec.trained
     arrays = {name: _as_field(name, array) for name, array in data.source.load().items()}
     splits = split_fields(arrays, data.split, in_order=data.in_order)
     if data.windows is not None:

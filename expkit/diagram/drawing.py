@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from expkit.config.sections.network import Use
 from expkit.diagram.repetitions import Repetition, find_repetitions, own_fields
 from expkit.network.names import ema_name, join
 from expkit.network.spec import LayerSpec, NetworkSpec
@@ -96,12 +97,12 @@ def drawing(spec: NetworkSpec) -> Drawing:
     repetitions = _Repetitions(find_repetitions(spec, readers))
     root = Box(path="", title="")
     boxes = {"": root}
-    root.children += [_end(name, item, "input", name) for name, item in spec.inputs.items()]
+    root.children += [_end(name, item, "input", name, spec.use(name)) for name, item in spec.inputs.items()]
     for layer in spec.layers:
         if repetitions.drawn(layer.path) == layer.path:
             _box_of(layer.path, boxes, repetitions).children.append(_item(layer, spec))
     root.children += [
-        _end(f"outputs:{name}", spec.output_spec(name), "output", name) for name, path in spec.outputs.items()
+        _end(f"outputs:{name}", spec.output_spec(name), "output", name, spec.use(name)) for name in spec.outputs
     ]
     return Drawing(root, tuple(_edges(reads, repetitions)), tuple(_shares(spec, repetitions)))
 
@@ -183,9 +184,10 @@ def _note(layer: LayerSpec) -> str:
     return " · ".join(words)
 
 
-def _end(path: str, item: TensorSpec, family: str, title: str) -> Item:
-    hint = f"{family} {title}: {title}:0 {item}"
-    return Item(path=path, title=title, note=family, shape=_shape(item), rows=(), family=family, hint=hint)
+def _end(path: str, item: TensorSpec, family: str, title: str, use: Use) -> Item:
+    only = "" if use == "always" else f" · {use} only"
+    hint = f"{family} {title}: {title}:0 {item}{only}"
+    return Item(path=path, title=title, note=f"{family}{only}", shape=_shape(item), rows=(), family=family, hint=hint)
 
 
 def _shapes(outputs: Mapping[str, TensorSpec]) -> str:

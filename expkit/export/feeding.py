@@ -8,18 +8,10 @@ from typing import Any
 import numpy as np
 
 from expkit import tf1 as tf
-from expkit.data.dataset import Dataset
 from expkit.errors import ExportError, Problem, comma_list, unknown
 from expkit.tensor_spec import accepts
-from expkit.training.graphs import InferGraph
 
-__all__ = ["batches", "cast", "check_inputs", "join", "plain", "served_inputs"]
-
-
-def served_inputs(inference: InferGraph, dataset: Dataset, count: int) -> dict[str, np.ndarray]:
-    """Return the first test examples as the inference graph reads them."""
-    fields = dataset.first("test", count, raw=True)
-    return {name: cast(fields[name], tensor.dtype.base_dtype.name) for name, tensor in inference.inputs.items()}
+__all__ = ["batches", "cast", "check_inputs", "join", "plain"]
 
 
 def check_inputs(expected: Mapping[str, Any], other: Collection[str], inputs: Mapping[str, Any]) -> None:

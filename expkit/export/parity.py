@@ -33,7 +33,7 @@ class Difference:
 
 
 def check_parity(
-    computed: Mapping[str, Pair], rewritten: Pair, control: Pair | None, tolerance: float
+    computed: Mapping[str, Pair], rewritten: Pair, control: Pair | None, tolerance: float, *, note: str = ""
 ) -> list[Difference]:
     """Return the table of differences.
 
@@ -43,15 +43,16 @@ def check_parity(
         rewritten: outputs of the evaluation graph, and of the frozen graph in an ordinary session, which folds
             constants and fuses operations: rounding grows with the numbers, so the tolerance is multiplied by the
             largest output.
-        control: a pair that must differ (EMA and raw weights); ``None`` if there is none.
+        control: a pair of which outputs of floats must differ (EMA and raw weights); ``None`` if there is none.
         tolerance: the largest difference allowed.
+        note: words after each name.
 
     Raises:
         ExportError: a pair differs by more, or the control does not differ.
     """
     scale = max(1.0, *(float(np.max(np.abs(array), initial=0.0)) for array in rewritten[0].values()))
-    table = [Difference(name, _largest(*pair), tolerance) for name, pair in computed.items()]
-    table.append(Difference("frozen file in an ordinary session", _largest(*rewritten), tolerance * scale))
+    table = [Difference(f"{name}{note}", _largest(*pair), tolerance) for name, pair in computed.items()]
+    table.append(Difference(f"frozen file in an ordinary session{note}", _largest(*rewritten), tolerance * scale))
     problems = [
         Problem(
             "export",
@@ -61,8 +62,9 @@ def check_parity(
         for item in table
         if item.allowed is not None and not item.maximum <= item.allowed
     ]
-    if control is not None:
-        table.append(Difference("control: raw weights", _largest(*control), None))
+    if control is not None and any(_is_float(array) for array in control[0].values()):
+        first = {name: array for name, array in control[0].items() if _is_float(array)}
+        table.append(Difference(f"control: raw weights{note}", _largest(first, control[1]), None))
         if table[-1].maximum == 0:
             problems.append(
                 Problem(
@@ -93,6 +95,10 @@ def meta_graph_outputs(
     """
     graph = read_frozen(Path(f"{prefix}.meta"), fetch=outputs, allowed=allowed)
     return graph.predict(inputs, batch_size=batch_size)
+
+
+def _is_float(array: np.ndarray) -> bool:
+    return array.dtype.kind not in "iub"
 
 
 def _largest(first: Outputs, second: Outputs) -> float:

@@ -16,11 +16,12 @@ from expkit.checkpoints.restore.restore import read_values
 from expkit.checkpoints.restore.targets import run_targets
 from expkit.checkpoints.store import Checkpoint
 from expkit.data.dataset import Dataset
-from expkit.errors import ExportError
-from expkit.export.feeding import plain, served_inputs
+from expkit.errors import ExportError, reading
+from expkit.export.feeding import plain
 from expkit.export.freeze import FrozenGraph, freeze, read_frozen
 from expkit.export.operations import operations_of
 from expkit.export.parity import Difference, Outputs, check_parity, meta_graph_outputs
+from expkit.export.proof_inputs import proof_inputs
 from expkit.fs import atomic_write, atomic_write_text, cannot_write
 from expkit.preflight import CheckedConfig
 from expkit.provenance import git_commit, versions
@@ -72,21 +73,26 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
     evaluation, inference = source.graphs
     opened = open_variables(source.checkpoint.prefix, str(source.checkpoint.prefix))
     opened = replace(opened, get=cache(opened.get))  # two plans, independent of each other, read every tensor once
+    served = spec.served
     stored = read_values(opened, run_targets(spec, ema_names, averages=ema_names)).values
-    restored = read_values(opened, run_targets(spec, ema_names, averages=spec.averaged), weights)
+    restored = read_values(opened, run_targets(served, ema_names, averages=served.averaged), weights)
     values = restored.values
+    proof = proof_inputs(spec, inference, source.dataset, PARITY_EXAMPLES)
+    inputs = proof.raw
+    size = source.checked.config.train.evaluation_batch_size  # Random numbers depend on the index in the batch.
     with Evaluator(evaluation, source.checked.config, plain=True) as evaluator:
         evaluator.load(stored)
-        expected = evaluator.outputs(source.dataset.first("test", PARITY_EXAMPLES))
-    size = source.checked.config.train.evaluation_batch_size  # Random numbers depend on the index in the batch.
-    inputs = served_inputs(inference, source.dataset, PARITY_EXAMPLES)
+        with reading(
+            "export", f"TensorFlow cannot compute the outputs of the test data{proof.note}", raises=ExportError
+        ):
+            expected = evaluator.served_outputs(proof.kept)
     with Predictor(inference) as predictor:
         predictor.load(values)
         predicted = predictor.predict(inputs, size)
         content = freeze(inference, predictor, _metadata(source))
         preprocessed = predictor.preprocessed(inputs)
     own = operations_of(inference.graph.as_graph_def())  # A plugin may use any; a file may not bring others.
-    raw = {name for layer in spec.layers for name in layer.bindings.values() if name not in layer.averaged}
+    raw = {name for layer in served.layers for name in layer.bindings.values() if name not in layer.averaged}
     differs = any(not np.array_equal(values[name], stored[name]) for name in raw)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +100,7 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
             partial.write_bytes(content)
             written = read_frozen(partial, allowed=own)
             frozen = written.predict(inputs, batch_size=size)
-            from_meta = meta_graph_outputs(source.checkpoint.prefix, list(spec.outputs), inputs, own, size)
+            from_meta = meta_graph_outputs(source.checkpoint.prefix, list(served.outputs), inputs, own, size)
             table = check_parity(
                 {
                     "restored graph": (expected[weights], predicted),
@@ -105,6 +111,7 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
                 (expected[weights], written.predict(inputs, plain=False, batch_size=size)),
                 (expected["raw"], frozen) if weights == "ema" and differs else None,
                 source.checked.config.export.tolerance,
+                note=proof.note,
             )
         rows = [item.as_dict() for item in table]
         for end, text in ((".parity.json", json.dumps(rows, indent=2) + "\n"), (".restore.json", restored.receipt)):

@@ -11,11 +11,12 @@ import numpy as np
 
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
-from expkit.errors import ExportError, Problem
-from expkit.export.feeding import served_inputs
+from expkit.errors import ExportError, Problem, reading
 from expkit.export.freeze import freeze, read_frozen
 from expkit.export.operations import operations_of
 from expkit.export.parity import check_parity
+from expkit.export.proof_inputs import ProofInputs, proof_inputs
+from expkit.preflight import CheckedConfig
 from expkit.training.graphs import EvaluateGraph, InferGraph
 from expkit.training.sessions import Evaluator, Predictor
 
@@ -31,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 def try_freeze(
-    config: Config,
+    checked: CheckedConfig,
     graphs: tuple[EvaluateGraph, InferGraph],
     values: Mapping[str, np.ndarray],
     dataset: Dataset,
@@ -43,7 +44,7 @@ def try_freeze(
     but on one example.
 
     Args:
-        config: the configuration.
+        checked: the configuration with its network.
         graphs: its evaluation and inference graphs.
         values: of all variables of the evaluation graph, by name.
         dataset: the data, whose first test examples are compared.
@@ -54,18 +55,22 @@ def try_freeze(
     Raises:
         ExportError: the frozen graph differs from the evaluation graph, or TensorFlow cannot freeze or run it.
     """
-    evaluation, inference = graphs
+    config, spec, (evaluation, inference) = checked.config, checked.spec, graphs
     size = sum(variable.nbytes for variable in values.values())
     count = min(1 if size > LARGE else EXAMPLES, dataset.size("test"))
+    proof = proof_inputs(spec, inference, dataset, count)
     _log.info("freezing is tried with %.1f MB of variables; number of examples: %d", size / 1e6, count)
-    with Evaluator(evaluation, config, plain=True) as evaluator:
-        evaluator.load(values)
-        expected = evaluator.outputs(dataset.first("test", count))["raw"]
-    if not all(np.isfinite(array.astype(np.float64)).all() for array in expected.values()):
-        _log.warning("freezing cannot be tried before training: the outputs are not finite")
-        return False
     try:
-        _compare(config, inference, values, served_inputs(inference, dataset, count), expected)
+        with Evaluator(evaluation, config, plain=True) as evaluator:
+            evaluator.load(values)
+            with reading(
+                "export", f"TensorFlow cannot compute the outputs of the test data{proof.note}", raises=ExportError
+            ):
+                expected = evaluator.served_outputs(proof.kept)["raw"]
+        if not all(np.isfinite(array.astype(np.float64)).all() for array in expected.values()):
+            _log.warning("freezing cannot be tried before training: the outputs are not finite")
+            return False
+        _compare(config, inference, values, proof, expected)
     except ExportError as error:
         raise ExportError(*(Problem(item.path, f"{item.message}; {_FIX}") for item in error.problems)) from None
     return True
@@ -75,14 +80,20 @@ def _compare(
     config: Config,
     inference: InferGraph,
     values: Mapping[str, np.ndarray],
-    inputs: Mapping[str, np.ndarray],
+    proof: ProofInputs,
     expected: Mapping[str, np.ndarray],
 ) -> None:
-    size = config.train.evaluation_batch_size  # Random numbers depend on the index in the batch.
+    inputs, size = proof.raw, config.train.evaluation_batch_size  # Random numbers depend on the index in the batch.
     with Predictor(inference) as predictor, TemporaryDirectory() as folder:
         predictor.load({name: values[name] for name in inference.variables})
         file = Path(folder) / "frozen.pb"
         file.write_bytes(freeze(inference, predictor, {"weights": "raw"}))
         frozen = read_frozen(file, allowed=operations_of(inference.graph.as_graph_def()))
         as_written, rewritten = (frozen.predict(inputs, plain=plain, batch_size=size) for plain in (True, False))
-    check_parity({"frozen file": (expected, as_written)}, (expected, rewritten), None, config.export.tolerance)
+    check_parity(
+        {"frozen file": (expected, as_written)},
+        (expected, rewritten),
+        None,
+        config.export.tolerance,
+        note=proof.note,
+    )

@@ -72,13 +72,13 @@ def create_variables(spec: NetworkSpec, seed: int) -> dict[str, Any]:
     """
     flags: dict[Reuse, Any] = {"false": None, "true": True, "auto": tf.AUTO_REUSE}
     variables: dict[str, Any] = {}
-    for layer in spec.layers:
+    for layer in spec.creators:
         if layer.average is not None:
             continue  # Its original creates the variables.
         scope = layer.scope or tf.get_variable_scope()
         with tf.variable_scope(scope, reuse=flags[layer.reuse], auxiliary_name_scope=False):
             for local, full in layer.bindings.items():
-                if local in layer.shared:
+                if local in layer.shared or full not in spec.variables:
                     continue
                 declared = spec.variables[full]
                 variable = tf.get_variable(

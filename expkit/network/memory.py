@@ -30,7 +30,7 @@ def memory_problems(
     """
     memory = machine_memory()
     sizes = {name: variable.size * _BYTES[variable.dtype] for name, variable in spec.variables.items()}
-    stored = sum(sizes.values())
+    stored, frozen = sum(sizes.values()), sum(sizes[name] for name in spec.served.variables)
     needed = 2 * (stored + sum(sizes[name] for name in ema_names))
     if sizes:
         largest = max(sizes, key=lambda name: sizes[name])
@@ -41,17 +41,17 @@ def memory_problems(
                 f"the variables, with their EMA, need {size_text(needed)} to be trained and evaluated, this machine "
                 f"has {size_text(memory)}; {what}; decrease sizes",
             )
-        elif freezes and stored >= LARGEST_GRAPH:
+        elif freezes and frozen >= LARGEST_GRAPH:
             yield Problem(
                 "export.enabled",
-                f"the variables need {size_text(stored)}, a frozen graph holds less than {size_text(LARGEST_GRAPH)}; "
+                f"the variables need {size_text(frozen)}, a frozen graph holds less than {size_text(LARGEST_GRAPH)}; "
                 f"{what}; decrease sizes, or set export.enabled: false",
             )
     for path, item in spec.tensors.items():
-        size = _size(item, batch_size)
+        size = _size(item, batch_size if path in spec.trained.tensors else 1)
         if size > memory:
             at = f"inputs.{path}" if path in spec.inputs else f"layers.{path.replace('/', '.layers.')}"
-            batch = f" for a batch of {batch_size}" if item.batched else ""
+            batch = f" for a batch of {batch_size}" if item.batched and path in spec.trained.tensors else ""
             yield Problem(
                 f"network.{at}",
                 f"'{path}' {item} needs {size_text(size)}{batch}, this machine has {size_text(memory)}; decrease sizes "

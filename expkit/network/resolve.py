@@ -22,8 +22,9 @@ def resolve(env: Environment) -> None:
     for node in env.nodes.values():
         if node.group is not None:
             _resolve_outputs(env, node, node.group)
-    for name, layer in env.network.outputs.items():
-        at = f"network.outputs.{name}"
+    for name, given in env.network.outputs.items():
+        layer = env.network.output(name).layer
+        at = f"network.outputs.{name}" if isinstance(given, str) else f"network.outputs.{name}.layer"
         found, tensor = find(env, "", layer)
         if not found:
             env.report(at, unknown(f"no layer '{layer}'", layer, env.nodes))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
 
-from expkit.config.sections.network import NetworkConfig
+from expkit.config.sections.network import NetworkConfig, Use
 from expkit.errors import ConfigError, Problem, describe_exception, limit_problems, unknown
 from expkit.kinds.evaluated import Readable
 from expkit.kinds.layers.base import Declaration, Inputs, Layer, Shared
@@ -14,6 +16,7 @@ from expkit.network.expand import expand
 from expkit.network.input_checks import check_arity, check_batches, check_existence, in_order
 from expkit.network.names import NAME_RULE, Reuse, is_name, join, state_name
 from expkit.network.resolve import resolve
+from expkit.network.sides import Side, SideName, differ, side_problems, sides
 from expkit.network.variables import VariableSpec, VariableTable
 from expkit.tensor_spec import ShapeError, TensorSpec
 
@@ -71,6 +74,42 @@ class NetworkSpec:
     """Network inputs and all outputs of layers, by path."""
     outputs: Mapping[str, str]
     """Paths of tensors, by the output's name."""
+    creators: tuple[LayerSpec, ...]
+    """Layers that create the variables, in their order: all of the network, also where ``layers`` are of one side."""
+    sides: Mapping[SideName, Side]
+    """What training and serving need, where they differ; empty where every input and output has use ``always``."""
+
+    @cached_property
+    def trained(self) -> NetworkSpec:
+        """The network of training and evaluation, with the variables of both sides: one checkpoint has them all."""
+        return self._of("training")
+
+    @cached_property
+    def served(self) -> NetworkSpec:
+        """The network that is frozen, with the variables that it reads."""
+        served = self._of("serving")
+        read = {full for layer in served.layers for full in layer.bindings.values()}
+        return served if served is self else replace(served, variables=_only(self.variables, read))
+
+    def _of(self, name: SideName) -> NetworkSpec:
+        if not self.sides:
+            return self
+        side = self.sides[name]
+        layers = tuple(layer for layer in self.layers if layer.path in side.needed)
+        tensors = {*side.inputs, *(layer.tensor(output) for layer in layers for output in layer.outputs)}
+        return replace(
+            self,
+            inputs=_only(self.inputs, side.inputs),
+            layers=layers,
+            tensors=_only(self.tensors, tensors),
+            outputs=_only(self.outputs, side.outputs),
+            sides={},
+        )
+
+    def use(self, name: str) -> Use:
+        """Return what an input or output is for."""
+        having = [side for side, one in self.sides.items() if name in one.inputs or name in one.outputs]
+        return having[0] if len(having) == 1 else "always"
 
     def output_spec(self, name: str) -> TensorSpec:
         """Return the shape and dtype of an output."""
@@ -123,16 +162,31 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
     layers = tuple(layer for layer in found if layer is not None)
     check_existence(env, env.promised)
     table.check_rules()
+    both = sides(env)
     spec = NetworkSpec(
-        inputs=inputs, layers=layers, variables=table.variables, tensors=env.tensors, outputs=env.outputs
+        inputs=inputs,
+        layers=layers,
+        variables=table.variables,
+        tensors=env.tensors,
+        outputs=env.outputs,
+        creators=layers,
+        sides=both if differ(env) else {},
     )
     if not env.problems:  # Unused settings are known only for a valid network.
         table.check_unused_rules()
+        env.problems += side_problems(env, both, spec.variables)
         env.problems += _unused_names(env, spec)
         env.problems += _name_clashes(env, spec)
     if env.problems:
         raise ConfigError(*limit_problems(_grouped(env.problems)))
     return spec
+
+
+_Value = TypeVar("_Value")
+
+
+def _only(items: Mapping[str, _Value], names: Collection[str]) -> dict[str, _Value]:
+    return {name: item for name, item in items.items() if name in names}
 
 
 def _layer_spec(env: Environment, node: Node, table: VariableTable) -> LayerSpec | None:

@@ -161,7 +161,7 @@ def collect_plot_data(
         answer = outputs(batch)[weights]
         for output, batches in logits.items():
             batches.append(answer[output])
-    shapes = {name: config.data.source.image_shape(item.shape) for name, item in spec.inputs.items()}
+    shapes = {name: config.data.source.image_shape(item.shape) for name, item in spec.trained.inputs.items()}
     predictions = {
         name: _head(
             np.concatenate(logits[output]),

@@ -71,7 +71,7 @@ def choose(checked: CheckedConfig, dataset: Dataset) -> tuple[ExecutionChoice, E
 
     The executor's variables are not initialized: timing may have changed them.
     """
-    config, spec = checked.config, checked.spec
+    config, spec = checked.config, checked.spec.trained
     train, unmeasured = config.train, _unmeasured(config, spec)
 
     def opened(execution: Execution) -> Executor:
@@ -143,7 +143,7 @@ def _whole_step_may_pay(checked: CheckedConfig, dataset: Dataset) -> tuple[bool,
     """Return whether to time XLA on whole steps, and why not."""
     if checked.config.train.precision == "bfloat16":
         return False, "; XLA on a CPU does not speed up bfloat16"
-    if slower := slow_with_xla(checked.spec):
+    if slower := slow_with_xla(checked.spec.trained):
         return False, f"; XLA on a CPU is slower for {', '.join(slower)}"
     graph = train_graph(checked, dataset, Execution(jit_compile=True)).graph.as_graph_def()
     size = len(graph.node) + sum(len(function.node_def) for function in graph.library.function)

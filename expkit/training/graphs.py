@@ -78,6 +78,10 @@ class EvaluateGraph:
     """Placeholders by field of the data: inputs and labels."""
     outputs: Mapping[str, Mapping[str, Any]]
     """Output tensors of all examples fed, by weights (``raw``, ``ema`` where there is an EMA) and output name."""
+    served_inputs: Mapping[str, Any]
+    """Placeholders of the inputs that the frozen graph has, by name."""
+    served_outputs: Mapping[str, Mapping[str, Any]]
+    """The same numbers as the frozen graph's, by weights and output name."""
     statistics: Mapping[str, Statistics]
     """By weights, of all examples fed: a loop goes from batch to batch."""
     state: Mapping[str, Mapping[str, Any]]
@@ -107,7 +111,7 @@ def train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution =
     The order within a step: gradients, moving statistics, clipping, weight decay, optimizer, EMA. The steps of one
     execution are the iterations of a loop in the graph, which XLA may compile; their batches are gathered before it.
     """
-    overlap = may_overlap(checked.spec, execution)
+    overlap = may_overlap(checked.spec.trained, execution)
     built = _train_graph(checked, dataset, execution, overlap)
     if overlap and uses_workspace(built.graph):
         return _train_graph(checked, dataset, execution, overlap=False)
@@ -116,7 +120,7 @@ def train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution =
 
 def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution, overlap: bool) -> TrainGraph:
     """Build the graph; with ``overlap`` a step begins before the previous one has ended."""
-    config, spec = checked.config, checked.spec
+    config, spec = checked.config, checked.spec.trained
     train, seed = dataset.splits["train"], config.run.seed
     rows = config.train.examples_per_step
     sampling = Sampling(batch_size=rows, seed=seed, order=config.data.order)
@@ -216,25 +220,35 @@ def _after(operation: Any, value: Any) -> Any:
 
 def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
     """Build the graph that evaluates; the EMA has variables of its own, so no values are ever swapped."""
-    config, spec = checked.config, checked.spec
+    config, spec, served = checked.config, checked.spec.trained, checked.spec.served
     graph = tf.Graph()
     with graph.as_default():
         variables = create_variables(spec, config.run.seed)
         ema = create_ema_variables(variables, checked.ema_names)
-        kept = {name: item.kept_spec for name, item in dataset.preprocessing.items()}
+        preprocessing = {name: item for name, item in dataset.preprocessing.items() if name in spec.inputs}
+        kept = {name: item.kept_spec for name, item in preprocessing.items()}
         fields = placeholders(spec, kept)
         for name, array in dataset.splits["train"].items():
             if name not in fields:
                 fields[name] = tf.placeholder(array.dtype, (None, *array.shape[1:]), name=f"labels/{name}")
         every = {"raw": variables, "ema": ema} if checked.ema_names else {"raw": variables}
-        every = {weights: {**values, **read_averages(spec, ema)} for weights, values in every.items()}
+        every = {weights: {**values, **read_averages(checked.spec, ema)} for weights, values in every.items()}
 
-        def connected(batch: Mapping[str, Any], weights: str, state: Mapping[str, Any] | None = None) -> Connection:
+        def connected(
+            batch: Mapping[str, Any], weights: str, state: Mapping[str, Any] | None = None, spec: NetworkSpec = spec
+        ) -> Connection:
             with tf.name_scope(weights):
-                inputs = {**network_inputs(spec, batch, dataset.preprocessing), **(state or {})}
+                inputs = {**network_inputs(spec, batch, preprocessing), **(state or {})}
                 return connect(spec, every[weights], inputs, seed=config.run.seed)
 
         outputs = {weights: connected(fields, weights).outputs for weights in every}
+        if served.inputs.keys() <= spec.inputs.keys() and served.outputs.keys() <= spec.outputs.keys():
+            inputs: Mapping[str, Any] = {name: fields[name] for name in served.inputs}
+            proven = {weights: {name: outputs[weights][name] for name in served.outputs} for weights in every}
+        else:
+            with tf.name_scope("served"):
+                inputs = placeholders(served, kept)
+                proven = {weights: dict(connected(inputs, weights, spec=served).outputs) for weights in every}
         state = {weights: state_placeholders(spec, weights) for weights in every}
         size, total = config.train.evaluation_batch_size, tf.shape(next(iter(fields.values())))[0]
 
@@ -263,6 +277,8 @@ def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
         variables=saved,
         fields=fields,
         outputs=outputs,
+        served_inputs=inputs,
+        served_outputs=proven,
         statistics=statistics,
         state=state,
         next_state=next_state,
@@ -276,11 +292,12 @@ def infer_graph(spec: NetworkSpec, preprocessing: Mapping[str, FieldPreprocessin
     what the network reads, named ``preprocessed/NAME``.
 
     Args:
-        spec: the network.
+        spec: the network, of which it has what is served.
         preprocessing: the fitted preprocessing, by field.
         seed: seed of the run, for layers that draw random numbers.
     """
-    graph = tf.Graph()
+    preprocessing = {name: item for name, item in preprocessing.items() if name in spec.trained.inputs}
+    graph, spec = tf.Graph(), spec.served
     with graph.as_default():
         variables = create_variables(spec, seed=0)
         variables |= read_averages(spec, create_ema_variables(variables, spec.averaged))

@@ -272,11 +272,19 @@ class Evaluator(_Session):
 
     def outputs(self, arrays: Fields) -> dict[str, dict[str, np.ndarray]]:
         """Return the network's outputs on all examples, by weights and output name; state starts with zeros."""
-        fields = {name: arrays[name] for name in self._built.fields}
-        batches = [self._outputs(*batch) for batch in consecutive(fields, self._config.train.evaluation_batch_size)]
+        return self._computed(self._outputs, {name: arrays[name] for name in self._built.fields})
+
+    def served_outputs(self, inputs: Fields) -> dict[str, dict[str, np.ndarray]]:
+        """Return the outputs that the frozen graph has, for its inputs, by weights and output name."""
+        fetches = {weights: dict(outputs) for weights, outputs in self._built.served_outputs.items()}
+        run = self._session.make_callable(fetches, feed_list=list(self._built.served_inputs.values()))
+        return self._computed(run, {name: inputs[name] for name in self._built.served_inputs})
+
+    def _computed(self, run: Callable[..., Any], fields: Fields) -> dict[str, dict[str, np.ndarray]]:
+        batches = [run(*batch) for batch in consecutive(fields, self._config.train.evaluation_batch_size)]
         return {
             weights: {name: np.concatenate([batch[weights][name] for batch in batches]) for name in outputs}
-            for weights, outputs in self._built.outputs.items()
+            for weights, outputs in batches[0].items()
         }
 
 

@@ -155,7 +155,7 @@ def _alternate(setup: StepSetup, batch: Mapping[str, Any], step: Any, previous: 
 
 def _update(setup: StepSetup, batch: Mapping[str, Any], update: _Update, previous: PreviousStep) -> StepResult:
     """Build the update of phases by the gradients of one batch."""
-    config, spec = setup.checked.config, setup.checked.spec
+    config, spec = setup.checked.config, setup.checked.spec.trained
     updated = _updated(spec, previous)
     trained = {name: setup.variables[name] for phase in update.phases for name in phase.variables}
     count = config.train.gradient_accumulation_steps

@@ -41,7 +41,7 @@ def tried(tmp_path: Path, values: Values) -> None:
     config = config_of(tmp_path)
     checked, dataset = loaded(config)
     graphs = evaluate_graph(checked, dataset), infer_graph(checked.spec, dataset.preprocessing)
-    try_freeze(config, graphs, values, dataset)
+    try_freeze(checked, graphs, values, dataset)
 
 
 SHADOW = "/ExponentialMovingAverage"

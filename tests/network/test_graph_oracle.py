@@ -44,7 +44,7 @@ def test_every_experiments_network_is_built_as_described(name: str) -> None:
 
 
 def test_every_kind_has_a_recipe() -> None:
-    assert set(RECIPES) | {"scope", "block", "ema_of"} == set(kinds("layer")), (
+    assert set(RECIPES) | {"scope", "block", "ema_of", "similarity"} == set(kinds("layer")), (
         "a kind lacks its line in tests/support/recipes.py"
     )
 

@@ -27,7 +27,8 @@ layers:
   noisy: {kind: gaussian_noise, stddev: 0.1}
   attended: {kind: attention, num_heads: 2, key_dim: 3, output_dim: 6, mask: mask, causal: true, dropout: 0.1}
   drawn: {kind: random, batch_of: waved, stddev: 0.1}
-  sum: {kind: add, input: [attended, noisy, drawn]}
+  deep: {kind: drop_path, input: attended, rate: 0.1}
+  sum: {kind: add, input: [deep, noisy, drawn]}
   normed: {kind: layer_norm}
   short: {kind: slice, stop: 5}
   rms: {kind: rms_norm}
@@ -96,6 +97,37 @@ outputs: {logits: logits}
 
 OF_ALL_KINDS = {"sequences": SEQUENCES, "images": IMAGES}
 """Networks that together hold almost every kind of layer."""
+
+GAN: dict[str, Any] = {
+    "inputs": {"image": {"shape": [4], "use": "training"}, "z": {"shape": [3], "use": "serving"}},
+    "blocks": {
+        "generator": {
+            "layers": {
+                "hidden": {"kind": "dense", "units": 6, "activation": "relu"},
+                "image": {"kind": "dense", "units": 4, "activation": "tanh"},
+            }
+        },
+        "discriminator": {
+            "layers": {
+                "hidden": {"kind": "dense", "units": 5, "activation": "leaky_relu"},
+                "logit": {"kind": "dense", "units": 1},
+            }
+        },
+    },
+    "layers": {
+        "noise": {"kind": "random", "batch_of": "image", "shape": [3]},
+        "fake": {"kind": "block", "block": "generator", "scope": "G", "input": "noise"},
+        "of_fake": {"kind": "block", "block": "discriminator", "scope": "D"},
+        "of_real": {"kind": "block", "block": "discriminator", "scope": "D", "reuse": True, "input": "image"},
+        "drawn": {"kind": "block", "block": "generator", "scope": "G", "reuse": True, "input": "z"},
+    },
+    "outputs": {
+        "fake": {"layer": "of_fake", "use": "training"},
+        "real": {"layer": "of_real", "use": "training"},
+        "sample": {"layer": "drawn", "use": "serving"},
+    },
+}
+"""A generator that reads random numbers in training and the input ``z`` in the frozen graph."""
 
 
 def examples_of_all_kinds(name: str) -> dict[str, np.ndarray]:

@@ -164,6 +164,7 @@ RECIPES: dict[str, Recipe] = {
     "depthwise_conv2d": Recipe(IMAGE, lambda r, s: {"kernel_size": few(r), "depth_multiplier": few(r)}),
     "divide": Recipe(floats(), beside=alike),
     "dot": Recipe(floats(1), lambda r, s: {"normalize": yes(r), "keepdims": yes(r)}, equal),
+    "drop_path": Recipe(floats(), lambda r, s: {"rate": either(r, 0.0, 0.5)}),
     "dropout": Recipe(floats(), lambda r, s: {"rate": either(r, 0.0, 0.5)}),
     "embedding": Recipe(integers, lambda r, s: {"input_dim": 9, "output_dim": few(r)}),
     "flatten": Recipe(known),

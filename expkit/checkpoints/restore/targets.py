@@ -32,7 +32,7 @@ def restore_targets(checked: CheckedConfig) -> dict[str, Target]:
         for slot in (slot for phase in checked.phases for slot in phase.slots(name)):
             targets[slot] = Target(spec=spec.variables[name].spec, role="slot", owner=name)
     rows = config.train.examples_per_step
-    for name, item in spec.state.items():
+    for name, item in spec.trained.state.items():
         sizes = (rows, *(size for size in item.shape if size is not None))
         targets[name] = Target(spec=TensorSpec.of_variable(sizes, item.dtype), role="state")
     scalars = (scalar for phase in checked.phases for scalar in phase.scalars)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -12,16 +12,30 @@ from expkit.kinds.layers.template import AnyLayer, FilledLayer
 from expkit.registry import Positive, Section
 from expkit.tensor_spec import DType
 
-__all__ = ["BlockConfig", "InputConfig", "NetworkConfig", "VariableRule"]
+__all__ = ["BlockConfig", "InputConfig", "NetworkConfig", "OutputConfig", "Use", "VariableRule"]
+
+Use = Literal["always", "training", "serving"]
+"""Where an input or output exists: ``training`` is training and evaluation, ``serving`` the frozen graph."""
 
 
 class InputConfig(Section):
-    """An input of the network: a field of the data."""
+    """An input of the network: a field of the data, unless its use is ``serving``."""
 
     shape: tuple[Positive | None, ...]
     """Shape without the batch dimension; ``null`` where a size varies."""
     dtype: DType = "float32"
     """Dtype of the values."""
+    use: Use = "always"
+    """``training``: in training and evaluation, not in the frozen graph; ``serving``: only there, and no data."""
+
+
+class OutputConfig(Section):
+    """An output of the network."""
+
+    layer: str
+    """Layer, or output of a layer."""
+    use: Use = "always"
+    """``training``: in training and evaluation, not in the frozen graph; ``serving``: only there."""
 
 
 class VariableRule(Section):
@@ -70,5 +84,13 @@ class NetworkConfig(Section):
     """Groups of layers by name, connected by layers of kind ``block``."""
     layers: dict[str, AnyLayer] = Field(min_length=1)
     """Layers by name, in order."""
-    outputs: dict[str, str] = Field(min_length=1)
-    """Layers, or outputs of layers, by the name of the network's output."""
+    outputs: dict[str, str | OutputConfig] = Field(min_length=1)
+    """Layers, or outputs of layers, by the name of the network's output.
+
+    ``{layer: LAYER, use: training}`` is an output that the frozen graph does not have.
+    """
+
+    def output(self, name: str) -> OutputConfig:
+        """Return an output, also one that is given by its layer alone."""
+        given = self.outputs[name]
+        return OutputConfig(layer=given) if isinstance(given, str) else given

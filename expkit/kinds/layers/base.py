@@ -114,6 +114,10 @@ class Layer(Kind):
     broadcasts: ClassVar[bool] = False
     """Whether its inputs may include tensors that depend on no example, whose first dimension is 1."""
 
+    couples_examples: ClassVar[bool] = False
+    """Whether an example's output depends on the others of its batch outside training, too: allowed only in what
+    training alone needs."""
+
     input: str | tuple[str, ...] | None = None
     """Layer or network input to read, or a list of them; by default the previous layer."""
     scope: str | None = None

@@ -1,4 +1,4 @@
-"""Layers that change single values: activations, dropout, noise."""
+"""Layers that change single values or drop them: activations, dropout, noise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from expkit.kinds.random import normal, uniform
 from expkit.registry import register
 from expkit.tensor_spec import TensorSpec
 
-__all__ = ["Activation", "Dropout", "GaussianNoise"]
+__all__ = ["Activation", "DropPath", "Dropout", "GaussianNoise"]
 
 
 @register
@@ -65,6 +65,30 @@ class Dropout(Layer):
         noise = uniform(sizes_of(inputs[0]), call.key, call.step)
         kept = tf.cast(noise >= self.rate, inputs[0].dtype)
         return inputs[0] * kept * (1 / (1 - self.rate))
+
+
+@register
+class DropPath(Layer):
+    """In training, sets whole examples to 0 at random and scales the others up: stochastic depth of a residual branch.
+
+    Which ones depends on (seed, global_step) (Huang et al. 2016, https://arxiv.org/abs/1603.09382).
+    """
+
+    kind: Literal["drop_path"] = "drop_path"
+    rate: float = Field(ge=0, lt=1)
+    """Fraction of the examples that are dropped, in [0, 1)."""
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return the input's shape."""
+        return need_floats(inputs[0], self.kind)
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Drop in training, pass through otherwise."""
+        if not call.training or self.rate == 0:
+            return inputs[0]
+        batch, *others = sizes_of(inputs[0])
+        noise = uniform([batch, *(1 for _ in others)], call.key, call.step)
+        return inputs[0] * tf.cast(noise >= self.rate, inputs[0].dtype) * (1 / (1 - self.rate))
 
 
 @register

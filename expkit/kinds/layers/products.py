@@ -12,7 +12,7 @@ from expkit.kinds.precision import widened
 from expkit.registry import register
 from expkit.tensor_spec import ShapeError, TensorSpec, fits
 
-__all__ = ["Dot", "Matmul"]
+__all__ = ["Dot", "Matmul", "Similarity"]
 
 
 @register
@@ -79,3 +79,51 @@ class Matmul(Layer):
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Multiply."""
         return tf.matmul(*inputs, transpose_a=self.transpose_a, transpose_b=self.transpose_b)
+
+
+@register
+class Similarity(Layer):
+    """Every example of the batch compared with every other, or with those of a second input: [batch, batch].
+
+    What it gives for an example depends on the others of the batch, in evaluation on ``evaluation_batch_size``, too:
+    only outputs with ``use: training`` may need it.
+    """
+
+    kind: Literal["similarity"] = "similarity"
+    arity: ClassVar[tuple[int, int | None]] = (1, 2)
+    couples_examples = True
+    function: Literal["dot", "cosine", "euclidean"]
+    """Inner product, that of vectors divided by their norms (a norm below 1e-6 counts as 1e-6), or distance."""
+
+    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
+        """Return one number for each example of the batch."""
+        dtype = need_floats(inputs[0], self.kind).dtype
+        same_dtype(inputs, self.kind)
+        if len(inputs[0].shape) != 1 or not fits(inputs[0].shape, inputs[-1].shape):
+            raise ShapeError(f"similarity needs inputs [batch, values] of one size, got {listed_specs(inputs)}")
+        return TensorSpec((None,), dtype)
+
+    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
+        """Compare."""
+        left, right = widened(inputs[0]), widened(inputs[-1])
+        if self.function == "euclidean":
+            return tf.cast(_distances(left, right), inputs[0].dtype)
+        if self.function == "cosine":
+            left, right = (tf.nn.l2_normalize(x, axis=-1) for x in (left, right))
+        return tf.cast(tf.matmul(left, right, transpose_b=True), inputs[0].dtype)
+
+
+def _distances(left: Any, right: Any) -> Any:
+    """Return the distances of rows, from products, which need less memory than all differences.
+
+    These lose half of the digits, so that they are of float64, and of rows around their mean. Distances below 3e-7 of
+    the norms, which only rounding has, are 0, with a gradient of 0.
+    """
+    left, right = tf.cast(left, tf.float64), tf.cast(right, tf.float64)
+    middle = tf.stop_gradient(tf.reduce_mean(left, axis=0))
+    left, right = left - middle, right - middle
+    norms = [tf.reduce_sum(tf.square(x), axis=-1) for x in (left, right)]
+    both = norms[0][:, None] + norms[1][None, :]
+    squares = both - 2 * tf.matmul(left, right, transpose_b=True)
+    apart = squares > 1e-13 * both
+    return tf.where_v2(apart, tf.sqrt(tf.where_v2(apart, squares, tf.ones_like(squares))), tf.zeros_like(squares))

@@ -69,7 +69,8 @@ class Random(Layer):
     def _fields_are_of_the_distribution(self) -> Random:
         own = _FIELDS[self.distribution]
         others = [name for names in _FIELDS.values() for name in names if name not in own]
-        if wrong := [name for name in others if name in self.model_fields_set and getattr(self, name) is not None]:
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        if wrong := [name for name in others if getattr(self, name) != defaults[name]]:  # A run's file has them all.
             raise ValueError(
                 f"'{wrong[0]}' is not of distribution '{self.distribution}', which has {' and '.join(own)}; "
                 "leave it out, or give another distribution"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 from scipy.stats import kstest, norm
 
 from expkit import tf1 as tf
@@ -70,7 +71,7 @@ def computed(case: Case, unknown: int) -> None:
         assert value.dtype.name == spec.dtype
         assert len(spec.shape) == value.ndim - 1
         assert all(size in (None, real) for size, real in zip(spec.shape, value.shape[1:], strict=True))
-        assert unknown > 1 or None not in spec.shape
+        assert unknown > 1 or None not in spec.shape or layer.couples_examples
 
 
 @pytest.mark.parametrize("case", CASES, ids=map(titled, CASES))
@@ -354,6 +355,39 @@ def test_dropout_outside_training_and_at_rate_0_changes_nothing() -> None:
         outside = layer_of("dropout", {"rate": 0.9}).apply({}, [rows], Call(training=False))
         for tensor in (in_training, outside):
             np.testing.assert_array_equal(session.run(tensor), ROWS)
+
+
+def test_drop_path_drops_whole_examples_in_training_and_scales_the_rest() -> None:
+    spec = spec_of("layers: {first: {kind: drop_path, rate: 0.25}, second: {kind: drop_path, input: x, rate: 0.25}}")
+
+    def connected(x: Any, step: Any) -> Any:
+        tensors = connect(spec, {}, {"x": x}, training=TrainingCall(3, step)).tensors
+        return tensors["first"], tensors["second"]
+
+    ones = np.ones((4000, 4), np.float32)
+    (first, second), compiled = plain_and_compiled(connected, ones, np.int64(7))
+    np.testing.assert_array_equal((first, second), compiled)
+    assert set(np.unique(first)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert (first == first[:, :1]).all()
+    assert (first[:, 0] == 0).mean() == pytest.approx(0.25, abs=0.02)
+    (other, _), _ = plain_and_compiled(connected, ones, np.int64(8))
+    for drawn in (second, other):
+        assert 0.33 < (first[:, 0] != drawn[:, 0]).mean() < 0.42, "each layer and step draws its own"
+    (few, _), _ = plain_and_compiled(connected, ones[:50], np.int64(7))
+    np.testing.assert_array_equal(few, first[:50], "those of an example do not depend on the others")
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+def test_distances_of_equal_examples_are_0_and_have_gradients(offset: float) -> None:
+    rows = (ROWS + offset).astype(np.float32)[[0, 1, 0, 2]]
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.constant(rows)
+        distances = layer_of("similarity", {"function": "euclidean"}).apply({}, Inputs([x]), Call(training=True))
+        got, slope = session.run([distances, tf.gradients(tf.reduce_sum(distances), x)[0]])
+    exact = cdist(rows.astype(np.float64), rows.astype(np.float64))
+    np.testing.assert_allclose(got, exact, rtol=1e-6, atol=0)
+    assert (got[0, 2], got[2, 0], *np.diag(got)) == (0,) * 6
+    assert np.isfinite(slope).all()
 
 
 NOISES = "layers: {first: {kind: gaussian_noise, stddev: 2.0}, second: {kind: gaussian_noise, input: x, stddev: 2.0}}"

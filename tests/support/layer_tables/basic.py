@@ -74,6 +74,7 @@ CASES: list[Case] = [
         ROWS.astype(np.float64) @ KERNEL.astype(np.float64) + BIAS,
     ),
     ("dropout", {"rate": 0.5}, [ROWS], {}, ROWS),
+    ("drop_path", {"rate": 0.5}, [CUBES], {}, CUBES),
     ("gaussian_noise", {"stddev": 0.5}, [ROWS], {}, ROWS),
     ("embedding", {"input_dim": 5, "output_dim": 2}, [IDS], {"embeddings": TABLE}, TABLE[IDS]),
     ("embedding", {"input_dim": 5, "output_dim": 2}, [IDS[:, 0]], {"embeddings": TABLE}, TABLE[IDS[:, 0]]),
@@ -111,6 +112,7 @@ SPECS: list[Spec] = [
     ("activation", {"function": "crelu"}, specs((None, 4)), {}, TensorSpec((None, 8))),
     ("activation", {"function": "crelu"}, specs((4, None)), {}, TensorSpec((4, None))),
     ("dropout", {"rate": 0.5}, specs((4, 2)), {}, TensorSpec((4, 2))),
+    ("drop_path", {"rate": 0.5}, specs((4, None)), {}, TensorSpec((4, None))),
     ("gaussian_noise", {"stddev": 0.5}, specs(TensorSpec((4, None), "float16")), {}, TensorSpec((4, None), "float16")),
 ]
 
@@ -127,6 +129,7 @@ REFUSED: list[Refused] = [
     ),
     ("activation", {"function": "relu"}, specs(integers(4)), f"activation {NO_FLOATS}"),
     ("dropout", {"rate": 0.5}, specs(integers(4)), f"dropout {NO_FLOATS}"),
+    ("drop_path", {"rate": 0.5}, specs(integers(4)), f"drop_path {NO_FLOATS}"),
     ("gaussian_noise", {"stddev": 0.5}, specs(integers(4)), f"gaussian_noise {NO_FLOATS}"),
     (
         "embedding",

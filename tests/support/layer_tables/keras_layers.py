@@ -260,6 +260,16 @@ def dot(g: Given) -> Any:
     return ops.reshape(result, (*g.x.shape[:-1], *((1,) if g.layer.keepdims else ())))
 
 
+def similarity(g: Given) -> Any:
+    left, right = g.inputs[0], g.inputs[-1]
+    if g.layer.function == "euclidean":
+        squares = ops.sum(ops.square(left[:, None] - right[None]), axis=-1)
+        return ops.where(squares > 0, ops.sqrt(ops.where(squares > 0, squares, 1)), 0)
+    if g.layer.function == "cosine":
+        left, right = (ops.normalize(x, epsilon=1e-6) for x in (left, right))
+    return ops.matmul(left, ops.transpose(right))
+
+
 def matmul(g: Given) -> Any:
     flags = (g.layer.transpose_a, g.layer.transpose_b)
     return ops.matmul(*(ops.swapaxes(x, -1, -2) if flag else x for x, flag in zip(g.inputs, flags, strict=True)))
@@ -344,6 +354,7 @@ REFERENCES: dict[str, Reference | str] = {
     "depthwise_conv2d": convolution("DepthwiseConv{}D"),
     "divide": op(lambda f: "divide"),
     "dot": dot,
+    "drop_path": "Keras has stochastic depth in KerasHub alone",
     "dropout": lambda g: layers.Dropout(g.layer.rate)(g.x, training=False),
     "ema_of": "an average of a scope is its layers, with other values of its variables",
     "embedding": lambda g: output(
@@ -377,6 +388,7 @@ REFERENCES: dict[str, Reference | str] = {
     "scale_gradient": "Keras has no layer that changes gradients alone",
     "scope": "a scope is its layers",
     "separable_conv2d": convolution("SeparableConv{}D"),
+    "similarity": similarity,
     "slice": sliced,
     "split": split,
     "stack": lambda g: ops.stack(g.inputs, axis=g.layer.axis),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from expkit.tensor_spec import TensorSpec
 from support.layer_tables import Array, Case, Refused, Spec, integers, some, specs
@@ -133,6 +134,10 @@ CASES: list[Case] = [
         {},
         (unit(ROWS) * unit(ROWS[::-1])).sum(axis=-1, keepdims=True),
     ),
+    ("similarity", {"function": "dot"}, [ROWS], {}, ROWS @ ROWS.T),
+    ("similarity", {"function": "cosine"}, [ROWS, ROWS[::-1] + 1], {}, unit(ROWS) @ unit(ROWS[::-1] + 1).T),
+    ("similarity", {"function": "euclidean"}, [ROWS], {}, cdist(ROWS, ROWS)),
+    ("similarity", {"function": "euclidean"}, [ROWS, ROWS[::-1] + 1], {}, cdist(ROWS, ROWS[::-1] + 1)),
     ("matmul", {"transpose_b": True}, [CUBES, 2 * CUBES[:, :2]], {}, CUBES @ (2 * CUBES[:, :2]).swapaxes(1, 2)),
     ("matmul", {"transpose_a": True}, [CUBES, CUBES + 1], {}, CUBES.swapaxes(1, 2) @ (CUBES + 1)),
     ("matmul", {}, [IMAGES, IMAGES[:, :, :3]], {}, IMAGES @ IMAGES[:, :, :3]),
@@ -177,6 +182,8 @@ SPECS: list[Spec] = [
     ("maximum", {}, specs((4,), (1,)), {}, TensorSpec((4,))),
     ("minimum", {}, specs((4,), (1,)), {}, TensorSpec((4,))),
     ("dot", {}, specs((None, 3), (None, 3)), {}, TensorSpec((None,))),
+    ("similarity", {"function": "dot"}, specs((3,)), {}, TensorSpec((None,))),
+    ("similarity", {"function": "euclidean"}, specs((None,), (3,)), {}, TensorSpec((None,))),
     ("matmul", {"transpose_a": True}, specs((None, 3), (None, 4)), {}, TensorSpec((3, 4))),
     ("matmul", {}, specs((2, 5, None), (2, 4, 6)), {}, TensorSpec((2, 5, 6))),
 ]
@@ -351,6 +358,24 @@ REFUSED: list[Refused] = [
         {},
         specs((4,), (5,)),
         f"dot needs two inputs of one shape with a last dimension, got {of_two((4,), (5,))}",
+    ),
+    (
+        "similarity",
+        {"function": "dot"},
+        specs(integers(4)),
+        "similarity needs an input of floats, got [batch, 4] int32; convert it with kind 'cast'",
+    ),
+    (
+        "similarity",
+        {"function": "dot"},
+        specs((4, 3)),
+        "similarity needs inputs [batch, values] of one size, got [batch, 4, 3] float32",
+    ),
+    (
+        "similarity",
+        {"function": "cosine"},
+        specs((4,), (5,)),
+        f"similarity needs inputs [batch, values] of one size, got {of_two((4,), (5,))}",
     ),
     (
         "matmul",
