@@ -6,10 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from expkit.errors import DataError
-from expkit.export.feeding import plain
-from expkit.export.input_file import open_arrays
-from expkit.fs import atomic_write, cannot_write
+from expkit.cli.predictions import Predictions, check_output, output_lines, write_outputs
+from expkit.export.examples import open_examples
 from expkit.runs.frozen_graph import find_frozen
 
 __all__ = ["add_graph_arguments", "add_verbs"]
@@ -20,14 +18,20 @@ def add_verbs(verbs: Any) -> None:
     parser = verbs.add_parser(
         "predict",
         help="compute outputs with a frozen graph",
-        description="Compute a graph's outputs for the arrays of a .npz file, one array per input, by name. Of a graph "
-        "from elsewhere only operations run that are known to be pure functions.",
+        description="Compute a graph's outputs for arrays, the rows of a table, files or lines of text, read as its "
+        "training read them. Of a graph from elsewhere only operations run that are known to be pure functions.",
     )
     add_graph_arguments(parser)
     parser.add_argument(
-        "inputs", metavar="INPUT.npz", type=Path, nargs="?", help="arrays named as the inputs; none if there are none"
+        "inputs",
+        metavar="INPUT",
+        nargs="*",
+        help="a .npz file of arrays named as the inputs; a table (.csv, .tsv, .parquet) with the columns of training; "
+        "files, each an example, such as photos/*.jpg; or - for lines of text on standard input",
     )
-    parser.add_argument("--output", type=Path, metavar="FILE.npz", help="write the outputs there")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="write the outputs there: .npz, .csv or .json (default: .npz)"
+    )
     parser.add_argument(
         "--batch-size",
         type=_count,
@@ -71,25 +75,16 @@ def _count(text: str) -> int:
 
 
 def _predict(given: argparse.Namespace) -> int:
-    import numpy as np
-
+    check_output(given.output)
     graph = find_frozen(given.graph, given.uri, fetch=given.fetch, allowed=given.allow_op)
-    if given.inputs is None:
-        outputs = graph.predict({}, batch_size=given.batch_size)
-    else:
-        with open_arrays(given.inputs) as inputs:
-            outputs = graph.predict(inputs, batch_size=given.batch_size)
-    with np.printoptions(precision=4, suppress=True, threshold=60, edgeitems=3):
-        for name, array in outputs.items():
-            print(f"{name} {array.dtype} {list(array.shape)}\n{array}")
-            if array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "biuf":
-                print(f"{name} largest at {array.argmax(axis=1)}")
+    with open_examples(given.inputs, graph.metadata) as examples:
+        outputs = graph.predict(examples.inputs, batch_size=given.batch_size)
+        names = examples.names
+    classes = graph.metadata.get("classes", {})
+    for name, array in outputs.items():
+        for line in output_lines(name, array, classes.get(name), names):
+            print(line)
     if given.output is not None:
-        output = Path(str(given.output).removesuffix(".npz") + ".npz")
-        try:
-            with atomic_write(output) as partial, partial.open("wb") as content:
-                np.savez(content, allow_pickle=False, **{name: plain(array) for name, array in outputs.items()})
-        except OSError as error:
-            raise DataError.at("--output", cannot_write(output, error)) from None
-        print(f"written to {output}")
+        write_outputs(given.output, Predictions(outputs, classes, names))
+        print(f"written to {given.output}")
     return 0

@@ -99,5 +99,5 @@ def _problems(field: str, names: tuple[str, ...], text: Mapping[str, np.ndarray]
             yield Problem(
                 f"data.classes.{field}",
                 f"{len(unknown):,} of {len(labels):,} {split} examples have a label that {where}, the first is "
-                f"'{first}'{did_you_mean(first, names)}; classes: {comma_list(names)}",
+                f"'{first}'{did_you_mean(first, names) or ';'} classes: {comma_list(names)}",
             )

@@ -52,6 +52,8 @@ class Dataset:
     """By split the fields that are preprocessed, as the source gives them."""
     classes: Mapping[str, Classes] = field(default_factory=dict)
     """Classes of labels that are text, by field."""
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Columns of the table that a field was read from, by field."""
     digest: str
     """SHA-256 over names, shapes, dtypes and bytes of all splits; for a split on disk, over 64 samples of 1 MiB.
 
@@ -108,8 +110,7 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
     done = preprocess(config, spec, raw)
     train = done.splits["train"]
     shapes = {
-        name: done.fields[name].shape_of(array) if name in done.fields else array.shape[1:]
-        for name, array in train.items()
+        name: done.fields[name].shape if name in done.fields else array.shape[1:] for name, array in train.items()
     }
     check_values(config, with_sizes(config, spec, shapes), done.splits)
     return Dataset(
@@ -117,6 +118,7 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
         preprocessing=done.fields,
         raw=done.raw,
         classes=classes,
+        columns={name: names for name, names in data.source.columns_of_fields().items() if name in used},
         digest=_digest(raw),
         kind=data.source.kind,
         placement=_placement(train) if data.placement == "auto" else data.placement,

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.preprocess import FieldPreprocessing, Step, computed, fit_steps, raw_spec
 from expkit.errors import DataError
+from expkit.fs import cannot_write
 from expkit.kinds.preprocess.base import Preprocess
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import Array, MappedArray, aligned_empty, rows_of
@@ -129,8 +130,9 @@ def _preprocess_field(
         once, kept = _computed_once(once, steps[:count], splits)
     else:
         kept = {split: Kept(array, np.arange(len(array))) for split, array in splits.items()}
+    once = replace(once, kept_shape=tuple(kept["train"].values.shape[1:]))
     rest = fit_steps(FieldPreprocessing(field=field, raw=once.kept_spec), steps[count:], kept["train"].values)
-    return FieldPreprocessing(field=field, raw=raw, kept=once.kept, in_step=rest.kept), kept
+    return replace(once, in_step=rest.kept), kept
 
 
 def _computed_once(
@@ -143,7 +145,11 @@ def _computed_once(
         return once, {split: _in_memory(once, array) for split, array in splits.items()}
     entry = cache_folder() / _key(steps, splits)
     if not entry.is_dir():
-        _fill(entry, before, steps, splits)
+        try:
+            _fill(entry, before, steps, splits)
+        except OSError as error:
+            fix = "the environment variable XDG_CACHE_HOME names another folder"
+            raise DataError.at(f"data.preprocess.{before.field}", cannot_write(entry.parent, error, fix)) from None
     os.utime(entry)
     plain = json.loads((entry / "fitted.json").read_text(encoding="utf-8"))
     fitted = tuple(Step.of(kind, item) for kind, item in zip(steps, plain, strict=True))

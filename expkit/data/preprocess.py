@@ -12,7 +12,7 @@ import numpy as np
 from expkit import tf1 as tf
 from expkit.errors import DataError, Problem, error_message
 from expkit.kinds.preprocess.base import TEXT, Fitted, Preprocess
-from expkit.kinds.sources.on_disk import Array, scan
+from expkit.kinds.sources.on_disk import Array, DiskArray, scan
 from expkit.tensor_spec import Shape, ShapeError, TensorSpec, accepts, fits
 
 __all__ = ["FieldPreprocessing", "Step", "computed", "fit_steps", "raw_spec", "spec_problems"]
@@ -50,15 +50,19 @@ class FieldPreprocessing:
     """Steps that are computed once."""
     in_step: Sequence[Step] = ()
     """Steps that every training step computes of the values that are kept."""
+    kept_shape: Shape | None = None
+    """Shape of an example that is kept, as the data has it; ``None`` before it is computed."""
 
     @property
     def kept_spec(self) -> TensorSpec:
         """Shape and dtype of the values that are kept for training."""
-        return _spec_after(self.kept, self.raw)
+        spec = _spec_after(self.kept, self.raw)
+        return spec if self.kept_shape is None else replace(spec, shape=self.kept_shape)
 
-    def shape_of(self, kept: Array) -> Shape:
-        """Return the shape of an example's result, given the values that are kept."""
-        return _spec_after(self.in_step, replace(self.kept_spec, shape=tuple(kept.shape[1:]))).shape
+    @property
+    def shape(self) -> Shape:
+        """Shape of an example's result."""
+        return _spec_after(self.in_step, self.kept_spec).shape
 
     def plain(self) -> list[dict[str, Any]]:
         """Return the steps with what was fitted, in plain values."""
@@ -66,7 +70,10 @@ class FieldPreprocessing:
 
     def connect_kept(self, raw: Any) -> Any:
         """Return the values that are kept, for values [batch, ...] as the source gives them."""
-        return _connect(self.kept, raw, self.raw)
+        kept = _connect(self.kept, raw, self.raw)
+        shape = (None, *self.kept_spec.shape)
+        # Images that are not resized may have another size than those of training.
+        return kept if kept.shape.as_list() == list(shape) else tf.ensure_shape(kept, shape)
 
     def connect_in_step(self, kept: Any) -> Any:
         """Return the result for values that were kept."""
@@ -145,14 +152,13 @@ def computed(field: FieldPreprocessing, array: Array) -> Iterator[tuple[np.ndarr
             try:
                 yield np.arange(start, start + len(values)), session.run(kept, {raw: values})
             except tf.errors.OpError:
-                good = {}
                 for number in range(len(values)):
                     try:
-                        good[start + number] = session.run(kept, {raw: values[number : number + 1]})
+                        result = session.run(kept, {raw: values[number : number + 1]})
                     except tf.errors.OpError as error:
                         failed[start + number] = _reason(error)
-                if good:
-                    yield np.array(list(good)), np.concatenate(list(good.values()))
+                    else:
+                        yield np.array([start + number]), result
     if failed and not any(step.kind.skips_failures for step in field.kept):
         first = min(failed)
         others = f"; {len(failed) - 1:,} more cannot" if len(failed) > 1 else ""
@@ -216,7 +222,7 @@ def _reason(error: Any) -> str:
 
 
 def _name(array: Array, index: int) -> str:
-    return f"example {index}"
+    return array.describe(index) if isinstance(array, DiskArray) else f"example {index}"
 
 
 def _plain(array: np.ndarray) -> Any:

@@ -23,6 +23,7 @@ from expkit.export.operations import operations_of
 from expkit.export.parity import Difference, Outputs, check_parity, meta_graph_outputs
 from expkit.export.proof_inputs import proof_inputs
 from expkit.fs import atomic_write, atomic_write_text, cannot_write
+from expkit.kinds.sources.table import Table
 from expkit.preflight import CheckedConfig
 from expkit.provenance import git_commit, versions
 from expkit.run_folder import config_digest
@@ -147,8 +148,17 @@ def _metadata(source: FrozenSource) -> dict[str, Any]:
         "weights": source.weights,
         "step": source.checkpoint.step,
         "config_sha256": config_digest(source.checked.config),
-        **({"classes": classes} if (classes := source.dataset.output_classes(source.checked.config)) else {}),
+        **_names(source.checked, source.dataset),
         "git_commit": git_commit(),
         "mlflow_run_id": source.mlflow_run_id,
         "versions": versions(),
     }
+
+
+def _names(checked: CheckedConfig, dataset: Dataset) -> dict[str, Any]:
+    """Return the names of classes by output, and the columns of a table by input, where there are any."""
+    columns = {name: list(names) for name, names in dataset.columns.items() if name in checked.spec.inputs}
+    source = checked.config.data.source
+    missing = list(source.missing) if columns and isinstance(source, Table) else []
+    found = {"classes": dataset.output_classes(checked.config), "columns": columns, "missing": missing}
+    return {key: value for key, value in found.items() if value}

@@ -129,8 +129,11 @@ class Standardize(Elementwise):
             yield batch.reshape(-1, batch.shape[-1]) if self.per == "channel" and batch.ndim > 1 else batch
 
     def apply(self, values: Any, fitted: Fitted) -> Any:
-        """Scale; the mean is subtracted before rounding to float32: its next time stamp is 128 s later."""
-        return (tf.cast(values, fitted["mean"].dtype) - fitted["mean"]) / fitted["spread"]
+        """Scale; the mean is subtracted before rounding to float32: its next time stamp is 128 s later.
+
+        Sessions that rewrite a graph turn a division by constants into this product, those that do not would differ.
+        """
+        return (tf.cast(values, fitted["mean"].dtype) - fitted["mean"]) * (1 / fitted["spread"])
 
 
 @register

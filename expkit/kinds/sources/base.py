@@ -37,6 +37,10 @@ class Source(Kind):
             DataError: a file is missing, damaged or of another format.
         """
 
+    def columns_of_fields(self) -> dict[str, tuple[str, ...]]:
+        """Return the columns of each field, where the source is a table, as ``load`` finds them."""
+        return {}
+
     def image_shape(self, shape: tuple[int | None, ...]) -> tuple[int, int, int] | None:
         """Return height, width and channels of examples of a shape; ``None`` if they are no images."""
         if len(shape) != 3 or shape[2] not in (1, 3, 4) or None in shape[:2]:

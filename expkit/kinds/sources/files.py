@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +50,20 @@ class FileContents(DiskArray):
     def notes(self) -> tuple[str, ...]:
         """Sentences about the files that are left out."""
         return self._notes
+
+    def describe(self, index: int) -> str:
+        """Return the path of a file."""
+        return printable(os.path.join(self._root, self._names[index]))
+
+    def identity(self) -> bytes:
+        """Return a digest of the names, sizes and times of change of all files."""
+        digest = hashlib.sha256(f"{self._encoding} {self._root}".encode("utf-8", "surrogateescape"))
+        for name in self._names:
+            found = os.stat(os.path.join(self._root, name))
+            digest.update(
+                f"{found.st_size} {found.st_mtime_ns} {found.st_ino} {name}\0".encode("utf-8", "surrogateescape")
+            )
+        return digest.digest()
 
     def sizes(self, indices: np.ndarray) -> np.ndarray:
         """Return the sizes of files when they were listed, in bytes."""

@@ -54,6 +54,10 @@ class DiskArray(ABC):
     def take(self, indices: np.ndarray) -> np.ndarray:
         """Return the examples at indices counted from 0, in the order of the indices."""
 
+    def describe(self, index: int) -> str:
+        """Return a name of an example, for messages."""
+        return f"example {index}"
+
     def identity(self) -> bytes | None:
         """Return a digest that differs where the values may differ, found without reading them; ``None`` for none."""
         return None
@@ -118,6 +122,10 @@ class Selection(DiskArray):
     def sizes(self, indices: np.ndarray) -> np.ndarray:
         """Return the sizes in bytes of examples of the selection."""
         return self._whole.sizes(self.whole_indices(indices))
+
+    def describe(self, index: int) -> str:
+        """Return the name that the whole array has for an example."""
+        return self._whole.describe(int(self.whole_indices(np.array([index]))[0]))
 
     def identity(self) -> bytes | None:
         """Return the whole array's, with the indices of the selection."""

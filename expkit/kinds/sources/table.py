@@ -69,6 +69,15 @@ class Table(Source):
         layout = self._layout(table.file, table.names)
         return read_fields(table, layout, self.types, self.missing)
 
+    def columns_of_fields(self) -> dict[str, tuple[str, ...]]:
+        """Return the columns of each field."""
+        names = self._opened(file := existing(self.path, "path")).names
+        layout = self._layout(file, names)
+        return {
+            field: tuple(names[place] for place in (places if isinstance(places, list) else [places]))
+            for field, places in layout.items()
+        }
+
     def _opened(self, file: Path) -> TableFile:
         from expkit.errors import reading
         from expkit.kinds.sources.table_files import CsvFile, ParquetFile

@@ -1,0 +1,106 @@
+"""The examples that a graph is to read: arrays, a table, files or lines of text."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from expkit.errors import DataError, comma_list
+from expkit.export.input_file import open_arrays
+from expkit.kinds.sources.files import FileContents
+from expkit.kinds.sources.strings import strings
+from expkit.kinds.sources.table import Table
+
+__all__ = ["Examples", "open_examples"]
+
+STANDARD_INPUT = "-"
+_TYPES: Mapping[str, Literal["text", "int64"]] = {
+    "string": "text",
+    **dict.fromkeys(("uint8", "int32", "int64"), "int64"),
+}
+"""Types of columns by dtype of the input that reads them; of others float64."""
+TABLES = (".csv", ".tsv", ".tab", ".parquet", ".csv.gz", ".tsv.gz", ".tab.gz")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples to compute outputs of."""
+
+    inputs: Mapping[str, Any]
+    """Arrays by input name, or what has their ``shape`` and ``dtype`` and can be sliced."""
+    names: Sequence[str] | None = None
+    """A name for each example: its file, or its line; ``None`` where they are numbered."""
+
+
+@contextmanager
+def open_examples(given: Sequence[str], metadata: Mapping[str, Any]) -> Iterator[Examples]:
+    """Open the examples that a command line names.
+
+    Args:
+        given: nothing; a ``.npz`` file; a table; ``-`` for lines of text on standard input; or files, each an example.
+        metadata: the graph's inputs, and the columns of a table where it was trained on one.
+
+    Raises:
+        DataError: a file is missing, damaged or of another kind, or the graph does not read what is given.
+    """
+    if not given:
+        yield Examples({})
+    elif list(given) == [STANDARD_INPUT]:
+        lines = [line.rstrip(b"\r\n") for line in sys.stdin.buffer]
+        name = _text_input(metadata, "lines of text")
+        yield Examples({name: strings(lines, (len(lines),))}, [f"line {number}" for number in range(1, len(lines) + 1)])
+    elif len(given) == 1 and given[0].lower().endswith(TABLES):
+        yield Examples(_table(given[0], metadata))
+    elif (len(given) == 1 and not _reads_files(metadata)) or (len(given) == 1 and given[0].lower().endswith(".npz")):
+        with open_arrays(Path(given[0])) as arrays:
+            yield Examples(arrays)
+    else:
+        yield Examples({_text_input(metadata, "files"): _files(given)}, given)
+
+
+def _reads_files(metadata: Mapping[str, Any]) -> bool:
+    return any(item["dtype"] == "string" for item in metadata["inputs"].values())
+
+
+def _text_input(metadata: Mapping[str, Any], what: str) -> str:
+    """Return the only input, if it reads text or encoded files."""
+    inputs = metadata["inputs"]
+    if len(inputs) == 1 and _reads_files(metadata):
+        return str(next(iter(inputs)))
+    read = comma_list(f"{name} ({item['dtype']})" for name, item in inputs.items())
+    raise DataError.at(
+        "INPUT",
+        f"{what} can be given to a graph that reads one input of strings, this one reads {read}; give a .npz file"
+        + (" or a table" if "columns" in metadata else ""),
+    )
+
+
+def _files(paths: Sequence[str]) -> FileContents:
+    sizes = []
+    for path in paths:
+        if os.path.isdir(path):
+            raise DataError.at(path, f"a folder; name its files: {os.path.join(path, '*')}")
+        try:
+            sizes.append(os.stat(path).st_size)
+        except OSError as error:
+            raise DataError.at(path, f"cannot be read: {error.strerror}") from None
+    return FileContents(Path(), paths, np.array(sizes, np.int64), ())
+
+
+def _table(path: str, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the inputs of the rows of a table, from the columns that training read."""
+    inputs = metadata["inputs"]
+    columns: Mapping[str, Sequence[str]] = metadata.get("columns") or {name: [name] for name in inputs}
+    types: dict[str, Literal["text", "int64", "float32", "float64"]] = {
+        column: _TYPES.get(inputs[name]["dtype"], "float64") for name, names in columns.items() for column in names
+    }
+    joined = {name: tuple(names) if inputs[name]["shape"][1:] else names[0] for name, names in columns.items()}
+    missing = tuple(metadata.get("missing", ("",)))
+    return Table(path=path, columns=joined, types=types, missing=missing).load()
