@@ -24,6 +24,7 @@ from expkit.export.trial import try_freeze
 from expkit.fs import atomic_write_text
 from expkit.network.spec import NetworkSpec
 from expkit.plots.data import collect_plot_data
+from expkit.plots.samples_data import sample_saver
 from expkit.preflight import CheckedConfig, check
 from expkit.run_folder import RunFolder
 from expkit.timing import timed
@@ -191,6 +192,7 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
                 meta_graph=graphs[1].meta_graph,
                 record=record,
                 rolled_back=rolled_back,
+                saved=sample_saver(experiment.checked, dataset, executor, evaluator, folder),
                 progress=progress,
                 state=TrainingState.of(own.state if own is not None else {}),
             ).run()

@@ -19,7 +19,7 @@ from expkit.metric_names import EMA, LOSS, loss_names
 from expkit.network.ema import ema_variables
 from expkit.network.gradient_paths import unreached_variables
 from expkit.network.memory import memory_problems
-from expkit.network.phases import Phase, phases
+from expkit.network.phases import Phase, phases, wrong_losses
 from expkit.network.spec import NetworkSpec, network_spec
 from expkit.tensor_spec import TensorSpec
 
@@ -70,8 +70,8 @@ def check(config: Config) -> CheckedConfig:
         ConfigError: with every mistake found.
     """
     spec = network_spec(config.network)
-    problems = [*_unreadable(config, spec), *_wrong_losses_of_phases(config), *_wrong_order(config, spec.trained)]
-    problems += _nothing_to_freeze(config, spec)
+    problems = [*_unreadable(config, spec), *wrong_losses(config.train), *_wrong_order(config, spec.trained)]
+    problems += [*_nothing_to_freeze(config, spec), *_no_samples(config, spec)]
     readable = not problems
     problems += _wrong_preprocessing(config, spec.trained)
     checked, unnamed = _named(config, spec)
@@ -214,24 +214,6 @@ def _unreadable_of(reader: Evaluated, at: str, readable: Readable, spec: Network
             yield Problem(f"{at}.{field}", unknown(f"no variable '{name}'", name, readable.variables))
 
 
-def _wrong_losses_of_phases(config: Config) -> Iterator[Problem]:
-    """Yield the losses of phases that are not in ``train.losses``, and the losses in no phase."""
-    losses, given = config.train.losses, config.train.phases
-    for name, phase in given.items():
-        for loss in phase.losses:
-            if loss not in losses:
-                at = f"train.phases.{name}.losses"
-                yield Problem(at, unknown(f"no loss '{loss}'", loss, losses, label="losses"))
-        if repeated := sorted({loss for loss in phase.losses if phase.losses.count(loss) > 1}):
-            yield Problem(f"train.phases.{name}.losses", f"{comma_list(repeated)} is given more than once")
-    lowered = {loss for phase in given.values() for loss in phase.losses}
-    if given and (idle := [loss for loss in losses if loss not in lowered]):
-        yield Problem(
-            "train.losses",
-            f"no phase lowers {comma_list(idle)}; add it to the losses of a phase, make it a metric, or leave it out",
-        )
-
-
 def _wrong_order(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
     """Yield what contradicts the order of the examples."""
     data, carrying = config.data, [layer.path for layer in spec.layers if layer.state]
@@ -269,6 +251,20 @@ def _no_output(output: str, readable: Readable, spec: NetworkSpec) -> str:
             "read one of these, or give it use: always"
         )
     return unknown(f"no output '{output}'", output, readable.outputs)
+
+
+def _no_samples(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
+    """Yield why ``tracking.samples`` draws no images."""
+    output, served = config.tracking.samples, spec.served
+    if output is None:
+        return
+    if output not in served.outputs:
+        absent = f"the frozen graph has no output '{output}'"
+        yield Problem("tracking.samples", unknown(absent, output, served.outputs, label="outputs"))
+    elif config.data.source.image_shape((item := served.output_spec(output)).shape) is None:
+        yield Problem(
+            "tracking.samples", f"'{output}' is {item}, which is no image; needs [batch, height, width, 1, 3 or 4]"
+        )
 
 
 def _nothing_to_freeze(config: Config, spec: NetworkSpec) -> Iterator[Problem]:

@@ -94,6 +94,11 @@ class RunFolder:
         return self.path / "plots"
 
     @property
+    def samples(self) -> Path:
+        """Folder of the images that the network draws at checkpoints, a file ``STEP.npy`` each."""
+        return self.plots / "samples"
+
+    @property
     def evidence_file(self) -> Path:
         """The data of the plots beside metrics."""
         return self.plots / "evidence.npz"

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from expkit.config.sections.train import TrainConfig
-from expkit.errors import ConfigError, Problem, comma_list
+from expkit.errors import ConfigError, Problem, comma_list, unknown
 from expkit.kinds.base_optimizer import BaseOptimizer
 from expkit.kinds.wrapped_optimizer import WrappedOptimizer
 from expkit.network.names import join
 from expkit.network.spec import NetworkSpec
 
-__all__ = ["Phase", "phases"]
+__all__ = ["Phase", "phases", "wrong_losses"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +84,24 @@ def phases(train: TrainConfig, optimizer: BaseOptimizer, spec: NetworkSpec) -> t
     if problems:
         raise ConfigError(*problems)
     return found
+
+
+def wrong_losses(train: TrainConfig) -> Iterator[Problem]:
+    """Yield the losses of phases that are not in ``train.losses``, and the losses in no phase."""
+    losses, given = train.losses, train.phases
+    for name, phase in given.items():
+        for loss in phase.losses:
+            if loss not in losses:
+                at = f"train.phases.{name}.losses"
+                yield Problem(at, unknown(f"no loss '{loss}'", loss, losses, label="losses"))
+        if repeated := sorted({loss for loss in phase.losses if phase.losses.count(loss) > 1}):
+            yield Problem(f"train.phases.{name}.losses", f"{comma_list(repeated)} is given more than once")
+    lowered = {loss for phase in given.values() for loss in phase.losses}
+    if given and (idle := [loss for loss in losses if loss not in lowered]):
+        yield Problem(
+            "train.losses",
+            f"no phase lowers {comma_list(idle)}; add it to the losses of a phase, make it a metric, or leave it out",
+        )
 
 
 def _matched(pattern: str, at: str, spec: NetworkSpec, problems: list[Problem]) -> tuple[str, ...]:

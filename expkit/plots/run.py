@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
+from expkit.errors import DataError, reading
 from expkit.plots import style
 from expkit.plots.confusion import confusion_matrix
 from expkit.plots.curves import learning_curves, learning_rate
 from expkit.plots.data import PlotData
 from expkit.plots.misclassified import worst_mistakes
+from expkit.plots.samples import image_grid
 from expkit.plots.weights import weight_histograms
 from expkit.run_folder import RunFolder
 
@@ -37,6 +40,11 @@ def _figures(folder: RunFolder, title: str) -> Iterator[tuple[str, Figure | None
     points = folder.metrics()
     yield "learning_curves", learning_curves(points, title)
     yield "learning_rate", learning_rate(points, title)
+    for file in sorted(folder.samples.glob("*.npy")):
+        step = int(file.stem)
+        with reading(str(file), "not readable", raises=DataError):
+            images = np.load(file, allow_pickle=False)
+        yield f"samples_step_{step:08d}", image_grid(images, title, f"{len(images)} samples at step {step:,}")
     if not folder.evidence_file.is_file():
         return
     data = PlotData.load(folder.evidence_file)

@@ -74,6 +74,8 @@ class Training:
     """Takes metrics."""
     rolled_back: Callable[[tuple[RollBack, ...]], None]
     """Takes all roll backs so far; metrics after the step to which the last one returns will be recorded again."""
+    saved: Callable[[int], None]
+    """Called with the step of every checkpoint, while the executor has its values."""
     progress: Progress
     state: TrainingState
     """State that training starts with: the checkpoint's, if the run is resumed."""
@@ -170,6 +172,7 @@ class Training:
     def _save(self, writer: CheckpointWriter, step: int, metrics: Mapping[str, float]) -> None:
         writer.wait()  # One snapshot at a time takes memory.
         writer.save(self.executor.snapshot(), self.meta_graph, step, metrics, self.state.plain())
+        self.saved(step)
 
     def _roll_back(self, trouble: _Trouble) -> None:
         """Return to the last good checkpoint with a lower learning rate.

@@ -122,7 +122,9 @@ def test_a_network_without_variables_is_listed_too() -> None:
 
 def names_in(described: dict[str, Any]) -> set[str]:
     """Return the names of all variables that the JSON promises to be in a checkpoint."""
-    names = {*described["optimizer"]["variables"], *described["other"]}
+    optimizers = [phase["optimizer"] for phase in described.get("phases", {}).values()]
+    optimizers += [described["optimizer"]] if "optimizer" in described else []
+    names = {*described["other"], *(name for optimizer in optimizers for name in optimizer["variables"])}
     for variable in described["variables"]:
         names |= {variable["name"], *variable["slots"], *filter(None, [variable["average"]])}
     return names

@@ -44,7 +44,17 @@ def write(folder: Path, files: dict[str, str]) -> None:
 
 
 def test_the_experiments_are_a_promise() -> None:
-    assert EXPERIMENTS == ["autoencoder", "digits_cnn", "digits_mlp", "mnist_mlp", "multi_head", "ptb", "siamese"]
+    assert EXPERIMENTS == [
+        "autoencoder",
+        "digits_cnn",
+        "digits_mlp",
+        "gan",
+        "mnist_mlp",
+        "multi_head",
+        "ptb",
+        "siamese",
+        "vae",
+    ]
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

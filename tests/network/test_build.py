@@ -33,7 +33,9 @@ OPTIMIZERS = sorted(kinds("optimizer"))
 def zeros_for(config: Config, spec: NetworkSpec) -> Dataset:
     """Return data of zeros that fits a network."""
     size = config.train.batch_size
-    shapes = {name: [3 if length is None else length for length in item.shape] for name, item in spec.inputs.items()}
+    shapes = {
+        name: [3 if length is None else length for length in item.shape] for name, item in spec.trained.inputs.items()
+    }
     fields = {name: np.zeros((size, *shape), spec.inputs[name].dtype) for name, shape in shapes.items()}
     positions = [3] if config.run.name == "ptb" else []
     splits = {"train": {**fields, "label": np.zeros((size, *positions), np.int64)}}
@@ -75,7 +77,7 @@ def listed_names(lines: list[str]) -> set[str]:
 @pytest.mark.parametrize("mode", ["train", "evaluate", "infer"])
 def test_every_graph_has_the_variables_of_the_description(built: Any, mode: str) -> None:
     _, _, spec, graphs = built
-    made = global_variables(graphs[mode])
+    made, spec = global_variables(graphs[mode]), spec.served if mode == "infer" else spec.trained
     assert {name: made.get(name) for name in spec.variables} == {
         name: variable.shape for name, variable in spec.variables.items()
     }
@@ -86,6 +88,7 @@ def test_every_graph_has_the_variables_of_the_description(built: Any, mode: str)
 @pytest.mark.parametrize(("mode", "prefix"), [("evaluate", "raw/"), ("evaluate", "ema/"), ("infer", "")])
 def test_output_tensors_are_named_by_the_paths_of_layers(built: Any, mode: str, prefix: str) -> None:
     _, _, spec, graphs = built
+    spec = spec.served if mode == "infer" else spec.trained
     for layer in spec.layers:
         for output, expected in layer.outputs.items():
             tensor = graphs[mode].get_tensor_by_name(f"{prefix}{layer.tensor(output)}:0")

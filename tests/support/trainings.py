@@ -55,6 +55,7 @@ def train(config: Config, folder: Path, progress: loop.Progress = UNSEEN) -> Tra
             rolled_back=lambda roll_backs: records.append(
                 (roll_backs[-1].back_to, {"back": float(roll_backs[-1].last)})
             ),
+            saved=lambda step: None,
             progress=progress,
             state=TrainingState.of(own.state if own is not None else {}),
         ).run()

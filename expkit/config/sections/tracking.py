@@ -35,6 +35,12 @@ class TrackingConfig(Section):
     """
     plots: bool = True
     """Draw plots at the end of the run: curves, confusion matrix, worst mistakes, weights, network."""
+    samples: str | None = None
+    """Output of the frozen graph whose images are drawn at every checkpoint, a grid of 64 in ``plots/``.
+
+    An input that only the frozen graph has is fed standard normal numbers, always the same; others the first test
+    examples. ``null`` for none.
+    """
     model: bool = True
     """Log the frozen graph as an MLflow model, for ``mlflow models serve``."""
     register_: str | None = Field(default=None, alias="register", min_length=1, max_length=256)
