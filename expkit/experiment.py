@@ -192,7 +192,7 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
                 meta_graph=graphs[1].meta_graph,
                 record=record,
                 rolled_back=rolled_back,
-                saved=sample_saver(experiment.checked, dataset, executor, evaluator, folder),
+                saved=sample_saver(experiment.checked, dataset, graphs[1], (executor, evaluator), folder),
                 progress=progress,
                 state=TrainingState.of(own.state if own is not None else {}),
             ).run()

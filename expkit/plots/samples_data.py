@@ -11,6 +11,7 @@ from expkit.export.proof_inputs import proof_inputs
 from expkit.fs import atomic_write
 from expkit.preflight import CheckedConfig
 from expkit.run_folder import RunFolder
+from expkit.training.graphs import InferGraph
 from expkit.training.sessions import Evaluator, Executor
 
 __all__ = ["SAMPLES", "sample_saver"]
@@ -20,15 +21,20 @@ SAMPLES = 64
 
 
 def sample_saver(
-    checked: CheckedConfig, dataset: Dataset, executor: Executor, evaluator: Evaluator, folder: RunFolder
+    checked: CheckedConfig,
+    dataset: Dataset,
+    inference: InferGraph,
+    sessions: tuple[Executor, Evaluator],
+    folder: RunFolder,
 ) -> Callable[[int], None]:
     """Return a function of a step that saves what ``tracking.samples`` draws with the executor's values, EMA if any."""
+    executor, evaluator = sessions
     config, output = checked.config, checked.config.tracking.samples
     if output is None or not config.tracking.plots:
         return lambda step: None
     shape = config.data.source.image_shape(checked.spec.output_spec(output).shape)
     assert shape is not None, "the check of the configuration has seen that they are images"
-    inputs = proof_inputs(checked.spec, evaluator.served_inputs, dataset.splits["test"], SAMPLES).arrays
+    inputs = proof_inputs(checked.spec, inference, dataset, SAMPLES).kept
 
     def save(step: int) -> None:
         evaluator.load(executor.values(evaluator.names))

@@ -274,11 +274,6 @@ class Evaluator(_Session):
         """Return the network's outputs on all examples, by weights and output name; state starts with zeros."""
         return self._computed(self._outputs, {name: arrays[name] for name in self._built.fields})
 
-    @property
-    def served_inputs(self) -> Mapping[str, Any]:
-        """Placeholders of the inputs that the frozen graph has, by name."""
-        return self._built.served_inputs
-
     def served_outputs(self, inputs: Fields) -> dict[str, dict[str, np.ndarray]]:
         """Return the outputs that the frozen graph has, for its inputs, by weights and output name."""
         fetches = {weights: dict(outputs) for weights, outputs in self._built.served_outputs.items()}
