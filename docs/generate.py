@@ -34,9 +34,17 @@ TITLES = {
 }
 
 
+RECIPES = (
+    "resnet", "densenet", "mbconv", "vit", "mixer", "unet", "gcn", "wavenet", "transformer", "ptb", "autoencoder",
+    "siamese", "byol",
+)  # fmt: skip
+"""Experiments of docs/recipes and conf/, in the order of the table of recipes."""
+
+
 def main() -> None:
     """Write or check the files."""
     pages = {
+        "recipes.md": recipe_table(),
         "network.md": families("layer", "initializer") + sections(layer.Regularizer, layer.Shared),
         "configuration.md": sections(*schema.models()) + families("source", "optimizer", "schedule", "loss", "metric"),
     }
@@ -51,6 +59,38 @@ def main() -> None:
                 path.write_text(wanted)
     if stale and "--check" in sys.argv:
         sys.exit(f"not up to date: {', '.join(stale)}; run python docs/generate.py")
+
+
+def recipe_table() -> str:
+    """Return the table of recipes, from the comments that their files begin with."""
+    rows = ["| Recipe | Lines | Shows | Command | Result |", "|---|---|---|---|---|"]
+    for name in RECIPES:
+        experiment = recipe_file("experiment", name)
+        lines = experiment.read_text().splitlines()
+        comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
+        text = " ".join(comment for comment in comments if not comment.startswith(("@", "yaml-language-server")))
+        shows, _, rest = text.partition("Command: ")
+        command, _, expected = rest.partition("Expected: ")
+        command, _, note = command.strip().partition("  ")
+        network = next((line.split()[-1] for line in lines if "override /network:" in line), name)
+        files = [experiment, recipe_file("network", network)]
+        count = sum(bool(line.split("#")[0].strip()) for file in files for line in file.read_text().splitlines())
+        links = " ".join(f"[{file.parent.name}]({link(file)})" for file in files)
+        rows.append(
+            f"| {name}: {links} | {count} | {shows.strip()} | `{command}` {note.strip()} | {expected.strip()} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def recipe_file(group: str, name: str) -> Path:
+    """Return the file of a recipe, beside this program or of those that expkit ships."""
+    own = HERE / "recipes" / group / f"{name}.yaml"
+    return own if own.is_file() else HERE.parent / "conf" / group / f"{name}.yaml"
+
+
+def link(file: Path) -> str:
+    """Return the path of a file from the folder of documents."""
+    return file.relative_to(HERE).as_posix() if file.is_relative_to(HERE) else f"../{file.relative_to(HERE.parent)}"
 
 
 def sections(*models: type[BaseModel]) -> str:
