@@ -105,11 +105,15 @@ class _EditorSchema:
         """Return the schema of a type, with its definitions."""
         raw = TypeAdapter(annotation).json_schema(schema_generator=_DescribedSchema)
         self._in_layers = _in_layers(raw)
+        entries = _entries(raw) if self._partial else set()
         definitions = {
             name: self._converted(item, expressions=name in self._in_layers)
             for name, item in raw.pop("$defs", {}).items()
         }
         root = self._converted(raw)
+        for name, definition in (definitions | self._families).items():
+            if name in entries:
+                definition["type"] = [*definition["type"], "null"]
         if FAMILY in raw:  # The root has the fields of its kinds.
             family = self._families.pop(raw[FAMILY])
             for name in raw["discriminator"]["mapping"].values():
@@ -141,6 +145,8 @@ class _EditorSchema:
         for key in ("prefixItems", "anyOf"):
             if key in node:
                 result[key] = [self._converted(item, expressions=expressions) for item in node[key]]
+        if self._partial and isinstance(node.get("additionalProperties"), dict):
+            result["additionalProperties"] = _or_null(result["additionalProperties"])
         if "prefixItems" in result:
             result["prefixItems"] = [self._or_deferred(item, expressions) for item in result["prefixItems"]]
         if "properties" in node:
@@ -199,6 +205,22 @@ def _accepts_deferred(node: Schema) -> bool:
 
 def _accepts_any_text(node: Schema) -> bool:
     return "$ref" in node or node == {"type": "string"}
+
+
+def _or_null(node: Schema) -> Schema:
+    """Return the schema of an entry of a mapping, which null drops; definitions accept null themselves."""
+    if "anyOf" in node:
+        return node if {"type": "null"} in node["anyOf"] else node | {"anyOf": [*node["anyOf"], {"type": "null"}]}
+    return node | {"type": [node["type"], "null"]} if isinstance(node.get("type"), str) else node
+
+
+def _entries(raw: Schema) -> set[str]:
+    """Return the names of the definitions and families of the entries of mappings."""
+    entries = [
+        node["additionalProperties"] for node in _nodes(raw) if isinstance(node.get("additionalProperties"), dict)
+    ]
+    families = {node[FAMILY] for node in entries if FAMILY in node}
+    return families.union(*(_references(node) for node in entries))
 
 
 def _in_layers(raw: Schema) -> set[str]:

@@ -21,6 +21,7 @@ from yaml import YAMLError
 from expkit.config.explain import explain
 from expkit.config.hydra_messages import composition_message, unreadable_override
 from expkit.config.hydra_settings import check_hydra_settings
+from expkit.config.null_entries import without_null_entries
 from expkit.config.schema import Config
 from expkit.config.search import builtin_conf, primary_conf, searching
 from expkit.config.yaml_files import display_path, read_yaml
@@ -122,7 +123,7 @@ def validate(raw: Plain, config_dirs: Sequence[str] = (), plugin_copies: Path | 
     if isinstance(plugins, list) and all(isinstance(name, str) for name in plugins):
         load_plugins(plugins, [*map(Path, config_dirs), Path.cwd(), primary_conf()], plugin_copies)
     try:
-        text = json.dumps(raw)
+        text = json.dumps(without_null_entries(raw, Config))
         return Config.model_validate_json(text)
     except TypeError as error:
         raise ConfigError(
