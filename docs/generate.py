@@ -14,6 +14,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel
 
 from expkit.config import schema
@@ -36,7 +37,7 @@ TITLES = {
 
 RECIPES = (
     "resnet", "densenet", "mbconv", "vit", "mixer", "unet", "gcn", "wavenet", "transformer", "ptb", "autoencoder",
-    "siamese", "byol",
+    "vae", "gan", "siamese", "byol",
 )  # fmt: skip
 """Experiments of docs/recipes and conf/, in the order of the table of recipes."""
 
@@ -73,13 +74,21 @@ def recipe_table() -> str:
         command, _, expected = rest.partition("Expected: ")
         command, _, note = command.strip().partition("  ")
         network = next((line.split()[-1] for line in lines if "override /network:" in line), name)
-        files = [experiment, recipe_file("network", network)]
+        files = [experiment, *network_files(network)]
         count = sum(bool(line.split("#")[0].strip()) for file in files for line in file.read_text().splitlines())
         links = " ".join(f"[{file.parent.name}]({link(file)})" for file in files)
         rows.append(
             f"| {name}: {links} | {count} | {shows.strip()} | `{command}` {note.strip()} | {expected.strip()} |"
         )
     return "\n".join(rows) + "\n"
+
+
+def network_files(name: str) -> list[Path]:
+    """Return the file of a network, and those that it builds on."""
+    file = recipe_file("network", name)
+    below = yaml.safe_load(file.read_text()).get("defaults", [])
+    names = [str(item if isinstance(item, str) else next(iter(item.values()))) for item in below if item != "_self_"]
+    return [file, *(path for base in names for path in network_files(base.partition("@")[0].rpartition("/")[2]))]
 
 
 def recipe_file(group: str, name: str) -> Path:
