@@ -7,7 +7,7 @@ import numpy as np
 from expkit.config.sections.data import SplitConfig
 from expkit.errors import ConfigError, DataError, Problem, comma_list, unknown
 from expkit.kinds.sources.base import Fields
-from expkit.kinds.sources.on_disk import rows_of
+from expkit.kinds.sources.on_disk import Array, rows_of
 from expkit.kinds.sources.strings import is_text
 
 __all__ = ["split_fields"]
@@ -69,11 +69,11 @@ def _parts(fields: Fields, split: SplitConfig) -> np.ndarray:
     """Return the name of the part of every example, if the split names one; otherwise an empty array."""
     names = {name: size for name in SPLITS if isinstance(size := getattr(split, name), str)}
     found = fields.get(split.field)
-    if found is None or not is_text(found.dtype) or found.ndim != 1:
+    if found is None or not _may_name(found) or (not names and not is_text(found.dtype)):
         if not names:
             return np.empty(0, object)
-        what = "is no text" if found is not None else "is not in the data"
-        texts = [name for name, array in fields.items() if is_text(array.dtype) and array.ndim == 1]
+        what = "is neither text nor whole numbers" if found is not None else "is not in the data"
+        texts = [name for name, array in fields.items() if _may_name(array)]
         raise ConfigError(
             Problem(
                 "data.split.field",
@@ -81,7 +81,7 @@ def _parts(fields: Fields, split: SplitConfig) -> np.ndarray:
                 f"that names parts, of these: {comma_list(texts)}; or fractions as data.split",
             )
         )
-    parts = found[:]
+    parts = found[:] if is_text(found.dtype) else np.char.encode(found[:].astype(str)).astype(object)
     known = sorted(set(parts.tolist()))
     shown = [part.decode("utf-8", "backslashreplace") for part in known]
     problems = [
@@ -99,6 +99,11 @@ def _parts(fields: Fields, split: SplitConfig) -> np.ndarray:
             f"data.split={{{example}}}, or give another data.split.field=NAME to mix them",
         )
     return parts
+
+
+def _may_name(array: Array) -> bool:
+    """Return True if the values of a field can be names of parts: text, or whole numbers."""
+    return array.ndim == 1 and (is_text(array.dtype) or array.dtype.kind in "iu")
 
 
 def _likely(parts: list[str]) -> list[str]:

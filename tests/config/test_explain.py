@@ -184,6 +184,10 @@ ONE_PROBLEM = [
         "data.source.delimiter: String should have at most 1 character, got ';;' (text)",
     ),
     (
+        "data.source={kind: table, path: x, delimiter: é}",
+        "data.source.delimiter: 'é' (text) is not allowed here; it must match ^[\\t !#-~]$",
+    ),
+    (
         "data.source={kind: text, path: x, encoding: utf-9}",
         "data.source.encoding: unknown encoding 'utf-9'; did you mean 'utf-8'? such as utf-8, utf-16, utf-32, ascii, "
         "latin-1, cp1252, cp1250, cp1251, shift_jis, gb18030",

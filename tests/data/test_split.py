@@ -17,7 +17,7 @@ from expkit.kinds.sources.strings import string_array
 from expkit.kinds.sources.text import TextFolder
 
 PART = np.array([b"train", b"test"] * 10 + [b"val"] * 10, object)
-FIELDS = {"x": np.arange(30), "part": PART, "fold": PART, "n": np.arange(30)}
+FIELDS = {"x": np.arange(30), "part": PART, "also": PART, "n": np.arange(30) / 2, "fold": np.arange(30) % 3}
 
 
 def split(fields: Mapping[str, Any] = FIELDS, **given: Any) -> dict[str, list[int]]:
@@ -29,6 +29,12 @@ def test_ready_made_parts_are_taken_by_name_in_their_order() -> None:
         "train": list(range(0, 20, 2)),
         "valid": list(range(20, 30)),
         "test": list(range(1, 20, 2)),
+    }
+
+
+def test_whole_numbers_may_name_parts() -> None:
+    assert split(train="0", valid="1", test="2", field="fold") == {
+        name: list(range(fold, 30, 3)) for fold, name in enumerate(("train", "valid", "test"))
     }
 
 
@@ -57,17 +63,17 @@ def test_fractions_beside_names_are_of_the_other_examples() -> None:
         (
             {"train": "train", "test": "test", "field": "n"},
             ConfigError,
-            "data.split.field: 'n' is no text, so no part is named 'train', 'test'; give the field that names parts, "
-            "of these: part, fold; or fractions as data.split",
+            "data.split.field: 'n' is neither text nor whole numbers, so no part is named 'train', 'test'; give the "
+            "field that names parts, of these: x, part, also, fold; or fractions as data.split",
         ),
         (
             {"train": "train", "test": "test", "field": "z"},
             ConfigError,
             "data.split.field: 'z' is not in the data, so no part is named 'train', 'test'; give the field that names "
-            "parts, of these: part, fold; or fractions as data.split",
+            "parts, of these: x, part, also, fold; or fractions as data.split",
         ),
         (
-            {"train": "train", "valid": "val", "test": "test", "field": "fold"},
+            {"train": "train", "valid": "val", "test": "test", "field": "also"},
             None,
             "",
         ),

@@ -34,7 +34,7 @@ class SplitConfig(Section):
     test: float | str | tuple[int, int] = 0.2
     """Fraction, ``[first, after_last]`` or name of a part."""
     field: str = "part"
-    """Field of text that names the part of every example, where parts are ready-made."""
+    """Field of text, or of whole numbers, that names the part of every example, where parts are ready-made."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of the shuffle before fractions are taken; 0 where they are taken in order."""
 

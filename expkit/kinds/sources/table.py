@@ -42,8 +42,8 @@ class Table(Source):
     """Types of columns that are not as their cells look, such as ``{zip: text}``."""
     missing: tuple[str, ...] = ("",)
     """Cells that hold no value, spaces around them aside, such as ``["", NA, "?"]``."""
-    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
-    """Character between columns of a CSV file; a comma, or in ``.tsv`` files a tab, when not given."""
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1, pattern=r"^[\t !#-~]$")
+    """ASCII character between columns of a CSV file, no quote; a comma, or in ``.tsv`` files a tab, when not given."""
     encoding: Encoding = "utf-8"
     """Encoding of a CSV file, such as ``utf-8``, ``latin-1`` or ``utf-16``."""
 
