@@ -28,6 +28,7 @@ TITLES = {
     "layer": "Kinds of layers",
     "initializer": "Kinds of initializers",
     "source": "Kinds of data sources",
+    "preprocess": "Kinds of preprocessing",
     "optimizer": "Kinds of optimizers",
     "schedule": "Kinds of learning-rate schedules",
     "loss": "Kinds of losses",
@@ -47,7 +48,7 @@ def main() -> None:
     pages = {
         "recipes.md": recipe_table(),
         "network.md": families("layer", "initializer") + sections(layer.Regularizer, layer.Shared),
-        "configuration.md": sections(*schema.models()) + families("source", "optimizer", "schedule", "loss", "metric"),
+        "configuration.md": sections(*schema.models()) + families("source", "preprocess", "optimizer", "schedule", "loss", "metric"),
     }
     written = {HERE / name: (HERE / name).read_text().partition(MARK)[0] + MARK + text for name, text in pages.items()}
     schemas = HERE.parent / "schema"

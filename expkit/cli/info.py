@@ -36,13 +36,18 @@ def _info(given: argparse.Namespace) -> int:
     if given.json:
         print(json.dumps(content, indent=2))
         return 0
-    for key, value in content.items():
-        if key in ("inputs", "outputs"):
+    last = ("inputs", "preprocessed", "outputs", "operations", "bytes")
+    for key, value in sorted(content.items(), key=lambda item: last.index(item[0]) if item[0] in last else -1):
+        if key in ("inputs", "outputs", "preprocessed"):
             print(f"{key}:")
             for name, item in value.items():
                 print(f"  {name}: {item['tensor']} {item.get('dtype', '')} {_shape(item.get('shape'))}".rstrip())
+        elif key in ("classes", "columns"):
+            print(f"{key}:", *(f"  {name}: {', '.join(words)}" for name, words in value.items()), sep="\n")
         elif isinstance(value, dict):
             print(f"{key}: {', '.join(f'{name} {word}' for name, word in value.items())}")
+        elif isinstance(value, list):
+            print(f"{key}: {', '.join(map(repr, value))}")
         else:
             print(f"{key}: {'unknown' if value is None else value}")
     return 0

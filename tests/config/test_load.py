@@ -49,11 +49,13 @@ def test_the_experiments_are_a_promise() -> None:
         "digits_cnn",
         "digits_mlp",
         "gan",
+        "iris",
         "mnist_mlp",
         "multi_head",
         "ptb",
         "siamese",
         "vae",
+        "wine",
     ]
 
 
