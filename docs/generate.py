@@ -48,7 +48,8 @@ def main() -> None:
     pages = {
         "recipes.md": recipe_table(),
         "network.md": families("layer", "initializer") + sections(layer.Regularizer, layer.Shared),
-        "configuration.md": sections(*schema.models()) + families("source", "preprocess", "optimizer", "schedule", "loss", "metric"),
+        "configuration.md": sections(*schema.models())
+        + families("source", "preprocess", "optimizer", "schedule", "loss", "metric"),
     }
     written = {HERE / name: (HERE / name).read_text().partition(MARK)[0] + MARK + text for name, text in pages.items()}
     schemas = HERE.parent / "schema"

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, Update
     from expkit.kinds.losses import BaseLoss, Loss
     from expkit.kinds.metrics import BaseMetric, Metric
+    from expkit.kinds.preprocess.base import Preprocess
     from expkit.kinds.schedules import Schedule
     from expkit.kinds.sources.base import Source
     from expkit.kinds.wrapped_optimizer import WrappedOptimizer
@@ -60,6 +61,7 @@ __all__ = [
     "NetworkSpec",
     "Ones",
     "Optimizer",
+    "Preprocess",
     "Problem",
     "Run",
     "RunError",
@@ -98,6 +100,7 @@ _NAMES = {
     "kinds.losses": "BaseLoss Loss",
     "kinds.metrics": "BaseMetric Metric",
     "kinds.base_optimizer": "Optimizer Trained",
+    "kinds.preprocess.base": "Preprocess",
     "kinds.schedules": "Schedule",
     "kinds.sources.base": "Source",
     "kinds.wrapped_optimizer": "WrappedOptimizer",

@@ -7,7 +7,7 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from expkit.data import kept
 from expkit.data.dataset import load_dataset
 from expkit.errors import ConfigError, DataError
 from expkit.export.freeze import read_frozen
+from expkit.plugins import load_plugins
 from expkit.preflight import check
+from expkit.registry import _FAMILIES, rebuild_sections
 from support.command_line import call
 from support.experiments import config_of, run
 
@@ -363,3 +365,54 @@ def test_labels_that_differ_in_case_and_rare_classes_are_warnings(tmp_path: Path
         "classes of 'label' are unbalanced: 200 training examples of 'a', 1 of 'A '; class_weights of a loss, or more "
         "examples, balance them",
     )
+
+
+PLUGIN = '''
+from typing import Literal
+import numpy as np
+import expkit
+from expkit import tf1 as tf
+
+@expkit.register
+class Largest(expkit.Preprocess):
+    """Values divided by the largest of the training examples."""
+    kind: Literal["largest_is_one"] = "largest_is_one"
+    fits = True
+
+    def output_spec(self, spec):
+        return expkit.TensorSpec(spec.shape, "float32")
+
+    def fit(self, values):
+        return {"largest": np.float32(max(batch.max() for batch in values))}
+
+    def apply(self, values, fitted):
+        return tf.cast(values, tf.float32) / fitted["largest"]
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Iterator[None]:
+    """Register the kinds of a plugin for the time of a test."""
+    family = _FAMILIES["preprocess"]
+    before = dict(family)
+    (tmp_path / "my_steps.py").write_text(PLUGIN)
+    load_plugins(["my_steps.py"], [tmp_path])
+    yield
+    family.clear()
+    family.update(before)
+    rebuild_sections()
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_step_of_a_plugin_is_one_class(tmp_path: Path) -> None:
+    data = {
+        "preprocess": {"x": [{"kind": "largest_is_one"}]},
+        "source": {"kind": "npz", "path": str(tmp_path / "data.npz")},
+        "split": {"train": [0, 40], "valid": [40, 50], "test": [50, 60]},
+    }
+    config = config_of(tmp_path, data=data)
+    result = run(config, tmp_path / "run")
+    assert result.frozen is not None
+    found = load_dataset(config, check(config).spec)
+    raw = found.raw["train"]["x"][:]
+    np.testing.assert_array_equal(found.splits["train"]["x"], raw / raw.max())
