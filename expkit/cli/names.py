@@ -63,6 +63,7 @@ def _names(given: argparse.Namespace) -> int:
 def as_json(checked: CheckedConfig) -> dict[str, Any]:
     """Return everything that ``expkit names`` prints as plain data."""
     spec, ema_names = checked.spec, set(checked.ema_names)
+    readers = _readers_of_averages(spec)
     size = checked.config.train.examples_per_step
     state = [
         {"name": layer.state_variable(name), "shape": [size, *item.shape], "dtype": item.dtype, "layer": layer.path}
@@ -78,7 +79,7 @@ def as_json(checked: CheckedConfig) -> dict[str, Any]:
             "trainable": variable.trainable,
             "layers": list(dict.fromkeys(variable.layers)),
             "average": ema_name(name) if name in ema_names else None,
-            **({"average_layers": readers} if (readers := _readers_of_average(spec, name)) else {}),
+            **({"average_layers": readers[name]} if name in readers else {}),
             "slots": [slot for phase in checked.phases for slot in phase.slots(name)],
             **({} if name in spec.served.variables else {"use": "training"}),
         }
@@ -108,8 +109,13 @@ def _optimizers(checked: CheckedConfig) -> dict[str, Any]:
     return {"phases": {phase.name: {"optimizer": item, "trains": list(phase.variables)} for phase, item in pairs}}
 
 
-def _readers_of_average(spec: NetworkSpec, name: str) -> list[str]:
-    return [layer.path for layer in spec.layers if name in layer.averaged]
+def _readers_of_averages(spec: NetworkSpec) -> dict[str, list[str]]:
+    """Return the layers that read the EMA of a variable, by its name."""
+    readers: dict[str, list[str]] = {}
+    for layer in spec.layers:
+        for name in dict.fromkeys(layer.averaged):
+            readers.setdefault(name, []).append(layer.path)
+    return readers
 
 
 def _tensor(name: str, item: TensorSpec, use: Use) -> dict[str, Any]:
@@ -131,9 +137,8 @@ def table(checked: CheckedConfig) -> list[str]:
     trained_total = sum(spec.variables[name].size for name in spec.trainable)
     lines += ["", f"{len(spec.variables)} variables, {total:,} parameters, {trained_total:,} trained", ""]
     if ema_names:
-        readers = {name: _readers_of_average(spec, name) for name in ema_names}
-        ends = {name: f"  (read by {', '.join(layers)})" if layers else "" for name, layers in readers.items()}
-        lines += ["EMA:", *(f"  {ema_name(name)}{ends[name]}" for name in ema_names), ""]
+        ends = {name: f"  (read by {', '.join(layers)})" for name, layers in _readers_of_averages(spec).items()}
+        lines += ["EMA:", *(f"  {ema_name(name)}{ends.get(name, '')}" for name in ema_names), ""]
     for phase in checked.phases:
         slots = [slot for name in phase.variables for slot in phase.slots(name)]
         if phase.name:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from expkit.registry import KindsOf
+from expkit.registry import KindsOf, kinds
 
 __all__ = ["without_null_entries"]
 
@@ -37,7 +37,7 @@ def _without(value: Any, annotation: Any) -> Any:
     for member in _members(annotation):
         if isinstance(member, KindsOf):
             kind = value.get("kind")
-            found = member.models.get(kind) if isinstance(kind, str) else None
+            found = kinds(member.family).get(kind) if isinstance(kind, str) else None
             return value if found is None else without_null_entries(value, found)
         if isinstance(member, type) and issubclass(member, BaseModel):
             return without_null_entries(value, member)

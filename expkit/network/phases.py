@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from expkit.config.sections.train import TrainConfig
 from expkit.errors import ConfigError, Problem, comma_list, unknown
@@ -45,7 +46,11 @@ class Phase:
 
     def trains(self, variable: str) -> bool:
         """Return whether it trains a variable."""
-        return variable in self.variables
+        return variable in self._trained
+
+    @cached_property
+    def _trained(self) -> frozenset[str]:
+        return frozenset(self.variables)
 
 
 def phases(train: TrainConfig, optimizer: BaseOptimizer, spec: NetworkSpec) -> tuple[Phase, ...]:
