@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from expkit import tf1 as tf
+from expkit.data.dataset import load_dataset
 from expkit.errors import ConfigError
 from expkit.kinds.preprocess.numbers import Standardize
 from expkit.network.names import ema_name
+from expkit.preflight import named
 from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
 from expkit.training.sessions import Evaluator, Executor, Predictor
 from support.experiments import CNN, MLP, config_of, examples, loaded, numpy_cross_entropy, numpy_mlp
@@ -184,11 +186,16 @@ def test_a_network_without_trained_variables_cannot_be_trained(tmp_path: Path) -
 
 def test_a_variable_no_loss_depends_on_is_named(tmp_path: Path) -> None:
     layers = {**MLP["layers"], "aside": {"kind": "dense", "input": "hidden", "units": 2}}
-    with pytest.raises(ConfigError) as caught:
-        stepped(tmp_path, network={**MLP, "layers": layers})
-    assert str(caught.value) == (
+    message = (
         "train.losses: no loss depends on aside/kernel, aside/bias; set trainable: false on the layers or remove them"
     )
+    with pytest.raises(ConfigError) as caught:
+        stepped(tmp_path, network={**MLP, "layers": layers})
+    assert str(caught.value) == message
+    config = config_of(tmp_path, network={**MLP, "layers": layers})
+    with pytest.raises(ConfigError) as caught:  # TensorFlow tells it too, of layers whose kind does not know it.
+        train_graph(named(config), load_dataset(config, named(config).spec))
+    assert str(caught.value) == message
 
 
 def test_evaluation_reads_raw_and_ema_variables(tmp_path: Path) -> None:
