@@ -11,6 +11,7 @@ from typing import Protocol
 from expkit.checkpoints.store import Checkpoint, CheckpointStore
 from expkit.checkpoints.writer import CheckpointWriter
 from expkit.config.schema import Config
+from expkit.config.sections.train import TrainConfig
 from expkit.data.dataset import Dataset
 from expkit.errors import DamagedCheckpointError, TrainingError
 from expkit.metric_names import LOSS, STEPS_PER_SECOND
@@ -184,7 +185,7 @@ class Training:
         allowed = on_nan.action == "roll_back" and len(earlier) < on_nan.max_times
         good = restore_newest(self.store, self.executor, good=True) if allowed else None
         if good is None:
-            raise TrainingError.at("train", _failure(trouble, earlier, on_nan.factor, allowed))
+            raise TrainingError.at("train", _failure(trouble, earlier, self.config.train, allowed))
         self.state = TrainingState.of(good.state)
         if len(self.state.roll_backs) <= len(earlier):  # Else it was saved after a roll back past the newest one.
             roll_back = RollBack(trouble.first, trouble.last, good.step)
@@ -243,7 +244,7 @@ def _not_finite(saved: Checkpoint | None) -> _Trouble | None:
     return _Trouble("a value that training changes was not finite", saved.step, saved.step)
 
 
-def _failure(trouble: _Trouble, earlier: tuple[RollBack, ...], factor: float, allowed: bool) -> str:
+def _failure(trouble: _Trouble, earlier: tuple[RollBack, ...], train: TrainConfig, allowed: bool) -> str:
     """Return the message of a training that ends because a value is not finite."""
     if trouble.first < trouble.last:
         where = f"between steps {trouble.first} and {trouble.last}"
@@ -253,9 +254,10 @@ def _failure(trouble: _Trouble, earlier: tuple[RollBack, ...], factor: float, al
     if earlier:
         steps, count = ", ".join(map(str, earlier)), len(earlier)
         times = "once" if count == 1 else f"{count} times"
-        rolled_back = f" after training rolled back {times} (steps {steps}) to {factor**count:g} of the learning rate"
+        rate = f"{train.on_nan.factor**count:g} of the learning rate"
+        rolled_back = f" after training rolled back {times} (steps {steps}) to {rate}"
     missing = "; no checkpoint is good to roll back to" if allowed else ""
-    return (
-        f"{trouble.message} {where}{rolled_back}{missing}; lower optimizer.learning_rate, "
-        "or set optimizer.global_clipnorm; checkpoints up to there are kept"
-    )
+    way_out = "lower optimizer.learning_rate, or set optimizer.global_clipnorm"
+    if train.phases:
+        way_out = "lower the learning_rate of a phase's optimizer, or set its global_clipnorm"
+    return f"{trouble.message} {where}{rolled_back}{missing}; {way_out}; checkpoints up to there are kept"
