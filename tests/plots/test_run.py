@@ -63,6 +63,15 @@ def test_the_learning_rate_is_logarithmic_where_it_falls_far() -> None:
     assert np.asarray(figure.axes[0].lines[0].get_xydata()).tolist() == [[10, 0.1], [20, 0.001]]
     assert figure.axes[0].get_yscale() == "log"
     assert learning_rate([{"step": 1, "test/loss": 1.0}], "a run") is None
+
+
+def test_the_learning_rate_of_every_phase_has_a_line() -> None:
+    points = [{"step": step, "train/learning_rate/d": 0.1, "train/learning_rate/g": 0.2 / step} for step in (1, 2)]
+    figure = learning_rate(points, "a run")
+    assert figure is not None
+    lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].lines}
+    assert lines == {"d": [0.1, 0.1], "g": [0.2, 0.1]}
+    assert lines_of(points) == []
     assert learning_curves([], "a run") is None
 
 
