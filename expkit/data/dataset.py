@@ -15,6 +15,7 @@ import numpy as np
 from expkit.config.schema import Config
 from expkit.data.checks import check_fields, check_values, with_sizes
 from expkit.data.classes import Classes, class_warnings, numbered_classes
+from expkit.data.columns import column_warnings
 from expkit.data.kept import preprocess
 from expkit.data.pairs import paired
 from expkit.data.preprocess import FieldPreprocessing
@@ -108,7 +109,7 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
     raw = {name: {field: fields[field] for field in used} for name, fields in numbered.items()}
     _check_batch_sizes(config, spec, raw)
     done = preprocess(config, spec, raw)
-    train = done.splits["train"]
+    train, columns = done.splits["train"], data.source.columns_of_fields()
     shapes = {
         name: done.fields[name].shape if name in done.fields else array.shape[1:] for name, array in train.items()
     }
@@ -118,12 +119,13 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
         preprocessing=done.fields,
         raw=done.raw,
         classes=classes,
-        columns={name: names for name, names in data.source.columns_of_fields().items() if name in used},
+        columns={name: names for name, names in columns.items() if name in used},
         digest=_digest(raw),
         kind=data.source.kind,
         placement=_placement(train) if data.placement == "auto" else data.placement,
         warnings=(
             *_notes(arrays),
+            *_column_warnings(spec, arrays, columns),
             *_unscaled_warnings(config, spec, train),
             *class_warnings(classes),
             *_skipped_warnings(done.skipped),
@@ -184,6 +186,13 @@ def _notes(fields: Fields) -> list[str]:
     """Return what the source says that it left out."""
     noted = (array.notes for array in fields.values() if isinstance(array, DiskArray))
     return list(dict.fromkeys(itertools.chain.from_iterable(noted)))
+
+
+def _column_warnings(spec: NetworkSpec, fields: Fields, columns: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    """Yield sentences about columns of numbers that the network reads, and probably should not."""
+    for name, names in columns.items():
+        if name in spec.inputs and fields[name].dtype.kind in "iuf":
+            yield from column_warnings(names, fields[name])
 
 
 def _digest(splits: Mapping[str, Fields]) -> str:
