@@ -240,7 +240,7 @@ def evaluate(experiment: Experiment, checkpoint: Literal["latest", "best"] = "la
             f"{split}/{name}": value
             for split, arrays in dataset.splits.items()
             if split != "train"
-            for name, value in evaluator.evaluate(arrays).items()
+            for name, value in evaluator.evaluate(arrays, chosen.step).items()
         }
     try:
         experiment.folder.keep_receipt(restored.receipt, of="evaluate")

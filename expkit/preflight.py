@@ -191,7 +191,7 @@ def _unreadable(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
     for at, reader in config.train.readers.items():
         problems = [*_unreadable_of(reader, at, readable, spec)]
         yield from problems
-        if not problems and (problem := reader.spec_problem(**reader.read_network(readable))):
+        if not problems and (problem := reader.network_problem(readable)):
             yield Problem(at, problem)
     for name, metric in config.train.metrics.items():
         shape = spec.output_spec(metric.output).shape if metric.output in spec.outputs else ()

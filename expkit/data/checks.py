@@ -10,10 +10,11 @@ import numpy as np
 from expkit.config.schema import Config
 from expkit.data.preprocess import raw_spec, spec_problems
 from expkit.errors import ConfigError, DataError, Problem, unknown
-from expkit.kinds.evaluated import Readable
+from expkit.kinds.evaluated import Evaluated, Readable
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import Array, scan
 from expkit.kinds.sources.strings import dtype_text, is_text
+from expkit.kinds.weighting import Weighted
 from expkit.network.spec import NetworkSpec, network_spec
 from expkit.tensor_spec import Shape, TensorSpec, accepts, fits, sizes_text
 
@@ -106,8 +107,7 @@ def check_values(config: Config, spec: NetworkSpec, splits: Mapping[str, Fields]
     for at, reader in config.train.readers.items():
         for split, fields in splits.items() if reader.data_fields else ():
             names = tuple(dict.fromkeys(reader.data_fields.values()))
-            found = (reader.problem(**reader.read(readable)) for readable in _readables(spec, fields, names))
-            if problem := next(filter(None, found), None):
+            if problem := _data_problem(reader, _readables(spec, fields, names)):
                 if (names, problem) not in said:
                     which = f"field{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}"
                     problems.append(Problem(f"{at}: {which} ({split})", problem))
@@ -115,6 +115,16 @@ def check_values(config: Config, spec: NetworkSpec, splits: Mapping[str, Fields]
                 break
     if problems:
         raise DataError(*problems)
+
+
+def _data_problem(reader: Evaluated, readables: Iterator[Readable]) -> str | None:
+    """Return why a loss or a metric does not fit the data, all examples of which may have weight 0."""
+    counted = False
+    for readable in readables:
+        if problem := reader.data_problem(readable):
+            return problem
+        counted = counted or not isinstance(reader, Weighted) or bool(reader.counted(readable).any())
+    return None if counted else "every weight is 0 or every label ignored, so that nothing counts"
 
 
 def _readables(spec: NetworkSpec, fields: Fields, names: Sequence[str]) -> Iterator[Readable]:

@@ -75,6 +75,14 @@ class Evaluated(Kind):
         """
         return None
 
+    def network_problem(self, readable: Readable) -> str | None:
+        """Return why it does not fit the network, or ``None`` if it does."""
+        return self.spec_problem(**self.read_network(readable))
+
+    def data_problem(self, readable: Readable) -> str | None:
+        """Return why it does not fit the data, or ``None`` if it does."""
+        return self.problem(**self.read(readable))
+
 
 class Labeled(Evaluated):
     """A loss or a metric that compares an output with labels."""

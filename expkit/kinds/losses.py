@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
-
 from expkit import tf1 as tf
-from expkit.kinds.evaluated import Evaluated, Labeled
+from expkit.kinds.evaluated import Labeled
+from expkit.kinds.reduction import Reduction
+from expkit.kinds.schedules import AnySchedule, Constant
+from expkit.kinds.weighting import ClassWeighted, Ignoring, Smoothed, Weighted
 from expkit.registry import register
 from expkit.tensor_spec import TensorSpec, fits, sizes_text
 
@@ -22,30 +23,46 @@ __all__ = [
     "class_numbers_problem",
     "label_values_problem",
     "labels_like",
-    "mean_per_example",
     "same_shape_problem",
 ]
 
 
-class BaseLoss(Evaluated):
-    """A term of the training objective, which is the weighted sum of the means of all losses, plus the regularizers."""
+class BaseLoss(Weighted):
+    """A term of the training objective, which is the weighted sum of all losses, plus the regularizers."""
 
     family: ClassVar[str] = "loss"
     draws: ClassVar[bool] = False
     """True if ``values`` draws random numbers: it then gets the keyword ``call`` (training or not, key and step)."""
 
-    weight: float = Field(default=1.0, ge=0)
-    """Factor in the sum of all losses."""
+    joins_positions: ClassVar[bool] = False
+    """True if an example's value is no mean over its positions: ``values`` gets their weights, ``positions``."""
+
+    weight: AnySchedule = Constant(value=1.0)
+    """Factor in the sum of all losses: a number, or a schedule over the steps (annealing).
+
+    An evaluation takes the factor of the last step done.
+    """
+    reduction: Reduction = "mean"
+    """``mean`` of all values of a batch; ``mean_over_positions`` of each example, then the mean of examples.
+
+    The latter lets short and long examples count alike where weights leave out positions. ``sum_over_positions``: the
+    sum over an example's positions, mean of examples. ``sum``: the sum over all of a batch; in an evaluation, that of
+    ``train.batch_size`` average examples.
+    """
 
     @abstractmethod
     def values(self, *_: Any, **read: Any) -> Any:
-        """Return the loss of every example, shape [batch], or of its positions, [batch, ...].
+        """Return the loss of every example, shape [batch], or of its positions or values, [batch, ...].
 
-        The loss is their mean: a kind takes no mean itself.
+        A kind takes no mean itself; that, and weights, are the base class's.
 
         Args:
             read: tensors by the field that names them, outputs in at least float32.
         """
+
+    def factor(self, step: Any) -> Any:
+        """Return ``weight`` at a step, an int64 tensor: a number if it is constant."""
+        return self.weight.value if isinstance(self.weight, Constant) else self.weight.at(step)
 
 
 class Loss(BaseLoss, Labeled):
@@ -105,21 +122,16 @@ def same_shape_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
     return None
 
 
-def mean_per_example(values: Any) -> Any:
-    """Return the mean over all dimensions but the first."""
-    return tf.reduce_mean(tf.reshape(values, (tf.shape(values)[0], -1)), axis=1)
-
-
 def labels_like(labels: Any, output: Any) -> Any:
     """Return labels in the dtype and shape of the output."""
     return tf.reshape(tf.cast(labels, output.dtype), tf.shape(output))
 
 
 @register
-class SparseSoftmaxCrossEntropy(Loss):
+class SparseSoftmaxCrossEntropy(Loss, Ignoring, ClassWeighted, Smoothed):
     """Cross-entropy of softmax logits [batch, ..., classes] against class numbers [batch, ...].
 
-    Of an example with several positions, such as the words of a text, it is the mean over the positions.
+    An example may have several positions, such as the words of a text.
     """
 
     kind: Literal["sparse_softmax_cross_entropy"] = "sparse_softmax_cross_entropy"
@@ -129,12 +141,16 @@ class SparseSoftmaxCrossEntropy(Loss):
         return class_labels_problem(output, labels)
 
     def values(self, output: Any, labels: Any) -> Any:
-        """Return ``tf.nn.sparse_softmax_cross_entropy_with_logits``."""
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.cast(labels, tf.int64), logits=output)
+        """Return ``tf.nn.sparse_softmax_cross_entropy_with_logits``, of smoothed labels where they are."""
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.cast(labels, tf.int64), logits=output)
+        if not self.label_smoothing:
+            return loss
+        of_all = -tf.reduce_mean(tf.nn.log_softmax(output), axis=-1)
+        return (1 - self.label_smoothing) * loss + self.label_smoothing * of_all
 
 
 @register
-class SoftmaxCrossEntropy(Loss):
+class SoftmaxCrossEntropy(Loss, ClassWeighted, Smoothed):
     """Cross-entropy of softmax logits against probabilities of the same shape (one-hot labels among them).
 
     A row of labels may add up to another number than 1: a row of zeros counts as a loss of 0, a multiple of a one-hot
@@ -142,6 +158,7 @@ class SoftmaxCrossEntropy(Loss):
     """
 
     kind: Literal["softmax_cross_entropy"] = "softmax_cross_entropy"
+    label_forms = ("rows",)
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return why the labels are no probabilities for this output."""
@@ -151,14 +168,19 @@ class SoftmaxCrossEntropy(Loss):
 
     def values(self, output: Any, labels: Any) -> Any:
         """Return ``-sum(labels * log_softmax)``; TensorFlow's own takes the gradient of rows that add up to 1."""
-        return -tf.reduce_sum(labels_like(labels, output) * tf.nn.log_softmax(output), axis=-1)
+        label = labels_like(labels, output)
+        if self.label_smoothing:
+            spread = tf.reduce_mean(label, axis=-1, keepdims=True)
+            label = (1 - self.label_smoothing) * label + self.label_smoothing * spread
+        return -tf.reduce_sum(label * tf.nn.log_softmax(output), axis=-1)
 
 
 @register
-class SigmoidCrossEntropy(Loss):
+class SigmoidCrossEntropy(Loss, Ignoring, ClassWeighted, Smoothed):
     """Cross-entropy of independent logits against 0/1 labels of the same shape, mean over an example's values."""
 
     kind: Literal["sigmoid_cross_entropy"] = "sigmoid_cross_entropy"
+    label_forms = ("bits",)
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return why the labels do not fit."""
@@ -168,7 +190,10 @@ class SigmoidCrossEntropy(Loss):
 
     def values(self, output: Any, labels: Any) -> Any:
         """Return ``tf.nn.sigmoid_cross_entropy_with_logits``."""
-        return tf.nn.sigmoid_cross_entropy_with_logits(labels=labels_like(labels, output), logits=output)
+        label = labels_like(labels, output)
+        if self.label_smoothing:
+            label = (1 - self.label_smoothing) * label + self.label_smoothing / 2
+        return tf.nn.sigmoid_cross_entropy_with_logits(labels=label, logits=output)
 
 
 @register
@@ -176,6 +201,7 @@ class MeanSquaredError(Loss):
     """Squared difference from labels of the same shape, mean over an example's values."""
 
     kind: Literal["mean_squared_error"] = "mean_squared_error"
+    counts = "values"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return why the labels do not fit."""

@@ -14,8 +14,9 @@ from expkit.kinds.losses import (
     labels_like,
     same_shape_problem,
 )
+from expkit.kinds.weighting import Classed, ClassWeighted, Ignoring
 from expkit.registry import register
-from expkit.tensor_spec import Shape, TensorSpec, fits, sizes_text
+from expkit.tensor_spec import TensorSpec, fits, sizes_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,13 +25,14 @@ __all__ = ["Dice", "Focal", "Hinge", "KLDivergence"]
 
 
 @register
-class Hinge(Loss):
+class Hinge(Loss, Ignoring, ClassWeighted):
     """``max(0, 1 - output)`` where the 0/1 label is 1, ``max(0, 1 + output)`` where it is 0; mean over values.
 
     Labels have the output's shape: one for a single score, or one per class (one-hot rows among them).
     """
 
     kind: Literal["hinge"] = "hinge"
+    label_forms = ("bits",)
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return why the labels do not fit."""
@@ -43,7 +45,7 @@ class Hinge(Loss):
 
 
 @register
-class Focal(Loss):
+class Focal(Loss, Ignoring, ClassWeighted):
     """Cross-entropy times ``(1 - p) ** gamma``, where p is the probability of the label (Lin et al., 2017).
 
     Labels decide its form. Class numbers [batch, ...] of logits [batch, ..., classes]: softmax, mean over positions.
@@ -51,6 +53,7 @@ class Focal(Loss):
     """
 
     kind: Literal["focal"] = "focal"
+    label_forms = ("numbers", "bits")
     gamma: float = Field(default=2.0, ge=0)
     """Exponent; 0 is the cross-entropy itself."""
     alpha: float | None = Field(default=None, ge=0, le=1)
@@ -61,11 +64,11 @@ class Focal(Loss):
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return why the labels are neither class numbers nor of the output's shape."""
-        return _form_problem(output, labels)
+        return _form_problem(self, output, labels)
 
     def values(self, output: Any, labels: Any) -> Any:
         """Return the focal loss of every position or value."""
-        if _of_classes(output.shape[1:], labels.shape.rank - 1):
+        if self.form(output.shape[1:], labels.shape[1:]) == "numbers":
             entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.cast(labels, tf.int64), logits=output)
             wrong, factor = -tf.math.expm1(-entropy), self.alpha
         else:
@@ -87,6 +90,7 @@ class KLDivergence(Loss):
     """
 
     kind: Literal["kl_divergence"] = "kl_divergence"
+    counts = "positions"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return why the labels are no probabilities for this output."""
@@ -102,7 +106,7 @@ class KLDivergence(Loss):
 
 
 @register
-class Dice(Loss):
+class Dice(Loss, Ignoring):
     """1 - Dice coefficient of probabilities, over the positions of each example.
 
     Labels decide its form. Class numbers [batch, ...] of logits [batch, ..., classes]: the coefficient of each class
@@ -112,16 +116,18 @@ class Dice(Loss):
     """
 
     kind: Literal["dice"] = "dice"
+    label_forms = ("numbers", "bits")
+    joins_positions = True
     smooth: float = Field(default=1.0, gt=0)
     """Term that lets a class without labels count as 1 where nothing is predicted."""
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return why the labels are neither class numbers nor of the output's shape."""
-        return _form_problem(output, labels)
+        return _form_problem(self, output, labels)
 
-    def values(self, output: Any, labels: Any) -> Any:
-        """Return 1 - the mean coefficient of every example."""
-        if _of_classes(output.shape[1:], labels.shape.rank - 1):
+    def values(self, output: Any, labels: Any, positions: Any = None) -> Any:
+        """Return 1 - the mean coefficient of every example; ``positions`` [batch, positions] are weights in it."""
+        if self.form(output.shape[1:], labels.shape[1:]) == "numbers":
             classes = output.shape[-1]
             label = tf.one_hot(tf.cast(labels, tf.int32), classes, dtype=output.dtype)
             probability = tf.nn.softmax(output)
@@ -130,24 +136,17 @@ class Dice(Loss):
             label, probability = labels_like(labels, output), tf.sigmoid(output)
         shape = (tf.shape(output)[0], -1, classes)
         label, probability = tf.reshape(label, shape), tf.reshape(probability, shape)
-        common = tf.reduce_sum(label * probability, axis=1)
-        both = tf.reduce_sum(label + probability, axis=1)
+        common, both = label * probability, label + probability
+        if positions is not None:
+            weights = tf.cast(positions, output.dtype)[:, :, None]
+            common, both = tf.math.multiply_no_nan(common, weights), tf.math.multiply_no_nan(both, weights)
+        common, both = tf.reduce_sum(common, axis=1), tf.reduce_sum(both, axis=1)
         return 1 - tf.reduce_mean((2 * common + self.smooth) / (both + self.smooth), axis=1)
 
 
-def _of_classes(output: Shape, label_dimensions: int) -> bool:
-    """Return True if labels are class numbers of several logits, and False if each logit has a label of its own.
-
-    Args:
-        output: shape of an example's output.
-        label_dimensions: number of dimensions of an example's labels.
-    """
-    return label_dimensions < len(output) and output[-1] != 1
-
-
-def _form_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
+def _form_problem(loss: Classed, output: TensorSpec, labels: np.ndarray) -> str | None:
     got, shape = labels.shape[1:], output.shape
-    if shape and fits(shape[:-1], got) and _of_classes(shape, len(got)):
+    if shape and fits(shape[:-1], got) and loss.form(shape, got) == "numbers":
         return class_labels_problem(output, labels)
     if fits(shape or (1,), got or (1,)) or (shape[-1:] == (1,) and fits(shape[:-1], got)):
         return label_values_problem(labels, 0, 1, whole=False)

@@ -23,6 +23,7 @@ class AbsoluteError(Loss):
     """Absolute difference from labels of the same shape, mean over an example's values."""
 
     kind: Literal["absolute_error"] = "absolute_error"
+    counts = "values"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return why the labels do not fit."""
@@ -38,6 +39,7 @@ class Huber(Loss):
     """Half the squared difference from labels of the same shape up to ``delta``, beyond it linear; mean over values."""
 
     kind: Literal["huber"] = "huber"
+    counts = "values"
     delta: float = Field(default=1.0, gt=0)
     """Difference from which the loss is linear, with this slope."""
 
@@ -61,6 +63,7 @@ class Poisson(Loss):
     """
 
     kind: Literal["poisson"] = "poisson"
+    counts = "values"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return why the labels do not fit."""
@@ -79,6 +82,7 @@ class CosineDistance(Loss):
     """
 
     kind: Literal["cosine"] = "cosine"
+    counts = "positions"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return why the labels do not fit."""
@@ -97,6 +101,7 @@ class Value(BaseLoss):
     """The output itself, which the network computes as a loss; mean over all its values. It reads no labels."""
 
     kind: Literal["value"] = "value"
+    counts = "values"
 
     def values(self, output: Any) -> Any:
         """Return the output."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -17,6 +18,8 @@ from expkit.kinds.losses import (
     labels_like,
     same_shape_problem,
 )
+from expkit.kinds.reduction import joined_weights, weighted_sums
+from expkit.kinds.weighting import ClassWeighted, Ignoring, Weighted
 from expkit.metric_names import EMA, LOSS
 from expkit.registry import kinds, register
 from expkit.tensor_spec import Shape, TensorSpec, fits, sizes_text
@@ -81,7 +84,8 @@ class BaseMetric(Evaluated):
         They are float32 or whole numbers, whose sums in float64 are exact; rows are float32.
 
         Args:
-            read: tensors by the field that names them, outputs in at least float32.
+            read: tensors by the field that names them, outputs in at least float32. A kind that is ``Weighted`` gets
+                ``weights`` too: tensors whose product they are, none where all are 1.
         """
 
     @abstractmethod
@@ -97,21 +101,31 @@ class Metric(BaseMetric, Labeled):
     """
 
 
-class BaseMeanMetric(BaseMetric):
+class BaseMeanMetric(BaseMetric, Weighted):
     """A metric that is the mean of values."""
+
+    reduction: Literal["mean", "mean_over_positions"] = "mean"
+    """``mean`` of all values; ``mean_over_positions`` of each example, then the mean of examples.
+
+    They differ where weights leave out positions.
+    """
 
     @abstractmethod
     def values(self, *_: Any, **read: Any) -> Any:
         """Return the values to average, in float32; ``read`` is that of ``statistics``."""
 
-    def statistics(self, **read: Any) -> dict[str, Any]:
-        """Return the sum of the values and their number."""
+    def statistics(self, weights: Sequence[Any] = (), **read: Any) -> dict[str, Any]:
+        """Return the sum of the values and their number, or that of their weights."""
         values = self.values(**read)
-        return {"sum": tf.reduce_sum(values), "count": tf.cast(tf.size(values), tf.float32)}
+        if not weights:
+            return {"sum": tf.reduce_sum(values), "count": tf.cast(tf.size(values), tf.float32)}
+        rows = tf.reshape(values, (tf.shape(weights[0])[0], -1))
+        total, count = weighted_sums(rows, weights, self.reduction, 1)
+        return {"sum": total, "count": count}
 
     def result(self, sums: Statistics) -> float:
-        """Return sum / count."""
-        return float(sums["sum"] / sums["count"])
+        """Return sum / count; ``nan`` if nothing counts."""
+        return float(sums["sum"] / sums["count"]) if sums["count"] else math.nan
 
 
 class MeanMetric(BaseMeanMetric, Metric):
@@ -140,7 +154,7 @@ def predicted_and_labeled(output: Any, labels: Any) -> tuple[Any, Any]:
 
 
 @register
-class Accuracy(MeanMetric):
+class Accuracy(MeanMetric, Ignoring, ClassWeighted):
     """Fraction of examples whose largest logit is the label; with one logit, whose sign agrees with the 0/1 label.
 
     Labels are class numbers [batch] or one-hot rows [batch, classes]. An example may have several positions, such as
@@ -148,6 +162,7 @@ class Accuracy(MeanMetric):
     """
 
     kind: Literal["accuracy"] = "accuracy"
+    label_forms = ("numbers", "rows")
     best_mode = "max"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
@@ -160,7 +175,7 @@ class Accuracy(MeanMetric):
 
 
 @register
-class TopK(MeanMetric):
+class TopK(MeanMetric, Ignoring, ClassWeighted):
     """Fraction of examples whose label is among the ``k`` largest logits; of equal ones the first classes are taken.
 
     So ``tf.math.top_k`` and ``accuracy`` break ties, too: where all logits are equal, chance alone decides.
@@ -187,10 +202,12 @@ class TopK(MeanMetric):
 
 
 @register
-class AUC(Metric):
+class AUC(Metric, Ignoring, ClassWeighted):
     """Area under the ROC curve of 0/1 labels: exact, from the scores of all examples; a tie counts one half."""
 
     kind: Literal["auc"] = "auc"
+    label_forms = ("bits",)
+    counts = "examples"
     best_mode = "max"
     statistic_shapes = {ROWS: (2,)}
 
@@ -202,12 +219,16 @@ class AUC(Metric):
             return f"auc needs one label per example, got {list(labels.shape[1:])}"
         return label_values_problem(labels, 0, 1, whole=True)
 
-    def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
-        """Return a score of each example, and 1 for a positive one, -1 for a negative one."""
+    def statistics(self, output: Any, labels: Any, weights: Sequence[Any] = ()) -> dict[str, Any]:
+        """Return a score of each example, and its weight, that of a negative one negated."""
         output = tf.reshape(output, (-1, 1)) if output.shape.rank == 1 else output
         score = output[:, 0] if output.shape[-1] == 1 else output[:, 1] - output[:, 0]
         sign = tf.reshape(2 * tf.cast(labels, score.dtype) - 1, (-1,))
-        return {ROWS: tf.stack([score, sign], axis=1)}
+        if not weights:
+            return {ROWS: tf.stack([score, sign], axis=1)}
+        weight = joined_weights(weights, tf.shape(score)[0], 1)[:, 0]
+        row = tf.stack([score, sign * tf.cast(weight, score.dtype)], axis=1)
+        return {ROWS: tf.where_v2(weight[:, None] > 0, row, tf.zeros_like(row))}
 
     def result(self, sums: Statistics) -> float:
         """Return the area by the trapezoidal rule; ``nan`` if a class is absent or a score is not a number."""
@@ -217,7 +238,7 @@ class AUC(Metric):
         if np.isnan(score).any():
             return float("nan")
         _, ranks = np.unique(score, return_inverse=True)
-        positive, negative = np.bincount(ranks, sign > 0), np.bincount(ranks, sign < 0)
+        positive, negative = np.bincount(ranks, np.maximum(sign, 0)), np.bincount(ranks, np.maximum(-sign, 0))
         pairs = positive.sum() * negative.sum()
         below = np.cumsum(negative) - negative
         return float((positive * (below + negative / 2)).sum() / pairs) if pairs else float("nan")
@@ -228,6 +249,7 @@ class MeanAbsoluteError(MeanMetric):
     """Absolute difference from labels of the same shape, mean over all values."""
 
     kind: Literal["mean_absolute_error"] = "mean_absolute_error"
+    counts = "values"
     best_mode = "min"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
@@ -240,7 +262,7 @@ class MeanAbsoluteError(MeanMetric):
 
 
 @register
-class Perplexity(MeanMetric):
+class Perplexity(MeanMetric, Ignoring, ClassWeighted):
     """Exponential of the mean cross-entropy of softmax logits [batch, ..., classes] against class numbers [batch, ...].
 
     Every position counts, such as each word of a text.
@@ -262,7 +284,7 @@ class Perplexity(MeanMetric):
         import numpy as np
 
         with np.errstate(over="ignore"):
-            return float(np.exp(sums["sum"] / sums["count"]))
+            return float(np.exp(super().result(sums)))
 
 
 @register
@@ -270,6 +292,7 @@ class Mean(BaseMeanMetric):
     """Mean of all values of an output, which needs no labels; whether more is better, the configuration must say."""
 
     kind: Literal["mean"] = "mean"
+    counts = "values"
 
     def values(self, output: Any) -> Any:
         """Return the output."""

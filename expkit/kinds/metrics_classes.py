@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from expkit import tf1 as tf
 from expkit.kinds.metrics import Metric, Statistics, class_or_one_hot_problem, predicted_and_labeled
+from expkit.kinds.reduction import joined_weights
+from expkit.kinds.weighting import ClassWeighted, Ignoring
 from expkit.registry import NonNegative, register
 from expkit.tensor_spec import TensorSpec
 
@@ -24,10 +27,11 @@ def _distinct(classes: tuple[int, ...]) -> tuple[int, ...]:
     return classes
 
 
-class ConfusionMetric(Metric):
+class ConfusionMetric(Metric, Ignoring, ClassWeighted):
     """A ratio of the numbers of predictions and labels that name a class."""
 
     best_mode = "max"
+    label_forms = ("numbers", "rows")
     statistic_shapes = {"correct": (None,), "predicted": (None,), "labeled": (None,), "count": ()}
 
     classes: Annotated[tuple[NonNegative, ...], Field(min_length=1), AfterValidator(_distinct)] | None = None
@@ -45,22 +49,27 @@ class ConfusionMetric(Metric):
         lacking = [index for index in self.classes or () if index >= number]
         return f"classes: {lacking[0]} is no class of {output}; allowed: 0 to {number - 1}" if lacking else None
 
-    def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
-        """Return the numbers of correct predictions, predictions and labels of each class; of one logit, of class 1."""
+    def statistics(self, output: Any, labels: Any, weights: Sequence[Any] = ()) -> dict[str, Any]:
+        """Return the numbers of correct predictions, predictions and labels of each class; of one logit, of class 1.
+
+        With weights these are sums of weights.
+        """
         predicted, labeled = (
             tf.reshape(tf.cast(each, tf.int32), (-1,)) for each in predicted_and_labeled(output, labels)
         )
         binary = output.shape.rank == 1 or output.shape[-1] == 1
         size = 2 if binary else output.shape[-1]
-        counted = {
-            "correct": (tf.cast(tf.equal(predicted, labeled), tf.int32), labeled),
-            "predicted": (tf.ones_like(predicted), predicted),
-            "labeled": (tf.ones_like(labeled), labeled),
-        }
+        if weights:
+            batch = tf.shape(weights[0])[0]
+            one = tf.reshape(joined_weights(weights, batch, tf.size(labeled) // batch), (-1,))
+            correct, count = one * tf.cast(tf.equal(predicted, labeled), tf.float32), tf.reduce_sum(one)
+        else:
+            correct, one, count = tf.cast(tf.equal(predicted, labeled), tf.int32), tf.ones_like(labeled), None
+        counted = {"correct": (correct, labeled), "predicted": (one, predicted), "labeled": (one, labeled)}
         # Whole numbers: a sum of ones in float32 ends at 2 ** 24.
         sums = {name: tf.math.unsorted_segment_sum(ones, of, size) for name, (ones, of) in counted.items()}
         own = {name: value[1:] if binary else value for name, value in sums.items()}
-        return {**own, "count": tf.size(labeled)}
+        return {**own, "count": tf.size(labeled) if count is None else count}
 
     def averaged(self, sums: Statistics, average: Literal["macro", "micro"], binary: tuple[int, ...]) -> float:
         """Return the mean of the ratios of all classes, or the ratio of their sums; 0 / 0 is 0.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from expkit import tf1 as tf
 from expkit.kinds.losses import labels_like, same_shape_problem
 from expkit.kinds.metrics import MeanMetric, Metric, Statistics
+from expkit.kinds.reduction import joined_weights
+from expkit.kinds.weighting import Weighted
 from expkit.registry import register
 from expkit.tensor_spec import TensorSpec
 
@@ -21,6 +24,7 @@ class MeanSquaredErrorMetric(MeanMetric):
     """Squared difference from labels of the same shape, mean over all values."""
 
     kind: Literal["mean_squared_error"] = "mean_squared_error"
+    counts = "values"
     best_mode = "min"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
@@ -33,7 +37,7 @@ class MeanSquaredErrorMetric(MeanMetric):
 
 
 @register
-class R2(Metric):
+class R2(Metric, Weighted):
     """Coefficient of determination, 1 - squared differences / squared deviations of labels of the same shape.
 
     The mean over the values of the last dimension, each over all examples and positions. Labels that are constant (to
@@ -41,6 +45,7 @@ class R2(Metric):
     """
 
     kind: Literal["r2"] = "r2"
+    counts = "positions"
     best_mode = "max"
     statistic_shapes = {"residual": (2, None), "sum": (2, None), "square": (2, None), "count": ()}
 
@@ -48,14 +53,20 @@ class R2(Metric):
         """Return why the labels do not fit."""
         return same_shape_problem(output, labels)
 
-    def statistics(self, output: Any, labels: Any) -> dict[str, Any]:
-        """Return sums of squared differences, labels and squared labels, and the number of rows."""
+    def statistics(self, output: Any, labels: Any, weights: Sequence[Any] = ()) -> dict[str, Any]:
+        """Return sums of squared differences, labels and squared labels, and the number of rows or their weight."""
         columns = 1 if output.shape.rank == 1 else output.shape[-1]
         predicted, label = (tf.reshape(tf.cast(each, tf.float64), (-1, columns)) for each in (output, labels))
         sums = {"residual": tf.squared_difference(predicted, label), "sum": label, "square": tf.square(label)}
+        count = tf.shape(label)[0]
+        if weights:
+            batch = tf.shape(weights[0])[0]
+            row = tf.cast(tf.reshape(joined_weights(weights, batch, count // batch), (-1, 1)), tf.float64)
+            sums = {name: tf.math.multiply_no_nan(values, row) for name, values in sums.items()}
+            count = tf.cast(tf.reduce_sum(row), tf.float32)
         return {
             **{name: _in_two_parts(tf.reduce_sum(values, axis=0)) for name, values in sums.items()},
-            "count": tf.shape(label)[0],
+            "count": count,
         }
 
     def result(self, sums: Statistics) -> float:

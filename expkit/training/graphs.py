@@ -13,6 +13,7 @@ from expkit.data.dataset import Dataset
 from expkit.data.prefetch import Stream
 from expkit.data.preprocess import FieldPreprocessing
 from expkit.kinds.evaluated import Readable
+from expkit.kinds.schedules import Constant
 from expkit.metric_names import rate_name
 from expkit.network.build import Connection, connect, create_variables, penalty, placeholders
 from expkit.network.ema_variables import create_ema_variables, read_averages
@@ -88,6 +89,8 @@ class EvaluateGraph:
     """Placeholders of the state that layers carry, by weights and full name, for the first batch fed."""
     next_state: Mapping[str, Mapping[str, Any]]
     """State after the last batch of ``statistics``; every call of ``outputs`` starts with zeros."""
+    step: Any | None
+    """Placeholder, int64: step at which weights of losses that are schedules are read; ``None`` without any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +171,7 @@ def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution,
             _, totals, _, state = tf.while_loop(
                 lambda index, *_: index < begin + count,
                 body,
-                (begin, zero_statistics(checked, chunk_size * rows), dict.fromkeys(groups, begin), state),
+                (begin, zero_statistics(checked, chunk_size * rows, trains=True), dict.fromkeys(groups, begin), state),
                 parallel_iterations=2 if groups else 1,
             )
             return totals, state
@@ -231,6 +234,8 @@ def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
         for name, array in dataset.splits["train"].items():
             if name not in fields:
                 fields[name] = tf.placeholder(array.dtype, (None, *array.shape[1:]), name=f"labels/{name}")
+        scheduled = any(not isinstance(loss.weight, Constant) for loss in config.train.losses.values())
+        step = tf.placeholder(tf.int64, (), name="step") if scheduled else None
         every = {"raw": variables, "ema": ema} if checked.ema_names else {"raw": variables}
         every = {weights: {**values, **read_averages(checked.spec, ema)} for weights, values in every.items()}
 
@@ -260,14 +265,14 @@ def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
                 first = {name: value[:count] for name, value in state[weights].items()}
                 connection = connected(batch, weights, first)
                 readable = Readable(outputs=connection.outputs, fields=batch, variables=values)
-                more[weights] = loss_and_statistics(config, readable, penalty(spec, values)).statistics
+                more[weights] = loss_and_statistics(config, readable, penalty(spec, values), step).statistics
                 after[weights] = connection.state
             return start + size, {weights: add_batch(totals[weights], more[weights], start) for weights in every}, after
 
         _, statistics, next_state = tf.while_loop(
             lambda start, totals, state: start < total,
             body,
-            (tf.constant(0), {weights: zero_statistics(checked, total) for weights in every}, state),
+            (tf.constant(0), {weights: zero_statistics(checked, total, trains=False) for weights in every}, state),
             parallel_iterations=1,
         )
         saved = {variable.op.name: variable for variable in tf.global_variables()}
@@ -282,6 +287,7 @@ def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
         statistics=statistics,
         state=state,
         next_state=next_state,
+        step=step,
     )
 
 

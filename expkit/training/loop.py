@@ -15,9 +15,10 @@ from expkit.config.sections.train import TrainConfig
 from expkit.data.dataset import Dataset
 from expkit.errors import DamagedCheckpointError, TrainingError
 from expkit.metric_names import LOSS, STEPS_PER_SECOND
-from expkit.training.sessions import Evaluator, Executor, add_statistics, results
+from expkit.training.sessions import Evaluator, Executor
 from expkit.training.signals import deferred_signals
 from expkit.training.state import RollBack, StatisticArrays, TrainingState
+from expkit.training.step import add_statistics, results
 
 __all__ = ["Progress", "Record", "Trained", "Training", "evaluate", "restore_newest"]
 
@@ -200,7 +201,8 @@ class Training:
 def evaluate(executor: Executor, evaluator: Evaluator, dataset: Dataset, part: str) -> dict[str, float]:
     """Return metrics of a part of the data, raw and EMA, for the current values of the executor's variables."""
     evaluator.load(executor.values(evaluator.names))
-    return {f"{part}/{name}": value for name, value in evaluator.evaluate(dataset.splits[part]).items()}
+    evaluated = evaluator.evaluate(dataset.splits[part], executor.step)
+    return {f"{part}/{name}": value for name, value in evaluated.items()}
 
 
 def restore_newest(store: CheckpointStore, executor: Executor, *, good: bool = False) -> Checkpoint | None:

@@ -14,14 +14,14 @@ from expkit.config.schema import Config
 from expkit.data.batches import chunk_steps
 from expkit.data.order import consecutive, in_lanes
 from expkit.errors import CheckpointError, ConfigError, DamagedCheckpointError, Problem, error_message
-from expkit.kinds.metrics import ROWS
 from expkit.kinds.sources.base import Fields
 from expkit.metric_names import EMA
 from expkit.training.execution import Execution
 from expkit.training.graphs import EvaluateGraph, InferGraph, TrainGraph
 from expkit.training.state import StatisticArrays
+from expkit.training.step import add_statistics, results
 
-__all__ = ["Evaluator", "Executor", "Predictor", "add_statistics", "results"]
+__all__ = ["Evaluator", "Executor", "Predictor"]
 
 LONGEST_CALL_SECONDS = 0.5
 """Duration of a session call above which the next does fewer steps, so that Ctrl-C is answered."""
@@ -37,28 +37,6 @@ def assign(session: Any, variables: Mapping[str, Any], values: Values) -> None:
         list(initializers.values()),
         {initializer.inputs[1]: np.asarray(values[name]) for name, initializer in initializers.items()},
     )
-
-
-def add_statistics(total: StatisticArrays, more: Mapping[str, Mapping[str, Any]]) -> None:
-    """Add statistics to a running total, in float64; join rows, without those of zeros, which no example has."""
-    for name, statistics in more.items():
-        into = total.setdefault(name, {})
-        for key, value in statistics.items():
-            values = np.asarray(value, np.float64)
-            if key == ROWS:
-                values = values[values.any(axis=tuple(range(1, values.ndim)))]
-                into[key] = np.concatenate([into[key], values]) if key in into else values
-            else:
-                into[key] = into.get(key, np.float64(0)) + values
-
-
-def results(config: Config, statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Return losses and metrics by name, computed from their statistics."""
-    metrics = config.train.metrics
-    return {
-        name: metrics[name].result(sums) if name in metrics else float(sums["sum"] / sums["count"])
-        for name, sums in statistics.items()
-    }
 
 
 class _Session:
@@ -236,7 +214,8 @@ class Evaluator(_Session):
         self._state = tf.nest.flatten(built.state)
         feeds = list(built.fields.values())
         statistics = [dict(built.statistics), tf.nest.flatten(built.next_state)]
-        self._statistics = self._session.make_callable(statistics, feed_list=[*feeds, *self._state])
+        step = [] if built.step is None else [built.step]
+        self._statistics = self._session.make_callable(statistics, feed_list=[*step, *feeds, *self._state])
         self._outputs = self._session.make_callable(dict(built.outputs), feed_list=feeds)
 
     @property
@@ -248,19 +227,24 @@ class Evaluator(_Session):
         """Put values into variables."""
         assign(self._session, self._built.variables, values)
 
-    def evaluate(self, arrays: Fields) -> dict[str, float]:
+    def evaluate(self, arrays: Fields, step: int) -> dict[str, float]:
         """Return losses and metrics over all examples; those of the EMA network end in ``/ema``.
 
         One session call goes through all batches of up to 64 MiB of examples. Where layers carry a state, a batch has
         the next example of each lane, and lanes start with zeros.
+
+        Args:
+            arrays: the examples.
+            step: number of steps done; a loss's weight that is a schedule is that of the last one.
         """
+        fed = [] if self._built.step is None else [max(step - 1, 0)]
         totals: dict[str, StatisticArrays] = {weights: {} for weights in self._built.statistics}
         size, total = self._config.train.evaluation_batch_size, len(next(iter(arrays.values())))
         laid = in_lanes(arrays, size) if self._state else arrays
         fields = {name: laid[name] for name in self._built.fields}
         state = [np.zeros((size, *item.shape[1:]), item.dtype.as_numpy_dtype) for item in self._state]
         for batch in consecutive(fields, size * chunk_steps(fields, total, size)):
-            found, state = self._statistics(*batch, *state)
+            found, state = self._statistics(*fed, *batch, *state)
             for weights, statistics in found.items():
                 add_statistics(totals[weights], statistics)
         suffixes = {"raw": "", "ema": f"/{EMA}"}

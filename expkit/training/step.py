@@ -6,26 +6,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.preprocess import FieldPreprocessing
+from expkit.errors import ConfigError, Problem
 from expkit.kinds.evaluated import Evaluated, Readable
 from expkit.kinds.layers.base import Call
-from expkit.kinds.losses import mean_per_example
+from expkit.kinds.losses import BaseLoss
 from expkit.kinds.metrics import ROWS
 from expkit.kinds.precision import widened
+from expkit.kinds.reduction import by_level, joined_weights, per_example, weighted_sums
+from expkit.kinds.weighting import Weighted
 from expkit.metric_names import LOSS, loss_names
 from expkit.network.build import TrainingCall
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import CheckedConfig
 from expkit.tensor_spec import Shape
+from expkit.training.state import StatisticArrays
 
 __all__ = [
     "Objective",
     "Statistics",
     "add_batch",
+    "add_statistics",
     "loss_and_statistics",
     "network_inputs",
+    "results",
     "zero_statistics",
 ]
 
@@ -40,9 +48,9 @@ class Objective:
     total: Any
     """float32: the sum of the terms and the regularizers."""
     means: Mapping[str, Any]
-    """float32 mean of every loss, by name."""
+    """float32 reduction of every loss, by name."""
     terms: Mapping[str, Any]
-    """float32: every mean times the loss's weight, by name."""
+    """float32: that, times the loss's weight, by name."""
     statistics: Statistics
 
 
@@ -60,7 +68,7 @@ def network_inputs(
 
 
 def loss_and_statistics(
-    config: Config, readable: Readable, regularization: Any, training: TrainingCall | None = None
+    config: Config, readable: Readable, regularization: Any, step: Any, training: TrainingCall | None = None
 ) -> Objective:
     """Return the objective, and the statistics of ``loss``, of every loss if several, and of metrics.
 
@@ -68,34 +76,117 @@ def loss_and_statistics(
         config: losses and metrics.
         readable: outputs, fields and variables of a batch.
         regularization: sum of the regularizers.
-        training: seed and step in training; ``None`` outside.
+        step: int64 scalar, for weights that are schedules.
+        training: seed and number of the batch in training; ``None`` outside.
     """
+    train = config.train
     statistics: dict[str, Mapping[str, Any]] = {}
     means: dict[str, Any] = {}
     terms: dict[str, Any] = {}
-    total, own_names = regularization, loss_names(config.train.losses)
+    parts: list[tuple[Any, Any, Any]] = []
+    total, own_names = regularization, loss_names(train.losses)
     with tf.name_scope("losses"):
-        for name, loss in config.train.losses.items():
+        for name, loss in train.losses.items():
             call = Call(training=False) if training is None else training.of(f"train.losses.{name}")
-            values = loss.values(**_read(loss, readable), **({"call": call} if loss.draws else {}))
-            per_example = tf.cast(mean_per_example(values) if values.shape.rank > 1 else values, tf.float32)
-            count = tf.cast(tf.size(per_example), tf.float32)
-            means[name] = tf.reduce_mean(per_example)
-            terms[name] = loss.weight * means[name]
+            if loss.weighted:
+                above, below, examples = _weighted(loss, f"train.losses.{name}", readable, call, train.batch_size)
+                means[name] = tf.math.divide_no_nan(above, below)
+            else:
+                values = loss.values(**_read(loss, readable), **({"call": call} if loss.draws else {}))
+                each = tf.cast(per_example(values, loss.reduction, train.batch_size), tf.float32)
+                below = examples = tf.cast(tf.size(each), tf.float32)
+                means[name] = tf.reduce_mean(each)
+            factor = loss.factor(step)
+            terms[name] = factor * means[name]
             total = total + terms[name]
+            if name in own_names or pools(config, training is not None):
+                above = above if loss.weighted else tf.reduce_sum(each)
+                parts.append((factor * examples, above, below))
             if name in own_names:
-                statistics[own_names[name]] = {"sum": tf.reduce_sum(per_example), "count": count}
-        statistics[LOSS] = {"sum": total * count, "count": count}
+                statistics[own_names[name]] = {"sum": above, "count": below}
+        if pools(config, training is not None):
+            factors, sums, counts = (tf.stack(column) for column in zip(*parts, strict=True))
+            exact = {"factors": factors, "sums": sums, "counts": counts}
+            statistics[LOSS] = {"sum": regularization * examples, "count": examples, **exact}
+        else:
+            statistics[LOSS] = {"sum": total * examples, "count": examples}
     with tf.name_scope("metrics"):
-        for name, metric in config.train.metrics.items():
-            statistics[name] = metric.statistics(**_read(metric, readable))
+        for name, metric in train.metrics.items():
+            statistics[name] = metric.statistics(**_read(metric, readable), **_weights(metric, readable))
     return Objective(total=total, means=means, terms=terms, statistics=statistics)
+
+
+def _weighted(loss: BaseLoss, at: str, readable: Readable, call: Call, batch_size: int) -> tuple[Any, Any, Any]:
+    """Return the two sums of a loss with weights, and the number of examples.
+
+    Raises:
+        ConfigError: the weights do not fit the values.
+    """
+    read, factors = _read(loss, readable), loss.factors(readable)
+    more: dict[str, Any] = {"call": call} if loss.draws else {}
+    if loss.joins_positions:
+        factors, within = by_level(factors)
+        labels = read["labels"]
+        batch = tf.shape(labels)[0]
+        more["positions"] = joined_weights(within, batch, tf.size(labels) // batch) if within else None
+    values = loss.values(**read, **more)
+    if loss.weights is not None and not loss.joins_positions:
+        shapes = (tuple(tensor.shape[1:]) for tensor in (readable.fields[loss.weights], values))
+        if problem := loss.weights_problem(*shapes):
+            raise ConfigError(Problem(f"{at}.weights", problem))
+    return (
+        *weighted_sums(values, factors, loss.reduction, batch_size),
+        tf.cast(tf.shape(values)[0], tf.float32),
+    )
 
 
 def _read(item: Evaluated, readable: Readable) -> dict[str, Any]:
     """Return what a loss or metric reads, outputs in at least float32."""
     read = item.read(readable)
-    return read | {field: widened(read[field]) for field in item.names(item.reads_outputs)}
+    read |= {field: widened(read[field]) for field in item.names(item.reads_outputs)}
+    return item.prepared(read) if isinstance(item, Weighted) else read
+
+
+def _weights(item: Evaluated, readable: Readable) -> dict[str, Any]:
+    return {"weights": item.factors(readable)} if isinstance(item, Weighted) else {}
+
+
+def pools(config: Config, trains: bool) -> bool:
+    """Return True if the total loss of batches is no mean of theirs: their losses have sums of weights of their own.
+
+    In training it is the mean of what every step minimized.
+    """
+    return not trains and any(loss.weighted for loss in config.train.losses.values())
+
+
+def _loss_result(sums: Mapping[str, Any]) -> float:
+    """Return a loss from its summed statistics; ``nan`` if nothing counts."""
+    with np.errstate(invalid="ignore"):
+        mean = float(sums["sum"] / sums["count"])
+        if "factors" not in sums:
+            return mean
+        return mean + float((sums["factors"] / sums["count"] * sums["sums"] / sums["counts"]).sum())
+
+
+def results(config: Config, statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Return losses and metrics by name, computed from their statistics."""
+    metrics = config.train.metrics
+    return {
+        name: metrics[name].result(sums) if name in metrics else _loss_result(sums) for name, sums in statistics.items()
+    }
+
+
+def add_statistics(total: StatisticArrays, more: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add statistics to a running total, in float64; join rows, without those of zeros, which no example has."""
+    for name, statistics in more.items():
+        into = total.setdefault(name, {})
+        for key, value in statistics.items():
+            values = np.asarray(value, np.float64)
+            if key == ROWS:
+                values = values[values.any(axis=tuple(range(1, values.ndim)))]
+                into[key] = np.concatenate([into[key], values]) if key in into else values
+            else:
+                into[key] = into.get(key, np.float64(0)) + values
 
 
 def add_batch(totals: Statistics, batch: Statistics, first: Any) -> Statistics:
@@ -115,16 +206,19 @@ def add_batch(totals: Statistics, batch: Statistics, first: Any) -> Statistics:
     }
 
 
-def zero_statistics(checked: CheckedConfig, examples: Any) -> Statistics:
+def zero_statistics(checked: CheckedConfig, examples: Any, *, trains: bool) -> Statistics:
     """Return zeros in the shape of the statistics of ``loss_and_statistics``, in float64 but for rows.
 
     Args:
         checked: losses and metrics, and the network's outputs.
         examples: number of rows, which are zeros until ``add_batch`` gives them values.
+        trains: True in training.
     """
     train = checked.config.train
     names = (*loss_names(train.losses).values(), LOSS)
     shapes: dict[str, Mapping[str, Shape]] = {name: {"sum": (), "count": ()} for name in names}
+    if pools(checked.config, trains):
+        shapes[LOSS] = {**shapes[LOSS], **dict.fromkeys(("factors", "sums", "counts"), (len(train.losses),))}
     for name, metric in train.metrics.items():
         last = (checked.spec.output_spec(metric.output).shape or (1,))[-1]
         sized = metric.statistic_shapes.items()

@@ -132,7 +132,8 @@ def _alternate(setup: StepSetup, batch: Mapping[str, Any], step: Any, previous: 
             return _update(setup, own, update, PreviousStep((), {}, previous.state))
 
     for phase in phases:
-        reports, statistics = not results, zero_statistics(setup.checked, phase.steps * size) if not results else {}
+        reports = not results
+        statistics = zero_statistics(setup.checked, phase.steps * size, trains=True) if reports else {}
 
         def body(number: Any, totals: Statistics, phase: Phase = phase, reports: bool = reports) -> Any:
             result = update(phase, number, reports)
@@ -173,7 +174,7 @@ def _update(setup: StepSetup, batch: Mapping[str, Any], update: _Update, previou
             ]
         values = _values(config, setup.variables, updated)
         readable = Readable(outputs=connection.outputs, fields=batch, variables=values)
-        objective = loss_and_statistics(config, readable, regularization, training)
+        objective = loss_and_statistics(config, readable, regularization, update.step, training)
         gradients = [
             gradient
             for phase, own_penalty in zip(update.phases, own, strict=True)
@@ -210,7 +211,7 @@ def _update(setup: StepSetup, batch: Mapping[str, Any], update: _Update, previou
 
         zeros = [tf.zeros(variable.shape, variable.dtype.base_dtype) for variable in trained.values()]
         unread = [tf.zeros(variable.shape[:1], tf.bool) for variable in trained.values()]
-        totals = zero_statistics(setup.checked, count * config.train.batch_size) if update.reports else {}
+        totals = zero_statistics(setup.checked, count * config.train.batch_size, trains=True) if update.reports else {}
         _, gradients, read, statistics, state = tf.while_loop(
             lambda number, *_: number < count,
             accumulate,

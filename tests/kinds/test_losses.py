@@ -12,8 +12,9 @@ from scipy.special import expit, log_expit, log_softmax, softmax, xlogy
 import expkit.kinds.losses_classes
 import expkit.kinds.losses_regression  # noqa: F401  # registers the kinds
 from expkit import tf1 as tf
-from expkit.kinds.losses import BaseLoss, mean_per_example
+from expkit.kinds.losses import BaseLoss
 from expkit.kinds.precision import widened
+from expkit.kinds.reduction import per_example as reduced
 from expkit.registry import kinds
 from expkit.tensor_spec import TensorSpec
 from support.edges import EDGES
@@ -156,7 +157,7 @@ def loss_of(kind: str, **fields: Any) -> BaseLoss:
 
 def means(loss: BaseLoss, output: Any, labels: Any) -> Any:
     """Return the mean loss of every example."""
-    return mean_per_example(loss.values(output=output, **({"labels": labels} if loss.data_fields else {})))
+    return reduced(loss.values(output=output, **({"labels": labels} if loss.data_fields else {})), "mean", 1)
 
 
 def slopes(reference: Reference, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

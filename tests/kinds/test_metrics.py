@@ -28,7 +28,8 @@ from expkit.kinds.metrics import BaseMetric
 from expkit.kinds.precision import widened
 from expkit.registry import kinds
 from expkit.tensor_spec import TensorSpec
-from expkit.training.sessions import StatisticArrays, add_statistics
+from expkit.training.sessions import StatisticArrays
+from expkit.training.step import add_statistics
 from support.edges import EDGES
 
 pytestmark = pytest.mark.untraced

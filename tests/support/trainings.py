@@ -14,8 +14,9 @@ from expkit.checkpoints.store import CheckpointStore
 from expkit.config.schema import Config
 from expkit.training import loop
 from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
-from expkit.training.sessions import Evaluator, Executor, add_statistics
+from expkit.training.sessions import Evaluator, Executor
 from expkit.training.state import TrainingState
+from expkit.training.step import add_statistics
 from support.experiments import CNN, Unseen, Values, config_of, loaded
 
 UNSEEN = Unseen()

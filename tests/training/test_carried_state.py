@@ -200,8 +200,8 @@ def test_evaluation_equals_one_long_pass_over_each_lane(tmp_path: Path, session:
         executor.run(9)
         values = executor.values(evaluator.names)
         evaluator.load(values)
-        got = evaluator.evaluate(test)["loss"]
-        assert evaluator.evaluate(test)["loss"] == got
+        got = evaluator.evaluate(test, 0)["loss"]
+        assert evaluator.evaluate(test, 0)["loss"] == got
     losses = []
     spec = spec_of(long_network())
     variables = {name: tf.constant(values[name]) for name in spec.variables}

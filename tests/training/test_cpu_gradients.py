@@ -15,7 +15,8 @@ from expkit.config.sections.train import JitCompile, Precision
 from expkit.training.cpu_gradients import cheaper_gradients, is_product
 from expkit.training.execution import PLAIN, Execution
 from expkit.training.graphs import train_graph
-from expkit.training.sessions import Executor, results
+from expkit.training.sessions import Executor
+from expkit.training.step import results
 from support.experiments import config_of, loaded, rewritten
 
 POOLS: dict[str, tuple[int, int, Any]] = {

@@ -209,7 +209,7 @@ def test_evaluation_reads_raw_and_ema_variables(tmp_path: Path) -> None:
         values[ema_name(name)] = draw.normal(size=variable.shape).astype(np.float32)
     with Evaluator(evaluate_graph(checked, data), config) as evaluator:
         evaluator.load(values)
-        metrics = evaluator.evaluate(data.splits["valid"])
+        metrics = evaluator.evaluate(data.splits["valid"], 0)
         outputs = evaluator.outputs(data.splits["valid"])
     x, label = data.splits["valid"]["x"], data.splits["valid"]["label"]
     expected = {}

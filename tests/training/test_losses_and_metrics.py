@@ -9,20 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from expkit.errors import ConfigError
+from expkit.errors import ConfigError, DataError
 from expkit.preflight import check
 from expkit.registry import kinds
 from expkit.training import loop
 from expkit.training.execution import Execution
 from expkit.training.graphs import evaluate_graph, train_graph
-from expkit.training.sessions import Evaluator, Executor, add_statistics, results
+from expkit.training.sessions import Evaluator, Executor
 from expkit.training.state import TrainingState
+from expkit.training.step import add_statistics, results
 from support.experiments import config_of, examples, loaded, run
 
 DATA = {
     **examples(),
     "hot": np.eye(3, dtype=np.float32)[examples()["label"]],
     "bit": examples()["label"] % 2,
+    "mask": np.arange(60) % 3 > 0,
 }
 NETWORK = {
     "inputs": {"x": {"shape": [4]}},
@@ -44,6 +46,14 @@ LOSSES = {
     "value": {"kind": "value", "output": "one"},
     "focal of bits": {"kind": "focal", "output": "one", "labels": "bit"},
     "dice of bits": {"kind": "dice", "output": "one", "labels": "bit"},
+    "masked": {"kind": "sparse_softmax_cross_entropy", "weights": "mask", "class_weights": [1, 2, 3]},
+    "ignoring": {"kind": "focal", "ignore": 1, "reduction": "sum"},
+    "masked dice": {"kind": "dice", "weights": "mask", "ignore": 1},
+    "annealed": {
+        "kind": "value",
+        "output": "one",
+        "weight": {"kind": "piecewise", "boundaries": [100], "values": [0.5, 0.25]},
+    },
 }
 SHAPED = {"mean_absolute_error", "mean_squared_error", "r2"}
 METRICS = {
@@ -56,6 +66,9 @@ METRICS = {
     "mean": {"kind": "mean"},
     "f1 of bits": {"kind": "f1", "output": "one", "labels": "bit"},
     "mean_iou of bits": {"kind": "mean_iou", "output": "one", "labels": "bit"},
+    "masked auc": {"kind": "auc", "output": "one", "labels": "bit", "weights": "mask"},
+    "masked f1": {"kind": "f1", "weights": "mask", "ignore": 2},
+    "masked r2": {"kind": "r2", "labels": "hot", "weights": "mask"},
 }
 
 
@@ -128,3 +141,142 @@ def test_a_metric_by_class_needs_to_know_their_number(tmp_path: Path, kind: str)
         f"train.metrics.it.output: {kind} needs an output whose last size is known, 'logits' is [batch, ?] float32; "
         "give the size in network.inputs"
     )
+
+
+ANNEALED = {"kind": "piecewise", "boundaries": [2], "values": [0.0, 2.0]}
+
+
+def test_a_weight_that_is_a_schedule_is_that_of_the_step(tmp_path: Path) -> None:
+    losses = {
+        "main": {"kind": "sparse_softmax_cross_entropy"},
+        "size": {"kind": "value", "output": "one", "weight": ANNEALED},
+    }
+    train = {"losses": losses, "steps": 5, "log_every_steps": 1, "evaluate_every_steps": 1, "jit_compile": False}
+    result = run(config_of(tmp_path, DATA, network=NETWORK, train=train), tmp_path / "run")
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    found = {line["step"]: line for line in map(json.loads, lines) if "valid/loss" in line}
+    assert sorted(found) == [1, 2, 3, 4, 5]
+    for step, metrics in found.items():
+        for part, end in (("train", ""), ("valid", ""), ("valid", "/ema")):
+            main, size = (metrics[f"{part}/loss/{name}{end}"] for name in losses)
+            factor = 0.0 if step - 1 <= 2 else 2.0
+            assert metrics[f"{part}/loss{end}"] == pytest.approx(main + factor * size, rel=1e-5), (step, part)
+    assert result.test["test/loss"] == pytest.approx(
+        result.test["test/loss/main"] + 2 * result.test["test/loss/size"], rel=1e-5
+    )
+
+
+def test_a_network_of_losses_without_labels_needs_no_label_in_the_data(tmp_path: Path) -> None:
+    train = {"losses": {"main": {"kind": "value", "output": "one"}}, "metrics": {}, "jit_compile": False}
+    arrays = {"x": DATA["x"]}
+    result = run(config_of(tmp_path, arrays, network=NETWORK | {"layers": SMALL}, train=train), tmp_path / "run")
+    assert result.frozen is not None
+    assert set(result.test) == {"test/loss", "test/loss/ema"}
+
+
+SMALL = {
+    "one": {"kind": "dense", "units": 1},
+    "logits": {"kind": "stop_gradient", "input": "one"},
+}
+
+PLACES = {
+    "inputs": {"x": {"shape": [4]}},
+    "layers": {"flat": {"kind": "dense", "units": 6}, "logits": {"kind": "reshape", "shape": [2, 3]}},
+    "outputs": {"logits": "logits"},
+}
+WRONG: dict[str, tuple[dict[str, Any], dict[str, np.ndarray], str]] = {
+    "a mask of another shape": (
+        {"weights": "w"},
+        {"w": np.ones((60, 3))},
+        "train.losses.main: fields 'label', 'w' (train): the weights in 'w' have shape [3] per example; "
+        "allowed: [], [2]",
+    ),
+    "weights that are all zero": (
+        {"weights": "w"},
+        {"w": np.zeros((60, 2))},
+        "train.losses.main: fields 'label', 'w' (train): every weight is 0 or every label ignored, so that nothing "
+        "counts",
+    ),
+    "labels that are all ignored": (
+        {"ignore": 0},
+        {"label": np.zeros((60, 2), np.int64)},
+        "train.losses.main: field 'label' (train): every weight is 0 or every label ignored, so that nothing counts",
+    ),
+    "a negative weight": (
+        {"weights": "w"},
+        {"w": np.where(np.arange(60) == 7, -0.5, 1)},
+        "train.losses.main: fields 'label', 'w' (train): 1 of 40 examples have a negative weight in 'w', the first is "
+        "-0.5 (example 7); weights are at least 0",
+    ),
+    "no such field": (
+        {"weights": "mask"},
+        {"w": np.ones(60)},
+        "train.losses.main.weights: the data has no field 'mask'; fields: x, label, w",
+    ),
+    "a label that is not ignored": (
+        {"ignore": -1},
+        {"label": np.full((60, 2), -2)},
+        "train.losses.main: field 'label' (train): 40 of 40 examples have a label that is not allowed, the first is "
+        "-2 (example 0); allowed: whole numbers 0 to 2, for 3 classes; change the last layer's units or the data",
+    ),
+    "one-hot labels of which one is ignored": (
+        {"kind": "accuracy", "ignore": -1},
+        {"label": np.zeros((60, 2, 3))},
+        "train.metrics.main: field 'label' (train): ignore needs class numbers as labels, these are rows of shape "
+        "[2, 3] per example",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_weights_and_labels_that_do_not_fit_are_told_from_the_data(case: str, tmp_path: Path) -> None:
+    fields, arrays, message = WRONG[case]
+    data = {"x": DATA["x"], "label": np.zeros((60, 2), np.int64), **arrays}
+    item = {"kind": "sparse_softmax_cross_entropy", **fields}
+    train: dict[str, Any] = {"losses": {"main": item}, "metrics": {}}
+    if item["kind"] == "accuracy":
+        train = {"losses": {"other": {"kind": "value"}}, "metrics": {"main": item}}
+    with pytest.raises((ConfigError, DataError)) as caught:
+        loaded(config_of(tmp_path, data, network=PLACES, train=train))
+    assert [str(problem) for problem in caught.value.problems] == [message]
+
+
+UNFIT: dict[str, tuple[dict[str, Any], str]] = {
+    "too few class weights": (
+        {"class_weights": [1, 2]},
+        "train.losses.main: class_weights: 2 weights for 3 classes; give 3, or a mapping by class number",
+    ),
+    "a weight of no class": (
+        {"class_weights": {"3": 2}},
+        "train.losses.main: class_weights: there is no class 3; allowed: 0 to 2",
+    ),
+    "class weights that are all zero": (
+        {"class_weights": [0, 0, 0]},
+        "train.losses.main.class_weights: every weight is 0, so that no class would count; give at least one class a "
+        "weight",
+    ),
+    "a negative class weight": (
+        {"class_weights": [1, 1, -1]},
+        "train.losses.main.class_weights",
+    ),
+    "a smoothing beyond 1": (
+        {"label_smoothing": 1.5},
+        "train.losses.main.label_smoothing: must be less than 1 (allowed: >= 0 and < 1), got 1.5",
+    ),
+    "a kind without class numbers": (
+        {"kind": "mean_squared_error", "ignore": -1},
+        "train.losses.main.ignore: unknown field for kind 'mean_squared_error'",
+    ),
+    "an unknown reduction": ({"reduction": "max"}, "train.losses.main.reduction"),
+    "a negative weight": ({"weight": -1}, "train.losses.main.weight"),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_fields_that_cannot_fit_are_told_without_data(case: str, tmp_path: Path) -> None:
+    fields, message = UNFIT[case]
+    item = {"kind": "sparse_softmax_cross_entropy", **fields}
+    with pytest.raises(ConfigError) as caught:
+        check(config_of(tmp_path, network=PLACES, train={"losses": {"main": item}, "metrics": {}}))
+    (problem,) = caught.value.problems
+    assert str(problem).startswith(message), str(problem)

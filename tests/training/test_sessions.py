@@ -20,9 +20,10 @@ from expkit.preflight import CheckedConfig
 from expkit.training import loop
 from expkit.training.execution import Execution
 from expkit.training.graphs import evaluate_graph, train_graph
-from expkit.training.sessions import Evaluator, Executor, add_statistics, results
+from expkit.training.sessions import Evaluator, Executor
 from expkit.training.snapshot import shards
 from expkit.training.state import StatisticArrays, TrainingState
+from expkit.training.step import add_statistics, results
 from support.experiments import CNN, assert_same, checkpoint_values, config_of, loaded
 
 Small = tuple[CheckedConfig, Dataset]

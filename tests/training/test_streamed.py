@@ -217,10 +217,10 @@ def test_evaluation_reads_only_what_one_call_works_on(tmp_path: Path, monkeypatc
     with Executor(built) as executor, Evaluator(evaluate_graph(checked, data), config) as evaluator:
         executor.initialize()
         evaluator.load(executor.values(evaluator.names))
-        streamed = evaluator.evaluate(data.splits["valid"])
+        streamed = evaluator.evaluate(data.splits["valid"], 0)
         memory = {name: array[:] for name, array in data.splits["valid"].items()}
         assert sizes == [6, 6, 4, 4, 10, 10]
-        assert streamed == evaluator.evaluate(memory)
+        assert streamed == evaluator.evaluate(memory, 0)
 
 
 def test_freezing_reads_only_the_examples_it_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
