@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 _Checked = TypeVar("_Checked")
+_FLOATS = ("float", "bfloat")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +208,7 @@ def _unreadable_of(reader: Evaluated, at: str, readable: Readable, spec: Network
     for field, output in reader.names(reader.reads_outputs).items():
         if output not in readable.outputs:
             yield Problem(f"{at}.{field}", _no_output(output, readable, spec))
-        elif not (item := readable.outputs[output]).dtype.startswith(("float", "bfloat")):
+        elif not reader.whole_outputs and not (item := readable.outputs[output]).dtype.startswith(_FLOATS):
             yield Problem(f"{at}.{field}", f"'{output}' is {item}, needs floats; convert it with kind 'cast'")
     for field, name in reader.names(reader.reads_variables).items():
         if name not in readable.variables:

@@ -33,6 +33,9 @@ class Evaluated(Kind):
     reads_variables: ClassVar[tuple[str, ...]] = ()
     """Fields that name variables of the network."""
 
+    whole_outputs: ClassVar[bool] = False
+    """True if outputs may hold whole numbers."""
+
     output: str = "logits"
     """Output of the network to evaluate."""
 

@@ -37,6 +37,9 @@ class BaseLoss(Weighted):
     joins_positions: ClassVar[bool] = False
     """True if an example's value is no mean over its positions: ``values`` gets their weights, ``positions``."""
 
+    couples_examples: ClassVar[bool] = False
+    """True if an example's value depends on others: ``values`` gets ``counted``, False for those of weight 0."""
+
     weight: AnySchedule = Constant(value=1.0)
     """Factor in the sum of all losses: a number, or a schedule over the steps (annealing).
 

@@ -84,7 +84,7 @@ def loss_and_statistics(
     means: dict[str, Any] = {}
     terms: dict[str, Any] = {}
     parts: list[tuple[Any, Any, Any]] = []
-    total, own_names = regularization, loss_names(train.losses)
+    total, own_names, pooled = regularization, loss_names(train.losses), pools(config, training is not None)
     with tf.name_scope("losses"):
         for name, loss in train.losses.items():
             call = Call(training=False) if training is None else training.of(f"train.losses.{name}")
@@ -99,12 +99,13 @@ def loss_and_statistics(
             factor = loss.factor(step)
             terms[name] = factor * means[name]
             total = total + terms[name]
-            if name in own_names or pools(config, training is not None):
-                above = above if loss.weighted else tf.reduce_sum(each)
-                parts.append((factor * examples, above, below))
+            if not loss.weighted and (name in own_names or pooled):
+                above = tf.reduce_sum(each)
             if name in own_names:
                 statistics[own_names[name]] = {"sum": above, "count": below}
-        if pools(config, training is not None):
+            if pooled:
+                parts.append((factor * examples, above, below))
+        if pooled:
             factors, sums, counts = (tf.stack(column) for column in zip(*parts, strict=True))
             exact = {"factors": factors, "sums": sums, "counts": counts}
             statistics[LOSS] = {"sum": regularization * examples, "count": examples, **exact}
@@ -129,6 +130,8 @@ def _weighted(loss: BaseLoss, at: str, readable: Readable, call: Call, batch_siz
         labels = read["labels"]
         batch = tf.shape(labels)[0]
         more["positions"] = joined_weights(within, batch, tf.size(labels) // batch) if within else None
+    if loss.couples_examples:
+        more["counted"] = joined_weights(factors, tf.shape(factors[0])[0], 1)[:, 0] > 0
     values = loss.values(**read, **more)
     if loss.weights is not None and not loss.joins_positions:
         shapes = (tuple(tensor.shape[1:]) for tensor in (readable.fields[loss.weights], values))

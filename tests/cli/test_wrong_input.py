@@ -69,7 +69,8 @@ CONFIGURATIONS = {
         [
             "train.losses.main.kind: unknown kind 'bleu'; allowed: sparse_softmax_cross_entropy, "
             "softmax_cross_entropy, sigmoid_cross_entropy, mean_squared_error, hinge, focal, kl_divergence, dice, "
-            "absolute_error, huber, poisson, cosine, value"
+            "triplet, contrastive, info_nce, absolute_error, huber, poisson, cosine, value, "
+            "sampled_softmax, nce, ctc"
         ],
     ),
     "unknown file of a group": (

@@ -192,7 +192,8 @@ def test_a_metric_of_summed_batches_is_the_reference_of_all_examples(
 
 
 def test_every_kind_is_in_the_table() -> None:
-    assert {case[0] for case in CASES} == set(kinds("metric"))
+    others = {"edit_distance"}  # test_reading_losses.py
+    assert {case[0] for case in CASES} | others == set(kinds("metric"))
 
 
 ABSENT = np.zeros((300, 7), np.float32)

@@ -25,6 +25,8 @@ DATA = {
     "hot": np.eye(3, dtype=np.float32)[examples()["label"]],
     "bit": examples()["label"] % 2,
     "mask": np.arange(60) % 3 > 0,
+    "pair": 1 + np.arange(120).reshape(60, 2) % 3 % 2,
+    "frames": 3 + np.arange(60) % 2,
 }
 NETWORK = {
     "inputs": {"x": {"shape": [4]}},
@@ -32,17 +34,29 @@ NETWORK = {
         "body": {"kind": "dense", "units": 5, "activation": "tanh"},
         "logits": {"kind": "dense", "input": "body", "units": 3},
         "one": {"kind": "dense", "input": "body", "units": 1},
+        "long": {"kind": "dense", "input": "body", "units": 12},
+        "frames": {"kind": "reshape", "shape": [4, 3]},
+        "other": {"kind": "dense", "input": "body", "units": 3},
     },
-    "outputs": {"logits": "logits", "one": "one"},
+    "outputs": {name: name for name in ("logits", "one", "frames", "other", "body")},
 }
 NUMBERS = {"sparse_softmax_cross_entropy", "focal", "dice"}
 """Losses of class numbers; the others read labels of the output's shape."""
+SAMPLED = {"output": "body", "kernel": "logits/kernel", "bias": "logits/bias", "samples": 2}
+OWN = {"value", "triplet", "contrastive", "info_nce", "ctc", "sampled_softmax", "nce"}
+"""Losses that read something else than an output and labels."""
 LOSSES = {
     **{
         kind: {"kind": kind, "labels": "label" if kind in NUMBERS else "hot"}
         for kind in kinds("loss")
-        if kind != "value"
+        if kind not in OWN
     },
+    "triplet": {"kind": "triplet", "positive": "other", "negative": "logits", "margin": 0.5},
+    "contrastive": {"kind": "contrastive", "other": "other", "labels": "bit"},
+    "info_nce": {"kind": "info_nce", "other": "other", "symmetric": True, "weights": "mask"},
+    "ctc": {"kind": "ctc", "output": "frames", "labels": "pair", "lengths": "frames"},
+    "sampled_softmax": {"kind": "sampled_softmax", **SAMPLED},
+    "nce": {"kind": "nce", **SAMPLED, "candidates": "uniform", "ignore": 1},
     "value": {"kind": "value", "output": "one"},
     "focal of bits": {"kind": "focal", "output": "one", "labels": "bit"},
     "dice of bits": {"kind": "dice", "output": "one", "labels": "bit"},
@@ -60,8 +74,9 @@ METRICS = {
     **{
         kind: {"kind": kind, "labels": "hot" if kind in SHAPED else "label"}
         for kind in kinds("metric")
-        if kind != "mean"
+        if kind not in ("mean", "edit_distance")
     },
+    "edit_distance": {"kind": "edit_distance", "output": "frames", "labels": "pair", "lengths": "frames", "blank": 0},
     "auc": {"kind": "auc", "output": "one", "labels": "bit"},
     "mean": {"kind": "mean"},
     "f1 of bits": {"kind": "f1", "output": "one", "labels": "bit"},
@@ -184,6 +199,7 @@ PLACES = {
     "layers": {"flat": {"kind": "dense", "units": 6}, "logits": {"kind": "reshape", "shape": [2, 3]}},
     "outputs": {"logits": "logits"},
 }
+FRAMES = {**PLACES, "layers": {"flat": {"kind": "dense", "units": 9}, "logits": {"kind": "reshape", "shape": [3, 3]}}}
 WRONG: dict[str, tuple[dict[str, Any], dict[str, np.ndarray], str]] = {
     "a mask of another shape": (
         {"weights": "w"},
@@ -219,6 +235,24 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, np.ndarray], str]] = {
         "train.losses.main: field 'label' (train): 40 of 40 examples have a label that is not allowed, the first is "
         "-2 (example 0); allowed: whole numbers 0 to 2, for 3 classes; change the last layer's units or the data",
     ),
+    "labels longer than frames": (
+        {"kind": "ctc", "lengths": "n"},
+        {"label": np.full((60, 2), 2), "n": np.where(np.arange(60) == 4, 2, 3)},
+        "train.losses.main: fields 'label', 'n' (train): 1 of 40 examples have labels longer than their frames, the "
+        "first has 2 labels, 1 of them equal to the one before, which need 3 frames, and 2 frames (example 4)",
+    ),
+    "labels that are the blank": (
+        {"kind": "ctc", "blank": -1},
+        {"label": np.full((60, 2), 2)},
+        "train.losses.main: field 'label' (train): example 0 has the label 2, which is the blank; change blank or the "
+        "labels",
+    ),
+    "lengths beyond the frames": (
+        {"kind": "ctc", "lengths": "n"},
+        {"label": np.ones((60, 2)), "n": np.full(60, 9)},
+        "train.losses.main: fields 'label', 'n' (train): 40 of 40 examples have a length in 'n' that is not allowed, "
+        "the first is 9 (example 0); allowed: 1 to 3",
+    ),
     "one-hot labels of which one is ignored": (
         {"kind": "accuracy", "ignore": -1},
         {"label": np.zeros((60, 2, 3))},
@@ -236,8 +270,9 @@ def test_weights_and_labels_that_do_not_fit_are_told_from_the_data(case: str, tm
     train: dict[str, Any] = {"losses": {"main": item}, "metrics": {}}
     if item["kind"] == "accuracy":
         train = {"losses": {"other": {"kind": "value"}}, "metrics": {"main": item}}
+    network = FRAMES if item["kind"] == "ctc" else PLACES
     with pytest.raises((ConfigError, DataError)) as caught:
-        loaded(config_of(tmp_path, data, network=PLACES, train=train))
+        loaded(config_of(tmp_path, data, network=network, train=train))
     assert [str(problem) for problem in caught.value.problems] == [message]
 
 
@@ -266,6 +301,19 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
     "a kind without class numbers": (
         {"kind": "mean_squared_error", "ignore": -1},
         "train.losses.main.ignore: unknown field for kind 'mean_squared_error'",
+    ),
+    "a kernel that does not fit": (
+        {"kind": "nce", "output": "logits", "kernel": "flat/kernel", "samples": 2},
+        "train.losses.main: needs a kernel [features, classes] for features [batch, 2, 3] float32, 'flat/kernel' is "
+        "[4, 6] float32",
+    ),
+    "a kernel that is no variable": (
+        {"kind": "nce", "output": "logits", "kernel": "flat/kernels", "samples": 2},
+        "train.losses.main.kernel: no variable 'flat/kernels'; did you mean 'flat/kernel'?",
+    ),
+    "no such second output": (
+        {"kind": "contrastive", "other": "logit"},
+        "train.losses.main.other: no output 'logit'; did you mean 'logits'?",
     ),
     "an unknown reduction": ({"reduction": "max"}, "train.losses.main.reduction"),
     "a negative weight": ({"weight": -1}, "train.losses.main.weight"),

@@ -7,9 +7,13 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 import expkit.kinds.losses_classes
+import expkit.kinds.losses_embeddings
 import expkit.kinds.losses_regression
+import expkit.kinds.losses_sampled
+import expkit.kinds.losses_sequences
 import expkit.kinds.metrics_classes
 import expkit.kinds.metrics_regression
+import expkit.kinds.metrics_sequences
 import expkit.kinds.optimizers  # noqa: F401  # registers the kinds
 from expkit.kinds.base_optimizer import BaseOptimizer
 from expkit.kinds.evaluated import Evaluated
