@@ -62,7 +62,7 @@ class Evaluated(Kind):
     def _looked_up(self, fields: tuple[str, ...], values: Mapping[str, Any]) -> dict[str, Any]:
         return {field: None if (name := getattr(self, field)) is None else values[name] for field in fields}
 
-    def spec_problem(self, **specs: Any) -> str | None:
+    def spec_problem(self, *_: Any, **specs: Any) -> str | None:
         """Return why outputs and variables do not fit, before there are data, or ``None`` if they do.
 
         Args:
@@ -90,7 +90,7 @@ class Evaluated(Kind):
 class Labeled(Evaluated):
     """A loss or a metric that compares an output with labels."""
 
-    reads_fields = ("labels",)
+    reads_fields: ClassVar[tuple[str, ...]] = ("labels",)
 
     labels: str = "label"
     """Field of the data that holds the targets."""

@@ -189,6 +189,7 @@ def heads(config: Config, spec: NetworkSpec, dataset: Dataset) -> dict[str, tupl
         (item.output, item.labels)
         for item in config.train.readers.values()
         if isinstance(item, SparseSoftmaxCrossEntropy | Accuracy | TopK)
+        and item.ignore is None  # Else labels may be no classes.
         and len(spec.output_spec(item.output).shape) == 1  # one prediction per example
         and spec.output_spec(item.output).shape != (1,)
         and class_labels_problem(spec.output_spec(item.output), np.asarray(dataset.splits["test"][item.labels][:1]))
