@@ -61,7 +61,7 @@ class CTC(Loss):
             return f"{problem}, for {classes} classes"
         if (found := (safe == blank).any(axis=1)).any():
             return (
-                f"example {int(found.argmax())} has the label {blank}, which is the blank; set blank, or shift labels"
+                f"example {int(found.argmax())} has the label {blank}, which is the blank; change blank or the labels"
             )
         repeats = ((labels[:, 1:] == labels[:, :-1]) & used[:, 1:]).sum(axis=1)
         needed = used.sum(axis=1) + repeats
