@@ -28,7 +28,7 @@ DATA = {
     "pair": 1 + np.arange(120).reshape(60, 2) % 3 % 2,
     "frames": 3 + np.arange(60) % 2,
 }
-NETWORK = {
+NETWORK: dict[str, Any] = {
     "inputs": {"x": {"shape": [4]}},
     "layers": {
         "body": {"kind": "dense", "units": 5, "activation": "tanh"},
@@ -167,7 +167,9 @@ def test_a_weight_that_is_a_schedule_is_that_of_the_step(tmp_path: Path) -> None
         "size": {"kind": "value", "output": "one", "weight": ANNEALED},
     }
     train = {"losses": losses, "steps": 5, "log_every_steps": 1, "evaluate_every_steps": 1, "jit_compile": False}
-    result = run(config_of(tmp_path, DATA, network=NETWORK, train=train), tmp_path / "run")
+    layers = {name: NETWORK["layers"][name] for name in ("body", "logits", "one")}
+    network = {**NETWORK, "layers": layers, "outputs": {"logits": "logits", "one": "one"}}
+    result = run(config_of(tmp_path, DATA, network=network, train=train), tmp_path / "run")
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     found = {line["step"]: line for line in map(json.loads, lines) if "valid/loss" in line}
     assert sorted(found) == [1, 2, 3, 4, 5]
