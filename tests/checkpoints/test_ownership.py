@@ -21,6 +21,7 @@ KEPT = {
     "adam/deep_a_w_velocity": ((2, 3), Ownership("slot", "deep/a/w", "velocity")),
     "train/beta1_power": ((), Ownership("counter")),
     "global_step": ((), Ownership("counter")),
+    "layer/carried_h": ((8, 3), Ownership("state")),
 }
 OTHERS = {
     "a/w/Other": (2, 3),

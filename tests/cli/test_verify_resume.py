@@ -35,15 +35,18 @@ class Forgetful(Layer):
 
 
 def test_a_run_that_goes_on_is_proven_equal_and_leaves_nothing(tmp_path: Path) -> None:
-    done = run("verify-resume", "--at", "7", "network.layers.dropout.rate=0.5", "tracking.register=m", cwd=tmp_path)
+    words = ["experiment=ptb", "network.settings.dropout=0.5", "network.settings.hidden_size=4", "tracking.register=m"]
+    words += ["data.source.length=6000", "train.evaluation_batch_size=5"]  # 15 steps are an epoch.
+    done = run("verify-resume", "--at", "7", *words, cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     lines = [line.split() for line in done.out.splitlines()]
     assert lines == [
         ["14", "steps", "in", "one", "process;", "7", "steps,", "and", "7", "more", "in", "another"],
         ["values", "equal"],
-        ["variables", "4", "4"],
-        ["EMA", "4", "4"],
-        ["slots", "and", "steps", "11", "11"],
+        ["variables", "7", "7"],
+        ["EMA", "7", "7"],
+        ["slots", "and", "steps", "17", "17"],
+        ["state", "4", "4"],
         ["equal,", "bit", "for", "bit"],
     ]
     assert list(tmp_path.iterdir()) == []

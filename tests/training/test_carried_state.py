@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from expkit import tf1 as tf
+from expkit.config.load import load
 from expkit.config.schema import Config
+from expkit.config.sections.train import Precision
+from expkit.kinds.sources.grammar import Grammar
 from expkit.network.build import connect, create_variables
 from expkit.training.execution import Execution
 from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
@@ -230,6 +233,53 @@ def long_network() -> str:
         logits: {{kind: dense, units: {TOKENS}}}
       outputs: {{logits: logits}}
     """
+
+
+def test_phases_that_alternate_carry_the_state_of_the_batch(tmp_path: Path) -> None:
+    values, still = [], {"kind": "sgd", "learning_rate": 1e-30}
+    variables = {"a": "(cell|logits)/.*", "b": "lookup/.*"}
+    phases = {name: {"losses": ["main"], "variables": pattern} for name, pattern in variables.items()}
+    for given_phases in ({}, phases):
+        given = config(tmp_path, phases=given_phases, optimizer=still, ema={"enabled": False})
+        with Executor(train_graph(*loaded(given), Execution(3))) as executor:
+            executor.initialize()
+            executor.run(4)
+            values.append(executor.values(["cell/carried_h", "cell/carried_c"]))
+    assert np.any(values[0]["cell/carried_h"])
+    for name, value in values[0].items():
+        np.testing.assert_allclose(values[1][name], value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif(not tf.has_bfloat16(), reason="this processor has no bfloat16")
+def test_in_bfloat16_the_state_is_held_in_float32_and_near_that_of_float32(tmp_path: Path) -> None:
+    values = []
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    for precision in precisions:
+        given = config(tmp_path, precision=precision)
+        with Executor(train_graph(*loaded(given), Execution(3, precision=precision))) as executor:
+            executor.initialize()
+            executor.run(4)
+            values.append(executor.values(["cell/carried_h"])["cell/carried_h"])
+    assert values[1].dtype == np.float32
+    np.testing.assert_allclose(values[1], values[0], atol=0.02)
+
+
+def test_a_language_model_that_carries_its_state_predicts_better_than_one_that_forgets() -> None:
+    perplexity, grammar = {}, {"vocabulary": 6, "topics": 4, "paragraph": 40, "length": 12_000}
+    words = [f"data.source.{name}={value}" for name, value in grammar.items()]
+    words += ["network.settings.vocabulary_size=10", "network.settings.hidden_size=24", "network.settings.layers=1"]
+    words += ["data.windows.length=5", "optimizer.learning_rate=0.02", "ema=none"]
+    for carry in (True, False):
+        given = load(["experiment=ptb", *words, f"network.settings.carry={carry}"])
+        checked, data = loaded(given)
+        with Executor(train_graph(checked, data, Execution(50))) as executor:
+            executor.initialize()
+            executor.run(400)
+            with Evaluator(evaluate_graph(checked, data), given) as evaluator:
+                evaluator.load(executor.values(evaluator.names))
+                perplexity[carry] = evaluator.evaluate(data.splits["test"])["perplexity"]
+    assert isinstance(given.data.source, Grammar)
+    assert given.data.source.perplexity < perplexity[True] < 0.93 * perplexity[False], perplexity
 
 
 def test_predictions_start_with_zeros_and_the_inference_graph_has_no_state(tmp_path: Path) -> None:

@@ -606,3 +606,21 @@ def test_any_permutation_of_names_renames_slots_and_emas_there_and_back() -> Non
         assert {name: moved[source] for name, source in again.items()} == {
             name + end: name + end for name in variables for end in ends
         }
+
+
+def test_a_state_is_restored_where_batches_have_the_same_size_and_starts_with_zeros_otherwise() -> None:
+    targets = {
+        **targets_of({"a/w": (2, 3)}),
+        **{
+            name: Target(spec=TensorSpec.of_variable((8, 3), "float32"), role="state")
+            for name in ("a/carried_h", "a/carried_c", "b/carried_h")
+        },
+    }
+    file = {"a/w": (2, 3), "a/carried_h": (8, 3), "a/carried_c": (4, 3)}
+    plan = restore_plan(targets, [opened(file)])
+    assert sources(plan) == {"a/w": "a/w", "a/carried_h": "a/carried_h"}
+    assert plan.skipped == {"a/carried_c": "a/carried_c"}
+    assert plan.kept_initial == ("b/carried_h",)
+    assert (plan.loaded, plan.unused) == ("1/1", {"restore": ("a/carried_c",)})
+    moved = restore_plan(targets, [opened(file, rename=[exact("a/carried_h", "b/carried_h")])])
+    assert sources(moved) == {"a/w": "a/w", "b/carried_h": "a/carried_h"}
