@@ -187,7 +187,7 @@ def _note(layer: LayerSpec) -> str:
 def _end(path: str, item: TensorSpec, family: str, title: str, use: Use) -> Item:
     only = "" if use == "always" else f" · {use} only"
     hint = f"{family} {title}: {title}:0 {item}{only}"
-    return Item(path=path, title=title, note=f"{family}{only}", shape=_shape(item), rows=(), family=family, hint=hint)
+    return Item(path=path, title=title, note=family, shape=f"{_shape(item)}{only}", rows=(), family=family, hint=hint)
 
 
 def _shapes(outputs: Mapping[str, TensorSpec]) -> str:

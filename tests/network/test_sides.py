@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from expkit.cli.names import as_json, table
 from expkit.config.sections.network import NetworkConfig
+from expkit.diagram.svg import svg
 from expkit.errors import ConfigError
 from expkit.preflight import check
 from support.experiments import config_of
@@ -173,3 +175,20 @@ def test_nothing_to_freeze_is_told_unless_nothing_is_frozen(tmp_path: Path) -> N
 def test_a_wrong_use_is_told() -> None:
     with pytest.raises(ValueError, match=r"'always', 'training' or 'serving'"):
         NetworkConfig.model_validate({**GAN, "outputs": {"out": {"layer": "drawn", "use": "never"}}}, strict=False)
+
+
+def test_names_and_the_drawing_mark_what_one_side_alone_has(tmp_path: Path) -> None:
+    losses = {name: {"kind": "value", "output": name} for name in ("fake", "real")}
+    checked = check(config_of(tmp_path, network=GAN, train={"losses": losses, "metrics": {}}))
+    lines = table(checked)
+    assert "  z:0  [batch, 3] float32  (serving only)" in lines
+    assert "  real:0  [batch, 1] float32  (training only)" in lines
+    assert [line.split()[0] for line in lines if line.endswith("logit  (training only)")] == [
+        *("D/logit/kernel", "D/logit/bias")
+    ]
+    told = as_json(checked)
+    assert {item["name"]: item["use"] for item in told["inputs"]} == {"image": "training", "z": "serving"}
+    assert [item["name"] for item in told["variables"] if "use" not in item] == [*checked.spec.served.variables]
+    drawn = svg(checked.spec, "gan")
+    for words in (">3 · serving only<", ">4 · training only<"):
+        assert words in drawn

@@ -178,3 +178,43 @@ def test_a_network_of_both_sides_resumes_bit_for_bit(tmp_path: Path, gan: Path, 
     assert unbroken.keys() == resumed.keys()
     for name, value in unbroken.items():
         np.testing.assert_array_equal(value, resumed[name], name)
+
+
+TEACHER: dict[str, Any] = {
+    "inputs": {"x": {"shape": [4]}},
+    "layers": {
+        "noise": {"kind": "random", "batch_of": "x"},
+        "noisy": {"kind": "add", "input": ["x", "noise"]},
+        "student": {"kind": "scope", "layers": {"inner": {"kind": "dense", "units": 3}}},
+        "teacher": {"kind": "ema_of", "of": "student", "input": "x"},
+    },
+    "outputs": {"logits": {"layer": "student", "use": "training"}, "served": {"layer": "teacher", "use": "serving"}},
+}
+"""A student that is trained, and its average that is frozen."""
+
+
+def test_the_average_of_what_is_trained_can_be_served_alone(tmp_path: Path) -> None:
+    result = run(config_of(tmp_path / "data", network=TEACHER), tmp_path / "run")
+    assert result.frozen is not None
+    values, x = checkpoint_values(result.checkpoint), examples()["x"][:3]
+    kernel, bias = (values[f"student/inner/{name}/ExponentialMovingAverage"] for name in ("kernel", "bias"))
+    np.testing.assert_allclose(
+        read_frozen(result.frozen.path).predict({"x": x})["served"], x @ kernel + bias, rtol=1e-5, atol=1e-6
+    )
+    assert not [name for name in frozen_operations(result.frozen.path) if name.startswith(("noise", "noisy", "logits"))]
+
+
+def test_random_inputs_that_cannot_be_computed_are_told_before_training(tmp_path: Path) -> None:
+    network = {
+        "inputs": {"x": {"shape": [4]}, "ids": {"shape": [2], "dtype": "int32", "use": "serving"}},
+        "layers": {
+            "logits": {"kind": "dense", "units": 3, "input": "x"},
+            "found": {"kind": "embedding", "input": "ids", "input_dim": 1, "output_dim": 3, "trainable": False},
+        },
+        "outputs": {"logits": "logits", "found": {"layer": "found", "use": "serving"}},
+    }
+    with pytest.raises(ExpkitError) as caught:
+        run(config_of(tmp_path / "data", network=network), tmp_path / "run")
+    message = "export: TensorFlow cannot compute the outputs of the test data, random ids: indices[0,0] = 1 is not in"
+    assert str(caught.value).startswith(message)
+    assert not [*(tmp_path / "run").rglob("frozen.*")]
