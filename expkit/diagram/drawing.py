@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from expkit.config.sections.network import Use
+from expkit.diagram.cells import with_cells
 from expkit.diagram.repetitions import Repetition, find_repetitions, own_fields
 from expkit.network.names import ema_name, join
 from expkit.network.spec import LayerSpec, NetworkSpec
@@ -83,7 +84,10 @@ class _Repetitions:
 
 
 def drawing(spec: NetworkSpec) -> Drawing:
-    """Return the drawing of a network; repeated scopes are drawn once."""
+    """Return the drawing of a network; repeated scopes are drawn once, cells once for all steps."""
+    ends = [(name, spec.output_spec(name)) for name in spec.outputs]
+    titles = {layer.path: layer.layer.kind for layer in spec.layers if layer.cell is not None}
+    spec = with_cells(spec)
     known = {layer.path for layer in spec.layers} | set(spec.inputs)
     reads = [
         (_owner(source, known), layer.path)
@@ -101,9 +105,10 @@ def drawing(spec: NetworkSpec) -> Drawing:
     for layer in spec.layers:
         if repetitions.drawn(layer.path) == layer.path:
             _box_of(layer.path, boxes, repetitions).children.append(_item(layer, spec))
-    root.children += [
-        _end(f"outputs:{name}", spec.output_spec(name), "output", name, spec.use(name)) for name in spec.outputs
-    ]
+    for path, kind in titles.items():
+        if path in boxes:
+            boxes[path].title += f" · {kind}"
+    root.children += [_end(f"outputs:{name}", item, "output", name, spec.use(name)) for name, item in ends]
     return Drawing(root, tuple(_edges(reads, repetitions)), tuple(_shares(spec, repetitions)))
 
 

@@ -13,7 +13,7 @@ from expkit import tf1 as tf
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["normal", "uniform"]
+__all__ = ["normal", "of_time", "uniform"]
 
 
 def uniform(shape: Sequence[Any], key: int, step: Any) -> Any:
@@ -78,6 +78,17 @@ def _quantiles() -> np.ndarray:
     )
     inverse = NormalDist().inv_cdf
     return np.array([round(-inverse(edge * 2.0**-32) * 2**_FRACTION) for edge in edges], np.int32)
+
+
+def of_time(step: Any, index: Any) -> Any:
+    """Return an int64 scalar that stands for one index of the loop of a training step: each has its own numbers.
+
+    Args:
+        step: int64 scalar tensor.
+        index: of the loop, an integer or scalar tensor.
+    """
+    mixed = _mix(tf.cast(step, tf.uint32) * _u32(0x9E3779B9) + _u32(0x85EBCA6B))
+    return tf.cast(mixed + tf.cast(index, tf.uint32) * _u32(0xC2B2AE35), tf.int64)
 
 
 def _bits(shape: Sequence[Any], key: int, step: Any) -> Any:

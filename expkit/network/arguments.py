@@ -10,6 +10,7 @@ from typing import Any
 from expkit.config.sections.network import BlockConfig
 from expkit.errors import ConfigError, Problem, comma_list, unknown
 from expkit.kinds.layers.base import Layer
+from expkit.kinds.layers.looped import Looped
 from expkit.kinds.layers.scope import Block, Scope
 from expkit.kinds.layers.template import LayerTemplate, ScopeTemplate
 from expkit.network.environment import Environment
@@ -19,7 +20,7 @@ from expkit.network.filling import Names, fill
 __all__ = ["argument_values", "check_arguments"]
 
 
-def argument_values(layer: Block, block: BlockConfig, around: Names, at: str) -> dict[str, Any]:
+def argument_values(layer: Block | Looped, block: BlockConfig, around: Names, at: str) -> dict[str, Any]:
     """Return the values of the names in expressions inside a block where a layer connects it.
 
     Args:

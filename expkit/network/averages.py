@@ -16,6 +16,10 @@ def connect_averages(env: Environment) -> None:
     """Add the layers inside every ``ema_of``, which have the variables of those that they are copies of."""
     for node in list(env.nodes.values()):
         _connect(env, node)
+    for node in env.every_node:
+        if isinstance(node.layer, EmaOf) and node.path not in env.nodes:
+            message = "an average cannot be connected in every step; connect it outside, and give it in 'constants'"
+            env.report(node.at, message)
 
 
 def scope_to_connect(env: Environment, node: Node) -> str | None:
@@ -88,4 +92,15 @@ def _copied_group(env: Environment, group: Group, parent: Node, average: Average
         if node.group is not None:
             copy.group = _copied_group(env, node.group, copy, average)
             copy.group.block = node.group.block
+        if node.cell is not None:
+            copy.cell = env.cell(copy)
+            _copy_cell(copy.cell, copy, node.cell.nodes[node.path], average)
     return copied
+
+
+def _copy_cell(env: Environment, copy: Node, original: Node, average: Average) -> None:
+    """Add a copy of the layers of a cell to the environment of another's."""
+    assert original.group is not None
+    cell = env.nodes[copy.path]
+    cell.group = _copied_group(env, original.group, cell, average)
+    cell.group.block = original.group.block

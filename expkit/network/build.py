@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Protocol
 
 from expkit import tf1 as tf
 from expkit.errors import ConfigError, Problem
 from expkit.kinds.layers.base import Call, Inputs, Update
-from expkit.network.names import Reuse, ema_name, name_seed
+from expkit.kinds.layers.looped import Cell, Looped, with_dense_gradient
+from expkit.kinds.random import of_time
+from expkit.network.names import Reuse, ema_name, join, name_seed
 from expkit.network.spec import LayerSpec, NetworkSpec
 from expkit.network.state import initial_state, next_state
 from expkit.tensor_spec import TensorSpec
@@ -72,7 +75,7 @@ def create_variables(spec: NetworkSpec, seed: int) -> dict[str, Any]:
     """
     flags: dict[Reuse, Any] = {"false": None, "true": True, "auto": tf.AUTO_REUSE}
     variables: dict[str, Any] = {}
-    for layer in spec.creators:
+    for layer in chain.from_iterable(creator.every_layer for creator in spec.creators):
         if layer.average is not None:
             continue  # Its original creates the variables.
         scope = layer.scope or tf.get_variable_scope()
@@ -196,11 +199,15 @@ def _after(state: str) -> str:
 
 def bind(layer: LayerSpec, variables: Mapping[str, Any]) -> dict[str, Any]:
     """Return a layer's variables by the names it calls them: for an average their EMA, as far as they are trained."""
-    names = {local: ema_name(full) if full in layer.averaged else full for local, full in layer.bindings.items()}
+    names = _bound_names(layer)
     return {
         local: tf.linalg.matrix_transpose(variables[name]) if layer.shared.get(local) else variables[name]
         for local, name in names.items()
     }
+
+
+def _bound_names(layer: LayerSpec) -> dict[str, str]:
+    return {local: ema_name(full) if full in layer.averaged else full for local, full in layer.bindings.items()}
 
 
 def apply_layer(layer: LayerSpec, bound: Mapping[str, Any], read: Callable[[str], Any], call: Call) -> dict[str, Any]:
@@ -218,13 +225,40 @@ def apply_layer(layer: LayerSpec, bound: Mapping[str, Any], read: Callable[[str]
     inputs = [read(path) for path in layer.inputs]
     named = {field: read(path) for field, path in layer.named.items()}
     own = replace(call, state={name: read(layer.state_variable(name)) for name in layer.state}, next_state={})
-    result = layer.layer.apply(bound, Inputs(inputs, named), own)
+    if layer.cell is not None:
+        assert isinstance(layer.layer, Looped)
+        result = layer.layer.run(_cell(layer, layer.cell, bound, call), Inputs(inputs, named), own)
+    else:
+        result = layer.layer.apply(bound, Inputs(inputs, named), own)
     outputs = result if isinstance(result, Mapping) else {"": result}
     if layer.average is not None:
         outputs = {name: tf.stop_gradient(output) for name, output in outputs.items()}
     _check(layer, outputs)
     after = {_after(name): value for name, value in next_state(layer, own.next_state).items()}
     return {layer.tensor(name): output for name, output in outputs.items()} | after
+
+
+def _cell(layer: LayerSpec, spec: NetworkSpec, bound: Mapping[str, Any], call: Call) -> Cell:
+    """Return the cell of a layer; random numbers in it are a function of the index of the step, too."""
+    assert isinstance(layer.layer, Looped)
+    training = call.training and layer.layer.trains
+    # Read once, before all steps.
+    variables = {full: tf.convert_to_tensor(bound[local]) for local, full in _bound_names(layer).items()}
+    if training:
+        variables = {full: with_dense_gradient(variable) for full, variable in variables.items()}
+
+    def step(read: Mapping[str, Any], index: Any) -> Mapping[str, Any]:
+        tensors = {join(layer.path, name): tensor for name, tensor in read.items()}
+        now = None if call.step is None else of_time(call.step, index)
+        for inner in spec.layers:
+            own = Call(training=training, key=(call.key * 1000003 + name_seed(inner.path)) % 2**32, step=now)
+            with tf.name_scope(inner.path.removeprefix(f"{layer.path}/")):
+                tensors |= apply_layer(inner, bind(inner, variables), tensors.__getitem__, own)
+            assert not own.updates, f"{inner.path} moves statistics"
+        return {name: tensors[path] for name, path in spec.outputs.items()}
+
+    outputs = {name: spec.output_spec(name) for name in spec.outputs}
+    return Cell(outputs=outputs, step=step)
 
 
 def _check(layer: LayerSpec, results: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from expkit.config.sections.network import NetworkConfig
 from expkit.errors import Problem
@@ -64,6 +64,8 @@ class Node:
     """Layers inside; ``None`` if the layer is no scope."""
     average: Average | None = None
     """Its original, if it has the variables of another; ``None`` if it has its own or shares them."""
+    cell: Environment | None = None
+    """Environment of the block that the layer connects once per step; ``None`` if it connects none."""
     inputs: tuple[str, ...] | None = None
     """Paths of the tensors it reads; ``None`` until they are resolved, or if one cannot be."""
     named: Mapping[str, str] = field(default_factory=dict)
@@ -116,14 +118,65 @@ class Environment:
         """Network inputs, and outputs of the layers elaborated so far, by path."""
         self.layer_outputs: dict[str, tuple[str, ...]] = {}
         """Names of outputs, by the path of the layers elaborated so far."""
+        self._whole = self
+        self._size = 0
+
+    def cell(self, node: Node) -> Environment:
+        """Return the environment of a block that a layer connects once per step: one scope, of the layer's path.
+
+        Its tensors are those of one step. Problems are reported, and layers counted, here.
+        """
+        inner = Environment(self.network)
+        inner.problems, inner._whole, inner.tensors = self.problems, self._whole, {}
+        inner.nodes[node.path] = replace(node, cell=None)
+        return inner
+
+    def add(self, node: Node) -> None:
+        """Add a layer or scope."""
+        self.nodes[node.path] = node
+        self._whole._size += 1
+
+    @property
+    def size(self) -> int:
+        """Number of layers and scopes of the whole network."""
+        return self._whole._size
+
+    @property
+    def every_node(self) -> Iterator[Node]:
+        """All layers and scopes, those of cells included."""
+        for node in self.nodes.values():
+            yield node
+            if node.cell is not None:
+                yield from node.cell.every_node
 
     def report(self, path: str, message: str) -> None:
         """Add a problem."""
         self.problems.append(Problem(path, message))
 
+    @property
+    def grouped_problems(self) -> list[Problem]:
+        """The problems by path, of many with one path the first: repetitions and blocks repeat their problems."""
+        by_path: dict[str, list[str]] = {}
+        for problem in self.problems:
+            messages = by_path.setdefault(problem.path, [])
+            if problem.message not in messages:
+                messages.append(problem.message)
+        grouped = []
+        for path, messages in by_path.items():
+            if len(messages) > 2:
+                messages = [f"{messages[0]} (and {len(messages) - 1} more here)"]
+            grouped += [Problem(path, message) for message in messages]
+        return grouped
+
     def layer(self, path: str) -> str | None:
         """Return the path of a layer, for a repeated scope that of its last repetition; ``None`` for other paths."""
         return path if path in self.nodes else self.repetitions.get(path)
+
+    def owner(self, path: str) -> str:
+        """Return the path of a layer, for one inside a cell that of the layer that connects the cell."""
+        while path not in self.nodes:
+            path = path.rpartition("/")[0]
+        return path
 
     def producer(self, tensor: str) -> str:
         """Return the path of the layer or network input that a tensor comes from."""

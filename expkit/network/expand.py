@@ -8,6 +8,7 @@ from typing import Any
 
 from expkit.errors import ConfigError, Problem, unknown
 from expkit.kinds.layers.base import Layer
+from expkit.kinds.layers.looped import Looped
 from expkit.kinds.layers.scope import Block, EmaOf, Nest, Scope
 from expkit.kinds.layers.template import LayerTemplate
 from expkit.network.arguments import argument_values, check_arguments
@@ -30,6 +31,7 @@ MAX_REPETITIONS = 1000
 class _Context:
     """Surroundings of one mapping of layers."""
 
+    env: Environment
     at: str
     parent: Node
     connected: str | None = None
@@ -60,12 +62,12 @@ def expand(env: Environment) -> bool:
         ConfigError: there are more than ``MAX_LAYERS``.
     """
     expansion = _Expansion(env)
-    expansion.add_layers(env.network.layers, _Context(at="network.layers", parent=env.root))
+    expansion.add_layers(env.network.layers, _Context(env=env, at="network.layers", parent=env.root))
     env.problems += expansion.problems.values()
     check_arguments(env)
     if expansion.failures:
         return False
-    used = {node.group.block for node in env.nodes.values() if node.group is not None}
+    used = {node.group.block for node in env.every_node if node.group is not None}
     for name in env.network.blocks:
         if name not in used:
             fix = f"connect it with {{kind: block, block: {name}}}, or remove it"
@@ -86,36 +88,41 @@ class _Expansion:
 
     def add_layers(self, layers: Mapping[str, Layer | LayerTemplate], context: _Context) -> None:
         """Add the layers of a scope, and those inside them."""
-        env, parent = self.env, context.parent
+        env, parent = context.env, context.parent
         assert parent.group is not None
         siblings = parent.group.nodes
         for key, layer in layers.items():
             at = f"{context.at}.{key}"
             for name, copy, names in self._copies(key, layer, context):
-                if len(env.nodes) + self.failures >= MAX_LAYERS:
+                if env.size + self.failures >= MAX_LAYERS:
                     count = f"there would be more than {MAX_LAYERS:,} layers, counted up to {at}"
                     raise ConfigError(Problem("network.layers", f"{count}; repeat less, or write fewer"))
                 path = join(parent.path, name)
                 if name in siblings or path in env.repetitions:
                     env.report(at, f"creates '{name}', which exists already; rename one")
                     continue
-                siblings[name] = env.nodes[path] = node = _node(name, copy, at, context)
+                siblings[name] = node = _node(name, copy, at, context)
+                env.add(node)
+                if isinstance(copy, Looped):
+                    node.cell = env.cell(node)
+                    inside = replace(context, env=node.cell, parent=node.cell.nodes[path], names=names)
+                    self._add_group(inside.parent, copy, inside)
                 if isinstance(copy, Nest):
                     self._add_group(node, copy, replace(context, parent=node, names=names))
                     if copy.repeat is not None and key not in siblings:
                         env.repetitions[join(parent.path, key)] = path
 
-    def _add_group(self, node: Node, layer: Nest, context: _Context) -> None:
+    def _add_group(self, node: Node, layer: Nest | Looped, context: _Context) -> None:
         """Add the layers inside a scope or block."""
         if isinstance(layer, Scope):
             node.group = Group(at=node.at, output=layer.output, outputs=layer.outputs)
             self.add_layers(layer.layers, replace(context, at=f"{node.at}.layers"))
             return
-        env = self.env
+        env = context.env
         node.group = Group(at=node.at)
         if isinstance(layer, EmaOf):
             return  # Its layers are those of another scope, which may not be complete yet.
-        assert isinstance(layer, Block)
+        assert isinstance(layer, Block | Looped)
         block = env.network.blocks.get(layer.block)
         if block is None:
             env.report(f"{node.at}.block", unknown(f"no block '{layer.block}'", layer.block, env.network.blocks))

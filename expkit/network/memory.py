@@ -47,16 +47,25 @@ def memory_problems(
                 f"the variables need {size_text(frozen)}, a frozen graph holds less than {size_text(LARGEST_GRAPH)}; "
                 f"{what}; decrease sizes, or set export.enabled: false",
             )
-    for path, item in spec.tensors.items():
-        size = _size(item, batch_size if path in spec.trained.tensors else 1)
+    trained = {path for path, _ in _every_tensor(spec.trained)}
+    for path, item in _every_tensor(spec):
+        size = _size(item, batch_size if path in trained else 1)
         if size > memory:
             at = f"inputs.{path}" if path in spec.inputs else f"layers.{path.replace('/', '.layers.')}"
-            batch = f" for a batch of {batch_size}" if item.batched and path in spec.trained.tensors else ""
+            batch = f" for a batch of {batch_size}" if item.batched and path in trained else ""
             yield Problem(
                 f"network.{at}",
                 f"'{path}' {item} needs {size_text(size)}{batch}, this machine has {size_text(memory)}; decrease sizes "
                 "or train.batch_size",
             )
+
+
+def _every_tensor(spec: NetworkSpec) -> Iterator[tuple[str, TensorSpec]]:
+    """Yield the tensors with their paths, those of one step of cells included."""
+    yield from spec.tensors.items()
+    for layer in spec.layers:
+        if layer.cell is not None:
+            yield from _every_tensor(layer.cell)
 
 
 def _size(item: TensorSpec, batch_size: int) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from expkit.errors import Problem, comma_list, unknown
+from expkit.kinds.layers.base import Layer
+from expkit.kinds.layers.looped import Looped
 from expkit.kinds.layers.scope import EmaOf, Nest, Scope
 from expkit.network.averages import scope_to_connect
 from expkit.network.environment import Environment, Group, Node
@@ -19,9 +21,7 @@ def resolve(env: Environment) -> None:
     env.problems += _malformed_names(env)
     inputs = env.network.inputs
     _resolve_group(env, env.root, tuple(inputs) if len(inputs) == 1 else None, ambiguous=len(inputs) > 1)
-    for node in env.nodes.values():
-        if node.group is not None:
-            _resolve_outputs(env, node, node.group)
+    _resolve_inside(env)
     for name, given in env.network.outputs.items():
         layer = env.network.output(name).layer
         at = f"network.outputs.{name}" if isinstance(given, str) else f"network.outputs.{name}.layer"
@@ -31,6 +31,29 @@ def resolve(env: Environment) -> None:
         elif tensor is not None:
             env.outputs[name] = tensor
             env.promised.append((at, tensor))
+
+
+def _resolve_inside(env: Environment) -> None:
+    """Resolve the outputs of scopes, and all names of cells."""
+    for node in env.nodes.values():
+        if node.group is not None:
+            _resolve_outputs(env, node, node.group)
+        if node.cell is not None:
+            _resolve_cell(node.cell, node)
+
+
+def _resolve_cell(env: Environment, layer: Node) -> None:
+    """Resolve all names of a cell, whose layers read what the layer that connects it gives them by name."""
+    assert isinstance(layer.layer, Looped)
+    cell = env.nodes[layer.path]
+    assert cell.group is not None
+    given = layer.layer.read_inside.values()
+    env.scope_inputs[cell.path] = {name: join(cell.path, name) for name in given}
+    _resolve_group(env, cell, tuple(join(cell.path, name) for name in list(given)[:1]), ambiguous=False)
+    _resolve_inside(env)
+    names = {name: find(env, cell.path, inner)[1] for name, inner in cell.group.outputs.items()}
+    every = {"": main_output(env, cell.path), **names}
+    env.outputs |= {name: tensor for name, tensor in every.items() if tensor is not None}
 
 
 def _resolve_group(env: Environment, scope: Node, default: tuple[str, ...] | None, *, ambiguous: bool) -> None:
@@ -55,10 +78,12 @@ def _resolve_group(env: Environment, scope: Node, default: tuple[str, ...] | Non
         inputs = _scope_inputs(env, node, named_inputs, scope) if named_inputs else _inputs(env, node, scope, default)
         if node.group is not None:
             env.group_inputs[node.path] = inputs
+        if node.group is not None or node.cell is not None:
             for field in ("initializer", "regularizer", "share"):
                 if getattr(layer, field):
                     message = "a scope owns no variables; give it to a layer, or to network.rules"
                     env.report(f"{node.at}.{field}", message)
+        if node.group is not None:
             _resolve_group(env, node, inputs, ambiguous=ambiguous)
         else:
             named = _named(env, node, scope)
@@ -100,7 +125,7 @@ def _scope_inputs(env: Environment, node: Node, names: Mapping[str, str], scope:
 
 def _named(env: Environment, node: Node, scope: Node) -> dict[str, str] | None:
     """Return the tensors that a layer reads by name; ``None`` if one is not known, which is reported."""
-    given = {field: name for field in node.layer.reads if (name := getattr(node.layer, field)) is not None}
+    given = node.layer.references
     found = _all_known([reference(env, name, scope.path, f"{node.at}.{field}") for field, name in given.items()])
     return None if found is None else dict(zip(given, found, strict=True))
 
@@ -132,10 +157,17 @@ def _malformed_names(env: Environment) -> Iterator[Problem]:
         if env.layer(name) is not None:
             yield Problem(f"network.inputs.{name}", f"a layer is called '{name}' too; rename one")
     first: dict[str, Problem] = {}
-    for node in env.nodes.values():
-        for problem in (*_bad_layer_names(node), *_bad_scope_names(env, node)):
-            first.setdefault(problem.path, problem)
+    for problem in _malformed_layers(env):
+        first.setdefault(problem.path, problem)
     yield from first.values()
+
+
+def _malformed_layers(env: Environment) -> Iterator[Problem]:
+    for node in env.nodes.values():
+        yield from _bad_layer_names(node)
+        yield from _bad_scope_names(env, node)
+        if node.cell is not None:
+            yield from _malformed_layers(node.cell)
 
 
 def _bad_layer_names(node: Node) -> Iterator[Problem]:
@@ -151,16 +183,25 @@ def _bad_layer_names(node: Node) -> Iterator[Problem]:
 def _bad_scope_names(env: Environment, node: Node) -> Iterator[Problem]:
     if node.group is None:
         return
-    inputs: Iterable[str] = getattr(node.layer, "inputs", ())
-    yield from _bad_words(inputs, f"{node.at}.inputs", inside=True)
-    yield from _bad_words(node.group.outputs, f"{node.group.at}.outputs", inside=True)
-    for name in inputs:
+    names = _names_inside(node.layer)
+    for field, name in names.items():
+        if not is_name(name, inside=True):
+            yield Problem(f"{node.at}.{field}", _bad_name(name))
+    for field, name in names.items():
         if env.layer(join(node.path, name)) is not None:
-            yield Problem(f"{node.at}.inputs.{name}", f"a layer inside is called '{name}' too; rename one")
+            yield Problem(f"{node.at}.{field}", f"a layer inside is called '{name}' too; rename one")
+    yield from _bad_words(node.group.outputs, f"{node.group.at}.outputs", inside=True)
     for name, layer in node.group.outputs.items():
         if name != layer and env.layer(join(node.path, name)) is not None:
             message = f"a layer inside is called '{name}' too; call the output otherwise"
             yield Problem(f"{node.group.at}.outputs.{name}", message)
+
+
+def _names_inside(layer: Layer) -> dict[str, str]:
+    """Return the names by which layers inside read tensors outside, by the field that gives each."""
+    if isinstance(layer, Looped):
+        return layer.read_inside
+    return {f"inputs.{name}": name for name in layer.inputs} if isinstance(layer, Nest) else {}
 
 
 def _bad_words(names: Iterable[str], at: str, *, inside: bool = False) -> Iterator[Problem]:

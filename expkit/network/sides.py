@@ -130,8 +130,9 @@ def _untrained(
     trained, served = both["training"].needed, both["serving"].needed
     by_layer: dict[str, list[str]] = {}
     for name, variable in variables.items():
-        if variable.trainable and served.keys() & variable.layers and not trained.keys() & variable.layers:
-            by_layer.setdefault(variable.layers[0], []).append(name)
+        layers = [env.owner(path) for path in variable.layers]
+        if variable.trainable and served.keys() & layers and not trained.keys() & layers:
+            by_layer.setdefault(layers[0], []).append(name)
     for path, names in by_layer.items():
         yield Problem(
             env.nodes[path].at,

@@ -8,16 +8,17 @@ from functools import cached_property
 from typing import TypeVar
 
 from expkit.config.sections.network import NetworkConfig, Use
-from expkit.errors import ConfigError, Problem, describe_exception, limit_problems, unknown
+from expkit.errors import ConfigError, Problem, comma_list, describe_exception, limit_problems
 from expkit.kinds.evaluated import Readable
-from expkit.kinds.layers.base import Declaration, Inputs, Layer, Shared
+from expkit.kinds.layers.base import Declaration, Inputs, Layer
+from expkit.kinds.layers.looped import Looped
 from expkit.network.environment import Average, Environment, Node
 from expkit.network.expand import expand
 from expkit.network.input_checks import check_arity, check_batches, check_existence, in_order
 from expkit.network.names import NAME_RULE, Reuse, is_name, join, state_name
 from expkit.network.resolve import resolve
 from expkit.network.sides import Side, SideName, differ, side_problems, sides
-from expkit.network.variables import VariableSpec, VariableTable
+from expkit.network.variables import VariableSpec, VariableTable, shared_variables
 from expkit.tensor_spec import ShapeError, TensorSpec
 
 __all__ = ["LayerSpec", "NetworkSpec", "network_spec"]
@@ -55,6 +56,14 @@ class LayerSpec:
     def state_variable(self, name: str) -> str:
         """Return the full name of a state in checkpoints: a layer's own, whatever variables it shares."""
         return state_name(self.path, name)
+
+    cell: NetworkSpec | None = None
+    """Network of one step, of a layer that connects a block once per step."""
+
+    @property
+    def every_layer(self) -> Iterator[LayerSpec]:
+        """The layer itself, or those of its cell."""
+        yield from (self,) if self.cell is None else self.cell.every_layer
 
     def tensor(self, output: str) -> str:
         """Return the path of an output, which is also the name of its tensor: ``layer`` or ``layer/output``."""
@@ -121,6 +130,12 @@ class NetworkSpec:
         return {layer.state_variable(name): item for layer in self.layers for name, item in layer.state.items()}
 
     @property
+    def every_layer(self) -> Iterator[LayerSpec]:
+        """The layers, those of a cell in place of the layer that connects it."""
+        for layer in self.layers:
+            yield from layer.every_layer
+
+    @property
     def trainable(self) -> tuple[str, ...]:
         """Names of the trainable variables."""
         return tuple(name for name, variable in self.variables.items() if variable.trainable)
@@ -154,13 +169,11 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
     """
     env = Environment(network)
     if not expand(env):
-        raise ConfigError(*limit_problems(_grouped(env.problems)))
+        raise ConfigError(*limit_problems(env.grouped_problems))
     resolve(env)
     inputs = dict(env.tensors)
     table = VariableTable(env)
-    found = (_layer_spec(env, node, table) for node in in_order(env))
-    layers = tuple(layer for layer in found if layer is not None)
-    check_existence(env, env.promised)
+    layers = _layer_specs(env, table)
     table.check_rules()
     both = sides(env)
     spec = NetworkSpec(
@@ -175,10 +188,10 @@ def network_spec(network: NetworkConfig) -> NetworkSpec:
     if not env.problems:  # Unused settings are known only for a valid network.
         table.check_unused_rules()
         env.problems += side_problems(env, both, spec.variables)
-        env.problems += _unused_names(env, spec)
+        table.check_unused_names()
         env.problems += _name_clashes(env, spec)
     if env.problems:
-        raise ConfigError(*limit_problems(_grouped(env.problems)))
+        raise ConfigError(*limit_problems(env.grouped_problems))
     return spec
 
 
@@ -187,6 +200,14 @@ _Value = TypeVar("_Value")
 
 def _only(items: Mapping[str, _Value], names: Collection[str]) -> dict[str, _Value]:
     return {name: item for name, item in items.items() if name in names}
+
+
+def _layer_specs(env: Environment, table: VariableTable) -> tuple[LayerSpec, ...]:
+    """Add all layers' outputs and variables to the environment; return the valid layers."""
+    found = (_layer_spec(env, node, table) for node in in_order(env))
+    layers = tuple(layer for layer in found if layer is not None)
+    check_existence(env, env.promised)
+    return layers
 
 
 def _layer_spec(env: Environment, node: Node, table: VariableTable) -> LayerSpec | None:
@@ -198,9 +219,18 @@ def _layer_spec(env: Environment, node: Node, table: VariableTable) -> LayerSpec
     specs = Inputs((env.tensors[tensor] for tensor in node.inputs or ()), named)
     if not check_batches(env, node, specs):
         return None
+    cell = None
+    declared: tuple[Declaration, ...] = ()
     try:
-        output = node.layer.output_spec(specs)
-        declared = node.layer.declare(specs)
+        if isinstance(node.layer, Looped):
+            cell = _cell_spec(node, node.layer.read_specs(specs), table)
+            if cell is None:
+                return None
+            results = {name: cell.output_spec(name) for name in cell.outputs}
+            output: TensorSpec | Mapping[str, TensorSpec] = node.layer.looped_spec(specs, results)
+        else:
+            output = node.layer.output_spec(specs)
+            declared = node.layer.declare(specs)
         state = dict(node.layer.declare_state(specs))
     except ShapeError as error:
         inputs = [f"'{tensor}' {env.tensors[tensor]}" for tensor in node.inputs or ()]
@@ -212,7 +242,12 @@ def _layer_spec(env: Environment, node: Node, table: VariableTable) -> LayerSpec
             raise
         env.report(node.at, f"kind '{node.layer.kind}' fails: {describe_exception(error)}")
         return None
-    bindings = _bind(env, node, declared, table) if node.average is None else _average(node, declared, table)
+    if cell is not None:
+        bindings = _bindings(cell, node)
+    elif node.average is not None:
+        bindings = table.bind_originals(node, declared)
+    else:
+        bindings = table.bind(node, declared)
     layer = LayerSpec(
         path=node.path,
         layer=node.layer.model_copy(update={"trainable": node.trainable}),
@@ -221,8 +256,9 @@ def _layer_spec(env: Environment, node: Node, table: VariableTable) -> LayerSpec
         scope=node.scope,
         reuse=node.reuse,
         bindings=bindings,
-        shared={name: item.transpose for name, item in _shared(node.layer).items()},
+        shared={name: item.transpose for name, item in shared_variables(node.layer).items()},
         outputs=_outputs(output, specs),
+        cell=cell,
         state=state,
         average=node.average,
         averaged=tuple(name for name in bindings.values() if node.average is not None and table.is_trained(name)),
@@ -243,6 +279,53 @@ def _check_state(env: Environment, node: Node, layer: LayerSpec) -> None:
             env.report(node.at, message)
 
 
+def _cell_spec(node: Node, read: Mapping[str, TensorSpec], table: VariableTable) -> NetworkSpec | None:
+    """Return the network of one step of a layer, given what its layers read; ``None`` if a part of it is invalid."""
+    env = node.cell
+    assert env is not None
+    assert isinstance(node.layer, Looped)
+    inputs = {join(node.path, name): item for name, item in read.items()}
+    env.tensors |= inputs
+    layers = _layer_specs(env, table)
+    _refuse_updates(env, layers, table, moves=node.layer.trains)
+    complete = len(layers) == sum(inner.group is None for inner in env.nodes.values())
+    if not complete or "" not in env.outputs or not env.tensors.keys() >= set(env.outputs.values()):
+        return None
+    return NetworkSpec(
+        inputs=inputs,
+        layers=layers,
+        variables={full: table.variables[full] for layer in layers for full in layer.bindings.values()},
+        tensors=env.tensors,
+        outputs=env.outputs,
+        creators=layers,
+        sides={},
+    )
+
+
+def _refuse_updates(env: Environment, layers: tuple[LayerSpec, ...], table: VariableTable, *, moves: bool) -> None:
+    """Report the layers of a cell that would update variables in every step; moving statistics, if they ``move``."""
+    for layer in layers:
+        used = {local: table.variables[full] for local, full in layer.bindings.items() if full in table.variables}
+        moving = [local for local, item in used.items() if not (item.trainable or item.frozen)]
+        at, kind = env.nodes[layer.path].at, layer.layer.kind
+        if layer.state:
+            fix = "leave out carry, and give the state in 'states'"
+            env.report(at, f"kind '{kind}' would carry its state from batch to batch in every step over time; {fix}")
+        elif moving and moves and layer.layer.trainable and layer.cell is None and layer.average is None:
+            message = f"kind '{kind}' would update {comma_list(moving)} in every step over time"
+            fix = "normalize by kind 'layer_norm', or set trainable: false"
+            env.report(at, f"{message}, which a cell cannot; {fix}")
+
+
+def _bindings(cell: NetworkSpec, node: Node) -> dict[str, str]:
+    """Return the full names of a cell's variables by their layer's path in the cell and its name for them."""
+    return {
+        join(layer.path.removeprefix(f"{node.path}/"), local): full
+        for layer in cell.layers
+        for local, full in layer.bindings.items()
+    }
+
+
 def _outputs(output: TensorSpec | Mapping[str, TensorSpec], specs: Inputs[TensorSpec]) -> dict[str, TensorSpec]:
     """Return a layer's outputs, batched if one of its inputs is."""
     outputs = {"": output} if isinstance(output, TensorSpec) else dict(output)
@@ -251,75 +334,6 @@ def _outputs(output: TensorSpec | Mapping[str, TensorSpec], specs: Inputs[Tensor
         return outputs
     batched = any(spec.batched for spec in read)
     return {name: replace(item, batched=batched) for name, item in outputs.items()}
-
-
-def _bind(env: Environment, node: Node, declared: tuple[Declaration, ...], table: VariableTable) -> dict[str, str]:
-    """Create or share a layer's variables; return their full names by the layer's own names for them."""
-    layer = node.layer
-    owned = [item.name for item in declared]
-    for field in ("variables", "initializer", "regularizer", "share"):
-        for name in getattr(layer, field):
-            if name not in owned:
-                message = unknown(f"kind '{layer.kind}' has no variable '{name}'", name, owned)
-                env.report(f"{node.at}.{field}.{name}", message)
-    shared = _shared(layer)
-    bindings = {}
-    for item in declared:
-        changed = replace(
-            item,
-            initializer=layer.initializer.get(item.name, item.initializer),
-            trainable=item.trainable and node.trainable,
-            frozen=item.trainable and not node.trainable,
-        )
-        if item.name in shared:
-            bindings[item.name] = table.share(node, changed, shared[item.name])
-        else:
-            bindings[item.name] = table.get(node, changed, layer.regularizer.get(item.name))
-    if len(set(bindings.values())) < len(bindings):
-        env.report(f"{node.at}.variables", f"two variables of one layer get one name: {bindings}")
-    return bindings
-
-
-def _average(node: Node, declared: tuple[Declaration, ...], table: VariableTable) -> dict[str, str]:
-    """Return the full names of the variables of a layer's original by the layer's own names for them."""
-    shared = _shared(node.layer)
-    return {
-        item.name: table.get_original(node, item, shared[item.name].variable if item.name in shared else None)
-        for item in declared
-    }
-
-
-def _shared(layer: Layer) -> dict[str, Shared]:
-    return {name: Shared(variable=item) if isinstance(item, str) else item for name, item in layer.share.items()}
-
-
-def _unused_names(env: Environment, spec: NetworkSpec) -> Iterator[Problem]:
-    """Yield a problem for every name under ``variables`` of the network or a scope that no layer there declares."""
-    namings = [("network", "", env.network.variables)]
-    scopes = [node for node in env.nodes.values() if node.group is not None]
-    namings += [(node.at, f"{node.path}/", node.layer.variables) for node in scopes]
-    for at, prefix, naming in namings:
-        if not naming:
-            continue
-        known = sorted({name for layer in spec.layers if layer.path.startswith(prefix) for name in layer.bindings})
-        for name in naming:
-            if name not in known:
-                yield Problem(f"{at}.variables.{name}", unknown(f"no layer has a variable '{name}'", name, known))
-
-
-def _grouped(problems: list[Problem]) -> list[Problem]:
-    """Return the problems by path, of many with one path the first: repetitions and blocks repeat their problems."""
-    by_path: dict[str, list[str]] = {}
-    for problem in problems:
-        messages = by_path.setdefault(problem.path, [])
-        if problem.message not in messages:
-            messages.append(problem.message)
-    grouped = []
-    for path, messages in by_path.items():
-        if len(messages) > 2:
-            messages = [f"{messages[0]} (and {len(messages) - 1} more here)"]
-        grouped += [Problem(path, message) for message in messages]
-    return grouped
 
 
 def _name_clashes(env: Environment, spec: NetworkSpec) -> Iterator[Problem]:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 from expkit.errors import MAX_EXPLAINED, comma_list, unknown
 from expkit.kinds.initializers import Initializer
-from expkit.kinds.layers.base import Declaration, Regularizer, Shared
+from expkit.kinds.layers.base import Declaration, Layer, Regularizer, Shared
 from expkit.network.environment import Environment, Node
 from expkit.tensor_spec import TensorSpec
 
-__all__ = ["VariableSpec", "VariableTable"]
+__all__ = ["VariableSpec", "VariableTable", "shared_variables"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,34 @@ class VariableTable:
         """Names of variables by their lower case."""
         self._multipliers: dict[str, float] = {}
         """Learning-rate multipliers of the creating layers, before rules."""
+        self._declared: dict[str, list[str]] = {}
+        """Names that layers have for their variables, by the layer's path."""
+
+    def bind(self, node: Node, declared: tuple[Declaration, ...]) -> dict[str, str]:
+        """Create or share a layer's variables; return their full names by the layer's own names for them."""
+        layer = node.layer
+        self._declared[node.path] = owned = [item.name for item in declared]
+        for field in ("variables", "initializer", "regularizer", "share"):
+            for name in getattr(layer, field):
+                if name not in owned:
+                    message = unknown(f"kind '{layer.kind}' has no variable '{name}'", name, owned)
+                    self._env.report(f"{node.at}.{field}.{name}", message)
+        shared = shared_variables(layer)
+        bindings = {}
+        for item in declared:
+            changed = replace(
+                item,
+                initializer=layer.initializer.get(item.name, item.initializer),
+                trainable=item.trainable and node.trainable,
+                frozen=item.trainable and not node.trainable,
+            )
+            if item.name in shared:
+                bindings[item.name] = self.share(node, changed, shared[item.name])
+            else:
+                bindings[item.name] = self.get(node, changed, layer.regularizer.get(item.name))
+        if len(set(bindings.values())) < len(bindings):
+            self._env.report(f"{node.at}.variables", f"two variables of one layer get one name: {bindings}")
+        return bindings
 
     def get(self, node: Node, declared: Declaration, regularizer: Regularizer | None) -> str:
         """Create or share a variable that a layer declares, by the rules of ``tf.compat.v1.get_variable``.
@@ -71,6 +99,14 @@ class VariableTable:
             self._check_reuse(node, declared, existing)
             self.variables[name] = replace(existing, layers=(*existing.layers, node.path))
         return name
+
+    def bind_originals(self, node: Node, declared: tuple[Declaration, ...]) -> dict[str, str]:
+        """Return the full names of the variables of a layer's original by the layer's own names for them."""
+        shared = shared_variables(node.layer)
+        return {
+            item.name: self.get_original(node, item, shared[item.name].variable if item.name in shared else None)
+            for item in declared
+        }
 
     def share(self, node: Node, declared: Declaration, shared: Shared) -> str:
         """Let a layer use an existing variable in place of one that it declares.
@@ -128,6 +164,21 @@ class VariableTable:
         for key, rule in self._rules.items():
             if not _is_pattern(rule.variables):
                 self._env.report(f"network.rules.{key}.variables", f"'{rule.variables}' is not a regular expression")
+
+    def check_unused_names(self) -> None:
+        """Report the names under ``variables`` of the network or a scope that no layer there has."""
+        scopes = [node for node in self._env.every_node if node.group is not None]
+        namings = [("network", "", self._env.network.variables)]
+        namings += [(node.at, f"{node.path}/", node.layer.variables) for node in scopes]
+        for at, prefix, naming in namings:
+            if not naming:
+                continue
+            inside = (names for path, names in self._declared.items() if path.startswith(prefix))
+            known = sorted({name for names in inside for name in names})
+            for name in naming:
+                if name not in known:
+                    message = unknown(f"no layer has a variable '{name}'", name, known)
+                    self._env.report(f"{at}.variables.{name}", message)
 
     def check_unused_rules(self) -> None:
         """Report the rules that match no variable."""
@@ -224,6 +275,11 @@ class VariableTable:
         shown = ", ".join(f"'{scope}'" for scope in near) or "none"
         fix = "set the scope to one of them, or reuse: auto to create missing variables"
         return f"{message}; nearest existing scopes: {shown}; {fix}"
+
+
+def shared_variables(layer: Layer) -> dict[str, Shared]:
+    """Return the variables of other layers that a layer uses, by its own names for them."""
+    return {name: Shared(variable=item) if isinstance(item, str) else item for name, item in layer.share.items()}
 
 
 def _is_pattern(pattern: str) -> bool:

@@ -148,7 +148,7 @@ class TrainedLayers:
 
 def slow_with_xla(spec: NetworkSpec) -> list[str]:
     """Return the kinds of a network's layers that XLA makes slower on a CPU."""
-    return sorted({layer.layer.kind for layer in spec.layers if traits(layer.layer.kind).slow_with_xla})
+    return sorted({layer.layer.kind for layer in spec.every_layer if traits(layer.layer.kind).slow_with_xla})
 
 
 def suits_shards(spec: NetworkSpec, shards: int) -> bool:
@@ -177,7 +177,7 @@ def may_overlap(spec: NetworkSpec, execution: Execution) -> bool:
     """Return whether a step may begin before the previous one has ended; it must not if ``uses_workspace``, either."""
     # XLA runs the steps of a loop one after the other.
     return execution.jit_compile is not True and not any(
-        traits(layer.layer.kind).uses_workspace for layer in spec.layers
+        traits(layer.layer.kind).uses_workspace for layer in spec.every_layer
     )
 
 

@@ -53,6 +53,7 @@ def test_the_experiments_are_a_promise() -> None:
         "mnist_mlp",
         "multi_head",
         "ptb",
+        "seq2seq",
         "siamese",
         "vae",
         "wine",

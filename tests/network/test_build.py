@@ -37,8 +37,9 @@ def zeros_for(config: Config, spec: NetworkSpec) -> Dataset:
         name: [3 if length is None else length for length in item.shape] for name, item in spec.trained.inputs.items()
     }
     fields = {name: np.zeros((size, *shape), spec.inputs[name].dtype) for name, shape in shapes.items()}
-    positions = [3] if config.run.name == "ptb" else []
-    splits = {"train": {**fields, "label": np.zeros((size, *positions), np.int64)}}
+    positions = {"ptb": [3], "seq2seq": [9]}.get(config.run.name, [])
+    labels = "target" if config.run.name == "seq2seq" else "label"
+    splits = {"train": {**fields, labels: np.zeros((size, *positions), np.int64)}}
     return Dataset(splits=splits, digest="", kind="zeros")
 
 

@@ -20,6 +20,14 @@ ONE_INPUT = {"inputs": {"x": {"shape": [4]}}}
 
 SEQUENCES = """
 inputs: {ids: {shape: [70], dtype: int32}, count: {shape: [], dtype: int32}, mask: {shape: [70], dtype: int32}}
+blocks:
+  speaker:
+    layers:
+      heard: {kind: one_hot, input: token, depth: 9}
+      both: {kind: concat, input: [heard, h]}
+      new: {kind: dense, units: 4, activation: tanh}
+      words: {kind: dense, units: 9}
+    outputs: {h: new}
 layers:
   table: {kind: embedding, input: ids, input_dim: 9, output_dim: 6}
   placed: {kind: position_embedding, max_length: 80}
@@ -58,9 +66,15 @@ layers:
   norm: {kind: batch_norm, unbiased_variance: true}
   turned: {kind: transpose, input: normed, perm: [2, 1]}
   dotted: {kind: dot, input: [turned, turned], normalize: true}
+  begun: {kind: slice, input: ids, stop: 4}
+  spoken: {kind: scan, block: speaker, inputs: {token: begun}, states: {h: {shape: [4]}}, lengths: count}
+  said:
+    {kind: decode, block: speaker, scope: spoken, reuse: true, token: token, states: {h: {initial: spoken/state_h}},
+     start: 0, end: 8, max_length: 3, beam_width: 2}
+  words: {kind: reduce, input: spoken, function: mean, axis: 1}
   joined:
     kind: concat
-    input: [few, few/state_c, back, back/state_h, counted, first, norm, dotted, selected, positions]
+    input: [words, few, few/state_c, back, back/state_h, counted, first, norm, dotted, selected, positions]
   logits: {kind: dense, units: 3}
 outputs: {logits: logits}
 """

@@ -211,4 +211,4 @@ RECIPES: dict[str, Recipe] = {
     "variable": Recipe(nothing, lambda r, s: {"shape": pair(r)}, reads={"batch_of": batched}),
     "where": Recipe(lambda s: numbers(s) and s.shape == (4,), beside=alike, reads={"condition": conditions}),
 }
-"""By kind; ``scope`` and ``block`` hold layers and are made around them."""
+"""By kind; ``scope``, ``block``, ``scan`` and ``decode`` hold layers and are made around them."""

@@ -7,6 +7,7 @@ from expkit.kinds.layers import (
     constants,
     conv,
     conv_transpose,
+    decode,
     dense,
     depthwise,
     embedding,
@@ -21,6 +22,7 @@ from expkit.kinds.layers import (
     recurrent,
     reshaping,
     resizing,
+    scan,
     scope,
     slicing,
 )
@@ -32,6 +34,7 @@ __all__ = [
     "constants",
     "conv",
     "conv_transpose",
+    "decode",
     "dense",
     "depthwise",
     "embedding",
@@ -46,6 +49,7 @@ __all__ = [
     "recurrent",
     "reshaping",
     "resizing",
+    "scan",
     "scope",
     "slicing",
 ]

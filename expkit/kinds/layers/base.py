@@ -140,6 +140,11 @@ class Layer(Kind):
     learning_rate_multiplier: float = Field(default=1.0, gt=0)
     """Factor of the learning rate for the layer's variables; a scope's is multiplied with those inside."""
 
+    @property
+    def references(self) -> dict[str, str]:
+        """Layers and inputs that it reads by name, by the field that names them."""
+        return {field: name for field in self.reads if (name := getattr(self, field)) is not None}
+
     def declare(self, inputs: Inputs[TensorSpec]) -> tuple[Declaration, ...]:
         """Return the variables the layer owns, in the order in which they are created."""
         return ()

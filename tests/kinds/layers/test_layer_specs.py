@@ -43,9 +43,16 @@ def test_only_moving_statistics_are_not_trained(row: Spec) -> None:
 
 
 def test_every_kind_is_in_the_table() -> None:
-    assert {row[0] for row in SPECS} | {"scope", "block", "ema_of", "constant", "random", "variable"} == set(
-        kinds("layer")
-    )
+    assert {row[0] for row in SPECS} | {
+        "scope",
+        "block",
+        "scan",
+        "decode",
+        "ema_of",
+        "constant",
+        "random",
+        "variable",
+    } == set(kinds("layer"))
 
 
 @pytest.mark.parametrize("row", REFUSED, ids=lambda row: row[0])

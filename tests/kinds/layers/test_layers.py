@@ -241,9 +241,16 @@ def test_a_layer_computes_on_edge_data_what_it_does_in_64_bits(case: Case) -> No
 
 
 def test_every_kind_is_in_the_table() -> None:
-    assert {case[0] for case in CASES} | {"scope", "block", "ema_of", "constant", "random", "variable"} == set(
-        kinds("layer")
-    )
+    assert {case[0] for case in CASES} | {
+        "scope",
+        "block",
+        "scan",
+        "decode",
+        "ema_of",
+        "constant",
+        "random",
+        "variable",
+    } == set(kinds("layer"))
 
 
 def test_batch_norm_in_training_uses_the_batch_and_updates_its_moving_statistics() -> None:
