@@ -86,7 +86,8 @@ def assert_tidy(spec: NetworkSpec) -> None:
 def test_every_layer_of_a_built_in_network_is_drawn_and_nothing_overlaps(name: str) -> None:
     spec = network_spec(load([f"network={name}", "~experiment"]).network)
     drawn = texts(svg(spec, name))
-    names = [layer.path.rpartition("/")[2] for layer in spec.layers]
+    names = [layer.path.rpartition("/")[2] for layer in spec.every_layer]
+    names += [f"{layer.path} · {layer.layer.kind}" for layer in spec.layers if layer.cell is not None]
     assert [part for part in (name, *names, *spec.inputs, *spec.outputs) if part not in drawn] == []
     assert_tidy(spec)
 
