@@ -37,8 +37,8 @@ TITLES = {
 
 
 RECIPES = (
-    "resnet", "densenet", "mbconv", "vit", "mixer", "unet", "gcn", "wavenet", "transformer", "ptb", "autoencoder",
-    "vae", "gan", "siamese", "byol",
+    "resnet", "densenet", "mbconv", "vit", "mixer", "unet", "ssd", "gcn", "wavenet", "transformer", "bert_mlm", "ptb",
+    "seq2seq", "ctc", "autoencoder", "vae", "gan", "siamese", "triplet", "mean_teacher", "byol",
 )  # fmt: skip
 """Experiments of docs/recipes and conf/, in the order of the table of recipes."""
 

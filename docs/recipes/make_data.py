@@ -1,4 +1,4 @@
-"""Write the data of recipes whose data no package brings: images with boxes, graphs, lines of digits, masked words.
+"""Write the data of recipes that no package brings: images with boxes, graphs, lines of digits, triplets, masked words.
 
 Usage: python docs/recipes/make_data.py FOLDER
 """
@@ -65,7 +65,7 @@ def lines(count: int = 4000, most: int = 5) -> Arrays:
     image, label = np.zeros((count, 8 * most, 8), np.float32), np.zeros((count, most), np.int64)
     length = draw.integers(1, most + 1, count).astype(np.int32)
     for index, number in enumerate(length):
-        # The last lines have the last digits, which no other line has: other hands.
+        # The last fifth of the lines have the last digits, which no other line has: other hands.
         first, last = (0, 1400) if index < count * 0.8 else (1400, 1797)
         for place, chosen in enumerate(draw.integers(first, last, number)):
             image[index, 8 * place : 8 * place + 8] = digits.images[chosen].T / 16
@@ -73,11 +73,30 @@ def lines(count: int = 4000, most: int = 5) -> Arrays:
     return {"image": image, "frames": 8 * length, "label": label, "length": length}
 
 
+def triplets(count: int = 4000) -> Arrays:
+    """Return handwritten digits, each with another image of the same digit and one of another."""
+    from sklearn.datasets import load_digits
+
+    digits, draw = load_digits(), np.random.default_rng(0)
+    images, kinds = (digits.data / 16).astype(np.float32), digits.target
+    anchor = draw.integers(0, len(images), count)
+    chosen: dict[str, list[int]] = {"same": [], "other": []}
+    for kind in kinds[anchor]:
+        chosen["same"].append(int(draw.choice(np.flatnonzero(kinds == kind))))
+        chosen["other"].append(int(draw.choice(np.flatnonzero(kinds != kind))))
+    return {"image": images[anchor], **{name: images[numbers] for name, numbers in chosen.items()}}
+
+
 def words(count: int = 4000, length: int = 16, masked: int = 3, vocabulary: int = 64) -> Arrays:
-    """Return sentences whose words follow a rule, with 1 to 3 words masked: where, and which; -1 stands for none."""
+    """Return pairs of halves of sentences whose words follow a rule, and 1 to 3 masked words: places and words, or -1.
+
+    ``next`` is 1 where the second half is of another sentence.
+    """
     draw = np.random.default_rng(0)
     start, step = draw.integers(0, vocabulary - 4, (2, count, 1))
     ids = (4 + (start + np.arange(length) * (1 + step % 5)) % (vocabulary - 4)).astype(np.int32)
+    other = draw.integers(0, 2, count)
+    ids[other == 1, length // 2 :] = np.roll(ids, 1, axis=0)[other == 1, length // 2 :]
     places = np.argsort(draw.random((count, length)), axis=1)[:, :masked].astype(np.int32)
     label = np.take_along_axis(ids, places, axis=1).astype(np.int64)
     used = np.arange(masked) < draw.integers(1, masked + 1, (count, 1))
@@ -86,13 +105,14 @@ def words(count: int = 4000, length: int = 16, masked: int = 3, vocabulary: int 
     return {
         "input_ids": ids,
         "input_mask": np.ones_like(ids),
-        "token_type_ids": np.zeros_like(ids),
+        "token_type_ids": np.broadcast_to(np.arange(length) >= length // 2, ids.shape).astype(np.int32),
         "masked_lm_positions": places,
         "label": np.where(used, label, -1),
+        "next": other,
     }
 
 
-DATA = {"shapes": shapes, "graphs": graphs, "lines": lines, "words": words}
+DATA = {"shapes": shapes, "graphs": graphs, "lines": lines, "triplets": triplets, "words": words}
 
 
 def main() -> None:

@@ -270,3 +270,17 @@ def test_arrays_larger_than_the_memory_are_refused_with_the_way_out(
         f"data.source.path: the arrays of {tmp_path}/a.npz need 320 bytes, this machine has 300 bytes; write them as "
         ".npy files, which data=arrays reads by index"
     )
+
+
+def test_digits_without_labels_are_marked_in_a_field() -> None:
+    fields = Digits(unlabeled=(100, 1257)).load()
+    assert fields["labeled"].dtype == np.float32
+    np.testing.assert_array_equal(np.flatnonzero(fields["labeled"] == 0), np.arange(100, 1257))
+    assert set(np.unique(fields["labeled"])) == {0, 1}
+    assert "labeled" not in Digits().load()
+
+
+@pytest.mark.parametrize("unlabeled", [(-1, 5), (5, 5), (7, 5), (0, 1798)])
+def test_a_range_that_is_none_of_digits_is_refused(unlabeled: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=r"is no range of the 1,797 examples; give \[first, after_last\]"):
+        Digits(unlabeled=unlabeled)
