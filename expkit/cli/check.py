@@ -1,4 +1,4 @@
-"""The verb ``check``, which fails if an edit of the network would orphan values in checkpoints."""
+"""The verb ``check``: whether a configuration can train, and an edit would orphan values in checkpoints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from expkit.checkpoints.matching.lock import LOCK_FILE, LockDiff, diff_lock, read_lock
-from expkit.preflight import load_network
+from expkit.preflight import load_checked, load_network
 
 __all__ = ["add_verbs"]
 
@@ -17,21 +17,33 @@ def add_verbs(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser(
         "check",
-        help="fail if an edit would orphan values in checkpoints",
-        description="Compare the network's variables with the lock that `expkit names --lock` wrote. Exit code 0: "
-        "every value in earlier checkpoints still has its variable; 1: some are orphans, and the rules that restore "
-        "them are printed; 2: a mistake in the arguments.",
+        help="find every mistake of a configuration, and names that would orphan checkpoints",
+        description="Check a configuration as `expkit train` does before it reads data, and compare the network's "
+        "variables with the lock that `expkit names --lock` wrote, if there is one. With --lock only the variables are "
+        "checked, whatever is to be trained of the network. Exit code 0: every value in earlier checkpoints still has "
+        "its variable; 1: some are orphans, and the rules that restore them are printed; 2: a mistake in the "
+        "configuration.",
     )
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for `expkit train`: network=siamese")
-    parser.add_argument("--lock", metavar="FILE", default=LOCK_FILE, help=f"the lock; default: {LOCK_FILE}")
+    parser.add_argument("--lock", metavar="FILE", help=f"the lock; default: {LOCK_FILE}, where it exists")
     parser.add_argument("--config-dir", action="append", default=[], help="folder with more configuration files")
     parser.set_defaults(run=_check)
 
 
 def _check(given: argparse.Namespace) -> int:
-    path = Path(given.lock)
-    lock = read_lock(path)
-    spec = load_network(given.overrides, given.config_dir)
+    path = Path(given.lock or LOCK_FILE)
+    if given.lock is None:
+        spec = load_checked(given.overrides, given.config_dir).spec
+        if not path.exists():
+            print(
+                f"no mistake found: {len(spec.variables)} variables, {len(spec.trainable)} trained\n"
+                f"{path}: none, so names are not compared; expkit names --lock writes it"
+            )
+            return 0
+        lock = read_lock(path)
+    else:
+        lock = read_lock(path)
+        spec = load_network(given.overrides, given.config_dir)
     diff = diff_lock(lock, spec)
     print("\n".join(_lines(diff, path, len(spec.variables))))
     return int(diff.orphans)

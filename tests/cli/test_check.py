@@ -120,3 +120,17 @@ def test_a_mistake_has_exit_code_2(project: Path) -> None:
     assert (done.code, done.errors, done.out) == (2, [said], "")
     done = call("check", "network=mine", "network.layers.logits.units=0", cwd=project)
     assert (done.code, done.out) == (2, "")
+
+
+def test_without_a_lock_the_whole_configuration_is_checked(tmp_path: Path) -> None:
+    done = call("check", cwd=tmp_path)
+    said = (
+        "no mistake found: 4 variables, 4 trained\n"
+        "network.lock.yaml: none, so names are not compared; expkit names --lock writes it\n"
+    )
+    assert (done.code, done.out, done.err) == (0, said, "")
+    done = call("check", "+network.layers.unused={kind: dense, units: 3, input: layer1}", cwd=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert "unused/kernel" in done.err
+    done = call("check", "train.losses.main.output=nosuch", cwd=tmp_path)
+    assert done.errors == ["error: train.losses.main.output: no output 'nosuch'; allowed: logits"]

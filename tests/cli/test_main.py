@@ -43,7 +43,7 @@ def test_help_lists_every_verb(tmp_path: Path) -> None:
         ("schema", ["usage: expkit schema [-h]", "--section {run,network,", "FILE", "yaml-language-server"]),
         ("evaluate", ["usage: expkit evaluate [-h]", "--checkpoint {latest,best}", "RUN"]),
         ("freeze", ["usage: expkit freeze [-h]", "--weights {raw,ema}", "--output FILE"]),
-        ("predict", ["usage: expkit predict [-h]", "GRAPH", "INPUT.npz", "--output FILE.npz"]),
+        ("predict", ["usage: expkit predict [-h]", "GRAPH", "INPUT", "--output FILE"]),
         ("info", ["usage: expkit info [-h]", "--json"]),
         ("ui", ["usage: expkit ui [-h]", "--port PORT", "--folder DIR"]),
     ],
