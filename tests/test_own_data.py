@@ -322,7 +322,7 @@ def test_what_the_network_does_not_read_is_known_without_data(tmp_path: Path, st
 
 
 def labels_config(folder: Path, labels: Sequence[str], **data: Any) -> Config:
-    rows = "".join(f"{index},{label}\n" for index, label in enumerate(labels))
+    rows = "".join(f"{index * 7 % 13},{label}\n" for index, label in enumerate(labels))
     (folder / "labels.csv").write_text("x,label\n" + rows)
     section = {
         "source": {"kind": "table", "path": str(folder / "labels.csv"), "columns": {"x": ["x"], "label": "label"}},
@@ -341,6 +341,13 @@ def test_text_labels_are_numbered_in_sorted_order_or_as_listed(tmp_path: Path) -
     assert data.classes["label"].counts == (2, 2, 2)
     listed = labels_config(tmp_path, labels, classes={"label": ["pear", "fig", "apple"]})
     assert load_dataset(listed, check(listed).spec).splits["train"]["label"].tolist() == [0, 2, 1, 1, 0, 2]
+
+
+def test_text_is_no_target_of_a_regression(tmp_path: Path) -> None:
+    config = labels_config(tmp_path, ["a", "b", "c", "a", "b", "c", "a", "b"])
+    losses = {"main": {"kind": "mean_squared_error"}}
+    config = config.model_copy(update={"train": config_of(tmp_path, train={"losses": losses, "metrics": {}}).train})
+    assert problems_of(config) == ["train.losses.main.labels: field 'label' holds text, needs numbers"]
 
 
 def test_a_label_that_training_never_saw_is_an_error_with_its_count(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from expkit.errors import DataError, Problem, comma_list, did_you_mean
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import Array
 from expkit.kinds.sources.strings import is_text
+from expkit.kinds.weighting import Classed
 
 __all__ = ["Classes", "class_warnings", "numbered_classes"]
 
@@ -32,17 +33,22 @@ class Classes:
 
 
 def numbered_classes(config: Config, splits: Mapping[str, Fields]) -> tuple[Mapping[str, Fields], dict[str, Classes]]:
-    """Replace text that losses and metrics read by the numbers of its classes, int64.
+    """Replace text that losses and metrics read as classes by the numbers of these, int64.
 
-    A class has the number of its place among the names in ``data.classes``, or among those of the training examples,
+    Text that one of them takes for anything else, as a regression does, is left as it is, unless ``data.classes`` has its
+    field. A class has the number of its place among the names in ``data.classes``, or among those of the training examples,
     sorted.
 
     Raises:
         DataError: an example has a label that is none of the names.
     """
     train = splits["train"]
-    read = (name for reader in config.train.readers.values() for name in reader.data_fields.values())
-    fields = [name for name in dict.fromkeys(read) if name in train and is_text(train[name].dtype)]
+    read: dict[str, bool] = {}
+    for reader in config.train.readers.values():
+        for key, name in reader.data_fields.items():
+            read[name] = read.get(name, True) and key == "labels" and isinstance(reader, Classed)
+    named = {name for name, by_classes in read.items() if by_classes or name in config.data.classes}
+    fields = [name for name in read if name in named and name in train and is_text(train[name].dtype)]
     numbered: dict[str, dict[str, Array]] = {split: dict(arrays) for split, arrays in splits.items()}
     classes: dict[str, Classes] = {}
     problems: list[Problem] = []
