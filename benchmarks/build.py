@@ -22,7 +22,7 @@ from expkit import tf1 as tf
 from expkit.config.load import load
 from expkit.config.sections.network import NetworkConfig
 from expkit.network.build import connect, create_variables, placeholders
-from expkit.network.spec import network_spec
+from expkit.network.elaborate import network_spec
 from support.bert_by_hand import Sizes, bert  # type: ignore[import-not-found]
 
 GOAL = 1.3

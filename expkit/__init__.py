@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from expkit.kinds.schedules import Schedule
     from expkit.kinds.sources.base import Source
     from expkit.kinds.wrapped_optimizer import WrappedOptimizer
-    from expkit.network.spec import NetworkSpec, network_spec
+    from expkit.network.elaborate import network_spec
+    from expkit.network.spec import NetworkSpec
     from expkit.registry import register
     from expkit.tensor_spec import ShapeError, TensorSpec
     from expkit.tracking.errors import TrackingError
@@ -104,7 +105,8 @@ _NAMES = {
     "kinds.schedules": "Schedule",
     "kinds.sources.base": "Source",
     "kinds.wrapped_optimizer": "WrappedOptimizer",
-    "network.spec": "NetworkSpec network_spec",
+    "network.elaborate": "network_spec",
+    "network.spec": "NetworkSpec",
     "registry": "register",
     "tensor_spec": "ShapeError TensorSpec",
     "tracking.errors": "TrackingError",

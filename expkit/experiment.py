@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -26,16 +26,18 @@ from expkit.network.spec import NetworkSpec
 from expkit.plots.data import collect_plot_data
 from expkit.plots.samples_data import sample_saver
 from expkit.preflight import CheckedConfig, check
+from expkit.result import Result
 from expkit.run_folder import RunFolder
 from expkit.timing import timed
 from expkit.trackers import Tracker
 from expkit.training import loop
 from expkit.training.autotune import ExecutionChoice, choose, resume
-from expkit.training.graphs import EvaluateGraph, InferGraph, evaluate_graph, infer_graph
+from expkit.training.graphs import EvaluateGraph, evaluate_graph
+from expkit.training.inference import InferGraph, infer_graph
 from expkit.training.sessions import Evaluator, Executor
 from expkit.training.state import RollBack, TrainingState
 
-__all__ = ["Experiment", "Result", "evaluate", "freeze", "run"]
+__all__ = ["Experiment", "evaluate", "freeze", "run"]
 
 _TRIED = "export.tried"
 """Key of a run's state: whether freezing was tried before training."""
@@ -97,27 +99,6 @@ class Experiment:
         """Read a checkpoint's variables, raw and EMA, each under its own name."""
         source = open_variables(checkpoint.prefix, str(checkpoint.prefix))
         return read_values(source, run_targets(self.spec, self.ema_names, averages=self.ema_names))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """The outcome of a run."""
-
-    folder: Path
-    test: Mapping[str, float]
-    """Metrics of the test data."""
-    trained: loop.Trained
-    choice: ExecutionChoice
-    """The execution mode of the steps, with its reason."""
-    checkpoint: Path
-    """Prefix of the last checkpoint."""
-    frozen: Frozen | None = None
-    tracking: str | None = None
-    """The run's address in MLflow."""
-    last: Mapping[str, float] = field(default_factory=dict)
-    """The last value of every metric that was recorded."""
-    restored: str | None = None
-    """A summary of the restore before training; ``None`` where nothing was restored."""
 
 
 def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Result:

@@ -16,11 +16,12 @@ from expkit.errors import ConfigError, Problem, comma_list, limit_problems, unkn
 from expkit.kinds.evaluated import Evaluated, Readable
 from expkit.kinds.preprocess.base import TEXT
 from expkit.metric_names import EMA, LOSS, loss_names
+from expkit.network.elaborate import network_spec
 from expkit.network.ema import ema_variables
 from expkit.network.gradient_paths import unreached_variables
 from expkit.network.memory import memory_problems
 from expkit.network.phases import Phase, phases, wrong_losses
-from expkit.network.spec import NetworkSpec, network_spec
+from expkit.network.spec import NetworkSpec
 from expkit.tensor_spec import TensorSpec
 
 __all__ = [

@@ -51,7 +51,7 @@ FLOORS = (
     ("importer", "training"),
     ("export", "plots"),
     ("report", "sweeps"),
-    ("experiment", "trackers"),
+    ("experiment", "result", "trackers"),
     ("tracking",),
     ("runs",),
     ("__main__", "api", "cli", "expkit"),

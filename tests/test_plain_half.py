@@ -7,7 +7,7 @@ from pathlib import Path
 PROGRAM = """
 import sys
 from expkit.config.load import load
-from expkit.network.spec import network_spec
+from expkit.network.elaborate import network_spec
 
 print(*network_spec(load([]).network).variables)
 print(*(name for name in ("tensorflow", "mlflow", "sklearn") if name in sys.modules))

@@ -14,7 +14,7 @@ from expkit import plugins, registry
 from expkit.config.load import load
 from expkit.config.search import builtin_conf
 from expkit.errors import ConfigError
-from expkit.network.spec import network_spec
+from expkit.network.elaborate import network_spec
 from support.command_line import Done, call
 from support.command_line import run as started
 

@@ -15,7 +15,8 @@ from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import Array, scan
 from expkit.kinds.sources.strings import dtype_text, is_text
 from expkit.kinds.weighting import Weighted
-from expkit.network.spec import NetworkSpec, network_spec
+from expkit.network.elaborate import network_spec
+from expkit.network.spec import NetworkSpec
 from expkit.tensor_spec import Shape, TensorSpec, accepts, fits, sizes_text
 
 __all__ = ["check_fields", "check_values", "with_sizes"]

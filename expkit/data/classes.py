@@ -35,9 +35,9 @@ class Classes:
 def numbered_classes(config: Config, splits: Mapping[str, Fields]) -> tuple[Mapping[str, Fields], dict[str, Classes]]:
     """Replace text that losses and metrics read as classes by the numbers of these, int64.
 
-    Text that one of them takes for anything else, as a regression does, is left as it is, unless ``data.classes`` has its
-    field. A class has the number of its place among the names in ``data.classes``, or among those of the training examples,
-    sorted.
+    Text that one of them takes for anything else, as a regression does, is left as it is, unless ``data.classes`` has
+    its field. A class has the number of its place among the names in ``data.classes``, or among those of the training
+    examples, sorted.
 
     Raises:
         DataError: an example has a label that is none of the names.

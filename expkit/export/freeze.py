@@ -20,8 +20,7 @@ from expkit.export.operations import check_operations
 from expkit.export.subgraph import keep_called_functions, operation_of, subgraph, unread_operations
 from expkit.importer.foreign import output_operations
 from expkit.importer.graph_file import GraphFile, read_graph_file
-from expkit.training.graphs import InferGraph
-from expkit.training.sessions import Predictor
+from expkit.training.inference import InferGraph, Predictor
 
 __all__ = ["FrozenGraph", "freeze", "read_frozen"]
 

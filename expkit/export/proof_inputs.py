@@ -12,7 +12,7 @@ from expkit.data.dataset import Dataset
 from expkit.errors import comma_list
 from expkit.export.feeding import cast
 from expkit.network.spec import NetworkSpec
-from expkit.training.graphs import InferGraph
+from expkit.training.inference import InferGraph
 
 __all__ = ["ProofInputs", "proof_inputs"]
 

@@ -27,8 +27,9 @@ from expkit.kinds.sources.table import Table
 from expkit.preflight import CheckedConfig
 from expkit.provenance import git_commit, versions
 from expkit.run_folder import config_digest
-from expkit.training.graphs import EvaluateGraph, InferGraph
-from expkit.training.sessions import Evaluator, Predictor
+from expkit.training.graphs import EvaluateGraph
+from expkit.training.inference import InferGraph, Predictor
+from expkit.training.sessions import Evaluator
 
 __all__ = ["Frozen", "FrozenSource", "freeze_checkpoint"]
 

@@ -17,8 +17,9 @@ from expkit.export.operations import operations_of
 from expkit.export.parity import check_parity
 from expkit.export.proof_inputs import ProofInputs, proof_inputs
 from expkit.preflight import CheckedConfig
-from expkit.training.graphs import EvaluateGraph, InferGraph
-from expkit.training.sessions import Evaluator, Predictor
+from expkit.training.graphs import EvaluateGraph
+from expkit.training.inference import InferGraph, Predictor
+from expkit.training.sessions import Evaluator
 
 __all__ = ["try_freeze"]
 

@@ -11,7 +11,7 @@ from expkit.export.proof_inputs import proof_inputs
 from expkit.fs import atomic_write
 from expkit.preflight import CheckedConfig
 from expkit.run_folder import RunFolder
-from expkit.training.graphs import InferGraph
+from expkit.training.inference import InferGraph
 from expkit.training.sessions import Evaluator, Executor
 
 __all__ = ["SAMPLES", "sample_saver"]

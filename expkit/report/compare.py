@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from expkit.config.load import plain
-from expkit.network.spec import network_spec
+from expkit.network.elaborate import network_spec
 from expkit.run_folder import RunFolder, flat
 from expkit.sweeps.sweep_folder import RunState
 

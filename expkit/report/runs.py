@@ -15,7 +15,7 @@ import yaml
 
 from expkit.errors import ExpkitError, RunError, unknown
 from expkit.metric_names import is_rate
-from expkit.network.spec import network_spec
+from expkit.network.elaborate import network_spec
 from expkit.plots.axis_scale import value_text
 from expkit.preflight import unknown_mode
 from expkit.run_folder import RunFolder, flat, short_names

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Literal
 from rich.console import Console
 
 from expkit.errors import ExpkitError, Pruned
-from expkit.experiment import Experiment, Result, run
+from expkit.experiment import Experiment, run
 from expkit.preflight import CheckedConfig
 from expkit.redact import is_output_failure, mask_logs, masked
+from expkit.result import Result
 from expkit.run_folder import RunFolder, locked
 from expkit.runs.interruption import Terminated, termination_raises
 from expkit.runs.terminal import Bar, summary

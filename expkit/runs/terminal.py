@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from expkit.experiment import Result
 from expkit.export.parity import Difference
+from expkit.result import Result
 
 __all__ = ["Bar", "metrics_table", "parity_table", "summary"]
 

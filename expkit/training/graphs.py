@@ -1,4 +1,4 @@
-"""One explicit, finalized graph per mode: train, evaluate, infer."""
+"""One explicit, finalized graph per mode of training: train, evaluate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from expkit import tf1 as tf
 from expkit.data.batches import Batches, Sampling, chunk_steps, resident_batches, streamed_batches
 from expkit.data.dataset import Dataset
 from expkit.data.prefetch import Stream
-from expkit.data.preprocess import FieldPreprocessing
 from expkit.kinds.evaluated import Readable
 from expkit.kinds.schedules import Constant
 from expkit.metric_names import rate_name
@@ -29,10 +28,8 @@ from expkit.training.train_step import PreviousStep, StepSetup, train_step, upda
 
 __all__ = [
     "EvaluateGraph",
-    "InferGraph",
     "TrainGraph",
     "evaluate_graph",
-    "infer_graph",
     "train_graph",
 ]
 
@@ -91,21 +88,6 @@ class EvaluateGraph:
     """State after the last batch of ``statistics``; every call of ``outputs`` starts with zeros."""
     step: Any | None
     """Placeholder, int64: step at which weights of losses that are schedules are read; ``None`` without any."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class InferGraph:
-    """The graph that predicts: placeholders in, outputs out."""
-
-    graph: Any
-    variables: Mapping[str, Any]
-    inputs: Mapping[str, Any]
-    """Placeholders by field: the values that the source gives."""
-    preprocessed: Mapping[str, Any]
-    """What the network reads of the inputs that are preprocessed, by name: another door into the graph."""
-    outputs: Mapping[str, Any]
-    meta_graph: bytes
-    """Serialized ``MetaGraphDef``, placeholders and a saver for the variables; ``import_meta_graph`` needs no more."""
 
 
 def train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution = PLAIN) -> TrainGraph:
@@ -288,42 +270,4 @@ def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
         state=state,
         next_state=next_state,
         step=step,
-    )
-
-
-def infer_graph(spec: NetworkSpec, preprocessing: Mapping[str, FieldPreprocessing], seed: int = 0) -> InferGraph:
-    """Build the graph that predicts; it reads the network's variables by their own names.
-
-    It has two doors: the inputs as the source gives them, named as the fields, and, of those that are preprocessed,
-    what the network reads, named ``preprocessed/NAME``.
-
-    Args:
-        spec: the network, of which it has what is served.
-        preprocessing: the fitted preprocessing, by field.
-        seed: seed of the run, for layers that draw random numbers.
-    """
-    preprocessing = {name: item for name, item in preprocessing.items() if name in spec.trained.inputs}
-    graph, spec = tf.Graph(), spec.served
-    with graph.as_default():
-        variables = create_variables(spec, seed=0)
-        variables |= read_averages(spec, create_ema_variables(variables, spec.averaged))
-        inputs = placeholders(spec, {name: item.raw for name, item in preprocessing.items()})
-        with tf.name_scope("preprocess"):
-            kept = {
-                name: preprocessing[name].connect_kept(tensor) if name in preprocessing else tensor
-                for name, tensor in inputs.items()
-            }
-        read = network_inputs(spec, kept, preprocessing)
-        doors = {name: tf.identity(read[name], name=f"preprocessed/{name}") for name in read if name in preprocessing}
-        connection = connect(spec, variables, {**read, **doors}, seed=seed)
-        saver = tf.train.Saver(variables, max_to_keep=None).as_saver_def() if variables else None
-        meta = tf.train.export_meta_graph(saver_def=saver, clear_devices=True, strip_default_attrs=True)
-    graph.finalize()
-    return InferGraph(
-        graph=graph,
-        variables=variables,
-        inputs=inputs,
-        preprocessed=doors,
-        outputs=connection.outputs,
-        meta_graph=bytes(meta.SerializeToString()),
     )

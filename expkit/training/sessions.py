@@ -1,4 +1,4 @@
-"""Sessions that run finalized graphs: training steps, evaluation passes, predictions."""
+"""Sessions that run finalized graphs: training steps, evaluation passes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from expkit.errors import CheckpointError, ConfigError, DamagedCheckpointError, 
 from expkit.kinds.sources.base import Fields
 from expkit.metric_names import EMA
 from expkit.training.execution import Execution
-from expkit.training.graphs import EvaluateGraph, InferGraph, TrainGraph
+from expkit.training.graphs import EvaluateGraph, TrainGraph
 from expkit.training.state import StatisticArrays
 from expkit.training.step import add_statistics, results
 
-__all__ = ["Evaluator", "Executor", "Predictor"]
+__all__ = ["Evaluator", "Executor", "Session", "assign"]
 
 LONGEST_CALL_SECONDS = 0.5
 """Duration of a session call above which the next does fewer steps, so that Ctrl-C is answered."""
@@ -39,7 +39,7 @@ def assign(session: Any, variables: Mapping[str, Any], values: Values) -> None:
     )
 
 
-class _Session:
+class Session:
     """A session on a finalized graph, released when the ``with`` block ends."""
 
     def __init__(self, session: Any) -> None:
@@ -54,7 +54,7 @@ class _Session:
         self._released.close()
 
 
-class Executor(_Session):
+class Executor(Session):
     """Runs training steps."""
 
     def __init__(self, built: TrainGraph) -> None:
@@ -203,7 +203,7 @@ class Executor(_Session):
         return []
 
 
-class Evaluator(_Session):
+class Evaluator(Session):
     """Runs evaluation passes; it has variables of its own, so training values cannot change."""
 
     def __init__(self, built: EvaluateGraph, config: Config, *, plain: bool = False) -> None:
@@ -270,35 +270,3 @@ class Evaluator(_Session):
             weights: {name: np.concatenate([batch[weights][name] for batch in batches]) for name in outputs}
             for weights, outputs in batches[0].items()
         }
-
-
-class Predictor(_Session):
-    """Runs the inference graph, as it is written."""
-
-    def __init__(self, built: InferGraph) -> None:
-        super().__init__(tf.plain_session(built.graph))
-        self._built = built
-
-    @property
-    def session(self) -> Any:
-        """The session, for freezing."""
-        return self._session
-
-    def load(self, values: Values) -> None:
-        """Put values into variables."""
-        assign(self._session, self._built.variables, values)
-
-    def predict(self, inputs: Fields, batch_size: int | None = None) -> dict[str, np.ndarray]:
-        """Return the outputs of inputs, computed in batches, all at once unless ``batch_size`` is given."""
-        return self._run(self._built.outputs, inputs, batch_size)
-
-    def preprocessed(self, inputs: Fields) -> dict[str, np.ndarray]:
-        """Return what the network reads of a batch of inputs, of those that are preprocessed."""
-        return self._run(self._built.preprocessed, inputs) if self._built.preprocessed else {}
-
-    def _run(self, fetches: Mapping[str, Any], inputs: Fields, batch_size: int | None = None) -> dict[str, np.ndarray]:
-        fields = {name: inputs[name] for name in self._built.inputs}
-        size = batch_size or len(next(iter(fields.values())))
-        run = self._session.make_callable(dict(fetches), list(self._built.inputs.values()))
-        batches = [run(*batch) for batch in consecutive(fields, size)]
-        return {name: np.concatenate([batch[name] for batch in batches]) for name in fetches}

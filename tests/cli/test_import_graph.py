@@ -13,7 +13,7 @@ import yaml
 from conftest import Finished
 from expkit import tf1 as tf
 from expkit.config.load import load
-from expkit.network.spec import network_spec
+from expkit.network.elaborate import network_spec
 from support.command_line import call
 from support.experiments import write_checkpoint
 from support.networks import spec_of

@@ -17,7 +17,8 @@ from expkit.diagram.layout import Layout, Rect, layout
 from expkit.diagram.repetitions import find_repetitions
 from expkit.diagram.shared_lines import shared_lines
 from expkit.diagram.svg import COLORS, _size, _title_width, svg, text_width
-from expkit.network.spec import NetworkSpec, network_spec
+from expkit.network.elaborate import network_spec
+from expkit.network.spec import NetworkSpec
 from expkit.registry import kinds
 from support.command_line import ENVIRONMENT
 from support.networks import spec_of

@@ -12,8 +12,9 @@ import pytest
 from expkit import tf1 as tf
 from expkit.errors import ExportError
 from expkit.export.freeze import freeze, read_frozen
-from expkit.training.graphs import infer_graph, train_graph
-from expkit.training.sessions import Executor, Predictor
+from expkit.training.graphs import train_graph
+from expkit.training.inference import Predictor, infer_graph
+from expkit.training.sessions import Executor
 from support.experiments import CNN, Values, config_of, loaded
 from support.networks import spec_of
 

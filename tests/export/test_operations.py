@@ -10,7 +10,7 @@ import pytest
 from expkit import tf1 as tf
 from expkit.export.operations import PURE, VARIABLES, operations_of
 from expkit.export.subgraph import subgraph
-from expkit.training.graphs import infer_graph
+from expkit.training.inference import infer_graph
 from support.networks import OF_ALL_KINDS, spec_of
 
 RANDOM = {

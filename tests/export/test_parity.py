@@ -15,7 +15,8 @@ from expkit.checkpoints.writer import write_values
 from expkit.errors import ExportError
 from expkit.export.parity import Difference, check_parity, meta_graph_outputs
 from expkit.kinds.preprocess.numbers import Standardize
-from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
+from expkit.training.graphs import evaluate_graph, train_graph
+from expkit.training.inference import infer_graph
 from expkit.training.sessions import Evaluator, Executor
 from support.absence import SHOWN, without_expkit
 from support.experiments import CNN, Values, checkpoint_values, config_of, loaded

@@ -11,7 +11,8 @@ import pytest
 from expkit.errors import ExportError
 from expkit.export import trial
 from expkit.export.trial import try_freeze
-from expkit.training.graphs import evaluate_graph, infer_graph
+from expkit.training.graphs import evaluate_graph
+from expkit.training.inference import infer_graph
 from support.experiments import Values, config_of, frozen_damaged, loaded, run
 
 

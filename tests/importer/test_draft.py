@@ -9,7 +9,8 @@ from expkit.config.load import load
 from expkit.config.search import builtin_conf
 from expkit.importer.contents import Contents, Use, group_by_ownership, in_reading_order
 from expkit.importer.text import write_yaml
-from expkit.network.spec import NetworkSpec, network_spec
+from expkit.network.elaborate import network_spec
+from expkit.network.spec import NetworkSpec
 from expkit.tensor_spec import TensorSpec
 from support.networks import spec_of
 from support.random_networks import random_networks

@@ -15,7 +15,7 @@ from expkit.config.load import load, plain
 from expkit.config.sections.network import NetworkConfig
 from expkit.config.source_lines import locating_problems
 from expkit.errors import ConfigError
-from expkit.network.spec import network_spec
+from expkit.network.elaborate import network_spec
 from expkit.registry import kinds
 from support.networks import config_of, problems_of, spec_of
 

@@ -20,7 +20,8 @@ from expkit.network.ema_variables import create_ema_variables
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import check
 from expkit.registry import kinds
-from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
+from expkit.training.graphs import evaluate_graph, train_graph
+from expkit.training.inference import infer_graph
 from expkit.training.sessions import Executor
 from support.experiments import CNN, checkpoint_values, config_of, loaded
 from support.networks import spec_of

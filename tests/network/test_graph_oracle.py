@@ -8,7 +8,8 @@ from expkit import tf1 as tf
 from expkit.config.load import load
 from expkit.config.search import builtin_conf
 from expkit.network.build import connect, create_variables, placeholders
-from expkit.network.spec import NetworkSpec, network_spec
+from expkit.network.elaborate import network_spec
+from expkit.network.spec import NetworkSpec
 from expkit.registry import kinds
 from support.networks import spec_of
 from support.random_networks import random_networks

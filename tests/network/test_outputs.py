@@ -17,7 +17,8 @@ from expkit.kinds.layers.dense import Dense
 from expkit.kinds.layers.reshaping import Flatten
 from expkit.kinds.layers.scope import Scope
 from expkit.network.build import connect, create_variables, placeholders
-from expkit.network.spec import NetworkSpec, network_spec
+from expkit.network.elaborate import network_spec
+from expkit.network.spec import NetworkSpec
 from expkit.tensor_spec import ShapeError, TensorSpec
 
 

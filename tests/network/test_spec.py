@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from expkit.config.load import load
-from expkit.network.spec import network_spec
+from expkit.network.elaborate import network_spec
 from expkit.tensor_spec import TensorSpec
 from support.networks import problems_of, spec_of
 

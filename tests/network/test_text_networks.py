@@ -13,7 +13,8 @@ import pytest
 from expkit import tf1 as tf
 from expkit.config.load import load
 from expkit.network.build import connect, create_variables, placeholders
-from expkit.network.spec import NetworkSpec, network_spec
+from expkit.network.elaborate import network_spec
+from expkit.network.spec import NetworkSpec
 from support.bert_by_hand import Sizes, bert, heads
 
 pytestmark = pytest.mark.usefixtures("empty_folder")

@@ -15,7 +15,8 @@ from expkit.config.load import load
 from expkit.config.search import builtin_conf
 from expkit.data.dataset import load_dataset
 from expkit.network.build import connect, create_variables
-from expkit.network.spec import NetworkSpec, network_spec
+from expkit.network.elaborate import network_spec
+from expkit.network.spec import NetworkSpec
 from expkit.preflight import load_checked
 from support import published
 from support.experiments import Values

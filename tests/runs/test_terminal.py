@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from expkit.experiment import Result
 from expkit.export.parity import Difference
 from expkit.export.run import Frozen
+from expkit.result import Result
 from expkit.runs.terminal import Bar, metrics_table, parity_table, summary
 from expkit.training.autotune import ExecutionChoice
 from expkit.training.execution import Execution

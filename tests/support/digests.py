@@ -48,10 +48,11 @@ from expkit.cli.main import main as expkit_main
 from expkit.config.load import load
 from expkit.data.dataset import Dataset, load_dataset
 from expkit.data.preprocess import Step
-from expkit.network.spec import network_spec
+from expkit.network.elaborate import network_spec
 from expkit.preflight import CheckedConfig, check
 from expkit.training.execution import Execution
-from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
+from expkit.training.graphs import evaluate_graph, train_graph
+from expkit.training.inference import infer_graph
 
 __all__ = ["differences", "digests", "entries", "golden"]
 

@@ -12,10 +12,11 @@ from expkit import tf1 as tf
 from expkit.config.load import validate
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, load_dataset
-from expkit.experiment import Experiment, Result
+from expkit.experiment import Experiment
 from expkit.experiment import run as run_experiment
 from expkit.export.freeze import freeze
 from expkit.preflight import CheckedConfig, check
+from expkit.result import Result
 from expkit.run_folder import RunFolder
 from expkit.trackers import NoTracker
 from expkit.training.graphs import TrainGraph

@@ -14,7 +14,8 @@ import yaml
 from expkit import tf1 as tf
 from expkit.config.sections.network import NetworkConfig
 from expkit.errors import ConfigError
-from expkit.network.spec import NetworkSpec, network_spec
+from expkit.network.elaborate import network_spec
+from expkit.network.spec import NetworkSpec
 
 ONE_INPUT = {"inputs": {"x": {"shape": [4]}}}
 

@@ -18,8 +18,9 @@ from expkit import tf1 as tf
 from expkit.export.freeze import freeze
 from expkit.network.build import connect, create_variables, placeholders
 from expkit.network.spec import NetworkSpec
-from expkit.training.graphs import infer_graph, train_graph
-from expkit.training.sessions import Executor, Predictor
+from expkit.training.graphs import train_graph
+from expkit.training.inference import Predictor, infer_graph
+from expkit.training.sessions import Executor
 from support.experiments import Values, config_of, loaded
 from support.networks import spec_of
 from support.random_networks import joined_networks

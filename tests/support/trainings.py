@@ -13,7 +13,8 @@ import pytest
 from expkit.checkpoints.store import CheckpointStore
 from expkit.config.schema import Config
 from expkit.training import loop
-from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
+from expkit.training.graphs import evaluate_graph, train_graph
+from expkit.training.inference import infer_graph
 from expkit.training.sessions import Evaluator, Executor
 from expkit.training.state import TrainingState
 from expkit.training.step import add_statistics

@@ -16,8 +16,9 @@ from expkit.config.sections.train import Precision
 from expkit.kinds.sources.grammar import Grammar
 from expkit.network.build import connect, create_variables
 from expkit.training.execution import Execution
-from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
-from expkit.training.sessions import Evaluator, Executor, Predictor
+from expkit.training.graphs import evaluate_graph, train_graph
+from expkit.training.inference import Predictor, infer_graph
+from expkit.training.sessions import Evaluator, Executor
 from support.experiments import config_of, loaded
 from support.networks import spec_of
 from support.trainings import train

@@ -14,8 +14,9 @@ from expkit.errors import ConfigError
 from expkit.kinds.preprocess.numbers import Standardize
 from expkit.network.names import ema_name
 from expkit.preflight import named
-from expkit.training.graphs import evaluate_graph, infer_graph, train_graph
-from expkit.training.sessions import Evaluator, Executor, Predictor
+from expkit.training.graphs import evaluate_graph, train_graph
+from expkit.training.inference import Predictor, infer_graph
+from expkit.training.sessions import Evaluator, Executor
 from support.experiments import CNN, MLP, config_of, examples, loaded, numpy_cross_entropy, numpy_mlp
 
 

@@ -75,9 +75,9 @@ class FileContents(DiskArray):
         Raises:
             DataError: a file cannot be read, or is not in the encoding.
         """
-        return strings([self._content(self._names[index]) for index in indices.tolist()], (len(indices),))
+        return strings([self._content_of(self._names[index]) for index in indices.tolist()], (len(indices),))
 
-    def _content(self, name: str) -> bytes:
+    def _content_of(self, name: str) -> bytes:
         path = os.path.join(self._root, name)
         try:
             with open(path, "rb", buffering=0) as file:

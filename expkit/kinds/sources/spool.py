@@ -174,7 +174,7 @@ class SpooledColumn(DiskArray):
     """A column in a temporary file; pages are released after reading, so that it takes no memory of the process."""
 
     def __init__(self, content: mmap.mmap, segments: list[_Segment]) -> None:
-        self._content = content
+        self._mapped = content
         self._segments = segments
         self._firsts = np.cumsum([0, *(segment.shape[0] for segment in segments)])
 
@@ -197,7 +197,7 @@ class SpooledColumn(DiskArray):
         """Return the sizes in bytes of the examples at indices."""
         if not self.dtype.hasobject:
             return super().sizes(indices)
-        sizes = np.concatenate([np.diff(segment.offsets(self._content)) for segment in self._segments])
+        sizes = np.concatenate([np.diff(segment.offsets(self._mapped)) for segment in self._segments])
         return sizes.take(indices)
 
     def take(self, indices: np.ndarray) -> np.ndarray:
@@ -209,6 +209,6 @@ class SpooledColumn(DiskArray):
         for number in np.unique(np.searchsorted(self._firsts, ascending, side="right") - 1).tolist():
             start, end = np.searchsorted(ascending, self._firsts[number : number + 2])
             segment = self._segments[number]
-            values[order[start:end]] = segment.read(self._content, ascending[start:end] - self._firsts[number])
-            advise(self._content, mmap.MADV_DONTNEED, segment.starts[0], segment.end)
+            values[order[start:end]] = segment.read(self._mapped, ascending[start:end] - self._firsts[number])
+            advise(self._mapped, mmap.MADV_DONTNEED, segment.starts[0], segment.end)
         return values
