@@ -71,11 +71,10 @@ def offered(line: str, cwd: Path, monkeypatch: pytest.MonkeyPatch, shell: str = 
         ("expkit train restore.ex", ["restore.exclude="]),
         ("expkit train network.ru", ["network.rules="]),
         ("expkit train ema.enabled=", ["ema.enabled=true"]),
-        ("expkit train data=c", ["data=csv"]),
-        ("expkit train data=csv ", ["data.source.label=", "data.source.path="]),
-        ("expkit check optimizer=sgd data=csv data.source.path=rows.csv ", ["data.source.label="]),
-        ("expkit train data=csv data.source.d", ["data.source.delimiter="]),
+        ("expkit train data=ta", ["data=table"]),
         ("expkit train data=tfrecord ", ["data.source.features=", "data.source.files="]),
+        ("expkit check optimizer=sgd data=tfrecord data.source.files=a.tfrecord ", ["data.source.features="]),
+        ("expkit train data=table data.source.d", ["data.source.delimiter="]),
     ],
 )
 def test_what_is_offered(line: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
