@@ -48,7 +48,7 @@ FLOORS = (
     ("config",),
     ("network", "run_folder", "run_lookup"),
     ("checkpoints", "data", "diagram", "preflight"),
-    ("importer", "training"),
+    ("importer", "starter", "training"),
     ("export", "plots"),
     ("report", "sweeps"),
     ("experiment", "result", "trackers"),

@@ -24,8 +24,9 @@ _DESCRIPTION = """\
 Declarative experiments for TensorFlow graphs with named variables.
 
   expkit train [OVERRIDES] [-m]     train, evaluate, freeze and record a run; -m for a sweep
+  expkit init DATA                  write a first experiment for a folder of images or a table
   expkit names [OVERRIDES]          list every variable's name and shape, without TensorFlow; draw or lock them
-  expkit check [OVERRIDES]          fail if an edit would orphan checkpoints
+  expkit check [OVERRIDES]          find every mistake of a configuration; fail if an edit would orphan checkpoints
   expkit restore-plan [OVERRIDES]   show what a restore will do, before anything is loaded
   expkit verify-resume [OVERRIDES]  prove that a resumed run ends the same as an unbroken one, bit for bit
   expkit schema [FILE]              write JSON Schema of the configuration, for editors
@@ -33,7 +34,7 @@ Declarative experiments for TensorFlow graphs with named variables.
   expkit checkpoint ACTION SOURCE   list, show, compare, rename, cut or average checkpoints
   expkit evaluate RUN               evaluate a run's checkpoint, raw and EMA
   expkit freeze RUN                 write a run's frozen graph, proven equal
-  expkit predict GRAPH NPZ          compute outputs with a frozen graph: a file, a run, models:/NAME@ALIAS
+  expkit predict GRAPH INPUT        compute outputs with a frozen graph: a file, a run, models:/NAME@ALIAS
   expkit info GRAPH                 print the metadata of a frozen graph
   expkit sync RUN                   upload to MLflow what it is missing of a run or a sweep
   expkit report SWEEP               summarize a sweep: table, plots, one page

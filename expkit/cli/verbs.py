@@ -6,6 +6,7 @@ __all__ = ["VERBS"]
 
 VERBS = {
     "train": "expkit.cli.train",
+    "init": "expkit.cli.init",
     "names": "expkit.cli.names",
     "check": "expkit.cli.check",
     "restore-plan": "expkit.cli.restore_plan",

@@ -1,0 +1,119 @@
+"""The draft of a project: its files, and what was found in the data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from expkit.config.search import builtin_conf
+from expkit.errors import ConfigError, Problem, comma_list
+from expkit.fs import atomic_write_text, cannot_write
+
+__all__ = ["Draft", "check_name", "name_of", "quoted", "write_draft"]
+
+GROUPS = ("data", "network", "experiment")
+BATCH_SIZE = 32
+EPOCHS = 20
+"""Number of times that a first training sees every example."""
+FEWEST_STEPS, MOST_STEPS = 500, 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A configuration that reads some data, and trains a small network on it."""
+
+    name: str
+    """Name of the three files, and of the experiment."""
+    data: str
+    """Content of ``conf/data/NAME.yaml``."""
+    network: str
+    """Content of ``conf/network/NAME.yaml``."""
+    train: Sequence[str]
+    """Lines of the section ``train`` of the experiment, besides the number of steps."""
+    group: str
+    """File of ``conf/train`` that the experiment begins with."""
+    examples: int
+    """Number of examples."""
+    found: Sequence[str]
+    """Sentences about the data."""
+
+
+def name_of(path: Path) -> str:
+    """Return a name for files and runs from that of the data, which none of the files that expkit ships has."""
+    stem = path.resolve().name.partition(".")[0]
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", stem).strip("_").lower() or "data"
+    shipped = any((builtin_conf() / group / f"{name}.yaml").exists() for group in GROUPS)
+    return f"my_{name}" if shipped else name
+
+
+def check_name(name: str) -> None:
+    """Check a name for files.
+
+    Raises:
+        ConfigError: it has other characters than letters, digits, ``_`` and ``-``.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise ConfigError(Problem("--name", f"'{name}' is no name for files; allowed: letters, digits, _ and -"))
+
+
+def quoted(text: str) -> str:
+    """Return text as a YAML scalar in single quotes."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def write_draft(draft: Draft, folder: Path) -> list[Path]:
+    """Write the files of a draft below ``conf`` in a folder; none is overwritten.
+
+    Raises:
+        ConfigError: a file exists, or cannot be written.
+    """
+    files = {folder / "conf" / place: content for place, content in _files(draft).items()}
+    if existing := [str(file) for file in files if file.exists()]:
+        raise ConfigError(
+            Problem("--name", f"{comma_list(existing)} exist already and are not overwritten; give another --name")
+        )
+    try:
+        for file, content in files.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write_text(file, content)
+    except OSError as error:
+        raise ConfigError(Problem("conf", cannot_write(folder / "conf", error))) from None
+    return list(files)
+
+
+def _files(draft: Draft) -> Mapping[str, str]:
+    steps = min(max(EPOCHS * draft.examples * 7 // 10 // BATCH_SIZE, FEWEST_STEPS), MOST_STEPS)
+    every = max(steps // 10, 50)
+    clock = f"{{steps: {steps}, batch_size: {BATCH_SIZE}, evaluate_every_steps: {every}, save_every_steps: {every}}}"
+    training = (
+        [f"train: {clock}   # about {EPOCHS} epochs"]
+        if not draft.train
+        else [
+            "train:",
+            f"  steps: {steps}               # about {EPOCHS} epochs",
+            f"  batch_size: {BATCH_SIZE}",
+            f"  evaluate_every_steps: {every}",
+            f"  save_every_steps: {every}",
+            *(f"  {line}" for line in draft.train),
+        ]
+    )
+    experiment = [
+        "# @package _global_",
+        f"# A first network on {draft.name}.",
+        f"# Command:  expkit train experiment={draft.name}",
+        "defaults:",
+        f"  - override /network: {draft.name}",
+        f"  - override /data: {draft.name}",
+        "  - override /optimizer: adam",
+        f"  - override /train: {draft.group}",
+        "",
+        f"run: {{name: {draft.name}}}",
+        *training,
+    ]
+    return {
+        f"data/{draft.name}.yaml": draft.data,
+        f"network/{draft.name}.yaml": draft.network,
+        f"experiment/{draft.name}.yaml": "\n".join(experiment) + "\n",
+    }

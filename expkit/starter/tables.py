@@ -1,0 +1,197 @@
+"""The draft of a project for a table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from expkit.errors import DataError, Problem, unknown
+from expkit.kinds.sources.base import Fields
+from expkit.kinds.sources.strings import is_text
+from expkit.kinds.sources.table import Table
+from expkit.starter.draft import Draft, quoted
+
+__all__ = ["draft_table"]
+
+MOST_CLASSES = 50
+"""Different whole numbers up to which a label of numbers names classes."""
+MOST_CATEGORIES = 100
+"""Different texts up to which a column names categories; a category that is rarer counts as other."""
+LONGEST = 64
+"""Words of a text that a network reads."""
+VOCABULARY = 5000
+EMBEDDING = 16
+
+
+@dataclass(frozen=True)
+class _Column:
+    name: str
+    field: str
+    """Name of the field and of the network's input."""
+    size: int
+    """Categories or words; length of a text in words."""
+    length: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Columns:
+    numbers: Sequence[str]
+    missing: bool
+    """Whether a number is missing."""
+    categories: Sequence[_Column]
+    texts: Sequence[_Column]
+    left_out: Sequence[str]
+    """Sentences about columns that are no features."""
+
+
+def draft_table(path: Path, label: str, name: str) -> Draft:
+    """Return a draft for a table, one of whose columns is to be predicted.
+
+    Raises:
+        DataError: there is no such column, or no other that could be a feature.
+    """
+    fields = Table(path=str(path)).load()
+    if label not in fields:
+        raise DataError(Problem("--label", unknown(f"no column '{label}' in {path}", label, fields, label="columns")))
+    target = fields[label][:]
+    named = is_text(target.dtype) or _names_classes(target)
+    columns = _sorted_out(fields, label)
+    if not (columns.numbers or columns.categories or columns.texts):
+        raise DataError.at("data.source", f"{path} has no column besides '{label}' that could be a feature")
+    rows = len(target)
+    if is_text(target.dtype) and (empty := sum(value == b"" for value in target.tolist())):
+        raise DataError.at("--label", f"{empty:,} of {rows:,} rows have no '{label}'; remove these rows first")
+    if not is_text(target.dtype) and (absent := int(np.isnan(target.astype(np.float64)).sum())):
+        raise DataError.at("--label", f"{absent:,} of {rows:,} rows have no '{label}'; remove these rows first")
+    counts = Counter(target.tolist())
+    what = (
+        f"{len(counts)} classes of '{label}': "
+        + ", ".join(f"{_word(word)} {count:,}" for word, count in counts.most_common(20))
+        if named
+        else f"'{label}' is a number from {target.min():g} to {target.max():g}"
+    )
+    return Draft(
+        name=name,
+        data="\n".join(_data(path, label, columns, by_class=named and not is_text(target.dtype))) + "\n",
+        network="\n".join(_network(columns, len(counts) if named else None)) + "\n",
+        train=(),
+        group="classification" if named else "regression",
+        examples=rows,
+        found=[
+            f"{rows:,} rows",
+            what,
+            f"features: {len(columns.numbers)} numbers{' (some are missing)' if columns.missing else ''}, "
+            f"{len(columns.categories)} categories, {len(columns.texts)} texts",
+            *columns.left_out,
+        ],
+    )
+
+
+def _word(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _names_classes(target: np.ndarray) -> bool:
+    """Return True if numbers are few whole ones."""
+    return target.dtype.kind in "iub" and len(np.unique(target)) <= min(MOST_CLASSES, max(2, len(target) // 4))
+
+
+def _sorted_out(fields: Fields, label: str) -> _Columns:
+    numbers, categories, texts, left_out, missing = [], [], [], [], False
+    for number, (name, array) in enumerate(fields.items()):
+        if name == label:
+            continue
+        values, field = array[:], f"column_{number}"
+        if not is_text(values.dtype):
+            known = values[~np.isnan(values.astype(np.float64))]
+            if len(np.unique(known)) < 2:
+                left_out.append(f"'{name}' is left out: it has one value")
+            elif values.dtype.kind in "iu" and np.array_equal(np.sort(values), np.arange(len(values)) + values.min()):
+                left_out.append(f"'{name}' is left out: it numbers the rows")
+            else:
+                numbers.append(name)
+                missing = missing or len(known) < len(values)
+            continue
+        counts = Counter(values.tolist())
+        lengths = [len(value.split()) for value in counts]
+        if len(counts) < 2:
+            left_out.append(f"'{name}' is left out: it has one value")
+        elif np.mean(lengths) > 2.5:
+            length = min(LONGEST, int(np.percentile([len(value.split()) for value in values.tolist()], 95)) or 1)
+            texts.append(_Column(name, field, VOCABULARY, length))
+        elif len(counts) > max(MOST_CATEGORIES, len(values) // 2):
+            left_out.append(f"'{name}' is left out: {len(counts):,} different values name the rows")
+        else:
+            categories.append(_Column(name, field, min(MOST_CATEGORIES, len(counts))))
+    return _Columns(numbers=numbers, missing=missing, categories=categories, texts=texts, left_out=left_out)
+
+
+def _data(path: Path, label: str, columns: _Columns, *, by_class: bool) -> list[str]:
+    numbers = ", ".join(map(quoted, columns.numbers))
+    steps = ["{kind: impute, value: median}"] if columns.missing else []
+    lines = [
+        f"# Rows of {path.name}: what is read of them, and what is done to it.",
+        "defaults: [table]",
+        "source:",
+        f"  path: {quoted(str(path))}",
+        "  columns:",
+        *([f"    numbers: [{numbers}]"] if numbers else []),
+        *(f"    {column.field}: {quoted(column.name)}" for column in (*columns.categories, *columns.texts)),
+        f"    label: {quoted(label)}",
+        *([f"  types: {{{quoted(label)}: text}}   # its numbers are names of classes"] if by_class else []),
+        "split: {train: 0.7, valid: 0.1, test: 0.2, seed: 0}",
+        "preprocess:                  # fitted on the training part, inside the frozen graph, too",
+        *([f"  numbers: [{', '.join([*steps, '{kind: standardize}'])}]"] if numbers else []),
+    ]
+    for column in columns.categories:
+        vocabulary = f"{{kind: vocabulary, max_size: {column.size}}}"
+        lines.append(f"  {column.field}: [{vocabulary}, {{kind: one_hot, depth: {column.size + 2}}}]")
+    for column in columns.texts:
+        lines += [
+            f"  {column.field}:",
+            "    - {kind: lowercase}",
+            r"    - {kind: regex_replace, pattern: '[^\w\s]', to: ' '}",
+            "    - {kind: split}",
+            f"    - {{kind: vocabulary, max_size: {column.size}}}",
+            f"    - {{kind: pad, length: {column.length}}}",
+        ]
+    return lines
+
+
+def _network(columns: _Columns, classes: int | None) -> list[str]:
+    inputs, layers, joined = [], [], []
+    if columns.numbers:
+        inputs.append(f"  numbers: {{shape: [{len(columns.numbers)}]}}")
+        joined.append("numbers")
+    for column in columns.categories:
+        inputs.append(f"  {column.field}: {{shape: [{column.size + 2}]}}   # {column.name}")
+        joined.append(column.field)
+    for column in columns.texts:
+        words = f"input_dim: {column.size + 2}, output_dim: {EMBEDDING}"
+        inputs.append(f"  {column.field}: {{shape: [{column.length}], dtype: int32}}   # {column.name}")
+        layers += [
+            f"  {column.field}_words: {{kind: embedding, input: {column.field}, {words}}}",
+            f"  {column.field}_mean: {{kind: reduce, axis: 1, function: mean}}",
+        ]
+        joined.append(f"{column.field}_mean")
+    if len(joined) > 1:
+        layers.append(f"  features: {{kind: concat, input: [{', '.join(joined)}]}}")
+    first = "features" if len(joined) > 1 else joined[0]
+    output = f"logits: {{kind: dense, units: {classes}}}" if classes else "prediction: {kind: dense, units: 1}"
+    name = output.partition(":")[0]
+    return [
+        "# A small network of dense layers.",
+        "inputs:",
+        *inputs,
+        "layers:",
+        *layers,
+        f"  hidden: {{kind: dense, input: {first}, units: 64, activation: relu}}",
+        "  dropout: {kind: dropout, rate: 0.2}",
+        f"  {output}",
+        "outputs:",
+        f"  {name}: {name}",
+    ]
