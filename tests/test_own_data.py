@@ -20,6 +20,7 @@ from expkit.data import kept
 from expkit.data.dataset import load_dataset
 from expkit.errors import ConfigError, DataError
 from expkit.export.freeze import read_frozen
+from expkit.kinds.sources.on_disk import DiskArray
 from expkit.plugins import load_plugins
 from expkit.preflight import check
 from expkit.registry import _FAMILIES, rebuild_sections
@@ -423,3 +424,26 @@ def test_a_step_of_a_plugin_is_one_class(tmp_path: Path) -> None:
     found = load_dataset(config, check(config).spec)
     raw = found.raw["train"]["x"][:]
     np.testing.assert_array_equal(found.splits["train"]["x"], raw / raw.max())
+
+
+def test_large_results_are_read_from_the_cache_by_index(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = photo_config(tmp_path, photos)
+    spec = check(config).spec
+    held = load_dataset(config, spec)
+    monkeypatch.setattr(kept, "IN_MEMORY", 0)
+    mapped = load_dataset(config, spec)
+    assert (held.placement, mapped.placement) == ("resident", "streamed")
+    for split, fields in held.splits.items():
+        assert isinstance(mapped.splits[split]["image"], DiskArray)
+        np.testing.assert_array_equal(mapped.splits[split]["image"][:], fields["image"])
+    assert run(config, tmp_path / "run").test["test/accuracy"] == 1
+
+
+def test_the_cache_has_a_limit(tmp_path: Path, photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "MOST_CACHED", 1)
+    for method in ("bilinear", "nearest", "area"):
+        steps = [{"kind": "decode_image"}, {"kind": "resize", "size": [8, 8], "method": method}]
+        load_dataset(config := photo_config(tmp_path, photos, steps), check(config).spec)
+        assert len(list(cache.iterdir())) == 1
