@@ -430,8 +430,8 @@ def test_a_plain_programs_mnist_checkpoint_restores_with_no_rename_and_gives_its
     evaluated: dict[str, Any] = {}
 
     class Spy(freezing.Evaluator):
-        def outputs(self, arrays: Any) -> Any:
-            evaluated.update(super().outputs(arrays))
+        def served_outputs(self, inputs: Any) -> Any:
+            evaluated.update(super().served_outputs(inputs))
             return evaluated
 
     monkeypatch.setattr(freezing, "Evaluator", Spy)

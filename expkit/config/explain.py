@@ -56,7 +56,7 @@ def explain(error: ValidationError, raw: Any, model: type[BaseModel], at: tuple[
     """
     grouped: dict[tuple[str | int, ...], list[tuple[_Location, Error]]] = {}
     for item in error.errors(include_url=False):
-        location = _Location(item["loc"], raw, model, at)
+        location = _Location(item, raw, model, at)
         grouped.setdefault(location.path, []).append((location, typing.cast(Error, item)))
     outer = {path[:end] for path in grouped for end in range(len(path))}
     return [
@@ -71,9 +71,8 @@ def explain(error: ValidationError, raw: Any, model: type[BaseModel], at: tuple[
 class _Location:
     """Location of an error: its path in the data, without pydantic's tags and branches, and the model around it."""
 
-    def __init__(
-        self, loc: Sequence[str | int], raw: Any, model: type[BaseModel], at: tuple[str | int, ...] = ()
-    ) -> None:
+    def __init__(self, error: Any, raw: Any, model: type[BaseModel], at: tuple[str | int, ...] = ()) -> None:
+        loc: Sequence[str | int] = error["loc"]
         self.path = at
         self.branch = False
         self.value = raw
@@ -90,7 +89,8 @@ class _Location:
                 self.model = annotation = choice.models[str(segment)]
                 tagged = True
                 continue
-            inside = isinstance(self.value, Mapping) and (segment in self.value or i == len(loc) - 1)
+            absent = error["type"] == "missing" and i == len(loc) - 1
+            inside = isinstance(self.value, Mapping) and (segment in self.value or absent)
             inside = inside or (isinstance(self.value, list) and isinstance(segment, int))
             if not inside:
                 self.branch = True
@@ -199,7 +199,9 @@ def _problem(path: tuple[str | int, ...], location: _Location, error: Error) -> 
         return Problem(at, f"{_display(location.value)} is not allowed here; it must match {error['ctx']['pattern']}")
     if kind in ("too_short", "too_long"):
         limit = f"least {error['ctx']['min_length']}" if kind == "too_short" else f"most {error['ctx']['max_length']}"
-        return Problem(at, f"needs a length of at {limit}, got {len(location.value)}: {_display(location.value)}")
+        return Problem(
+            at, f"needs a length of at {limit}, got {error['ctx']['actual_length']}: {_display(error['input'])}"
+        )
     if kind in _EXPECTED:
         return Problem(at, f"needs {_EXPECTED[kind]}, got {_display(location.value)}{_about_braces(location)}")
     if kind == "value_error":

@@ -16,7 +16,7 @@ from expkit.registry import kinds
 
 COMMON = "kind, input, scope, reuse, variables, initializer, regularizer, share, trainable, learning_rate_multiplier"
 LAYERS = ", ".join(kinds("layer"))
-SOURCES = "npz, arrays, digits, grammar, idx, table, image_folder, text, tfrecord"
+SOURCES = "npz, arrays, digits, grammar, idx, table, image_folder, sequences, text, tfrecord"
 
 
 @functools.cache
@@ -235,3 +235,15 @@ def test_another_kind_refuses_the_fields_of_the_one_before() -> None:
 )
 def test_a_path_is_written_as_on_the_command_line(path: tuple[Any, ...], text: str) -> None:
     assert dotted(path) == text
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("{}", "needs a length of at least 1, got 0: an empty mapping"),
+        ("[]", "needs a length of at least 1, got 0: the list []"),
+        ("abc", "needs a list or a mapping, got 'abc' (text)"),
+    ],
+)
+def test_a_list_or_a_mapping_is_explained_without_the_branches(setting: str, problem: str) -> None:
+    assert problems_of(f"+train.losses.main.class_weights={setting}") == [f"train.losses.main.class_weights: {problem}"]

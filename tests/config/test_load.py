@@ -50,6 +50,7 @@ def test_the_experiments_are_a_promise() -> None:
         "digits_mlp",
         "gan",
         "iris",
+        "mean_teacher",
         "mnist_mlp",
         "multi_head",
         "ptb",

@@ -40,7 +40,8 @@ def zeros_for(config: Config, spec: NetworkSpec) -> Dataset:
     fields = {name: np.zeros((size, *shape), spec.inputs[name].dtype) for name, shape in shapes.items()}
     positions = {"ptb": [3], "seq2seq": [9]}.get(config.run.name, [])
     labels = "target" if config.run.name == "seq2seq" else "label"
-    splits = {"train": {**fields, labels: np.zeros((size, *positions), np.int64)}}
+    extra = {"labeled": np.ones(size, bool)} if config.run.name == "mean_teacher" else {}
+    splits = {"train": {**fields, labels: np.zeros((size, *positions), np.int64), **extra}}
     return Dataset(splits=splits, digest="", kind="zeros")
 
 

@@ -1,4 +1,4 @@
-"""TensorFlow as the oracle of whole networks: every file's and 300 random ones, of all kinds."""
+"""TensorFlow as the oracle of whole networks: every file's and 340 random ones, of all kinds."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ from expkit.config.load import load
 from expkit.config.search import builtin_conf
 from expkit.network.build import connect, create_variables, placeholders
 from expkit.network.elaborate import network_spec
+from expkit.network.ema_variables import create_ema_variables, read_averages
 from expkit.network.spec import NetworkSpec
 from expkit.registry import kinds
 from support.networks import spec_of
 from support.random_networks import random_networks
 from support.recipes import RECIPES
 
-EXAMPLES = 300
+EXAMPLES = 340
 CONF = builtin_conf()
 
 
 def assert_graph_is_as_described(spec: NetworkSpec, note: object = "") -> None:
     """Build the inference graph; compare all variables, and every layer's tensors."""
     with tf.Graph().as_default() as graph:
-        connect(spec, create_variables(spec, 0), placeholders(spec))
-        made = {v.op.name: (tuple(v.shape.as_list()), v.dtype.base_dtype.name) for v in tf.global_variables()}
+        variables = create_variables(spec, 0)
+        averages = read_averages(spec, create_ema_variables(variables, spec.averaged))
+        connect(spec, {**variables, **averages}, placeholders(spec))
+        own = [variable for variable in tf.global_variables() if variable.op.name not in averages]
+        made = {v.op.name: (tuple(v.shape.as_list()), v.dtype.base_dtype.name) for v in own}
         assert made == {name: (item.shape, item.dtype) for name, item in spec.variables.items()}, note
         assert [v.op.name for v in tf.trainable_variables()] == list(spec.trainable), note
         for path, item in spec.tensors.items():

@@ -8,6 +8,7 @@ import numpy as np
 
 from expkit import tf1 as tf
 from expkit.network.build import connect, create_variables, placeholders
+from expkit.network.ema_variables import create_ema_variables, read_averages
 from expkit.network.spec import NetworkSpec
 from expkit.tensor_spec import TensorSpec
 from support.experiments import Values
@@ -24,9 +25,11 @@ def drawn(spec: TensorSpec, examples: int, seed: int = 0) -> np.ndarray:
 
 def plain_and_rewritten(spec: NetworkSpec, examples: int = 4) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return every output of a frozen network from a plain and from an ordinary session."""
+    spec = spec.served
     inputs = {f"{name}:0": drawn(item, examples, seed) for seed, (name, item) in enumerate(spec.inputs.items())}
     with tf.Graph().as_default() as graph, tf.plain_session(graph) as session:
         variables = create_variables(spec, 0)
+        variables |= read_averages(spec, create_ema_variables(variables, spec.averaged))
         outputs = {name: tensor.name for name, tensor in connect(spec, variables, placeholders(spec)).outputs.items()}
         for seed, (name, variable) in enumerate(variables.items()):
             shape = variable.shape.as_list()

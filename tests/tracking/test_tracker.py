@@ -90,8 +90,8 @@ def test_artifacts_are_copies_of_what_the_run_keeps(digits_run: Finished, tmp_pa
         "metrics.jsonl",
         "overrides.yaml",
         "plots",
-        "run.log",
         "preprocess.json",
+        "run.log",
     ]
     assert sorted(item.path for item in client.list_artifacts(run.info.run_id)) == names
     pictures = sorted(f"plots/{file.name}" for file in (digits_run.folder / "plots").iterdir())

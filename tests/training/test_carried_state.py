@@ -278,7 +278,7 @@ def test_a_language_model_that_carries_its_state_predicts_better_than_one_that_f
             executor.run(400)
             with Evaluator(evaluate_graph(checked, data), given) as evaluator:
                 evaluator.load(executor.values(evaluator.names))
-                perplexity[carry] = evaluator.evaluate(data.splits["test"])["perplexity"]
+                perplexity[carry] = evaluator.evaluate(data.splits["test"], executor.step)["perplexity"]
     assert isinstance(given.data.source, Grammar)
     assert given.data.source.perplexity < perplexity[True] < 0.93 * perplexity[False], perplexity
 

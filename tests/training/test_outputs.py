@@ -132,7 +132,7 @@ SMALL = {
 @pytest.mark.parametrize("name", SMALL)
 def test_the_command_of_a_network_of_words_trains(name: str, empty_folder: Path) -> None:
     words = DRAW.integers(0, 50, (40, 12))
-    arrays: Values = {"words": words, "next_words": np.roll(words, -1, axis=1)}
+    arrays: Values = {"words": DRAW.integers(0, 50, 10_000)}
     if name == "bert_mlm":
         arrays = {
             "ids": words,
