@@ -246,4 +246,4 @@ def test_a_path_is_written_as_on_the_command_line(path: tuple[Any, ...], text: s
     ],
 )
 def test_a_list_or_a_mapping_is_explained_without_the_branches(setting: str, problem: str) -> None:
-    assert problems_of(f"+train.losses.main.class_weights={setting}") == [f"train.losses.main.class_weights: {problem}"]
+    assert problems_of(f"train.losses.main.class_weights={setting}") == [f"train.losses.main.class_weights: {problem}"]
