@@ -33,12 +33,20 @@ class ServedGraph:
     def predict(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Return the outputs of a batch, given as arrays by input name."""
         expected = self._metadata["inputs"]
-        feed = {f"{name}:0": np.asarray(inputs[name]).astype(expected[name]["dtype"]) for name in expected}
+        feed = {f"{name}:0": _cast(np.asarray(inputs[name]), expected[name]["dtype"]) for name in expected}
         outputs = self._session.run({name: f"{name}:0" for name in self._metadata["outputs"]}, feed)
         return {
             name: array.astype(np.float32) if array.dtype.name == "bfloat16" else array
             for name, array in outputs.items()
         }
+
+
+def _cast(array: np.ndarray, dtype: str) -> np.ndarray:
+    """Return an array in the dtype of an input; text as UTF-8."""
+    if dtype != "string":
+        return array.astype(dtype)
+    encoded = [value.encode("utf-8") if isinstance(value, str) else value for value in array.reshape(-1).tolist()]
+    return np.array(encoded, object).reshape(array.shape)
 
 
 def _load_pyfunc(path: str) -> ServedGraph:

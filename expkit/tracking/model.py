@@ -25,6 +25,8 @@ _DIGEST = "expkit.frozen_sha256"
 """Tag by which a logged model is found again."""
 _LOADER = "expkit_frozen_graph"
 """Name of the module that loads the graph, kept beside it."""
+_NUMPY = {"bfloat16": "float32", "string": "object"}
+"""NumPy's dtype by TensorFlow's, of those that NumPy lacks."""
 _KEPT_METADATA = ("name", "weights", "step", "config_sha256", "git_commit")
 
 
@@ -112,7 +114,7 @@ def _schema(tensors: Mapping[str, Mapping[str, Any]]) -> Any:
     return Schema(
         [
             TensorSpec(
-                np.dtype("float32" if item["dtype"] == "bfloat16" else item["dtype"]),
+                np.dtype(_NUMPY.get(item["dtype"], item["dtype"])),
                 tuple(-1 if size is None else size for size in item["shape"]),
                 name,
             )

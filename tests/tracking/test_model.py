@@ -420,3 +420,18 @@ def test_a_registration_leaves_mlflows_environment_as_it_was(
     with _store_of_process("sqlite:///a.db"):
         assert mlflow.get_tracking_uri() == "sqlite:///a.db"
     assert os.environ.get("MLFLOW_TRACKING_URI") == before
+
+
+def test_a_model_of_text_reads_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    words = {"glad": "what a fine day", "sad": "nothing but rain today"}
+    rows = "".join(f"{text} {number % 5},{mood}\n" for number in range(40) for mood, text in words.items())
+    (tmp_path / "notes.csv").write_text("note,mood\n" + rows)
+    assert call("init", "notes.csv", "--label", "mood", cwd=tmp_path).code == 0
+    done = call("train", "experiment=notes", "train.steps=60", "run.folder=runs", "hydra.run.dir=run", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    model = model_of(tmp_path, tmp_path / "run")
+    loaded = mlflow.pyfunc.load_model(model.artifact_location)
+    (name,) = loaded.metadata.signature.inputs.input_names()
+    logits = loaded.predict({name: np.array([*words.values()], object)})["logits"]
+    assert logits.argmax(axis=1).tolist() == [0, 1]
