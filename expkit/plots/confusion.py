@@ -13,6 +13,10 @@ __all__ = ["confusion_matrix", "matrix_of"]
 
 MAX_CLASSES = 40
 """Maximum number of classes in a matrix: those most often confused."""
+LONG = 3
+"""Characters of a name from which on names are written aslant."""
+LONGEST = 18
+"""Characters of a name that are written."""
 MAX_NUMBERED = 20
 """Maximum number of classes with numbers written into the cells."""
 
@@ -39,14 +43,20 @@ def confusion_matrix(head: Head, title: str, caption: str) -> Figure:
     if count < head.classes:
         caption = f"{caption}; the {count} of {head.classes} classes most often confused"
     side = min(8.0, max(3.0, 0.4 * count))
-    figure, (axes,) = style.panels(1, 1, (side, side), title, f"{caption}; darker: a larger fraction of the true class")
+    every = max(1, count // 20)
+    names = [_shortened(head.name_of(number)) for number in classes[::every]]
+    longest = max(map(len, names))
+    room = 0.08 * max(0, longest - LONG)  # inches that a character takes
+    margins = style.Margins(left=style.Margins().left + room, bottom=style.Margins().bottom + room)
+    caption = f"{caption}; darker: a larger fraction of the true class"
+    figure, (axes,) = style.panels(1, 1, (side, side), title, caption, margins)
     fractions = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
     axes.imshow(fractions, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     style.quiet(axes, "predicted class", "true class").grid(False)
     axes.spines[:].set_visible(False)
-    every = max(1, count // 20)
-    axes.set_xticks(range(0, count, every), [str(name) for name in classes[::every]])
-    axes.set_yticks(range(0, count, every), [str(name) for name in classes[::every]])
+    aslant = longest > LONG
+    axes.set_xticks(range(0, count, every), names, rotation=45 if aslant else 0, ha="right" if aslant else "center")
+    axes.set_yticks(range(0, count, every), names)
     if count <= MAX_NUMBERED:
         for row, column in zip(*np.nonzero(matrix), strict=True):
             color = "white" if fractions[row, column] > 0.4 else style.INK
@@ -54,3 +64,7 @@ def confusion_matrix(head: Head, title: str, caption: str) -> Figure:
                 column, row, f"{matrix[row, column]:,}", ha="center", va="center", color=color, fontsize=style.SMALL
             )
     return figure
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"

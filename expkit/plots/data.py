@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,12 @@ class Head:
     """[errors] probability of the predicted class."""
     images: Arrays = field(default_factory=dict)
     """Images among the inputs of the errors, [errors, height, width, channels], by name."""
+    names: tuple[str, ...] = ()
+    """Names of the classes, where the labels are text."""
+
+    def name_of(self, number: int) -> str:
+        """Return the name of a class; its number where it has none."""
+        return self.names[number] if number < len(self.names) else str(number)
 
     @property
     def wrong(self) -> int:
@@ -92,7 +98,8 @@ class PlotData:
             "examples": self.examples,
             "variables": self.variables,
             "heads": {
-                name: {"classes": head.classes, "images": list(head.images)} for name, head in self.heads.items()
+                name: {"classes": head.classes, "images": list(head.images), "names": list(head.names)}
+                for name, head in self.heads.items()
             },
             "histograms": {name: list(item.counts) for name, item in self.histograms.items()},
         }
@@ -123,6 +130,7 @@ class PlotData:
                     worst=arrays[f"head{index}/worst"],
                     certainty=arrays[f"head{index}/certainty"],
                     images={image: arrays[f"head{index}/image{number}"] for number, image in enumerate(item["images"])},
+                    names=tuple(item["names"]),
                 )
                 for index, (name, item) in enumerate(facts["heads"].items())
             }
@@ -163,10 +171,13 @@ def collect_plot_data(
             batches.append(answer[output])
     shapes = {name: config.data.source.image_shape(item.shape) for name, item in spec.trained.inputs.items()}
     predictions = {
-        name: _head(
-            np.concatenate(logits[output]),
-            np.asarray(test[labels][:count], np.int64),
-            {field: (test[field], shape) for field, shape in shapes.items() if shape is not None},
+        name: replace(
+            _head(
+                np.concatenate(logits[output]),
+                np.asarray(test[labels][:count], np.int64),
+                {field: (test[field], shape) for field, shape in shapes.items() if shape is not None},
+            ),
+            names=dataset.classes[labels].names if labels in dataset.classes else (),
         )
         for name, (output, labels) in found.items()
     }

@@ -35,12 +35,13 @@ def worst_mistakes(head: Head, title: str, caption: str) -> Figure | None:
     size = (columns * (wide + SPACE), rows * (high + SPACE))
     figure, (axes,) = style.panels(1, 1, size, title, caption, margins)
     for index, (number, target, predicted) in enumerate(head.worst.tolist()):
+        confused = f"{head.name_of(target)} taken for {head.name_of(predicted)}"
         row, column = divmod(index, columns)
         left, top = column * (wide + SPACE), row * (high + SPACE)
         extent = (left, left + wide, top + high, top + TEXT)
         axes.imshow(examples[index], interpolation="nearest", extent=extent)
         axes.text(
-            left, top + TEXT - 0.03, f"{target} taken for {predicted}\n{head.certainty[index]:.0%}, no. {number}",
+            left, top + TEXT - 0.03, f"{confused}\n{head.certainty[index]:.0%}, no. {number}",
             fontsize=7, color=style.COLORS[1] if predicted != target else style.INK, va="bottom",
         )  # fmt: skip
     axes.set(xlim=(0, size[0]), ylim=(size[1], 0))  # shared, because axes for every image would take 20 ms each

@@ -12,7 +12,7 @@ from conftest import Finished
 from expkit.plots.axis_scale import is_logarithmic, number_text
 from expkit.plots.confusion import MAX_CLASSES, confusion_matrix, matrix_of
 from expkit.plots.curves import Line, learning_curves, learning_rate, lines_of
-from expkit.plots.data import Head, Histogram
+from expkit.plots.data import Head, Histogram, PlotData
 from expkit.plots.misclassified import image_of, worst_mistakes
 from expkit.plots.run import draw_run
 from expkit.plots.weights import weight_histograms
@@ -186,3 +186,16 @@ def test_a_run_that_failed_early_shows_what_there_is(tmp_path: Path) -> None:
     folder.log_metrics(10, {"train/loss": float("inf"), "train/accuracy": 0.1})
     folder.log_metrics(20, {"train/loss": float("nan"), "train/accuracy": 0.1})
     assert [file.name for file in draw_run(tmp_path)] == ["learning_curves.png"]
+
+
+def test_names_of_classes_stand_in_the_matrix_and_in_the_file(tmp_path: Path) -> None:
+    pairs = np.array([[0, 0, 3], [0, 1, 1], [1, 1, 2]])
+    named = Head(
+        classes=2, pairs=pairs, worst=np.array([[4, 0, 1]]), certainty=np.array([0.9]), names=("cat", "a dog " * 9)
+    )
+    ticks = confusion_matrix(named, "title", "caption").axes[0].get_xticklabels()
+    assert [tick.get_text() for tick in ticks] == ["cat", "a dog a dog a dog…"]
+    assert [named.name_of(number) for number in (0, 2)] == ["cat", "2"]
+    data = PlotData(step=1, weights="raw", examples=6, variables=0, heads={"logits": named}, histograms={})
+    data.save(tmp_path / "evidence.npz")
+    assert PlotData.load(tmp_path / "evidence.npz").heads["logits"].names == named.names
