@@ -115,7 +115,7 @@ class RunFolder:
 
     @property
     def preprocess_file(self) -> Path:
-        """What preprocessing has fitted, by field, and the names of classes."""
+        """File of the fitted preprocessing, by field, and of the names of classes."""
         return self.path / "preprocess.json"
 
     def state(self) -> dict[str, Any]:

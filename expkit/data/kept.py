@@ -35,6 +35,8 @@ UNCACHED = 1 << 20
 """Bytes of a field up to which its values are computed anew in every run."""
 MOST_CACHED = 20 << 30
 """Bytes of the cache; the entries that were not used for the longest time are deleted."""
+PARTIAL = "partial-"
+"""Beginning of the name of an entry that a process is writing; no other deletes it."""
 VERSION = 1
 """Number that a change of the operations increases, so that older entries are not used."""
 
@@ -195,7 +197,7 @@ def _fill(entry: Path, before: FieldPreprocessing, steps: Sequence[Preprocess], 
     entry.parent.mkdir(parents=True, exist_ok=True)
     _make_room(entry.parent)
     once = fit_steps(before, steps, splits["train"])
-    with tempfile.TemporaryDirectory(dir=entry.parent, prefix="partial-") as temporary:
+    with tempfile.TemporaryDirectory(dir=entry.parent, prefix=PARTIAL) as temporary:
         partial = Path(temporary) / "entry"
         partial.mkdir()
         (partial / "fitted.json").write_text(json.dumps([step.plain() for step in once.kept]), encoding="utf-8")
@@ -264,7 +266,8 @@ def _same_shape(
 
 def _make_room(folder: Path) -> None:
     """Delete the entries that were not used for the longest time, until the cache is within its size."""
-    entries = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+    whole = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(PARTIAL)]
+    entries = sorted(whole, key=lambda path: path.stat().st_mtime)
     sizes = {path: sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) for path in entries}
     total = sum(sizes.values())
     for path in entries:

@@ -1,4 +1,4 @@
-"""What losses and metrics read: outputs of the network, fields of the data, variables."""
+"""Inputs of losses and metrics: outputs of the network, fields of the data, variables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Evaluated", "Labeled", "Readable"]
 
 @dataclass(frozen=True, kw_only=True)
 class Readable:
-    """What a loss or metric may read, by name: tensors in a graph; specs and arrays where they are checked."""
+    """Values that a loss or metric may read, by name: tensors in a graph; specs and arrays where they are checked."""
 
     outputs: Mapping[str, Any]
     """Outputs of the network."""

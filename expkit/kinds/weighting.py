@@ -23,7 +23,7 @@ class Weighted(Evaluated):
     """A loss or a metric whose examples, positions or values have weights."""
 
     counts: ClassVar[Literal["examples", "positions", "values"] | None] = None
-    """What has a value of its own: an example, a position (all dimensions but the last), every value of the output.
+    """Units that each have a value: an example, a position (all dimensions but the last), every value of the output.
 
     ``None`` where only ``values`` knows.
     """

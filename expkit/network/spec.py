@@ -83,7 +83,7 @@ class NetworkSpec:
     creators: tuple[LayerSpec, ...]
     """Layers that create the variables, in their order: all of the network, also where ``layers`` are of one side."""
     sides: Mapping[SideName, Side]
-    """What training and serving need, where they differ; empty where every input and output has use ``always``."""
+    """Parts training and serving need, where they differ; empty where every input and output has use ``always``."""
 
     @cached_property
     def trained(self) -> NetworkSpec:

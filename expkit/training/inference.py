@@ -32,7 +32,7 @@ class InferGraph:
     inputs: Mapping[str, Any]
     """Placeholders by field: the values that the source gives."""
     preprocessed: Mapping[str, Any]
-    """What the network reads of the inputs that are preprocessed, by name: another door into the graph."""
+    """Preprocessed inputs as the network reads them, by name: tensors that may be fed instead of the raw ones."""
     outputs: Mapping[str, Any]
     meta_graph: bytes
     """Serialized ``MetaGraphDef``, placeholders and a saver for the variables; ``import_meta_graph`` needs no more."""

@@ -43,7 +43,7 @@ Statistics = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What training minimizes on a batch, and the statistics that are reported of it."""
+    """Loss that training minimizes on a batch, and the statistics that are reported of it."""
 
     total: Any
     """float32: the sum of the terms and the regularizers."""

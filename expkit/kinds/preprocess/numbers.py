@@ -42,7 +42,8 @@ class Rescale(Elementwise):
 
     def apply(self, values: Any, fitted: Fitted) -> Any:
         """Multiply and add."""
-        values = _floats(values) * tf.cast(self.scale, _floats(values).dtype)
+        values = _floats(values)
+        values = values * tf.cast(self.scale, values.dtype)
         return values + tf.cast(self.offset, values.dtype) if self.offset else values
 
 
