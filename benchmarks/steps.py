@@ -174,6 +174,9 @@ def run_expkit(work: Workload) -> None:
             if warm[0] > 2:
                 pacer.reached(done)
 
+        def note(self, text: str) -> None:
+            """Show nothing."""
+
         def warn(self, text: str) -> None:
             """Show nothing."""
 

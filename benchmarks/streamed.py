@@ -60,6 +60,9 @@ def train(asked: dict[str, Any]) -> None:
         def advance(self, step: int, shown: Any) -> None:
             """Show nothing."""
 
+        def note(self, text: str) -> None:
+            """Show nothing."""
+
         def warn(self, text: str) -> None:
             """Show nothing."""
 

@@ -74,6 +74,9 @@ class Switched:
                 SETTLE_SECONDS,
             )
 
+    def note(self, text: str) -> None:
+        """Show nothing."""
+
     def warn(self, text: str) -> None:
         """Show nothing."""
 

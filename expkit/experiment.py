@@ -110,6 +110,9 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
     with timed("loading the data"):
         dataset = load_dataset(config, spec)
     _log.info("%d training examples, %s", dataset.size("train"), dataset.placement)
+    for note in dataset.notes:
+        _log.info("%s", note)
+        progress.note(note)
     for warning in dataset.warnings:
         _log.warning("%s", warning)
         progress.warn(warning)

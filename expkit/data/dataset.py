@@ -20,6 +20,7 @@ from expkit.data.kept import preprocess
 from expkit.data.pairs import paired
 from expkit.data.preprocess import FieldPreprocessing
 from expkit.data.split import split_fields
+from expkit.data.split_by import split_notes
 from expkit.data.windows import windowed
 from expkit.errors import ConfigError, Problem
 from expkit.fs import atomic_write_text
@@ -65,6 +66,8 @@ class Dataset:
     """Whether the session holds the training examples or is fed batches."""
     warnings: tuple[str, ...] = ()
     """Sentences about what is allowed, but probably not meant."""
+    notes: tuple[str, ...] = ()
+    """Sentences about what was done."""
 
     def size(self, split: str) -> int:
         """Return the number of examples of a split."""
@@ -100,6 +103,7 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
     data, spec = config.data, spec.trained
     arrays = {name: _as_field(name, array) for name, array in data.source.load().items()}
     splits = split_fields(arrays, data.split, in_order=data.in_order)
+    notes = tuple(split_notes(data.split, splits))
     if data.windows is not None:
         splits = {name: windowed(fields, data.windows, name) for name, fields in splits.items()}
     if data.pairs is not None:
@@ -123,6 +127,7 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
         digest=_digest(raw),
         kind=data.source.kind,
         placement=_placement(train) if data.placement == "auto" else data.placement,
+        notes=notes,
         warnings=(
             *_notes(arrays),
             *_column_warnings(spec, arrays, columns),

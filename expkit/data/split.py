@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from expkit.config.sections.data import SplitConfig
+from expkit.data.split_by import divided
 from expkit.errors import ConfigError, DataError, Problem, comma_list, unknown
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import Array, rows_of
@@ -22,9 +23,9 @@ def split_fields(fields: Fields, split: SplitConfig, *, in_order: bool = False) 
     """Return the fields of each split; fractions are shuffled unless they are taken in order.
 
     Raises:
-        DataError: a range is beyond the data, a part is not there, a split would be empty, or the data has ready-made
-            parts that fractions would mix.
-        ConfigError: no field names parts.
+        DataError: a range is beyond the data, a part is not there, a split would be empty, the data has ready-made
+            parts that fractions would mix, or a class or group is too rare.
+        ConfigError: no field names parts, or the field by which to split is not there.
     """
     total = len(next(iter(fields.values())))
     given = {name: getattr(split, name) for name in SPLITS if getattr(split, name) is not None}
@@ -33,30 +34,27 @@ def split_fields(fields: Fields, split: SplitConfig, *, in_order: bool = False) 
     order = np.arange(total) if in_order else np.random.Generator(np.random.PCG64(split.seed)).permutation(total)
     if named:
         order = order[~np.isin(order, np.concatenate(list(named.values())))]
-    splits: dict[str, Fields] = {}
-    start, share = 0, 0.0
+    sizes = {name: size for name, size in given.items() if not isinstance(size, tuple | str)}
+    shares = divided(fields, split, sizes, order)
+    chosen: dict[str, range | np.ndarray] = {}
     for name, size in given.items():
         if isinstance(size, tuple):
             if size[1] > total:
                 raise DataError.at(
                     f"data.split.{name}", f"range {list(size)} ends after the {total} examples there are"
                 )
-            chosen: range | np.ndarray = range(*size)
-        elif isinstance(size, str):
-            chosen = _as_range(named[name])
+            chosen[name] = range(*size)
         else:
-            share += size  # Sums are rounded, not parts, so that fractions that add up to 1 leave no example over.
-            found = order[start : round(share * len(order))]
-            start += len(found)
-            if len(found) == 0:
+            if not isinstance(size, str) and not len(shares[name]):
                 left = f" that are in no part named: {comma_list(repr(given[other]) for other in named)}"
                 raise DataError.at(
                     f"data.split.{name}",
                     f"{size} of {len(order)} examples{left if named else ''} is none; increase it",
                 )
-            chosen = _as_range(found)
-        splits[name] = {field: rows_of(array, chosen) for field, array in fields.items()}
-    return splits
+            chosen[name] = _as_range(named[name] if isinstance(size, str) else shares[name])
+    return {
+        name: {field: rows_of(array, indices) for field, array in fields.items()} for name, indices in chosen.items()
+    }
 
 
 def _as_range(indices: np.ndarray) -> range | np.ndarray:

@@ -146,6 +146,10 @@ class _Progress:
         if self._job.prune_check is not None:
             self._job.prune_check(step, shown)
 
+    def note(self, text: str) -> None:
+        """Show a sentence about what was done, unless the job is quiet."""
+        _print(self._job, text)
+
     def warn(self, text: str) -> None:
         """Show a warning, unless the job is quiet."""
         _print(self._job, f"warning: {text}")

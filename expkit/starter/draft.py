@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from expkit.config.search import builtin_conf
 from expkit.errors import ConfigError, Problem, comma_list
 from expkit.fs import atomic_write_text, cannot_write
 
-__all__ = ["Draft", "check_name", "name_of", "quoted", "write_draft"]
+__all__ = ["Draft", "check_name", "may_stratify", "name_of", "quoted", "split_line", "write_draft"]
 
 GROUPS = ("data", "network", "experiment")
 BATCH_SIZE = 32
@@ -61,6 +62,17 @@ def check_name(name: str) -> None:
 def quoted(text: str) -> str:
     """Return text as a YAML scalar in single quotes."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def may_stratify(counts: Mapping[Any, int]) -> bool:
+    """Return True if every class has an example for each of three parts."""
+    return min(counts.values()) >= len(("train", "valid", "test"))
+
+
+def split_line(stratified: bool) -> str:
+    """Return the line of a split into three parts, each with all classes if it is stratified by the label."""
+    by_label = ", stratify: label" if stratified else ""
+    return f"split: {{train: 0.7, valid: 0.1, test: 0.2, seed: 0{by_label}}}"
 
 
 def write_draft(draft: Draft, folder: Path) -> list[Path]:

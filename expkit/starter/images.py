@@ -13,7 +13,7 @@ from expkit.errors import DataError
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.image_folder import ImageFolder
 from expkit.kinds.sources.on_disk import Array
-from expkit.starter.draft import Draft, quoted
+from expkit.starter.draft import Draft, may_stratify, quoted, split_line
 
 __all__ = ["draft_images"]
 
@@ -107,7 +107,7 @@ def _data(path: Path, steps: Sequence[str], fields: Fields) -> list[str]:
         train = "train" if "valid" in parts else "0.9"
         split = f"split: {{train: {train}, valid: {valid}, test: test}}   # folders"
     else:
-        split = "split: {train: 0.7, valid: 0.1, test: 0.2, seed: 0}"
+        split = split_line(may_stratify(Counter(fields["label"][:].tolist())))
     return [
         f"# Images of {path.name}, a class per folder: fields `image`, `label`.",
         "defaults: [image_folder]",

@@ -13,7 +13,7 @@ from expkit.errors import DataError, Problem, unknown
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.strings import is_text
 from expkit.kinds.sources.table import Table
-from expkit.starter.draft import Draft, quoted
+from expkit.starter.draft import Draft, may_stratify, quoted, split_line
 
 __all__ = ["draft_table"]
 
@@ -76,7 +76,16 @@ def draft_table(path: Path, label: str, name: str) -> Draft:
     )
     return Draft(
         name=name,
-        data="\n".join(_data(path, label, columns, by_class=named and not is_text(target.dtype))) + "\n",
+        data="\n".join(
+            _data(
+                path,
+                label,
+                columns,
+                by_class=named and not is_text(target.dtype),
+                by_label=named and may_stratify(counts),
+            )
+        )
+        + "\n",
         network="\n".join(_network(columns, len(counts) if named else None)) + "\n",
         train=(),
         group="classification" if named else "regression",
@@ -130,7 +139,7 @@ def _sorted_out(fields: Fields, label: str) -> _Columns:
     return _Columns(numbers=numbers, missing=missing, categories=categories, texts=texts, left_out=left_out)
 
 
-def _data(path: Path, label: str, columns: _Columns, *, by_class: bool) -> list[str]:
+def _data(path: Path, label: str, columns: _Columns, *, by_class: bool, by_label: bool) -> list[str]:
     numbers = ", ".join(map(quoted, columns.numbers))
     steps = ["{kind: impute, value: median}"] if columns.missing else []
     lines = [
@@ -143,7 +152,7 @@ def _data(path: Path, label: str, columns: _Columns, *, by_class: bool) -> list[
         *(f"    {column.field}: {quoted(column.name)}" for column in (*columns.categories, *columns.texts)),
         f"    label: {quoted(label)}",
         *([f"  types: {{{quoted(label)}: text}}   # its numbers are names of classes"] if by_class else []),
-        "split: {train: 0.7, valid: 0.1, test: 0.2, seed: 0}",
+        split_line(by_label),
         "preprocess:                  # fitted on the training part, inside the frozen graph, too",
         *([f"  numbers: [{', '.join([*steps, '{kind: standardize}'])}]"] if numbers else []),
     ]

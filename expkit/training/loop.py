@@ -35,6 +35,9 @@ class Progress(Protocol):
     def advance(self, step: int, shown: Mapping[str, float]) -> None:
         """Show a step and some of its numbers."""
 
+    def note(self, text: str) -> None:
+        """Show a sentence about what was done."""
+
     def warn(self, text: str) -> None:
         """Show a warning."""
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from expkit.config.load import load
+from expkit.kinds.sources.base import EMBEDDED
 from expkit.preflight import check
 from support.command_line import call
 from support.experiments import run
@@ -92,6 +93,15 @@ def test_a_table_becomes_an_experiment(tmp_path: Path, monkeypatch: pytest.Monke
     assert trained(tmp_path, "first", monkeypatch) == 1
     rows = call("predict", "run", "visits.csv", cwd=tmp_path).out.splitlines()
     assert {row.split()[1] for row in rows[1:21]} <= {"3", "4", "5"}
+
+
+def test_iris_from_its_table_is_split_by_class_and_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "iris.csv").write_bytes((EMBEDDED / "iris.csv").read_bytes())
+    assert call("init", "iris.csv", "--label", "species", cwd=tmp_path).code == 0
+    assert "seed: 0, stratify: label}" in (tmp_path / "conf/data/my_iris.yaml").read_text()
+    monkeypatch.chdir(tmp_path)
+    done = run(load(["experiment=my_iris", "tracking=none"]), tmp_path / "run")
+    assert done.test["test/accuracy"] >= 0.93
 
 
 def test_a_number_is_predicted_by_a_regression(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

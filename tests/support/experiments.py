@@ -119,6 +119,9 @@ class Unseen:
     def advance(self, step: int, shown: Mapping[str, float]) -> None:
         """Show nothing."""
 
+    def note(self, text: str) -> None:
+        """Show nothing."""
+
     def warn(self, text: str) -> None:
         """Show nothing."""
 

@@ -25,6 +25,8 @@ class SplitConfig(Section):
 
     With ``data.order: stream`` and with ``data.windows`` fractions are taken in order: first training, then validation,
     then test.
+
+    One of ``stratify``, ``group`` and ``by`` arranges the fractions by the values of a field.
     """
 
     train: float | str | tuple[int, int] = 0.7
@@ -37,6 +39,25 @@ class SplitConfig(Section):
     """Field of text, or of whole numbers, that names the part of every example, where parts are ready-made."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of the shuffle before fractions are taken; 0 where they are taken in order."""
+    stratify: str | None = None
+    """Field of classes (text or whole numbers): every part has its fraction of the examples of each class."""
+    group: str | None = None
+    """Field of groups, such as patients: no group is in two parts, whose sizes are near to the fractions."""
+    by: str | None = None
+    """Field of times (numbers, or dates of ISO 8601): training has the earliest, then validation, then test."""
+
+    @model_validator(mode="after")
+    def _arranges(self) -> SplitConfig:
+        given = [key for key in ("stratify", "group", "by") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} cannot be combined; give one of them")
+        if given and not any(isinstance(size, float | int) for size in (self.train, self.valid, self.test)):
+            raise ValueError(
+                f"{given[0]} arranges fractions, but every part is an index range or has a name; leave it out"
+            )
+        if self.by is not None and self.seed != 0:
+            raise ValueError("by orders the examples, so that nothing is drawn; set seed: 0")
+        return self
 
     @model_validator(mode="after")
     def _fits(self) -> SplitConfig:
@@ -115,6 +136,14 @@ class DataConfig(Section):
     ``auto`` streams data on disk, such as that of kinds ``arrays`` and ``tfrecord``, and data larger than a quarter of
     the machine's memory; results do not depend on it.
     """
+
+    @model_validator(mode="after")
+    def _split_agrees(self) -> DataConfig:
+        given = [key for key in ("stratify", "group") if getattr(self.split, key) is not None]
+        if self.in_order and given:
+            why = "order is stream" if self.order == "stream" else "windows are of consecutive steps"
+            raise ValueError(f"{why}, so that the split is in order; leave split.{given[0]} out")
+        return self
 
     @property
     def in_order(self) -> bool:
