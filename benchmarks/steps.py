@@ -153,7 +153,7 @@ def run_expkit(work: Workload) -> None:
     from expkit.run_folder import RunFolder
     from expkit.tracking.recorder import Recorder
     from expkit.tracking.tracker import MlflowTracker
-    from expkit.training.autotune import ExecutionChoice
+    from expkit.training.execution import ExecutionChoice
 
     folder = Path(tempfile.mkdtemp())
     overrides = experiment(work, folder)

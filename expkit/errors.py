@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Self
 
 from expkit.redact import masked
 
@@ -74,7 +75,7 @@ class ExpkitError(Exception):
         super().__init__("\n".join(str(problem) for problem in problems))
 
     @classmethod
-    def at(cls, path: str, message: str) -> ExpkitError:
+    def at(cls, path: str, message: str) -> Self:
         """Return an error of one problem."""
         return cls(Problem(path, message))
 

@@ -31,7 +31,8 @@ from expkit.run_folder import RunFolder
 from expkit.timing import timed
 from expkit.trackers import Tracker
 from expkit.training import loop
-from expkit.training.autotune import ExecutionChoice, choose, resume
+from expkit.training.autotune import choose
+from expkit.training.execution import ExecutionChoice
 from expkit.training.graphs import EvaluateGraph, evaluate_graph
 from expkit.training.inference import InferGraph, infer_graph
 from expkit.training.sessions import Evaluator, Executor
@@ -53,6 +54,8 @@ class Experiment:
     folder: RunFolder
     store: CheckpointStore
     """The checkpoints of the run."""
+    runs: int = 1
+    """Number of runs of its sweep."""
 
     @property
     def config(self) -> Config:
@@ -279,11 +282,8 @@ def freeze(
 
 
 def _executor(experiment: Experiment, dataset: Dataset) -> tuple[ExecutionChoice, Executor]:
-    """Return the execution mode and its executor; a resumed run keeps its mode, because XLA rounds differently."""
-    if (before := experiment.folder.state().get("execution")) is not None:
-        choice, executor = resume(experiment.checked, dataset, ExecutionChoice.of(before))
-    else:
-        choice, executor = choose(experiment.checked, dataset)
+    plain = experiment.folder.state().get("execution")
+    choice, executor = choose(experiment.checked, dataset, plain and ExecutionChoice.of(plain), runs=experiment.runs)
     experiment.folder.update(execution=choice.as_dict())
     _log.info("%s", choice)
     return choice, executor

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from expkit.export.run import Frozen
 from expkit.training import loop
-from expkit.training.autotune import ExecutionChoice
+from expkit.training.execution import ExecutionChoice
 
 __all__ = ["Result"]
 

@@ -47,6 +47,7 @@ def run_child(config: DictConfig) -> None:
         tags={"expkit.sweep": sweep["name"], "expkit.sweep.key": sweep["key"], **above},
         prune_check=sweeper_of(hydra).prune_check(sweep_folder, folder.name),
         quiet=True,
+        runs=sweep["total"],
     )
     with interruption_exits():
         outcome = run_job(job)

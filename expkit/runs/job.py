@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -49,6 +49,8 @@ class Job:
     """Tags for MLflow that name the sweep."""
     prune_check: Callable[[int, Mapping[str, float]], None] | None = None
     """Takes every step's metrics, and raises ``Pruned`` to end the run early."""
+    runs: int = 1
+    """Number of runs of its sweep."""
     quiet: bool = False
     """True if nothing is printed: a sweep or a Python program shows the outcome itself."""
 
@@ -92,7 +94,7 @@ def run_job(job: Job) -> Outcome:
             folder = RunFolder.create(job.folder, config, job.overrides)
             folder.update(status="RUNNING")
             tracker = _tracker(job, folder)
-            experiment = Experiment.of(job.checked, folder)
+            experiment = replace(Experiment.of(job.checked, folder), runs=job.runs)
             with Bar(console, job.label or config.run.name, config.train.steps) as bar:
                 result = run(experiment, tracker, _Progress(job, bar))
         status = "FINISHED"

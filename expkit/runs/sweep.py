@@ -102,6 +102,7 @@ def run(overrides: list[str], config_dirs: Sequence[str]) -> int:
             name=plan.name,
             status="RUNNING",
             varied=plan.keys,
+            total=plan.total,
             objective=plan.objectives[0].metric,
             mode=plan.objectives[0].mode,
             config_dirs=[str(Path(name).resolve()) for name in plan.given.config_dirs],

@@ -14,6 +14,7 @@ from hydra.errors import HydraException, OverrideParseException
 from expkit.config.hydra_messages import composition_message, unreadable_override
 from expkit.config.load import quoted
 from expkit.config.search import group_files
+from expkit.config.variations import Variations
 from expkit.errors import ConfigError, Problem
 
 __all__ = ["GivenOverrides", "parse_overrides"]
@@ -29,6 +30,11 @@ class GivenOverrides:
     """Those of Hydra's own settings, as given."""
     config_dirs: tuple[str, ...] = ()
     """Folders of ``--config-dir``."""
+
+    @cached_property
+    def variations(self) -> Variations:
+        """Composition of the jobs, which differ in plain values."""
+        return Variations()
 
     @cached_property
     def varied(self) -> Mapping[int, str]:

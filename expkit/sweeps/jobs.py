@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 from expkit.config.load import plain
 from expkit.config.schema import Config
+from expkit.config.source_lines import locating_problems
 from expkit.errors import ConfigError, Problem
-from expkit.preflight import check, load_checked, metric_names
+from expkit.preflight import check, check_composed, metric_names
 from expkit.redact import masked
 from expkit.run_folder import config_digest, flat, short_names
 from expkit.sweeps.given_overrides import GivenOverrides
@@ -57,7 +58,10 @@ def check_jobs(override_lists: Sequence[Sequence[str]], given: GivenOverrides) -
     problems: dict[str, Problem] = {}
     for index, overrides in enumerate(override_lists):
         try:
-            checked = load_checked([*given.hydra, *overrides], given.config_dirs, by=check)
+            words = [*given.hydra, *overrides]
+            with locating_problems(words, given.config_dirs):
+                composed = given.variations.compose(words, given.config_dirs)
+                checked = check_composed(composed, given.config_dirs, by=check)
             jobs.append(
                 SweepJob(
                     overrides=tuple(overrides),

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
 
 from expkit.config.schema import Config
 from expkit.config.sections.train import JitCompile
 from expkit.data.dataset import Dataset
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import CheckedConfig
-from expkit.training.execution import Execution
+from expkit.training.execution import Execution, ExecutionChoice
 from expkit.training.graphs import train_graph
+from expkit.training.measurements import Measurements, measured_for
 from expkit.training.policy import slow_with_xla, suits_shards
 from expkit.training.sessions import Executor
 
-__all__ = ["ExecutionChoice", "choose", "resume"]
+__all__ = ["choose"]
 
 MAX_STEPS = 100
 """``steps_per_execution: auto``; the executor does fewer in a call when they are slow."""
@@ -33,70 +34,73 @@ MAX_COMPILED_OPERATIONS = 2000
 """Operations of a step above which XLA would take longer to compile it than measuring may."""
 
 
-@dataclass(frozen=True)
-class ExecutionChoice:
-    """An execution mode, and the reason to use it."""
-
-    execution: Execution
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.execution}: {self.reason}"
-
-    @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> ExecutionChoice:
-        """Return the choice of a plain mapping."""
-        return cls(Execution(**plain["execution"]), plain["reason"])
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return a plain mapping, for ``of``."""
-        return asdict(self)
-
-
-def resume(checked: CheckedConfig, dataset: Dataset, choice: ExecutionChoice) -> tuple[ExecutionChoice, Executor]:
-    """Return a choice made before, and an open executor in its execution mode."""
-    executor = Executor(train_graph(checked, dataset, choice.execution))
-    return ExecutionChoice(executor.execution, choice.reason), executor
-
-
-def choose(checked: CheckedConfig, dataset: Dataset) -> tuple[ExecutionChoice, Executor]:
+def choose(
+    checked: CheckedConfig, dataset: Dataset, before: ExecutionChoice | None = None, *, runs: int = 1
+) -> tuple[ExecutionChoice, Executor]:
     """Return the execution mode that the configuration requests, and an open executor that runs steps in it.
 
-    With ``jit_compile`` or ``parallelism`` ``auto`` execution modes are timed, each in its own session, for at most 5 s
-    or 5 % of the run together: first those of ``jit_compile``, then with the fastest of them those of ``parallelism``.
-    A run too short for that is not compiled, and has the parallelism that suits its layers. Whole steps are not
-    compiled where that cannot pay on a CPU.
+    A resumed run keeps its mode, because XLA rounds differently. Else, with ``jit_compile`` or ``parallelism`` ``auto``
+    it is the mode that an earlier run in the same folder of runs measured for such a graph, batch and processor. Where
+    there is none, modes are timed now, for at most 5 s or 5 % of all steps together, and the fastest is kept for later
+    runs; of several processes that begin at once one measures and the others wait. Too few steps for that are not
+    compiled, and have the parallelism that suits the layers.
 
     The mode has the steps per execution in use: a block of batches may hold fewer than were requested.
 
     The executor's variables are not initialized: timing may have changed them.
+
+    Args:
+        checked: configuration.
+        dataset: data.
+        before: choice of the run that is resumed.
+        runs: number of runs of the sweep, all of which may use what is measured.
     """
-    config, spec = checked.config, checked.spec.trained
-    train, unmeasured = config.train, _unmeasured(config, spec)
 
-    def opened(execution: Execution) -> Executor:
-        return Executor(train_graph(checked, dataset, execution))
+    def opened(execution: Execution, reason: str) -> tuple[ExecutionChoice, Executor]:
+        executor = Executor(train_graph(checked, dataset, execution))
+        return ExecutionChoice(executor.execution, reason), executor
 
+    if before is not None:
+        return opened(before.execution, before.reason)
+    train, unmeasured = checked.config.train, _unmeasured(checked.config, checked.spec.trained)
     if "auto" not in (train.jit_compile, train.parallelism):
-        executor = opened(unmeasured)
-        return ExecutionChoice(executor.execution, "as configured"), executor
+        return opened(unmeasured, "as configured")
+    measurements, key = Measurements(Path(checked.config.run.folder)), measured_for(checked, dataset)
+    if (found := measurements.find(key)) is not None:
+        return opened(found.execution, found.reason)
     with ExitStack() as unless_taken:
-        executor = unless_taken.enter_context(opened(unmeasured))
-        budget = _budget(executor, train.steps) if train.steps >= MAX_STEPS and spec.trainable else 0.0
+        choice, executor = opened(unmeasured, "a short run")
+        unless_taken.enter_context(executor)
+        steps = train.steps * runs
+        budget = _budget(executor, steps) if steps >= MAX_STEPS and checked.spec.trained.trainable else 0.0
         if not budget:
             unless_taken.pop_all()
-            return ExecutionChoice(executor.execution, "a short run"), executor
+            return choice, executor
+    with measurements.alone():
+        if (found := measurements.find(key)) is not None:
+            return opened(found.execution, found.reason)
+        choice, executor = opened(*_fastest(checked, dataset, unmeasured, budget))
+        measurements.keep(key, choice)
+    return choice, executor
+
+
+def _fastest(checked: CheckedConfig, dataset: Dataset, unmeasured: Execution, budget: float) -> tuple[Execution, str]:
+    """Return the fastest execution mode and its measured speed beside that of the others.
+
+    Each is timed in its own session: first those of ``jit_compile``, then with the fastest of them those of
+    ``parallelism``. Whole steps are not compiled where that cannot pay on a CPU.
+    """
+    train, speeds = checked.config.train, dict[Execution, float]()
     compiled: tuple[JitCompile, ...] = (unmeasured.jit_compile,)
     why_not = ""
     if train.jit_compile == "auto":
         whole, why_not = _whole_step_may_pay(checked, dataset)
         compiled = (False, "update", True) if whole else (False, "update")
-    speeds: dict[Execution, float] = {}
 
     def fastest(candidates: Sequence[Execution]) -> Execution:
         for candidate in candidates:
             if candidate not in speeds:
-                with opened(candidate) as executor:
+                with Executor(train_graph(checked, dataset, candidate)) as executor:
                     speeds[candidate] = _steps_per_second(executor, seconds=budget / (2 * MAX_CANDIDATES))
         return max(candidates, key=lambda candidate: speeds[candidate])
 
@@ -104,8 +108,7 @@ def choose(checked: CheckedConfig, dataset: Dataset) -> tuple[ExecutionChoice, E
     if train.parallelism == "auto":
         best = fastest([replace(best, parallelism="intra_op"), replace(best, parallelism="inter_op")])
     measured = ", ".join(f"{speed:,.0f} {_named(candidate)}" for candidate, speed in speeds.items())
-    executor = opened(best)
-    return ExecutionChoice(executor.execution, f"measured steps/s: {measured}{why_not}"), executor
+    return best, f"measured steps/s: {measured}{why_not}"
 
 
 def _named(execution: Execution) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, asdict, dataclass
+from typing import Any
 
 from expkit.config.sections.train import JitCompile, Parallelism, Precision
 
-__all__ = ["PLAIN", "Execution", "cores"]
+__all__ = ["PLAIN", "Execution", "ExecutionChoice", "cores"]
 
 MIN_SHARD_EXAMPLES = 16
 """Examples of the smallest batch shard; products of fewer rows leave a core's units for them half empty."""
@@ -38,6 +40,26 @@ class Execution:
         products = ", products in bfloat16" if self.precision == "bfloat16" else ""
         cores = ", one core per operation" if self.parallelism == "inter_op" else ""
         return f"{self.steps_per_execution} steps per execution{compiled}{products}{cores}"
+
+
+@dataclass(frozen=True)
+class ExecutionChoice:
+    """An execution mode, and the reason to use it."""
+
+    execution: Execution
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.execution}: {self.reason}"
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> ExecutionChoice:
+        """Return the choice of a plain mapping."""
+        return cls(Execution(**plain["execution"]), plain["reason"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a plain mapping, for ``of``."""
+        return asdict(self)
 
 
 def cores() -> int:

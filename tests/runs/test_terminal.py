@@ -12,8 +12,7 @@ from expkit.export.parity import Difference
 from expkit.export.run import Frozen
 from expkit.result import Result
 from expkit.runs.terminal import Bar, metrics_table, parity_table, summary
-from expkit.training.autotune import ExecutionChoice
-from expkit.training.execution import Execution
+from expkit.training.execution import Execution, ExecutionChoice
 from expkit.training.loop import Trained
 
 CHOICE = ExecutionChoice(Execution(7), "as configured")

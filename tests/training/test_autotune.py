@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -25,8 +26,8 @@ from expkit.network.phases import phases
 from expkit.preflight import CheckedConfig, check
 from expkit.run_folder import RunFolder
 from expkit.training import autotune, execution, policy
-from expkit.training.autotune import ExecutionChoice, choose
-from expkit.training.execution import Execution
+from expkit.training.autotune import choose
+from expkit.training.execution import Execution, ExecutionChoice
 from expkit.training.graphs import train_graph
 from expkit.training.sessions import Executor
 from support.experiments import run
@@ -42,8 +43,9 @@ FIXED = "as configured"
 OVERRIDES = ["network.layers.layer1.units=16", "optimizer.learning_rate=0.01", "optimizer.warmup_steps=20"]
 
 
-def parts(overrides: list[str]) -> tuple[CheckedConfig, Dataset]:
-    checked = check(load(overrides))
+def parts(overrides: list[str], runs: Path | None = None) -> tuple[CheckedConfig, Dataset]:
+    """Return a configuration and its data; without a folder of runs no earlier run has measured anything."""
+    checked = check(load([f"run.folder={runs or tempfile.mkdtemp()}", *overrides]))
     return checked, load_dataset(checked.config, checked.spec)
 
 
@@ -57,8 +59,8 @@ def trained(overrides: list[str], execution: Execution, calls: list[int]) -> tup
         return np.array([float(item["sum"] / item["count"]) for item in sums]), executor.values(built.variables)
 
 
-def chosen(overrides: list[str]) -> ExecutionChoice:
-    choice, executor = choose(*parts(overrides))
+def chosen(overrides: list[str], folder: Path | None = None, runs: int = 1) -> ExecutionChoice:
+    choice, executor = choose(*parts(overrides, folder), runs=runs)
     with executor:
         assert executor._built.execution.jit_compile == choice.execution.jit_compile
     return choice
@@ -327,3 +329,53 @@ def test_resuming_a_bfloat16_run_on_a_processor_without_it_is_an_error(
     monkeypatch.setattr(tf, "has_bfloat16", lambda: False)
     with pytest.raises(ConfigError, match=r"^train\.precision: bfloat16 needs a processor with .*; set float32$"):
         run(config, folder.path)
+
+
+def steady_speed(monkeypatch: pytest.MonkeyPatch) -> list[Execution]:
+    """Give compiled steps twice the speed of others; return the modes that will be timed, as they are timed."""
+    timed: list[Execution] = []
+
+    def speed(executor: Executor, seconds: float) -> float:
+        timed.append(executor._built.execution)
+        return 2000.0 if executor._built.execution.jit_compile is True else 1000.0
+
+    monkeypatch.setattr(autotune, "_steps_per_second", speed)
+    return timed
+
+
+def test_what_one_run_measured_is_used_by_the_next_of_the_same_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = steady_speed(monkeypatch)
+    first = chosen(["train.steps=40000"], tmp_path)
+    assert first.execution.jit_compile is True
+    timed.clear()
+    for alike in (["train.steps=3000"], ["optimizer.learning_rate=0.5", "run.seed=3", "train.log_every_steps=50"]):
+        again = chosen(alike, tmp_path)
+        assert again == ExecutionChoice(first.execution, f"{first.reason}, in an earlier run")
+    assert not timed
+    assert chosen(["train.steps=3000"]).reason == "a short run", "another folder of runs"
+    for other in ("train.batch_size=31", "network.layers.layer1.units=33", "train.steps_per_execution=50"):
+        assert chosen([other, "train.steps=3000"], tmp_path).reason == "a short run", other
+    assert chosen(["train.jit_compile=false", "train.parallelism=intra_op"], tmp_path).reason == FIXED
+    for damaged in ("{", "[]", json.dumps(dict.fromkeys(json.loads((tmp_path / "execution.json").read_text()), 1))):
+        (tmp_path / "execution.json").write_text(damaged)
+        assert chosen(["train.steps=3000"], tmp_path).reason == "a short run", damaged
+
+
+def test_a_sweep_whose_runs_are_long_together_measures_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed = steady_speed(monkeypatch)
+    assert chosen(["train.steps=5000"], tmp_path, runs=7).reason == "a short run"
+    assert chosen(["train.steps=5000"], tmp_path, runs=8).execution.jit_compile is True
+    timed.clear()
+    assert chosen(["train.steps=5000"], tmp_path, runs=8).execution.jit_compile is True
+    assert not timed
+
+
+def test_a_folder_that_cannot_be_written_only_costs_measuring_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steady_speed(monkeypatch)
+    (tmp_path / "file").write_text("")
+    assert chosen(["train.steps=40000"], tmp_path / "file").execution.jit_compile is True
+    assert chosen(["train.steps=3000"], tmp_path / "file").reason == "a short run"

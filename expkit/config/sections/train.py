@@ -95,7 +95,8 @@ class TrainConfig(Section):
     jit_compile: Literal["auto"] | JitCompile = "auto"
     """XLA compilation of the whole step (``true``), of the ``update`` of large variables and their EMA, or none.
 
-    ``auto`` measures at the start of a long run and keeps the fastest.
+    ``auto`` measures at the start of a long run, or of a sweep that is long, and keeps the fastest for all later runs
+    of such a graph in the same ``run.folder``.
     """
     precision: Precision = "float32"
     """Precision of matrix products and convolutions in training.

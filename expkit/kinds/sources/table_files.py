@@ -154,7 +154,7 @@ class CsvFile(TableFile):
             else ("give its encoding, such as data.source.encoding=latin-1 or cp1252")
         )
         message = f"{self.file} is not text in {self._encoding}{found}; {fix}"
-        return DataError.at(AT, message)  # type: ignore[return-value]
+        return DataError.at(AT, message)
 
     def _diagnose(self, *, only_quotes: bool) -> None:
         """Raise DataError for the first row that has another number of columns, or a quote that is not closed."""

@@ -192,7 +192,7 @@ class Column:
 
     def _error(self, problem: str, rest: str) -> DataError:
         message = f"{self._file}, column '{self.name}', {problem}; {rest}"
-        return DataError.at("data.source.path", message)  # type: ignore[return-value]
+        return DataError.at("data.source.path", message)
 
 
 def _name(found: pa.DataType) -> str:

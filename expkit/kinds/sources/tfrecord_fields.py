@@ -152,7 +152,7 @@ class RecordField(DiskArray):
         return values
 
     def _error(self, message: str) -> DataError:
-        return DataError.at(f"data.source.features.{self._name}", message)  # type: ignore[return-value]
+        return DataError.at(f"data.source.features.{self._name}", message)
 
 
 @final
