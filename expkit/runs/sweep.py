@@ -15,7 +15,7 @@ from rich.console import Console
 from expkit.config.hydra_messages import composition_message
 from expkit.config.load import compose_plain
 from expkit.config.schema import Config
-from expkit.errors import ConfigError, Problem
+from expkit.errors import ConfigError, Problem, comma_list
 from expkit.run_folder import short_names, unwritable
 from expkit.runs.interruption import termination_raises
 from expkit.runs.recording import recorder_of_process, say_environment
@@ -25,6 +25,7 @@ from expkit.sweeps.jobs import SweepJob, check_jobs, check_same_place, hash_of
 from expkit.sweeps.launcher import Launcher
 from expkit.sweeps.objective import Objective, objectives_of
 from expkit.sweeps.progress import LineDisplay, LiveDisplay, Progress, tally
+from expkit.sweeps.replicates import Replication, replication_of
 from expkit.sweeps.runner import SweepRunner
 from expkit.sweeps.sweep_folder import DONE, SweepFolder, find_sweep
 from expkit.sweeps.sweeper import Grid, Sweeper
@@ -45,12 +46,25 @@ MAX_EXIT_CODE = 100
 class _SweepPlan:
     """A checked sweep, before anything is written."""
 
-    given: GivenOverrides
+    replication: Replication
     launcher: Launcher
     sweeper: Sweeper
-    jobs: list[SweepJob]
+    points: list[list[SweepJob]]
+    """The jobs of every point that is known before the first run."""
+    keys: list[str]
+    """Keys that vary."""
     objectives: tuple[Objective, ...]
     key: str
+
+    @property
+    def given(self) -> GivenOverrides:
+        """The overrides of the command line, without those of replicates."""
+        return self.replication.points
+
+    @property
+    def jobs(self) -> list[SweepJob]:
+        """The jobs of all points."""
+        return [job for point in self.points for job in point]
 
     @property
     def config(self) -> Config:
@@ -60,12 +74,7 @@ class _SweepPlan:
     @property
     def total(self) -> int:
         """Number of runs."""
-        return self.sweeper.total(self.given, self.jobs)
-
-    @property
-    def keys(self) -> list[str]:
-        """Keys that vary."""
-        return list(self.given.varied.values())
+        return self.sweeper.total(self.given, self.points)
 
     @property
     def tracked(self) -> bool:
@@ -103,6 +112,7 @@ def run(overrides: list[str], config_dirs: Sequence[str]) -> int:
             status="RUNNING",
             varied=plan.keys,
             total=plan.total,
+            repeat_over=plan.replication.keys,
             objective=plan.objectives[0].metric,
             mode=plan.objectives[0].mode,
             config_dirs=[str(Path(name).resolve()) for name in plan.given.config_dirs],
@@ -120,12 +130,12 @@ def _execute(plan: _SweepPlan, folder: SweepFolder, recorder: Recorder | None, c
         results.start_parent(plan.config, plan.name, plan.key)
     display = LiveDisplay if console.is_terminal else LineDisplay
     progress = Progress(plan.total, plan.objectives, lambda: display(console))
-    check = partial(check_jobs, given=plan.given)
-    runner = SweepRunner(folder, plan.launcher, run_child, progress, check, results.record_death)
+    replicates = partial(_replicates, replication=plan.replication, objectives=plan.objectives)
+    runner = SweepRunner(folder, plan.launcher, run_child, progress, replicates, results.record_death)
     status: Status = "KILLED"
     try:
         with plan.launcher.callbacks():
-            plan.sweeper.sweep(runner, plan.given, plan.jobs)
+            plan.sweeper.sweep(runner, plan.given, plan.points)
         summary = results.keep_best(progress, plan.given.config_dirs)
         failed = progress.counts.get("FAILED", 0) + progress.counts.get("KILLED", 0)
         status = "FAILED" if failed else "FINISHED"
@@ -157,24 +167,88 @@ def _plan(overrides: list[str], config_dirs: Sequence[str]) -> _SweepPlan:
         compose_plain(given.hydra, config_dirs)
         raise ConfigError(Problem("command line", composition_message(error))) from None
     sweeper = sweeper_of(launcher.settings)
-    jobs = check(sweeper.checks(given))
-    if not jobs:
+    replication = replication_of(given, sweeper.repeats, sweeper.replicate_keys)
+    points = replication.jobs(sweeper.checks(replication.points), partial(check_jobs, given=replication.points))
+    if not points:
         empty = [key for index, key in given.varied.items() if not given.alternatives(index)]
         raise ConfigError(*(Problem(key, "has no values, so the sweep is empty; give it some") for key in empty))
+    replication = replication.following(points)
+    jobs = [replace(job, replicated=replication.keys) for point in points for job in point]
+    points = [jobs[start : start + replication.count] for start in range(0, len(jobs), replication.count)]
     if any(job.config.run.resume is not None for job in jobs):
         raise ConfigError(Problem("run.resume", "a sweep is resumed by the same command without run.resume"))
     check_same_place(jobs)
-    objectives = objectives_of(jobs[0].config, jobs[0].metrics, sweeper.objective, sweeper.mode)
+    objectives = objectives_of(jobs[0].config, _known_metrics(jobs, sweeper), sweeper.objective, sweeper.mode)
+    _check_objectives(jobs, objectives)
+    _check_tie(sweeper, jobs, objectives)
     sweeper.prepare(objectives, jobs)
     tracking = jobs[0].config.tracking
+    unrepeated = [job for point in points for job in point[:: replication.repeats]]
+    sweeper_key = sweeper.key(replication.points, unrepeated)
     return _SweepPlan(
-        given=given,
+        replication=replication,
         launcher=launcher,
         sweeper=sweeper,
-        jobs=jobs,
+        points=points,
+        keys=list(given.varied.values()),
         objectives=objectives,
-        key=hash_of(sweeper.key(given, jobs), tracking.enabled, tracking.uri, tracking.experiment),
+        key=hash_of(sweeper_key, tracking.enabled, tracking.uri, tracking.experiment),
     )
+
+
+def _replicates(
+    points: Sequence[Sequence[str]], *, replication: Replication, objectives: Sequence[Objective]
+) -> list[list[SweepJob]]:
+    """Return the jobs of points that a sweeper chooses while the sweep runs.
+
+    Raises:
+        ConfigError: with the mistakes of all jobs.
+    """
+    jobs = replication.jobs(points, partial(check_jobs, given=replication.points))
+    _check_objectives([job for point in jobs for job in point], objectives)
+    return jobs
+
+
+def _check_tie(sweeper: Sweeper, jobs: Sequence[SweepJob], objectives: Sequence[Objective]) -> None:
+    """Check that a tie that is to be broken can be found.
+
+    Raises:
+        ConfigError: there are several objectives, or no configuration is run twice.
+    """
+    if sweeper.on_tie is None:
+        return
+    if len(objectives) > 1:
+        raise ConfigError(Problem("hydra.sweeper.on_tie", f"takes one objective, got {len(objectives)}; omit it"))
+    if len({job.configuration for job in jobs}) == len({job.digest for job in jobs}):
+        way = "give hydra.sweeper.repeats=5, or vary run.seed"
+        raise ConfigError(
+            Problem("hydra.sweeper.on_tie", f"needs several runs of a configuration, which show what is tied; {way}")
+        )
+
+
+def _known_metrics(jobs: Sequence[SweepJob], sweeper: Sweeper) -> list[str]:
+    """Return the metrics that any run records, if the sweep names one of them, else those that all record."""
+    wanted = any if sweeper.objective is not None else all
+    names = dict.fromkeys(name for job in jobs for name in job.metrics)
+    return [name for name in names if wanted(name in job.metrics for job in jobs)]
+
+
+def _check_objectives(jobs: Sequence[SweepJob], objectives: Sequence[Objective]) -> None:
+    """Check that every run records the objectives.
+
+    Raises:
+        ConfigError: with the runs that do not.
+    """
+    problems = []
+    for metric in (objective.metric for objective in objectives):
+        without = list(dict.fromkeys(job.point for job in jobs if metric not in job.metrics))
+        if without:
+            shared = sorted(set.intersection(*(set(job.metrics) for job in jobs)))
+            which = f"is not recorded by {len(without)} of {len({job.point for job in jobs})} points"
+            way = f"give one that all record: {comma_list(shared, 40)}"
+            problems.append(Problem("hydra.sweeper.objective", f"'{metric}' {which} ({comma_list(without, 5)}); {way}"))
+    if problems:
+        raise ConfigError(*problems)
 
 
 def _folder(plan: _SweepPlan, *, given: bool) -> SweepFolder:
@@ -201,4 +275,4 @@ def _is_done(folder: SweepFolder, plan: _SweepPlan) -> bool:
     if (settings.get("key"), settings.get("status")) != (plan.key, "FINISHED"):
         return False
     done = all(state.status in DONE for state in folder.states().values())
-    return done and plan.sweeper.is_complete(folder, plan.total)
+    return done and plan.sweeper.is_complete(folder, plan.given, plan.points)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from expkit.config.load import plain
 from expkit.config.schema import Config
@@ -16,7 +17,10 @@ from expkit.redact import masked
 from expkit.run_folder import config_digest, flat, short_names
 from expkit.sweeps.given_overrides import GivenOverrides
 
-__all__ = ["SweepJob", "check_jobs", "check_same_place", "hash_of"]
+__all__ = ["SEEDS", "SweepJob", "check_jobs", "check_same_place", "hash_of", "is_under"]
+
+SEEDS = ("run.seed", "data.split.seed")
+"""Keys that are replicates in every sweep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +30,39 @@ class SweepJob:
     overrides: tuple[str, ...]
     config: Config
     label: str
-    """The values that differ from those of the other runs: ``units=64, rate=0.1``."""
+    """The values that differ from those of the other runs: ``units=64, rate=0.1, seed=3``."""
+    point: str
+    """The label of its configuration, without those of its replicate: ``units=64, rate=0.1``."""
     metrics: tuple[str, ...]
     """Names of the metrics of its losses and metrics that it records."""
+    replicated: tuple[str, ...] = SEEDS
+    """Keys in which the replicates of a configuration differ; a section stands for all of its fields."""
+
+    @cached_property
+    def configuration(self) -> str:
+        """Hash of everything that changes the run's numbers, but for replicates: equal for runs to be averaged."""
+        fields = flat(plain(self.config))
+        return hash_of({key: value for key, value in fields.items() if _compared(key, self.replicated)})
+
+    @cached_property
+    def replicate(self) -> str:
+        """Values of the keys in which replicates differ, as JSON."""
+        fields = flat(plain(self.config))
+        return json.dumps({key: value for key, value in fields.items() if is_under(key, self.replicated)})
+
+    def with_seed(self, seed: int) -> SweepJob:
+        """Return the same job with its seed among its overrides and in its label."""
+        label = ", ".join([*([self.label] if self.label != self.config.run.name else []), f"seed={seed}"])
+        return replace(self, overrides=(*self.overrides, f"run.seed={seed}"), label=label)
 
     @property
     def digest(self) -> str:
         """Hash of everything that changes the run's numbers, its length or its exports."""
         return hash_of(config_digest(self.config), plain(self.config)["export"])
+
+
+_NOT_COMPARED = ("run.folder", "run.resume", "tracking.")
+"""Keys that say where a run is, and change nothing else."""
 
 
 def _rounded(value: str) -> str:
@@ -48,7 +77,7 @@ def check_jobs(override_lists: Sequence[Sequence[str]], given: GivenOverrides) -
     """Return the jobs of lists of overrides.
 
     Args:
-        override_lists: the overrides of each job.
+        override_lists: the overrides of each job: one for each of the command line, then those of its replicate.
         given: the overrides of the command line.
 
     Raises:
@@ -66,7 +95,8 @@ def check_jobs(override_lists: Sequence[Sequence[str]], given: GivenOverrides) -
                 SweepJob(
                     overrides=tuple(overrides),
                     config=checked.config,
-                    label=_label(given.varied, overrides) or checked.config.run.name,
+                    label=_label(given, overrides) or checked.config.run.name,
+                    point=_label(given, overrides[: len(given.items)]) or checked.config.run.name,
                     metrics=tuple(metric_names(checked)),
                 )
             )
@@ -107,10 +137,24 @@ _PLACE = ("run.folder", "tracking.enabled", "tracking.uri", "tracking.experiment
 """Fields that are one for the sweep and all its runs."""
 
 
-def _label(varied: Mapping[int, str], overrides: Sequence[str]) -> str:
-    """Return the values that the varied overrides have in a job."""
-    names = short_names(list(varied.values()))
-    return ", ".join(f"{names[key]}={masked(_rounded(overrides[at].partition('=')[2]))}" for at, key in varied.items())
+def _label(given: GivenOverrides, overrides: Sequence[str]) -> str:
+    """Return the values that the varied overrides have in a job, and those of the overrides that follow them."""
+    values = {key: overrides[index].partition("=")[2] for index, key in given.varied.items()}
+    values |= {
+        key.lstrip("+"): value for key, _, value in (word.partition("=") for word in overrides[len(given.items) :])
+    }
+    names = short_names(list(values))
+    return ", ".join(f"{names[key]}={masked(_rounded(value))}" for key, value in values.items())
+
+
+def is_under(key: str, sections: Sequence[str]) -> bool:
+    """Return True if a key is one of these, or inside one of them."""
+    return any(key == section or key.startswith(f"{section}.") for section in sections)
+
+
+def _compared(key: str, replicated: Sequence[str]) -> bool:
+    """Return True if different values of a key make different configurations."""
+    return not is_under(key, replicated) and not key.startswith(_NOT_COMPARED)
 
 
 def hash_of(*values: object) -> str:

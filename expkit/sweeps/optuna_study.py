@@ -96,8 +96,8 @@ class Trial:
     number: int
     values: Mapping[str, Value]
     state: Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL"]
-    run: str | None = None
-    """Name of its run's folder; ``None`` before the run has one."""
+    runs: tuple[str, ...] = ()
+    """Names of the folders of its runs; empty before they have one."""
 
 
 class Study:
@@ -160,9 +160,9 @@ class Study:
         number = self._study.ask(self._distributions).number
         return _trial(self._study.trials[number], self._space)
 
-    def set_run(self, trial: Trial, run: str) -> None:
-        """Store the name of the folder of a trial's run."""
-        optuna_internals.set_attribute(self._study, self._study.trials[trial.number], "run", run)
+    def set_runs(self, trial: Trial, runs: Sequence[str]) -> None:
+        """Store the names of the folders of a trial's runs."""
+        optuna_internals.set_attribute(self._study, self._study.trials[trial.number], "run", list(runs))
 
     def tell(self, trial: Trial, state: Literal["COMPLETE", "PRUNED", "FAIL"], values: Sequence[float] = ()) -> None:
         """Store the result of a trial; objectives that are not finite make it a failure."""
@@ -180,9 +180,16 @@ class Study:
 
 
 def prune_check(
-    storage: BaseStorage, name: str, pruning: Pruning, metric: str, run: str
+    storage: BaseStorage,
+    name: str,
+    pruning: Pruning,
+    metric: str,
+    run: str,
+    recorded: Callable[[str, int], float | None],
 ) -> Callable[[int, Mapping[str, float]], None] | None:
     """Return the check that prunes a run while it trains, or ``None`` if its trial has a result already.
+
+    A trial of several runs is judged at a step by the mean of those that have reached it, and pruned as a whole.
 
     Args:
         storage: the study's storage.
@@ -190,15 +197,18 @@ def prune_check(
         pruning: the pruner's settings.
         metric: the objective.
         run: name of the run's folder.
+        recorded: returns the objective that a run, given its folder's name, has recorded at a step.
     """
     import optuna
 
     pruner = pruning.create()
     study = optuna.load_study(study_name=name, storage=storage, pruner=pruner)
     running = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
-    trial = next((trial for trial in running if trial.user_attrs.get("run") == run), None)
+    trial = next((trial for trial in running if run in _runs(trial)), None)
     if trial is None:
         return None
+    others = [other for other in _runs(trial) if other != run]
+    rungs: set[str] = set()
 
     def check(step: int, metrics: Mapping[str, float]) -> None:
         """Report the objective of a step.
@@ -208,13 +218,23 @@ def prune_check(
         """
         if metric not in metrics:
             return
+        values = [metrics[metric], *(value for other in others if (value := recorded(other, step)) is not None)]
+        mean = sum(values) / len(values)
         try:
-            prunes = pruner.prune(study, optuna_internals.report(study, trial, step, metrics[metric]))
+            stored = optuna_internals.report(study, trial, step, mean)
+            prunes = "pruned" in stored.user_attrs or pruner.prune(
+                study, optuna_internals.as_of_step(stored, step, rungs)
+            )
+            if others and prunes:
+                optuna_internals.set_attribute(study, trial, "pruned", run)
+            elif others:
+                rungs.update(optuna_internals.rungs_at(study, trial, mean, rungs))
         except optuna.exceptions.OptunaError as error:
             _log.warning("pruning skipped at step %d: %s", step, error_message(error))
             return
         if prunes:
-            raise Pruned(f"{pruning.pruner}: {metric} {metrics[metric]:.4g} at step {step}")
+            of = f" (mean of {len(values)} runs)" if len(values) > 1 else ""
+            raise Pruned(f"{pruning.pruner}: {metric} {mean:.4g} at step {step}{of}")
 
     return check
 
@@ -252,8 +272,14 @@ def _trial(trial: FrozenTrial, space: Space) -> Trial:
         number=trial.number,
         values={key: dimension.normalized(trial.params[key]) for key, dimension in space.dimensions.items()},
         state=trial.state.name,  # type: ignore[arg-type]
-        run=trial.user_attrs.get("run"),
+        runs=_runs(trial),
     )
+
+
+def _runs(trial: FrozenTrial) -> tuple[str, ...]:
+    """Return the names of a trial's runs; studies of expkit before repeats have one name instead of a list."""
+    runs = trial.user_attrs.get("run", [])
+    return (runs,) if isinstance(runs, str) else tuple(runs)
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:

@@ -14,6 +14,7 @@ from pydantic import Field
 from expkit.errors import ConfigError, Problem, comma_list
 from expkit.provenance import is_installed
 from expkit.registry import NonNegative, Positive, register
+from expkit.run_folder import RunFolder
 from expkit.sweeps.given_overrides import GivenOverrides
 from expkit.sweeps.jobs import SweepJob, hash_of
 from expkit.sweeps.objective import Objective
@@ -32,7 +33,7 @@ from expkit.sweeps.sweeper import PruneCheck, Sweeper
 
 if TYPE_CHECKING:
     from expkit.sweeps.runner import SweepRunner
-    from expkit.sweeps.sweep_folder import SweepFolder
+    from expkit.sweeps.sweep_folder import Child, SweepFolder
 
 __all__ = ["Optuna"]
 
@@ -80,19 +81,19 @@ class Optuna(Sweeper):
 
     def key(self, given: GivenOverrides, jobs: Sequence[SweepJob]) -> str:
         """Return a hash of the space, the jobs at its bounds, and the fields that influence suggestions."""
-        free = {"n_trials", "timeout", "batch_size", "storage"}
+        free = {"n_trials", "timeout", "batch_size", "storage", "on_tie"}
+        free |= {"repeats"} if self.repeats == 1 else set()
+        free |= {"repeat_over"} if not self.repeat_over else set()
         dimensions = {key: dimension.identity() for key, dimension in space_of(given).dimensions.items()}
         return hash_of(self.model_dump(mode="json", exclude=free), dimensions, sorted({job.digest for job in jobs}))
 
-    def total(self, given: GivenOverrides, jobs: Sequence[SweepJob]) -> int:
-        """Return the number of points; a grid may have fewer than ``n_trials``."""
-        if self.sampler != "grid":
-            return self.n_trials
-        return min(self.n_trials, space_of(given).grid_size())
+    def total(self, given: GivenOverrides, points: Sequence[Sequence[SweepJob]]) -> int:
+        """Return the number of points, times the runs of each."""
+        return self._total_points(given) * max(map(len, points), default=1)
 
-    def is_complete(self, folder: SweepFolder, total: int) -> bool:
+    def is_complete(self, folder: SweepFolder, given: GivenOverrides, points: Sequence[Sequence[SweepJob]]) -> bool:
         """Return True if all points have a result, which a timeout or the death of a process prevents."""
-        return int(folder.settings().get("study", {}).get("told", 0)) >= total
+        return int(folder.settings().get("study", {}).get("told", 0)) >= self._total_points(given)
 
     def prepare(self, objectives: Sequence[Objective], jobs: Sequence[SweepJob]) -> None:
         """Open the storage, unless it is a file in the sweep's folder.
@@ -112,21 +113,24 @@ class Optuna(Sweeper):
         settings = folder.settings()
         study = settings["study"]
         pruning = Pruning(**study["pruning"])
-        return prune_check(open_storage(self._url(folder)), study["name"], pruning, settings["objective"], run)
+        metric = settings["objective"]
 
-    def sweep(self, runner: SweepRunner, given: GivenOverrides, jobs: Sequence[SweepJob]) -> None:
+        def recorded(other: str, step: int) -> float | None:
+            points = RunFolder(folder.path / other).metrics()
+            return next((point[metric] for point in points if point["step"] == step and metric in point), None)
+
+        return prune_check(open_storage(self._url(folder)), study["name"], pruning, metric, run, recorded)
+
+    def sweep(self, runner: SweepRunner, given: GivenOverrides, points: Sequence[Sequence[SweepJob]]) -> None:
         """Run the trials that have no result yet, then suggest more."""
         started = time.monotonic()
         space = space_of(given)
-        study = self._study(runner, space, jobs)
+        study = self._study(runner, space, [job for point in points for job in point])
         trials = study.trials()
         ended = [trial for trial in trials if trial.state != "RUNNING"]
         open_trials = [trial for trial in trials if trial.state == "RUNNING"]
-        runner.count(runner.jobs([space.overrides(trial.values) for trial in ended if trial.run is not None]))
-        for trial in ended:
-            if trial.run is None:
-                runner.count_rejected(space.overrides(trial.values), None)
-        left = self.total(given, jobs) - len(trials)
+        self._count(runner, space, ended)
+        left = self._total_points(given) - len(trials)
         while True:
             batch, open_trials = open_trials[: self.batch_size], open_trials[self.batch_size :]
             while len(batch) < self.batch_size and left > 0 and not self._timed_out(started):
@@ -137,10 +141,65 @@ class Optuna(Sweeper):
                 left -= 1
             if not batch:
                 break
-            _run(runner, study, space, batch)
+            self._run(runner, study, space, batch)
             runner.folder.update(study={**runner.folder.settings()["study"], "told": study.ended})
         if left > 0 and self._timed_out(started):
             runner.note(f"timeout of {self.timeout:g} s reached with {left} points left; the same command continues")
+
+    def _total_points(self, given: GivenOverrides) -> int:
+        """Return the number of points; a grid may have fewer than ``n_trials``."""
+        if self.sampler != "grid":
+            return self.n_trials
+        return min(self.n_trials, space_of(given).grid_size())
+
+    def _count(self, runner: SweepRunner, space: Space, ended: Sequence[Trial]) -> None:
+        """Count the runs of the trials that have a result."""
+        for jobs in runner.replicates([space.overrides(trial.values) for trial in ended if trial.runs]):
+            started = [child.job for child in runner.children(jobs) if child.folder.state()]
+            runner.count(started)
+            runner.skip(len(jobs) - len(started))
+        for trial in ended:
+            if not trial.runs:
+                runner.count_rejected(space.overrides(trial.values), None)
+
+    def _run(self, runner: SweepRunner, study: Study, space: Space, batch: Sequence[Trial]) -> None:
+        """Run the trials of a batch and store their results; a trial of a run whose process died stays open."""
+        points: dict[int, list[Child]] = {}
+        for trial in batch:
+            overrides = space.overrides(trial.values)
+            try:
+                (jobs,) = runner.replicates([overrides])
+            except ConfigError as error:  # the bounds of every dimension are valid, but not this combination
+                study.tell(trial, "FAIL")
+                runner.count_rejected(overrides, error)
+                continue
+            points[trial.number] = runner.children(jobs)
+            study.set_runs(trial, [child.name for child in points[trial.number]])
+        for children in filter(_is_decided, points.values()):  # by an earlier command
+            runner.count([child.job for child in children if child.folder.state()])
+        # A point is pruned as a whole: its runs follow one another where they cannot be executed side by side.
+        rounds = max(map(len, points.values()), default=0) if runner.one_at_a_time and self.pruner != "none" else 1
+        for index in range(rounds):
+            going = [children for children in points.values() if not _is_decided(children)]
+            each = [child for children in going for child in (children[index : index + 1] if rounds > 1 else children)]
+            if each:
+                runner.run(list({child.name: child for child in each}.values()))
+        for trial in batch:
+            if trial.number in points:
+                self._tell(runner, study, trial, points[trial.number])
+
+    def _tell(self, runner: SweepRunner, study: Study, trial: Trial, children: Sequence[Child]) -> None:
+        """Store the mean of a trial's runs, or that one of them failed or was pruned."""
+        states = [child.state() for child in children]
+        statuses = [state.status for state in states]
+        runner.skip(statuses.count("WAITING") if _is_decided(children) else 0)
+        if "FAILED" in statuses:
+            study.tell(trial, "FAIL")
+        elif "PRUNED" in statuses:
+            study.tell(trial, "PRUNED")
+        elif all(status == "FINISHED" for status in statuses):
+            columns = [[state.values.get(item.metric, math.nan) for state in states] for item in runner.objectives]
+            study.tell(trial, "COMPLETE", [sum(values) / len(values) for values in columns])
 
     def _study(self, runner: SweepRunner, space: Space, jobs: Sequence[SweepJob]) -> Study:
         """Return the study of the sweep; ``sweep.json`` records its name and pruning for the processes of the runs."""
@@ -234,30 +293,6 @@ class Optuna(Sweeper):
             yield Problem("hydra.sweeper.prune_after_steps", f"prunes nothing: runs end at step {last}")
 
 
-def _run(runner: SweepRunner, study: Study, space: Space, batch: Sequence[Trial]) -> None:
-    """Run the trials of a batch and store their results; a trial whose process died stays open."""
-    jobs: dict[int, SweepJob] = {}
-    for trial in batch:
-        overrides = space.overrides(trial.values)
-        try:
-            (jobs[trial.number],) = runner.jobs([overrides])
-        except ConfigError as error:  # the bounds of every dimension are valid, but not this combination
-            study.tell(trial, "FAIL")
-            runner.count_rejected(overrides, error)
-    children = {number: runner.children([job])[0] for number, job in jobs.items()}
-    trials = {trial.number: trial for trial in batch}
-    for number, child in children.items():
-        study.set_run(trials[number], child.name)
-    failed = {child.name for child in children.values() if child.state().status == "FAILED"}
-    runner.count([jobs[number] for number, child in children.items() if child.name in failed])
-    fresh = {child.name: child for child in children.values() if child.name not in failed}
-    states = dict(zip(fresh, runner.run(list(fresh.values())), strict=True)) if fresh else {}
-    for number, child in children.items():
-        state = states.get(child.name) or child.state()
-        if state.status == "FINISHED":
-            values = [state.values.get(objective.metric, math.nan) for objective in runner.objectives]
-            study.tell(trials[number], "COMPLETE", values)
-        elif state.status == "PRUNED":
-            study.tell(trials[number], "PRUNED")
-        elif state.status == "FAILED":
-            study.tell(trials[number], "FAIL")
+def _is_decided(children: Sequence[Child]) -> bool:
+    """Return True if a point needs no further run: one of its runs was pruned, or failed."""
+    return any(child.state().status in ("PRUNED", "FAILED") for child in children)

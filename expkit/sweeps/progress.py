@@ -115,10 +115,20 @@ class Progress:
 
     @property
     def best(self) -> list[tuple[Child, RunState]]:
-        """The best finished run, or the Pareto front of several objectives, best first by the first objective."""
-        finished = [(child, state) for child, state in self.states.values() if state.status == "FINISHED"]
-        costs = [[objective.cost(state.values) for objective in self.objectives] for _, state in finished]
-        return [finished[index] for index in pareto_front(costs)]
+        """The first run of the best configuration, or of each in the Pareto front of several objectives, best first.
+
+        A configuration is as good as the mean of its finished runs.
+        """
+        configurations: dict[str, list[tuple[Child, RunState]]] = {}
+        for child, state in self.states.values():
+            if state.status == "FINISHED":
+                configurations.setdefault(child.job.configuration, []).append((child, state))
+        runs = list(configurations.values())
+        costs = [
+            [sum(objective.cost(state.values) for _, state in each) / len(each) for objective in self.objectives]
+            for each in runs
+        ]
+        return [runs[index][0] for index in pareto_front(costs)]
 
     @property
     def seconds_left(self) -> float | None:

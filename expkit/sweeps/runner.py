@@ -31,7 +31,7 @@ class SweepRunner:
         launcher: Launcher,
         task: TaskFunction,
         progress: Progress,
-        check: Callable[[Sequence[Sequence[str]]], list[SweepJob]],
+        replicates: Callable[[Sequence[Sequence[str]]], list[list[SweepJob]]],
         on_death: Callable[[Child, str], None],
     ) -> None:
         """Prepare the execution.
@@ -41,14 +41,14 @@ class SweepRunner:
             launcher: starts runs in their processes.
             task: called by the launcher with the configuration of every job.
             progress: displays the runs.
-            check: makes jobs of lists of overrides.
+            replicates: makes the jobs of each point, given the overrides of each.
             on_death: called with a run whose process ended before it recorded a status, and the reason.
         """
         self.folder = folder
         self._launcher = launcher
         self._task = task
         self._progress = progress
-        self._check = check
+        self._replicates = replicates
         self._on_death = on_death
 
     @property
@@ -56,13 +56,22 @@ class SweepRunner:
         """Objectives of the sweep."""
         return self._progress.objectives
 
-    def jobs(self, override_lists: Sequence[Sequence[str]]) -> list[SweepJob]:
-        """Return the jobs of lists of overrides.
+    def replicates(self, points: Sequence[Sequence[str]]) -> list[list[SweepJob]]:
+        """Return the jobs of each point, its replicates, given the overrides of each.
 
         Raises:
             ConfigError: with the mistakes of all jobs.
         """
-        return self._check(override_lists)
+        return self._replicates(points)
+
+    def skip(self, count: int) -> None:
+        """Take runs that are not needed any more off the number of runs that the sweep will have."""
+        self._progress.total -= count
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """True if runs are executed one after another, in this process."""
+        return self._launcher.in_this_process
 
     def children(self, jobs: Sequence[SweepJob]) -> list[Child]:
         """Return the run of every job; jobs of the same digest share one run."""

@@ -35,13 +35,25 @@ class Sweeper(Kind, ABC):
     """
     mode: Mode | list[Mode] | None = None
     """``min`` or ``max`` for each objective; by default ``min`` for losses and errors, else ``max``."""
+    repeats: Positive = 1
+    """Runs of every point, with the seeds ``run.seed``, ``run.seed + 1``, ...; its mean is its result."""
+    repeat_over: str | list[str] = []
+    """Keys that vary without being compared, besides ``run.seed`` and ``data.split.seed``, such as ``data.fold``."""
+    on_tie: Literal["simplest", "first"] | None = None
+    """Choice among configurations tied with the best: the one of the fewest trained parameters, or the first of the
+    sweep; by default the best mean."""
+
+    @property
+    def replicate_keys(self) -> list[str]:
+        """The keys of ``repeat_over``."""
+        return [self.repeat_over] if isinstance(self.repeat_over, str) else list(self.repeat_over)
 
     @abstractmethod
     def checks(self, given: GivenOverrides) -> list[list[str]]:
-        """Return the overrides of the jobs that are checked before the first one starts.
+        """Return the overrides of the points that are checked before the first run starts.
 
         Args:
-            given: the overrides of the command line.
+            given: the overrides of the command line, without those of replicates.
         """
 
     @abstractmethod
@@ -49,13 +61,18 @@ class Sweeper(Kind, ABC):
         """Return the key of the sweep, equal for commands that continue the same sweep.
 
         Args:
-            given: the overrides of the command line.
-            jobs: the jobs of ``checks``.
+            given: the overrides of the command line, without those of replicates.
+            jobs: the jobs of ``checks``, without repeats.
         """
 
     @abstractmethod
-    def total(self, given: GivenOverrides, jobs: Sequence[SweepJob]) -> int:
-        """Return the number of runs."""
+    def total(self, given: GivenOverrides, points: Sequence[Sequence[SweepJob]]) -> int:
+        """Return the number of runs.
+
+        Args:
+            given: the overrides of the command line, without those of replicates.
+            points: the jobs of each point of ``checks``.
+        """
 
     def prepare(self, objectives: Sequence[Objective], jobs: Sequence[SweepJob]) -> None:
         """Check all other requirements of the sweep before anything is written.
@@ -65,12 +82,12 @@ class Sweeper(Kind, ABC):
         """
 
     @abstractmethod
-    def sweep(self, runner: SweepRunner, given: GivenOverrides, jobs: Sequence[SweepJob]) -> None:
-        """Execute all runs."""
+    def sweep(self, runner: SweepRunner, given: GivenOverrides, points: Sequence[Sequence[SweepJob]]) -> None:
+        """Execute all runs, of each point those that ``runner.replicates`` makes of it."""
 
-    def is_complete(self, folder: SweepFolder, total: int) -> bool:
+    @abstractmethod
+    def is_complete(self, folder: SweepFolder, given: GivenOverrides, points: Sequence[Sequence[SweepJob]]) -> bool:
         """Return True if a sweep whose runs are all done has requested all of them."""
-        return True
 
     def prune_check(self, folder: SweepFolder, run: str) -> PruneCheck | None:
         """Return the check that may end a run early, in the process that executes the run.
@@ -106,16 +123,24 @@ class Grid(Sweeper):
         return [given.words(dict(zip(given.varied, values, strict=True))) for values in combinations]
 
     def key(self, given: GivenOverrides, jobs: Sequence[SweepJob]) -> str:
-        """Return a hash of the jobs' digests, independent of the order of overrides and values."""
+        """Return a hash of the jobs' digests, independent of repeats and of the order of overrides and values."""
         return hash_of("grid", sorted({job.digest for job in jobs}))
 
-    def total(self, given: GivenOverrides, jobs: Sequence[SweepJob]) -> int:
+    def total(self, given: GivenOverrides, points: Sequence[Sequence[SweepJob]]) -> int:
         """Return the number of different jobs."""
-        return len({job.digest for job in jobs})
+        return len(_digests(points))
 
-    def sweep(self, runner: SweepRunner, given: GivenOverrides, jobs: Sequence[SweepJob]) -> None:
-        """Execute all jobs in their order."""
-        children = runner.children(jobs)
+    def is_complete(self, folder: SweepFolder, given: GivenOverrides, points: Sequence[Sequence[SweepJob]]) -> bool:
+        """Return True if the folder has every job, which one of fewer repeats has not."""
+        return _digests(points) <= {run["digest"] for run in folder.settings().get("runs", {}).values()}
+
+    def sweep(self, runner: SweepRunner, given: GivenOverrides, points: Sequence[Sequence[SweepJob]]) -> None:
+        """Execute all jobs in their order, all of a point before the next point."""
+        children = runner.children([job for point in points for job in point])
         size = self.batch_size or len(children)
         for start in range(0, len(children), size):
             runner.run(children[start : start + size])
+
+
+def _digests(points: Sequence[Sequence[SweepJob]]) -> set[str]:
+    return {job.digest for point in points for job in point}

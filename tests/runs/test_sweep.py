@@ -198,8 +198,8 @@ def test_a_sweep_whose_parent_was_deleted_resumes_under_a_new_one_with_a_note(tm
         (["run.seed=range(3,3)"], "run.seed: has no values, so the sweep is empty; give it some"),
         (
             ["run.seed=interval(0,1)"],
-            "run.seed: an interval has infinitely many values; write range(START,STOP,STEP) or choice(A,B), or let "
-            "hydra/sweeper=optuna choose them",
+            "run.seed: is a replicate, of which every value is run, and an interval has infinitely many; write "
+            "range(START,STOP) or A,B, or for seeds hydra.sweeper.repeats=5",
         ),
         (
             ["run.seed=1,2", "run.resume=auto"],
@@ -224,11 +224,31 @@ def test_a_sweep_whose_parent_was_deleted_resumes_under_a_new_one_with_a_note(tm
         (
             ["+hydra.sweeper.batchsize=2"],
             "hydra.sweeper.batchsize: unknown field for kind 'grid'; did you mean 'batch_size'? allowed: kind, "
-            "objective, mode, batch_size",
+            "objective, mode, repeats, repeat_over, on_tie, batch_size",
         ),
         (
             ["hydra/sweeper=basic"],
             "hydra/sweeper: is not one of expkit's; write hydra/sweeper=NAME; allowed: grid, optuna",
+        ),
+        (["hydra.sweeper.repeats=0"], "hydra.sweeper.repeats: must be greater than 0, got 0"),
+        (
+            ["hydra.sweeper.repeats=5", "run.seed=1,2"],
+            "hydra.sweeper.repeats: 5 repeats take 5 seeds from run.seed on, but run.seed varies in this sweep; omit "
+            "repeats, or give run.seed one value",
+        ),
+        (
+            ["hydra.sweeper.on_tie=simplest", "optimizer.learning_rate=0.1,0.01"],
+            "hydra.sweeper.on_tie: needs several runs of a configuration, which show what is tied; give "
+            "hydra.sweeper.repeats=5, or vary run.seed",
+        ),
+        (
+            ["hydra.sweeper.on_tie=largest", "run.seed=1,2"],
+            "hydra.sweeper.on_tie: unknown value 'largest' (text); allowed: simplest, first",
+        ),
+        (
+            ["hydra.sweeper.objective=valid/accuracy", "experiment=digits_mlp,autoencoder"],
+            "hydra.sweeper.objective: 'valid/accuracy' is not recorded by 1 of 2 points (experiment=autoencoder); give "
+            "one that all record: test/loss, test/loss/ema, train/loss, valid/loss, valid/loss/ema",
         ),
         (["hydra.sweep.dir=${nosuch}"], "command line: Interpolation key 'nosuch' not found"),
     ],
@@ -246,7 +266,7 @@ def test_no_run_of_a_sweep_starts_when_one_is_wrong(tmp_path: Path) -> None:
     words = " ".join(QUICK)
     assert done.errors == [
         "error: ema.decay: must be less than 1 (allowed: > 0 and < 1), got 2 "
-        f"(job 1 of 4: run.seed=1 ema.decay=2 {words})"
+        f"(job 2 of 4: ema.decay=2 {words} run.seed=1)"
     ]
     assert list(tmp_path.iterdir()) == []
 

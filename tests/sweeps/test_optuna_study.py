@@ -24,6 +24,10 @@ WORDS = ["x=interval(-1,1)", "y=tag(log,interval(0.01,1))", "c=a,b", "n=range(1,
 NO_PRUNING = Pruning(pruner="none", startup_trials=5, first_step=0, last_step=100)
 
 
+def unrecorded(run: str, step: int) -> None:
+    """Return that a run has recorded nothing."""
+
+
 def study_of(
     storage: BaseStorage,
     sampler: Sampler = "random",
@@ -99,14 +103,14 @@ def test_trials_without_a_result_are_found_again_with_their_runs(tmp_path: Path)
     asked = [study.ask() for _ in range(3)]
     assert all(asked)
     first, second, third = (trial for trial in asked if trial is not None)
-    study.set_run(first, "0_run")
+    study.set_runs(first, ["0_run"])
     study.tell(first, "COMPLETE", [1.0])
-    study.set_run(second, "1_run")
+    study.set_runs(second, ["1_run"])
     again = study_of(open_storage.__wrapped__(f"sqlite:///{tmp_path}/study.db"))
     assert again.trials() == [
-        Trial(number=0, values=first.values, state="COMPLETE", run="0_run"),
-        Trial(number=1, values=second.values, state="RUNNING", run="1_run"),
-        Trial(number=2, values=third.values, state="RUNNING", run=None),
+        Trial(number=0, values=first.values, state="COMPLETE", runs=("0_run",)),
+        Trial(number=1, values=second.values, state="RUNNING", runs=("1_run",)),
+        Trial(number=2, values=third.values, state="RUNNING", runs=()),
     ]
     assert again.ended == 1
 
@@ -136,8 +140,8 @@ def test_objectives_that_are_not_finite_are_failures() -> None:
 def started(storage: BaseStorage, pruning: Pruning, study: Study) -> tuple[Trial, Callable[[int, float], None]]:
     trial = study.ask()
     assert trial is not None
-    study.set_run(trial, f"{trial.number}_run")
-    check = prune_check(storage, "one", pruning, "valid/loss", f"{trial.number}_run")
+    study.set_runs(trial, [f"{trial.number}_run"])
+    check = prune_check(storage, "one", pruning, "valid/loss", f"{trial.number}_run", unrecorded)
     assert check is not None
     return trial, lambda step, value: check(step, {"train/loss": 9.0, "valid/loss": value})
 
@@ -184,7 +188,12 @@ def test_a_run_without_an_open_trial_is_not_pruned() -> None:
     study_of(storage)
     assert (
         prune_check(
-            storage, "one", Pruning(pruner="median", startup_trials=0, first_step=0, last_step=1), "valid/loss", "0_run"
+            storage,
+            "one",
+            Pruning(pruner="median", startup_trials=0, first_step=0, last_step=1),
+            "valid/loss",
+            "0_run",
+            unrecorded,
         )
         is None
     )
@@ -195,8 +204,8 @@ def test_metrics_of_steps_without_an_evaluation_are_not_reported() -> None:
     study = study_of(storage, pruning=pruning)
     trial = study.ask()
     assert trial is not None
-    study.set_run(trial, "0_run")
-    check = prune_check(storage, "one", pruning, "valid/loss", "0_run")
+    study.set_runs(trial, ["0_run"])
+    check = prune_check(storage, "one", pruning, "valid/loss", "0_run", unrecorded)
     assert check is not None
     check(1, {"train/loss": 1.0})
     assert study._study.trials[0].intermediate_values == {}

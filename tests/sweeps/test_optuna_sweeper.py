@@ -13,16 +13,20 @@ import pytest
 
 pytest.importorskip("optuna")
 
-from expkit.errors import ConfigError, Problem
+from expkit.errors import ConfigError, Problem, Pruned
 from expkit.sweeps import optuna_study as study
 from expkit.sweeps import optuna_sweeper as search
-from expkit.sweeps.given_overrides import parse_overrides
+from expkit.sweeps.given_overrides import GivenOverrides, parse_overrides
 from expkit.sweeps.jobs import SweepJob, hash_of
 from expkit.sweeps.objective import Objective
 from expkit.sweeps.optuna_study import open_storage
 from expkit.sweeps.optuna_sweeper import Optuna
+from expkit.sweeps.runner import SweepRunner
+from expkit.sweeps.space import space_of
 from expkit.sweeps.sweep_folder import DONE, Child, RunState, SweepFolder
+from expkit.sweeps.sweeper import PruneCheck
 
+NOTHING = GivenOverrides(())
 CLOCK = SimpleNamespace(steps=100, log_every_steps=10, evaluate_every_steps=20)
 
 
@@ -42,6 +46,9 @@ class Runs:
     path: Path
     outcome: Callable[[dict[str, str]], tuple[str, float]]
     objectives: Sequence[Objective] = (Objective("valid/loss", "min"),)
+    repeats: int = 1
+    one_at_a_time: bool = True
+    skipped: int = 0
     refuse: Callable[[dict[str, str]], bool] = lambda values: False
     batches: list[list[str]] = field(default_factory=list)
     """Labels of the runs that were executed."""
@@ -57,11 +64,23 @@ class Runs:
     def folder(self) -> SweepFolder:
         return SweepFolder(self.path)
 
-    def jobs(self, words: Sequence[Sequence[str]]) -> list[SweepJob]:
-        if any(self.refuse(_values(job)) for job in words):
+    def replicates(self, points: Sequence[Sequence[str]]) -> list[list[SweepJob]]:
+        if any(self.refuse(_values(words)) for words in points):
             raise ConfigError(Problem("network", "does not fit"))
         config: Any = SimpleNamespace(run=SimpleNamespace(name="run"), train=CLOCK)
-        return [Written(overrides=tuple(job), config=config, label=", ".join(job), metrics=()) for job in words]
+        seeds = [[f"seed={seed}"] for seed in range(self.repeats)] if self.repeats > 1 else [[]]
+        return [
+            [
+                Written(
+                    overrides=(*words, *seed), config=config, label=", ".join((*words, *seed)), point="", metrics=()
+                )
+                for seed in seeds
+            ]
+            for words in points
+        ]
+
+    def skip(self, count: int) -> None:
+        self.skipped += count
 
     def children(self, jobs: Sequence[SweepJob]) -> list[Child]:
         return self.folder.children(list(jobs))
@@ -103,7 +122,7 @@ def search_(runs: Runs, *words: str, **fields: Any) -> Runs:
         Optuna(**{"sampler": "random", "n_trials": 5, **fields}),
         parse_overrides(words or ["x=interval(-1,1)"]),
     )
-    sweeper.sweep(runs, overrides, runs.jobs(sweeper.checks(overrides)))
+    sweeper.sweep(cast(SweepRunner, runs), overrides, runs.replicates(sweeper.checks(overrides)))
     return runs
 
 
@@ -121,8 +140,8 @@ def test_points_are_run_one_by_one_and_their_results_stored(tmp_path: Path) -> N
     settings = runs.folder.settings()
     assert settings["study"]["told"] == 5
     assert settings["study"]["name"] == "k" * 12
-    assert Optuna(n_trials=5).is_complete(runs.folder, 5)
-    assert not Optuna(n_trials=6).is_complete(runs.folder, 6)
+    assert Optuna(n_trials=5).is_complete(runs.folder, NOTHING, [])
+    assert not Optuna(n_trials=6).is_complete(runs.folder, NOTHING, [])
 
 
 def test_points_of_a_batch_are_run_together_and_the_last_batch_is_the_rest(tmp_path: Path) -> None:
@@ -189,7 +208,7 @@ def test_a_failed_run_is_a_result_and_is_not_run_again(tmp_path: Path) -> None:
 def test_a_run_whose_process_died_is_resumed_by_the_next_command(tmp_path: Path) -> None:
     died = search_(Runs(tmp_path, lambda values: ("KILLED", 0.0)), n_trials=2)
     assert states(died) == ["RUNNING"] * 2
-    assert not Optuna(n_trials=2).is_complete(died.folder, 2)
+    assert not Optuna(n_trials=2).is_complete(died.folder, NOTHING, [])
     again = search_(Runs(tmp_path, finished), n_trials=2)
     assert again.made == died.made
     assert states(again) == ["COMPLETE"] * 2
@@ -223,7 +242,7 @@ def test_no_point_is_suggested_after_the_timeout(tmp_path: Path) -> None:
         patch.setattr(search.time, "monotonic", lambda: float(next(clock)))
         runs = search_(Runs(tmp_path, finished), timeout=25)
     assert len(runs.made) == 2
-    assert not Optuna(n_trials=5).is_complete(runs.folder, 5)
+    assert not Optuna(n_trials=5).is_complete(runs.folder, NOTHING, [])
     assert runs.notes == ["timeout of 25 s reached with 3 points left; the same command continues"]
     again = search_(Runs(tmp_path, finished))
     assert (len(again.made), again.notes) == (3, [])
@@ -268,7 +287,7 @@ def test_a_run_is_pruned_by_the_study_of_its_sweep(tmp_path: Path) -> None:
     sweeper = Optuna(n_trials=2, pruner="hyperband")
     runs = PrunedRuns(tmp_path, finished)
     overrides = parse_overrides(["x=interval(-1,1)"])
-    sweeper.sweep(runs, overrides, runs.jobs(sweeper.checks(overrides)))
+    sweeper.sweep(cast(SweepRunner, runs), overrides, runs.replicates(sweeper.checks(overrides)))
     assert len(seen) == 2
     pruning = {"pruner": "hyperband", "startup_trials": 5, "first_step": 20, "last_step": 100}
     assert runs.folder.settings()["study"]["pruning"] == pruning
@@ -336,3 +355,128 @@ def test_samplers_and_pruners_report_objectives_that_they_do_not_support() -> No
         with pytest.raises(ConfigError) as caught:
             sweeper.prepare(objectives, jobs)
         assert str(caught.value) == said
+
+
+def test_a_repeated_point_is_told_its_mean(tmp_path: Path) -> None:
+    import optuna
+
+    def outcome(values: dict[str, str]) -> tuple[str, float]:
+        return "FINISHED", float(values["x"]) + int(values["seed"])
+
+    runs = search_(Runs(tmp_path, outcome, repeats=3), n_trials=4)
+    assert [len(batch) for batch in runs.batches] == [3] * 4
+    trials = optuna.load_study(study_name="k" * 12, storage=open_storage(f"sqlite:///{tmp_path}/study.db")).trials
+    assert [trial.value for trial in trials] == pytest.approx([trial.params["x"] + 1 for trial in trials])
+    assert search_(Runs(tmp_path, outcome, repeats=3), n_trials=4).made == []
+
+
+@pytest.mark.parametrize("stop_at", range(1, 6))
+def test_a_killed_search_with_repeats_resumes_with_the_missing_repeats(tmp_path: Path, stop_at: int) -> None:
+    class Killed(BaseException):
+        pass
+
+    class OneByOne(Runs):
+        def run(self, children: Sequence[Child]) -> list[RunState]:
+            return [super(OneByOne, self).run([child])[0] for child in children]
+
+    def killed(values: dict[str, str]) -> tuple[str, float]:
+        if len(runs.made) > stop_at:
+            raise Killed
+        return finished(values)
+
+    whole = search_(OneByOne(tmp_path / "whole", finished, repeats=2), n_trials=3)
+    runs = OneByOne(tmp_path / "parts", killed, repeats=2)
+    with pytest.raises(Killed):
+        search_(runs, n_trials=3)
+    again = search_(OneByOne(tmp_path / "parts", finished, repeats=2), n_trials=3)
+    assert runs.made[:-1] + again.made == whole.made
+    assert states(again) == ["COMPLETE"] * 3
+
+
+@pytest.mark.parametrize(("status", "told"), [("PRUNED", "PRUNED"), ("FAILED", "FAIL")])
+def test_a_point_is_over_with_its_first_repeat_that_is_pruned_or_fails(tmp_path: Path, status: str, told: str) -> None:
+    def outcome(values: dict[str, str]) -> tuple[str, float]:
+        return status if values["seed"] == "1" else "FINISHED", 0.5
+
+    runs = search_(Runs(tmp_path, outcome, repeats=4), n_trials=2, pruner="median")
+    assert [label.rpartition("=")[2] for label in runs.made] == ["0", "1", "0", "1"]
+    assert (states(runs), runs.skipped) == ([told] * 2, 4)
+    again = search_(Runs(tmp_path, outcome, repeats=4), n_trials=2, pruner="median")
+    assert (again.made, again.counted, again.skipped) == ([], ["FINISHED", status] * 2, 4)
+
+
+def test_repeats_of_a_point_are_pruned_together_by_their_mean(tmp_path: Path) -> None:
+    class Training(Runs):
+        def run(self, children: Sequence[Child]) -> list[RunState]:
+            for child in children:
+                check = sweeper.prune_check(self.folder, child.name)
+                assert check is not None
+                values = _values(child.job.overrides)
+                child.folder.path.mkdir(exist_ok=True)
+                status = "FINISHED"
+                for step in (20, 40):
+                    loss = float(values["x"]) + 0.4 * int(values["seed"])
+                    child.folder.log_metrics(step, {"valid/loss": loss})
+                    try:
+                        check(step, {"valid/loss": loss})
+                    except Pruned as pruned:
+                        said.append(f"{child.label}: {pruned}")
+                        status = "PRUNED"
+                        break
+                child.folder.update(status=status)
+            return [child.state() for child in children]
+
+    said: list[str] = []
+    sweeper = Optuna(sampler="grid", n_trials=5, pruner="median", prune_after_trials=2)
+    runs = Training(tmp_path, finished, repeats=2)
+    overrides = parse_overrides(["x=1,2,1.1,1.9"])
+    sweeper.sweep(cast(SweepRunner, runs), overrides, runs.replicates(sweeper.checks(overrides)))
+    # The means of the first two are 1.2 and 2.2: 1.1 passes alone and with its second; 1.9 at once does not.
+    assert said == ["x=1.9, seed=0: median: valid/loss 1.9 at step 20"]
+    assert states(runs) == ["COMPLETE"] * 3 + ["PRUNED"]
+    assert runs.skipped == 1
+
+
+def test_a_repeat_beside_a_pruned_one_is_pruned_at_its_next_evaluation(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/study.db")
+    pruning = study.Pruning(pruner="median", startup_trials=1, first_step=0, last_step=100)
+    recorded: dict[tuple[str, int], float] = {}
+    search = study.Study(
+        storage,
+        "s",
+        [Objective("valid/loss", "min")],
+        space_of(parse_overrides(["x=1,2"])),
+        study.Sampling(sampler="random", seed=0, startup_trials=None, population_size=None),
+        pruning,
+    )
+
+    def check_of(run: str) -> PruneCheck:
+        check = study.prune_check(storage, "s", pruning, "valid/loss", run, lambda run, step: recorded.get((run, step)))
+        assert check is not None
+        return check
+
+    def reach(run: str, step: int, loss: float) -> None:
+        recorded[run, step] = loss
+        checks[run](step, {"valid/loss": loss})
+
+    first = search.ask()
+    assert first is not None
+    search.set_runs(first, ["a"])
+    checks = {"a": check_of("a")}
+    for step, loss in ((10, 1.0), (20, 0.8)):
+        reach("a", step, loss)
+    search.tell(first, "COMPLETE", [1.0])
+    second = search.ask()
+    assert second is not None
+    search.set_runs(second, ["b", "c"])
+    checks = {run: check_of(run) for run in ("b", "c")}
+    reach("b", 10, 0.5)
+    reach("c", 10, 1.4)  # alone it would be pruned; the mean is 0.95
+    recorded["c", 20] = 4.0
+    with pytest.raises(Pruned, match=r"valid/loss 2.25 at step 20 \(mean of 2 runs\)"):
+        reach("b", 20, 0.5)
+    with pytest.raises(Pruned):
+        reach("c", 30, 0.1)
+    assert check_of("b") is not None
+    search.tell(second, "PRUNED")
+    assert study.prune_check(storage, "s", pruning, "valid/loss", "b", lambda run, step: None) is None

@@ -26,12 +26,13 @@ LOSS = Objective("valid/loss", "min")
 
 def job_of(word: str) -> SweepJob:
     config = load_checked([word, "run.seed=0"]).config
-    return SweepJob(overrides=(word,), config=config, label=word, metrics=())
+    return SweepJob(overrides=(word,), config=config, label=word, point=word, metrics=())
 
 
 def job(seed: int) -> SweepJob:
     words = (f"run.seed={seed}",)
-    return SweepJob(overrides=words, config=load_checked(words).config, label=f"seed={seed}", metrics=())
+    config = load_checked(words).config
+    return SweepJob(overrides=words, config=config, label=f"seed={seed}", point="", metrics=(), replicated=())
 
 
 def leave(child: Child, status: str, **values: float) -> None:
@@ -72,7 +73,7 @@ class Made:
             launcher,  # type: ignore[arg-type]
             lambda config: None,
             self.progress,
-            lambda overrides: [],
+            lambda points: [],
             self._died,
         )
 
