@@ -75,7 +75,7 @@ def test_the_study_can_be_read_with_optuna_itself(search: Finished) -> None:
     (name,) = optuna.get_all_study_names(url)
     study = optuna.load_study(study_name=name, storage=url)
     states = SweepFolder(search.folder).states()
-    assert [trial.user_attrs["run"] for trial in study.trials] == list(states)
+    assert [trial.user_attrs["run"] for trial in study.trials] == [[name] for name in states]
     for trial, state in zip(study.trials, states.values(), strict=True):
         assert trial.state.name == {"FINISHED": "COMPLETE"}.get(state.status, state.status)
         assert trial.values == [state.values["valid/accuracy"]]
