@@ -29,6 +29,7 @@ TITLES = {
     "initializer": "Kinds of initializers",
     "source": "Kinds of data sources",
     "preprocess": "Kinds of preprocessing",
+    "augment": "Kinds of augmentation",
     "optimizer": "Kinds of optimizers",
     "schedule": "Kinds of learning-rate schedules",
     "loss": "Kinds of losses",
@@ -49,7 +50,7 @@ def main() -> None:
         "recipes.md": recipe_table(),
         "network.md": families("layer", "initializer") + sections(layer.Regularizer, layer.Shared),
         "configuration.md": sections(*schema.models())
-        + families("source", "preprocess", "optimizer", "schedule", "loss", "metric"),
+        + families("source", "preprocess", "augment", "optimizer", "schedule", "loss", "metric"),
     }
     written = {HERE / name: (HERE / name).read_text().partition(MARK)[0] + MARK + text for name, text in pages.items()}
     schemas = HERE.parent / "schema"

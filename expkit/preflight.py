@@ -11,10 +11,10 @@ from omegaconf import DictConfig
 from expkit.config.load import compose_plain, explain_composed, unrelated
 from expkit.config.schema import Config
 from expkit.config.source_lines import locating_problems
-from expkit.data.preprocess import spec_problems
+from expkit.data.augment_checks import augment_problems
+from expkit.data.checks import preprocess_problems
 from expkit.errors import ConfigError, Problem, comma_list, limit_problems, unknown
 from expkit.kinds.evaluated import Evaluated, Readable
-from expkit.kinds.preprocess.base import TEXT
 from expkit.metric_names import EMA, LOSS, loss_names
 from expkit.network.elaborate import network_spec
 from expkit.network.ema import ema_variables
@@ -22,7 +22,6 @@ from expkit.network.gradient_paths import unreached_variables
 from expkit.network.memory import memory_problems
 from expkit.network.phases import Phase, phases, wrong_losses
 from expkit.network.spec import NetworkSpec
-from expkit.tensor_spec import TensorSpec
 
 __all__ = [
     "CheckedConfig",
@@ -75,7 +74,7 @@ def check(config: Config) -> CheckedConfig:
     problems = [*_unreadable(config, spec), *wrong_losses(config.train), *_wrong_order(config, spec.trained)]
     problems += [*_nothing_to_freeze(config, spec), *_no_samples(config, spec)]
     readable = not problems
-    problems += _wrong_preprocessing(config, spec.trained)
+    problems += [*preprocess_problems(config, spec.trained), *augment_problems(config, spec.trained)]
     checked, unnamed = _named(config, spec)
     problems += unnamed
     if checked is not None:
@@ -237,13 +236,6 @@ def _wrong_order(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
     if data.in_order and data.split.seed != 0:
         message = f"{why}, so the split is in order and nothing is drawn; set data.split.seed: 0"
         yield Problem("data.split.seed", message)
-
-
-def _wrong_preprocessing(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
-    """Yield the problems of fields that begin as one text or file per example, whatever the data."""
-    for field, steps in config.data.preprocess.items():
-        if steps and steps[0].reads_text:
-            yield from spec_problems(field, steps, TensorSpec((), TEXT), spec.inputs.get(field))
 
 
 def _no_output(output: str, readable: Readable, spec: NetworkSpec) -> str:

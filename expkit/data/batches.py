@@ -79,6 +79,14 @@ class Sampling:
             return lanes(step, steps, self.batch_size, examples)
         return batch_indices(step, steps, self.batch_size, examples, self.seed)
 
+    def epochs(self, step: int, steps: int, examples: int) -> np.ndarray:
+        """Return the int64 epochs, shape [steps, batch_size], that the examples of consecutive steps belong to."""
+        if self.order == "stream":
+            by_step = (step + np.arange(steps)) // (examples // self.batch_size)
+            return np.repeat(by_step[:, None], self.batch_size, axis=1)
+        positions = step * self.batch_size + np.arange(steps * self.batch_size)
+        return (positions // examples).reshape(steps, self.batch_size)
+
 
 def resident_batches(arrays: Fields, first: Any, count: Any, steps: int, sampling: Sampling) -> Batches:
     """Return batches gathered from examples that the session holds, for all steps of a chunk at once.

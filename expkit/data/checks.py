@@ -11,6 +11,7 @@ from expkit.config.schema import Config
 from expkit.data.preprocess import raw_spec, spec_problems
 from expkit.errors import ConfigError, DataError, Problem, unknown
 from expkit.kinds.evaluated import Evaluated, Readable
+from expkit.kinds.preprocess.base import TEXT
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import Array, scan
 from expkit.kinds.sources.strings import dtype_text, is_text
@@ -19,10 +20,17 @@ from expkit.network.elaborate import network_spec
 from expkit.network.spec import NetworkSpec
 from expkit.tensor_spec import Shape, TensorSpec, accepts, fits, sizes_text
 
-__all__ = ["check_fields", "check_values", "with_sizes"]
+__all__ = ["check_fields", "check_values", "preprocess_problems", "with_sizes"]
 
 COUNTED_BYTES = 1 << 30
 """Size of the labels of a split up to which all that are wrong are counted."""
+
+
+def preprocess_problems(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
+    """Yield the problems of fields that begin as one text or file per example, whatever the data."""
+    for field, steps in config.data.preprocess.items():
+        if steps and steps[0].reads_text:
+            yield from spec_problems(field, steps, TensorSpec((), TEXT), spec.inputs.get(field))
 
 
 def check_fields(config: Config, spec: NetworkSpec, fields: Fields) -> list[str]:

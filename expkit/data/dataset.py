@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 
 from expkit.config.schema import Config
+from expkit.config.sections.data import DataConfig
+from expkit.data.augment import Augmentation, augmentation
 from expkit.data.checks import check_fields, check_values, with_sizes
 from expkit.data.classes import Classes, class_warnings, numbered_classes
 from expkit.data.columns import column_warnings
@@ -64,10 +66,18 @@ class Dataset:
     """Kind of the source."""
     placement: Literal["resident", "streamed"] = "resident"
     """Whether the session holds the training examples or is fed batches."""
+    augmentation: Augmentation | None = None
+    """Random changes of the training examples."""
     warnings: tuple[str, ...] = ()
     """Sentences about what is allowed, but probably not meant."""
     notes: tuple[str, ...] = ()
     """Sentences about what was done."""
+
+    @property
+    def preprocessing_in_step(self) -> Mapping[str, FieldPreprocessing]:
+        """The preprocessing by field that a training step has to complete: not of augmented fields."""
+        augmented = self.augmentation.steps if self.augmentation is not None else {}
+        return {name: item for name, item in self.preprocessing.items() if name not in augmented}
 
     def size(self, split: str) -> int:
         """Return the number of examples of a split."""
@@ -118,16 +128,20 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
         name: done.fields[name].shape if name in done.fields else array.shape[1:] for name, array in train.items()
     }
     check_values(config, with_sizes(config, spec, shapes), done.splits)
+    augmented = augmentation(config, spec, train, done.fields)
+    if augmented is not None and data.placement == "resident":
+        train = {name: array[:] for name, array in train.items()}
     return Dataset(
-        splits=done.splits,
+        splits={**done.splits, "train": train},
         preprocessing=done.fields,
         raw=done.raw,
         classes=classes,
         columns={name: names for name, names in columns.items() if name in used},
         digest=_digest(raw),
         kind=data.source.kind,
-        placement=_placement(train) if data.placement == "auto" else data.placement,
         notes=notes,
+        placement=_placement(data, train),
+        augmentation=augmented,
         warnings=(
             *_notes(arrays),
             *_column_warnings(spec, arrays, columns),
@@ -175,8 +189,12 @@ def _left_out(config: Config, train: Fields) -> Iterator[str]:
         )
 
 
-def _placement(train: Fields) -> Literal["resident", "streamed"]:
-    """Return the placement of training examples: streamed if they are on disk or large."""
+def _placement(data: DataConfig, train: Fields) -> Literal["resident", "streamed"]:
+    """Return the placement of training examples: streamed if they are on disk, large, or augmented."""
+    if any(data.augment.values()):
+        return "streamed"
+    if data.placement != "auto":
+        return data.placement
     large = sum(array.nbytes for array in train.values()) > RESIDENT_FRACTION * machine_memory()
     return "streamed" if large or any(isinstance(array, DiskArray) for array in train.values()) else "resident"
 

@@ -82,7 +82,7 @@ class Focal(Loss, Ignoring, ClassWeighted):
 
 
 @register
-class KLDivergence(Loss):
+class KLDivergence(Loss, Classed):
     """Kullback-Leibler divergence of the softmax of logits from probabilities of the same shape.
 
     ``sum(labels * (log(labels) - log_softmax(output)))``, mean over positions: the cross-entropy without the entropy of
@@ -90,6 +90,7 @@ class KLDivergence(Loss):
     """
 
     kind: Literal["kl_divergence"] = "kl_divergence"
+    label_forms = ("rows",)
     counts = "positions"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:

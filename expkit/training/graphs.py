@@ -109,7 +109,9 @@ def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution,
     train, seed = dataset.splits["train"], config.run.seed
     rows = config.train.examples_per_step
     sampling = Sampling(batch_size=rows, seed=seed, order=config.data.order)
-    execution = replace(execution, steps_per_execution=chunk_steps(train, execution.steps_per_execution, rows))
+    plan = dataset.augmentation
+    templates = train if plan is None else plan.templates(train)
+    execution = replace(execution, steps_per_execution=chunk_steps(templates, execution.steps_per_execution, rows))
     chunk_size = execution.steps_per_execution
     streamed = dataset.placement == "streamed"
     epoch_steps = dataset.size("train") // rows
@@ -124,14 +126,14 @@ def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution,
         factor = tf.placeholder(tf.float32, (), name="rate_factor") if rolls_back else None
         first = tf.identity(global_step.read_value(), name="step")
         if streamed:
-            batches = streamed_batches(train, chunk_size, rows)
+            batches = streamed_batches(templates, chunk_size, rows)
         else:
             batches = resident_batches(train, first, count, chunk_size, sampling)
 
         setup = StepSetup(
             checked=checked,
             variables={**variables, **read},
-            preprocessing=dataset.preprocessing,
+            preprocessing=dataset.preprocessing_in_step,
             execution=execution,
             rate_factor=factor,
         )
@@ -193,7 +195,7 @@ def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution,
         saver=saver,
         snapshot=snapshot,
         batches=batches,
-        open_stream=partial(Stream, train, chunk_size, sampling) if streamed else None,
+        open_stream=partial(Stream, train, chunk_size, sampling, plan) if streamed else None,
     )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from expkit import tf1 as tf
 from expkit.config.schema import Config
+from expkit.data.augment import FRACTION, PARTNER
 from expkit.data.preprocess import FieldPreprocessing
 from expkit.errors import ConfigError, Problem
 from expkit.kinds.evaluated import Evaluated, Readable
@@ -88,7 +89,8 @@ def loss_and_statistics(
     with tf.name_scope("losses"):
         for name, loss in train.losses.items():
             call = Call(training=False) if training is None else training.of(f"train.losses.{name}")
-            if loss.weighted:
+            summed = loss.weighted or _partners(loss, readable) is not None
+            if summed:
                 above, below, examples = _weighted(loss, f"train.losses.{name}", readable, call, train.batch_size)
                 means[name] = tf.math.divide_no_nan(above, below)
             else:
@@ -99,7 +101,7 @@ def loss_and_statistics(
             factor = loss.factor(step)
             terms[name] = factor * means[name]
             total = total + terms[name]
-            if not loss.weighted and (name in own_names or pooled):
+            if not summed and (name in own_names or pooled):
                 above = tf.reduce_sum(each)
             if name in own_names:
                 statistics[own_names[name]] = {"sum": above, "count": below}
@@ -117,13 +119,37 @@ def loss_and_statistics(
     return Objective(total=total, means=means, terms=terms, statistics=statistics)
 
 
+def _partners(loss: BaseLoss, readable: Readable) -> Readable | None:
+    """Return what a loss reads of the examples that are mixed in; ``None`` if none are, or it reads nothing of them."""
+    fields = readable.fields
+    partners = {name: fields[f"{PARTNER}{name}"] for name in loss.data_fields.values() if f"{PARTNER}{name}" in fields}
+    return replace(readable, fields={**fields, **partners}) if partners else None
+
+
 def _weighted(loss: BaseLoss, at: str, readable: Readable, call: Call, batch_size: int) -> tuple[Any, Any, Any]:
-    """Return the two sums of a loss with weights, and the number of examples.
+    """Return the two sums of a loss with weights, and the number of examples; a mixed example counts as two.
 
     Raises:
         ConfigError: the weights do not fit the values.
     """
-    read, factors = _read(loss, readable), loss.factors(readable)
+    partners = _partners(loss, readable)
+    if partners is None:
+        return _sums(loss, at, readable, (), call, batch_size)
+    fraction = readable.fields[FRACTION]
+    own, own_weight, examples = _sums(loss, at, readable, (fraction,), call, batch_size)
+    other, other_weight, _ = _sums(loss, at, partners, (1 - fraction,), call, batch_size)
+    return own + other, own_weight if loss.reduction == "sum" else own_weight + other_weight, examples
+
+
+def _sums(
+    loss: BaseLoss, at: str, readable: Readable, more_factors: Sequence[Any], call: Call, batch_size: int
+) -> tuple[Any, Any, Any]:
+    """Return the two sums of a loss with weights, times further factors, and the number of examples.
+
+    Raises:
+        ConfigError: the weights do not fit the values.
+    """
+    read, factors = _read(loss, readable), [*loss.factors(readable), *more_factors]
     more: dict[str, Any] = {"call": call} if loss.draws else {}
     if loss.joins_positions:
         factors, within = by_level(factors)

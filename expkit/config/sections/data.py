@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+import expkit.kinds.augment
 import expkit.kinds.preprocess
 import expkit.kinds.sources  # noqa: F401  # registers the kinds
+from expkit.kinds.augment.base import AnyAugment
 from expkit.kinds.preprocess.base import AnyPreprocess
 from expkit.kinds.sources.base import Source
 from expkit.registry import KindsOf, Positive, Section
@@ -130,11 +132,17 @@ class DataConfig(Section):
     """Names of classes by field of text labels, in the order of their numbers; by default those found, sorted."""
     preprocess: dict[str, tuple[AnyPreprocess, ...]] = {}
     """Steps of preprocessing by field, in order: fitted on the training examples only, and part of the frozen graph."""
+    augment: dict[str, tuple[AnyAugment, ...]] = {}
+    """Random changes of the training examples by field, in order, after all preprocessing; in training only.
+
+    What an example becomes depends on ``run.seed``, the epoch and the example alone.
+    """
     placement: Literal["auto", "resident", "streamed"] = "auto"
     """``resident``: the session holds the training examples; ``streamed``: a thread prepares batches.
 
     ``auto`` streams data on disk, such as that of kinds ``arrays`` and ``tfrecord``, and data larger than a quarter of
-    the machine's memory; results do not depend on it.
+    the machine's memory; results do not depend on it. With ``augment`` a thread prepares batches in any case:
+    ``resident`` then reads the examples into memory first.
     """
 
     @model_validator(mode="after")
