@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -46,13 +47,15 @@ class Activation(Layer):
         return activate(self.function, inputs[0])
 
 
-@register
-class Dropout(Layer):
-    """In training, sets values to 0 at random and scales the others up; the mask depends on (seed, global_step)."""
+class Dropping(Layer):
+    """A layer that sets parts of its input to 0 in training, and scales the others up."""
 
-    kind: Literal["dropout"] = "dropout"
     rate: float = Field(ge=0, lt=1)
-    """Fraction of the values that are dropped, in [0, 1)."""
+    """Fraction that is dropped, in [0, 1)."""
+
+    @abstractmethod
+    def parts(self, sizes: Sequence[Any]) -> Sequence[Any]:
+        """Return the shape of the random numbers that decide, for an input of given sizes."""
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
         """Return the input's shape."""
@@ -62,33 +65,34 @@ class Dropout(Layer):
         """Drop in training, pass through otherwise."""
         if not call.training or self.rate == 0:
             return inputs[0]
-        noise = uniform(sizes_of(inputs[0]), call.key, call.step)
-        kept = tf.cast(noise >= self.rate, inputs[0].dtype)
-        return inputs[0] * kept * (1 / (1 - self.rate))
+        noise = uniform(self.parts(sizes_of(inputs[0])), call.key, call.step)
+        return inputs[0] * tf.cast(noise >= self.rate, inputs[0].dtype) * (1 / (1 - self.rate))
 
 
 @register
-class DropPath(Layer):
+class Dropout(Dropping):
+    """In training, sets values to 0 at random and scales the others up; the mask depends on (seed, global_step)."""
+
+    kind: Literal["dropout"] = "dropout"
+
+    def parts(self, sizes: Sequence[Any]) -> Sequence[Any]:
+        """Return all sizes: each value is dropped by itself."""
+        return sizes
+
+
+@register
+class DropPath(Dropping):
     """In training, sets whole examples to 0 at random and scales the others up: stochastic depth of a residual branch.
 
     Which ones depends on (seed, global_step) (Huang et al. 2016, https://arxiv.org/abs/1603.09382).
     """
 
     kind: Literal["drop_path"] = "drop_path"
-    rate: float = Field(ge=0, lt=1)
-    """Fraction of the examples that are dropped, in [0, 1)."""
 
-    def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:
-        """Return the input's shape."""
-        return need_floats(inputs[0], self.kind)
-
-    def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
-        """Drop in training, pass through otherwise."""
-        if not call.training or self.rate == 0:
-            return inputs[0]
-        batch, *others = sizes_of(inputs[0])
-        noise = uniform([batch, *(1 for _ in others)], call.key, call.step)
-        return inputs[0] * tf.cast(noise >= self.rate, inputs[0].dtype) * (1 / (1 - self.rate))
+    def parts(self, sizes: Sequence[Any]) -> Sequence[Any]:
+        """Return the size of the batch: each example is dropped as a whole."""
+        batch, *others = sizes
+        return [batch, *(1 for _ in others)]
 
 
 @register
