@@ -50,7 +50,7 @@ class Activation(Layer):
 class Dropping(Layer):
     """A layer that sets parts of its input to 0 in training, and scales the others up."""
 
-    rate: float = Field(ge=0, lt=1)
+    rate: float
     """Fraction that is dropped, in [0, 1)."""
 
     @abstractmethod
@@ -74,6 +74,8 @@ class Dropout(Dropping):
     """In training, sets values to 0 at random and scales the others up; the mask depends on (seed, global_step)."""
 
     kind: Literal["dropout"] = "dropout"
+    rate: float = Field(ge=0, lt=1)
+    """Fraction of the values that are dropped, in [0, 1)."""
 
     def parts(self, sizes: Sequence[Any]) -> Sequence[Any]:
         """Return all sizes: each value is dropped by itself."""
@@ -88,6 +90,8 @@ class DropPath(Dropping):
     """
 
     kind: Literal["drop_path"] = "drop_path"
+    rate: float = Field(ge=0, lt=1)
+    """Fraction of the examples that are dropped, in [0, 1)."""
 
     def parts(self, sizes: Sequence[Any]) -> Sequence[Any]:
         """Return the size of the batch: each example is dropped as a whole."""
