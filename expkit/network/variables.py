@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from expkit.errors import MAX_EXPLAINED, comma_list, unknown
 from expkit.kinds.initializers import Initializer
-from expkit.kinds.layers.base import Declaration, Layer, Regularizer, Shared
+from expkit.kinds.layers.base import Declaration, Layer, Layout, Regularizer, Shared
 from expkit.network.environment import Environment, Node
 from expkit.tensor_spec import TensorSpec
 
@@ -31,6 +31,8 @@ class VariableSpec:
     """Paths of the layers that use it; the first creates it, the others share it."""
     frozen: bool = False
     """True if the configuration excludes it from training; moving statistics are never trained, and not frozen."""
+    pytorch: Layout | None = None
+    """Its layout in PyTorch where it is another one."""
 
     @property
     def spec(self) -> TensorSpec:
@@ -206,6 +208,7 @@ class VariableTable:
             regularizer=regularizer,
             layers=(node.path,),
             frozen=declared.frozen,
+            pytorch=declared.pytorch,
         )
         self.variables[name] = variable = self._with_rules(variable)
         if reason := variable.initializer.unsuited(declared.dtype):

@@ -57,7 +57,7 @@ ONE_PROBLEM = [
     (
         "restore.from_=x",
         "restore.from_: unknown field; did you mean 'from'? allowed: from, weights, include, exclude, rename, "
-        "optimizer, keep_initial, sources",
+        "layout, optimizer, keep_initial, sources",
     ),
     (
         "network.layers.layer1.unitz=3",

@@ -21,18 +21,19 @@ from expkit.errors import CheckpointError
 from expkit.npy_files import npz_headers, read_member
 from expkit.tensor_spec import TensorSpec
 
-__all__ = ["open_npz", "open_safetensors"]
+__all__ = ["SAFETENSORS", "bytes_of", "open_npz", "open_safetensors"]
 
 _NUMBERS = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64", "complex64", "complex128"),
 )
-_SAFETENSORS = {
+SAFETENSORS = {
     "BOOL": "bool", "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64",
     "U8": "uint8", "U16": "uint16", "U32": "uint32", "U64": "uint64", "C64": "complex64",
     "F16": "float16", "F32": "float32", "F64": "float64", "BF16": "bfloat16",
     "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
 }  # fmt: skip
+"""Dtypes by the format's names for them."""
 _SIZES = {"bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
 _LONGEST_HEADER = 100_000_000
 """Bytes, the limit of the format."""
@@ -72,17 +73,17 @@ def open_safetensors(path: Path, at: str) -> VariableSource:
     """Open a safetensors file; the format has no checksums, so a flipped bit in a value is not detected."""
     entries, start = _safetensors_header(path)
     for name, entry in entries.items():
-        if entry["dtype"] not in _SAFETENSORS:
+        if entry["dtype"] not in SAFETENSORS:
             raise CheckpointError.at(
-                at, f"{path}: tensor '{name}' is {entry['dtype']}; allowed: {', '.join(_SAFETENSORS)}"
+                at, f"{path}: tensor '{name}' is {entry['dtype']}; allowed: {', '.join(SAFETENSORS)}"
             )
     variables = {
-        name: TensorSpec.of_variable(entry["shape"], _SAFETENSORS[entry["dtype"]]) for name, entry in entries.items()
+        name: TensorSpec.of_variable(entry["shape"], SAFETENSORS[entry["dtype"]]) for name, entry in entries.items()
     }
     end = 0
     for name in sorted(entries, key=lambda name: entries[name]["data_offsets"]):
         first, last = entries[name]["data_offsets"]
-        if first != end or last - first != _bytes(variables[name]):
+        if first != end or last - first != bytes_of(variables[name]):
             raise ValueError(f"the offsets of tensor '{name}' do not fit its shape")
         end = last
     if start + end != path.stat().st_size:
@@ -97,7 +98,8 @@ def open_safetensors(path: Path, at: str) -> VariableSource:
     return VariableSource(path=path, format="safetensors", variables=variables, get=get, at=at)
 
 
-def _bytes(spec: TensorSpec) -> int:
+def bytes_of(spec: TensorSpec) -> int:
+    """Return the size of the values."""
     return math.prod(spec.sizes) * (_SIZES.get(spec.dtype) or np.dtype(spec.dtype).itemsize)
 
 

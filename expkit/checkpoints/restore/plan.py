@@ -11,6 +11,7 @@ from expkit.checkpoints.formats.source import VariableSource
 from expkit.checkpoints.ownership import Owned, owned
 from expkit.config.sections.restore import SourceConfig, Transform
 from expkit.errors import CheckpointError, Problem, limit_problems
+from expkit.kinds.layers.base import Layout
 from expkit.network.names import ema_name
 from expkit.tensor_spec import TensorSpec
 
@@ -33,6 +34,8 @@ class Target:
     ema_required: bool = False
     """True for a variable if ``weights: ema`` requires its EMA, and for an EMA variable if the checkpoint must contain
     it; otherwise it may start as its owner does."""
+    pytorch: Layout | None = None
+    """Its layout in PyTorch where it is another one."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from expkit.checkpoints.restore.plan import Assignment, Issue, IssueKind, OpenedCheckpoint, Plan, Target
 from expkit.checkpoints.restore.rules import Match, matches, matching_names, primary_names
-from expkit.checkpoints.restore.transforms import fitting, joined, transformed
+from expkit.checkpoints.restore.transforms import fitting, from_pytorch, joined, transformed
 from expkit.config.sections.restore import Transform
 from expkit.errors import MAX_EXPLAINED, Problem, comma_list, did_you_mean, unknown
 from expkit.network.names import ema_name
@@ -223,6 +223,11 @@ class _Planner:
             spec = specs[0] if rule is None or len(specs) == 1 else joined(specs, rule.axis)
             for transform in transforms:
                 spec = transformed(spec, transform)
+            if match.checkpoint.config.layout == "pytorch" and target.pytorch is not None:
+                turned = from_pytorch(target.pytorch, target.spec.sizes)
+                for transform in turned:
+                    spec = transformed(spec, transform)
+                transforms = (*transforms, *turned)
             if rule is not None and spec.shape != target.spec.shape:
                 if rule.on_shape_mismatch == "skip":
                     self.skipped[name] = " + ".join(sources)

@@ -26,6 +26,7 @@ from expkit.run_lookup import run_of_uri
 
 __all__ = [
     "Restored",
+    "carry_out",
     "check_restore",
     "configured_plan",
     "open_checkpoints",
@@ -88,7 +89,7 @@ def restore_from(checked: CheckedConfig) -> Restored:
         CheckpointError: a file is missing, damaged or does not fit.
     """
     checkpoints = open_checkpoints(checked.config)
-    restored = _restored(configured_plan(checked, checkpoints), checkpoints)
+    restored = carry_out(configured_plan(checked, checkpoints), checkpoints)
     _check_steps(checked.config, restored.values)
     return restored
 
@@ -103,7 +104,7 @@ def check_restore(checked: CheckedConfig) -> None:
     plan = configured_plan(checked, checkpoints)
     plan.check()
     counters = tuple(item for item in plan.assignments if item.variable == "global_step")
-    _check_steps(checked.config, _restored(replace(plan, assignments=counters), checkpoints).values)
+    _check_steps(checked.config, carry_out(replace(plan, assignments=counters), checkpoints).values)
 
 
 def _check_steps(config: Config, values: Mapping[str, np.ndarray]) -> None:
@@ -127,7 +128,7 @@ def read_values(
         CheckpointError: the checkpoint is damaged or does not fit.
     """
     checkpoints = [OpenedCheckpoint(source.at, source, SourceConfig(weights=weights))]
-    return _restored(restore_plan(targets, checkpoints, at=source.at), checkpoints)
+    return carry_out(restore_plan(targets, checkpoints, at=source.at), checkpoints)
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
@@ -154,7 +155,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _restored(plan: Plan, checkpoints: Sequence[OpenedCheckpoint]) -> Restored:
+def carry_out(plan: Plan, checkpoints: Sequence[OpenedCheckpoint]) -> Restored:
     """Carry out a plan; every tensor is read once, and held no longer than needed.
 
     Raises:

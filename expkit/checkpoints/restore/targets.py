@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from expkit.checkpoints.restore.plan import Target
 from expkit.network.names import ema_name
@@ -30,7 +31,8 @@ def restore_targets(checked: CheckedConfig) -> dict[str, Target]:
         return targets
     for name in spec.trainable:
         for slot in (slot for phase in checked.phases for slot in phase.slots(name)):
-            targets[slot] = Target(spec=spec.variables[name].spec, role="slot", owner=name)
+            owner = spec.variables[name]
+            targets[slot] = Target(spec=owner.spec, role="slot", owner=name, pytorch=owner.pytorch)
     rows = config.train.examples_per_step
     for name, item in spec.trained.state.items():
         sizes = (rows, *(size for size in item.shape if size is not None))
@@ -56,12 +58,11 @@ def run_targets(spec: NetworkSpec, ema_names: Sequence[str], *, averages: Sequen
 def _variables(spec: NetworkSpec, ema_required: Collection[str]) -> dict[str, Target]:
     required = set(ema_required)
     return {
-        name: Target(spec=variable.spec, ema_required=name in required) for name, variable in spec.variables.items()
+        name: Target(spec=variable.spec, ema_required=name in required, pytorch=variable.pytorch)
+        for name, variable in spec.variables.items()
     }
 
 
 def _emas(spec: NetworkSpec, names: Sequence[str], *, required: bool) -> dict[str, Target]:
-    return {
-        ema_name(name): Target(spec=spec.variables[name].spec, role="average", owner=name, ema_required=required)
-        for name in names
-    }
+    owners = _variables(spec, ())
+    return {ema_name(name): replace(owners[name], role="average", owner=name, ema_required=required) for name in names}

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from expkit.config.sections.restore import Transform
+from expkit.kinds.layers.base import Layout
 from expkit.tensor_spec import TensorSpec
 
-__all__ = ["apply", "fitting", "joined", "transformed"]
+__all__ = ["apply", "fitting", "from_pytorch", "joined", "to_pytorch", "transformed", "undoing"]
 
 Shape = tuple[int, ...]
 
@@ -56,6 +57,46 @@ def fitting(shape: Shape, target: Shape) -> tuple[Transform, ...]:
     if any(size < new for size, new in both):
         transforms.append(Transform(pad=tuple((0, max(0, new - size)) for size, new in both)))
     return tuple(transforms)
+
+
+def to_pytorch(layout: Layout) -> tuple[Transform, ...]:
+    """Return the transforms from a variable to its layout in PyTorch.
+
+    Raises:
+        ValueError: PyTorch has no tensor of the same values.
+    """
+    if not layout.axes:
+        raise ValueError("PyTorch has no tensor of the same values: its recurrent layers have other matrices and gates")
+    turned = Transform(transpose=layout.axes)
+    return (turned,) if layout.shape is None else (turned, Transform(reshape=layout.shape))
+
+
+def from_pytorch(layout: Layout, shape: Shape) -> tuple[Transform, ...]:
+    """Return the transforms to a variable of a shape from its layout in PyTorch.
+
+    Raises:
+        ValueError: PyTorch has no tensor of the same values.
+    """
+    turned = to_pytorch(layout)[0]
+    reshaped = () if layout.shape is None else (Transform(reshape=_shape_after(turned, shape)),)
+    return (*reshaped, undoing(turned, layout.shape or shape))
+
+
+def undoing(transform: Transform, shape: Shape) -> Transform:
+    """Return the transform that undoes another one, of whose result the shape is given.
+
+    Raises:
+        ValueError: values cannot be had back: they were cut off, rounded or converted, or had an unknown shape.
+    """
+    if transform.transpose is not None:
+        return Transform(transpose=tuple(int(axis) for axis in np.argsort(transform.transpose)))
+    if transform.pad is not None:
+        _check_rank(transform, len(transform.pad), shape)
+        ends = zip(transform.pad, shape, strict=True)
+        return Transform(slice=tuple((before, size - behind) for (before, behind), size in ends))
+    if transform.scale is not None and abs(math.frexp(transform.scale)[0]) == 0.5:  # Other factors round.
+        return Transform(scale=1 / transform.scale)
+    raise ValueError(f"{transform} has no inverse")
 
 
 def apply(transform: Transform, array: np.ndarray) -> np.ndarray:

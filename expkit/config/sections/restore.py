@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 
 from expkit.registry import NonNegative, Section
 
-__all__ = ["RenameRule", "RestoreConfig", "SourceConfig", "Transform", "Weights"]
+__all__ = ["RenameRule", "RestoreConfig", "SourceConfig", "Transform", "WeightLayout", "Weights"]
 
 Weights = Literal["raw", "ema", "ema_if_present"]
+WeightLayout = Literal["tensorflow", "pytorch"]
 Dtype = Literal["float32", "float64", "float16", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool"]
 
 
@@ -104,6 +105,9 @@ class SourceConfig(Section):
     """Regular expressions over full names in the checkpoint that are not restored."""
     rename: tuple[RenameRule, ...] = ()
     """Rules, in order, for names that differ; of two rules for one name and one variable the first applies."""
+    layout: WeightLayout = "tensorflow"
+    """``pytorch``: kernels of dense layers and convolutions have the order of dimensions that PyTorch has; they are
+    transposed after the transforms of their rule."""
 
     @model_validator(mode="after")
     def _patterns(self) -> SourceConfig:

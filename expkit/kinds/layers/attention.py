@@ -10,7 +10,7 @@ from pydantic import Field
 
 from expkit import tf1 as tf
 from expkit.kinds.initializers import GlorotUniform, Zeros
-from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, Layout
 from expkit.kinds.layers.checks import last_size, same_dtype
 from expkit.kinds.layers.operations import dense_product
 from expkit.kinds.layers.tensor_shapes import sizes_of, sizes_to_reshape
@@ -63,7 +63,7 @@ class Attention(Layer):
             declared
             for name, shape in shapes.items()
             for declared in (
-                Declaration(f"{name}/kernel", shape, GlorotUniform(), dtype=dtype),
+                Declaration(f"{name}/kernel", shape, GlorotUniform(), dtype=dtype, pytorch=Layout((1, 0))),
                 Declaration(f"{name}/bias", shape[1:], Zeros(), dtype=dtype),
             )
             if self.use_bias or declared.name.endswith("kernel")

@@ -14,14 +14,17 @@ from expkit.registry import Kind, KindsOf, Section
 from expkit.tensor_spec import TensorSpec
 
 __all__ = [
+    "NO_COUNTERPART",
     "AnyInitializer",
     "Call",
     "Declaration",
     "Inputs",
     "Layer",
+    "Layout",
     "Regularizer",
     "Shared",
     "Update",
+    "channels_first",
 ]
 
 Item = TypeVar("Item")
@@ -61,6 +64,25 @@ AnyInitializer = Annotated[Initializer, KindsOf("initializer")]
 
 
 @dataclass(frozen=True)
+class Layout:
+    """The order in which PyTorch holds the values of a variable."""
+
+    axes: tuple[int, ...]
+    """Dimensions of the variable in PyTorch's order: ``(1, 0)`` for a matrix [inputs, outputs]."""
+    shape: tuple[int, ...] | None = None
+    """Shape to which the transposed values are reshaped; ``None`` to leave it."""
+
+
+NO_COUNTERPART = Layout(())
+"""Layout of a variable that is several tensors in PyTorch, or has its values in another order: a recurrent kernel."""
+
+
+def channels_first(rank: int) -> Layout:
+    """Return the layout of a convolution's kernel [sizes, inputs, outputs]: [outputs, inputs, sizes]."""
+    return Layout((rank - 1, rank - 2, *range(rank - 2)))
+
+
+@dataclass(frozen=True)
 class Declaration:
     """A variable that a layer owns: its name inside the layer, shape, initializer, and whether it is trained."""
 
@@ -72,6 +94,8 @@ class Declaration:
     dtype: str = "float32"
     frozen: bool = False
     """Whether only the configuration excludes it from training."""
+    pytorch: Layout | None = None
+    """Its layout in PyTorch where it is another one."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from expkit import tf1 as tf
 from expkit.kinds.initializers import GlorotUniform, Zeros
 from expkit.kinds.layers.activations import ActivationName, activate, activated
-from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, channels_first
 from expkit.kinds.layers.windows import Padding, Pads, Size2D, Size3D, each, grid, held_to_windows, window_output
 from expkit.kinds.precision import widened
 from expkit.registry import Positive, register
@@ -43,7 +43,7 @@ class Convolution(Layer):
         """Return ``kernel`` and ``bias``."""
         dtype = inputs[0].dtype
         shape = (*each(self.kernel_size, self.dimensions), self._channels(inputs[0]) // self.groups, self.filters)
-        kernel = Declaration("kernel", shape, GlorotUniform(), dtype=dtype)
+        kernel = Declaration("kernel", shape, GlorotUniform(), dtype=dtype, pytorch=channels_first(len(shape)))
         return (kernel, Declaration("bias", (self.filters,), Zeros(), dtype=dtype)) if self.use_bias else (kernel,)
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:

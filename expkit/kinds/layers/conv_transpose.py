@@ -8,7 +8,7 @@ from typing import Any, Literal
 from expkit import tf1 as tf
 from expkit.kinds.initializers import GlorotUniform, Zeros
 from expkit.kinds.layers.activations import ActivationName, activate, activated
-from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, channels_first
 from expkit.kinds.layers.tensor_shapes import sizes_of
 from expkit.kinds.layers.windows import Padding, Size2D, each, grid, transposed_output
 from expkit.registry import Positive, register
@@ -39,7 +39,7 @@ class Conv2DTranspose(Layer):
         """Return ``kernel`` [height, width, filters, channels] and ``bias`` [filters]."""
         channels, dtype = grid(inputs[0], self.kind, 2)[1], inputs[0].dtype
         shape = (*each(self.kernel_size, 2), self.filters, channels)
-        kernel = Declaration("kernel", shape, GlorotUniform(), dtype=dtype)
+        kernel = Declaration("kernel", shape, GlorotUniform(), dtype=dtype, pytorch=channels_first(len(shape)))
         return (kernel, Declaration("bias", (self.filters,), Zeros(), dtype=dtype)) if self.use_bias else (kernel,)
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from expkit.kinds.initializers import GlorotUniform, Zeros
 from expkit.kinds.layers.activations import ActivationName, activate, activated
-from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, Layout
 from expkit.kinds.layers.checks import last_size
 from expkit.kinds.layers.operations import dense_product
 from expkit.registry import register
@@ -33,7 +33,7 @@ class Dense(Layer):
     def declare(self, inputs: Inputs[TensorSpec]) -> tuple[Declaration, ...]:
         """Return ``kernel`` [features, units] and ``bias`` [units]."""
         features, dtype = last_size(inputs[0], self.kind), inputs[0].dtype
-        kernel = Declaration("kernel", (features, self.units), GlorotUniform(), dtype=dtype)
+        kernel = Declaration("kernel", (features, self.units), GlorotUniform(), dtype=dtype, pytorch=Layout((1, 0)))
         return (kernel, Declaration("bias", (self.units,), Zeros(), dtype=dtype)) if self.use_bias else (kernel,)
 
     def output_spec(self, inputs: Inputs[TensorSpec]) -> TensorSpec:

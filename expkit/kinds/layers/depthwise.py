@@ -10,7 +10,7 @@ from pydantic import model_validator
 from expkit import tf1 as tf
 from expkit.kinds.initializers import GlorotUniform, Zeros
 from expkit.kinds.layers.activations import ActivationName, activate, activated
-from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, Layout, channels_first
 from expkit.kinds.layers.windows import Padding, Pads, Size2D, each, grid, held_to_windows, window_output
 from expkit.registry import Positive, register
 from expkit.tensor_spec import TensorSpec
@@ -44,7 +44,8 @@ class Depthwise(Layer):
 
     def _kernel(self, spec: TensorSpec) -> Declaration:
         shape = (*each(self.kernel_size, 2), grid(spec, self.kind, 2)[1], self.depth_multiplier)
-        return Declaration("depthwise_kernel", shape, GlorotUniform(), dtype=spec.dtype)
+        layout = Layout((2, 3, 0, 1), (shape[2] * shape[3], 1, *shape[:2]))
+        return Declaration("depthwise_kernel", shape, GlorotUniform(), dtype=spec.dtype, pytorch=layout)
 
     def _output(self, spec: TensorSpec, filters: int) -> TensorSpec:
         paddings = (self.padding,) * 2 if isinstance(self.padding, str) else self.padding
@@ -119,7 +120,10 @@ class SeparableConv2D(Depthwise):
         """Return both kernels and ``bias``; ``pointwise_kernel`` is [1, 1, channels * depth_multiplier, filters]."""
         depthwise = self._kernel(inputs[0])
         shape = (1, 1, depthwise.shape[2] * depthwise.shape[3], self.filters)
-        kernels = (depthwise, Declaration("pointwise_kernel", shape, GlorotUniform(), dtype=depthwise.dtype))
+        pointwise = Declaration(
+            "pointwise_kernel", shape, GlorotUniform(), dtype=depthwise.dtype, pytorch=channels_first(4)
+        )
+        kernels = (depthwise, pointwise)
         bias = Declaration("bias", (self.filters,), Zeros(), dtype=depthwise.dtype)
         return (*kernels, bias) if self.use_bias else kernels
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
@@ -11,7 +12,7 @@ from pydantic import model_validator
 from expkit import tf1 as tf
 from expkit.kinds.initializers import GlorotUniform, Ones, Zeros
 from expkit.kinds.layers.activations import CellActivationName, activate
-from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
+from expkit.kinds.layers.base import NO_COUNTERPART, Call, Declaration, Inputs, Layer
 from expkit.kinds.layers.checks import last_size
 from expkit.kinds.layers.tensor_shapes import sizes_of
 from expkit.kinds.layers.unroll import Cell, State, over_time
@@ -82,7 +83,7 @@ class Recurrent(Layer):
         """Return the cell's variables; those of both directions under ``fw/`` and ``bw/``."""
         features = self._features(inputs[0])
         return tuple(
-            Declaration(prefix + own.name, own.shape, own.initializer, trainable=own.trainable, dtype=own.dtype)
+            replace(own, name=prefix + own.name, pytorch=NO_COUNTERPART)
             for prefix in self._prefixes
             for own in self._declared(features, inputs[0].dtype)
         )

@@ -1,0 +1,110 @@
+"""Files of a network's variables for other programs: by the names and in the layout that they have there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from expkit.checkpoints.formats.open import open_variables
+from expkit.checkpoints.formats.write_arrays import write_npz, write_safetensors
+from expkit.checkpoints.restore.inverse import Exported, exported
+from expkit.checkpoints.restore.plan import OpenedCheckpoint
+from expkit.checkpoints.restore.planner import restore_plan
+from expkit.checkpoints.restore.restore import carry_out
+from expkit.checkpoints.restore.targets import run_targets
+from expkit.checkpoints.restore.transforms import apply, to_pytorch
+from expkit.config.sections.restore import RenameRule, SourceConfig, WeightLayout
+from expkit.errors import ExportError, Problem, limit_problems
+from expkit.network.spec import NetworkSpec
+
+__all__ = ["WeightsFormat", "exported_variables", "weights_that_differ", "write_weights"]
+
+WeightsFormat = Literal["npz", "safetensors"]
+
+
+def exported_variables(
+    spec: NetworkSpec, rules: Sequence[RenameRule], layout: WeightLayout, at: str
+) -> dict[str, Exported]:
+    """Return how a file has each variable of a network; nothing is read.
+
+    Args:
+        spec: the network.
+        rules: rename rules of a restore from such a file; they are read backwards.
+        layout: order of the dimensions in the file.
+        at: path of the rules, for problems.
+
+    Raises:
+        ExportError: a rule has no inverse, PyTorch has no such tensor, or two variables would have one name.
+    """
+    found: dict[str, Exported] = {}
+    problems: list[Problem] = []
+    owners: dict[str, str] = {}
+    for name, variable in spec.variables.items():
+        turned = variable.pytorch if layout == "pytorch" else None
+        try:
+            result = exported(name, variable.spec, () if turned is None else to_pytorch(turned), rules, at)
+        except ValueError as error:
+            problems.append(Problem("layout", f"variable '{name}': {error}; leave out the layout"))
+            continue
+        if isinstance(result, Problem):
+            problems.append(result)
+            continue
+        if (other := owners.setdefault(result.name, name)) != name:
+            problems.append(Problem(at, f"'{other}' and '{name}' would both be '{result.name}' in the file"))
+        found[name] = result
+    if problems:
+        raise ExportError(*limit_problems(problems))
+    return found
+
+
+def write_weights(
+    path: Path,
+    form: WeightsFormat,
+    variables: Mapping[str, Exported],
+    values: Mapping[str, np.ndarray],
+    about: Mapping[str, str],
+) -> None:
+    """Write variables into a file.
+
+    Args:
+        path: the file.
+        form: its format.
+        variables: how the file has them, by their names in the network.
+        values: their values.
+        about: facts for the header of a safetensors file.
+
+    Raises:
+        ValueError: the format has no such dtype.
+        OSError: it cannot be written.
+    """
+
+    def value(name: str) -> np.ndarray:
+        array = values[name]
+        for transform in variables[name].transforms:
+            array = apply(transform, array)
+        return array
+
+    specs = {item.name: item.spec for item in variables.values()}
+    arrays: dict[str, Callable[[], np.ndarray]] = {item.name: partial(value, name) for name, item in variables.items()}
+    if form == "npz":
+        write_npz(path, specs, arrays)
+    else:
+        write_safetensors(path, specs, arrays, about)
+
+
+def weights_that_differ(
+    path: Path, spec: NetworkSpec, values: Mapping[str, np.ndarray], rules: Sequence[RenameRule], layout: WeightLayout
+) -> list[str]:
+    """Restore a written file into the network by the rules; return the variables that are not equal in every bit.
+
+    Raises:
+        CheckpointError: the rules do not give every variable a value.
+    """
+    config = SourceConfig(rename=tuple(rules), layout=layout)
+    checkpoints = [OpenedCheckpoint("rules", open_variables(path, str(path)), config)]
+    restored = carry_out(restore_plan(run_targets(spec, (), averages=()), checkpoints, at="rules"), checkpoints).values
+    return [name for name in spec.variables if restored[name].tobytes() != np.asarray(values[name]).tobytes()]

@@ -1,0 +1,234 @@
+"""Variables for other programs: names by rules read backwards, PyTorch's layout, every bit read back."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from scipy.special import erf, softmax
+
+from expkit.checkpoints.formats.open import open_variables
+from expkit.checkpoints.restore.inverse import Exported, exported
+from expkit.config.load import compose_plain, load
+from expkit.config.sections.restore import RenameRule, RestoreConfig, WeightLayout
+from expkit.errors import ExportError, Problem
+from expkit.export.weights import WeightsFormat, exported_variables, weights_that_differ, write_weights
+from expkit.network.elaborate import network_spec
+from expkit.network.spec import NetworkSpec
+from expkit.tensor_spec import TensorSpec
+from expkit.training.inference import Predictor, infer_graph
+from support.networks import spec_of
+
+LAYERS, HIDDEN, HEADS = 2, 12, 3
+BERT = [
+    *("network=bert", "network.settings.activation=gelu", f"network.settings.layers={LAYERS}"),
+    *(f"network.settings.hidden_size={HIDDEN}", f"network.settings.heads={HEADS}", "network.settings.length=7"),
+    *(
+        "network.settings.intermediate_size=20",
+        "network.settings.vocabulary_size=30",
+        "network.settings.max_positions=9",
+    ),
+]
+GOLDEN = Path(__file__).parents[1] / "golden" / "bert_hugging_face.txt"
+
+
+def random_values(spec: NetworkSpec) -> dict[str, np.ndarray]:
+    draw = np.random.default_rng(0)
+    return {
+        name: np.asarray(draw.normal(0, 0.5, variable.shape) + name.endswith("gamma"), variable.dtype)
+        for name, variable in spec.variables.items()
+    }
+
+
+def bert_rules() -> RestoreConfig:
+    restore: Any = OmegaConf.to_container(compose_plain(["restore=bert_hf"]).restore)
+    return RestoreConfig.model_validate_json(json.dumps(restore))
+
+
+def written(
+    tmp_path: Path, form: WeightsFormat, spec: NetworkSpec, rules: tuple[RenameRule, ...], layout: WeightLayout
+) -> dict[str, np.ndarray]:
+    """Return the content of a file of random values, which were equal in every bit when they were read back."""
+    path, values = tmp_path / f"w.{form}", random_values(spec)
+    write_weights(path, form, exported_variables(spec, rules, layout, "rules"), values, {"run": "a"})
+    assert weights_that_differ(path, spec, values, rules, layout) == []
+    source = open_variables(path, "test")
+    return {name: source.read(name) for name in source.variables}
+
+
+def bert_in_numpy(w: dict[str, np.ndarray], ids: np.ndarray, mask: np.ndarray, types: np.ndarray) -> np.ndarray:
+    """Return the pooled output of Hugging Face's BERT from its names: ``y = x W.T + b``, kernels [outputs, inputs]."""
+
+    def linear(x: np.ndarray, name: str) -> np.ndarray:
+        return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+
+    def norm(x: np.ndarray, name: str) -> np.ndarray:
+        centred = x - x.mean(-1, keepdims=True)
+        return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-12) * w[f"{name}.weight"] + w[f"{name}.bias"]
+
+    def heads(x: np.ndarray) -> np.ndarray:
+        return x.reshape(*x.shape[:2], HEADS, -1).transpose(0, 2, 1, 3)
+
+    at = "bert.embeddings."
+    x = w[f"{at}word_embeddings.weight"][ids] + w[f"{at}token_type_embeddings.weight"][types]
+    x = norm(x + w[f"{at}position_embeddings.weight"][: ids.shape[1]], f"{at}LayerNorm")
+    for layer in range(LAYERS):
+        at = f"bert.encoder.layer.{layer}."
+        q, k, v = (heads(linear(x, f"{at}attention.self.{name}")) for name in ("query", "key", "value"))
+        scores = q @ k.transpose(0, 1, 3, 2) / np.sqrt(HIDDEN / HEADS) + (1 - mask[:, None, None, :]) * -1e9
+        joined = (softmax(scores, axis=-1) @ v).transpose(0, 2, 1, 3).reshape(x.shape)
+        x = norm(linear(joined, f"{at}attention.output.dense") + x, f"{at}attention.output.LayerNorm")
+        inner = linear(x, f"{at}intermediate.dense")
+        inner = inner * 0.5 * (1 + erf(inner / np.sqrt(2)))
+        x = norm(linear(inner, f"{at}output.dense") + x, f"{at}output.LayerNorm")
+    return np.asarray(np.tanh(linear(x[:, 0], "bert.pooler.dense")))
+
+
+def test_bert_in_pytorchs_layout_has_hugging_faces_names_and_computes_the_same(tmp_path: Path) -> None:
+    spec, rules = network_spec(load(["~experiment", *BERT]).network), bert_rules()
+    found = written(tmp_path, "safetensors", spec, rules.rename, rules.layout)
+    draw = np.random.default_rng(1)
+    ids, types = draw.integers(0, 30, (4, 7), np.int32), draw.integers(0, 2, (4, 7), np.int32)
+    mask = (np.arange(7) < np.array([[7], [5], [3], [1]])).astype(np.int32)
+    with Predictor(infer_graph(spec, {}, 0)) as predictor:
+        predictor.load(random_values(spec))
+        ours = predictor.predict({"input_ids": ids, "input_mask": mask, "token_type_ids": types})["pooled"]
+    reference = bert_in_numpy({name: value.astype(np.float64) for name, value in found.items()}, ids, mask, types)
+    np.testing.assert_allclose(ours, reference, atol=1e-5)
+
+
+def test_the_base_model_has_the_names_and_shapes_of_hugging_faces() -> None:
+    spec, rules = network_spec(load(["~experiment", "network=bert"]).network), bert_rules()
+    found = exported_variables(spec, rules.rename, rules.layout, "rules").values()
+    assert sorted(f"{item.name} {list(item.spec.sizes)}" for item in found) == GOLDEN.read_text().splitlines()
+
+
+CONVOLUTIONS = {
+    "inputs": {"image": {"shape": [6, 5, 4]}},
+    "layers": {
+        "conv": {"kind": "conv2d", "filters": 3, "kernel_size": [3, 2], "padding": "valid"},
+        "depthwise": {"kind": "depthwise_conv2d", "kernel_size": 2, "depth_multiplier": 2, "padding": "valid"},
+        "flat": {"kind": "global_average_pool"},
+        "logits": {"kind": "dense", "units": 5},
+    },
+    "outputs": {"logits": "logits"},
+}
+
+
+def in_pytorchs_definition(w: dict[str, np.ndarray], image: np.ndarray) -> np.ndarray:
+    """Return the outputs by PyTorch's formulas: kernels [outputs, inputs / groups, height, width], images [C, H, W]."""
+
+    def conv(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, groups: int) -> np.ndarray:
+        windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[2:], (2, 3))
+        outputs = np.split(kernel, groups)
+        inputs = np.split(windows, groups, 1)
+        both = zip(inputs, outputs, strict=True)
+        joined = np.concatenate([np.einsum("nchwij,ocij->nohw", part, own) for part, own in both], 1)
+        return np.asarray(joined + bias[:, None, None])
+
+    x = conv(image.transpose(0, 3, 1, 2), w["conv/kernel"], w["conv/bias"], 1)
+    x = conv(x, w["depthwise/depthwise_kernel"], w["depthwise/bias"], 3)
+    return np.asarray(x.mean((2, 3)) @ w["logits/kernel"].T + w["logits/bias"])
+
+
+@pytest.mark.parametrize("form", ["npz", "safetensors"])
+def test_convolutions_in_pytorchs_layout_compute_the_same(form: WeightsFormat, tmp_path: Path) -> None:
+    spec = spec_of(CONVOLUTIONS)
+    found = written(tmp_path, form, spec, (), "pytorch")
+    assert found["depthwise/depthwise_kernel"].shape == (6, 1, 2, 2)
+    image = np.random.default_rng(2).normal(size=(3, 6, 5, 4)).astype(np.float32)
+    with Predictor(infer_graph(spec, {}, 0)) as predictor:
+        predictor.load(random_values(spec))
+        ours = predictor.predict({"image": image})["logits"]
+    np.testing.assert_allclose(ours, in_pytorchs_definition(found, image), rtol=1e-4, atol=1e-5)
+
+
+def rule(**fields: Any) -> RenameRule:
+    return RenameRule.model_validate_json(json.dumps(fields))
+
+
+def source(name: str, *rules: RenameRule, shape: tuple[int, ...] = (3, 4)) -> str:
+    """Return the name that the file has for a variable, or the problem."""
+    found = exported(name, TensorSpec.of_variable(shape), (), rules, "rules")
+    return str(found) if isinstance(found, Problem) else f"{found.name} {list(found.spec.sizes)}"
+
+
+def test_rules_are_read_backwards() -> None:
+    assert source("a/b") == "a/b [3, 4]"
+    assert source("new", rule(name="old", to="new")) == "old [3, 4]"
+    assert source("enc/x/w", rule(prefix="tower/", to="enc/")) == "tower/x/w [3, 4]"
+    assert (
+        source("l_12/w", rule(pattern=r"l\.(\d+)\.w", to=r"l_\1/w", transform=[{"transpose": [1, 0]}]))
+        == "l.12.w [4, 3]"
+    )
+    assert source("7/7/w", rule(pattern=r"(\d)\.w", to=r"\g<1>/\1/w")) == "7.w [3, 4]"
+    assert source("7/8/w", rule(pattern=r"(\d)\.w", to=r"\1/\1/w")) == "7/8/w [3, 4]"
+    assert source("w", rule(name="v", to="w", transform=[{"pad": [[1, 0], [0, 2]]}])) == "v [2, 2]"
+    assert source("w", rule(name="v", to="w"), rule(name="u", to="w")) == "v [3, 4]"
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"pattern": r"l.(\d)\.w", "to": r"w\1"}, r"'.' stands for several texts; write \. for the character"),
+        ({"pattern": r"l\d(\d)", "to": r"w\1"}, r"'\d' stands for several texts; put it into a group"),
+        ({"pattern": r"(a|b)(\d)", "to": r"w\2"}, r"'to' lacks its group \1"),
+        ({"pattern": r"((a)\d)", "to": r"w\1"}, "it has a group inside a group"),
+        ({"pattern": r"(?:a)(\d)", "to": r"w\1"}, "'(?:a)(' is no plain group"),
+        ({"pattern": r"(\d)?a", "to": r"w\1"}, r"'(\d)?' is no plain group"),
+        ({"name": "v", "to": "w1", "concat": ["u"]}, "joins several values, whose sizes it does not say"),
+        ({"name": "v", "to": "w1", "transform": [{"slice": [[0, 3], None]}]}, "slice [[0, 3], null] has no inverse"),
+        ({"name": "v", "to": "w1", "transform": [{"reshape": [12]}]}, "reshape [12] has no inverse"),
+        ({"name": "v", "to": "w1", "transform": [{"scale": 0.3}]}, "scale 0.3 has no inverse"),
+        ({"name": "v", "to": "w1", "transform": [{"cast": "float16"}]}, "cast float16 has no inverse"),
+    ],
+)
+def test_a_rule_without_an_inverse_is_named(fields: dict[str, Any], reason: str) -> None:
+    own = rule(**fields)
+    words = f"'{own.selector}' -> '{own.to}', the rule for variable 'w1', cannot be read backwards: {reason}"
+    assert source("w1", own) == f"rules[0]: {words}"
+    assert source("other", own) == "other [3, 4]", "a rule of other variables does not matter"
+
+
+PIECES = st.sampled_from(["a", r"\.", "/", r"(\d+)", "(x|yz)", r"([^/]+)", "_"])
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(st.lists(PIECES, min_size=1, max_size=5), st.text("0123456789axyz./_", min_size=1, max_size=12))
+def test_a_name_read_backwards_leads_to_the_variable_again(pieces: list[str], variable: str) -> None:
+    groups = sum(piece.startswith("(") for piece in pieces)
+    own = rule(pattern="".join(pieces), to="v/" + "/".join(rf"\{number + 1}" for number in range(groups)))
+    name = f"v/{variable}"
+    found = exported(name, TensorSpec.of_variable((2,)), (), [own], "rules")
+    assert isinstance(found, Exported)
+    if found.name != name:
+        matched = re.fullmatch(str(own.pattern), found.name)
+        assert matched is not None
+        assert matched.expand(str(own.to)) == name
+
+
+def test_recurrent_kernels_have_no_counterpart_and_two_names_for_one_are_refused() -> None:
+    rows = {"inputs": {"x": {"shape": [4, 3]}}, "outputs": {"last": "lstm"}}
+    spec = spec_of(rows | {"layers": {"lstm": {"kind": "lstm", "units": 2}}})
+    reason = "PyTorch has no tensor of the same values: its recurrent layers have other matrices and gates"
+    with pytest.raises(ExportError) as caught:
+        exported_variables(spec, (), "pytorch", "rules")
+    assert str(caught.value.problems[0]) == f"layout: variable 'lstm/kernel': {reason}; leave out the layout"
+    rules = [rule(name="w", to="lstm/kernel"), rule(name="w", to="lstm/bias")]
+    with pytest.raises(ExportError, match=r"^rules: 'lstm/kernel' and 'lstm/bias' would both be 'w' in the file$"):
+        exported_variables(spec, rules, "tensorflow", "rules")
+
+
+def test_npz_refuses_dtypes_that_numpy_alone_does_not_have(tmp_path: Path) -> None:
+    variables = {"w": Exported("w", TensorSpec.of_variable((2,), "bfloat16"))}
+    message = "^'w' is bfloat16, which NumPy alone does not have; write safetensors$"
+    with pytest.raises(ValueError, match=message):
+        write_weights(tmp_path / "w.npz", "npz", variables, {"w": np.zeros(2)}, {})
+    assert not (tmp_path / "w.npz").exists()
