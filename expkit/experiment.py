@@ -24,6 +24,7 @@ from expkit.export.trial import try_freeze
 from expkit.fs import atomic_write_text
 from expkit.network.spec import NetworkSpec
 from expkit.plots.data import collect_plot_data
+from expkit.plots.examples_data import collect_examples
 from expkit.plots.samples_data import sample_saver
 from expkit.preflight import CheckedConfig, check
 from expkit.result import Result
@@ -300,4 +301,5 @@ def _save_evidence(experiment: Experiment, dataset: Dataset, executor: Executor,
         evaluator.load(values)
     folder.plots.mkdir(exist_ok=True)
     atomic_write_text(folder.plots / "network.svg", svg(spec, config.run.name), durable=False)
+    collect_examples(config, spec, dataset).save(folder.examples_file)
     collect_plot_data(config, spec, dataset, evaluator.outputs, values, chosen.step).save(folder.evidence_file)

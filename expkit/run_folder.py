@@ -104,6 +104,11 @@ class RunFolder:
         return self.plots / "evidence.npz"
 
     @property
+    def examples_file(self) -> Path:
+        """The training examples of the contact sheet."""
+        return self.plots / "examples.npz"
+
+    @property
     def kept_files(self) -> list[Path]:
         """The files that describe the run, of which a tracker keeps copies."""
         names = (

@@ -28,6 +28,7 @@ from expkit.export.freeze import read_frozen
 from expkit.export.input_file import open_arrays
 from expkit.importer.foreign import read_graph
 from expkit.plots.data import Head, Histogram, PlotData
+from expkit.plots.examples_data import ExampleRow, ExampleSheet
 from expkit.run_folder import RunFolder
 from expkit.sweeps.sweep_folder import RunState, SweepFolder
 from expkit.tracking.journal import Journal
@@ -104,6 +105,7 @@ KINDS: Mapping[str, Kind] = {
     "tracking.json": Kind("run/tracking.json", lambda path: Journal(path.parent).progress()),
     "sweep.json": Kind("sweep/sweep.json", lambda path: SweepFolder(path.parent).settings()),
     "evidence.npz": Kind("run/plots/evidence.npz", PlotData.load),
+    "examples.npz": Kind("run/plots/examples.npz", ExampleSheet.load),
     "lock": Kind("names.lock", read_lock),
 }
 
@@ -161,6 +163,8 @@ def write_all(folder: Path) -> None:
     histogram = Histogram(np.arange(3.0), {"raw": np.arange(2)})
     data = PlotData(step=1, weights="raw", examples=1, variables=1, heads={"y": head}, histograms={"w": histogram})
     data.save(folder / "run/plots/evidence.npz")
+    row = ExampleRow(label="a", images=[np.zeros((2, 2, 3), np.uint8)], captions=[""], lines=["x: 1"])
+    ExampleSheet(columns=["x"], rows=[row], examples=1).save(folder / "run/plots/examples.npz")
     (folder / "names.lock").write_text("variables:\n  layer/kernel: {shape: [2, 3], dtype: float32}\n")
 
 

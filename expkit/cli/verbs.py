@@ -9,6 +9,7 @@ VERBS = {
     "init": "expkit.cli.init",
     "names": "expkit.cli.names",
     "check": "expkit.cli.check",
+    "show-data": "expkit.cli.show_data",
     "restore-plan": "expkit.cli.restore_plan",
     "verify-resume": "expkit.cli.verify_resume",
     "schema": "expkit.cli.schema",

@@ -23,7 +23,7 @@ from expkit.kinds.sources.on_disk import aligned_empty, examples_at
 from expkit.network.spec import NetworkSpec
 from expkit.tensor_spec import TensorSpec
 
-__all__ = ["FRACTION", "PARTNER", "Augmentation", "AugmentedExamples", "augmentation"]
+__all__ = ["FRACTION", "PARTNER", "Augmentation", "AugmentedExamples", "augmentation", "read_spec"]
 
 FRACTION = "mixing/fraction"
 """Name, beside fields, of the fraction of a mixed example that is its own."""
@@ -89,7 +89,7 @@ def augmentation(
     steps = {name: steps for name, steps in config.data.augment.items() if steps}
     if not steps:
         return None
-    specs = {name: _spec(spec, name, arrays, preprocessing) for name in steps}
+    specs = {name: read_spec(spec, name, arrays, preprocessing) for name in steps}
     if problems := list(misfits(steps, specs)):
         raise ConfigError(*problems)
     return Augmentation(
@@ -101,7 +101,9 @@ def augmentation(
     )
 
 
-def _spec(spec: NetworkSpec, name: str, arrays: Fields, preprocessing: Mapping[str, FieldPreprocessing]) -> TensorSpec:
+def read_spec(
+    spec: NetworkSpec, name: str, arrays: Fields, preprocessing: Mapping[str, FieldPreprocessing]
+) -> TensorSpec:
     """Return the shape and dtype of a field after preprocessing, as the network reads it, in float32 at least."""
     array = arrays[name]
     shape = preprocessing[name].shape if name in preprocessing else tuple(array.shape[1:])
@@ -219,20 +221,26 @@ def _applied(step: Augment, values: np.ndarray, draws: Draws) -> np.ndarray:
     return values
 
 
+class _WrongResult(Exception):
+    """Raised where a step returns another shape or dtype than it was given."""
+
+
 def _check(changed: np.ndarray, values: np.ndarray) -> None:
     if not isinstance(changed, np.ndarray) or (changed.shape, changed.dtype) != (values.shape, values.dtype):
-        got = f"{changed.dtype} of shape {list(changed.shape)}" if isinstance(changed, np.ndarray) else type(changed)
-        raise ValueError(f"it made {got} of {values.dtype} of shape {list(values.shape)}")
+        got = f"{changed.dtype} {list(changed.shape)}" if isinstance(changed, np.ndarray) else type(changed).__name__
+        raise _WrongResult(f"returned {got} for {values.dtype} {list(values.shape)}; shape and dtype must stay")
 
 
 @contextmanager
 def _failures(name: str, number: int, step: BaseAugment) -> Iterator[None]:
     """Report what a step raises, which may be a plugin's."""
+    at = f"data.augment.{name}.{number}"
     try:
         yield
+    except _WrongResult as error:
+        raise DataError(Problem(at, f"{step.kind} {error}")) from None
     except Exception as error:
-        message = f"{step.kind} failed: {describe_exception(error)}"
-        raise DataError(Problem(f"data.augment.{name}.{number}", message)) from error
+        raise DataError(Problem(at, f"{step.kind} failed: {describe_exception(error)}")) from error
 
 
 def _pieces(values: np.ndarray) -> Iterator[slice]:

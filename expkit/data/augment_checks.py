@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 
 from expkit.config.schema import Config
 from expkit.errors import Problem, comma_list, unknown
-from expkit.kinds.augment.base import BaseAugment, Mixing
-from expkit.kinds.evaluated import Evaluated
+from expkit.kinds.augment.base import BaseAugment, ImageAugment, Mixing
+from expkit.kinds.evaluated import Evaluated, Labeled
 from expkit.kinds.losses import BaseLoss
 from expkit.kinds.weighting import Classed
 from expkit.network.spec import NetworkSpec
 from expkit.tensor_spec import ShapeError, TensorSpec
 
-__all__ = ["augment_problems", "misfits", "mixing_step", "partnered_fields"]
+__all__ = ["augment_problems", "augment_warnings", "misfits", "mixing_step", "partnered_fields"]
 
 
 def augment_problems(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
@@ -42,6 +42,22 @@ def misfits(augment: Mapping[str, tuple[BaseAugment, ...]], specs: Mapping[str, 
                 step.check(item)
             except ShapeError as error:
                 yield Problem(f"data.augment.{name}.{number}", str(error))
+
+
+def augment_warnings(config: Config, spec: NetworkSpec) -> Iterator[str]:
+    """Yield a sentence about each field of labels of positions that does not move with the image."""
+    losses: list[Evaluated] = list(config.train.losses.values())
+    outputs = {loss.labels: spec.output_spec(loss.output).shape for loss in losses if isinstance(loss, Labeled)}
+    for name, steps in config.data.augment.items():
+        moving = {step.kind: None for step in steps if isinstance(step, ImageAugment) and step.moves}
+        for labels, shape in outputs.items():
+            moved = [step.kind for step in config.data.augment.get(labels, ())]
+            still = [kind for kind in moving if kind not in moved]
+            if name in spec.inputs and still and len(shape) > 1 and shape[:2] == spec.inputs[name].shape[:2]:
+                yield (
+                    f"'{labels}' has a label at every pixel and stays where it is, while {comma_list(still)} of "
+                    f"data.augment.{name} moves the image; repeat it in data.augment.{labels}"
+                )
 
 
 def mixing_step(steps: tuple[BaseAugment, ...]) -> Mixing | None:

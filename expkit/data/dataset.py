@@ -15,6 +15,7 @@ import numpy as np
 from expkit.config.schema import Config
 from expkit.config.sections.data import DataConfig
 from expkit.data.augment import Augmentation, augmentation
+from expkit.data.augment_checks import augment_warnings
 from expkit.data.checks import check_fields, check_values, with_sizes
 from expkit.data.classes import Classes, class_warnings, numbered_classes
 from expkit.data.columns import column_warnings
@@ -149,6 +150,7 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
             *class_warnings(classes),
             *_skipped_warnings(done.skipped),
             *_left_out(config, train),
+            *augment_warnings(config, spec),
         ),
     )
 

@@ -13,6 +13,8 @@ from expkit.plots import style
 from expkit.plots.confusion import confusion_matrix
 from expkit.plots.curves import learning_curves, learning_rate
 from expkit.plots.data import PlotData
+from expkit.plots.examples import contact_sheet
+from expkit.plots.examples_data import ExampleSheet
 from expkit.plots.misclassified import worst_mistakes
 from expkit.plots.samples import image_grid
 from expkit.plots.weights import weight_histograms
@@ -40,6 +42,8 @@ def _figures(folder: RunFolder, title: str) -> Iterator[tuple[str, Figure | None
     points = folder.metrics()
     yield "learning_curves", learning_curves(points, title)
     yield "learning_rate", learning_rate(points, title)
+    if folder.examples_file.is_file():
+        yield "examples", contact_sheet(ExampleSheet.load(folder.examples_file), title)
     for file in sorted(folder.samples.glob("*.npy")):
         step = int(file.stem)
         with reading(str(file), "not readable", raises=DataError):

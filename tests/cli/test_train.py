@@ -186,6 +186,8 @@ def test_a_run_leaves_all_that_is_needed_to_judge_and_continue_it(digits_run: Fi
         "checkpoints/checkpoint",
         "plots/confusion_matrix.png",
         "plots/evidence.npz",
+        "plots/examples.npz",
+        "plots/examples.png",
         "plots/learning_curves.png",
         "plots/learning_rate.png",
         "plots/network.svg",

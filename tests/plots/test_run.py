@@ -162,8 +162,17 @@ def test_when_an_axis_is_logarithmic(values: list[float], expected: bool) -> Non
 
 def test_a_finished_run_has_all_its_pictures(digits_run: Finished) -> None:
     folder = RunFolder(digits_run.folder)
-    names = ["confusion_matrix.png", "learning_curves.png", "learning_rate.png", "weights.png", "worst_mistakes.png"]
-    assert sorted(file.name for file in folder.plots.iterdir()) == sorted([*names, "evidence.npz", "network.svg"])
+    names = [
+        "confusion_matrix.png",
+        "examples.png",
+        "learning_curves.png",
+        "learning_rate.png",
+        "weights.png",
+        "worst_mistakes.png",
+    ]
+    assert sorted(file.name for file in folder.plots.iterdir()) == sorted(
+        [*names, "evidence.npz", "examples.npz", "network.svg"]
+    )
     for name in names:
         content = (folder.plots / name).read_bytes()
         assert content.startswith(PNG)

@@ -34,7 +34,7 @@ class TrackingConfig(Section):
     ``null`` for ``MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING``.
     """
     plots: bool = True
-    """Draw plots at the end of the run: curves, confusion matrix, worst mistakes, weights, network."""
+    """Draw plots at the end of the run: curves, confusion matrix, worst mistakes, weights, network, examples."""
     samples: str | None = None
     """Output of the frozen graph whose images are drawn at every checkpoint, a grid of 64 in ``plots/``.
 

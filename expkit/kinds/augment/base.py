@@ -108,6 +108,9 @@ class Flattened(BaseAugment):
 class ImageAugment(Augment, Flattened):
     """A step that changes every image by itself."""
 
+    moves: ClassVar[bool] = False
+    """True if pixels change their places, so that labels of positions must be moved too."""
+
     def apply(self, values: np.ndarray, draws: Draws) -> np.ndarray:
         """Return changed images in the shape of the values."""
         return self.change(self.images(values), draws).reshape(values.shape)

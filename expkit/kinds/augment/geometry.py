@@ -23,6 +23,7 @@ class Flip(ImageAugment):
 
     kind: Literal["flip"] = "flip"
     always_applied: ClassVar[bool] = True
+    moves: ClassVar[bool] = True
     horizontal: bool = False
     """Whether left and right are exchanged."""
     vertical: bool = False
@@ -55,6 +56,7 @@ class RandomCrop(Filled):
     """
 
     kind: Literal["random_crop"] = "random_crop"
+    moves: ClassVar[bool] = True
     padding: NonNegative = 0
     """Pixels that are added at every edge, filled as ``fill`` says."""
     size: tuple[Positive, Positive] | None = None

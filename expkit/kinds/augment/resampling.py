@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class Filled(ImageAugment):
 class Resampled(Filled):
     """A step that reads every pixel at another position."""
 
+    moves: ClassVar[bool] = True
     interpolation: Literal["bilinear", "nearest"] = "bilinear"
     """Interpolation between pixels; ``nearest`` for masks of class numbers."""
 
