@@ -21,7 +21,6 @@ from expkit.kinds.evaluated import Labeled
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import rows_of
 from expkit.network.spec import NetworkSpec
-from expkit.tensor_spec import Shape
 
 __all__ = ["DRAWS", "EXAMPLES", "ExampleRow", "ExampleSheet", "collect_examples"]
 
@@ -33,6 +32,9 @@ PIXELS = 256
 """Height and width up to which pixels are kept; of a larger image every second, third and so on."""
 NUMBERS, LETTERS = 12, 90
 """Numbers and letters of a value that are shown."""
+
+Values = Sequence[np.ndarray] | np.ndarray
+"""Values of the examples of a sheet; their shapes may differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +107,7 @@ def collect_examples(config: Config, spec: NetworkSpec, dataset: Dataset, count:
     stages = _stages(config, spec, dataset, chosen)
     columns: list[str] = []
     images: list[tuple[str, Sequence[np.ndarray]]] = []
-    texts: list[tuple[str, list[tuple[str, Sequence[Any]]]]] = []
+    texts: list[tuple[str, list[tuple[str, Values]]]] = []
     labels = _labels(config, spec)
     for name in train:
         found = list(stages.of(name))
@@ -139,7 +141,7 @@ class _Stages:
     names: Sequence[str]
     """Fields that are augmented."""
 
-    def of(self, name: str) -> Iterator[tuple[str, Sequence[np.ndarray]]]:
+    def of(self, name: str) -> Iterator[tuple[str, Values]]:
         """Yield the stages of a field: as read, preprocessed, and of each epoch."""
         yield "as read", self.read[name]
         if name in self.preprocessed:
@@ -205,7 +207,7 @@ def _as_read(dataset: Dataset, name: str, array: Any, chosen: np.ndarray) -> Seq
     return [image for _, batch in computed(decoded, some) for image in batch]
 
 
-def _image_shape(config: Config, name: str, values: Sequence[np.ndarray]) -> Shape | None:
+def _image_shape(config: Config, name: str, values: Values) -> tuple[int, int, int] | None:
     """Return height, width and channels of values that are images; ``None`` if they are none."""
     shape = np.asarray(values[0]).shape
     steps = [step for step in config.data.augment.get(name, ()) if isinstance(step, Flattened)]
@@ -217,7 +219,7 @@ def _image_shape(config: Config, name: str, values: Sequence[np.ndarray]) -> Sha
     return None if np.asarray(values[0]).dtype.hasobject else config.data.source.image_shape(shape)
 
 
-def _pixels(values: Sequence[np.ndarray], shape: Shape | None) -> list[np.ndarray]:
+def _pixels(values: Values, shape: tuple[int, int, int] | None) -> list[np.ndarray]:
     """Return images as uint8 [height, width, 3]; other numbers are scaled from the range of most of them."""
     assert shape is not None
     images = [value.reshape(shape) if value.ndim != 3 else value for value in map(np.asarray, values)]
