@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -27,44 +27,55 @@ COUNTED_BYTES = 1 << 30
 
 
 def preprocess_problems(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
-    """Yield the problems of fields that begin as one text or file per example, whatever the data."""
+    """Yield the problems of fields that begin as one text or file per example, and of files of words."""
     for field, steps in config.data.preprocess.items():
         if steps and steps[0].reads_text:
-            yield from spec_problems(field, steps, TensorSpec((), TEXT), spec.inputs.get(field))
+            yield from spec_problems(field, steps, TensorSpec((), TEXT), spec.inputs)
+        for number, step in enumerate(steps):
+            if problem := step.file_problem():
+                yield Problem(f"data.preprocess.{field}.{number}.file", problem)
 
 
 def check_fields(config: Config, spec: NetworkSpec, fields: Fields) -> list[str]:
     """Check names, shapes and dtypes of fields; return the names of those in use, inputs first, then labels."""
     problems = []
+    preprocess, sources = config.data.preprocess, config.data.yielded
+    known = list(dict.fromkeys([*(name for name in fields if name not in sources.values()), *sources]))
     for name, declared in spec.inputs.items():
-        if name not in fields:
-            message = unknown(f"the data has no field '{name}'", name, fields, label="fields")
-            problems.append(Problem(f"network.inputs.{name}", message))
-        elif steps := config.data.preprocess.get(name):
-            problems += spec_problems(name, steps, raw_spec(steps, fields[name]), declared)
-        elif problem := _input_problem(declared, fields[name]):
+        if (field := sources.get(name, name)) not in fields:
+            problems.append(_no_field(f"network.inputs.{name}", field, fields if name in sources else known))
+        elif not preprocess.get(field) and (problem := _input_problem(declared, fields[field])):
             problems.append(Problem(f"network.inputs.{name}", problem))
     readers = config.train.readers
     for at, reader in readers.items():
-        for field, name in reader.data_fields.items():
-            if name not in fields:
-                message = unknown(f"the data has no field '{name}'", name, fields, label="fields")
-                problems.append(Problem(f"{at}.{field}", message))
-            elif steps := config.data.preprocess.get(name):
-                if name not in spec.inputs:
-                    problems += spec_problems(name, steps, raw_spec(steps, fields[name]), None)
-            elif fields[name].dtype.kind not in "biuf":
-                message = f"field '{name}' holds {dtype_text(fields[name].dtype)}, needs numbers"
-                problems.append(Problem(f"{at}.{field}", message))
-    read = (name for reader in readers.values() for name in reader.data_fields.values())
-    used = list(dict.fromkeys([*spec.inputs, *read]))
-    for name in config.data.preprocess:
-        if name not in used:
-            message = unknown(f"neither the network nor a loss or metric reads a field '{name}'", name, used)
-            problems.append(Problem(f"data.preprocess.{name}", message))
+        for key, name in reader.data_fields.items():
+            if (field := sources.get(name, name)) not in fields:
+                problems.append(_no_field(f"{at}.{key}", field, fields if name in sources else known))
+            elif not preprocess.get(field) and fields[field].dtype.kind not in "biuf":
+                message = f"field '{name}' holds {dtype_text(fields[field].dtype)}, needs numbers"
+                problems.append(Problem(f"{at}.{key}", message))
+    names = [*spec.inputs, *(name for reader in readers.values() for name in reader.data_fields.values())]
+    used = list(dict.fromkeys(sources.get(name, name) for name in names))
+    for field, steps in preprocess.items():
+        yields = steps[-1].yields if steps else ()
+        if field not in used:
+            read = "' or '".join(yields) or field
+            message = unknown(f"neither the network nor a loss or metric reads a field '{read}'", read, names)
+            problems.append(Problem(f"data.preprocess.{field}", message))
+        elif steps and field in fields:
+            problems += spec_problems(field, steps, raw_spec(steps, fields[field]), spec.inputs)
+        problems += [
+            Problem(f"data.preprocess.{field}", f"yields a field '{name}', which the data has; give another name")
+            for name in yields
+            if name in fields
+        ]
     if problems:
         raise ConfigError(*problems)
     return used
+
+
+def _no_field(at: str, name: str, known: Iterable[str]) -> Problem:
+    return Problem(at, unknown(f"the data has no field '{name}'", name, known, label="fields"))
 
 
 def _input_problem(declared: TensorSpec, array: Array) -> str | None:

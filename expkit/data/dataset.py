@@ -24,6 +24,7 @@ from expkit.data.pairs import paired
 from expkit.data.preprocess import FieldPreprocessing
 from expkit.data.split import split_fields
 from expkit.data.split_by import split_notes
+from expkit.data.vocabularies import check_numbers, vocabulary_warnings
 from expkit.data.windows import windowed
 from expkit.errors import ConfigError, Problem
 from expkit.fs import atomic_write_text
@@ -129,6 +130,7 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
         name: done.fields[name].shape if name in done.fields else array.shape[1:] for name, array in train.items()
     }
     check_values(config, with_sizes(config, spec, shapes), done.splits)
+    check_numbers(spec, done.fields, done.splits)
     augmented = augmentation(config, spec, train, done.fields)
     if augmented is not None and data.placement == "resident":
         train = {name: array[:] for name, array in train.items()}
@@ -147,6 +149,7 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
             *_notes(arrays),
             *_column_warnings(spec, arrays, columns),
             *_unscaled_warnings(config, spec, train),
+            *vocabulary_warnings(spec, done.fields),
             *class_warnings(classes),
             *_skipped_warnings(done.skipped),
             *_left_out(config, train),

@@ -16,11 +16,12 @@ import numpy as np
 
 from expkit import tf1 as tf
 from expkit.config.schema import Config
+from expkit.data.parts import parts_of
 from expkit.data.preprocess import FieldPreprocessing, Step, computed, fit_steps, raw_spec
 from expkit.errors import DataError
 from expkit.fs import cannot_write
 from expkit.kinds.preprocess.base import Preprocess
-from expkit.kinds.sources.base import Fields
+from expkit.kinds.sources.base import Fields, located
 from expkit.kinds.sources.on_disk import Array, MappedArray, aligned_empty, rows_of
 from expkit.network.spec import NetworkSpec
 from expkit.timing import timed
@@ -83,17 +84,21 @@ def preprocess(config: Config, spec: NetworkSpec, splits: Mapping[str, Fields]) 
         for split, values in splits.items()
     }
     raw = {split: {name: _rows(values[name], remaining[split]) for name in steps} for split, values in splits.items()}
+
+    def kept_of(split: str) -> Fields:
+        found: dict[str, Array] = {}
+        for name, array in splits[split].items():
+            if name in kept:
+                found |= parts_of(fields[name], _of(kept[name][split], remaining[split]))
+            else:
+                found[name] = _rows(array, remaining[split])
+        return {name: array for name, array in found.items() if name in spec.inputs or name in targets}
+
     for split, indices in remaining.items():
         if not len(indices):
             raise DataError.at("data.preprocess", f"no {split} example can be preprocessed")
     return Preprocessed(
-        splits={
-            split: {
-                name: _of(kept[name][split], remaining[split]) if name in kept else _rows(array, remaining[split])
-                for name, array in values.items()
-            }
-            for split, values in splits.items()
-        },
+        splits={split: kept_of(split) for split in splits},
         raw=raw,
         fields=fields,
         skipped={
@@ -170,7 +175,7 @@ def _key(steps: Sequence[Preprocess], splits: Mapping[str, Array]) -> str:
     digest.update(json.dumps([step.model_dump() for step in steps], sort_keys=True).encode())
     for step in steps:
         for file in step.files:
-            digest.update(Path(file).expanduser().read_bytes())
+            digest.update(located(file).read_bytes())
     for split, array in splits.items():
         digest.update(f"{split} {array.dtype} {array.shape}".encode())
         digest.update(identity(array))

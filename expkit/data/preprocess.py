@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from expkit import tf1 as tf
-from expkit.errors import DataError, Problem, error_message
+from expkit.errors import DataError, Problem, comma_list, error_message
 from expkit.kinds.preprocess.base import TEXT, Fitted, Preprocess
 from expkit.kinds.sources.on_disk import Array, DiskArray, scan
 from expkit.tensor_spec import Shape, ShapeError, TensorSpec, accepts, fits
 
-__all__ = ["FieldPreprocessing", "Step", "computed", "fit_steps", "raw_spec", "spec_problems"]
+__all__ = ["FieldPreprocessing", "Step", "computed", "fit_steps", "preprocessing_of", "raw_spec", "spec_problems"]
 
 BATCH = 128
 """Examples that are preprocessed at once; no number depends on it."""
@@ -60,6 +60,18 @@ class FieldPreprocessing:
         return spec if self.kept_shape is None else replace(spec, shape=self.kept_shape)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Fields that come of it: those that the last step yields, or the field itself."""
+        steps = (*self.kept, *self.in_step)
+        return (steps[-1].kind.yields if steps else ()) or (self.field,)
+
+    @property
+    def kept_specs(self) -> dict[str, TensorSpec]:
+        """Shape and dtype of the values that are kept for training, by field that comes of it."""
+        spec = self.kept_spec
+        return {self.field: spec} if self.names == (self.field,) else _parts(self.names, spec)
+
+    @property
     def shape(self) -> Shape:
         """Shape of an example's result."""
         return _spec_after(self.in_step, self.kept_spec).shape
@@ -75,9 +87,20 @@ class FieldPreprocessing:
         # Images that are not resized may have another size than those of training.
         return kept if kept.shape.as_list() == list(shape) else tf.ensure_shape(kept, shape)
 
+    def parts(self, kept: Any) -> dict[str, Any]:
+        """Return values that are kept, an array or a tensor, by field that comes of them."""
+        if self.names == (self.field,):
+            return {self.field: kept}
+        return {name: kept[:, place] for place, name in enumerate(self.names)}
+
     def connect_in_step(self, kept: Any) -> Any:
         """Return the result for values that were kept."""
         return _connect(self.in_step, kept, self.kept_spec)
+
+
+def preprocessing_of(preprocessing: Mapping[str, FieldPreprocessing]) -> dict[str, FieldPreprocessing]:
+    """Return the preprocessing by field that comes of it, given it by field of the data."""
+    return {name: item for item in preprocessing.values() for name in item.names}
 
 
 def raw_spec(steps: Sequence[Preprocess], array: Array) -> TensorSpec:
@@ -85,14 +108,16 @@ def raw_spec(steps: Sequence[Preprocess], array: Array) -> TensorSpec:
     return TensorSpec(tuple(array.shape[1:]), steps[0].raw_dtype(array.dtype))
 
 
-def spec_problems(field: str, steps: Sequence[Preprocess], raw: TensorSpec, wanted: TensorSpec | None) -> list[Problem]:
+def spec_problems(
+    field: str, steps: Sequence[Preprocess], raw: TensorSpec, inputs: Mapping[str, TensorSpec]
+) -> list[Problem]:
     """Return why steps do not fit values of a shape and dtype, or why their result is not what the network reads.
 
     Args:
         field: name of the field.
         steps: steps in order.
         raw: shape and dtype of the values.
-        wanted: the network's input of that name; ``None`` if the network does not read the field.
+        inputs: inputs of the network, by name.
     """
     spec = raw
     for number, step in enumerate(steps):
@@ -100,10 +125,19 @@ def spec_problems(field: str, steps: Sequence[Preprocess], raw: TensorSpec, want
             spec = step.output_spec(spec)
         except ShapeError as error:
             return [Problem(f"data.preprocess.{field}.{number}", str(error))]
-    if wanted is None or (fits(wanted.shape, spec.shape) and spec.dtype != TEXT and _accepts(wanted, spec)):
-        return []
-    message = f"yields {spec}, but network.inputs.{field} is {wanted}; change the steps or the input"
-    return [Problem(f"data.preprocess.{field}", message)]
+    names = steps[-1].yields
+    if names and field in inputs:
+        message = f"data.preprocess.{field} yields {comma_list(names)} in its place; read these"
+        return [Problem(f"network.inputs.{field}", message)]
+    problems = []
+    for name, part in (_parts(names, spec) if names else {field: spec}).items():
+        wanted = inputs.get(name)
+        if wanted is None or (fits(wanted.shape, part.shape) and part.dtype != TEXT and _accepts(wanted, part)):
+            continue
+        what = f"{name} {part}" if names else f"{part}"
+        message = f"yields {what}, but network.inputs.{name} is {wanted}; change the steps or the input"
+        problems.append(Problem(f"data.preprocess.{field}", message))
+    return problems
 
 
 def fit_steps(before: FieldPreprocessing, steps: Sequence[Preprocess], train: Array) -> FieldPreprocessing:
@@ -197,6 +231,12 @@ def _one_by_one(steps: Sequence[Step], values: Any, spec: TensorSpec) -> Any:
     result = tf.map_fn(result_of, values, dtype=tf.as_dtype(spec.dtype))
     result.set_shape((None, *spec.shape))
     return result
+
+
+def _parts(names: Sequence[str], spec: TensorSpec) -> dict[str, TensorSpec]:
+    """Return the specs of the fields that a result is split into."""
+    assert spec.shape[0] == len(names), f"{spec} is not of {len(names)} fields"
+    return dict.fromkeys(names, TensorSpec(spec.shape[1:], spec.dtype))
 
 
 def _spec_after(steps: Sequence[Step], spec: TensorSpec) -> TensorSpec:

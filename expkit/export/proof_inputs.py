@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from expkit.data.dataset import Dataset
+from expkit.data.preprocess import preprocessing_of
 from expkit.errors import comma_list
 from expkit.export.feeding import cast
 from expkit.network.spec import NetworkSpec
@@ -49,21 +50,23 @@ def proof_inputs(spec: NetworkSpec, inference: InferGraph, dataset: Dataset, cou
         dataset: the data.
         count: number of examples, if there are so many.
     """
-    names = [name for name in inference.inputs if name in spec.trained.inputs]
     fields, kept = dataset.first("test", count, raw=True), dataset.first("test", count)
+    read = [name for name in spec.served.inputs if name in spec.trained.inputs]
     free = [
         given
-        for name in names
+        for name in read
         for size, given in zip(spec.inputs[name].shape, kept[name].shape[1:], strict=False)
         if size is None
     ]
+    sources = {name: item.field for name, item in preprocessing_of(dataset.preprocessing).items()}
+    names = dict.fromkeys(sources.get(name, name) for name in read)
     draw, count = np.random.default_rng(0), min(count, dataset.size("test"))
     size = free[0] if free else FREE_SIZE
     random = {name: _random(draw, item, count, size) for name, item in inference.inputs.items() if name not in names}
     raw = {name: cast(fields[name], inference.inputs[name].dtype.base_dtype.name) for name in names}
     return ProofInputs(
         raw={name: raw[name] if name in raw else random[name] for name in inference.inputs},
-        kept={**{name: kept[name] for name in names}, **random},
+        kept={**{name: kept[name] for name in read}, **random},
         random=tuple(random),
     )
 

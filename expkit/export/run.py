@@ -158,7 +158,9 @@ def _metadata(source: FrozenSource) -> dict[str, Any]:
 
 def _names(checked: CheckedConfig, dataset: Dataset) -> dict[str, Any]:
     """Return the names of classes by output, and the columns of a table by input, where there are any."""
-    columns = {name: list(names) for name, names in dataset.columns.items() if name in checked.spec.inputs}
+    yielded = checked.config.data.yielded
+    read = {yielded.get(name, name) for name in checked.spec.inputs}
+    columns = {name: list(names) for name, names in dataset.columns.items() if name in read}
     source = checked.config.data.source
     missing = list(source.missing) if columns and isinstance(source, Table) else []
     found = {"classes": dataset.output_classes(checked.config), "columns": columns, "missing": missing}

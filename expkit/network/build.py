@@ -104,19 +104,16 @@ def _initializer(initializer: Any, seed: tuple[int, int]) -> Any:
     return initial
 
 
-def placeholders(spec: NetworkSpec, raw: Mapping[str, TensorSpec] | None = None) -> dict[str, Any]:
+def placeholders(spec: NetworkSpec, read: Mapping[str, TensorSpec] | None = None) -> dict[str, Any]:
     """Return a placeholder for every input, named as the input, batch size unknown.
 
     Args:
         spec: the network.
-        raw: shape and dtype of inputs that are read otherwise than the network declares.
+        read: names, shapes and dtypes of what is read in place of the network's inputs.
     """
     return {
         name: tf.placeholder(item.dtype, (None, *item.shape), name=name)
-        for name, item in {
-            **spec.inputs,
-            **{name: item for name, item in (raw or {}).items() if name in spec.inputs},
-        }.items()
+        for name, item in (spec.inputs if read is None else read).items()
     }
 
 

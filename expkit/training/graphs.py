@@ -212,9 +212,9 @@ def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
     with graph.as_default():
         variables = create_variables(spec, config.run.seed)
         ema = create_ema_variables(variables, checked.ema_names)
-        preprocessing = {name: item for name, item in dataset.preprocessing.items() if name in spec.inputs}
-        kept = {name: item.kept_spec for name, item in preprocessing.items()}
-        fields = placeholders(spec, kept)
+        preprocessing = dataset.preprocessing
+        kept = {name: spec for item in preprocessing.values() for name, spec in item.kept_specs.items()}
+        fields = placeholders(spec, {name: kept.get(name, item) for name, item in spec.inputs.items()})
         for name, array in dataset.splits["train"].items():
             if name not in fields:
                 fields[name] = tf.placeholder(array.dtype, (None, *array.shape[1:]), name=f"labels/{name}")
@@ -236,7 +236,7 @@ def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
             proven = {weights: {name: outputs[weights][name] for name in served.outputs} for weights in every}
         else:
             with tf.name_scope("served"):
-                inputs = placeholders(served, kept)
+                inputs = placeholders(served, {name: kept.get(name, item) for name, item in served.inputs.items()})
                 proven = {weights: dict(connected(inputs, weights, spec=served).outputs) for weights in every}
         state = {weights: state_placeholders(spec, weights) for weights in every}
         size, total = config.train.evaluation_batch_size, tf.shape(next(iter(fields.values())))[0]

@@ -10,7 +10,7 @@ import numpy as np
 
 from expkit import tf1 as tf
 from expkit.data.order import consecutive
-from expkit.data.preprocess import FieldPreprocessing
+from expkit.data.preprocess import FieldPreprocessing, preprocessing_of
 from expkit.kinds.sources.base import Fields
 from expkit.network.build import connect, create_variables, placeholders
 from expkit.network.ema_variables import create_ema_variables, read_averages
@@ -49,19 +49,22 @@ def infer_graph(spec: NetworkSpec, preprocessing: Mapping[str, FieldPreprocessin
         preprocessing: the fitted preprocessing, by field.
         seed: seed of the run, for layers that draw random numbers.
     """
-    preprocessing = {name: item for name, item in preprocessing.items() if name in spec.trained.inputs}
+    trained = spec.trained.inputs
+    sources = {name: item for name, item in preprocessing_of(preprocessing).items() if name in trained}
     graph, spec = tf.Graph(), spec.served
     with graph.as_default():
         variables = create_variables(spec, seed=0)
         variables |= read_averages(spec, create_ema_variables(variables, spec.averaged))
-        inputs = placeholders(spec, {name: item.raw for name, item in preprocessing.items()})
+        read_from = {name: sources[name].field if name in sources else name for name in spec.inputs}
+        raw = {field: sources[name].raw if name in sources else spec.inputs[name] for name, field in read_from.items()}
+        inputs = placeholders(spec, raw)
+        kept: dict[str, Any] = {}
         with tf.name_scope("preprocess"):
-            kept = {
-                name: preprocessing[name].connect_kept(tensor) if name in preprocessing else tensor
-                for name, tensor in inputs.items()
-            }
+            for field, tensor in inputs.items():
+                item = next((sources[name] for name in sources if sources[name].field == field), None)
+                kept |= {field: tensor} if item is None else item.parts(item.connect_kept(tensor))
         read = network_inputs(spec, kept, preprocessing)
-        doors = {name: tf.identity(read[name], name=f"preprocessed/{name}") for name in read if name in preprocessing}
+        doors = {name: tf.identity(read[name], name=f"preprocessed/{name}") for name in read if name in sources}
         connection = connect(spec, variables, {**read, **doors}, seed=seed)
         saver = tf.train.Saver(variables, max_to_keep=None).as_saver_def() if variables else None
         meta = tf.train.export_meta_graph(saver_def=saver, clear_devices=True, strip_default_attrs=True)

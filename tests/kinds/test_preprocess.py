@@ -249,11 +249,11 @@ def test_a_step_that_does_not_fit_says_what_it_needs(step: Preprocess, spec: Ten
 
 def test_a_result_that_the_network_does_not_read_names_both_shapes() -> None:
     steps = [DecodeImage(), Resize(size=(8, 8))]
-    (problem,) = spec_problems("image", steps, TEXT, TensorSpec((4, 4, 3)))
+    (problem,) = spec_problems("image", steps, TEXT, {"image": TensorSpec((4, 4, 3))})
     assert str(problem) == (
         "data.preprocess.image: yields [batch, 8, 8, 3] float32, but network.inputs.image is [batch, 4, 4, 3] float32; "
         "change the steps or the input"
     )
-    assert spec_problems("image", steps, TEXT, TensorSpec((8, 8, 3))) == []
-    (problem,) = spec_problems("image", [Lowercase()], TEXT, TensorSpec(()))
+    assert spec_problems("image", steps, TEXT, {"image": TensorSpec((8, 8, 3))}) == []
+    (problem,) = spec_problems("image", [Lowercase()], TEXT, {"image": TensorSpec(())})
     assert "yields [batch] string" in str(problem)

@@ -153,6 +153,30 @@ class DataConfig(Section):
             raise ValueError(f"{why}, so that the split is in order; leave split.{given[0]} out")
         return self
 
+    @model_validator(mode="after")
+    def _yields(self) -> DataConfig:
+        taken: dict[str, str] = {}
+        for field, steps in self.preprocess.items():
+            for number, step in enumerate(steps[:-1]):
+                if step.yields:
+                    raise ValueError(
+                        f"preprocess.{field}.{number}: {step.kind} yields several fields, so it must be the last step"
+                    )
+            for name in steps[-1].yields if steps else ():
+                if name in taken or (name in self.preprocess and name != field):
+                    other = taken.get(name, name)
+                    where = f"both '{other}' and '{field}'" if other != field else f"'{field}' twice"
+                    raise ValueError(
+                        f"preprocess: {where} yield a field '{name}'; give others in {steps[-1].kind}.fields"
+                    )
+                taken[name] = field
+        return self
+
+    @property
+    def yielded(self) -> dict[str, str]:
+        """The field of the data by field that comes of its preprocessing in its place."""
+        return {name: field for field, steps in self.preprocess.items() if steps for name in steps[-1].yields}
+
     @property
     def in_order(self) -> bool:
         """True if examples are split in the order of the source: fractions are not shuffled."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -11,13 +12,23 @@ import numpy as np
 from expkit.registry import Kind, KindsOf
 from expkit.tensor_spec import ShapeError, TensorSpec
 
-__all__ = ["AnyPreprocess", "Fitted", "Preprocess", "need_numbers", "need_text"]
+__all__ = ["AnyPreprocess", "Fitted", "Numbering", "Preprocess", "need_numbers", "need_text"]
 
 Fitted = Mapping[str, np.ndarray]
 """Arrays by name that a step has fitted; they become constants of the graph."""
 
 TEXT = "string"
 """TensorFlow's dtype of text and of encoded files."""
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """Whole numbers that stand for words or other things."""
+
+    count: int
+    """How many there are, from 0 on."""
+    unknown: tuple[int, ...] = ()
+    """Those that stand for nothing in particular."""
 
 
 class Preprocess(Kind):
@@ -34,6 +45,8 @@ class Preprocess(Kind):
     """Whether training computes it in every step instead of once: it is cheap, and its result takes more memory."""
     reads_text: ClassVar[bool] = False
     """Whether its values are one text or encoded file per example."""
+    keeps_numbering: ClassVar[bool] = False
+    """Whether numbers stand for the same after it as before it."""
     one_by_one: ClassVar[bool] = False
     """Whether ``apply`` is given one example at a time, because sizes differ from example to example."""
 
@@ -41,6 +54,18 @@ class Preprocess(Kind):
     def files(self) -> tuple[str, ...]:
         """Paths of files whose contents the result depends on."""
         return ()
+
+    @property
+    def yields(self) -> tuple[str, ...]:
+        """Names of fields that take the place of the one that is preprocessed, where the result is several.
+
+        The result has a dimension of their number after the batch's. Only the last step of a field can have them.
+        """
+        return ()
+
+    def file_problem(self) -> str | None:
+        """Return why the files cannot be used, found without TensorFlow; ``None`` if they can."""
+        return None
 
     @property
     def skips_failures(self) -> bool:
@@ -68,6 +93,10 @@ class Preprocess(Kind):
             ValueError: nothing can be learned from them; the message says why.
         """
         return {}
+
+    def numbering(self, fitted: Fitted) -> Numbering | None:
+        """Return the whole numbers of the result, or of the first field that it yields, if they stand for words."""
+        return None
 
     @abstractmethod
     def apply(self, values: Any, fitted: Fitted) -> Any:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from expkit import tf1 as tf
-from expkit.kinds.preprocess.base import TEXT, Fitted, Preprocess, need_numbers
+from expkit.kinds.preprocess.base import TEXT, Fitted, Numbering, Preprocess, need_numbers
+from expkit.kinds.preprocess.word_file import read_words, word_file_problem
 from expkit.registry import Positive, register
 from expkit.tensor_spec import ShapeError, TensorSpec
 
@@ -63,6 +63,10 @@ class Vocabulary(Category):
         """The file of words, if there is one."""
         return () if self.file is None else (self.file,)
 
+    def file_problem(self) -> str | None:
+        """Return why the file of words cannot be used."""
+        return None if self.file is None else word_file_problem(self.file)
+
     def fit(self, values: Iterable[np.ndarray]) -> Fitted:
         """Return ``words``, in the order of their numbers.
 
@@ -70,11 +74,7 @@ class Vocabulary(Category):
             ValueError: there is no word, or two words have one fingerprint.
         """
         if self.file is not None:
-            lines = Path(self.file).expanduser().read_bytes().splitlines()
-            words = [line for line in lines if line]
-            if len(set(words)) < len(words):
-                twice = next(word for word, count in Counter(words).items() if count > 1)
-                raise ValueError(f"{self.file} has the word '{twice.decode(errors='replace')}' twice")
+            words = [line for line in read_words(self.file) if line]
         else:
             counts: Counter[bytes] = Counter()
             for batch in values:
@@ -91,6 +91,10 @@ class Vocabulary(Category):
         if len(np.unique(fingerprints(table))) < len(words):
             raise ValueError("two words have one fingerprint of 64 bits; leave one out, by a file")
         return {"words": table}
+
+    def numbering(self, fitted: Fitted) -> Numbering:
+        """Return the numbers of the words, with 0 and 1."""
+        return Numbering(RESERVED + len(fitted["words"]), (0, 1))
 
     def apply(self, values: Any, fitted: Fitted) -> Any:
         """Look words up."""
@@ -109,6 +113,10 @@ class HashBucket(Category):
     kind: Literal["hash_bucket"] = "hash_bucket"
     buckets: Positive
     """Number of numbers."""
+
+    def numbering(self, fitted: Fitted) -> Numbering:
+        """Return the numbers of the buckets, with 0."""
+        return Numbering(self.buckets + 1)
 
     def apply(self, values: Any, fitted: Fitted) -> Any:
         """Return the hash (FarmHash64) modulo the number of buckets."""

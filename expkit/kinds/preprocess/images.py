@@ -123,6 +123,7 @@ class Pad(Preprocess):
     """
 
     kind: Literal["pad"] = "pad"
+    keeps_numbering: ClassVar[bool] = True
     size: tuple[Positive, Positive] | None = None
     """Height and width of images [height, width, channels]; or give ``length``. A larger image is an error."""
     length: Positive | None = None

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from expkit import tf1 as tf
-from expkit.kinds.preprocess.base import Fitted, Preprocess, need_numbers
+from expkit.kinds.preprocess.base import Fitted, Numbering, Preprocess, need_numbers
 from expkit.registry import register
 from expkit.tensor_spec import TensorSpec
 
@@ -202,6 +202,10 @@ class Bucketize(Preprocess):
             raise ValueError("every value is missing, so there are no quantiles; give boundaries")
         boundaries = np.unique(np.quantile(held, np.arange(1, self.quantiles) / self.quantiles))
         return {"boundaries": boundaries.astype(np.float64)}
+
+    def numbering(self, fitted: Fitted) -> Numbering:
+        """Return the numbers of the intervals."""
+        return Numbering(len(fitted["boundaries"]) + 1)
 
     def apply(self, values: Any, fitted: Fitted) -> Any:
         """Count the boundaries that are not above each value, in float64."""

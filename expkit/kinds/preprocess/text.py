@@ -12,7 +12,7 @@ from expkit.kinds.preprocess.base import Fitted, Preprocess, need_text
 from expkit.registry import register
 from expkit.tensor_spec import ShapeError, TensorSpec
 
-__all__ = ["Lowercase", "RegexReplace", "Split"]
+__all__ = ["Lowercase", "RegexReplace", "Split", "TextStep", "lower"]
 
 _ABSENT = {
     "(?=": "look-ahead",
@@ -26,6 +26,8 @@ _ABSENT = {
 _BACK_REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*\\[1-9]")
 _SETS = {r"\w": r"\p{L}\p{N}_", r"\d": r"\p{Nd}"}
 """Members of a set in RE2, by what Python calls it."""
+_BY_LOCALE = {"I": "i", "İ": "i\u0307", "J": "j", "Į": "į", "Ì": "ì", "Í": "í", "Ĩ": "ĩ"}
+"""Letters that TensorFlow writes in lower case as the locale of the process says, Turkish or Lithuanian."""
 
 
 class TextStep(Preprocess):
@@ -45,8 +47,8 @@ class Lowercase(TextStep):
     kind: Literal["lowercase"] = "lowercase"
 
     def apply(self, values: Any, fitted: Fitted) -> Any:
-        """Return ``tf.strings.lower`` of UTF-8."""
-        return tf.strings.lower(values, encoding="utf-8")
+        """Return the text in lower case."""
+        return lower(values)
 
 
 @register
@@ -76,6 +78,13 @@ class RegexReplace(TextStep):
     def apply(self, values: Any, fitted: Fitted) -> Any:
         """Replace."""
         return tf.strings.regex_replace(values, _of_all_scripts(self.pattern), self.to)
+
+
+def lower(text: Any) -> Any:
+    """Return text in lower case as Python's ``str.lower`` does, whatever the locale of the process."""
+    for upper, lowered in _BY_LOCALE.items():
+        text = tf.strings.regex_replace(text, upper, lowered)
+    return tf.strings.lower(text, encoding="utf-8")
 
 
 def _of_all_scripts(pattern: str) -> str:

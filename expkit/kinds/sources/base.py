@@ -14,11 +14,11 @@ from expkit.registry import Kind
 if TYPE_CHECKING:
     from expkit.kinds.sources.on_disk import Array
 
-__all__ = ["Fields", "Source", "existing", "square_image_shape"]
+__all__ = ["Fields", "Source", "existing", "located", "square_image_shape"]
 
 OWN = "expkit:"
 EMBEDDED = Path(__file__).parent / "embedded"
-"""Folder of the tables of expkit's own."""
+"""Folder of the small files that expkit brings along."""
 
 Fields = Mapping[str, "Array"]
 """Arrays by field name, in memory or on disk; all have the same number of examples."""
@@ -55,13 +55,18 @@ def square_image_shape(shape: tuple[int | None, ...]) -> tuple[int, int, int] | 
     return math.isqrt(shape[0]), math.isqrt(shape[0]), 1
 
 
+def located(path: str) -> Path:
+    """Return the path of a file; ``expkit:NAME`` is a small one that expkit brings along, ``~`` the home folder."""
+    return EMBEDDED / path.removeprefix(OWN) if path.startswith(OWN) else Path(path).expanduser()
+
+
 def existing(path: str, field: str) -> Path:
-    """Return the path of a file that exists; ``expkit:NAME`` is a small table that expkit brings along.
+    """Return the path of a file that exists, ``located``.
 
     Raises:
         DataError: it does not exist.
     """
-    file = EMBEDDED / path.removeprefix(OWN) if path.startswith(OWN) else Path(path).expanduser()
+    file = located(path)
     if not file.is_file():
         near = did_you_mean(file.name, (p.name for p in file.parent.iterdir())) if file.parent.is_dir() else ""
         raise DataError.at(
