@@ -35,7 +35,8 @@ def test_the_wheel_carries_the_package_and_its_configuration_and_nothing_else(wh
     schemas = {f"expkit/schema/{file.name}" for file in (REPOSITORY / "schema").glob("*.json")}
     assert "expkit/conf/config.yaml" in conf
     assert "expkit/schema/network.json" in schemas
-    tables = {f"expkit/kinds/sources/embedded/{name}.csv" for name in ("iris", "wine")}
+    embedded = ("iris.csv", "sentences.csv", "sentences_vocab.txt", "wine.csv")
+    tables = {f"expkit/kinds/sources/embedded/{name}" for name in embedded}
     assert {name for name in names if ".dist-info/" not in name} == modules | conf | schemas | tables | {
         "expkit/py.typed"
     }

@@ -54,6 +54,8 @@ def test_the_experiments_are_a_promise() -> None:
         "mnist_mlp",
         "multi_head",
         "ptb",
+        "sentences",
+        "sentences_bert",
         "seq2seq",
         "siamese",
         "vae",

@@ -15,14 +15,14 @@ import numpy as np
 import expkit
 
 EMBEDDED = Path(expkit.__file__).parent / "kinds" / "sources" / "embedded"
-COUNT = 1500
+COUNT = 2000
 THINGS = ["film", "book", "hotel", "meal", "room", "concert", "garden", "museum", "bread", "coffee", "service", "view"]
 PRAISE = ["good", "lovely", "pleasant", "excellent", "charming", "cheerful", "delightful", "tasteful", "friendly"]
 BLAME = ["bad", "dull", "unpleasant", "awful", "boring", "cheerless", "dreadful", "tasteless", "unfriendly", "poor"]
 OWNERS = ["the", "this", "our", "their", "her"]
 VERBS = ["was", "seemed", "has been", "felt"]
 TURNS = ["not", "never", "hardly"]
-DEGREES = ["", "", "very ", "quite ", "really ", "rather "]
+DEGREES = ["", "", "very ", "quite "]
 OTHERS = [
     "we came by train",
     "it rained all day",

@@ -33,9 +33,9 @@ def read_words(path: str) -> list[bytes]:
     if not lines[-1]:
         lines.pop()
     seen: dict[bytes, int] = {}
-    for number, line in enumerate(lines, 1):
-        if line and (first := seen.setdefault(line, number)) != number:
-            raise ValueError(f"{file} has the word '{line.decode()[:80]}' twice, in lines {first} and {number}")
+    for number, word in enumerate(lines, 1):
+        if word and (first := seen.setdefault(word, number)) != number:
+            raise ValueError(f"{file} has the word '{word.decode()[:80]}' twice, in lines {first} and {number}")
     return lines
 
 

@@ -31,20 +31,37 @@ class Strings:
 
     offsets: np.ndarray
     data: np.ndarray
+    columns: int | None = None
+    """Number of strings of a row, which follow each other; ``None`` for one per row, without a dimension of its own."""
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return (len(self.offsets) - 1) // (self.columns or 1)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array of strings."""
+        return (len(self),) if self.columns is None else (len(self), self.columns)
 
     @property
     def nbytes(self) -> int:
         """Size in bytes."""
         return self.offsets.nbytes + self.data.nbytes
 
-    def take(self, rows: np.ndarray) -> list[bytes]:
-        """Return some of the strings."""
-        content = self.data.data
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Return some of the rows."""
+        content, shape = self.data.data, (len(rows), *self.shape[1:])
+        if self.columns is not None:
+            rows = (rows[:, None] * self.columns + np.arange(self.columns)).reshape(-1)
         starts, ends = self.offsets[rows].tolist(), self.offsets[rows + 1].tolist()
-        return [bytes(content[start:end]) for start, end in zip(starts, ends, strict=True)]
+        return strings([bytes(content[start:end]) for start, end in zip(starts, ends, strict=True)], shape)
+
+    @classmethod
+    def joined(cls, columns: list[Strings]) -> Strings:
+        """Return the strings of columns as rows."""
+        lists = [column.take(np.arange(len(column))).tolist() for column in columns]
+        values = [value for row in zip(*lists, strict=True) for value in row]
+        offsets = np.cumsum([0, *map(len, values)], dtype=np.int64)
+        return cls(offsets, np.frombuffer(b"".join(values), np.uint8), len(columns))
 
 
 Chunk = np.ndarray | Strings
@@ -132,17 +149,15 @@ class Spool:
             write_temporary(self._file, bytes(-self._file.tell() % ALIGNMENT_BYTES), self._at, self._what)
             starts.append(self._file.tell())
             write_temporary(self._file, part, self._at, self._what)
-        shape, dtype = ((len(chunk),), np.dtype(object)) if isinstance(chunk, Strings) else (chunk.shape, chunk.dtype)
-        segment = _Segment(starts=tuple(starts), end=self._file.tell(), shape=shape, dtype=dtype)
+        dtype = np.dtype(object) if isinstance(chunk, Strings) else chunk.dtype
+        segment = _Segment(starts=tuple(starts), end=self._file.tell(), shape=chunk.shape, dtype=dtype)
         self._segments.setdefault(name, []).append(segment)
 
 
 def _joined(chunks: list[Chunk]) -> np.ndarray:
-    numbers = [chunk for chunk in chunks if isinstance(chunk, np.ndarray)]
-    if numbers:
-        return np.concatenate(numbers)
-    texts = [text for chunk in chunks if isinstance(chunk, Strings) for text in chunk.take(np.arange(len(chunk)))]
-    return strings(texts, (len(texts),))
+    return np.concatenate(
+        [chunk.take(np.arange(len(chunk))) if isinstance(chunk, Strings) else chunk for chunk in chunks]
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,11 +177,11 @@ class _Segment:
             return np.frombuffer(content, self.dtype, count, self.starts[0]).reshape(self.shape).take(rows, axis=0)
         offsets = self.offsets(content)
         data = np.frombuffer(content, np.uint8, int(offsets[-1]), self.starts[1]) if offsets[-1] else offsets[:0]
-        return strings(Strings(offsets, data).take(rows), (len(rows),))
+        return Strings(offsets, data, *self.shape[1:]).take(rows)
 
     def offsets(self, content: mmap.mmap) -> np.ndarray:
         """Return where the strings begin in their bytes, and where the last one ends."""
-        return np.frombuffer(content, np.int64, self.shape[0] + 1, self.starts[0])
+        return np.frombuffer(content, np.int64, math.prod(self.shape) + 1, self.starts[0])
 
 
 @final
@@ -197,8 +212,8 @@ class SpooledColumn(DiskArray):
         """Return the sizes in bytes of the examples at indices."""
         if not self.dtype.hasobject:
             return super().sizes(indices)
-        sizes = np.concatenate([np.diff(segment.offsets(self._mapped)) for segment in self._segments])
-        return sizes.take(indices)
+        ends = [segment.offsets(self._mapped)[:: math.prod(segment.shape[1:])] for segment in self._segments]
+        return np.concatenate([np.diff(offsets) for offsets in ends]).take(indices)
 
     def take(self, indices: np.ndarray) -> np.ndarray:
         """Return the examples at indices, read in the order of the file."""

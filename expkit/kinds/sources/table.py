@@ -36,8 +36,9 @@ class Table(Source):
     path: str
     """The file; a Parquet file is recognized by its content, tabs separate the columns of ``.tsv``."""
     columns: dict[str, str | tuple[str, ...]] = {}
-    """Fields to read, by name: a column, or a list of columns of numbers as one field [examples, columns] of float64;
-    ``"*"`` are all columns that no other field has. Every column under its own name when not given."""
+    """Fields to read, by name: a column, or a list of columns of numbers as one field [examples, columns] of float64,
+    of columns of text as one of text; ``"*"`` are all columns that no other field has. Every column under its own name
+    when not given."""
     types: dict[str, Literal["text", "int64", "float32", "float64"]] = {}
     """Types of columns that are not as their cells look, such as ``{zip: text}``."""
     missing: tuple[str, ...] = ("",)

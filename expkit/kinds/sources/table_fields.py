@@ -30,7 +30,7 @@ def read_fields(
 
     Args:
         table: the file.
-        layout: by field the position of its column, or of the columns of numbers that it joins.
+        layout: by field the position of its column, or of the columns of numbers, or of text, that it joins.
         declared: types of columns by name.
         missing: cells that hold no value.
 
@@ -49,9 +49,10 @@ def read_fields(
     if not rows:
         raise DataError.at("data.source.path", f"{table.file} has no rows after its header")
     types = {place: declared.get(column.name) or column.type() for place, column in columns.items()}
-    for place in (place for found in layout.values() if not isinstance(found, int) for place in found):
-        if types[place] == "text":
-            raise columns[place].not_numeric()
+    for found in (found for found in layout.values() if not isinstance(found, int)):
+        text = [place for place in found if types[place] == "text"]
+        if 0 < len(text) < len(found):
+            raise columns[text[0]].not_numeric()
     spool = Spool("data.source.path", str(table.file))
     for column in columns.values():
         column.restart()
@@ -74,6 +75,8 @@ def _joined(
     if isinstance(found, int):
         return chunks[found]
     first = chunks[found[0]]
+    if isinstance(first, Strings):
+        return Strings.joined([chunk for place in found if isinstance(chunk := chunks[place], Strings)])
     narrow = all(types[place] == "float32" for place in found)
     joined = np.empty((len(first), len(found)), np.float32 if narrow else np.float64)
     for column, place in enumerate(found):
