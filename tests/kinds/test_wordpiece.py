@@ -1,4 +1,4 @@
-# ruff: noqa: RUF001
+# ruff: noqa: RUF001, SIM905
 """BERT's tokenization in the graph against one written in Python from its published description."""
 
 from __future__ import annotations
