@@ -19,6 +19,7 @@ from expkit.data.augment_checks import augment_warnings
 from expkit.data.checks import check_fields, check_values, with_sizes
 from expkit.data.classes import Classes, class_warnings, numbered_classes
 from expkit.data.columns import column_warnings
+from expkit.data.duplicates import duplicate_warnings
 from expkit.data.kept import preprocess
 from expkit.data.pairs import paired
 from expkit.data.preprocess import FieldPreprocessing
@@ -118,6 +119,7 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
     notes = tuple(split_notes(data.split, splits))
     if data.windows is not None:
         splits = {name: windowed(fields, data.windows, name) for name, fields in splits.items()}
+    shared = list(duplicate_warnings(splits, _example_fields(config, spec, splits["train"]), data.duplicates))
     if data.pairs is not None:
         splits = {name: paired(fields, data.pairs, i) for i, (name, fields) in enumerate(splits.items())}
     numbered, classes = numbered_classes(config, splits)
@@ -151,11 +153,18 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
             *_unscaled_warnings(config, spec, train),
             *vocabulary_warnings(spec, done.fields),
             *class_warnings(classes),
+            *shared,
             *_skipped_warnings(done.skipped),
             *_left_out(config, train),
             *augment_warnings(config, spec),
         ),
     )
+
+
+def _example_fields(config: Config, spec: NetworkSpec, fields: Fields) -> list[str]:
+    """Return the fields whose values make an example: the network's inputs, before examples are paired."""
+    names = spec.inputs if config.data.pairs is None else [config.data.pairs.field]
+    return [name for name in names if name in fields]
 
 
 def _check_batch_sizes(config: Config, spec: NetworkSpec, splits: Mapping[str, Fields]) -> None:

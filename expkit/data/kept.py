@@ -16,6 +16,7 @@ import numpy as np
 
 from expkit import tf1 as tf
 from expkit.config.schema import Config
+from expkit.data.cache import cache_folder
 from expkit.data.parts import parts_of
 from expkit.data.preprocess import FieldPreprocessing, Step, computed, fit_steps, raw_spec
 from expkit.errors import DataError
@@ -150,7 +151,7 @@ def _computed_once(
     if not expensive:
         once = fit_steps(before, steps, splits["train"])
         return once, {split: _in_memory(once, array) for split, array in splits.items()}
-    entry = cache_folder() / _key(steps, splits)
+    entry = cache_folder("preprocessed") / _key(steps, splits)
     if not entry.is_dir():
         try:
             _fill(entry, before, steps, splits)
@@ -162,11 +163,6 @@ def _computed_once(
     fitted = tuple(Step.of(kind, item) for kind, item in zip(steps, plain, strict=True))
     once = FieldPreprocessing(field=before.field, raw=before.raw, kept=fitted)
     return once, {split: _opened(entry, split) for split in splits}
-
-
-def cache_folder() -> Path:
-    """Return the folder of the cache: ``expkit/preprocessed`` in ``XDG_CACHE_HOME``, by default ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "expkit" / "preprocessed"
 
 
 def _key(steps: Sequence[Preprocess], splits: Mapping[str, Array]) -> str:

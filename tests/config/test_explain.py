@@ -217,7 +217,7 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_configuration() -
         f"network.layers.layer1.unitz: unknown field for kind 'dense'; did you mean 'units'? allowed: {COMMON}, units, "
         "activation, use_bias",
         "data.sauce: unknown field; did you mean 'source'? allowed: source, split, pairs, windows, order, classes, "
-        "preprocess, augment, placement",
+        "preprocess, augment, duplicates, placement",
         "train.steps: needs a whole number, got 'a' (text)",
         "ema.decay: must be less than 1 (allowed: > 0 and < 1), got 2",
     ]

@@ -137,6 +137,8 @@ class DataConfig(Section):
 
     What an example becomes depends on ``run.seed``, the epoch and the example alone.
     """
+    duplicates: Literal["warn", "error", "ignore"] = "warn"
+    """Reaction to examples with the same inputs in two parts, which make scores too good."""
     placement: Literal["auto", "resident", "streamed"] = "auto"
     """``resident``: the session holds the training examples; ``streamed``: a thread prepares batches.
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from expkit.errors import DataError, error_message
 from expkit.kinds.sources.folder import AT, printable
-from expkit.kinds.sources.on_disk import DiskArray
+from expkit.kinds.sources.on_disk import DiskArray, file_state
 from expkit.kinds.sources.strings import strings
 
 __all__ = ["FileContents", "first_bytes"]
@@ -59,10 +59,8 @@ class FileContents(DiskArray):
         """Return a digest of the names, sizes and times of change of all files."""
         digest = hashlib.sha256(f"{self._encoding} {self._root}".encode("utf-8", "surrogateescape"))
         for name in self._names:
-            found = os.stat(os.path.join(self._root, name))
-            digest.update(
-                f"{found.st_size} {found.st_mtime_ns} {found.st_ino} {name}\0".encode("utf-8", "surrogateescape")
-            )
+            state = file_state(os.path.join(self._root, name))
+            digest.update(f"{state}\0".encode("utf-8", "surrogateescape"))
         return digest.digest()
 
     def sizes(self, indices: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import mmap
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import final
@@ -19,6 +20,7 @@ __all__ = [
     "advise",
     "aligned_empty",
     "examples_at",
+    "file_state",
     "pieces",
     "rows_of",
     "scan",
@@ -147,6 +149,7 @@ class MappedArray(DiskArray):
 
     def __init__(self, array: np.memmap) -> None:
         self._array = np.asarray(array)
+        self._file: str | None = None if array.filename is None else os.fspath(array.filename)
         self._map: mmap.mmap = array._mmap  # type: ignore[attr-defined]
         self._start = array.offset % mmap.ALLOCATIONGRANULARITY
         self._map.madvise(mmap.MADV_RANDOM)  # otherwise every example would load 128 kB around it
@@ -160,6 +163,14 @@ class MappedArray(DiskArray):
     def dtype(self) -> np.dtype:
         """Dtype of the values, in the byte order of this machine."""
         return self._array.dtype.newbyteorder("=")
+
+    def identity(self) -> bytes | None:
+        """Return a digest of the file's name, size and time of change, and of the place of the values in it."""
+        if self._file is None:
+            return None
+        whole = np.frombuffer(self._map, np.uint8)
+        layout = self._array.ctypes.data - whole.ctypes.data, self._array.strides, self.shape, self._array.dtype.str
+        return hashlib.sha256(f"{layout} {file_state(self._file)}".encode("utf-8", "surrogateescape")).digest()
 
     def take(self, indices: np.ndarray) -> np.ndarray:
         """Return examples, read in the order of the file."""
@@ -175,6 +186,12 @@ class MappedArray(DiskArray):
             values[positions] = self._array[rows]
             advise(self._map, mmap.MADV_DONTNEED, start, end)
         return values
+
+
+def file_state(path: str) -> str:
+    """Return text that differs where a file is another or has changed."""
+    found = os.stat(path)
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ino} {path}"
 
 
 def pieces(starts: np.ndarray) -> Iterator[slice]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import final
 
 import numpy as np
 
 from expkit.errors import DataError, unknown
-from expkit.kinds.sources.on_disk import DiskArray, aligned_empty
+from expkit.kinds.sources.on_disk import DiskArray, aligned_empty, file_state
 from expkit.kinds.sources.strings import strings
 from expkit.kinds.sources.tfrecord_example import Features, Values
 from expkit.kinds.sources.tfrecord_feature import Feature
@@ -57,6 +58,12 @@ class RecordField(DiskArray):
     def nbytes(self) -> int:
         """Size of all examples, in bytes; of strings, at most."""
         return self.records.nbytes if self.dtype.hasobject else super().nbytes
+
+    def identity(self) -> bytes:
+        """Return a digest of the names, sizes and times of change of the files, and of how the feature is read."""
+        states = [file_state(str(file)) for file in self.records.files]
+        text = f"{self._name} {self._feature.model_dump_json()} {states}"
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
     def sizes(self, indices: np.ndarray) -> np.ndarray:
         """Return the sizes in bytes of the examples at indices; of strings, at most."""
@@ -171,6 +178,10 @@ class RecordLengths(DiskArray):
     def dtype(self) -> np.dtype:
         """Dtype of the values."""
         return np.dtype(np.int64)
+
+    def identity(self) -> bytes:
+        """Return a digest of the field's."""
+        return hashlib.sha256(b"lengths" + self._field.identity()).digest()
 
     def take(self, indices: np.ndarray) -> np.ndarray:
         """Return the numbers of items of some records."""
