@@ -121,6 +121,7 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
         _log.warning("%s", warning)
         progress.warn(warning)
     dataset.save_preprocessing(folder.preprocess_file)
+    folder.update(examples={split: dataset.size(split) for split in dataset.splits})
     last: dict[str, float] = {}
 
     def record(step: int, values: Mapping[str, float]) -> None:

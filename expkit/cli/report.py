@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from expkit.errors import RunError, comma_list
+from expkit.report.configurations import as_latex, as_markdown, configurations_table, verdict_lines
 from expkit.report.runs import Sweep, read_sweep
+from expkit.report.sweeps import compare_sweeps
+from expkit.report.table import Table as Content
 from expkit.report.table import table_of
 from expkit.run_lookup import named_path
 from expkit.sweeps.sweep_folder import sweep_folders
@@ -31,7 +35,18 @@ def add_verbs(verbs: Any) -> None:
         help="write the report of a sweep: table, pictures, one page",
         description="Write SWEEP/report, a page with a table of the runs and pictures, from their folders alone.",
     )
-    parser.add_argument("sweep", metavar="SWEEP", help="folder of the sweep, or the id of its MLflow run")
+    parser.add_argument(
+        "sweeps",
+        metavar="SWEEP",
+        nargs="+",
+        help="folder of the sweep, or the id of its MLflow run; several are compared",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("html", "latex", "markdown"),
+        default="html",
+        help="html writes the page (default); markdown and latex print the table of configurations alone",
+    )
     parser.add_argument("--metric", metavar="NAME", help="objective of the report (default: the sweep's)")
     parser.add_argument(
         "--mode", choices=("max", "min"), help="mode of the objective (default: the usual one of the metric)"
@@ -46,14 +61,42 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _report(given: argparse.Namespace) -> int:
-    folder = _folder(given.sweep, Path(given.folder))
+    folders = [_folder(sweep, Path(given.folder)) for sweep in given.sweeps]
+    if given.log and (len(folders) > 1 or given.format != "html"):
+        raise RunError.at("--log", "uploads the page of one sweep; give one SWEEP without --format")
+    if len(folders) > 1:
+        return _compare(folders, given)
+    (folder,) = folders
     sweep = read_sweep(folder, given.metric, given.mode)
+    if given.format != "html":
+        print(_formatted(configurations_table(sweep), given.format), end="")
+        return 0
     from expkit.report.write import REPORT, draw_report
 
     written = draw_report(sweep, folder / REPORT)
     _print(sweep)
     print(f"wrote {written[0]} and {len(written) - 1} files beside it")
     return _log(folder) if given.log else 0
+
+
+def _compare(folders: Sequence[Path], given: argparse.Namespace) -> int:
+    """Print the best configurations of sweeps beside each other."""
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise RunError.at("SWEEP", "names a sweep twice; give different ones")
+    first = read_sweep(folders[0], given.metric, given.mode)
+    found = compare_sweeps([first, *(read_sweep(folder, first.metric, given.mode) for folder in folders[1:])])
+    if given.format != "html":
+        print(_formatted(found.table, given.format), end="")
+        return 0
+    console = Console()
+    console.print(_rich(found.table, range(len(found.table.columns))))
+    for line in found.lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def _formatted(table: Content, form: str) -> str:
+    return as_latex(table) if form == "latex" else as_markdown(table)
 
 
 def _log(folder: Path) -> int:
@@ -94,8 +137,45 @@ def _folder(sweep: str, runs: Path) -> Path:
     )
 
 
+def _rich(content: Content, shown: Sequence[int]) -> Table:
+    """Return columns of a table for the terminal."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for index in shown:
+        name = content.columns[index].replace("/", "/\n")
+        table.add_column(escape(name), justify="right" if content.numeric[index] else "left", overflow="fold")
+    for line in content.lines[:MAX_LINES]:
+        table.add_row(*(escape(line[index]) for index in shown), style="" if line[0] else "dim")
+    return table
+
+
+def _print_configurations(sweep: Sweep, console: Console) -> None:
+    content = configurations_table(sweep)
+    shown = [
+        index
+        for index, name in enumerate(content.columns)
+        if name not in ("median", "worst") and (not name.startswith("test/") or sweep.metric.startswith("test/"))
+    ]
+    console.print(_rich(content, shown))
+    if len(content.lines) > MAX_LINES:
+        console.print(f"and {len(content.lines) - MAX_LINES} more", highlight=False)
+
+
 def _print(sweep: Sweep) -> None:
     console = Console()
+    if sweep.standing.replicated:
+        _print_configurations(sweep, console)
+    else:
+        _print_runs(sweep, console)
+    for row in [row for row in sweep.unfinished if row.state.error][:MAX_LINES]:
+        error = str(row.state.error).partition("\n")[0]
+        console.print(f"{row.state.status.lower()} {row.label}: {error}", highlight=False, markup=False, soft_wrap=True)
+    for line in verdict_lines(sweep):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if sweep.constant:
+        console.print(f"shared by all runs: {escape(', '.join(sweep.constant))}", highlight=False, soft_wrap=True)
+
+
+def _print_runs(sweep: Sweep, console: Console) -> None:
     content = table_of(sweep)
     table = Table(box=None, header_style="bold", pad_edge=False)
     dropped = {*_NOT_PRINTED, *(() if sweep.unfinished else ("ended",))}
@@ -113,8 +193,3 @@ def _print(sweep: Sweep) -> None:
     console.print(table)
     if len(sweep.rows) > MAX_LINES:
         console.print(f"and {len(sweep.rows) - MAX_LINES} more", highlight=False)
-    for row in [row for row in sweep.unfinished if row.state.error][:MAX_LINES]:
-        error = str(row.state.error).partition("\n")[0]
-        console.print(f"{row.state.status.lower()} {row.label}: {error}", highlight=False, markup=False, soft_wrap=True)
-    if sweep.constant:
-        console.print(f"shared by all runs: {escape(', '.join(sweep.constant))}", highlight=False, soft_wrap=True)

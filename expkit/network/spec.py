@@ -138,6 +138,11 @@ class NetworkSpec:
         return tuple(name for name, variable in self.variables.items() if variable.trainable)
 
     @property
+    def trained_parameters(self) -> int:
+        """Number of the values of the trainable variables."""
+        return sum(variable.size for variable in self.variables.values() if variable.trainable)
+
+    @property
     def readable(self) -> Readable:
         """Specs of what losses and metrics may read of the network."""
         return Readable(

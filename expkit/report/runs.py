@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,57 +17,14 @@ from expkit.metric_names import is_rate
 from expkit.network.elaborate import network_spec
 from expkit.plots.axis_scale import value_text
 from expkit.preflight import unknown_mode
+from expkit.report.rows import RunRow, differences, identified, labelled, split_override, varied_keys
 from expkit.run_folder import RunFolder, flat, short_names
+from expkit.sweeps.jobs import SEEDS, is_under
 from expkit.sweeps.objective import Mode, Objective, default_metric, mode_of
+from expkit.sweeps.standing import Configuration, Entry, Standing, standing_of
 from expkit.sweeps.sweep_folder import RunState, SweepFolder
 
 __all__ = ["RunRow", "Sweep", "read_sweep"]
-
-Points = Sequence[Mapping[str, float]]
-
-_NEVER_VARIED = ("run.folder", "run.resume", "hydra.", "tracking")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRow:
-    """A run of a sweep."""
-
-    folder: Path
-    label: str
-    """The values that differ from those of the other runs."""
-    state: RunState
-    overrides: tuple[str, ...] = ()
-    values: Mapping[str, Any]
-    """Its configuration by dotted key, with the overrides that are no keys of it, such as groups."""
-    points: Points = ()
-    """Its metrics in the order recorded."""
-    size: int | None = None
-    """Number of parameters of its network; ``None`` if its configuration cannot be read."""
-
-    @property
-    def command(self) -> str:
-        """The command that runs it again, in a new folder."""
-        arguments = [item for item in self.overrides if not _split(item)[0].startswith(_NEVER_VARIED)]
-        return shlex.join(["expkit", "train", *arguments])
-
-    @cached_property
-    def last(self) -> dict[str, float]:
-        """The last value of every metric, if it is finite."""
-        return {name: value for name, value in self.state.values.items() if math.isfinite(value)}
-
-    @cached_property
-    def seconds(self) -> float | None:
-        """Time of its training steps, without evaluating, saving and everything else."""
-        total, previous = 0.0, 0
-        for point in self.points:
-            if rate := point.get("train/steps_per_second"):
-                total, previous = total + (point["step"] - previous) / rate, int(point["step"])
-        return total or None
-
-    def curve(self, metric: str) -> tuple[list[int], list[float]]:
-        """Return steps and values of a metric."""
-        pairs = [(int(point["step"]), point[metric]) for point in self.points if metric in point]
-        return [step for step, _ in pairs], [value for _, value in pairs]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +35,13 @@ class Sweep:
     rows: tuple[RunRow, ...]
     objective: Objective
     names: Mapping[str, str]
-    """Short names of the keys whose values differ."""
+    """Short names of the keys whose values differ, without replicates."""
+    replicates: Mapping[str, str]
+    """Short names of the keys in which replicates differ."""
     constant: tuple[str, ...]
     """Overrides that all runs share."""
+    standing: Standing
+    """Its configurations, ranked over their replicates."""
 
     @property
     def metric(self) -> str:
@@ -106,8 +66,21 @@ class Sweep:
 
     @property
     def best(self) -> RunRow | None:
-        """The best run, if any has finished."""
+        """The first run of the best configuration, if any has finished."""
         return next(iter(self.finished), None)
+
+    @cached_property
+    def by_name(self) -> Mapping[str, RunRow]:
+        """Rows by the names of their folders."""
+        return {row.name: row for row in self.rows}
+
+    @cached_property
+    def configurations(self) -> list[tuple[Configuration, list[RunRow]]]:
+        """Configurations, best first, each with its rows."""
+        return [
+            (configuration, [self.by_name[run.name] for run in configuration.runs])
+            for configuration in self.standing.configurations
+        ]
 
     def score(self, row: RunRow) -> float:
         """Return a finished run's objective."""
@@ -132,27 +105,38 @@ def read_sweep(path: Path, metric: str | None = None, mode: Mode | None = None) 
         raise RunError.at(str(path), f"{problem}; give the folder of a sweep, such as runs/multirun/DATE/TIME_NAME")
     settings = SweepFolder(path).settings()
     labels = {name: str(run.get("label") or "") for name, run in dict(settings.get("runs", {})).items()}
-    sizes: dict[str, int | None] = {}
+    sizes: dict[str, tuple[int | None, int | None]] = {}
     rows = [_row(RunFolder(folder), labels.get(folder.name, ""), sizes) for folder in sorted(folders, key=_number)]
     objective = _objective(rows, settings, metric, mode)
-    varied, constant = _differences(rows)
-    names = short_names(varied)
-    rows = [row if row.label else _labelled(row, names) for row in rows]
+    replicated = tuple(settings.get("repeat_over") or SEEDS)
+    varied, constant = differences(rows, replicated)
+    replicates = varied_keys(rows, [key for row in rows for key in row.values if is_under(key, replicated)])
+    names = short_names([*varied, *replicates])
+    rows = [identified(row if row.label else labelled(row, names), replicated) for row in rows]
+    points = {row.name: ", ".join(f"{names[key]}={value_text(row.values.get(key))}" for key in varied) for row in rows}
+    standing = _standing(rows, objective, points, settings)
+    chosen = standing.best
+    places = {
+        run.name: -1 if item is chosen else place
+        for place, item in enumerate(standing.configurations)
+        for run in item.runs
+    }
 
-    def order(row: RunRow) -> tuple[bool, bool, float]:
-        missing = objective.metric not in row.last
-        return row.state.status != "FINISHED", missing, 0 if missing else objective.cost(row.last)
+    def order(row: RunRow) -> tuple[bool, bool, int]:
+        return row.state.status != "FINISHED", objective.metric not in row.last, places[row.name]
 
     return Sweep(
         name=str(settings.get("name") or f"{rows[0].values.get('run.name', path.name)} sweep"),
         rows=tuple(sorted(rows, key=order)),
         objective=objective,
-        names=names,
+        names={key: names[key] for key in varied},
+        replicates={key: names[key] for key in replicates},
         constant=constant,
+        standing=standing,
     )
 
 
-def _row(folder: RunFolder, label: str, sizes: dict[str, int | None]) -> RunRow:
+def _row(folder: RunFolder, label: str, sizes: dict[str, tuple[int | None, int | None]]) -> RunRow:
     settings, points = folder.state(), folder.metrics()
     state = RunState.of(settings, points)
     overrides: tuple[str, ...] = ()
@@ -162,11 +146,11 @@ def _row(folder: RunFolder, label: str, sizes: dict[str, int | None]) -> RunRow:
         overrides = tuple(str(override) for override in _yaml(folder.path / "overrides.yaml") or ())
     except (OSError, ValueError, yaml.YAMLError) as error:
         state = replace(state, error=state.error or f"its configuration cannot be read: {error}")
-    given = dict(_split(override) for override in overrides)
+    given = dict(split_override(override) for override in overrides)
     values |= {key: value for key, value in given.items() if key not in values}
     network = json.dumps({key: value for key, value in values.items() if key.startswith("network.")}, default=str)
     if network not in sizes:
-        sizes[network] = _size(folder)
+        sizes[network] = _sizes(folder)
     return RunRow(
         folder=folder.path,
         label=str(settings.get("label") or label),
@@ -174,16 +158,19 @@ def _row(folder: RunFolder, label: str, sizes: dict[str, int | None]) -> RunRow:
         overrides=overrides,
         values=values,
         points=points,
-        size=sizes[network],
+        examples=dict(settings.get("examples") or {}),
+        size=sizes[network][0],
+        trained=sizes[network][1],
     )
 
 
-def _size(folder: RunFolder) -> int | None:
+def _sizes(folder: RunFolder) -> tuple[int | None, int | None]:
+    """Return the numbers of parameters and of trained parameters of a run's network."""
     try:
         spec = network_spec(folder.config().network)
     except (ExpkitError, OSError):  # kinds of its plugins are missing here, or another version wrote it
-        return None
-    return sum(variable.size for variable in spec.variables.values())
+        return None, None
+    return sum(variable.size for variable in spec.variables.values()), spec.trained_parameters
 
 
 def _objective(rows: Sequence[RunRow], settings: Mapping[str, Any], metric: str | None, mode: Mode | None) -> Objective:
@@ -203,46 +190,6 @@ def _objective(rows: Sequence[RunRow], settings: Mapping[str, Any], metric: str 
     return Objective(metric, mode)
 
 
-def _differences(rows: Sequence[RunRow]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the keys whose values differ, and the overrides that all runs share.
-
-    Keys are taken from the overrides; only if none of these differs, as among runs collected by hand, from the whole
-    configurations.
-    """
-    overrides = list(dict.fromkeys(override for row in rows for override in row.overrides))
-    varied = _varied(rows, [_split(override)[0] for override in overrides])
-    varied = varied or _varied(rows, [key for row in rows for key in row.values])
-    constant = [
-        override
-        for override in overrides
-        if not _split(override)[0].startswith((*varied, *_NEVER_VARIED))
-        and all(override in row.overrides for row in rows)
-    ]
-    return tuple(varied), tuple(constant)
-
-
-def _varied(rows: Sequence[RunRow], keys: Sequence[str]) -> list[str]:
-    return [
-        key
-        for key in dict.fromkeys(keys)
-        if not key.startswith(_NEVER_VARIED) and len({value_text(row.values.get(key)) for row in rows}) > 1
-    ]
-
-
-def _labelled(row: RunRow, names: Mapping[str, str]) -> RunRow:
-    label = ", ".join(f"{name}={value_text(row.values.get(key))}" for key, name in names.items())
-    return replace(row, label=label or row.folder.name)
-
-
-def _split(override: str) -> tuple[str, Any]:
-    """Return key and value of an override; one that deletes a key has no value."""
-    key, _, value = override.lstrip("+~").partition("=")
-    try:
-        return key, None if override.startswith("~") else yaml.safe_load(value)
-    except yaml.YAMLError:
-        return key, value
-
-
 def _number(folder: Path) -> tuple[float, str]:
     """Return a sort key: the number that the folder's name starts with."""
     first = folder.name.partition("_")[0]
@@ -251,3 +198,31 @@ def _number(folder: Path) -> tuple[float, str]:
 
 def _yaml(file: Path) -> Any:
     return yaml.load(file.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def _standing(
+    rows: Sequence[RunRow], objective: Objective, points: Mapping[str, str], settings: Mapping[str, Any]
+) -> Standing:
+    """Return the standing of rows, given the labels of their configurations and the content of ``sweep.json``."""
+    entries = [
+        Entry(
+            name=row.name,
+            label=row.label,
+            configuration=row.configuration,
+            point=points[row.name] or str(row.values.get("run.name", row.folder.name)),
+            replicate=row.replicate,
+            status=row.state.status,
+            metrics=row.last,
+            parameters=row.trained,
+        )
+        for row in rows
+    ]
+    on_tie = settings.get("on_tie")
+    examples = next((row.examples for row in rows if row.examples), {})
+    start, end = "train.metrics.", ".kind"
+    kinds = {
+        key[len(start) : -len(end)]: str(value)
+        for key, value in rows[0].values.items()
+        if key.startswith(start) and key.endswith(end)
+    }
+    return standing_of(entries, objective, on_tie if on_tie in ("simplest", "first") else None, examples, kinds)

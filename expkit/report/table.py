@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from expkit.plots.axis_scale import number_text, value_text
 from expkit.report.runs import Sweep
 
-__all__ = ["Table", "as_csv", "table_of"]
+__all__ = ["Table", "are_numbers", "as_csv", "table_of"]
 
 
 @dataclass(frozen=True)
@@ -30,25 +30,25 @@ def table_of(sweep: Sweep) -> Table:
     test = sweep.metric.removesuffix("/ema").replace("valid/", "test/", 1)
     metrics += [name for name in (test, f"{test}/ema") if any(name in row.last for row in sweep.rows)]
     metrics = list(dict.fromkeys(metrics))
-    head = ["", *metrics, *(sweep.names[key] for key in sweep.varied), "seconds", "parameters", "ended", "run"]
+    keys = {**sweep.names, **sweep.replicates}
+    head = ["", *metrics, *keys.values(), "seconds", "parameters", "ended", "run"]
     finished = sweep.finished
+    ranks = {run.name: str(place) for place, item in enumerate(sweep.standing.ranked, 1) for run in item.runs}
     lines = []
     for row in sweep.rows:
-        rank = str(finished.index(row) + 1) if row in finished else ""
+        rank = ranks[row.name] if row in finished else ""
         lines.append(
             (
                 rank,
                 *(_score(row.last.get(name)) for name in metrics),
-                *(value_text(row.values.get(key)) for key in sweep.varied),
+                *(value_text(row.values.get(key)) for key in keys),
                 "" if row.seconds is None else f"{row.seconds:.1f}",
                 "" if row.size is None else f"{row.size:,}",
                 row.state.status.lower(),
                 row.folder.name,
             )
         )
-    numeric = [True] * (1 + len(metrics)) + [
-        _numbers([row.values.get(key) for row in sweep.rows]) for key in sweep.varied
-    ]
+    numeric = [True] * (1 + len(metrics)) + [are_numbers([row.values.get(key) for row in sweep.rows]) for key in keys]
     return Table(tuple(head), tuple(lines), (*numeric, True, True, False, False))
 
 
@@ -57,9 +57,10 @@ def as_csv(sweep: Sweep) -> str:
     metrics = list(dict.fromkeys(name for row in sweep.rows for name in row.last))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["run", "status", *sweep.varied, "seconds", "parameters", *metrics, "error"])
+    keys = [*sweep.varied, *sweep.replicates]
+    writer.writerow(["run", "status", *keys, "seconds", "parameters", *metrics, "error"])
     for row in sweep.rows:
-        values = [row.values.get(key) for key in sweep.varied]
+        values = [row.values.get(key) for key in keys]
         scores = [row.last.get(name) for name in metrics]
         writer.writerow([row.folder.name, row.state.status, *values, row.seconds, row.size, *scores, row.state.error])
     return text.getvalue()
@@ -71,5 +72,6 @@ def _score(value: float | None) -> str:
     return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else number_text(value)
 
 
-def _numbers(values: Sequence[object]) -> bool:
+def are_numbers(values: Sequence[object]) -> bool:
+    """Return True if all values are numbers."""
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)

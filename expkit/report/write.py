@@ -12,6 +12,7 @@ from expkit.report.page import page
 from expkit.report.plots.cost import cost_against_score
 from expkit.report.plots.curves import children_curves
 from expkit.report.plots.importance import importances
+from expkit.report.plots.means import means
 from expkit.report.plots.parallel import parallel_coordinates
 from expkit.report.plots.slices import slices
 from expkit.report.runs import Sweep, read_sweep
@@ -24,9 +25,10 @@ REPORT = "report"
 """Name of the report's folder in the sweep's folder."""
 
 _MISSING = {
+    "means": "Needs several runs of a configuration: hydra.sweeper.repeats=5 gives each five seeds.",
     "parallel_coordinates": "Needs two runs that differ.",
     "slices": "Needs a finished run, and a parameter that differs.",
-    "importance": f"Needs {MIN_RUNS} finished runs with different scores, and a parameter that differs.",
+    "importance": f"Needs {MIN_RUNS} configurations with different scores, and parameters that explain these.",
     "learning_curves": "No metric was recorded more than once.",
     "cost": "No finished run has recorded its steps per second.",
 }
@@ -51,10 +53,12 @@ def write_report(folder: Path, metric: str | None = None, mode: Mode | None = No
 
 def draw_report(sweep: Sweep, into: Path) -> list[Path]:
     """Write the report of a sweep that has been read."""
+    importance = importance_of(sweep)
     figures = {
+        "means": means(sweep, sweep.name),
         "parallel_coordinates": parallel_coordinates(sweep, sweep.name),
         "slices": slices(sweep, sweep.name),
-        "importance": importances(sweep, importance_of(sweep), sweep.name),
+        "importance": importances(sweep, importance, sweep.name),
         "learning_curves": children_curves(sweep, sweep.name),
         "cost": cost_against_score(sweep, sweep.name),
     }

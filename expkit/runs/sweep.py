@@ -113,6 +113,7 @@ def run(overrides: list[str], config_dirs: Sequence[str]) -> int:
             varied=plan.keys,
             total=plan.total,
             repeat_over=plan.replication.keys,
+            on_tie=plan.sweeper.on_tie,
             objective=plan.objectives[0].metric,
             mode=plan.objectives[0].mode,
             config_dirs=[str(Path(name).resolve()) for name in plan.given.config_dirs],
@@ -129,7 +130,7 @@ def _execute(plan: _SweepPlan, folder: SweepFolder, recorder: Recorder | None, c
     if plan.config.tracking.enabled:
         results.start_parent(plan.config, plan.name, plan.key)
     display = LiveDisplay if console.is_terminal else LineDisplay
-    progress = Progress(plan.total, plan.objectives, lambda: display(console))
+    progress = Progress(plan.total, plan.objectives, lambda: display(console), plan.sweeper.on_tie)
     replicates = partial(_replicates, replication=plan.replication, objectives=plan.objectives)
     runner = SweepRunner(folder, plan.launcher, run_child, progress, replicates, results.record_death)
     status: Status = "KILLED"

@@ -56,12 +56,16 @@ class SweepResults:
         """Write and tag the best run, or the Pareto front of several objectives; return lines for the terminal."""
         if not (best := progress.best):
             return []
-        files = write_best(self._folder, best, progress.objectives, config_dirs)
+        one = len(progress.objectives) == 1 and progress.standing.replicated
+        result = f"best {progress.standing.result}" if one else None
+        files = write_best(self._folder, best, progress.objectives, config_dirs, result)
         self._tag_best(progress)
         if self.parent is not None:
             self.parent.artifacts(files)
         if len(progress.objectives) == 1:
-            lines = [f"best {objective_values(progress.objectives, best[0][1])}: {best[0][0].label}"]
+            standing = progress.standing
+            lines = [f"best {standing.result}"]
+            lines += [line for line in (standing.verdict, standing.choice) if line is not None]
         else:
             front = "this one" if len(best) == 1 else f"these {len(best)}"
             lines = [f"no run is better than {front} in all objectives:"]
@@ -100,7 +104,7 @@ class SweepResults:
 
     def _tag_best(self, progress: Progress) -> None:
         """Tag the best runs and their parent; remove the tag from runs that were best before."""
-        names = [child.name for child, _ in progress.best]
+        names = [child.name for child in progress.best_runs]
         before = self._folder.settings().get("best", [])
         self._folder.update(best=names)
         if self._recorder is None or self.parent is None:
@@ -114,7 +118,9 @@ class SweepResults:
                 tag_ended_run(self._recorder, child.job.config, child.folder.path, {_TAG: is_best})
         self.parent.tags(
             {
-                _TAG: "; ".join(child.label for child, _ in progress.best),
-                f"{_TAG}.runs": ",".join(str(child.folder.state().get("mlflow_run_id")) for child, _ in progress.best),
+                _TAG: "; ".join(child.job.point for child, _ in progress.best),
+                f"{_TAG}.runs": ",".join(
+                    str(child.folder.state().get("mlflow_run_id")) for child in progress.best_runs
+                ),
             }
         )

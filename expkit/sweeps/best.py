@@ -27,6 +27,7 @@ def write_best(
     best: Sequence[tuple[Child, RunState]],
     objectives: Sequence[Objective],
     config_dirs: Sequence[str],
+    result: str | None = None,
 ) -> list[Path]:
     """Write the best run as ``conf/experiment/best.yaml`` in the sweep's folder, or several as ``best_0.yaml`` etc.
 
@@ -35,6 +36,7 @@ def write_best(
         best: its best runs, best first.
         objectives: its objectives.
         config_dirs: its ``--config-dir`` folders.
+        result: mean of the best configuration, if it has several runs, of which ``best`` has the first.
 
     Returns:
         The files; those of an earlier call are deleted.
@@ -47,7 +49,7 @@ def write_best(
     for index, (child, state) in enumerate(best):
         name = "best" if len(best) == 1 else f"best_{index}"
         file = experiments / f"{name}.yaml"
-        header = f"# {child.label}: {objective_values(objectives, state)}\n"
+        header = f"# {result or f'{child.label}: {objective_values(objectives, state)}'}\n"
         header += f"# Command:  {best_command(folder, child, name)}\n"
         atomic_write_text(file, "# @package _global_\n" + header + _experiment(child.job.config, groups))
         files.append(file)

@@ -12,12 +12,22 @@ from expkit.config.load import plain
 from expkit.config.schema import Config
 from expkit.config.source_lines import locating_problems
 from expkit.errors import ConfigError, Problem
+from expkit.network.elaborate import network_spec
 from expkit.preflight import check, check_composed, metric_names
 from expkit.redact import masked
 from expkit.run_folder import config_digest, flat, short_names
 from expkit.sweeps.given_overrides import GivenOverrides
 
-__all__ = ["SEEDS", "SweepJob", "check_jobs", "check_same_place", "hash_of", "is_under"]
+__all__ = [
+    "SEEDS",
+    "SweepJob",
+    "check_jobs",
+    "check_same_place",
+    "configuration_of",
+    "hash_of",
+    "is_under",
+    "replicate_of",
+]
 
 SEEDS = ("run.seed", "data.split.seed")
 """Keys that are replicates in every sweep."""
@@ -41,14 +51,22 @@ class SweepJob:
     @cached_property
     def configuration(self) -> str:
         """Hash of everything that changes the run's numbers, but for replicates: equal for runs to be averaged."""
-        fields = flat(plain(self.config))
-        return hash_of({key: value for key, value in fields.items() if _compared(key, self.replicated)})
+        return configuration_of(flat(plain(self.config)), self.replicated)
 
     @cached_property
     def replicate(self) -> str:
         """Values of the keys in which replicates differ, as JSON."""
-        fields = flat(plain(self.config))
-        return json.dumps({key: value for key, value in fields.items() if is_under(key, self.replicated)})
+        return replicate_of(flat(plain(self.config)), self.replicated)
+
+    @property
+    def metric_kinds(self) -> dict[str, str]:
+        """Kinds of its metrics, by name."""
+        return {name: metric.kind for name, metric in self.config.train.metrics.items()}
+
+    @cached_property
+    def parameters(self) -> int:
+        """Number of its trained parameters."""
+        return network_spec(self.config.network).trained_parameters
 
     def with_seed(self, seed: int) -> SweepJob:
         """Return the same job with its seed among its overrides and in its label."""
@@ -152,9 +170,25 @@ def is_under(key: str, sections: Sequence[str]) -> bool:
     return any(key == section or key.startswith(f"{section}.") for section in sections)
 
 
-def _compared(key: str, replicated: Sequence[str]) -> bool:
-    """Return True if different values of a key make different configurations."""
-    return not is_under(key, replicated) and not key.startswith(_NOT_COMPARED)
+def configuration_of(fields: Mapping[str, object], replicated: Sequence[str]) -> str:
+    """Return the hash that the replicates of a configuration share.
+
+    Args:
+        fields: values of a run by dotted key.
+        replicated: keys in which replicates differ.
+    """
+    compared = {
+        key: value
+        for key, value in fields.items()
+        if not is_under(key, replicated) and not key.startswith(_NOT_COMPARED)
+    }
+    return hashlib.sha256(json.dumps(compared, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def replicate_of(fields: Mapping[str, object], replicated: Sequence[str]) -> str:
+    """Return the values of the keys in which replicates differ, as JSON: equal for runs to be compared in pairs."""
+    own = {key: value for key, value in fields.items() if is_under(key, replicated)}
+    return json.dumps(own, sort_keys=True, default=str)
 
 
 def hash_of(*values: object) -> str:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from expkit.sweeps.objective import Objective, pareto_front
+from expkit.sweeps.standing import Entry, OnTie, Standing, mean_text, standing_of
 from expkit.sweeps.sweep_folder import Child, RunState
 
 __all__ = ["Display", "LineDisplay", "LiveDisplay", "Progress", "progress_table", "tally"]
@@ -46,10 +47,18 @@ class Display(Protocol):
 class Progress:
     """States of a sweep's runs; a thread keeps them up to date while a launcher occupies the main thread."""
 
-    def __init__(self, total: int, objectives: Sequence[Objective], display: Callable[[], Display]) -> None:
+    def __init__(
+        self,
+        total: int,
+        objectives: Sequence[Objective],
+        display: Callable[[], Display],
+        on_tie: OnTie | None = None,
+    ) -> None:
         self.total = total
         """Number of runs that the sweep will have."""
         self.objectives = objectives
+        self._on_tie = on_tie
+        self._standing: tuple[object, Standing] | None = None
         self.rejected = 0
         """Number of jobs with an invalid configuration."""
         self.states: dict[str, tuple[Child, RunState]] = {}
@@ -114,21 +123,44 @@ class Progress:
         return sum(count for status, count in self.counts.items() if status in _ENDED)
 
     @property
+    def standing(self) -> Standing:
+        """The standing by the first objective; it is computed again when another run has ended."""
+        ended = [(name, state.status) for name, (_, state) in self.states.items()]
+        if self._standing is None or self._standing[0] != ended:
+            entries = [_entry(child, state, self._on_tie) for child, state in self.states.values()]
+            finished = (child for child, state in self.states.values() if state.status == "FINISHED")
+            first = next(finished, None)
+            examples = {} if first is None else first.folder.state().get("examples", {})
+            kinds = {} if first is None else first.job.metric_kinds
+            self._standing = ended, standing_of(entries, self.objective, self._on_tie, examples, kinds)
+        return self._standing[1]
+
+    @property
     def best(self) -> list[tuple[Child, RunState]]:
         """The first run of the best configuration, or of each in the Pareto front of several objectives, best first.
 
         A configuration is as good as the mean of its finished runs.
         """
+        if len(self.objectives) == 1:
+            best = self.standing.best
+            runs = [] if best is None else [run for run in best.runs if run.status == "FINISHED"]
+            return [self.states[run.name] for run in runs[:1]]
         configurations: dict[str, list[tuple[Child, RunState]]] = {}
         for child, state in self.states.values():
             if state.status == "FINISHED":
                 configurations.setdefault(child.job.configuration, []).append((child, state))
-        runs = list(configurations.values())
+        found = list(configurations.values())
         costs = [
             [sum(objective.cost(state.values) for _, state in each) / len(each) for objective in self.objectives]
-            for each in runs
+            for each in found
         ]
-        return [runs[index][0] for index in pareto_front(costs)]
+        return [found[index][0] for index in pareto_front(costs)]
+
+    @property
+    def best_runs(self) -> list[Child]:
+        """All runs of the best configurations."""
+        configurations = [child.job.configuration for child, _ in self.best]
+        return [child for child, _ in self.states.values() if child.job.configuration in configurations]
 
     @property
     def seconds_left(self) -> float | None:
@@ -140,6 +172,19 @@ class Progress:
     def _poll(self) -> None:
         while not self._stop.wait(_POLL_SECONDS):
             self.refresh()
+
+
+def _entry(child: Child, state: RunState, on_tie: OnTie | None) -> Entry:
+    return Entry(
+        name=child.name,
+        label=child.label,
+        configuration=child.job.configuration,
+        point=child.job.point,
+        replicate=child.job.replicate,
+        status=state.status,
+        metrics=state.values,
+        parameters=child.job.parameters if on_tie == "simplest" else None,
+    )
 
 
 def tally(counts: dict[str, int], total: int) -> str:
@@ -211,11 +256,21 @@ def progress_table(progress: Progress) -> Group:
         )
     counts = [f"{progress.ended} of {progress.total} done", f"{len(running)} running", *_failures(progress.counts)]
     if best := progress.best:
-        child, state = best[0]
-        counts.append(f"best {state.values[progress.objective.metric]:.4f} ({child.label})")
+        counts.append(_best(progress, *best[0]))
     if (left := progress.seconds_left) is not None:
         counts.append(f"{int(left) // 3600}:{int(left) // 60 % 60:02}:{int(left) % 60:02} left")
     return Group(table, Text("   ".join(counts)))
+
+
+def _best(progress: Progress, child: Child, state: RunState) -> str:
+    """Return the best so far: its mean, its number of runs, how many others are tied with it."""
+    standing = progress.standing
+    if len(progress.objectives) > 1 or standing.best is None:
+        return f"best {state.values[progress.objective.metric]:.4f} ({child.label})"
+    summary = standing.summaries[standing.ranked.index(standing.best)]
+    runs = f", {summary.n} runs" if summary.n > 1 else ""
+    tied = f", tied with {len(standing.tied)}" if standing.tied else ""
+    return f"best {mean_text(summary)} ({standing.best.label}{runs}{tied})"
 
 
 def _outcome(objective: Objective, state: RunState) -> str:

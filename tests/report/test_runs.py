@@ -9,9 +9,10 @@ import pytest
 
 from conftest import Finished
 from expkit.errors import RunError
+from expkit.report.configurations import as_latex, as_markdown, configurations_table
 from expkit.report.importance import MIN_RUNS, importance_of
 from expkit.report.runs import read_sweep
-from expkit.report.table import as_csv, table_of
+from expkit.report.table import Table, as_csv, table_of
 from support.sweeps_by_hand import curve, write_run, write_sweep
 
 
@@ -142,17 +143,68 @@ def test_importance_finds_what_matters(tmp_path: Path) -> None:
     assert next(iter(found.fractions)) == "a"
     assert found.fractions["a"] > 0.9
     assert sum(found.fractions.values()) == pytest.approx(1)
-    assert (found.runs, found.explained > 0.8) == (16, True)
+    assert (found.configurations, found.explained > 0.8) == (16, True)
 
 
-def test_importance_of_few_or_equal_runs_is_not_guessed(tmp_path: Path) -> None:
-    for number in range(MIN_RUNS):
-        write_run(tmp_path / "few" / f"{number}_made", {"a": number}, curve(0.1 * (number > 0)), "FINISHED")
+def test_importance_of_few_equal_or_unexplained_runs_is_not_guessed(tmp_path: Path) -> None:
+    noise = [0.3, 0.9, 0.1, 0.7, 0.2, 0.8, 0.4, 0.6]
+    for number in range(8):
+        write_run(tmp_path / "enough" / f"{number}_made", {"a": number}, curve(0.1 * number))
+        write_run(tmp_path / "noise" / f"{number}_made", {"a": number}, curve(noise[number]))
         write_run(tmp_path / "equal" / f"{number}_made", {"a": number}, curve(0.5))
-    assert importance_of(read_sweep(tmp_path / "few")) is not None
+    assert importance_of(read_sweep(tmp_path / "enough")) is not None
+    assert importance_of(read_sweep(tmp_path / "noise")) is None
     assert importance_of(read_sweep(tmp_path / "equal")) is None
-    (tmp_path / "few" / "0_made" / "run.json").write_text('{"status": "KILLED"}')
-    assert importance_of(read_sweep(tmp_path / "few")) is None
+    for number in range(9 - MIN_RUNS):
+        (tmp_path / "enough" / f"{number}_made" / "run.json").write_text('{"status": "KILLED"}')
+    assert importance_of(read_sweep(tmp_path / "enough")) is None
+
+
+def test_importance_leaves_out_seeds_and_counts_configurations(tmp_path: Path) -> None:
+    for number in range(24):
+        a, seed = number // 3, number % 3
+        write_run(tmp_path / f"{number}_made", {"a": a, "run.seed": seed}, curve(0.1 * a + 0.3 * seed))
+    found = importance_of(read_sweep(tmp_path))
+    assert found is not None
+    assert (list(found.fractions), found.configurations) == (["a"], 8)
+
+
+def test_seeds_are_replicates_of_a_configuration(tmp_path: Path) -> None:
+    for number in range(6):
+        rate, seed = (0.1, 0.01)[number % 2], number // 2
+        values = {"optimizer.learning_rate": rate, "run.seed": seed}
+        score = 0.5 + rate + 0.01 * seed
+        failed = number == 5
+        write_run(
+            tmp_path / f"{number}_made",
+            values,
+            curve(score),
+            "FAILED" if failed else "FINISHED",
+            "gone" if failed else None,
+        )
+    sweep = read_sweep(tmp_path)
+    assert (sweep.varied, list(sweep.replicates)) == (("optimizer.learning_rate",), ["run.seed"])
+    assert [item.label for item, _ in sweep.configurations] == ["learning_rate=0.1", "learning_rate=0.01"]
+    assert [row.folder.name for row in sweep.rows] == ["0_made", "2_made", "4_made", "1_made", "3_made", "5_made"]
+    table = configurations_table(sweep)
+    replicated = ("", "valid/accuracy (95 %)", "n", "sd", "median", "worst")
+    assert table.columns == (*replicated, "learning_rate", "against the best", "without a value")
+    assert table.lines[0][:8] == ("1", "0.6100 ± 0.0248", "3", "0.0100", "0.6100", "0.6000", "0.1", "best mean")
+    assert table.lines[1][:7] == ("2", "0.5150 ± 0.0635", "2", "0.0071", "0.5150", "0.5100", "0.01")
+    assert table.lines[1][8] == "seed=2 failed"
+    assert as_markdown(table).splitlines()[2].startswith("| 1 | 0.6100 ± 0.0248 | 3 |")
+    latex = as_latex(table).splitlines()
+    assert latex[:2] == ["\\begin{tabular}{rrrrrrrll}", "\\toprule"]
+    assert latex[2].startswith(" & valid/accuracy (95 \\%) & n &")
+    assert latex[4].startswith("1 & 0.6100 $\\pm$ 0.0248 & 3 &")
+
+
+def test_text_in_tables_cannot_leave_its_cell() -> None:
+    table = Table(("a|b", "c_d"), (("x & y", "\\input{/etc/passwd} 50%\n$x^2$"),), (False, False))
+    assert as_markdown(table).splitlines()[2] == "| x & y | \\\\input{/etc/passwd} 50% $x^2$ |"
+    assert as_latex(table).splitlines()[4] == (
+        "x \\& y & \\textbackslash{}input\\{/etc/passwd\\} 50\\% \\$x\\textasciicircum{}2\\$ \\\\"
+    )
 
 
 def test_a_real_sweep_tells_parameters_and_why_runs_failed(sweep: Finished) -> None:

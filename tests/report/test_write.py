@@ -159,7 +159,7 @@ def test_a_sweep_where_nothing_finished_has_a_report_all_the_same(tmp_path: Path
     assert {file.name for file in write_report(tmp_path)} == {"report.html", "table.csv"}
     text = (tmp_path / "report" / "report.html").read_text()
     assert "No run has finished with this metric." in text
-    assert "Needs 5 finished runs with different scores" in text
+    assert "Needs 5 configurations with different scores" in text
     assert not (tmp_path / "report" / "slices.png").exists()
 
 

@@ -50,7 +50,8 @@ def test_a_search_tells_its_best_run_and_how_to_train_it_again(search: Finished)
     assert search.done.err == ""
     assert lines[0].startswith("learning_rate=0.0")
     assert lines[0].partition(" (")[2].startswith("1 of 5): finished, valid/accuracy 0.")
-    assert lines[-4].startswith("best valid/accuracy 0.")
+    assert lines[-5].startswith("best valid/accuracy 0.")
+    assert lines[-4].startswith("one seed: differences below about 0.0")
     assert lines[-3] == f"train again with expkit train --config-dir {search.folder}/conf experiment=best"
     assert lines[-2].startswith(f"{statuses(search.folder).count('FINISHED')} of 5 runs finished, ")
     assert lines[-2].endswith(" pruned")

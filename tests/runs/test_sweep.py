@@ -43,8 +43,9 @@ def test_a_sweep_tells_its_runs_apart_and_counts_those_that_failed(sweep: Finish
         "units=32, learning_rate=0.1 (3 of 4): finished",
         "units=32, learning_rate=1e+30 (4 of 4): failed",
     ]
-    assert lines[-5] == f"report {sweep.folder / 'report' / 'report.html'}"
-    assert lines[-4].startswith("best valid/accuracy 0.")
+    assert lines[-6] == f"report {sweep.folder / 'report' / 'report.html'}"
+    assert lines[-5].startswith("best valid/accuracy 0.")
+    assert lines[-4].startswith("one seed: differences below about 0.0")
     assert lines[-3] == f"train again with expkit train --config-dir {sweep.folder}/conf experiment=best"
     assert lines[-2] == "2 of 4 runs finished, 2 failed"
     assert lines[-1].startswith("MLflow run ")

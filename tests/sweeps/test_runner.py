@@ -32,7 +32,9 @@ def job_of(word: str) -> SweepJob:
 def job(seed: int) -> SweepJob:
     words = (f"run.seed={seed}",)
     config = load_checked(words).config
-    return SweepJob(overrides=words, config=config, label=f"seed={seed}", point="", metrics=(), replicated=())
+    return SweepJob(
+        overrides=words, config=config, label=f"seed={seed}", point=f"seed={seed}", metrics=(), replicated=()
+    )
 
 
 def leave(child: Child, status: str, **values: float) -> None:

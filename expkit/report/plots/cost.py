@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from expkit.plots import style
 from expkit.plots.axis_scale import spans_decades
 from expkit.report.plots.colors import caption
-from expkit.report.runs import RunRow, Sweep
+from expkit.report.rows import RunRow
+from expkit.report.runs import Sweep
 from expkit.sweeps.objective import pareto_front
 
 __all__ = ["cost_against_score"]

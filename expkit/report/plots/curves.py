@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 
 from expkit.plots import style
 from expkit.plots.axis_scale import spans_decades
+from expkit.report.plots.bands import bands
 from expkit.report.plots.colors import caption, color_bar, colors_of
-from expkit.report.runs import RunRow, Sweep
+from expkit.report.rows import RunRow
+from expkit.report.runs import Sweep
 
 __all__ = ["children_curves", "panels_of"]
 
@@ -33,6 +35,8 @@ def children_curves(sweep: Sweep, title: str) -> Figure | None:
     metrics = panels_of(sweep)
     if not metrics:
         return None
+    if sweep.standing.replicated:
+        return bands(sweep, metrics, title)
     named = len(sweep.rows) <= MOST_NAMED
     has_ema = any(row.curve(f"{metric}/ema")[0] for row in sweep.rows for metric in metrics)
     below = f"{caption(sweep)}{'; raw solid, EMA dashed' if has_ema else ''}; dotted: not finished"

@@ -17,10 +17,10 @@ def importances(sweep: Sweep, found: Importance | None, title: str) -> Figure | 
     if found is None:
         return None
     keys = list(found.fractions)
-    explained = f"{found.explained:.0%} of the variance of unseen runs" if found.explained > 0 else "nothing"
     below = (
-        f"permutation importance for {sweep.metric} in a random forest on {found.runs} finished runs, which explains "
-        f"{explained}; lines: standard deviation over {REPEATS} permutations"
+        f"permutation importance for {sweep.metric} in a random forest on {found.configurations} configurations, which "
+        f"explains {found.explained:.0%} of the variance of unseen ones; lines: standard deviation over "
+        f"{REPEATS} permutations"
     )
     margins = style.Margins(left=0.35 + 0.085 * max(len(sweep.names[key]) for key in keys), right=0.45)
     figure, (axes,) = style.panels(1, 1, (4.4, 0.34 * len(keys) + 0.2), title, below, margins)

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from expkit.plots import style
 from expkit.plots.axis_scale import AxisScale, number_text, scale_of, value_text
 from expkit.report.plots.colors import caption, colors_of
-from expkit.report.runs import RunRow, Sweep
+from expkit.report.rows import RunRow
+from expkit.report.runs import Sweep
 
 __all__ = ["parallel_coordinates"]
 

@@ -24,7 +24,9 @@ def slices(sweep: Sweep, title: str) -> Figure | None:
     if not sweep.varied or not sweep.finished:
         return None
     keys = sweep.varied
-    below = f"{caption(sweep)}; line: median of the runs of each value; ring: the best run"
+    bars = "; bars: mean of a configuration with its 95 % interval" if sweep.standing.replicated else ""
+    best = "the best configuration" if bars else "the best run"
+    below = f"{caption(sweep)}; line: median of the runs of each value{bars}; ring: {best}"
     figure, panels = style.panels(len(keys), 3, (2.6, 2.2) if len(keys) > 1 else (4.6, 2.6), title, below)
     scores = [sweep.score(row) for row in sweep.finished]
     for axes, key in zip(panels, keys, strict=True):
@@ -60,9 +62,19 @@ def _points(axes: Axes, sweep: Sweep, key: str, scale: AxisScale) -> None:
         [x(row.values.get(key)) for row in rows], [sweep.score(row) for row in rows], "o", color=style.COLORS[0],
         markersize=5, alpha=0.75, markeredgewidth=0, zorder=2,
     )  # fmt: skip
+    standing = sweep.standing
+    means = {item.label: summary for item, summary in zip(standing.ranked, standing.summaries, strict=True)}
+    for item in standing.ranked if standing.replicated else ():
+        summary, at = means[item.label], x(sweep.by_name[item.runs[0].name].values.get(key))
+        if summary.interval is not None:
+            axes.errorbar(
+                [at], [summary.mean], [[summary.mean - summary.interval[0]], [summary.interval[1] - summary.mean]],
+                fmt="_", color=style.INK, markersize=7, elinewidth=1.1, capsize=2, zorder=2.5,
+            )  # fmt: skip
     best = rows[0]
+    score = means[standing.best.label].mean if standing.best is not None else sweep.score(best)
     axes.plot(
-        [x(best.values.get(key))], [sweep.score(best)], "o", color=style.COLORS[1], markersize=10,
+        [x(best.values.get(key))], [score], "o", color=style.COLORS[1], markersize=10,
         markerfacecolor="none", markeredgewidth=1.6, zorder=3,
     )  # fmt: skip
     if sweep.unfinished:
