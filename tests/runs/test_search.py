@@ -81,7 +81,7 @@ def test_the_study_can_be_read_with_optuna_itself(search: Finished) -> None:
         assert trial.state.name == {"FINISHED": "COMPLETE"}.get(state.status, state.status)
         assert trial.values == [state.values["valid/accuracy"]]
         assert sorted(trial.intermediate_values) == list(range(20, state.step + 1, 20))
-        config = RunFolder(search.folder / trial.user_attrs["run"]).config()
+        config = RunFolder(search.folder / trial.user_attrs["run"][0]).config()
         assert config.network.layers["layer1"].units == trial.params["network.layers.layer1.units"]
 
 
