@@ -39,7 +39,7 @@ from expkit.training.inference import InferGraph, infer_graph
 from expkit.training.sessions import Evaluator, Executor
 from expkit.training.state import RollBack, TrainingState
 
-__all__ = ["Experiment", "evaluate", "freeze", "run"]
+__all__ = ["Experiment", "evaluate", "freeze", "frozen_source", "run"]
 
 _TRIED = "export.tried"
 """Key of a run's state: whether freezing was tried before training."""
@@ -260,6 +260,19 @@ def freeze(
     Raises:
         ExportError: the frozen graph differs from the evaluation graph, or its file cannot be written.
     """
+    source = frozen_source(experiment, weights=weights, checkpoint=checkpoint, dataset=dataset, graphs=graphs)
+    return freeze_checkpoint(source, path or experiment.folder.frozen)
+
+
+def frozen_source(
+    experiment: Experiment,
+    *,
+    weights: Literal["auto", "raw", "ema"] | None = None,
+    checkpoint: Literal["latest", "best"] | None = None,
+    dataset: Dataset | None = None,
+    graphs: tuple[EvaluateGraph, InferGraph] | None = None,
+) -> FrozenSource:
+    """Return what is frozen of a run: arguments are those of ``freeze``."""
     config, spec, folder = experiment.config, experiment.spec, experiment.folder
     frozen_weights = weights or config.export.weights
     if frozen_weights == "auto":
@@ -271,7 +284,7 @@ def freeze(
         raise ConfigError(Problem("network.outputs", f"{problem}; train a network that has an output of use: always"))
     chosen = experiment.checkpoint(checkpoint or config.export.checkpoint)
     dataset = dataset or load_dataset(config, spec)
-    source = FrozenSource(
+    return FrozenSource(
         checked=experiment.checked,
         checkpoint=chosen,
         weights=frozen_weights,
@@ -280,7 +293,6 @@ def freeze(
         dataset=dataset,
         mlflow_run_id=folder.state().get("mlflow_run_id"),
     )
-    return freeze_checkpoint(source, path or folder.frozen)
 
 
 def _executor(experiment: Experiment, dataset: Dataset) -> tuple[ExecutionChoice, Executor]:

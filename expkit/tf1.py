@@ -15,6 +15,7 @@ from typing import Any
 __all__ = [
     "compiled_by_xla",
     "has_bfloat16",
+    "lite_module",
     "object_graph_proto",
     "plain_session",
     "saved_model_proto",
@@ -103,6 +104,12 @@ def has_bfloat16() -> bool:
         session.run(product, {rows: [[0.0] * 64] * 64}, options=options, run_metadata=metadata)
     bfloat16 = tensorflow.bfloat16.as_datatype_enum
     return any(node.attr["T"].type == bfloat16 for graph in metadata.partition_graphs for node in graph.node)
+
+
+def lite_module() -> Any:
+    """Return ``tf.lite``, the converter of TensorFlow Lite; the one of graph mode lacks signatures."""
+    _load()
+    return importlib.import_module("tensorflow").lite
 
 
 def saved_model_proto() -> Any:

@@ -35,6 +35,7 @@ Declarative experiments for TensorFlow graphs with named variables.
   expkit checkpoint ACTION SOURCE   list, show, compare, rename, cut or average checkpoints
   expkit evaluate RUN               evaluate a run's checkpoint, raw and EMA
   expkit freeze RUN                 write a run's frozen graph, proven equal
+  expkit export RUN --to TARGETS    write it as tflite, onnx, openvino ..., each proven in its own runtime
   expkit predict GRAPH INPUT        compute outputs with a frozen graph: a file, a run, models:/NAME@ALIAS
   expkit info GRAPH                 print the metadata of a frozen graph
   expkit sync RUN                   upload to MLflow what it is missing of a run or a sweep

@@ -17,6 +17,7 @@ VERBS = {
     "checkpoint": "expkit.cli.checkpoint",
     "evaluate": "expkit.cli.evaluate",
     "freeze": "expkit.cli.freeze",
+    "export": "expkit.cli.export",
     "predict": "expkit.cli.predict",
     "info": "expkit.cli.info",
     "sync": "expkit.cli.sync",

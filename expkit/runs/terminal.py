@@ -10,10 +10,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from expkit.export.exporter import ExportFolder
 from expkit.export.parity import Difference
 from expkit.result import Result
 
-__all__ = ["Bar", "metrics_table", "parity_table", "summary"]
+__all__ = ["Bar", "export_table", "metrics_table", "parity_table", "summary"]
 
 
 class Bar:
@@ -80,6 +81,35 @@ def parity_table(differences: Sequence[Difference]) -> None:
             item.name, f"{item.maximum:.3g}", "must differ" if item.allowed is None else f"{item.allowed:.3g}"
         )
     Console().print(table)
+
+
+def export_table(folder: ExportFolder) -> None:
+    """Print the proofs of exported files, and where they are."""
+    headers = ("target", "door", "compared", "difference", "allowed", "permuted", "ms", "frozen ms", "MB")
+    table = Table(*headers, box=None, header_style="bold", padding=(0, 1, 0, 0))
+    for column in table.columns:
+        column.no_wrap = True
+    for item in folder.targets:
+        size = folder.record["targets"][item.target]["bytes"]
+        controls = {row.door: f"{row.difference:.2g}" for row in item.proofs if row.allowed is None}
+        for index, row in enumerate(row for row in item.proofs if row.allowed is not None):
+            is_layer = row.compared.startswith("layer")
+            limit = "" if row.allowed == float("inf") else f"{row.allowed:.2g}"
+            table.add_row(
+                item.target if index == 0 else "",
+                row.door,
+                escape(row.compared if is_layer or not row.note else f"{row.compared} {row.note}".strip()),
+                f"{row.difference:.2g}",
+                limit if row.holds else f"[bold red]{limit}[/]",
+                controls.get(row.door, "") if row.compared == "outputs" else "",
+                *("" if ms is None else f"{ms:.3f}" for ms in (row.latency_ms, row.frozen_latency_ms)),
+                f"{size / 1e6:.2f}" if index == 0 else "",
+            )
+    table.add_row("frozen", *[""] * 7, f"{folder.record['source']['frozen_bytes'] / 1e6:.2f}")
+    Console().print(table)
+    for item in folder.targets:
+        verdict = "; ".join([folder.record["targets"][item.target]["verdict"], *item.problems])
+        print(f"{item.target}: {verdict}: {', '.join(map(str, item.files))}")
 
 
 def summary(console: Console, result: Result) -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "add_batch",
     "add_statistics",
     "loss_and_statistics",
+    "metrics_of_arrays",
     "network_inputs",
     "results",
     "zero_statistics",
@@ -203,6 +204,43 @@ def results(config: Config, statistics: Mapping[str, Mapping[str, Any]]) -> dict
     return {
         name: metrics[name].result(sums) if name in metrics else _loss_result(sums) for name, sums in statistics.items()
     }
+
+
+def metrics_of_arrays(config: Config, outputs: Mapping[str, np.ndarray], fields: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics of outputs that were computed before, of those metrics that read no more than these.
+
+    Args:
+        config: the metrics.
+        outputs: arrays by name.
+        fields: data of the same examples, by name.
+    """
+    chosen = {
+        name: metric
+        for name, metric in config.train.metrics.items()
+        if not metric.reads_variables and set(metric.names(metric.reads_outputs).values()) <= set(outputs)
+    }
+    size, count = config.train.evaluation_batch_size, min(len(array) for array in outputs.values())
+    read = {name: fields[name] for name in fields if fields[name].dtype.kind not in "OSU"}
+    total: StatisticArrays = {}
+    with tf.Graph().as_default() as graph, tf.Session(graph=graph) as session:
+        feeds = [
+            {name: tf.placeholder(array.dtype, (None, *array.shape[1:])) for name, array in arrays.items()}
+            for arrays in (outputs, read)
+        ]
+        readable = Readable(outputs=feeds[0], fields=feeds[1], variables={})
+        statistics = {
+            name: dict(metric.statistics(**_read(metric, readable), **_weights(metric, readable)))
+            for name, metric in chosen.items()
+        }
+        for start in range(0, count, size):
+            rows = slice(start, min(start + size, count))
+            feed = {
+                placeholder: arrays[name][rows]
+                for placeholders, arrays in zip(feeds, (outputs, read), strict=True)
+                for name, placeholder in placeholders.items()
+            }
+            add_statistics(total, session.run(statistics, feed))
+    return results(config, total)
 
 
 def add_statistics(total: StatisticArrays, more: Mapping[str, Mapping[str, Any]]) -> None:

@@ -1,0 +1,215 @@
+"""Examples on which exported files are compared and calibrated, and what the frozen graph makes of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from expkit import tf1 as tf
+from expkit.errors import ExportError, reading
+from expkit.export.doors import Door
+from expkit.export.feeding import cast, check_inputs
+from expkit.export.proof_inputs import proof_inputs
+from expkit.export.targets.base import ExportSource
+
+__all__ = ["Batches", "door_examples", "frozen_latency", "frozen_outputs"]
+
+COUNT = 64
+"""Number of examples that are compared."""
+CALIBRATION = 200
+"""Number of training examples on which int8 is calibrated."""
+BYTES = 32 * 1024 * 1024
+"""Bytes of examples above which fewer are compared."""
+BATCH = 32
+"""Examples of a batch where the file leaves their number open."""
+FREE_SIZE = 8
+"""Size of open dimensions of random inputs."""
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Examples in batches of one size; the last may be smaller where the size is open."""
+
+    inputs: Mapping[str, np.ndarray]
+    size: int
+    note: str = ""
+
+    @classmethod
+    def of(cls, inputs: Mapping[str, np.ndarray]) -> Batches:
+        """Return one batch."""
+        return cls(inputs, len(next(iter(inputs.values()))))
+
+    @property
+    def count(self) -> int:
+        """Number of examples."""
+        return len(next(iter(self.inputs.values())))
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        for start in range(0, self.count, self.size):
+            yield {name: array[start : start + self.size] for name, array in self.inputs.items()}
+
+    def first(self) -> dict[str, np.ndarray]:
+        """Return the first batch."""
+        return next(iter(self))
+
+    def one(self, batch: int | None) -> dict[str, np.ndarray]:
+        """Return one example, or a batch where its size is fixed."""
+        return {name: array[: batch or 1] for name, array in self.inputs.items()}
+
+    def joined(self, parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Return the outputs of batches, joined; those without a row for each example as in the first batch."""
+        sizes = [len(next(iter(batch.values()))) for batch in self]
+
+        def rows(name: str) -> bool:
+            pairs = zip(parts, sizes, strict=True)
+            return all(part[name].ndim > 0 and len(part[name]) == size for part, size in pairs)
+
+        return {
+            name: np.concatenate([part[name] for part in parts]) if rows(name) else parts[0][name] for name in parts[0]
+        }
+
+    def permuted(self) -> Batches:
+        """Return the examples in another order; a single one with its numbers in another order."""
+        if self.count > 1:
+            return replace(self, inputs={name: array[::-1] for name, array in self.inputs.items()})
+        return replace(
+            self, inputs={name: array.reshape(-1)[::-1].reshape(array.shape) for name, array in self.inputs.items()}
+        )
+
+
+def door_examples(source: ExportSource, door: Door, *, split: str = "test", whole: bool = False) -> Batches:
+    """Return examples for the inputs of a door.
+
+    Args:
+        source: the graph, with the run or the arrays that the examples are of.
+        door: decides what is read, and the size of a batch.
+        split: part of the data; ``train`` for calibration.
+        whole: all examples of the part.
+
+    Raises:
+        ExportError: the examples do not fit the shapes of the door.
+    """
+    raw, note = _raw(source, split, whole)
+    raw = {name: array for name, array in raw.items() if name in source.frozen.metadata["inputs"]}
+    inputs = _behind(source, door, raw)
+    try:
+        check_inputs(_without_batch(door.inputs), list(source.frozen.metadata["inputs"]), inputs)
+    except ExportError as error:
+        fix = "; give examples of that shape with --examples FILE.npz"
+        raise ExportError.at("--input-shape", str(error).replace("\n", " ") + fix) from None
+    inputs = {name: cast(np.asarray(inputs[name]), item["dtype"]) for name, item in door.inputs.items()}
+    size = door.batch
+    if size is not None:
+        count = len(next(iter(inputs.values())))
+        kept = max(size, count // size * size)
+        inputs = {name: np.resize(array, (kept, *array.shape[1:])) for name, array in inputs.items()}
+    return Batches(inputs, size or BATCH, note)
+
+
+def _without_batch(inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        name: {**item, "shape": [None, *item["shape"][1:]]} if item["shape"] else item for name, item in inputs.items()
+    }
+
+
+def _raw(source: ExportSource, split: str, whole: bool) -> tuple[dict[str, np.ndarray], str]:
+    """Return arrays by input as the frozen graph reads them, and words that say if they are random."""
+    count = CALIBRATION if split == "train" else COUNT
+    if source.examples is not None:
+        given = {name: np.asarray(array[...]) for name, array in source.examples.items()}
+        check_inputs(source.frozen.metadata["inputs"], source.frozen.unneeded, given)
+        return {name: array[:count] for name, array in given.items()}, ""
+    if source.run is None:
+        return _random(source), ", random inputs"
+    dataset = source.run.dataset
+    if whole:
+        count = dataset.size(split)
+    elif split == "train":  # Evenly over all of them: they may be in the order of their classes.
+        fields = {**dataset.splits[split], **dataset.raw.get(split, {})}
+        rows = np.unique(np.linspace(0, dataset.size(split) - 1, count).astype(int)).tolist()
+        names = source.frozen.metadata["inputs"]
+        return {
+            name: np.concatenate([np.asarray(fields[name][row : row + 1]) for row in rows])
+            for name in names
+            if name in fields
+        }, ""
+    proof = proof_inputs(source.run.checked.spec, source.run.graphs[1], dataset, min(count, dataset.size(split)))
+    inputs = dict(proof.raw)
+    if not whole:
+        each = sum(array.nbytes for array in inputs.values()) / max(1, len(next(iter(inputs.values()))))
+        inputs = {name: array[: max(2, int(BYTES / max(each, 1)))] for name, array in inputs.items()}
+    return inputs, proof.note
+
+
+def _random(source: ExportSource) -> dict[str, np.ndarray]:
+    """Return seeded random numbers for a graph without data."""
+    draw = np.random.default_rng(0)
+    found = {}
+    for name, item in source.frozen.metadata["inputs"].items():
+        if item.get("optional"):
+            continue
+        if item["shape"] is None or item["dtype"] == "string":
+            what = "text" if item["dtype"] == "string" else "of unknown rank"
+            raise ExportError.at("--examples", f"input {name} is {what}; give examples of it in a .npz file")
+        shape = [FREE_SIZE if size is None else size for size in item["shape"]]
+        dtype = tf.as_dtype(item["dtype"])
+        found[name] = draw.standard_normal(shape) if dtype.is_floating else draw.integers(0, 2, shape)
+        found[name] = found[name].astype(dtype.as_numpy_dtype)
+    each = sum(array.nbytes for array in found.values()) / FREE_SIZE
+    count = max(2, min(FREE_SIZE, int(BYTES / max(each, 1))))
+    batched = {
+        name for name, item in source.frozen.metadata["inputs"].items() if item["shape"] and not item["shape"][0]
+    }
+    return {name: array[:count] if name in batched else array for name, array in found.items()}
+
+
+def _behind(source: ExportSource, door: Door, raw: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """Return what a door reads, for what the frozen graph reads."""
+    preprocessed = source.frozen.metadata.get("preprocessed", {})
+    if door.name == "raw" or not preprocessed:
+        return raw
+    outputs = {name: item for name, item in preprocessed.items() if name in door.inputs}
+    return {**raw, **_session_run(source.frozen.graph, outputs, source.frozen.metadata["inputs"], raw)}
+
+
+def _session_run(
+    graph: Any, outputs: Mapping[str, Any], inputs: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    feed = {inputs[name]["tensor"]: cast(array, inputs[name]["dtype"]) for name, array in arrays.items()}
+    with tf.plain_session(graph) as session, reading("export", "TensorFlow cannot compute it", raises=ExportError):
+        found: dict[str, np.ndarray] = session.run({name: item["tensor"] for name, item in outputs.items()}, feed)
+    return found
+
+
+def frozen_outputs(source: ExportSource, door: Door, examples: Batches) -> dict[str, np.ndarray]:
+    """Return what the frozen graph computes, as it is written, by the names of a door's outputs.
+
+    Raises:
+        ExportError: TensorFlow cannot compute it, or the numbers are not finite, so that nothing can be compared.
+    """
+    tensors = {name: {"tensor": item["tensor"]} for name, item in door.outputs.items()}
+    parts = [_session_run(source.frozen.graph, tensors, door.inputs, batch) for batch in examples]
+    joined = examples.joined(parts)
+    for name, array in joined.items():
+        if array.dtype.kind not in "OSUiub" and not np.isfinite(array.astype(np.float64)).all():
+            raise ExportError.at("export", f"output '{name}' is not finite on the examples, so nothing can be compared")
+    return joined
+
+
+def frozen_latency(source: ExportSource, door: Door, one: Mapping[str, np.ndarray], repeat: int) -> float:
+    """Return the median seconds that an ordinary session takes for one example."""
+    feed = {door.inputs[name]["tensor"]: array for name, array in one.items()}
+    fetches = [item["tensor"] for item in door.outputs.values()]
+    seconds: list[float] = []
+    with tf.Session(graph=source.frozen.graph) as session:
+        run = session.make_callable(fetches, feed_list=list(feed))
+        run(*feed.values())
+        while len(seconds) < repeat and sum(seconds) < 0.5:
+            begun = time.perf_counter()
+            run(*feed.values())
+            seconds.append(time.perf_counter() - begun)
+    return float(np.median(seconds))

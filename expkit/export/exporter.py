@@ -1,0 +1,178 @@
+"""Exporting to other formats: all targets are written with their proof, or nothing is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from expkit.errors import ExpkitError, ExportError, Problem
+from expkit.export.targets.base import Exported, ExportOptions, ExportSource, Proof, Target, check_installed
+from expkit.fs import cannot_write, force_to_disk, read_json
+from expkit.provenance import versions
+
+__all__ = ["RECORD", "ExportFolder", "check_folder", "export", "recorded_verdict"]
+
+RECORD = "export.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportFolder:
+    """A folder of exported files, with the proofs of all."""
+
+    path: Path
+    targets: Sequence[Exported]
+    record: dict[str, Any]
+    """The content of ``export.json``."""
+
+
+def check_folder(path: Path) -> None:
+    """Check that a folder can be written as a whole: there is none, or it is empty.
+
+    Raises:
+        ExportError: it has files, or is a file.
+    """
+    if path.is_dir() and any(path.iterdir()):
+        raise ExportError.at("--output", f"{path} has files; give a new folder, or remove it")
+    if path.exists() and not path.is_dir():
+        raise ExportError.at("--output", f"{path} is no folder; give a new one")
+
+
+def export(
+    source: ExportSource,
+    targets: Sequence[Target],
+    options: ExportOptions,
+    into: Path,
+    say: Callable[[str], None] = lambda text: None,
+    *,
+    replace_folder: bool = False,
+) -> ExportFolder:
+    """Write files of all targets into a new folder, with ``export.json``; if one fails, nothing is written.
+
+    Args:
+        source: what is exported.
+        targets: the formats.
+        options: settings.
+        into: the folder.
+        say: takes sentences about what goes on.
+        replace_folder: put the new folder in place of one that is there, as a run that is repeated does.
+
+    Raises:
+        ExportError: with what is wrong with every target, or the folder cannot be written.
+    """
+    check_installed(targets, "--to")
+    if not replace_folder:
+        check_folder(into)
+    if problems := [problem for item in targets for problem in item.problems(source, options)]:
+        raise ExportError(*problems)
+    partial = into.with_name(f".{into.name}.{secrets.token_hex(4)}.partial")
+    try:
+        partial.mkdir(parents=True)
+        done, failed = _write(source, targets, options, partial, say)
+        if failed:
+            raise ExportError(*failed)
+        record = _record(source, done, options, partial)
+        (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        for file in partial.rglob("*"):
+            force_to_disk(file)
+        if into.is_dir():
+            shutil.rmtree(into) if replace_folder else into.rmdir()
+        os.replace(partial, into)
+    except OSError as error:
+        raise ExportError.at("--output", cannot_write(into, error, "nothing was written")) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    moved = [replace(item, files=[into / file.relative_to(partial) for file in item.files]) for item in done]
+    return ExportFolder(path=into, targets=moved, record=record)
+
+
+def _write(
+    source: ExportSource, targets: Sequence[Target], options: ExportOptions, into: Path, say: Callable[[str], None]
+) -> tuple[list[Exported], list[Problem]]:
+    """Return what was written, and what is wrong with it."""
+    done: list[Exported] = []
+    problems: list[Problem] = []
+    for item in targets:
+        folder = into / item.name if len(targets) > 1 else into
+        folder.mkdir(exist_ok=True)
+        try:
+            exported = item.write(source, options, folder, say)
+        except ExpkitError as error:
+            problems += error.problems
+            continue
+        done.append(exported)
+        if exported.problems and not options.keep_anyway:
+            text = "; ".join(sentence.removeprefix(f"{item.name}: ") for sentence in exported.problems)
+            fix = "nothing was written; --keep-anyway writes it with this verdict"
+            problems.append(Problem(f"--to {item.name}", f"{text}; {fix}"))
+    return done, problems
+
+
+def _record(source: ExportSource, done: Sequence[Exported], options: ExportOptions, folder: Path) -> dict[str, Any]:
+    metadata = source.frozen.metadata
+    run = source.run
+    return {
+        "source": {
+            "frozen_sha256": _digest(source.file),
+            "frozen_bytes": source.file.stat().st_size,
+            **{key: metadata[key] for key in ("name", "weights", "step", "config_sha256") if key in metadata},
+            "run": None if source.run_folder is None else str(source.run_folder),
+            "mlflow_run_id": metadata.get("mlflow_run_id"),
+            "checkpoint": None
+            if run is None
+            else {"prefix": str(run.checkpoint.prefix), "files": dict(run.checkpoint.files)},
+        },
+        "versions": {**versions(), **{name: word for item in done for name, word in item.versions.items()}},
+        "options": {
+            "quantize": options.quantize,
+            "max_drop": options.max_drop,
+            "tolerance": options.tolerance,
+            "batch": options.batch,
+            "input_shapes": {name: list(shape) for name, shape in options.input_shapes.items()},
+            "opset": options.opset,
+            "rename_outputs": dict(options.rename_outputs),
+        },
+        "targets": {
+            item.target: {
+                "verdict": "proven" if not item.problems else "not proven, kept anyway",
+                "problems": list(item.problems),
+                "bytes": sum(file.stat().st_size for file in item.files),
+                "files": {
+                    file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": _digest(file)}
+                    for file in item.files
+                },
+                "proofs": [_finite(row) for row in item.proofs],
+                **item.settings,
+            }
+            for item in done
+        },
+    }
+
+
+def _finite(row: Proof) -> dict[str, Any]:
+    """Return a row in JSON's own words: infinity, which JSON lacks, as text."""
+    return {key: str(value) if value == float("inf") else value for key, value in row.as_dict().items()}
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def recorded_verdict(file: Path) -> str | None:
+    """Return the verdict of the record beside an exported file, if it is about this very file."""
+    for folder in (file.parent, file.parent.parent):
+        for item in read_json(folder / RECORD).get("targets", {}).values():
+            try:
+                wanted = item["files"][file.relative_to(folder).as_posix()]["sha256"]
+                if file.is_file() and wanted == _digest(file):
+                    return "; ".join([item["verdict"], *item["problems"]])
+            except (KeyError, TypeError):
+                continue
+    return None

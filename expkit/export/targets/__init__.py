@@ -1,0 +1,1 @@
+"""Targets of ``expkit export``: one file a format."""

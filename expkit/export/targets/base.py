@@ -1,0 +1,202 @@
+"""The interface of a target: a format that a run or a frozen graph is exported to, with its proof."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from expkit.errors import ExportError, Problem, unknown
+from expkit.export.freeze import FrozenGraph
+from expkit.export.run import FrozenSource
+from expkit.provenance import is_installed
+
+__all__ = [
+    "ExportOptions",
+    "ExportSource",
+    "Exported",
+    "Proof",
+    "Target",
+    "check_installed",
+    "chosen_targets",
+    "target",
+]
+
+TARGETS: Mapping[str, str] = {
+    "savedmodel": "expkit.export.targets.savedmodel",
+    "tflite": "expkit.export.targets.tflite",
+    "onnx": "expkit.export.targets.onnx",
+    "openvino": "expkit.export.targets.openvino",
+    "opencv": "expkit.export.targets.opencv",
+}
+"""Modules of the targets by name; each has the target as ``TARGET``, and is imported when it is chosen."""
+
+Quantize = Literal["none", "float16", "dynamic", "int8"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """Settings of an export."""
+
+    quantize: Quantize = "none"
+    """Type of the weights; of ``int8`` also of what layers compute, calibrated on training examples."""
+    max_drop: float = 0.01
+    """Largest fall of a metric of a quantized file: absolute where larger is better, relative where smaller is."""
+    tolerance: float = 2e-5
+    """Largest difference allowed, as a fraction of the largest output; rounding makes about 1e-6."""
+    keep_anyway: bool = False
+    """Write files whose proof failed, with the verdict in ``export.json``."""
+    per_layer: bool = False
+    """Compare every layer's output as well, and name the first that differs."""
+    batch: int | None = None
+    """Fixed number of examples; ``None`` leaves it open."""
+    input_shapes: Mapping[str, Sequence[int | None]] = field(default_factory=dict)
+    """Fixed shapes by input, with the batch dimension; ``None`` leaves a size open."""
+    opset: int | None = None
+    """Opset of ONNX; the target's own by default."""
+    rename_outputs: Mapping[str, str] = field(default_factory=dict)
+    """New names by output."""
+    timeout: float = 1800.0
+    """Seconds after which a converter or a runtime is ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSource:
+    """A frozen graph to export, with its run where it is known."""
+
+    file: Path
+    """The frozen graph's file."""
+    frozen: FrozenGraph
+    run: FrozenSource | None = None
+    """The run that it was frozen from: configuration, data, checkpoint, weights; ``None`` for a file alone."""
+    run_folder: Path | None = None
+    examples: Mapping[str, Any] | None = None
+    """Arrays by input to compare and calibrate on; by default those of the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """A row of the table of proofs: what was compared, and how far it is off."""
+
+    target: str
+    door: str
+    """What the file reads: ``raw`` or ``preprocessed``; ``read back`` for values that are read again."""
+    compared: str = "outputs"
+    difference: float
+    """Largest difference, as a fraction of the largest output; for ``metric`` rows how far the metric fell."""
+    allowed: float | None
+    """The limit; ``None`` for the control, which must differ."""
+    latency_ms: float | None = None
+    """Milliseconds for one example, the median."""
+    frozen_latency_ms: float | None = None
+    """The same of the frozen graph in TensorFlow."""
+    examples: int = 0
+    note: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the comparison came out as it must."""
+        return self.difference > 0 if self.allowed is None else self.difference <= self.allowed
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a plain mapping."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """The files of a target, in the folder of the export, with their proof."""
+
+    target: str
+    files: Sequence[Path]
+    proofs: Sequence[Proof]
+    problems: Sequence[str] = ()
+    """Why the proof failed, a sentence each."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Versions of the packages that converted and computed."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What else ``export.json`` says of it."""
+
+
+class Target(ABC):
+    """A format to export to: writes files, and proves that they hold what left."""
+
+    name: ClassVar[str]
+    extra: ClassVar[str | None] = None
+    """Extra of expkit that installs what it needs; ``None`` where nothing is needed."""
+    modules: ClassVar[Mapping[str, str]] = {}
+    """Packages by the module that must be importable; of alternatives, joined by ``|``, one is enough."""
+
+    def problems(self, source: ExportSource, options: ExportOptions) -> list[Problem]:
+        """Return what is wrong with the settings, before anything is converted."""
+        return []
+
+    @abstractmethod
+    def write(self, source: ExportSource, options: ExportOptions, into: Path, say: Callable[[str], None]) -> Exported:
+        """Write the files into a folder, read or run them, and compare.
+
+        Args:
+            source: what is exported.
+            options: settings of the export.
+            into: an empty folder of the target's own.
+            say: takes a sentence about what goes on.
+
+        Raises:
+            ExportError: it cannot be converted at all.
+        """
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the packages that it needs."""
+        found = {}
+        for package in "|".join(self.modules.values()).split("|"):
+            try:
+                found[package] = importlib.metadata.version(package)
+            except (importlib.metadata.PackageNotFoundError, ValueError):
+                continue
+        return found
+
+
+def target(name: str) -> Target:
+    """Return the target of a name among ``TARGETS``."""
+    found = importlib.import_module(TARGETS[name]).TARGET
+    assert isinstance(found, Target)
+    return found
+
+
+def chosen_targets(names: Sequence[str], at: str) -> list[Target]:
+    """Return the targets of names, each once.
+
+    Raises:
+        ExportError: with every name that is unknown.
+    """
+    if wrong := [name for name in names if name not in TARGETS]:
+        problems = (Problem(at, unknown(f"no target '{name}'", name, TARGETS)) for name in dict.fromkeys(wrong))
+        raise ExportError(*problems)
+    if not names:
+        raise ExportError.at(at, f"names no target; allowed: {', '.join(TARGETS)}")
+    return [target(name) for name in dict.fromkeys(names)]
+
+
+def check_installed(targets: Sequence[Target], at: str) -> None:
+    """Check that what the targets need is installed.
+
+    Raises:
+        ExportError: one message, with the command that installs all that is missing.
+    """
+    lacking = {
+        item: absent
+        for item in targets
+        if (absent := [package for module, package in item.modules.items() if not _any_installed(module)])
+    }
+    if lacking:
+        shown = "; ".join(f"{item.name} needs {' and '.join(absent)}" for item, absent in lacking.items())
+        extras = ",".join(str(item.extra) for item in lacking)
+        raise ExportError.at(at, f"{shown}, not installed; pip install 'expkit[{extras}]'")
+
+
+def _any_installed(modules: str) -> bool:
+    return any(is_installed(module) for module in modules.split("|"))

@@ -1,0 +1,297 @@
+"""Targets that are graphs: converted in a process of their own, and proven by running them in their runtime."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar
+
+import numpy as np
+
+from expkit.errors import ExportError, Problem, comma_list
+from expkit.export.doors import Door, DoorName, layer_tensors, open_door
+from expkit.export.exported_examples import Batches, door_examples, frozen_latency, frozen_outputs
+from expkit.export.metrics_of_outputs import metric_rows
+from expkit.export.targets.base import Exported, ExportOptions, ExportSource, Proof, Target
+from expkit.export.targets.converting import Conversion, convert_in_child
+from expkit.export.targets.processes import Runtime
+
+__all__ = ["GraphTarget", "difference"]
+
+Arrays = Mapping[str, np.ndarray]
+REPEAT = 20
+"""Runs of one example, of which the median is the latency."""
+
+
+class GraphTarget(Target):
+    """A format whose files compute the outputs of the frozen graph."""
+
+    file: ClassVar[str]
+    """Name of the file or folder that is written."""
+    quantizes: ClassVar[bool] = False
+    reads_text: ClassVar[bool] = False
+    """Whether the format has inputs of strings."""
+    hint: ClassVar[str] = ""
+    """Way out where the runtime refuses the file."""
+    batch: ClassVar[int | None] = None
+    """The number of examples that files of the format are fixed to."""
+
+    @abstractmethod
+    def convert(self, job: Conversion) -> None:
+        """Write the file of a job; called in a process of its own."""
+
+    def doors(self, source: ExportSource, options: ExportOptions) -> list[Door]:
+        """Return the doors that are proven; the first is the one that the file is made from."""
+        raw = self._door(source, "raw", options)
+        if raw.reads_text and not self.reads_text:
+            if not source.frozen.metadata.get("preprocessed"):
+                raise ExportError.at(f"--to {self.name}", self._text_problem(raw.reads_text))
+            raw = self._door(source, "preprocessed", options)
+            if raw.reads_text:
+                raise ExportError.at(f"--to {self.name}", self._text_problem(raw.reads_text))
+        return [raw]
+
+    def _text_problem(self, names: list[str]) -> str:
+        return f"input {comma_list(names)} is text, which the format cannot read; use savedmodel"
+
+    def signature(self, door: Door, *, several: bool) -> str:
+        """Return what tells the runtime which part of the file to run."""
+        return ""
+
+    def files(self, folder: Path) -> list[Path]:
+        """Return the files of a folder of the export."""
+        return sorted(item for item in folder.rglob("*") if item.is_file())
+
+    def problems(self, source: ExportSource, options: ExportOptions) -> list[Problem]:
+        """Return what is wrong with the settings, before anything is converted."""
+        if options.quantize == "int8" and self.quantizes and source.run is None and source.examples is None:
+            text = "int8 is calibrated on examples of the training part; give the run's folder, or --examples FILE.npz"
+            return [Problem("--quantize", text)]
+        return []
+
+    def write(self, source: ExportSource, options: ExportOptions, into: Path, say: Callable[[str], None]) -> Exported:
+        """Convert, run and compare."""
+        doors = self.doors(source, options)
+        quantized = options.quantize != "none" and self.quantizes
+        say(f"{self.name}: converting")
+        self._convert(source, options, doors, into / self.file)
+        proofs: list[Proof] = []
+        for door in doors:
+            examples = door_examples(source, door)
+            say(f"{self.name}: computing {examples.count} examples ({door.name})")
+            signature = self.signature(door, several=len(doors) > 1)
+            proofs += self._proven(source, options, door, examples, (into / self.file, signature))
+        if quantized:
+            say(f"{self.name}: evaluating {options.quantize} on the test part")
+            proofs = self._with_metrics(source, options, doors[0], into / self.file, proofs)
+        problems = [_sentence(self.name, row) for row in proofs if not row.holds]
+        if options.per_layer or problems:
+            say(f"{self.name}: comparing layers")
+            proofs += self._layers(source, options, doors[0])
+            worst = [row for row in proofs if row.compared.startswith("layer")]
+            first = next((row for row in worst if row.difference > options.tolerance), None)
+            drift = max(worst, key=lambda row: row.difference, default=None)
+            if problems and drift is not None and first is not None:
+                problems.append(
+                    f"{self.name}: the first layer that differs is '{first.note}' ({first.difference:.3g}); the output "
+                    f"that drifts most is that of '{drift.note}' ({drift.difference:.3g})"
+                )
+        return Exported(
+            target=self.name,
+            files=self.files(into),
+            proofs=proofs,
+            problems=problems,
+            versions=self.versions(),
+            settings={
+                "door": [door.name for door in doors],
+                "inputs": doors[0].inputs,
+                "outputs": doors[0].outputs,
+                "quantize": options.quantize if quantized else "none",
+            },
+        )
+
+    def _door(
+        self, source: ExportSource, name: DoorName, options: ExportOptions, fetch: Mapping[str, str] | None = None
+    ) -> Door:
+        return open_door(
+            source.frozen,
+            name,
+            batch=options.batch or self.batch,
+            shapes=options.input_shapes,
+            rename=options.rename_outputs,
+            fetch=fetch,
+        )
+
+    def _convert(self, source: ExportSource, options: ExportOptions, doors: Sequence[Door], into: Path) -> None:
+        door = doors[0]
+        with TemporaryDirectory(prefix="expkit-") as temporary:
+            folder = Path(temporary)
+            calibration = None
+            if options.quantize == "int8" and self.quantizes:
+                calibration = folder / "calibration.npz"
+                np.savez(calibration, allow_pickle=False, **door_examples(source, door, split="train").inputs)
+            metadata = source.frozen.metadata
+            job = Conversion(
+                target=self.name,
+                graph=str(folder / "graph.pb"),
+                inputs=door.inputs,
+                outputs=door.outputs,
+                into=str(into),
+                quantize=options.quantize if self.quantizes else "none",
+                opset=options.opset,
+                calibration=None if calibration is None else str(calibration),
+                second_inputs=doors[1].inputs if len(doors) > 1 else None,
+                metadata={key: metadata[key] for key in ("name", "weights", "step", "classes") if key in metadata},
+            )
+            convert_in_child(job, door, folder, options.timeout)
+        if not into.exists():
+            raise ExportError.at(f"--to {self.name}", "the converter wrote no file")
+
+    def _runtime(self, file: Path, signature: str, options: ExportOptions) -> Runtime:
+        return Runtime(self.name, file, signature=signature, timeout=options.timeout, hint=self.hint)
+
+    def _proven(
+        self, source: ExportSource, options: ExportOptions, door: Door, examples: Batches, at: tuple[Path, str]
+    ) -> list[Proof]:
+        """Return the rows of outputs and of the control."""
+        expected = frozen_outputs(source, door, examples)
+        with self._runtime(*at, options) as runtime:
+            got = examples.joined([runtime.run(batch)[0] for batch in examples])
+            one = examples.one(door.batch)
+            runtime.run(one)
+            _, seconds = runtime.run(one, repeat=REPEAT)
+        frozen_seconds = frozen_latency(source, door, one, REPEAT)
+        allowed = _allowed(options, self.quantizes, source)
+        off = difference(expected, got)
+        control = frozen_outputs(source, door, examples.permuted())
+        common: dict[str, Any] = {"target": self.name, "door": door.name, "examples": examples.count}
+        return [
+            Proof(
+                **common,
+                difference=off,
+                allowed=allowed,
+                latency_ms=None if seconds is None else seconds * 1e3,
+                frozen_latency_ms=frozen_seconds * 1e3,
+                note=examples.note,
+            ),
+            Proof(
+                **common,
+                compared="control: permuted input",
+                difference=_control(control, got, options.tolerance),
+                allowed=None,
+            ),
+        ]
+
+    def _with_metrics(
+        self, source: ExportSource, options: ExportOptions, door: Door, file: Path, proofs: list[Proof]
+    ) -> list[Proof]:
+        """Return the rows with those of the run's metrics on the whole test part."""
+        if source.run is None:
+            return proofs
+        examples = door_examples(source, door, whole=True)
+        with self._runtime(file, self.signature(door, several=False), options) as runtime:
+            got = examples.joined([runtime.run(batch)[0] for batch in examples])
+        expected = frozen_outputs(source, door, examples)
+        origin = door.origins
+        rows = metric_rows(
+            source.run,
+            {origin[name]: array for name, array in expected.items()},
+            {origin[name]: array for name, array in got.items() if name in origin},
+        )
+        if not rows:
+            return [row if row.allowed is None else replace(row, allowed=options.tolerance) for row in proofs]
+        return proofs + [
+            Proof(
+                target=self.name,
+                door=door.name,
+                compared=f"metric {row.name}",
+                difference=row.drop,
+                allowed=options.max_drop,
+                examples=examples.count,
+                note=f"{row.before:.4f} -> {row.after:.4f}",
+            )
+            for row in rows
+        ]
+
+    def _layers(self, source: ExportSource, options: ExportOptions, door: Door) -> list[Proof]:
+        """Return a row for every layer whose output can be fetched, in their order; none where that fails."""
+        tensors = layer_tensors(door.graph_def)
+        if not tensors:
+            return []
+        try:
+            inner = self._door(source, door.name, options, fetch=tensors)
+            tensors = {key: value for key, value in tensors.items() if inner.outputs[key]["shape"]}
+            inner = self._door(source, door.name, options, fetch=tensors)
+            examples = door_examples(source, door)
+            with TemporaryDirectory(prefix="expkit-") as folder:
+                self._convert(source, options, [inner], Path(folder) / self.file)
+                at = Path(folder) / self.file, self.signature(inner, several=False)
+                with self._runtime(*at, options) as runtime:
+                    batch = examples.first()
+                    got, _ = runtime.run(batch)
+            expected = frozen_outputs(source, inner, Batches.of(batch))
+        except ExportError:
+            return []  # Not every target can give the outputs of every layer.
+        return [
+            Proof(
+                target=self.name,
+                door=door.name,
+                compared=f"layer {name}",
+                difference=difference({name: expected[name]}, got),
+                allowed=float("inf"),
+                note=name,
+            )
+            for name in expected
+            if name in got
+        ]
+
+
+def _allowed(options: ExportOptions, quantizes: bool, source: ExportSource) -> float:
+    """Return the largest difference of outputs; of a quantized file of a run the metrics decide."""
+    judged = options.quantize != "none" and quantizes and source.run is not None
+    return float("inf") if judged else options.tolerance
+
+
+def difference(expected: Arrays, got: Arrays) -> float:
+    """Return the largest difference of two computations, as a fraction of each output's largest number.
+
+    Whole numbers and text must be equal: a difference of them counts as infinite. So does a value that is not finite,
+    and an output that is missing or of another shape.
+    """
+    return max(
+        (_off(array, got[name]) if name in got else float("inf") for name, array in expected.items()), default=0.0
+    )
+
+
+def _off(expected: np.ndarray, got: np.ndarray) -> float:
+    if expected.shape != got.shape:
+        return float("inf")
+    if expected.dtype.kind in "OSU" or got.dtype.kind in "OSU":
+        return 0.0 if expected.tolist() == got.tolist() else float("inf")
+    if expected.dtype.kind in "iub":
+        return 0.0 if np.array_equal(expected, got.astype(expected.dtype)) else float("inf")
+    first, second = expected.astype(np.float64), got.astype(np.float64)
+    largest = np.max(np.abs(first), initial=0.0)
+    with np.errstate(invalid="ignore"):
+        off = float(np.max(np.abs(first - second), initial=0.0)) / (float(largest) or 1.0)
+    return off if np.isfinite(off) else float("inf")
+
+
+def _control(control: Arrays, got: Arrays, tolerance: float) -> float:
+    """Return by how much the frozen graph differs on a permuted input; 0 if that would pass as equal."""
+    apart = difference(control, got)
+    return apart if apart > tolerance else 0.0
+
+
+def _sentence(target: str, row: Proof) -> str:
+    if row.allowed is None:
+        return f"{target}: the control failed: a permuted input gives the same numbers, so these examples prove nothing"
+    if row.compared.startswith("metric"):
+        return f"{target}: {row.compared} falls from {row.note.replace(' -> ', ' to ')}, allowed is {row.allowed:g}"
+    return (
+        f"{target}: outputs ({row.door}) differ from the frozen graph by {row.difference:.3g} of the largest output, "
+        f"allowed {row.allowed:.3g}"
+    )

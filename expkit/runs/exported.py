@@ -1,0 +1,76 @@
+"""The graph to export that an address names: of a run, of a file, or of a model in MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from expkit.errors import ExportError
+from expkit.experiment import Experiment, frozen_source
+from expkit.export.freeze import read_frozen
+from expkit.export.operations import operations_of
+from expkit.export.run import freeze_checkpoint
+from expkit.export.targets.base import ExportSource
+from expkit.run_lookup import find_run, named_path
+from expkit.runs.frozen_graph import frozen_file
+
+__all__ = ["export_source"]
+
+
+@contextmanager
+def export_source(
+    address: str,
+    uri: str | None = None,
+    *,
+    weights: Literal["raw", "ema"] | None = None,
+    checkpoint: Literal["latest", "best"] | None = None,
+    examples: Mapping[str, Any] | None = None,
+    check: Callable[[Path], None] | None = None,
+) -> Iterator[tuple[ExportSource, Path]]:
+    """Yield what is exported, and the folder for it by default.
+
+    A run is frozen anew, so that the graph is proven to be that of its checkpoint.
+
+    Args:
+        address: run folder, ``.pb`` file, ``models:/NAME@ALIAS`` or ``runs:/ID``.
+        uri: the MLflow store of ``models:/`` and ``runs:/``.
+        weights: of a run; overrides its ``export.weights``.
+        checkpoint: of a run; overrides its ``export.checkpoint``.
+        examples: arrays by input to compare on.
+        check: looks at the folder by default, before anything is computed.
+    """
+    is_stored = address.startswith(("models:", "runs:"))
+    path = None if is_stored else named_path(address, "run or frozen graph")
+    if path is not None and path.is_dir() and not (path / "saved_model.pb").is_file():
+        folder = find_run(address)
+        if check is not None:
+            check(folder.path / "export")
+        experiment = Experiment.open(folder)
+        run = frozen_source(experiment, weights=weights, checkpoint=checkpoint)
+        with TemporaryDirectory(prefix="expkit-") as temporary:
+            file = freeze_checkpoint(run, Path(temporary) / "frozen.pb").path
+            frozen = read_frozen(file, allowed=operations_of(run.graphs[1].graph.as_graph_def()))
+            source = ExportSource(
+                file=file, frozen=frozen, run=run, run_folder=folder.path.resolve(), examples=examples
+            )
+            yield source, folder.path / "export"
+        return
+    if weights is not None or checkpoint is not None:
+        raise ExportError.at(
+            "--weights" if weights is not None else "--checkpoint", f"{address} is no run folder, and holds one set"
+        )
+    default = Path("export") if path is None else path.with_name(f"{path.stem}-export")
+    if check is not None:
+        check(default)
+    with frozen_file(address, uri) as file:
+        yield ExportSource(file=file, frozen=_read(file), examples=examples), default
+
+
+def _read(file: Path) -> Any:
+    frozen = read_frozen(file)
+    if frozen.initializers:
+        raise ExportError.at(str(file), "has variables; freeze it first, or give a run's folder")
+    return frozen

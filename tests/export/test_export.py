@@ -1,0 +1,216 @@
+"""Exports: every format computes what left, a wrong one is caught, and nothing is written by half."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from expkit import tf1 as tf
+from expkit.errors import ExportError
+from expkit.export.doors import layer_of, open_door
+from expkit.export.exported_examples import door_examples, frozen_outputs
+from expkit.export.exporter import RECORD, export
+from expkit.export.failures import failure_message
+from expkit.export.folding import folded
+from expkit.export.freeze import freeze, read_frozen
+from expkit.export.targets.base import TARGETS, Exported, ExportOptions, ExportSource, Target, chosen_targets, target
+from expkit.export.targets.graph_target import difference
+from expkit.training.inference import Predictor, infer_graph
+from support.networks import spec_of
+
+MLP = """
+inputs: {x: {shape: [6]}}
+layers:
+  hidden: {kind: dense, units: 8, activation: tanh}
+  out: {kind: dense, units: 3}
+"""
+
+
+def frozen_file(folder: Path, network: str = MLP) -> Path:
+    """Write a frozen graph with random values."""
+    built, draw = infer_graph(spec_of(network), {}), np.random.default_rng(0)
+    with Predictor(built) as predictor:
+        shapes = {name: variable.shape.as_list() for name, variable in built.variables.items()}
+        predictor.load({name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()})
+        (folder / "frozen.pb").write_bytes(freeze(built, predictor, {"name": "mlp"}))
+    return folder / "frozen.pb"
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> ExportSource:
+    file = frozen_file(tmp_path_factory.mktemp("frozen"))
+    return ExportSource(file=file, frozen=read_frozen(file))
+
+
+def test_onnx_is_proven_by_onnx_runtime_with_free_batch_and_new_names(source: ExportSource, tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime", reason="expkit[onnx] is not installed")
+    pytest.importorskip("tf2onnx", reason="expkit[onnx] is not installed")
+    options = ExportOptions(rename_outputs={"out": "scores"}, opset=17)
+    made = export(source, [target("onnx")], options, tmp_path / "out")
+    (file,) = made.targets[0].files
+    session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    x = np.random.default_rng(1).normal(size=(5, 6)).astype(np.float32)
+    np.testing.assert_allclose(session.run(["scores"], {"x": x})[0], source.frozen.predict({"x": x})["out"], atol=1e-5)
+    record = json.loads((tmp_path / "out" / RECORD).read_text())
+    assert record["targets"]["onnx"]["verdict"] == "proven"
+    assert record["targets"]["onnx"]["files"]["model.onnx"]["bytes"] == file.stat().st_size
+    outputs, control = made.targets[0].proofs
+    assert outputs.difference < 1e-4 < control.difference
+
+
+def test_a_wrong_converter_is_caught_100_of_100(source: ExportSource) -> None:
+    door = open_door(source.frozen, "raw")
+    examples = door_examples(source, door)
+    expected = frozen_outputs(source, door, examples)
+    draw, caught = np.random.default_rng(0), 0
+    for _ in range(100):
+        graph_def = tf.GraphDef.FromString(source.file.read_bytes())
+        kernels = [node for node in graph_def.node if node.op == "Const" and node.name.endswith("kernel")]
+        node = kernels[draw.integers(len(kernels))]
+        value = np.array(tf.make_ndarray(node.attr["value"].tensor))
+        one, other = draw.choice(value.size, 2, replace=False)
+        value.reshape(-1)[[one, other]] = value.reshape(-1)[[other, one]]
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+        with tf.Graph().as_default() as graph:
+            tf.import_graph_def(graph_def, name="")
+        got = frozen_outputs(replace(source, frozen=replace(source.frozen, graph=graph)), door, examples)
+        caught += difference(expected, got) > ExportOptions().tolerance
+    assert caught == 100
+
+
+class Damaging(type(target("savedmodel"))):  # type: ignore[misc]  # the class of a target
+    """A converter that swaps two weights."""
+
+    def _convert(self, source: Any, options: Any, doors: Any, into: Path) -> None:
+        door = doors[0]
+        node = next(node for node in door.graph_def.node if node.name == "hidden/kernel")
+        value = np.array(tf.make_ndarray(node.attr["value"].tensor))
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value[::-1]))
+        super()._convert(source, options, doors, into)
+
+
+class Failing(Target):
+    """A target whose proof fails."""
+
+    name = "npz"
+
+    def write(self, source: Any, options: Any, into: Path, say: Any) -> Exported:
+        (into / "file").write_text("half")
+        return Exported(target="npz", files=[into / "file"], proofs=[], problems=["npz: it differs"])
+
+
+def test_what_is_not_proven_is_not_written(source: ExportSource, tmp_path: Path) -> None:
+    with pytest.raises(ExportError) as caught:
+        export(source, [Failing()], ExportOptions(), tmp_path / "out")
+    fix = "nothing was written; --keep-anyway writes it with this verdict"
+    assert str(caught.value) == f"--to npz: it differs; {fix}"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_not_proven_is_kept_anyway_with_its_verdict(source: ExportSource, tmp_path: Path) -> None:
+    made = export(source, [Damaging()], ExportOptions(keep_anyway=True), tmp_path / "out")
+    kept = json.loads((tmp_path / "out" / RECORD).read_text())["targets"]["savedmodel"]
+    assert kept["verdict"] == "not proven, kept anyway"
+    first, second = made.targets[0].problems
+    assert first.startswith("savedmodel: outputs (raw) differ from the frozen graph by")
+    assert "the first layer that differs is 'hidden'" in second
+
+
+def test_unknown_targets_are_named_with_the_nearest() -> None:
+    with pytest.raises(ExportError, match="no target 'onx'; did you mean 'onnx'\\? allowed: savedmodel, tflite, onnx"):
+        chosen_targets(["onx"], "--to")
+
+
+def test_every_target_is_the_one_of_its_name() -> None:
+    assert [target(name).name for name in TARGETS] == list(TARGETS)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rename_outputs": {"outs": "scores"}}, "--rename-output: no output 'outs'; did you mean 'out'?"),
+        ({"rename_outputs": {"out": "x"}}, "--rename-output: x would name two tensors"),
+        ({"input_shapes": {"y": [1, 6]}}, "--input-shape: no input 'y'"),
+        ({"input_shapes": {"x": [1, 7]}}, "--input-shape: x is [?, 6], which [1, 7] does not fit"),
+        ({"opset": 3}, "--opset: 3: allowed: 13 to 18"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_is_converted(
+    source: ExportSource, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ExportError) as caught:
+        export(source, [target("onnx")], ExportOptions(**options), tmp_path / "out")
+    assert message in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_int8_needs_examples(source: ExportSource, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="--quantize: int8 is calibrated on examples of the training part"):
+        export(source, [target("tflite")], ExportOptions(quantize="int8"), tmp_path / "out")
+
+
+def test_a_folder_with_files_is_left_alone(source: ExportSource, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ExportError, match="has files; give a new folder, or remove it"):
+        export(source, [target("savedmodel")], ExportOptions(), tmp_path)
+    assert [item.name for item in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_missing_extra_is_one_message_with_its_command(
+    source: ExportSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("expkit.export.targets.base.is_installed", lambda module: False)
+    with pytest.raises(ExportError) as caught:
+        export(source, [target("onnx"), target("openvino")], ExportOptions(), tmp_path / "out")
+    assert str(caught.value) == (
+        "--to: onnx needs tf2onnx and onnx and onnxruntime; openvino needs openvino, not installed; "
+        "pip install 'expkit[onnx,openvino]'"
+    )
+
+
+def test_a_full_disk_leaves_nothing(source: ExportSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, *text: Any, **more: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(
+        ExportError, match=r"--output: cannot write .* \(No space left on device\); nothing was written"
+    ):
+        export(source, [target("savedmodel")], ExportOptions(), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_names_the_operation_and_its_layer(source: ExportSource) -> None:
+    log = "ERROR: Tensorflow op [hidden/Tanh: Tanh] is not supported\nUnsupported ops: Counter({'Tanh': 1})"
+    text = failure_message(log, source.frozen.graph_def)
+    assert text.startswith("it could not take Tanh 'hidden/Tanh' of layer 'hidden': ")
+    assert layer_of("out/MatMul", source.frozen.graph_def) == "out"
+
+
+def test_folding_keeps_the_numbers_and_names(source: ExportSource) -> None:
+    door = open_door(source.frozen, "raw", batch=1)
+    part = folded(door.graph_def, {"x": "x:0"}, {"out": "out:0"})
+    assert not {node.op for node in part.node} & {"Identity", "Shape"}
+    x = np.ones((1, 6), np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.import_graph_def(part, name="")
+        np.testing.assert_allclose(session.run("out:0", {"x:0": x}), source.frozen.predict({"x": x})["out"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "wanted"),
+    [
+        ([2.0, 4.0], [2.0, 3.0], 0.25),
+        ([0.0, 0.0], [0.0, 0.5], 0.5),
+        ([1, 2], [1, 3], float("inf")),
+        ([1.0, 2.0], [1.0, float("nan")], float("inf")),
+        ([1.0, 2.0], [1.0], float("inf")),
+    ],
+)
+def test_difference_is_a_fraction_of_the_largest_output(expected: Any, got: Any, wanted: float) -> None:
+    assert difference({"out": np.array(expected)}, {"out": np.array(got)}) == wanted
