@@ -187,7 +187,7 @@ def _plain(shape: Any) -> list[int | None] | None:
 
 def pack(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Return arrays that a ``.npz`` file holds: byte strings as their bytes, with lengths; bfloat16 as float32."""
-    packed = {}
+    packed: dict[str, Any] = {}
     for name, value in arrays.items():
         array = np.asarray(value)
         if array.dtype.kind in "OSU":
