@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         TrainingError,
     )
     from expkit.experiment import Experiment
+    from expkit.kinds.augment.base import Augment, ImageAugment
+    from expkit.kinds.augment.draws import Draws
     from expkit.kinds.base_optimizer import Optimizer, Trained
     from expkit.kinds.initializers import GlorotUniform, Initializer, Ones, Zeros
     from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, Update
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from expkit.tracking.errors import TrackingError
 
 __all__ = [
+    "Augment",
     "BaseLoss",
     "BaseMetric",
     "Call",
@@ -50,10 +53,12 @@ __all__ = [
     "DamagedCheckpointError",
     "DataError",
     "Declaration",
+    "Draws",
     "Experiment",
     "ExpkitError",
     "ExportError",
     "GlorotUniform",
+    "ImageAugment",
     "Initializer",
     "Inputs",
     "Layer",
@@ -96,6 +101,8 @@ _NAMES = {
     "errors": "CheckpointError ConfigError DamagedCheckpointError DataError ExpkitError ExportError Problem RunError "
     "TrainingError",
     "experiment": "Experiment",
+    "kinds.augment.base": "Augment ImageAugment",
+    "kinds.augment.draws": "Draws",
     "kinds.initializers": "GlorotUniform Initializer Ones Zeros",
     "kinds.layers.base": "Call Declaration Inputs Layer Update",
     "kinds.losses": "BaseLoss Loss",

@@ -242,8 +242,9 @@ def _labels(config: Config, spec: NetworkSpec) -> list[str]:
 
 
 def _label(dataset: Dataset, name: str, fields: Fields, index: int) -> str:
-    """Return the label of an example, by the name of its class where it has one."""
-    return _named(dataset, name, fields[name][index : index + 1][0])
+    """Return the label of an example: the name of its class, or that of the field with its value."""
+    value = _named(dataset, name, fields[name][index : index + 1][0])
+    return value if name in dataset.classes else f"{name} {value}"
 
 
 def _named(dataset: Dataset, name: str, value: Any) -> str:

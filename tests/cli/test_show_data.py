@@ -36,7 +36,7 @@ def test_a_sheet_holds_the_pixels_of_training(tmp_path: Path) -> None:
         np.testing.assert_array_equal(row.images[2], row.images[1][:, ::-1])
         number, digit = row.label.split("\n")
         index = int(number.removeprefix("no. "))
-        assert int(digit) == dataset.splits["train"]["label"][index]
+        assert digit == f"label {dataset.splits['train']['label'][index]}"
         raw = dataset.raw["train"]["image"][index]
         assert np.corrcoef(row.images[0][..., 0].reshape(-1), raw.reshape(-1))[0, 1] > 0.99
     sheet.save(tmp_path / "sheet.npz")

@@ -47,6 +47,7 @@ def test_the_experiments_are_a_promise() -> None:
     assert EXPERIMENTS == [
         "autoencoder",
         "digits_cnn",
+        "digits_few",
         "digits_mlp",
         "gan",
         "iris",

@@ -326,6 +326,11 @@ def test_an_image_and_its_mask_move_alike() -> None:
             "random_crop of width 13 is larger than the image, [8, 8, 1] with 2 pixels more at every edge",
         ),
         (
+            RandomCrop(padding=9),
+            TensorSpec((9, 8, 3)),
+            "random_crop with padding 9 adds more than the width of 8",
+        ),
+        (
             RandomCrop(size=(4, 4)),
             TensorSpec((8, 8), "uint8"),
             "random_crop with a size interpolates, which needs floating-point values, got [batch, 8, 8] uint8",

@@ -69,7 +69,10 @@ class RandomCrop(Filled):
         return self
 
     def check_image(self, sizes: Shape, spec: TensorSpec) -> None:
-        """Check that the part lies within the padded image."""
+        """Check that the part lies within the padded image, and that this is not mostly padding."""
+        for name, size in zip(("height", "width"), sizes[:2], strict=True):
+            if size is not None and self.padding > size:
+                raise ShapeError(f"{self.kind} with padding {self.padding} adds more than the {name} of {size}")
         for name, size, wanted in zip(("height", "width"), sizes[:2], self.size or (), strict=False):
             if size is not None and size + 2 * self.padding < wanted:
                 raise ShapeError(
