@@ -164,7 +164,7 @@ def run_expkit(work: Workload) -> None:
     class Paced:
         """Progress that waits for its turn."""
 
-        def start(self, step: int) -> None:
+        def start(self, step: int, last: int) -> None:
             """Show nothing."""
 
         def advance(self, step: int, shown: Any) -> None:

@@ -54,7 +54,7 @@ def train(asked: dict[str, Any]) -> None:
     class Unseen:
         """Progress that nobody watches."""
 
-        def start(self, step: int) -> None:
+        def start(self, step: int, last: int) -> None:
             """Show nothing."""
 
         def advance(self, step: int, shown: Any) -> None:

@@ -55,7 +55,7 @@ class Switched:
         self.rates: dict[bool, list[float]] = {True: [], False: []}
         """Steps per second of every turn, with and without tracking."""
 
-    def start(self, step: int) -> None:
+    def start(self, step: int, last: int) -> None:
         """Show nothing."""
 
     def advance(self, step: int, shown: Mapping[str, float]) -> None:

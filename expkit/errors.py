@@ -128,9 +128,12 @@ def limit_problems(problems: Sequence[Problem]) -> list[Problem]:
 
 
 _OTHER_WORDS = {
-    "epochs": "steps",
-    "num_epochs": "steps",
+    "num_epochs": "epochs",
     "max_steps": "steps",
+    "mae": "mean_absolute_error",
+    "mse": "mean_squared_error",
+    "rmse": "root_mean_squared_error",
+    "map": "average_precision",
     "iterations": "steps",
     "lr": "learning_rate",
     "batch": "batch_size",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,7 @@ from expkit.checkpoints.restore.targets import run_targets
 from expkit.checkpoints.store import Checkpoint, CheckpointStore
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, load_dataset
+from expkit.data.derived import derived_config
 from expkit.diagram.svg import svg
 from expkit.errors import ConfigError, Problem, RunError
 from expkit.export.run import Frozen, FrozenSource, freeze_checkpoint
@@ -26,14 +27,13 @@ from expkit.network.spec import NetworkSpec
 from expkit.plots.data import collect_plot_data
 from expkit.plots.examples_data import collect_examples
 from expkit.plots.samples_data import sample_saver
-from expkit.preflight import CheckedConfig, check
+from expkit.preflight import CheckedConfig, check, with_config
 from expkit.result import Result
 from expkit.run_folder import RunFolder
+from expkit.start import begin, opened_executor
 from expkit.timing import timed
 from expkit.trackers import Tracker
 from expkit.training import loop
-from expkit.training.autotune import choose
-from expkit.training.execution import ExecutionChoice
 from expkit.training.graphs import EvaluateGraph, evaluate_graph
 from expkit.training.inference import InferGraph, infer_graph
 from expkit.training.sessions import Evaluator, Executor
@@ -87,6 +87,16 @@ class Experiment:
         """
         return cls.of(check(folder.config()), folder)
 
+    def load(self) -> tuple[Experiment, Dataset]:
+        """Load the data; return the experiment with the values that follow from it, such as the steps of epochs.
+
+        Raises:
+            ExpkitError: the data is damaged or does not fit, or has no field or class of some name.
+        """
+        dataset = load_dataset(self.config, self.spec)
+        checked = with_config(self.checked, derived_config(self.config, self.spec.trained, dataset))
+        return replace(self, checked=checked), dataset
+
     def checkpoint(self, which: Literal["latest", "best"]) -> Checkpoint:
         """Return a checkpoint of the run.
 
@@ -110,18 +120,11 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
 
     The start, always in this order: the run's own latest checkpoint > ``restore`` > fresh initial values.
     """
-    config, spec, folder, store = experiment.config, experiment.spec, experiment.folder, experiment.store
+    given = experiment.config
     with timed("loading the data"):
-        dataset = load_dataset(config, spec)
-    _log.info("%d training examples, %s", dataset.size("train"), dataset.placement)
-    for note in dataset.notes:
-        _log.info("%s", note)
-        progress.note(note)
-    for warning in dataset.warnings:
-        _log.warning("%s", warning)
-        progress.warn(warning)
-    dataset.save_preprocessing(folder.preprocess_file)
-    folder.update(examples={split: dataset.size(split) for split in dataset.splits})
+        experiment, dataset = experiment.load()
+    config, spec, folder, store = experiment.config, experiment.spec, experiment.folder, experiment.store
+    begin(given, config, dataset, folder, progress)
     last: dict[str, float] = {}
 
     def record(step: int, values: Mapping[str, float]) -> None:
@@ -144,7 +147,7 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
         inference = infer_graph(spec, dataset.preprocessing, config.run.seed)
         graphs = evaluate_graph(experiment.checked, dataset), inference
     with timed("choosing how steps are run"):
-        choice, executor = _executor(experiment, dataset)
+        choice, executor = opened_executor(experiment.checked, dataset, folder, experiment.runs)
     restored: str | None = None
     facts = {"execution": str(choice.execution), "execution.reason": choice.reason}
     with executor, Evaluator(graphs[0], config) as evaluator:
@@ -170,7 +173,7 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
         tracker.dataset(dataset)
         tracker.tags(facts)
         folder.drop_metrics_after(executor.step)
-        progress.start(executor.step)
+        progress.start(executor.step, config.train.last_step)
         with timed("training"):
             trained = loop.Training(
                 config=config,
@@ -221,7 +224,7 @@ def evaluate(experiment: Experiment, checkpoint: Literal["latest", "best"] = "la
         The checkpoint's step, and metrics by name.
     """
     chosen = experiment.checkpoint(checkpoint)
-    dataset = load_dataset(experiment.config, experiment.spec)
+    experiment, dataset = experiment.load()
     with Evaluator(evaluate_graph(experiment.checked, dataset), experiment.config) as evaluator:
         restored = experiment.values(chosen)
         evaluator.load(restored.values)
@@ -254,7 +257,7 @@ def freeze(
         weights: overrides ``export.weights``.
         checkpoint: overrides ``export.checkpoint``.
         path: the file; ``frozen.pb`` in the run folder when not given.
-        dataset: the run's data, when it is loaded already.
+        dataset: the run's data, when ``load`` has loaded it already; the experiment then has what follows from it.
         graphs: the run's evaluation and inference graphs, when they are built already.
 
     Raises:
@@ -283,7 +286,8 @@ def frozen_source(
         problem = "all outputs are for training only, so there is nothing to freeze"
         raise ConfigError(Problem("network.outputs", f"{problem}; train a network that has an output of use: always"))
     chosen = experiment.checkpoint(checkpoint or config.export.checkpoint)
-    dataset = dataset or load_dataset(config, spec)
+    if dataset is None:
+        experiment, dataset = experiment.load()
     return FrozenSource(
         checked=experiment.checked,
         checkpoint=chosen,
@@ -293,14 +297,6 @@ def frozen_source(
         dataset=dataset,
         mlflow_run_id=folder.state().get("mlflow_run_id"),
     )
-
-
-def _executor(experiment: Experiment, dataset: Dataset) -> tuple[ExecutionChoice, Executor]:
-    plain = experiment.folder.state().get("execution")
-    choice, executor = choose(experiment.checked, dataset, plain and ExecutionChoice.of(plain), runs=experiment.runs)
-    experiment.folder.update(execution=choice.as_dict())
-    _log.info("%s", choice)
-    return choice, executor
 
 
 def _save_evidence(experiment: Experiment, dataset: Dataset, executor: Executor, evaluator: Evaluator) -> None:

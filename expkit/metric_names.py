@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 __all__ = [
     "EMA",
@@ -12,6 +12,7 @@ __all__ = [
     "LOSS",
     "RATES",
     "STEPS_PER_SECOND",
+    "class_names",
     "is_rate",
     "loss_names",
     "loss_that_may_be_named",
@@ -30,6 +31,8 @@ STEPS_PER_SECOND = "steps_per_second"
 """Steps per second since metrics were last recorded."""
 RATES = (LEARNING_RATE, STEPS_PER_SECOND)
 """Metrics of training besides losses and metrics."""
+_LONGEST_CLASS = 40
+"""Characters of the name of a class in that of a metric."""
 _LONGEST = 200  # MLflow takes 250, with what stands before and after the name: train.metrics.NAME.label_smoothing
 
 
@@ -41,6 +44,19 @@ def loss_names(losses: Collection[str]) -> dict[str, str]:
 def rate_name(phase: str) -> str:
     """Return the name of the learning rate of a phase; the phase of a training without phases is called ``""``."""
     return f"{LEARNING_RATE}/{phase}" if phase else LEARNING_RATE
+
+
+def class_names(names: Iterable[object]) -> list[str]:
+    """Return a name for each class under which MLflow accepts a metric; all differ."""
+    found: list[str] = []
+    for number, name in enumerate(names):
+        text = re.sub(r"[^\w.\- :]", "_", str(name)).strip()[:_LONGEST_CLASS]
+        if not text.strip(".") or text == EMA or text in found:
+            text = f"{text}_{number}"
+        while text in found:
+            text += "_"
+        found.append(text)
+    return found
 
 
 def is_rate(name: str) -> bool:

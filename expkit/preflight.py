@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from omegaconf import DictConfig
@@ -14,14 +14,15 @@ from expkit.config.source_lines import locating_problems
 from expkit.data.augment_checks import augment_problems
 from expkit.data.checks import preprocess_problems
 from expkit.errors import ConfigError, Problem, comma_list, limit_problems, unknown
+from expkit.kinds.class_weights import ClassWeighted
 from expkit.kinds.evaluated import Evaluated, Readable
-from expkit.metric_names import EMA, LOSS, loss_names
 from expkit.network.elaborate import network_spec
 from expkit.network.ema import ema_variables
 from expkit.network.gradient_paths import unreached_variables
 from expkit.network.memory import memory_problems
 from expkit.network.phases import Phase, phases, wrong_losses
 from expkit.network.spec import NetworkSpec
+from expkit.recorded import unknown_metrics
 
 __all__ = [
     "CheckedConfig",
@@ -30,9 +31,8 @@ __all__ = [
     "check_here",
     "load_checked",
     "load_network",
-    "metric_names",
     "named",
-    "unknown_mode",
+    "with_config",
 ]
 
 _Checked = TypeVar("_Checked")
@@ -49,6 +49,12 @@ class CheckedConfig:
     """Names of the variables that have an EMA."""
     phases: tuple[Phase, ...]
     """Phases of a training step, at least one."""
+
+
+def with_config(checked: CheckedConfig, config: Config) -> CheckedConfig:
+    """Return a checked configuration with values that follow from the data."""
+    found = phases(config.train, config.optimizer, checked.spec)
+    return checked if config is checked.config else replace(checked, config=config, phases=found)
 
 
 def named(config: Config) -> CheckedConfig:
@@ -78,7 +84,7 @@ def check(config: Config) -> CheckedConfig:
     checked, unnamed = _named(config, spec)
     problems += unnamed
     if checked is not None:
-        problems += _unknown_metrics(config, bool(checked.ema_names))
+        problems += unknown_metrics(config, bool(checked.ema_names))
         problems += unreached_variables(checked.phases, config.train.losses, spec) if readable else ()
     if checked is None or problems:
         raise ConfigError(*problems)
@@ -165,34 +171,14 @@ def load_network(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> N
         )
 
 
-def metric_names(checked: CheckedConfig) -> list[str]:
-    """Return the names of all metrics that a run records of its losses and metrics, raw and EMA."""
-    config, ema = checked.config, bool(checked.ema_names)
-    evaluated = ["valid", "test"] if config.data.split.valid is not None else ["test"]
-    return [
-        *_names_of(config, "train", ema=False),
-        *(name for part in evaluated for name in _names_of(config, part, ema)),
-    ]
-
-
-def unknown_mode(metric: str) -> str:
-    """Return the message that the mode of a metric is neither given nor declared by its kind."""
-    return f"the kind of '{metric}' declares no best_mode; give max if larger values are better, or min"
-
-
-def _names_of(config: Config, part: str, ema: bool) -> list[str]:
-    names = (LOSS, *loss_names(config.train.losses).values(), *config.train.metrics)
-    ends = ("", f"/{EMA}") if ema else ("",)
-    return [f"{part}/{name}{end}" for name in names for end in ends]
-
-
 def _unreadable(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
     """Yield the problems of losses and metrics with what they read of the network."""
     readable = spec.trained.readable
     for at, reader in config.train.readers.items():
         problems = [*_unreadable_of(reader, at, readable, spec)]
         yield from problems
-        if not problems and (problem := reader.network_problem(readable)):
+        names = config.data.classes.get(reader.labels) if isinstance(reader, ClassWeighted) else None
+        if not problems and (problem := reader.network_problem(readable) or _unnamed(reader, names)):
             yield Problem(at, problem)
     for name, metric in config.train.metrics.items():
         shape = spec.output_spec(metric.output).shape if metric.output in spec.outputs else ()
@@ -202,6 +188,16 @@ def _unreadable(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
                 f"{metric.kind} needs an output whose last size is known, '{metric.output}' is "
                 f"{spec.output_spec(metric.output)}; give the size in network.inputs",
             )
+
+
+def _unnamed(reader: Evaluated, names: Sequence[str] | None) -> str | None:
+    """Return which class has another name than a configuration that lists the names of classes says."""
+    if names is not None and isinstance(reader, ClassWeighted):
+        try:
+            reader.named(names)
+        except ValueError as error:
+            return str(error)
+    return None
 
 
 def _unreadable_of(reader: Evaluated, at: str, readable: Readable, spec: NetworkSpec) -> Iterator[Problem]:
@@ -268,25 +264,3 @@ def _nothing_to_freeze(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
             f"all outputs are for training only ({comma_list(spec.outputs)}), so there is nothing to freeze; give one "
             "use: always, or set export.enabled: false (export=none)",
         )
-
-
-def _unknown_metrics(config: Config, ema: bool) -> Iterator[Problem]:
-    train = config.train
-    known = _names_of(config, "valid", ema)
-    stopping = train.early_stopping
-    requested = [
-        ("train.best_metric", train.best_metric, "train.best_mode", train.best_mode),
-        ("train.early_stopping.metric", stopping.metric, "train.early_stopping.mode", stopping.mode),
-    ]
-    for at, metric, at_mode, mode in requested:
-        if metric is None:
-            continue
-        if config.data.split.valid is None:
-            yield Problem(
-                at,
-                f"'{metric}' cannot be known: there is no validation data; give data.split.valid, or {at}=null",
-            )
-        elif metric not in known:
-            yield Problem(at, unknown(f"no metric '{metric}'", metric, known))
-        elif train.mode_of(metric, mode) is None:
-            yield Problem(at_mode, unknown_mode(metric))

@@ -34,7 +34,10 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 # Fields that may differ when a run is resumed: none changes a number of the steps already done.
-_FREE = ("run.resume", "run.folder", "train.steps", "tracking.", "export.")
+_FREE = ("run.resume", "run.folder", "train.steps", "train.epochs", "tracking.", "export.")
+
+
+_LENGTH = ("train.steps", "train.epochs")
 
 
 class RunFolder:
@@ -216,7 +219,7 @@ def _warn_damaged(file: Path, line: int) -> None:
 def config_digest(config: Config) -> str:
     """Return a SHA-256 over the fields of a configuration that change its numbers or its length."""
     values = flat(plain(config))
-    kept = {key: value for key, value in values.items() if not key.startswith(_FREE) or key == "train.steps"}
+    kept = {key: value for key, value in values.items() if not key.startswith(_FREE) or key in _LENGTH}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 

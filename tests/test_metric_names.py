@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from expkit.errors import ConfigError
 from expkit.metric_names import EMA, LOSS, RATES, loss_names, loss_that_may_be_named, metric_that_may_be_named
-from expkit.preflight import check, metric_names
+from expkit.preflight import check
+from expkit.recorded import metric_names
 from support.command_line import call
 from support.experiments import config_of
 from support.trainings import small, train
@@ -87,7 +88,7 @@ def test_a_run_records_exactly_the_names_that_are_known_before_it(tmp_path: Path
     }
     config = small(tmp_path, **named)
     recorded = {name for _, values in train(config, tmp_path / "checkpoints").records for name in values}
-    known = {name for name in metric_names(check(config)) if not name.startswith("test/")}
+    known = {name for name in metric_names(config, bool(check(config).ema_names)) if not name.startswith("test/")}
     assert recorded == known | {f"train/{name}" for name in RATES}
 
 

@@ -19,6 +19,7 @@ from rich.table import Column, Table
 from expkit.checkpoints.diff import CheckpointDiff, diff_variables
 from expkit.checkpoints.formats.open import open_variables
 from expkit.checkpoints.formats.source import VariableSource
+from expkit.data.derived import schedules_follow_steps
 from expkit.errors import ConfigError, ExpkitError, Problem, comma_list
 from expkit.fs import cannot_write
 from expkit.network.names import ema_name
@@ -49,13 +50,18 @@ def _verify(given: argparse.Namespace) -> int:
     steps = given.at
     if steps < 1:
         raise ConfigError(Problem("--at", f"needs at least 1 step, got {steps}"))
-    spec = load_checked(given.overrides, given.config_dir).spec
+    checked = load_checked(given.overrides, given.config_dir)
+    if schedules_follow_steps(checked.config):
+        message = "a schedule goes over all steps (its decay_steps is null), of which there are now more and fewer"
+        raise ConfigError(Problem("--at", f"{message}; give it a number of decay_steps"))
+    spec = checked.spec
     with _training_folder(given.folder) as folder:
         train = _Trainer(folder, given.overrides, given.config_dir)
-        whole = train("whole", f"train.steps={2 * steps}")
+        whole = train("whole", "++train.epochs=null", f"train.steps={2 * steps}")
         execution = whole.state()["execution"]["execution"]
         # A resumed run keeps them, too.
         kept = [f"train.{name}={json.dumps(execution[name])}" for name in ("jit_compile", "parallelism")]
+        kept += ["++train.epochs=null"]
         train("halves", *kept, f"train.steps={steps}")
         halves = train("halves", *kept, f"train.steps={2 * steps}", f"run.resume={json.dumps(str(folder / 'halves'))}")
         first, second = (_last(run) for run in (whole, halves))

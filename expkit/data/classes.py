@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from expkit.config.schema import Config
-from expkit.errors import DataError, Problem, comma_list, did_you_mean
+from expkit.errors import ConfigError, DataError, Problem, comma_list, did_you_mean
+from expkit.kinds.class_weights import ClassWeighted
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import Array
 from expkit.kinds.sources.strings import is_text
 from expkit.kinds.weighting import Classed
 
-__all__ = ["Classes", "class_warnings", "numbered_classes"]
+__all__ = ["Classes", "class_warnings", "named_config", "numbered_classes"]
 
 MANY_CLASSES = 10_000
 """Classes from which on text is no label."""
@@ -67,6 +68,27 @@ def numbered_classes(config: Config, splits: Mapping[str, Fields]) -> tuple[Mapp
     if problems:
         raise DataError(*problems)
     return numbered, classes
+
+
+def named_config(config: Config, classes: Mapping[str, Classes]) -> Config:
+    """Return a configuration whose losses and metrics name classes by their numbers.
+
+    Raises:
+        ConfigError: the labels have no class of some name.
+    """
+    problems, changed = [], {}
+    for at, reader in config.train.readers.items():
+        if isinstance(reader, ClassWeighted):
+            try:
+                named = reader.named(classes[reader.labels].names if reader.labels in classes else None)
+            except ValueError as error:
+                problems.append(Problem(at, str(error)))
+                continue
+            if named != reader:
+                changed[at] = named
+    if problems:
+        raise ConfigError(*problems)
+    return config.model_copy(update={"train": config.train.with_readers(changed)}) if changed else config
 
 
 def class_warnings(classes: Mapping[str, Classes]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from expkit.config.sections.data import DataConfig
 from expkit.data.augment import Augmentation, augmentation
 from expkit.data.augment_checks import augment_warnings
 from expkit.data.checks import check_fields, check_values, with_sizes
-from expkit.data.classes import Classes, class_warnings, numbered_classes
+from expkit.data.classes import Classes, class_warnings, named_config, numbered_classes
 from expkit.data.columns import column_warnings
 from expkit.data.duplicates import duplicate_warnings
 from expkit.data.kept import preprocess
@@ -131,7 +131,7 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
     shapes = {
         name: done.fields[name].shape if name in done.fields else array.shape[1:] for name, array in train.items()
     }
-    check_values(config, with_sizes(config, spec, shapes), done.splits)
+    check_values(named_config(config, classes), with_sizes(config, spec, shapes), done.splits)
     check_numbers(spec, done.fields, done.splits)
     augmented = augmentation(config, spec, train, done.fields)
     if augmented is not None and data.placement == "resident":

@@ -6,10 +6,11 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from expkit import tf1 as tf
+from expkit.kinds.class_weights import ClassWeighted
 from expkit.kinds.evaluated import Labeled
 from expkit.kinds.reduction import Reduction
 from expkit.kinds.schedules import AnySchedule, Constant
-from expkit.kinds.weighting import ClassWeighted, Ignoring, Smoothed, Weighted
+from expkit.kinds.weighting import Ignoring, Smoothed, Weighted
 from expkit.registry import register
 from expkit.tensor_spec import TensorSpec, fits, sizes_text
 

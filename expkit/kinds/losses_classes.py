@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from expkit import tf1 as tf
+from expkit.kinds.class_weights import ClassWeighted
 from expkit.kinds.losses import (
     Loss,
     class_labels_problem,
@@ -14,7 +15,7 @@ from expkit.kinds.losses import (
     labels_like,
     same_shape_problem,
 )
-from expkit.kinds.weighting import Classed, ClassWeighted, Ignoring
+from expkit.kinds.weighting import Classed, Ignoring
 from expkit.registry import register
 from expkit.tensor_spec import TensorSpec, fits, sizes_text
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from expkit import tf1 as tf
+from expkit.kinds.class_weights import ClassWeighted
 from expkit.kinds.evaluated import Evaluated, Labeled
 from expkit.kinds.losses import (
     class_labels_problem,
@@ -18,8 +19,8 @@ from expkit.kinds.losses import (
     labels_like,
     same_shape_problem,
 )
-from expkit.kinds.reduction import joined_weights, weighted_sums
-from expkit.kinds.weighting import ClassWeighted, Ignoring, Weighted
+from expkit.kinds.reduction import weighted_sums
+from expkit.kinds.weighting import Ignoring, Weighted
 from expkit.metric_names import EMA, LOSS
 from expkit.registry import kinds, register
 from expkit.tensor_spec import Shape, TensorSpec, fits, sizes_text
@@ -60,7 +61,8 @@ def mode_of_metric(recorded: str, kind_of: Callable[[str], str | None]) -> Mode 
     name = recorded.partition("/")[2].removesuffix(f"/{EMA}")
     if name.partition("/")[0] == LOSS:
         return "min"
-    cls = kinds("metric").get(kind_of(name) or "")
+    kind = kind_of(name) or kind_of(name.rpartition("/")[0])  # of a class: f1/setosa
+    cls = kinds("metric").get(kind or "")
     return cls.best_mode if cls is not None and issubclass(cls, BaseMetric) else None
 
 
@@ -91,6 +93,10 @@ class BaseMetric(Evaluated):
     @abstractmethod
     def result(self, sums: Statistics) -> float:
         """Return the metric from summed statistics, and from all rows in any order."""
+
+    def parts(self, sums: Statistics) -> dict[str, float]:
+        """Return what is recorded beside the result, under ``METRIC/PART``, by part; its mode is the metric's."""
+        return {}
 
 
 class Metric(BaseMetric, Labeled):
@@ -199,49 +205,6 @@ class TopK(MeanMetric, Ignoring, ClassWeighted):
         behind = (output < own) | (tf.equal(output, own) & (tf.range(output.shape[-1]) >= label))
         ahead = tf.reduce_sum(tf.cast(~behind, tf.int32), axis=-1)
         return tf.cast(ahead < self.k, tf.float32)
-
-
-@register
-class AUC(Metric, Ignoring, ClassWeighted):
-    """Area under the ROC curve of 0/1 labels: exact, from the scores of all examples; a tie counts one half."""
-
-    kind: Literal["auc"] = "auc"
-    label_forms = ("bits",)
-    counts = "examples"
-    best_mode = "max"
-    statistic_shapes = {ROWS: (2,)}
-
-    def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
-        """Return why the labels are not two classes."""
-        if output.shape not in ((), (1,), (2,)):
-            return f"auc needs one logit or two per example, got {output}"
-        if labels.shape[1:] not in ((), (1,)):
-            return f"auc needs one label per example, got {list(labels.shape[1:])}"
-        return label_values_problem(labels, 0, 1, whole=True)
-
-    def statistics(self, output: Any, labels: Any, weights: Sequence[Any] = ()) -> dict[str, Any]:
-        """Return a score of each example, and its weight, that of a negative one negated."""
-        output = tf.reshape(output, (-1, 1)) if output.shape.rank == 1 else output
-        score = output[:, 0] if output.shape[-1] == 1 else output[:, 1] - output[:, 0]
-        sign = tf.reshape(2 * tf.cast(labels, score.dtype) - 1, (-1,))
-        if not weights:
-            return {ROWS: tf.stack([score, sign], axis=1)}
-        weight = joined_weights(weights, tf.shape(score)[0], 1)[:, 0]
-        row = tf.stack([score, sign * tf.cast(weight, score.dtype)], axis=1)
-        return {ROWS: tf.where_v2(weight[:, None] > 0, row, tf.zeros_like(row))}
-
-    def result(self, sums: Statistics) -> float:
-        """Return the area by the trapezoidal rule; ``nan`` if a class is absent or a score is not a number."""
-        import numpy as np
-
-        score, sign = np.reshape(sums[ROWS], (-1, 2)).T
-        if np.isnan(score).any():
-            return float("nan")
-        _, ranks = np.unique(score, return_inverse=True)
-        positive, negative = np.bincount(ranks, np.maximum(sign, 0)), np.bincount(ranks, np.maximum(-sign, 0))
-        pairs = positive.sum() * negative.sum()
-        below = np.cumsum(negative) - negative
-        return float((positive * (below + negative / 2)).sum() / pairs) if pairs else float("nan")
 
 
 @register

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from pydantic import AfterValidator, Field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from expkit import tf1 as tf
-from expkit.kinds.metrics import Metric, Statistics, class_or_one_hot_problem, predicted_and_labeled
+from expkit.kinds.metrics import Statistics, class_or_one_hot_problem, predicted_and_labeled
+from expkit.kinds.of_classes import AveragedOverClasses, OfClasses
 from expkit.kinds.reduction import joined_weights
-from expkit.kinds.weighting import ClassWeighted, Ignoring
-from expkit.registry import NonNegative, register
+from expkit.registry import register
 from expkit.tensor_spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -21,33 +19,22 @@ if TYPE_CHECKING:
 __all__ = ["F1", "MeanIoU", "Precision", "Recall"]
 
 
-def _distinct(classes: tuple[int, ...]) -> tuple[int, ...]:
-    if repeated := [number for number in classes if classes.count(number) > 1]:
-        raise ValueError(f"class {repeated[0]} is listed twice; list every class once")
-    return classes
-
-
-class ConfusionMetric(Metric, Ignoring, ClassWeighted):
+class ConfusionMetric(OfClasses):
     """A ratio of the numbers of predictions and labels that name a class."""
 
     best_mode = "max"
     label_forms = ("numbers", "rows")
     statistic_shapes = {"correct": (None,), "predicted": (None,), "labeled": (None,), "count": ()}
-
-    classes: Annotated[tuple[NonNegative, ...], Field(min_length=1), AfterValidator(_distinct)] | None = None
-    """Classes that count, such as ``[1]`` for one alone; ``null`` for all. One logit has classes 0 and 1."""
+    of_one_logit: ClassVar[tuple[int, ...]] = (1,)
+    """Classes of one logit that count unless ``classes`` are given."""
 
     @abstractmethod
     def ratios(self, correct: np.ndarray, predicted: np.ndarray, labeled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the numerators and denominators of classes."""
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
-        """Return why the labels are neither class numbers nor one-hot, or which class the output lacks."""
-        if problem := class_or_one_hot_problem(output, labels):
-            return problem
-        number = max(2, (output.shape or (1,))[-1] or 0)
-        lacking = [index for index in self.classes or () if index >= number]
-        return f"classes: {lacking[0]} is no class of {output}; allowed: 0 to {number - 1}" if lacking else None
+        """Return why the labels are neither class numbers nor one-hot."""
+        return class_or_one_hot_problem(output, labels)
 
     def statistics(self, output: Any, labels: Any, weights: Sequence[Any] = ()) -> dict[str, Any]:
         """Return the numbers of correct predictions, predictions and labels of each class; of one logit, of class 1.
@@ -71,50 +58,60 @@ class ConfusionMetric(Metric, Ignoring, ClassWeighted):
         own = {name: value[1:] if binary else value for name, value in sums.items()}
         return {**own, "count": tf.size(labeled) if count is None else count}
 
-    def averaged(self, sums: Statistics, average: Literal["macro", "micro"], binary: tuple[int, ...]) -> float:
-        """Return the mean of the ratios of all classes, or the ratio of their sums; 0 / 0 is 0.
+    def values_of_classes(self, sums: Statistics) -> np.ndarray:
+        """Return the ratio of each class; 0 / 0 is 0."""
+        return _divided(*self.ratios(*_of_all_classes(sums)))
+
+    def averaged(self, sums: Statistics, average: Literal["macro", "micro", "weighted"]) -> float:
+        """Return the average of the ratios of the classes that count, 0 if there are none; 0 / 0 is 0.
 
         Args:
             sums: summed statistics.
-            average: ``macro`` or ``micro``.
-            binary: classes of one logit, if none are given.
+            average: ``macro``, ``micro`` or ``weighted``.
         """
         import numpy as np
 
-        correct, predicted, labeled = (np.atleast_1d(sums[name]) for name in ("correct", "predicted", "labeled"))
-        count, classes = sums["count"], self.classes
-        if len(correct) == 1:
-            classes = classes or binary
-            both = predicted + labeled
-            correct = np.concatenate([count - both + correct, correct])
-            predicted, labeled = (np.concatenate([count - each, each]) for each in (predicted, labeled))
-        chosen = slice(None) if classes is None else list(classes)
-        correct, predicted, labeled = correct[chosen], predicted[chosen], labeled[chosen]
+        every = _of_all_classes(sums)
+        one_logit = np.size(sums["correct"]) == 1
+        chosen = list(self.of_one_logit) if one_logit and self.classes is None else self.numbers(len(every[0]))
+        correct, predicted, labeled = (each[chosen] for each in every)
         above, below = self.ratios(correct, predicted, labeled)
         if average == "micro":
-            above, below = above.sum(keepdims=True), below.sum(keepdims=True)
-            present = np.array([True])
-        else:
-            present = predicted + labeled > 0
-        values = np.divide(above, below, out=np.zeros_like(above), where=below > 0)[present]
-        return float(values.mean()) if len(values) else 0.0
+            return float(_divided(above.sum(), below.sum()))
+        values = _divided(above, below)
+        if average == "weighted":
+            return float(_divided((values * labeled).sum(), labeled.sum()))
+        present = predicted + labeled > 0
+        return float(values[present].mean()) if present.any() else 0.0
 
 
-class AveragedMetric(ConfusionMetric):
-    """A ratio of each class, averaged as configured.
+def _of_all_classes(sums: Statistics) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the numbers of correct predictions, predictions and labels of each class; of one logit, of both."""
+    import numpy as np
 
-    Labels are those of ``accuracy``: class numbers or one-hot rows, at every position; with one logit 0/1 labels.
-    """
+    correct, predicted, labeled = (np.atleast_1d(sums[name]) for name in ("correct", "predicted", "labeled"))
+    if len(correct) > 1:
+        return correct, predicted, labeled
+    count = sums["count"]
+    of_zero = count - predicted - labeled + correct, count - predicted, count - labeled
+    return tuple(np.concatenate(pair) for pair in zip(of_zero, (correct, predicted, labeled), strict=True))  # type: ignore[return-value]
 
-    average: Literal["macro", "micro"] = "macro"
-    """``macro``: the mean of all classes that a label or a prediction names; ``micro``: the ratio of their sums.
 
-    Of one logit class 1 alone counts unless ``classes`` are given.
+def _divided(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    return np.asarray(np.divide(above, below, out=np.zeros_like(above, np.float64), where=below > 0))
+
+
+class AveragedMetric(ConfusionMetric, AveragedOverClasses):
+    """A ratio of each class, averaged as configured; of one logit class 1 alone counts unless ``classes`` are given.
+
+    ``macro`` leaves out a class that no label and no prediction names, as scikit-learn does where no labels are given.
     """
 
     def result(self, sums: Statistics) -> float:
         """Return the average; 0 where nothing is predicted or labeled."""
-        return self.averaged(sums, self.average, binary=(1,))
+        return self.averaged(sums, self.average)
 
 
 @register
@@ -167,6 +164,7 @@ class MeanIoU(ConfusionMetric):
     """
 
     kind: Literal["mean_iou"] = "mean_iou"
+    of_one_logit = (0, 1)
 
     def ratios(self, correct: np.ndarray, predicted: np.ndarray, labeled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return correct predictions, and what is predicted or labeled."""
@@ -174,4 +172,4 @@ class MeanIoU(ConfusionMetric):
 
     def result(self, sums: Statistics) -> float:
         """Return the mean over classes."""
-        return self.averaged(sums, "macro", binary=(0, 1))
+        return self.averaged(sums, "macro")

@@ -25,6 +25,23 @@ class Schedule(Kind):
     def at(self, step: Any) -> Any:
         """Return the float32 learning rate of an int64 step, counted from 0."""
 
+    def over(self, steps: int) -> Schedule:
+        """Return the schedule of a training of so many steps; most are the same for any."""
+        return self
+
+
+class Decay(Schedule):
+    """A schedule that falls over some steps, by default over the whole training."""
+
+    initial_learning_rate: Rate
+    """Rate at step 0."""
+    decay_steps: Positive | None = None
+    """Steps of the fall; ``null`` for all steps of the training."""
+
+    def over(self, steps: int) -> Schedule:
+        """Return the schedule with its number of steps."""
+        return self if self.decay_steps is not None else self.model_copy(update={"decay_steps": max(1, steps)})
+
 
 def _number(value: Any) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -63,14 +80,12 @@ class Constant(Schedule):
 
 
 @register
-class Exponential(Schedule):
+class Exponential(Decay):
     """``initial * decay_rate ** (step / decay_steps)``."""
 
     kind: Literal["exponential"] = "exponential"
-    initial_learning_rate: Rate
-    """Rate at step 0."""
-    decay_steps: Positive
-    """Steps over which the rate is multiplied by ``decay_rate`` once."""
+    decay_steps: Positive | None = None
+    """Steps over which the rate is multiplied by ``decay_rate`` once; ``null`` for all steps of the training."""
     decay_rate: float = Field(gt=0)
     """Factor per ``decay_steps``."""
     staircase: bool = False
@@ -84,14 +99,12 @@ class Exponential(Schedule):
 
 
 @register
-class Cosine(Schedule):
+class Cosine(Decay):
     """Half a cosine from the initial rate down to ``alpha`` times it (Loshchilov and Hutter 2017)."""
 
     kind: Literal["cosine"] = "cosine"
-    initial_learning_rate: Rate
-    """Rate at step 0."""
-    decay_steps: Positive
-    """Steps until the lowest rate, which is then kept."""
+    decay_steps: Positive | None = None
+    """Steps until the lowest rate, which is then kept; ``null`` for all steps of the training."""
     alpha: float = Field(default=0.0, ge=0, le=1)
     """Lowest rate, as a fraction of the initial rate."""
 
@@ -127,14 +140,12 @@ class Piecewise(Schedule):
 
 
 @register
-class Polynomial(Schedule):
+class Polynomial(Decay):
     """A power of the fraction of steps left, from the initial rate to the end rate."""
 
     kind: Literal["polynomial"] = "polynomial"
-    initial_learning_rate: Rate
-    """Rate at step 0."""
-    decay_steps: Positive
-    """Steps until the end rate, which is then kept."""
+    decay_steps: Positive | None = None
+    """Steps until the end rate, which is then kept; ``null`` for all steps of the training."""
     end_learning_rate: Rate = 0.0001
     """Lowest rate."""
     power: float = Field(default=1.0, gt=0)

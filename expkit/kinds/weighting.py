@@ -1,19 +1,19 @@
-"""Weights of examples and positions: from a field of the data, from ignored labels, by class."""
+"""Weights of examples and positions: from a field of the data, from ignored labels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from expkit import tf1 as tf
 from expkit.kinds.evaluated import Evaluated, Labeled, Readable
 from expkit.tensor_spec import Shape, fits, sizes_text
 
-__all__ = ["ClassWeighted", "Classed", "Ignoring", "LabelForm", "Smoothed", "Weighted"]
+__all__ = ["Classed", "Ignoring", "LabelForm", "Smoothed", "Weighted"]
 
 LabelForm = Literal["numbers", "bits", "rows"]
 """Class numbers at every position; numbers from 0 to 1 per logit; one-hot rows or probabilities."""
@@ -96,6 +96,10 @@ class Classed(Weighted, Labeled):
             return "bits"
         return self.label_forms[1] if len(labels) == len(output) else "numbers"
 
+    def without_ignored(self, labels: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return arrays of labels and their weights, with weight 0 and another label where a label is ignored."""
+        return labels, weights
+
     def shape_of_values(self, read: Mapping[str, Any]) -> Shape | None:
         """Return the shape of an example's values: that of the labels, or of their rows."""
         shape: Shape = read["labels"].shape[1:]
@@ -129,6 +133,11 @@ class Ignoring(Classed):
             factors.append(tf.cast(counted, tf.float32))
         return factors
 
+    def without_ignored(self, labels: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return arrays of labels and their weights, with weight 0 and label 0 where a label is ignored."""
+        ignored = labels == self.ignore
+        return np.where(ignored, np.zeros_like(labels), labels), np.where(ignored, 0.0, weights)
+
     def counted(self, readable: Readable) -> np.ndarray:
         """Return whether any value of each example counts, from arrays."""
         counted = super().counted(readable)
@@ -146,93 +155,6 @@ class Ignoring(Classed):
             return f"ignore needs class numbers as labels, these are rows of shape {list(labels.shape[1:])} per example"
         without = {self.labels: np.where(labels == self.ignore, np.zeros_like(labels), labels)}
         return super().data_problem(replace(readable, fields={**readable.fields, **without}))
-
-
-def _distinct_from_zero(weights: Any) -> Any:
-    values = list(weights.values()) if isinstance(weights, dict) else list(weights)
-    if values and not any(values):
-        raise ValueError("every weight is 0, so that no class would count; give at least one class a weight")
-    return weights
-
-
-Number = Annotated[int, Field(ge=0, strict=False)]
-Weight = Annotated[float, Field(ge=0)]
-
-
-class ClassWeighted(Classed):
-    """A loss or a metric of classes that have weights."""
-
-    class_weights: (
-        Annotated[
-            Annotated[tuple[Weight, ...], Field(min_length=1, strict=False)]
-            | Annotated[dict[Number, Weight], Field(min_length=1)],
-            AfterValidator(_distinct_from_zero),
-        ]
-        | None
-    ) = None
-    """Weight of every class, a list or ``{class: weight}``, where other classes have 1.
-
-    It is the weight of the positions whose label it is, and multiplied with ``weights``: the mean is divided by their
-    sum, as scikit-learn's and PyTorch's is. Labels from 0 to 1 per logit have classes 0 and 1.
-    """
-
-    @property
-    def weighted(self) -> bool:
-        """True if not all weights are 1."""
-        return super().weighted or self.class_weights is not None
-
-    def factors(self, readable: Readable) -> list[Any]:
-        """Return the weights of the data, and those of classes."""
-        factors = super().factors(readable)
-        if self.class_weights is None:
-            return factors
-        read = self.prepared(self.read(readable))
-        output, labels = read["output"], read["labels"]
-        form = self.form(tuple(output.shape[1:]), tuple(labels.shape[1:]))
-        weights = tf.constant(self._by_class(2 if form == "bits" else output.shape[-1]), tf.float32)
-        if form == "numbers":
-            factors.append(tf.gather(weights, tf.cast(labels, tf.int32)))
-        elif form == "bits":
-            label = tf.cast(labels, tf.float32)
-            factors.append((1 - label) * weights[0] + label * weights[1])
-        else:
-            factors.append(tf.reduce_sum(tf.cast(labels, tf.float32) * weights, axis=-1))
-        return factors
-
-    def data_problem(self, readable: Readable) -> str | None:
-        """Return why labels, class weights, weights or other data do not fit."""
-        if problem := super().data_problem(readable):
-            return problem
-        if self.class_weights is None:
-            return None
-        output, labels = readable.outputs[self.output].shape, readable.fields[self.labels]
-        return self._classes_problem(2 if self.form(output, labels.shape[1:]) == "bits" else output[-1])
-
-    def network_problem(self, readable: Readable) -> str | None:
-        """Return why outputs do not fit, where the labels cannot change the number of classes."""
-        if problem := super().network_problem(readable):
-            return problem
-        output = readable.outputs[self.output].shape
-        one = output[-1:] in ((), (1,))
-        if self.class_weights is None or ("bits" in self.label_forms[1:] and not one):
-            return None
-        return self._classes_problem(2 if one or self.label_forms[0] == "bits" else output[-1])
-
-    def _by_class(self, classes: int) -> list[float]:
-        if isinstance(self.class_weights, dict):
-            return [self.class_weights.get(number, 1.0) for number in range(classes)]
-        return list(self.class_weights or ())
-
-    def _classes_problem(self, classes: int | None) -> str | None:
-        if classes is None:
-            return "class_weights need an output whose last size is known; give the size in network.inputs"
-        if isinstance(self.class_weights, dict):
-            unknown = [number for number in self.class_weights if number >= classes]
-            return f"class_weights: there is no class {unknown[0]}; allowed: 0 to {classes - 1}" if unknown else None
-        given = len(self.class_weights or ())
-        if given == classes:
-            return None
-        return f"class_weights: {given} weights for {classes} classes; give {classes}, or a mapping by class number"
 
 
 class Smoothed(Labeled):

@@ -16,7 +16,7 @@ from expkit.errors import ExpkitError, RunError, unknown
 from expkit.metric_names import is_rate
 from expkit.network.elaborate import network_spec
 from expkit.plots.axis_scale import value_text
-from expkit.preflight import unknown_mode
+from expkit.recorded import unknown_mode
 from expkit.report.rows import RunRow, differences, identified, labelled, split_override, varied_keys
 from expkit.run_folder import RunFolder, flat, short_names
 from expkit.sweeps.jobs import SEEDS, is_under

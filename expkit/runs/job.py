@@ -95,7 +95,7 @@ def run_job(job: Job) -> Outcome:
             folder.update(status="RUNNING")
             tracker = _tracker(job, folder)
             experiment = replace(Experiment.of(job.checked, folder), runs=job.runs)
-            with Bar(console, job.label or config.run.name, config.train.steps) as bar:
+            with Bar(console, job.label or config.run.name) as bar:
                 result = run(experiment, tracker, _Progress(job, bar))
         status = "FINISHED"
         summary(console, result)
@@ -136,11 +136,11 @@ class _Progress:
         self._job = job
         self._bar = bar
 
-    def start(self, step: int) -> None:
+    def start(self, step: int, last: int) -> None:
         """Show the run folder, and whether its run is resumed."""
         resume = self._job.checked.config.run.resume
         new = "new: no run of this configuration is unfinished" if resume == "auto" else ""
-        self._bar.start(self._job.folder, step, f"resumed from step {step:,}" if step else new)
+        self._bar.start(self._job.folder, (step, last), f"resumed from step {step:,}" if step else new)
 
     def advance(self, step: int, shown: Mapping[str, float]) -> None:
         """Show a step with its metrics."""

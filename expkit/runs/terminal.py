@@ -20,7 +20,7 @@ __all__ = ["Bar", "export_table", "metrics_table", "parity_table", "summary"]
 class Bar:
     """Progress of training: steps, loss, accuracy, steps per second, time left; a line a record without a terminal."""
 
-    def __init__(self, console: Console, name: str, steps: int) -> None:
+    def __init__(self, console: Console, name: str) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=8),  # so that all fits into 80 columns
@@ -31,8 +31,8 @@ class Bar:
             disable=console.quiet or not console.is_terminal,
         )
         self._console = console
-        self._steps = steps
-        self._task = self._progress.add_task(name, total=steps, shown="")
+        self._last = 0
+        self._task = self._progress.add_task(name, total=None, shown="")
         self._shown: dict[str, float] = {}
 
     def __enter__(self) -> Bar:
@@ -42,11 +42,12 @@ class Bar:
     def __exit__(self, *exception: object) -> None:
         self._progress.stop()
 
-    def start(self, folder: Path, step: int, note: str) -> None:
-        """Print the run folder with a note, and start the bar at a step."""
+    def start(self, folder: Path, steps: tuple[int, int], note: str) -> None:
+        """Print the run folder with a note, and start the bar; ``steps`` are those done and the last one."""
+        done, self._last = steps
         text = f"run {_short(folder)}{f' ({note})' if note else ''}"
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)
-        self._progress.update(self._task, completed=step)
+        self._progress.update(self._task, completed=done, total=self._last)
 
     def advance(self, step: int, shown: Mapping[str, float]) -> None:
         """Show a step with its metrics."""
@@ -59,7 +60,7 @@ class Bar:
         text = " ".join(form.format(self._shown[name]) for name, form in names.items() if name in self._shown)
         self._progress.update(self._task, completed=step, shown=text)
         if self._progress.disable and "train/loss" in shown:
-            self._console.print(f"step {step:,} of {self._steps:,}: {text}", soft_wrap=True, highlight=False)
+            self._console.print(f"step {step:,} of {self._last:,}: {text}", soft_wrap=True, highlight=False)
 
 
 def metrics_table(metrics: Mapping[str, float]) -> None:

@@ -13,7 +13,8 @@ from expkit.config.schema import Config
 from expkit.config.source_lines import locating_problems
 from expkit.errors import ConfigError, Problem
 from expkit.network.elaborate import network_spec
-from expkit.preflight import check, check_composed, metric_names
+from expkit.preflight import check, check_composed
+from expkit.recorded import metric_names
 from expkit.redact import masked
 from expkit.run_folder import config_digest, flat, short_names
 from expkit.sweeps.given_overrides import GivenOverrides
@@ -115,7 +116,7 @@ def check_jobs(override_lists: Sequence[Sequence[str]], given: GivenOverrides) -
                     config=checked.config,
                     label=_label(given, overrides) or checked.config.run.name,
                     point=_label(given, overrides[: len(given.items)]) or checked.config.run.name,
-                    metrics=tuple(metric_names(checked)),
+                    metrics=tuple(metric_names(checked.config, ema=bool(checked.ema_names))),
                 )
             )
         except ConfigError as error:

@@ -11,7 +11,7 @@ from expkit.config.load import plain
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, comma_list, unknown
 from expkit.kinds.metrics import Mode, mode_of_metric
-from expkit.preflight import unknown_mode
+from expkit.recorded import unknown_mode
 from expkit.run_folder import flat
 
 __all__ = ["Mode", "Objective", "default_metric", "mode_of", "objectives_of", "pareto_front"]

@@ -75,7 +75,7 @@ class Pruning:
     """Trials that end before ``median`` prunes any."""
     first_step: int
     """Step before which nothing is pruned."""
-    last_step: int
+    last_step: int | None
     """Steps of a complete run."""
 
     def create(self) -> BasePruner:
@@ -85,7 +85,7 @@ class Pruning:
         if self.pruner == "median":
             return pruners.MedianPruner(n_startup_trials=self.startup_trials, n_warmup_steps=self.first_step)
         if self.pruner == "hyperband":
-            return pruners.HyperbandPruner(min_resource=self.first_step, max_resource=self.last_step)
+            return pruners.HyperbandPruner(min_resource=self.first_step, max_resource=self.last_step or "auto")
         return pruners.NopPruner()
 
 

@@ -223,11 +223,12 @@ class Optuna(Sweeper):
     def _pruning(self, objective: Objective, jobs: Sequence[SweepJob]) -> Pruning:
         train = jobs[0].config.train
         every = train.log_every_steps if objective.metric.startswith("train/") else train.evaluate_every_steps
-        last = max(job.config.train.steps for job in jobs)
+        steps = [job.config.train.steps for job in jobs]
+        last = None if None in steps else max(count for count in steps if count is not None)
         return Pruning(
             pruner=self.pruner,
             startup_trials=5 if self.prune_after_trials is None else self.prune_after_trials,
-            first_step=self.prune_after_steps or (min(every, last) if self.pruner == "hyperband" else 0),
+            first_step=self.prune_after_steps or (min(every, last or every) if self.pruner == "hyperband" else 0),
             last_step=last,
         )
 
@@ -289,7 +290,7 @@ class Optuna(Sweeper):
                 "run has ended; give data.split.valid and an objective valid/..., or write hydra.sweeper.pruner=none",
             )
         last = self._pruning(objectives[0], jobs).last_step
-        if (self.prune_after_steps or 0) >= last:
+        if last is not None and (self.prune_after_steps or 0) >= last:
             yield Problem("hydra.sweeper.prune_after_steps", f"prunes nothing: runs end at step {last}")
 
 

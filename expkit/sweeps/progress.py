@@ -251,7 +251,7 @@ def progress_table(progress: Progress) -> Group:
         value = state.values.get(progress.objective.metric)
         table.add_row(
             escape(child.label),
-            f"{state.step:,} of {child.job.config.train.steps:,}",
+            f"{state.step:,}{'' if state.last is None else f' of {state.last:,}'}",
             "" if value is None else f"{value:.4f}",
         )
     counts = [f"{progress.ended} of {progress.total} done", f"{len(running)} running", *_failures(progress.counts)]

@@ -36,6 +36,8 @@ class RunState:
     """The last value of every metric."""
     error: str | None = None
     """Why it failed, or was pruned."""
+    last: int | None = None
+    """Step at which it ends; ``None`` as long as its data is not loaded."""
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], points: Iterable[Mapping[str, float]]) -> RunState:
@@ -49,7 +51,13 @@ class RunState:
         for point in points:
             values |= point
         step = int(values.pop("step", 0))
-        return cls(status=settings.get("status", "WAITING"), step=step, values=values, error=settings.get("error"))
+        return cls(
+            status=settings.get("status", "WAITING"),
+            step=step,
+            values=values,
+            error=settings.get("error"),
+            last=settings.get("steps"),
+        )
 
     @classmethod
     def read(cls, folder: RunFolder) -> RunState:

@@ -71,7 +71,7 @@ def choose(
     with ExitStack() as unless_taken:
         choice, executor = opened(unmeasured, "a short run")
         unless_taken.enter_context(executor)
-        steps = train.steps * runs
+        steps = train.last_step * runs
         budget = _budget(executor, steps) if steps >= MAX_STEPS and checked.spec.trained.trainable else 0.0
         if not budget:
             unless_taken.pop_all()

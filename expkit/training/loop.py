@@ -29,8 +29,13 @@ Record = Callable[[int, Mapping[str, float]], None]
 class Progress(Protocol):
     """Display of the progress of training."""
 
-    def start(self, step: int) -> None:
-        """Show that training starts after a step: 0, or that of the checkpoint from which a run is resumed."""
+    def start(self, step: int, last: int) -> None:
+        """Show that training starts after a step: 0, or that of the checkpoint from which a run is resumed.
+
+        Args:
+            step: the step.
+            last: the step at which training ends.
+        """
 
     def advance(self, step: int, shown: Mapping[str, float]) -> None:
         """Show a step and some of its numbers."""
@@ -100,7 +105,7 @@ class Training:
         seconds, steps = 0.0, 0
         self._set_rate()
         with deferred_signals() as interrupted, CheckpointWriter(self.store) as writer:
-            if self.store.latest() is None and (first >= train.steps or train.on_nan.action == "roll_back"):
+            if self.store.latest() is None and (first >= train.last_step or train.on_nan.action == "roll_back"):
                 self._save(writer, first, {})
             trouble = _not_finite(self.store.latest())
             while True:
@@ -126,8 +131,8 @@ class Training:
         train, state = self.config.train, self.state
         step = logged = self.executor.step
         spent = since_log = 0.0
-        while step < train.steps and not state.stopped:
-            target = min(train.steps, *(_after(step, every) for every in _boundaries(self.config)))
+        while step < train.last_step and not state.stopped:
+            target = min(train.last_step, *(_after(step, every) for every in _boundaries(self.config)))
             begun = time.perf_counter()
             add_statistics(state.window, self.executor.run(target - step, interrupted))
             took = time.perf_counter() - begun
@@ -137,7 +142,7 @@ class Training:
                 return trouble, spent
             writer.check()
             evaluated = self._evaluate(step)
-            last = step == train.steps or state.stopped
+            last = step == train.last_step or state.stopped
             metrics: dict[str, float] = {}
             if last or step % train.log_every_steps == 0:
                 rates = self.executor.learning_rates | {STEPS_PER_SECOND: (step - logged) / since_log}
@@ -164,7 +169,7 @@ class Training:
         The last step is evaluated, but counts only at a multiple: so a run may be resumed with more steps.
         """
         train, due = self.config.train, step % self.config.train.evaluate_every_steps == 0
-        if "valid" not in self.dataset.splits or not (due or step == train.steps):
+        if "valid" not in self.dataset.splits or not (due or step == train.last_step):
             return {}
         metrics = evaluate(self.executor, self.evaluator, self.dataset, "valid")
         stopping = train.early_stopping

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from expkit.kinds.metrics import Mode
+from expkit.kinds.metrics import ROWS, Mode
 
 __all__ = ["RollBack", "StatisticArrays", "TrainingState", "Waiting"]
 
-StatisticArrays = dict[str, dict[str, np.ndarray]]
-"""Statistics by metric name, in float64."""
+StatisticArrays = dict[str, dict[str, Any]]
+"""Statistics by metric name: arrays in float64, but of ``rows`` a list of the arrays of batches."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,13 @@ class TrainingState:
             return cls()
         window = plain["window"].items()
         return cls(
-            window={name: {key: np.asarray(v, np.float64) for key, v in sums.items()} for name, sums in window},
+            window={
+                name: {
+                    key: [np.asarray(value, np.float64)] if key == ROWS else np.asarray(value, np.float64)
+                    for key, value in sums.items()
+                }
+                for name, sums in window
+            },
             waiting=Waiting(**plain["waiting"]),
             stopped=plain["stopped"],
             roll_backs=tuple(RollBack(**roll_back) for roll_back in plain["roll_backs"]),
@@ -76,7 +82,13 @@ class TrainingState:
         """Return plain values, for ``of``."""
         window = self.window.items()
         return {
-            "window": {name: {key: np.asarray(v).tolist() for key, v in sums.items()} for name, sums in window},
+            "window": {
+                name: {
+                    key: (np.concatenate(value) if key == ROWS else np.asarray(value)).tolist()
+                    for key, value in sums.items()
+                }
+                for name, sums in window
+            },
             "waiting": asdict(self.waiting),
             "stopped": self.stopped,
             "roll_backs": [asdict(roll_back) for roll_back in self.roll_backs],

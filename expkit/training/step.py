@@ -32,6 +32,7 @@ __all__ = [
     "Statistics",
     "add_batch",
     "add_statistics",
+    "joined_rows",
     "loss_and_statistics",
     "metrics_of_arrays",
     "network_inputs",
@@ -199,11 +200,23 @@ def _loss_result(sums: Mapping[str, Any]) -> float:
 
 
 def results(config: Config, statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Return losses and metrics by name, computed from their statistics."""
+    """Return losses and metrics by name, then the parts of metrics, ``METRIC/CLASS``, from their statistics."""
     metrics = config.train.metrics
-    return {
-        name: metrics[name].result(sums) if name in metrics else _loss_result(sums) for name, sums in statistics.items()
-    }
+    found: dict[str, float] = {}
+    parts: dict[str, float] = {}
+    for name, sums in statistics.items():
+        if name not in metrics:
+            found[name] = _loss_result(sums)
+            continue
+        joined = joined_rows(sums)
+        found[name] = metrics[name].result(joined)
+        parts |= {f"{name}/{part}": value for part, value in metrics[name].parts(joined).items()}
+    return found | parts
+
+
+def joined_rows(sums: Mapping[str, Any]) -> dict[str, Any]:
+    """Return summed statistics with the rows of all batches in one array."""
+    return {key: np.concatenate(value) if key == ROWS else value for key, value in sums.items()}
 
 
 def metrics_of_arrays(config: Config, outputs: Mapping[str, np.ndarray], fields: Mapping[str, Any]) -> dict[str, float]:
@@ -244,16 +257,15 @@ def metrics_of_arrays(config: Config, outputs: Mapping[str, np.ndarray], fields:
 
 
 def add_statistics(total: StatisticArrays, more: Mapping[str, Mapping[str, Any]]) -> None:
-    """Add statistics to a running total, in float64; join rows, without those of zeros, which no example has."""
+    """Add statistics to a running total, in float64; rows, without those of zeros, are listed by batch."""
     for name, statistics in more.items():
         into = total.setdefault(name, {})
         for key, value in statistics.items():
-            values = np.asarray(value, np.float64)
             if key == ROWS:
-                values = values[values.any(axis=tuple(range(1, values.ndim)))]
-                into[key] = np.concatenate([into[key], values]) if key in into else values
+                batches = value if isinstance(value, list) else [np.asarray(value, np.float64)]
+                into.setdefault(key, []).extend(rows[rows.any(axis=tuple(range(1, rows.ndim)))] for rows in batches)
             else:
-                into[key] = into.get(key, np.float64(0)) + values
+                into[key] = into.get(key, np.float64(0)) + np.asarray(value, np.float64)
 
 
 def add_batch(totals: Statistics, batch: Statistics, first: Any) -> Statistics:

@@ -123,7 +123,7 @@ ONE_PROBLEM = [
     ("train.steps='3'", "train.steps: needs a whole number, got '3' (text)"),
     ("train.steps=1.5", "train.steps: needs a whole number, got 1.5"),
     ("train.steps=true", "train.steps: needs a whole number, got true"),
-    ("train.steps=null", "train.steps: needs a whole number, got nothing"),
+    ("train.steps=null", "train: has neither steps nor epochs; add train.steps=NUMBER or train.epochs=NUMBER"),
     ("train.steps=[1]", "train.steps: needs a whole number, got the list [1]"),
     (f"train.steps={list(range(30))}", "train.steps: needs a whole number, got a list of 30"),
     ("train.steps={a: 1}", "train.steps: needs a whole number, got a mapping"),
@@ -242,7 +242,7 @@ def test_a_path_is_written_as_on_the_command_line(path: tuple[Any, ...], text: s
     [
         ("{}", "needs a length of at least 1, got 0: an empty mapping"),
         ("[]", "needs a length of at least 1, got 0: the list []"),
-        ("abc", "needs a list or a mapping, got 'abc' (text)"),
+        ("abc", "needs 'balanced' or a list or a mapping, got 'abc' (text)"),
     ],
 )
 def test_a_list_or_a_mapping_is_explained_without_the_branches(setting: str, problem: str) -> None:

@@ -177,8 +177,8 @@ def test_a_name_written_as_a_number_is_a_name() -> None:
         ),
         # Words of other programs.
         (
-            ["train.epochs=3"],
-            ["train.epochs: unknown field; did you mean 'steps'? allowed: "],
+            ["train.num_epochs=3"],
+            ["train.num_epochs: unknown field; did you mean 'epochs'? allowed: "],
         ),
         (["optimizer.lr=3"], ["optimizer.lr: unknown field for kind 'adam'; did you mean 'learning_rate'? allowed: "]),
         # Words that are no overrides.

@@ -80,7 +80,7 @@ def test_a_layer_that_is_dropped_is_missed_by_its_reader() -> None:
         ("experiment", {"train": {"metrics": {"accuracy": None}}}, True),
         ("experiment", {"train": {"metrics": None}}, False),
         ("experiment", {"train": None}, False),
-        ("train", {"steps": None}, False),
+        ("train", {"batch_size": None}, False),
         ("network", {"blocks": {"b": {"layers": {"d": {"kind": "dense", "units": "{n * 2}"}}}}}, True),
         ("network", {"blocks": {"b": {"layers": {"d": {"kind": "dense", "units": "n * 2"}}}}}, False),
     ],

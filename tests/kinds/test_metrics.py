@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from scipy.special import log_softmax
+from scipy.special import log_softmax, logsumexp
 from sklearn.metrics import (
     accuracy_score,
+    average_precision_score,
     f1_score,
     jaccard_score,
     mean_absolute_error,
@@ -19,17 +20,20 @@ from sklearn.metrics import (
     r2_score,
     recall_score,
     roc_auc_score,
+    root_mean_squared_error,
 )
 
 import expkit.kinds.metrics_classes
+import expkit.kinds.metrics_ranking
 import expkit.kinds.metrics_regression  # noqa: F401  # registers the kinds
 from expkit import tf1 as tf
+from expkit.kinds.evaluated import Readable
 from expkit.kinds.metrics import BaseMetric
 from expkit.kinds.precision import widened
 from expkit.registry import kinds
 from expkit.tensor_spec import TensorSpec
 from expkit.training.sessions import StatisticArrays
-from expkit.training.step import add_statistics
+from expkit.training.step import add_statistics, joined_rows
 from support.edges import EDGES
 
 pytestmark = pytest.mark.untraced
@@ -44,6 +48,7 @@ PLACES = DRAW.integers(0, 7, (300, 3))
 WORDS = DRAW.normal(size=(300, 3, 7)).astype(np.float32)
 NUMBERS = DRAW.normal(size=(300, 2, 3)).astype(np.float32)
 TRUTH = DRAW.normal(size=(300, 2, 3))
+MANY = (DRAW.uniform(size=(300, 7)) < 0.3).astype(int)
 
 Reference = Callable[[np.ndarray, np.ndarray], float]
 
@@ -63,6 +68,27 @@ def among(k: int) -> Reference:
 
 def of_ranks(x: np.ndarray, y: np.ndarray) -> float:
     return float(roc_auc_score(y.reshape(-1), x.reshape(-1) if x.size == y.size else x[:, 1] - x[:, 0]))
+
+
+def ranked(score: Any, average: str, classes: Sequence[int] | None = None) -> Reference:
+    """Return scikit-learn's score of probabilities against one-hot labels, or of independent logits."""
+
+    def reference(x: np.ndarray, y: np.ndarray) -> float:
+        several = y.ndim == x.ndim and y.shape == x.shape
+        labels = y if several else np.eye(x.shape[1])[y.reshape(-1).astype(int)]
+        scores = x.astype(np.float64)
+        if not several:  # The order of softmax's probabilities, of which those near 1 round to the same value.
+            others = [logsumexp(np.sort(np.delete(scores, number, axis=1)), axis=1) for number in range(x.shape[1])]
+            scores = scores - np.stack(others, axis=1)
+        chosen = list(range(x.shape[1])) if classes is None else list(classes)
+        return float(score(labels[:, chosen], scores[:, chosen], average=average))
+
+    return reference
+
+
+def root(x: np.ndarray, y: np.ndarray) -> float:
+    columns = (-1, x.shape[-1] if x.ndim > 1 else 1)
+    return float(root_mean_squared_error(y.reshape(columns), x.reshape(columns).astype(np.float64)))
 
 
 def distance(x: np.ndarray, y: np.ndarray) -> float:
@@ -119,12 +145,25 @@ CASES: list[tuple[str, dict[str, Any], np.ndarray, np.ndarray, Reference]] = [
     ("auc", {}, ONE, BITS, of_ranks),
     ("auc", {}, ONE[:, 0], BITS, of_ranks),
     ("auc", {}, TWO, BITS[:, None].astype(np.float32), of_ranks),
+    *(
+        (kind, {"average": average}, *values, ranked(score, average))
+        for kind, score in (("auc", roc_auc_score), ("average_precision", average_precision_score))
+        for average in ("macro", "micro", "weighted")
+        for values in ((LOGITS, CLASSES), (LOGITS, CLASSES[:, None].astype(np.float32)), (LOGITS, MANY))
+    ),
+    ("auc", {"classes": (2, 4)}, LOGITS, CLASSES, ranked(roc_auc_score, "macro", [2, 4])),
+    ("average_precision", {"classes": (1,)}, TWO, BITS, ranked(average_precision_score, "macro", [1])),
+    ("average_precision", {}, TWO, BITS, ranked(average_precision_score, "macro")),
+    ("average_precision", {}, ONE, BITS, lambda x, y: float(average_precision_score(y.ravel(), x.ravel()))),
     ("mean_absolute_error", {}, NUMBERS, TRUTH, distance),
     ("mean_absolute_error", {}, ONE[:, 0], BITS, distance),
     ("mean_absolute_error", {}, ONE, BITS, distance),
     ("mean_squared_error", {}, NUMBERS, TRUTH, square),
     ("mean_squared_error", {}, ONE[:, 0], BITS, square),
     ("mean_squared_error", {}, ONE, BITS, square),
+    ("root_mean_squared_error", {}, NUMBERS, TRUTH, root),
+    ("root_mean_squared_error", {}, ONE[:, 0], BITS, root),
+    ("root_mean_squared_error", {}, ONE, BITS, root),
     ("r2", {}, NUMBERS, TRUTH, explained),
     ("r2", {}, NUMBERS, NUMBERS + 0.1 * TRUTH, explained),
     ("r2", {}, ONE[:, 0], BITS, explained),
@@ -139,6 +178,9 @@ CASES: list[tuple[str, dict[str, Any], np.ndarray, np.ndarray, Reference]] = [
         for fields, output, labels, asked in (
             ({}, LOGITS, CLASSES, {"average": "macro"}),
             ({}, LOGITS, MISSING, {"average": "macro"}),
+            ({"average": "weighted"}, LOGITS, MISSING, {"average": "weighted"}),
+            ({"average": "weighted", "classes": (1, 4)}, WORDS, PLACES, {"average": "weighted", "labels": [1, 4]}),
+            ({"average": "weighted", "classes": (0, 1)}, ONE, BITS, {"average": "weighted"}),
             ({}, LOGITS, np.eye(7)[CLASSES], {"average": "macro"}),
             ({"average": "micro"}, WORDS, PLACES.astype(np.float32), {"average": "micro"}),
             ({"classes": (1, 4)}, WORDS, PLACES, {"average": "macro", "labels": [1, 4]}),
@@ -176,7 +218,7 @@ def summed(metric: BaseMetric, output: np.ndarray, labels: np.ndarray, batch: in
         for start in range(0, len(output), batch):
             part = (output[start : start + batch], labels[start : start + batch])
             add_statistics(total, {"it": session.run(statistics, dict(zip(placeholders, part, strict=True)))})
-    return total["it"]
+    return joined_rows(total["it"])
 
 
 @pytest.mark.parametrize("edge", EDGES)
@@ -280,7 +322,19 @@ def wrong_label(value: str, example: int, allowed: str) -> str:
 @pytest.mark.parametrize(
     ("kind", "output", "labels", "problem"),
     [
-        ("auc", TensorSpec((3,)), BITS, "auc needs one logit or two per example, got [batch, 3] float32"),
+        (
+            "auc",
+            TensorSpec((2, 3)),
+            BITS,
+            "auc needs an output of shape [batch] or [batch, classes], got [batch, 2, 3] float32",
+        ),
+        ("auc", TensorSpec((3,)), np.zeros((3, 2)), "auc needs one label per example, or 3, got [2]"),
+        (
+            "average_precision",
+            TensorSpec((3,)),
+            np.array([0, 1, 3]),
+            wrong_label("3", 2, "0 to 2, for 3 classes; change the last layer's units or the data"),
+        ),
         ("auc", TensorSpec((1,)), np.array([0, 1, 2]), wrong_label("2", 2, "0 to 1")),
         ("auc", TensorSpec((1,)), np.array([0, 1, 0.5]), wrong_label("0.5", 2, "0 to 1")),
         ("auc", TensorSpec((1,)), np.zeros((3, 2)), "auc needs one label per example, got [2]"),
@@ -372,8 +426,10 @@ def test_a_metric_says_what_keeps_labels_from_fitting(
     ("output", "allowed"), [(TensorSpec((5,)), "4"), (TensorSpec((1,)), "1"), (TensorSpec(()), "1")]
 )
 def test_a_class_that_the_output_lacks_is_named(output: TensorSpec, allowed: str) -> None:
-    problem = metric_of("f1", {"classes": (0, 5)}).problem(output, np.array([0, 1, 1]))
-    assert problem == f"classes: 5 is no class of {output}; allowed: 0 to {allowed}"
+    readable = Readable(outputs={"logits": output}, fields={"label": np.array([0, 1, 1])}, variables={})
+    problem = f"classes: 5 is no class of 'logits', {output}; allowed: 0 to {allowed}"
+    assert metric_of("f1", {"classes": (0, 5)}).data_problem(readable) == problem
+    assert metric_of("auc", {"classes": (0, 5)}).network_problem(readable) == problem
 
 
 @pytest.mark.parametrize(("kind", "output", "labels"), [(case[0], case[2], case[3]) for case in CASES])

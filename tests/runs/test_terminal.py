@@ -25,7 +25,8 @@ def console(*, terminal: bool) -> tuple[Console, io.StringIO]:
 
 def test_the_bar_shows_steps_loss_accuracy_and_speed_in_a_terminal() -> None:
     screen, text = console(terminal=True)
-    with Bar(screen, "units=16", 100) as bar:
+    with Bar(screen, "units=16") as bar:
+        bar.start(Path("runs/a"), (0, 100), "")
         bar.advance(50, {"train/loss": 0.25, "train/accuracy": 0.5, "train/steps_per_second": 1234.5})
         bar.advance(100, {"valid/accuracy": 0.75})
     last = text.getvalue().splitlines()[-2]
@@ -35,8 +36,8 @@ def test_the_bar_shows_steps_loss_accuracy_and_speed_in_a_terminal() -> None:
 
 def test_without_a_terminal_there_is_a_line_for_the_folder_and_for_each_record() -> None:
     screen, text = console(terminal=False)
-    with Bar(screen, "run", 1000) as bar:
-        bar.start(Path("runs/a"), 40, "resumed from step 40")
+    with Bar(screen, "run") as bar:
+        bar.start(Path("runs/a"), (40, 1000), "resumed from step 40")
         bar.advance(50, {"train/loss": 0.25, "valid/loss": 0.5})
         bar.advance(60, {"valid/loss": 0.5})
         bar.advance(1000, {"train/loss": 0.125, "train/accuracy": 1.0})
@@ -49,23 +50,23 @@ def test_without_a_terminal_there_is_a_line_for_the_folder_and_for_each_record()
 
 def test_the_bar_of_a_resumed_run_starts_at_its_step() -> None:
     screen, text = console(terminal=True)
-    with Bar(screen, "run", 100) as bar:
-        bar.start(Path("runs/a"), 40, "resumed from step 40")
+    with Bar(screen, "run") as bar:
+        bar.start(Path("runs/a"), (40, 100), "resumed from step 40")
     assert "40/100" in text.getvalue()
     assert "run runs/a (resumed from step 40)" in text.getvalue()
 
 
 def test_a_quiet_run_prints_nothing() -> None:
     text = io.StringIO()
-    with Bar(Console(file=text, quiet=True), "run", 100) as bar:
-        bar.start(Path("runs/a"), 0, "")
+    with Bar(Console(file=text, quiet=True), "run") as bar:
+        bar.start(Path("runs/a"), (0, 100), "")
         bar.advance(50, {"train/loss": 0.25})
     assert text.getvalue() == ""
 
 
 def test_the_bar_ends_also_when_training_fails() -> None:
     screen, text = console(terminal=True)
-    bar = Bar(screen, "run", 100)
+    bar = Bar(screen, "run")
     with pytest.raises(ZeroDivisionError), bar:
         bar.advance(1, {"train/loss": 1 / 0})
     assert text.getvalue().endswith("\n\x1b[?25h")  # a line of its own, and the cursor is back

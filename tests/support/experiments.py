@@ -113,7 +113,7 @@ def rewritten(built: TrainGraph) -> dict[str, Any]:
 class Unseen:
     """A progress that nobody watches."""
 
-    def start(self, step: int) -> None:
+    def start(self, step: int, last: int) -> None:
         """Show nothing."""
 
     def advance(self, step: int, shown: Mapping[str, float]) -> None:

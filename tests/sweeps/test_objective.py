@@ -11,7 +11,8 @@ import pytest
 from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.errors import ConfigError
-from expkit.preflight import check, load_checked, metric_names
+from expkit.preflight import check, load_checked
+from expkit.recorded import metric_names
 from expkit.sweeps.objective import Objective, objectives_of, pareto_front
 
 LOSS, SCORE = Objective("loss", "min"), Objective("score", "max")
@@ -22,7 +23,7 @@ def front(objectives: list[Objective], values: list[dict[str, float]]) -> list[i
 
 
 def objectives(config: Config, metric: Any, mode: Any) -> tuple[Objective, ...]:
-    return objectives_of(config, metric_names(check(config)), metric, mode)
+    return objectives_of(config, metric_names(config, bool(check(config).ema_names)), metric, mode)
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ LOSSES = {
         "weight": {"kind": "piecewise", "boundaries": [100], "values": [0.5, 0.25]},
     },
 }
-SHAPED = {"mean_absolute_error", "mean_squared_error", "r2"}
+SHAPED = {"mean_absolute_error", "mean_squared_error", "r2", "root_mean_squared_error"}
 METRICS = {
     **{
         kind: {"kind": kind, "labels": "hot" if kind in SHAPED else "label"}

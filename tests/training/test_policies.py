@@ -177,7 +177,7 @@ class Interrupting:
     def __init__(self, times: int) -> None:
         self.left = times
 
-    def start(self, step: int) -> None:
+    def start(self, step: int, last: int) -> None:
         """Show nothing."""
 
     def advance(self, step: int, shown: Mapping[str, float]) -> None:

@@ -129,7 +129,7 @@ def test_a_streamed_run_that_stops_in_the_middle_of_a_block_resumes_bit_for_bit(
         pass
 
     class Stops:
-        def start(self, step: int) -> None:
+        def start(self, step: int, last: int) -> None:
             """Show nothing."""
 
         def advance(self, step: int, shown: Any) -> None:

@@ -109,7 +109,7 @@ def check_restore(checked: CheckedConfig) -> None:
 
 def _check_steps(config: Config, values: Mapping[str, np.ndarray]) -> None:
     step = int(values.get("global_step", 0))
-    if 0 < config.train.steps <= step:
+    if 0 < (config.train.steps or 0) <= step:
         raise CheckpointError(
             Problem(
                 "train.steps",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from fractions import Fraction
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -12,6 +15,7 @@ import expkit.kinds.losses_regression
 import expkit.kinds.losses_sampled
 import expkit.kinds.losses_sequences
 import expkit.kinds.metrics_classes
+import expkit.kinds.metrics_ranking
 import expkit.kinds.metrics_regression
 import expkit.kinds.metrics_sequences
 import expkit.kinds.optimizers  # noqa: F401  # registers the kinds
@@ -84,8 +88,14 @@ class PhaseConfig(Section):
 class TrainConfig(Section):
     """The training loop."""
 
-    steps: int = Field(ge=0)
-    """Training steps; 0 evaluates and freezes the restored values."""
+    steps: int | None = Field(default=None, ge=0)
+    """Training steps; 0 evaluates and freezes the restored values. Either these or ``epochs`` are given."""
+    epochs: float | None = Field(default=None, ge=0, le=1e9)
+    """Passes over the training examples, such as 20 or 0.5, in place of ``steps``.
+
+    They become steps once the data is loaded: the fewest in which every example is seen so often. A batch that begins
+    in one epoch may end in the next; a step has the examples of all its batches, as with accumulation.
+    """
     batch_size: Positive
     """Examples per batch."""
     gradient_accumulation_steps: Positive = 1
@@ -148,6 +158,12 @@ class TrainConfig(Section):
     all phases compute theirs from the same values, then all update."""
 
     @property
+    def last_step(self) -> int:
+        """Step at which training ends; known where ``steps`` are given, or the data is loaded."""
+        assert self.steps is not None, "epochs are steps once the data is loaded"
+        return self.steps
+
+    @property
     def readers(self) -> dict[str, Evaluated]:
         """Losses and metrics by their path in the configuration."""
         return {
@@ -155,6 +171,15 @@ class TrainConfig(Section):
             for group, items in (("losses", self.losses), ("metrics", self.metrics))
             for name, item in items.items()
         }
+
+    def with_readers(self, changed: Mapping[str, Evaluated]) -> TrainConfig:
+        """Return a copy with other losses and metrics, by their path in the configuration."""
+        groups: dict[str, Mapping[str, Evaluated]] = {"losses": self.losses, "metrics": self.metrics}
+        update = {
+            group: {name: changed.get(f"train.{group}.{name}", item) for name, item in items.items()}
+            for group, items in groups.items()
+        }
+        return self.model_copy(update=update) if changed else self
 
     def mode_of(self, metric: str, given: BestMode = "auto") -> Mode | None:
         """Return the mode of a recorded metric; ``None`` if it is neither given nor declared by the metric's kind."""
@@ -171,8 +196,27 @@ class TrainConfig(Section):
         """Examples of all batches of a step."""
         return self.batch_size * self.gradient_accumulation_steps * self.batches_per_step
 
+    def steps_of(self, examples: int, *, lanes: bool) -> int:
+        """Return the steps of a training with a number of examples; in lanes, those after the last lane are left out.
+
+        Raises:
+            AssertionError: neither steps nor epochs are given.
+        """
+        if self.epochs is None:
+            return self.last_step
+        size = self.examples_per_step
+        epoch = Fraction(examples // size) if lanes else Fraction(examples, size)
+        return math.ceil(Fraction(repr(self.epochs)) * epoch)  # 0.1 as it is written, not as it is stored
+
     @model_validator(mode="after")
     def _runs(self) -> TrainConfig:
+        if self.steps is None and self.epochs is None:
+            raise ValueError("has neither steps nor epochs; add train.steps=NUMBER or train.epochs=NUMBER")
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError(
+                f"has steps: {self.steps} and epochs: {self.epochs:g}, but one follows from the other; give one of "
+                "them, and set the other to null: train.steps=null or train.epochs=null"
+            )
         if self.precision == "bfloat16" and self.jit_compile is True:
             raise ValueError(
                 "precision is 'bfloat16', which XLA does not speed up on a CPU, but jit_compile is true; "
