@@ -76,6 +76,7 @@ class SampledLoss(Loss, Ignoring):
         else:
             classes = kernel.shape[0 if self.transpose else 1]
             drawn, log_rate = self._drawn(classes, call)
+            log_rate = tf.cast(log_rate, features.dtype)
             axis = 0 if self.transpose else 1
             of_label, of_drawn = (tf.gather(kernel, index, axis=axis) for index in (label, drawn))
             of_label = of_label if self.transpose else tf.transpose(of_label)

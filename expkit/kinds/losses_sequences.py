@@ -76,7 +76,8 @@ class CTC(Loss):
         return None
 
     def values(self, output: Any, labels: Any, lengths: Any, label_lengths: Any) -> Any:
-        """Return ``tf.nn.ctc_loss`` of every example."""
+        """Return ``tf.nn.ctc_loss`` of every example, which has no float64."""
+        output = tf.cast(output, tf.float32)
         batch, frames, blank = tf.shape(output)[0], tf.shape(output)[1], self.blank % output.shape[-1]
         size = tf.shape(labels)[1]
         given = tf.fill((batch,), frames) if lengths is None else tf.reshape(tf.cast(lengths, tf.int32), (-1,))
