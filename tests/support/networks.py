@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from expkit import tf1 as tf
 from expkit.config.sections.network import NetworkConfig
@@ -189,6 +190,16 @@ def problems_of(text: str | dict[str, Any]) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         spec_of(text)
     return [str(problem) for problem in caught.value.problems]
+
+
+def fields_problems(text: str) -> list[str]:
+    """Return every problem of the fields of a network, before its layers are connected."""
+    with pytest.raises(ValidationError) as caught:
+        config_of(text)
+    return [
+        f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}"
+        for item in caught.value.errors()
+    ]
 
 
 def open_scope(scopes: ExitStack, root: Any, scope: str, reuse: bool | str) -> None:

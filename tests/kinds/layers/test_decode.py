@@ -10,7 +10,7 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.network.build import connect, create_variables, placeholders
-from support.networks import problems_of, spec_of
+from support.networks import fields_problems, problems_of, spec_of
 
 END, START, TOKENS = 0, 1, 4
 NETWORK = """
@@ -154,4 +154,35 @@ def test_an_end_outside_the_vocabulary_is_refused() -> None:
     assert problems_of(text) == [
         "network.blocks.cell.layers.table.input: no layer or input 'token' in block 'cell' as network.layers.decoded "
         "connects it; allowed: t, x, h, table, both, new, logits; give it more with inputs: {NAME: LAYER}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "logits: {{kind: dense, units: 4",
+            "logits: {{kind: dense, units: 4, input: pair",
+            "network.layers.decoded: decode needs a block whose output is [batch, tokens], got [batch, 2, 4] float32; "
+            "'decoded' reads constants.x 'x' [batch, 3] float32",
+        ),
+        (
+            "    outputs: {{h: new}}",
+            "      same: {{kind: constant, value: [1, 2, 3, 4]}}\n    outputs: {{h: new}}",
+            "network.layers.decoded: the output of block 'cell' is the same for every example; 'decoded' reads "
+            "constants.x 'x' [batch, 3] float32",
+        ),
+    ],
+)
+def test_an_output_that_holds_no_logits_is_refused(old: str, new: str, message: str) -> None:
+    text = NETWORK.replace("      logits:", "      pair: {{kind: stack, axis: 1, input: [new, new]}}\n      logits:")
+    assert old in text
+    given = text.replace(old, new).format(normal="{kind: zeros}", fields="max_length: 3")
+    assert problems_of(given) == [message]
+
+
+def test_a_decoder_needs_to_know_the_number_of_examples() -> None:
+    text = NETWORK.replace("constants: {{x: x}}, ", "").format(normal="{kind: zeros}", fields="max_length: 3")
+    assert fields_problems(text) == [
+        "layers.decoded.decode: nothing tells the number of examples; give 'constants' or an 'initial' state"
     ]

@@ -11,7 +11,7 @@ from expkit import tf1 as tf
 from expkit.kinds.layers.operations import Operations, using
 from expkit.network.build import TrainingCall, connect, create_variables, placeholders
 from expkit.network.spec import NetworkSpec
-from support.networks import problems_of, spec_of
+from support.networks import fields_problems, problems_of, spec_of
 
 LSTM = """
   lstm:
@@ -323,3 +323,98 @@ def test_mistakes(text: str, message: str | None) -> None:
     inputs = "inputs: {x: {shape: [5, 4]}}\n"
     if message is not None:
         assert message in problems_of(inputs + text)
+
+
+FIELD_MISTAKES = {
+    "no steps": (
+        f"constants: {{x: x}}, {STATES}",
+        "the number of steps is that of the sequences in 'inputs', or 'steps'; give one of them",
+    ),
+    "steps twice": (
+        f"inputs: {{x: x}}, steps: 5, {STATES}",
+        "the number of steps is that of the sequences in 'inputs', or 'steps'; give one of them",
+    ),
+    "no examples": (
+        f"steps: 3, {STATES}",
+        "nothing tells the number of examples; give 'inputs', 'constants' or an 'initial' state",
+    ),
+    "carries backward": (
+        f"inputs: {{x: x}}, carry: true, reverse: true, {STATES}",
+        "carry is true, but reverse is, too: a last step cannot go on in the next batch",
+    ),
+    "carries nothing": (
+        "inputs: {x: x}, carry: true, states: {h: {initial: first}}",
+        "carry is true, but no state has a 'shape'; what starts as 'initial' is not carried",
+    ),
+    "reads by position": (
+        f"inputs: {{x: x}}, input: x, {STATES}",
+        "kind 'scan' reads by names; remove 'input' and name the layer in 'constants'",
+    ),
+    "one name twice": (
+        f"inputs: {{x: x, h: x}}, {STATES}",
+        "the block's layers would read two tensors as 'h'; rename one",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FIELD_MISTAKES)
+def test_fields_that_contradict_each_other(case: str) -> None:
+    fields, message = FIELD_MISTAKES[case]
+    text = f"inputs: {{x: {{shape: [5, 4]}}}}\n{BLOCK}\nlayers: {{s: {{kind: scan, block: cell, {fields}}}}}"
+    assert fields_problems(text) == [f"layers.s.scan: {message}"]
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ("{}", "a state starts as zeros of a 'shape', or as a layer, 'initial'; give one of them"),
+        (
+            "{shape: [4], initial: x}",
+            "a state starts as zeros of a 'shape', or as a layer, 'initial'; give one of them",
+        ),
+        (
+            "{initial: x, dtype: int32}",
+            "'dtype' is that of the 'initial' layer; leave it out, or convert that by kind 'cast'",
+        ),
+    ],
+)
+def test_a_state_starts_in_one_way(state: str, message: str) -> None:
+    fields = f"inputs: {{x: x}}, states: {{h: {state}}}"
+    text = f"inputs: {{x: {{shape: [5, 4]}}}}\n{BLOCK}\nlayers: {{s: {{kind: scan, block: cell, {fields}}}}}"
+    assert fields_problems(text) == [f"layers.s.scan.states.h: {message}"]
+
+
+SHAPE_MISTAKES = {
+    "lengths of floats": (
+        f"{BLOCK}\nlayers: {{s: {{kind: scan, block: cell, inputs: {{x: x}}, lengths: x, {STATES}}}}}",
+        "network.layers.s: scan needs lengths [batch] of int32 or int64, got [batch, 5, 4] float32; 's' reads inputs.x "
+        "'x' [batch, 5, 4] float32, lengths 'x' [batch, 5, 4] float32",
+    ),
+    "a sequence without steps": (
+        f"{BLOCK}\nlayers: {{s: {{kind: scan, block: cell, inputs: {{x: n}}, {STATES}}}}}",
+        "network.layers.s: scan needs inputs.x [batch, time, ...], got [batch] float32; give it in constants; 's' "
+        "reads inputs.x 'n' [batch] float32",
+    ),
+    "an output of no example": (
+        "blocks: {cell: {layers: {one: {kind: constant, value: 1}, new: {kind: add, input: [x, h]}}, outputs: {h: new, "
+        f"one: one}}}}}}\nlayers: {{s: {{kind: scan, block: cell, inputs: {{x: x}}, {STATES}}}}}",
+        "network.layers.s: output 'one' of block 'cell' is the same for every example; give its layer batch_of; 's' "
+        "reads inputs.x 'x' [batch, 5, 4] float32",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SHAPE_MISTAKES)
+def test_shapes_that_do_not_fit(case: str) -> None:
+    text, message = SHAPE_MISTAKES[case]
+    assert message in problems_of(f"inputs: {{x: {{shape: [5, 4]}}, n: {{shape: []}}}}\n{text}")
+
+
+def test_sequences_whose_numbers_of_steps_turn_out_to_differ_are_refused() -> None:
+    spec = spec_of(
+        "inputs: {x: {shape: [null, 4]}, y: {shape: [null, 4]}}\n"
+        "blocks: {cell: {layers: {new: {kind: add, input: [x, y, h]}}, outputs: {h: new}}}\n"
+        f"layers: {{s: {{kind: scan, block: cell, inputs: {{x: x, y: y}}, {STATES}}}}}"
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError, match="scan needs inputs of one number of steps"):
+        connected(spec, {"x": X, "y": X[:, :3]})
