@@ -53,7 +53,7 @@ def _misfit(item: Mapping[str, Any], array: Any) -> Iterator[str]:
 
 def _accepts(dtype: str, array: np.dtype) -> bool:
     if dtype == "string":
-        return array.kind in "SUO"
+        return array.kind in "SUO" or (array.kind == "V" and array.name.startswith("void"))
     try:
         return array.name == dtype or (array.kind not in "SUOV" and accepts(dtype, array))  # bfloat16's kind is V
     except TypeError:  # No dtype of NumPy: a resource, or integers of quantization.
@@ -118,7 +118,13 @@ def join(parts: Sequence[Mapping[str, np.ndarray]], sizes: Sequence[int]) -> dic
 
 
 def plain(array: np.ndarray) -> np.ndarray:
-    """Return an array that a ``.npz`` file can hold: bfloat16 as float32, text as bytes."""
+    """Return an array that a ``.npz`` file can hold: bfloat16 as float32, text as bytes.
+
+    NumPy drops zero bytes at the end of these; strings of one length that end so, as of a file, are kept as void.
+    """
     if array.dtype == object:
+        values = array.reshape(-1).tolist()
+        if any(value.endswith(b"\0") for value in values) and len({*map(len, values)}) == 1:
+            return np.array(values, f"V{len(values[0])}").reshape(array.shape)
         return np.array(array.tolist(), np.bytes_)
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array

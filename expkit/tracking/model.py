@@ -89,7 +89,7 @@ def _save(into: Path, model: Any, run_id: str, record: ModelRecord, folder: Path
     loader = shutil.copy(source, into / f"{_LOADER}.py")
     frozen = shutil.copy(folder / record.graph, into / Path(GRAPH).name)
     with np.load(folder / record.example, allow_pickle=False) as arrays:
-        inputs = {name: arrays[name] for name in arrays.files}
+        inputs = {name: _as_strings(arrays[name]) for name in arrays.files}
     metadata = record.metadata
     versions = metadata["versions"]
     mlflow.pyfunc.save_model(
@@ -103,6 +103,11 @@ def _save(into: Path, model: Any, run_id: str, record: ModelRecord, folder: Path
         metadata={"expkit": {key: metadata[key] for key in _KEPT_METADATA}},
         mlflow_model=Model(artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id),
     )
+
+
+def _as_strings(array: np.ndarray) -> np.ndarray:
+    """Return an array of a ``.npz`` file, strings that end with zero bytes as objects."""
+    return array.astype(object) if array.dtype.kind == "V" else array
 
 
 def _schema(tensors: Mapping[str, Mapping[str, Any]]) -> Any:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import posixpath
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from expkit.errors import DataError, Problem, comma_list, did_you_mean
 from expkit.kinds.sources.base import Fields, Source, existing
+from expkit.kinds.sources.image_header import HEADER_BYTES, image_header
 from expkit.kinds.sources.table import Table
 from expkit.registry import register
 
@@ -22,6 +24,8 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif")
 TABLES = (".csv", ".tsv", ".parquet")
 MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF87a": "GIF", b"GIF89a": "GIF", b"BM": "BMP"}
 LABELS = "data.source.labels"
+MOST_PIXELS = 1 << 27
+"""Pixels that an image may declare: the file of a larger one may be small and fill the memory."""
 MOST_COMPARED = 10_000
 """Names among which the nearest to a wrong one is sought."""
 
@@ -58,17 +62,46 @@ class ImageFolder(Source):
         from expkit.kinds.sources.folder import AT, counted, some
 
         listing, columns = _by_class(self.path) if self.labels is None else _by_table(self.path, self.labels)
-        starts, sizes = first_bytes(listing.root, listing.names, 16)
+        starts, sizes = first_bytes(listing.root, listing.names, HEADER_BYTES)
         wrong = [place for place, start in enumerate(starts) if image_format(start) is None]
         if wrong:
-            found, start = some(listing.names[place] for place in wrong), starts[wrong[0]]
+            found, start = some(listing.names[place] for place in wrong), starts[wrong[0]][:16]
             begins = f"begins with {start!r}" if start else "is empty"
             raise DataError.at(
                 AT,
                 f"{listing.root}: {counted(wrong)} of {len(starts):,} without the content of a PNG, JPEG, BMP or GIF "
                 f"image: {found}; the first {begins}; remove or replace what is no image",
             )
-        return {"image": FileContents(listing.root, listing.names, sizes, listing.notes), **columns}
+        notes = (*listing.notes, *_declared(listing, starts))
+        return {"image": FileContents(listing.root, listing.names, sizes, notes), **columns}
+
+
+def _declared(listing: Listing, starts: Sequence[bytes]) -> Iterator[str]:
+    """Yield a sentence about images that are stored turned.
+
+    Raises:
+        DataError: images declare more pixels than are decoded.
+    """
+    from expkit.kinds.sources.folder import AT, counted, some
+
+    headers = [image_header(start) for start in starts]
+    huge = [place for place, header in enumerate(headers) if header.height * header.width > MOST_PIXELS]
+    if huge:
+        first = headers[huge[0]]
+        raise DataError.at(
+            AT,
+            f"{listing.root}: {counted(huge, 'image')} of more than {MOST_PIXELS:,} pixels: "
+            f"{some(listing.names[place] for place in huge)}; the first declares {first.height:,} x {first.width:,}; "
+            "make them smaller, or remove them",
+        )
+    turned = [name for name, header in zip(listing.names, headers, strict=True) if header.orientation != 1]
+    if turned:
+        verb = "is" if len(turned) == 1 else "are"
+        yield (
+            f"{listing.root}: {counted(turned, 'image')} of {len(starts):,} {verb} stored turned or mirrored (an EXIF "
+            f"orientation other than 1) and read as stored, in training and in the frozen graph: {some(turned)}; turn "
+            "the pixels, as `magick mogrify -auto-orient` does"
+        )
 
 
 def _by_class(path: str) -> tuple[Listing, Fields]:

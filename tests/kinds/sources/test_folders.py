@@ -17,7 +17,7 @@ from expkit.kinds.sources.image_folder import ImageFolder, image_format
 from expkit.kinds.sources.on_disk import DiskArray, rows_of, scan
 from expkit.kinds.sources.text import TextFolder
 
-PNG, JPEG, GIF, BMP = b"\x89PNG\r\n\x1a\nrest", b"\xff\xd8\xff\xe0rest", b"GIF89arest", b"BMrest"
+PNG, JPEG, GIF, BMP = b"\x89PNG\r\n\x1a\nrest", b"\xff\xd8\xff\xe0rest", b"GIF89a\x01\0\x01\0rest", b"BMrest"
 Fill = Callable[..., str]
 
 
