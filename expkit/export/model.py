@@ -30,23 +30,50 @@ class ServedGraph:
         config.graph_options.rewrite_options.disable_meta_optimizer = True  # run as written: evaluation's numbers
         self._session = tf.Session(graph=graph, config=config)
 
-    def predict(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Return the outputs of a batch, given as arrays by input name."""
+    def predict(self, inputs: Any) -> dict[str, np.ndarray]:
+        """Return the outputs of a batch, given as arrays by input name, or as a pandas table.
+
+        Of a graph that was trained on a table these are its columns, by name and in any order; of others a column for
+        each input.
+        """
         expected = self._metadata["inputs"]
-        feed = {f"{name}:0": _cast(np.asarray(inputs[name]), expected[name]["dtype"]) for name in expected}
+        arrays = inputs if isinstance(inputs, Mapping) else self._of_table(inputs)
+        feed = {f"{name}:0": _cast(np.asarray(arrays[name]), expected[name]["dtype"]) for name in expected}
         outputs = self._session.run({name: f"{name}:0" for name in self._metadata["outputs"]}, feed)
         return {
             name: array.astype(np.float32) if array.dtype.name == "bfloat16" else array
             for name, array in outputs.items()
         }
 
+    def _of_table(self, table: Any) -> dict[str, np.ndarray]:
+        """Return the inputs that the columns of a pandas table hold."""
+        found = {}
+        for name, item in self._metadata["inputs"].items():
+            columns = self._metadata.get("columns", {}).get(name)
+            if columns is None:
+                values = table[name].to_numpy()
+                found[name] = np.stack(list(values)) if len(item["shape"] or ()) > 1 else values
+            elif item["shape"][1:]:
+                found[name] = np.stack([np.asarray(table[column], np.float64) for column in columns], axis=1)
+            else:
+                found[name] = table[columns[0]].to_numpy()
+        return found
+
 
 def _cast(array: np.ndarray, dtype: str) -> np.ndarray:
-    """Return an array in the dtype of an input; text as UTF-8."""
+    """Return an array in the dtype of an input; text as UTF-8, missing text as the empty one."""
     if dtype != "string":
         return array.astype(dtype)
-    encoded = [value.encode("utf-8") if isinstance(value, str) else value for value in array.reshape(-1).tolist()]
-    return np.array(encoded, object).reshape(array.shape)
+    encoded = np.empty(array.size, object)
+    encoded[:] = [_octets(value) for value in array.reshape(-1).tolist()]
+    return encoded.reshape(array.shape)
+
+
+def _octets(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    missing = value is None or value != value
+    return b"" if missing else str(value).encode("utf-8")
 
 
 def _load_pyfunc(path: str) -> ServedGraph:

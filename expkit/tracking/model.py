@@ -97,12 +97,55 @@ def _save(into: Path, model: Any, run_id: str, record: ModelRecord, folder: Path
         loader_module=_LOADER,
         data_path=str(frozen),
         code_paths=[str(loader)],
-        signature=ModelSignature(_schema(metadata["inputs"]), _schema(metadata["outputs"])),
-        input_example=inputs,
+        signature=ModelSignature(_input_schema(metadata), _schema(metadata["outputs"])),
+        input_example=_table(metadata, inputs) if _is_table(metadata) else inputs,
         pip_requirements=[f"{name}=={versions[name]}" for name in ("tensorflow", "numpy") if name in versions],
         metadata={"expkit": {key: metadata[key] for key in _KEPT_METADATA}},
         mlflow_model=Model(artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id),
     )
+
+
+def _is_table(metadata: Mapping[str, Any]) -> bool:
+    """Return True if all inputs are columns of the table of training."""
+    return bool(metadata["inputs"]) and set(metadata["inputs"]) <= set(metadata.get("columns", {}))
+
+
+def _input_schema(metadata: Mapping[str, Any]) -> Any:
+    """Return the schema of the raw inputs: columns where training read a table, else tensors."""
+    from mlflow.types import ColSpec, DataType, Schema
+
+    if not _is_table(metadata):
+        return _schema(metadata["inputs"])
+    types = {"string": DataType.string, **dict.fromkeys(("uint8", "int32", "int64"), DataType.long)}
+    return Schema(
+        [
+            ColSpec(DataType.double if item["shape"][1:] else types.get(item["dtype"], DataType.double), column)
+            for name, item in metadata["inputs"].items()
+            for column in metadata["columns"][name]
+        ]
+    )
+
+
+def _table(metadata: Mapping[str, Any], inputs: Mapping[str, np.ndarray]) -> Any:
+    """Return the inputs of an example as a pandas table of the columns of training."""
+    import pandas as pd
+
+    columns: dict[str, Any] = {}
+    for name in metadata["inputs"]:
+        names, array = metadata["columns"][name], _as_strings(inputs[name])
+        values = [array] if array.ndim == 1 else list(array.T)
+        for column, found in zip(names, values, strict=True):
+            text = found.dtype.kind in "SO"
+            columns[column] = [_text(item) for item in found.tolist()] if text else _wide(found)
+    return pd.DataFrame(columns)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _wide(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
 
 
 def _as_strings(array: np.ndarray) -> np.ndarray:

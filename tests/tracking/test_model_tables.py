@@ -1,0 +1,101 @@
+"""The MLflow model of graphs that read tables, text and files: its signature, and pandas tables as its input."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from expkit.config.load import load
+from expkit.export.freeze import read_frozen
+from expkit.tracking.model import ModelRecord, _save
+from support.experiments import run
+
+ROWS = [
+    f"{'' if i % 7 == 0 else 20 + i % 30},{i % 5 * 1.5},{('bern', 'rome', '')[i % 3]},{('low', 'high')[i % 2]}"
+    for i in range(60)
+]
+CONF = {
+    "data": """
+source: {kind: table, path: FOLDER/t.csv, columns: {numbers: [age, size], city: city, label: level}}
+split: {train: 0.7, valid: 0.1, test: 0.2, stratify: label}
+duplicates: ignore
+preprocess:
+  numbers: [{kind: impute, value: median}, {kind: standardize}]
+  city: [{kind: vocabulary, max_size: 2}, {kind: one_hot, depth: 4}]
+""",
+    "network": """
+inputs: {numbers: {shape: [2]}, city: {shape: [4]}}
+layers:
+  both: {kind: concat, input: [numbers, city]}
+  logits: {kind: dense, units: 2}
+outputs: {logits: logits}
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return a model that MLflow loaded, the table of its training and the outputs of its frozen graph."""
+    import mlflow.pyfunc
+
+    folder = tmp_path_factory.mktemp("tables")
+    (folder / "t.csv").write_text("\n".join(["age,size,city,level", *ROWS]) + "\n")
+    for group, content in CONF.items():
+        (folder / "conf" / group).mkdir(parents=True)
+        (folder / "conf" / group / "t.yaml").write_text(content.replace("FOLDER", str(folder)))
+    words = ["data=t", "network=t", "train=classification", "train.steps=4", "tracking=none"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        done = run(load(words, (str(folder / "conf"),)), folder / "run")
+    assert done.frozen is not None
+    frozen = read_frozen(done.frozen.path)
+    record = ModelRecord(
+        graph="frozen.pb", example="frozen.example.npz", metadata=frozen.metadata, register=None, alias=None
+    )
+    _save(
+        folder, SimpleNamespace(artifact_location=str(folder / "m"), model_id="m-1"), "0" * 32, record, folder / "run"
+    )
+    return mlflow.pyfunc.load_model(str(folder / "model")), pd.read_csv(folder / "t.csv"), frozen
+
+
+def expected(frozen: Any, table: pd.DataFrame) -> np.ndarray:
+    city = np.array(["" if value != value else value for value in table["city"]], object)
+    return np.asarray(frozen.predict({"numbers": table[["age", "size"]].to_numpy(np.float64), "city": city})["logits"])
+
+
+def test_the_signature_has_the_columns_of_the_table(model: Any) -> None:
+    loaded, _, _ = model
+    columns = {item.name: item.type.name for item in loaded.metadata.signature.inputs.inputs}
+    assert columns == {"age": "double", "size": "double", "city": "string"}
+
+
+def test_a_pandas_table_with_missing_values_gives_the_numbers_of_the_graph(model: Any) -> None:
+    loaded, table, frozen = model
+    shuffled = table[["city", "level", "size", "age"]]
+    np.testing.assert_array_equal(loaded.predict(shuffled)["logits"], expected(frozen, table))
+
+
+def test_json_as_a_server_reads_it_gives_the_numbers_of_the_graph(model: Any) -> None:
+    from mlflow.pyfunc.scoring_server import infer_and_parse_data
+
+    loaded, table, frozen = model
+    split = table[["age", "size", "city"]].to_json(orient="split", index=False)
+    read = infer_and_parse_data({"dataframe_split": json.loads(split)}, loaded.metadata.get_input_schema())
+    np.testing.assert_array_equal(loaded.predict(read)["logits"], expected(frozen, table))
+
+
+def test_a_column_that_is_not_there_is_named(model: Any) -> None:
+    loaded, table, _ = model
+    with pytest.raises(Exception, match="age"):
+        loaded.predict(table[["size", "city"]])
+
+
+def test_the_example_is_a_row(model: Any) -> None:
+    loaded, _, _ = model
+    example = loaded.input_example
+    assert list(example.columns) == ["age", "size", "city"]
