@@ -126,7 +126,9 @@ def families(*names: str) -> str:
         if common:
             parts.append(f"\nEvery kind has these fields:\n\n{common}")
         for kind, model in members.items():
-            own = fields(model, leave_out=("kind", *shared.__pydantic_fields__))  # type: ignore[attr-defined]
+            common_fields = shared.__pydantic_fields__.items()  # type: ignore[attr-defined]
+            same = [n for n, field in common_fields if field.default == model.__pydantic_fields__[n].default]
+            own = fields(model, leave_out=("kind", *same))
             parts.append(f"\n### `{kind}`\n\n{summary(model)}\n{f'{chr(10)}{own}' if own else ''}")
     return "".join(parts)
 

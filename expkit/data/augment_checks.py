@@ -11,7 +11,7 @@ from expkit.kinds.evaluated import Evaluated, Labeled
 from expkit.kinds.losses import BaseLoss
 from expkit.kinds.weighting import Classed
 from expkit.network.spec import NetworkSpec
-from expkit.tensor_spec import ShapeError, TensorSpec
+from expkit.tensor_spec import ShapeError, TensorSpec, sizes_text
 
 __all__ = ["augment_problems", "augment_warnings", "misfits", "mixing_step", "partnered_fields"]
 
@@ -31,7 +31,34 @@ def augment_problems(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
             yield Problem(f"data.augment.{name}", message)
     specs = {name: TensorSpec(item.shape, item.dtype) for name, item in spec.inputs.items()}
     yield from misfits(augment, {name: specs[name] for name in augment if name in specs})
+    for name in augment:
+        if name not in specs:
+            yield from _unchangeable_labels(config, spec, name)
     yield from _wrong_mixing(config, spec, augment)
+
+
+def _unchangeable_labels(config: Config, spec: NetworkSpec, name: str) -> Iterator[Problem]:
+    """Yield the steps of a field of labels that cannot change any labels of a loss, whatever the data."""
+    losses: dict[str, Evaluated] = dict(config.train.losses)
+    reading = {key: loss for key, loss in losses.items() if isinstance(loss, Labeled) and loss.labels == name}
+    outputs = {key: spec.output_spec(loss.output).shape for key, loss in reading.items() if loss.output in spec.outputs}
+    for number, step in enumerate(config.data.augment[name]):
+        for key, shape in outputs.items():
+            shapes = (shape[:-1], shape)
+            if all(_refuses(step, TensorSpec(labels)) for labels in shapes):
+                allowed = " or ".join(map(sizes_text, shapes))
+                yield Problem(
+                    f"data.augment.{name}.{number}",
+                    f"{step.kind} cannot change the labels of train.losses.{key}, {allowed} per example; leave it out",
+                )
+
+
+def _refuses(step: BaseAugment, spec: TensorSpec) -> bool:
+    try:
+        step.check(spec)
+    except ShapeError:
+        return True
+    return False
 
 
 def misfits(augment: Mapping[str, tuple[BaseAugment, ...]], specs: Mapping[str, TensorSpec]) -> Iterator[Problem]:

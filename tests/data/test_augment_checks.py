@@ -141,14 +141,18 @@ def test_two_fields_are_mixed_alike_and_never_in_a_stream(tmp_path: Path) -> Non
     ]
 
 
-def test_labels_that_are_no_input_are_checked_with_the_data(tmp_path: Path) -> None:
-    config = config_of(tmp_path, network=CNN, data={"augment": {"label": [FLIP]}})
+def test_labels_that_are_no_images_are_told_before_there_is_data(tmp_path: Path) -> None:
+    assert problems(tmp_path, {"label": [FLIP]}) == [
+        "data.augment.label.0: flip cannot change the labels of train.losses.main, [] or [3] per example; leave it out"
+    ]
+
+
+def test_dtypes_of_labels_are_checked_with_the_data(tmp_path: Path) -> None:
+    config = config_of(tmp_path, network=CNN, data={"augment": {"label": [{"kind": "gaussian_noise"}]}})
     checked = check(config)
     with pytest.raises(ConfigError) as caught:
         load_dataset(config, checked.spec)
-    assert str(caught.value) == (
-        "data.augment.label.0: flip needs images [height, width, channels] or [height, width], got [batch] int64"
-    )
+    assert str(caught.value) == "data.augment.label.0: gaussian_noise needs floating-point values, got [batch] int64"
 
 
 def test_a_mask_that_stays_while_the_image_moves_is_told(tmp_path: Path) -> None:
