@@ -8,10 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from expkit.config.restore_files import read_restore
+from expkit.config.sections.restore import RestoreConfig
 from expkit.errors import ExportError, Problem
 from expkit.export.exporter import check_folder, export
 from expkit.export.input_file import open_arrays
-from expkit.export.targets.base import TARGETS, ExportOptions, check_installed, chosen_targets
+from expkit.export.targets.base import TARGETS, ExportOptions, Target, check_installed, chosen_targets
 from expkit.runs.exported import export_source
 from expkit.runs.terminal import export_table
 
@@ -67,6 +69,16 @@ def add_verbs(verbs: Any) -> None:
     parser.add_argument("--opset", type=_count, help="of onnx (default: 18)")
     parser.add_argument("--rename-output", action="append", default=[], metavar="OLD=NEW", help="logits=scores")
     parser.add_argument(
+        "--layout",
+        choices=("tensorflow", "pytorch"),
+        help="of kernels in safetensors and npz; default: that of the rules",
+    )
+    parser.add_argument(
+        "--rules",
+        metavar="NAME|FILE.yaml",
+        help="conf/restore/NAME.yaml or a file of rename rules for such files; they are read backwards",
+    )
+    parser.add_argument(
         "--timeout", type=_count, default=1800, metavar="SECONDS", help="stop a converter after (default: 1800)"
     )
     parser.set_defaults(run=_export)
@@ -90,6 +102,9 @@ def _number(text: str) -> float:
 
 def _export(given: argparse.Namespace) -> int:
     targets = chosen_targets([name.strip() for name in given.to.split(",") if name.strip()], "--to")
+    rules = RestoreConfig() if given.rules is None else read_restore(given.rules, "--rules")
+    if (at := "--rules" if given.rules else "--layout" if given.layout else "") and not _holds_variables(targets):
+        raise ExportError.at(at, "is for safetensors and npz, none of which --to names")
     options = ExportOptions(
         quantize=given.quantize,
         max_drop=given.max_drop,
@@ -100,6 +115,8 @@ def _export(given: argparse.Namespace) -> int:
         input_shapes=_shapes(given.input_shape),
         opset=given.opset,
         rename_outputs=_pairs(given.rename_output, "--rename-output", "logits=scores"),
+        layout=given.layout or rules.layout,
+        rules=rules.rename,
         timeout=given.timeout,
     )
     check_installed(targets, "--to")
@@ -116,6 +133,10 @@ def _export(given: argparse.Namespace) -> int:
         folder = export(source, targets, options, given.output or default, lambda text: print(text, file=sys.stderr))
     export_table(folder)
     return 0
+
+
+def _holds_variables(targets: list[Target]) -> bool:
+    return any(target.name in ("safetensors", "npz") for target in targets)
 
 
 def _pairs(given: list[str], at: str, example: str) -> dict[str, str]:

@@ -104,7 +104,8 @@ def weights_that_differ(
     Raises:
         CheckpointError: the rules do not give every variable a value.
     """
-    config = SourceConfig(rename=tuple(rules), layout=layout)
+    applicable = tuple(rule.model_copy(update={"optional": True}) for rule in rules)  # Others are for other networks.
+    config = SourceConfig(rename=applicable, layout=layout)
     checkpoints = [OpenedCheckpoint("rules", open_variables(path, str(path)), config)]
     restored = carry_out(restore_plan(run_targets(spec, (), averages=()), checkpoints, at="rules"), checkpoints).values
     return [name for name in spec.variables if restored[name].tobytes() != np.asarray(values[name]).tobytes()]

@@ -21,9 +21,11 @@ from expkit.config.sections.restore import RenameRule, RestoreConfig, WeightLayo
 from expkit.errors import ExportError, Problem
 from expkit.export.weights import WeightsFormat, exported_variables, weights_that_differ, write_weights
 from expkit.network.elaborate import network_spec
+from expkit.network.names import ema_name
 from expkit.network.spec import NetworkSpec
 from expkit.tensor_spec import TensorSpec
 from expkit.training.inference import Predictor, infer_graph
+from support.command_line import BARE, call
 from support.networks import spec_of
 
 LAYERS, HIDDEN, HEADS = 2, 12, 3
@@ -232,3 +234,78 @@ def test_npz_refuses_dtypes_that_numpy_alone_does_not_have(tmp_path: Path) -> No
     with pytest.raises(ValueError, match=message):
         write_weights(tmp_path / "w.npz", "npz", variables, {"w": np.zeros(2)}, {})
     assert not (tmp_path / "w.npz").exists()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a short run with an EMA."""
+    folder = tmp_path_factory.mktemp("run")
+    words = [*BARE, "tracking.enabled=false", "hydra.run.dir=run", "run.folder=."]
+    assert call("train", *words, cwd=folder).code == 0
+    return folder / "run"
+
+
+RULES = """
+rename:
+  - {pattern: 'fc(\\d)\\.weight', to: 'layer\\1/kernel'}
+  - {name: head.weight, to: logits/kernel}
+  - {name: pooler.weight, to: pooler/kernel}
+"""
+
+
+def test_a_run_is_exported_by_rules_in_pytorchs_layout(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(RULES)
+    words = ["--layout", "pytorch", "--rules", "rules.yaml", "--output", "out"]
+    done = call("export", run, "--to", "safetensors,npz", *words, cwd=tmp_path)
+    assert done.code == 0, done.err
+    for form in ("npz", "safetensors"):
+        found = open_variables(tmp_path / "out" / form / f"variables.{form}", "test")
+        assert sorted(found.variables) == ["fc1.weight", "head.weight", "layer1/bias", "logits/bias"]
+        stored = open_variables(newest(run), "test")
+        np.testing.assert_array_equal(found.read("fc1.weight"), stored.read(ema_name("layer1/kernel")).T)
+    record = json.loads((tmp_path / "out" / "export.json").read_text())["targets"]["npz"]
+    assert (record["verdict"], record["layout"]) == ("proven", "pytorch")
+    assert record["names"] == {"fc1.weight": "layer1/kernel", "head.weight": "logits/kernel"}
+    read_back, control = record["proofs"]
+    assert (read_back["difference"], control["difference"]) == (0, 4)
+
+
+def newest(run: Path) -> Path:
+    return max((run / "checkpoints").glob("step-*")) / "model"
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (
+            ["--to", "savedmodel", "--layout", "pytorch"],
+            "--layout: is for safetensors and npz, none of which --to names",
+        ),
+        (["--to", "npz", "--rules", "bert_hg"], "restore: no file 'bert_hg' in this group; did you mean 'bert_hf'?"),
+        (["--to", "npz", "--rules", "no.yaml"], "--rules: no.yaml is not a readable file of rename rules: "),
+        (["--to", "npz", "--rules", "list.yaml"], "is not a readable file of rename rules: it is no mapping with"),
+        (["--to", "npz", "--rules", "wrong.yaml"], "wrong.yaml: rename[0].too: unknown field; did you mean 'to'?"),
+        (
+            ["--to", "npz", "--rules", "backwards.yaml"],
+            "--rules[0]: 'l.\\d' -> 'layer1/kernel', the rule for variable 'layer1/kernel', cannot be read backwards: ",
+        ),
+        (["--to", "safetensors", "--quantize", "int8"], "--quantize: is for tflite; safetensors has the variables as"),
+    ],
+)
+def test_wrong_words_are_told_and_nothing_is_written(words: list[str], error: str, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.yaml").write_text("[1]")
+    (tmp_path / "wrong.yaml").write_text("rename: [{name: a, too: b}]")
+    (tmp_path / "backwards.yaml").write_text("rename: [{pattern: 'l.\\d', to: layer1/kernel}]")
+    done = call("export", run, *words, "--output", "out", cwd=tmp_path)
+    assert done.code == 2
+    assert error in done.err
+    assert len(done.errors) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_frozen_graph_has_no_variables_to_write(run: Path, tmp_path: Path) -> None:
+    assert call("freeze", run, cwd=tmp_path).code == 0
+    done = call("export", run / "frozen.pb", "--to", "npz", "--output", "out", cwd=tmp_path)
+    assert done.code == 2
+    reason = "is a frozen graph, whose variables are constants; give the folder of a run"
+    assert done.errors[-1] == f"error: --to npz: {run / 'frozen.pb'} {reason}"

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from expkit.config.sections.restore import RenameRule, WeightLayout
 from expkit.errors import ExportError, Problem, unknown
 from expkit.export.freeze import FrozenGraph
 from expkit.export.run import FrozenSource
@@ -32,6 +33,8 @@ TARGETS: Mapping[str, str] = {
     "onnx": "expkit.export.targets.onnx",
     "openvino": "expkit.export.targets.openvino",
     "opencv": "expkit.export.targets.opencv",
+    "safetensors": "expkit.export.targets.safetensors",
+    "npz": "expkit.export.targets.npz",
 }
 """Modules of the targets by name; each has the target as ``TARGET``, and is imported when it is chosen."""
 
@@ -60,6 +63,10 @@ class ExportOptions:
     """Opset of ONNX; the target's own by default."""
     rename_outputs: Mapping[str, str] = field(default_factory=dict)
     """New names by output."""
+    layout: WeightLayout = "tensorflow"
+    """Order of the dimensions of kernels in files of variables."""
+    rules: tuple[RenameRule, ...] = ()
+    """Rename rules of a restore from such a file of variables, which are read backwards."""
     timeout: float = 1800.0
     """Seconds after which a converter or a runtime is ended."""
 
