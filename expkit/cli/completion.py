@@ -19,7 +19,7 @@ from expkit.errors import ExpkitError
 
 __all__ = ["completions"]
 
-_CONFIGURED = ("train", "names", "check", "show-data", "restore-plan", "verify-resume")
+_CONFIGURED = ("train", "names", "check", "show-data", "find-learning-rate", "restore-plan", "verify-resume")
 """Verbs that take overrides."""
 
 _HIDDEN = ("callbacks", "job.chdir", "mode", "overrides", "runtime", "sweep.subdir")

@@ -28,6 +28,7 @@ Declarative experiments for TensorFlow graphs with named variables.
   expkit names [OVERRIDES]          list every variable's name and shape, without TensorFlow; draw or lock them
   expkit check [OVERRIDES]          find every mistake of a configuration; fail if an edit would orphan checkpoints
   expkit show-data [OVERRIDES]      draw training examples as read, preprocessed and augmented
+  expkit find-learning-rate [...]   draw the loss over a rising learning rate, and suggest a rate
   expkit restore-plan [OVERRIDES]   show what a restore will do, before anything is loaded
   expkit verify-resume [OVERRIDES]  prove that a resumed run ends the same as an unbroken one, bit for bit
   expkit schema [FILE]              write JSON Schema of the configuration, for editors

@@ -10,6 +10,7 @@ VERBS = {
     "names": "expkit.cli.names",
     "check": "expkit.cli.check",
     "show-data": "expkit.cli.show_data",
+    "find-learning-rate": "expkit.cli.find_learning_rate",
     "restore-plan": "expkit.cli.restore_plan",
     "verify-resume": "expkit.cli.verify_resume",
     "schema": "expkit.cli.schema",

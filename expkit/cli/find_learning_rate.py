@@ -1,0 +1,104 @@
+"""The verb ``find-learning-rate``: the training loss over a rising learning rate, and a suggestion."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+from expkit.config.schema import Config
+from expkit.errors import ConfigError, Problem
+from expkit.fs import cannot_write
+from expkit.kinds.schedules import Constant
+from expkit.preflight import load_checked, with_config
+
+__all__ = ["add_verbs"]
+
+DEFAULT = "learning-rate.png"
+LEAST, MOST = 20, 100_000
+"""Number of steps."""
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "find-learning-rate",
+        help="train while the learning rate rises, draw the loss and suggest a rate",
+        description="Train from the initial values (or those of restore) while the learning rate rises exponentially, "
+        "until the loss explodes; draw the loss over the rate, and suggest the rate at which its moving average falls "
+        "steepest. The rising rate replaces the optimizer's rate, schedule and warm-up. No run is recorded.",
+    )
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for `expkit train`: experiment=digits_cnn")
+    parser.add_argument(
+        "--from", dest="low", type=float, metavar="RATE", default=1e-6, help="first rate; default: 1e-6"
+    )
+    parser.add_argument("--to", dest="high", type=float, metavar="RATE", default=1.0, help="last; default: 1")
+    parser.add_argument("--steps", type=int, metavar="N", default=100, help="number of steps; default: 100")
+    parser.add_argument("--output", metavar="FILE.png", default=DEFAULT, help=f"the picture; default: {DEFAULT}")
+    parser.add_argument("--config-dir", action="append", default=[], help="folder with more configuration files")
+    parser.set_defaults(run=_find)
+
+
+def _find(given: argparse.Namespace) -> int:
+    _check(given)
+    output = Path(given.output)
+    checked = load_checked(given.overrides, given.config_dir)
+    # Imported late: they need TensorFlow and the libraries of plots, and a configuration that is right.
+    from expkit.data.dataset import load_dataset
+    from expkit.data.derived import derived_config
+    from expkit.plots.rates import rate_curve
+    from expkit.plots.style import save
+    from expkit.training.rate_finder import Rise, find_rates
+
+    dataset = load_dataset(checked.config, checked.spec)
+    derived = with_config(checked, derived_config(checked.config, checked.spec.trained, dataset))
+    curve = find_rates(derived, dataset, Rise(low=given.low, high=given.high, steps=given.steps))
+    try:
+        save(rate_curve(curve, checked.config.run.name), output)
+    except OSError as error:
+        problem = cannot_write(output, error, "give a file in a folder that is writable with --output=FILE.png")
+        raise ConfigError(Problem("--output", problem)) from None
+    end = "where the loss exploded" if curve.exploded else "the last one"
+    print(f"{len(curve.rates)} steps, learning rate {curve.rates[0]:.2g} to {curve.rates[-1]:.2g}, {end}; see {output}")
+    if (rate := curve.suggestion) is None:
+        print("no suggestion: the loss falls nowhere; try other rates with --from and --to, or more --steps")
+        return 0
+    key, note = _key(checked.config)
+    if note:
+        print(note)
+    print(f"suggestion {rate:.2g}, where the loss falls steepest: {key}={rate:.2g}")
+    return 0
+
+
+def _check(given: argparse.Namespace) -> None:
+    """Check the options.
+
+    Raises:
+        ConfigError: with every mistake.
+    """
+    output, problems = Path(given.output), []
+    if not (math.isfinite(given.low) and given.low > 0):
+        problems.append(Problem("--from", f"needs a rate above 0, got {given.low:g}"))
+    elif not (math.isfinite(given.high) and given.high > given.low):
+        problems.append(Problem("--to", f"needs a rate above --from, {given.low:g}, got {given.high:g}"))
+    if not LEAST <= given.steps <= MOST:
+        problems.append(Problem("--steps", f"needs {LEAST} to {MOST:,}, got {given.steps}"))
+    if output.suffix != ".png":
+        problems.append(Problem("--output", f"{given.output} does not end in .png; give FILE.png"))
+    elif output.is_dir() or not output.absolute().parent.is_dir():
+        what = "is a folder" if output.is_dir() else "its folder does not exist"
+        problems.append(Problem("--output", f"{given.output}: {what}; give FILE.png in a folder that exists"))
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _key(config: Config) -> tuple[str, str]:
+    """Return the key of the rate to set, and a note where it is that of a schedule."""
+    schedule = config.optimizer.learning_rate
+    if isinstance(schedule, Constant):
+        return "optimizer.learning_rate", ""
+    note = f"the rising rate replaced the schedule '{schedule.kind}'"
+    if "initial_learning_rate" in type(schedule).model_fields:
+        return "optimizer.learning_rate.initial_learning_rate", f"{note}; the suggestion is for its initial rate"
+    return "optimizer.learning_rate", f"{note}; the suggestion is for its highest rate, here given as a constant"

@@ -1,0 +1,61 @@
+"""The verb ``find-learning-rate``: the curve, the suggestion, and what a user may get wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from expkit.training.rate_finder import RateCurve
+from support.command_line import call
+
+
+def test_a_rising_rate_is_drawn_and_the_rate_of_the_steepest_descent_suggested(tmp_path: Path) -> None:
+    words = ("find-learning-rate", "experiment=iris", "optimizer=sgd_exponential", "--to", "10", "--output", "r.png")
+    first, second = call(*words, cwd=tmp_path), call(*words, cwd=tmp_path)
+    assert (first.code, first.err) == (0, "")
+    assert first.out == second.out
+    lines = first.out.splitlines()
+    assert lines[1] == "the rising rate replaced the schedule 'exponential'; the suggestion is for its initial rate"
+    key, _, rate = lines[2].rpartition(": ")[2].partition("=")
+    assert key == "optimizer.learning_rate.initial_learning_rate"
+    assert 1e-3 < float(rate) < 10
+    assert imread(tmp_path / "r.png").shape[0] > 100
+    assert [file.name for file in tmp_path.iterdir()] == ["r.png"]
+
+
+def curve(losses: np.ndarray) -> RateCurve:
+    return RateCurve(rates=np.geomspace(1e-4, 1, len(losses)), losses=losses, smoothed=losses, exploded=False)
+
+
+def test_the_suggestion_is_where_the_loss_falls_steepest_before_its_minimum() -> None:
+    x = np.linspace(-4, 0, 81)
+    losses = 2 - 1 / (1 + np.exp(-8 * (x + 2))) + np.where(x > -1, 40 * (x + 1) ** 2, 0)
+    assert curve(losses).suggestion == pytest.approx(1e-2)
+    assert curve(np.linspace(1, 2, 81)).suggestion is None
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("--from", "0"), "--from: needs a rate above 0, got 0"),
+        (("--from", "nan"), "--from: needs a rate above 0, got nan"),
+        (("--from", "1"), "--to: needs a rate above --from, 1, got 1"),
+        (("--steps", "3"), "--steps: needs 20 to 100,000, got 3"),
+        (("--output", "r.jpg"), "--output: r.jpg does not end in .png; give FILE.png"),
+        (
+            ("--output", "no/r.png"),
+            "--output: no/r.png: its folder does not exist; give FILE.png in a folder that exists",
+        ),
+        (
+            ("experiment=gan",),
+            "train.phases: d, g have learning rates of their own, of which none can rise alone; try rates in a sweep",
+        ),
+    ],
+)
+def test_wrong_input_is_told_and_leaves_nothing(tmp_path: Path, words: tuple[str, ...], error: str) -> None:
+    done = call("find-learning-rate", *words, cwd=tmp_path)
+    assert (done.code, done.err) == (2, f"error: {error}\n")
+    assert not list(tmp_path.iterdir())
