@@ -119,7 +119,8 @@ with tf.Graph().as_default() as built:
 given = np.load(sys.argv[2], allow_pickle=True)
 with tf.Session(graph=built) as session:
     feed = {f"{name}:0": given[name] for name in given.files}
-    found = {name: session.run(f"preprocessed/{name}:0", feed) for name in given.files}
+    doors = [op.name for op in built.get_operations() if op.name.startswith("preprocessed/")]
+    found = {name.split("/")[1]: session.run(f"{name}:0", feed) for name in doors}
 np.savez(sys.argv[3], **found)
 """
 
@@ -133,7 +134,7 @@ def served(frozen: Path, raw: Mapping[str, np.ndarray], folder: Path) -> dict[st
         return dict(found)
 
 
-def write_table(path: Path, count: int = 300) -> None:
+def write_table(path: Path, count: int = 1700) -> None:
     draw = np.random.default_rng(1)
     cities = ["Basel", "Zürich", "Genève", "Bern, alt", ""]
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -184,14 +185,15 @@ def test_a_table_of_numbers_and_text_trains_and_is_predicted_from_a_table(tmp_pa
     result = run(config, tmp_path / "run")
     assert result.test["test/accuracy"] > 0.97
     data = load_dataset(config, check(config).spec)
-    raw = data.first("train", 300, raw=True)
+    raw = data.first("train", 1000, raw=True)
+    assert len(raw["age"]) == 1000
     found = served(tmp_path / "run/frozen.pb", {name: raw[name] for name in TABLE}, tmp_path)
-    kept_values = data.first("train", 300)
+    kept_values = data.first("train", 1000)
     mean, spread = (data.preprocessing["age"].in_step[0].fitted[name] for name in ("mean", "spread"))
     np.testing.assert_array_equal(found["age"], ((kept_values["age"] - mean) / spread).astype(np.float32))
     np.testing.assert_array_equal(found["city"], np.eye(5, dtype=np.float32)[kept_values["city"]])
     np.testing.assert_array_equal(found["comment"], np.eye(12, dtype=np.float32)[kept_values["comment"]])
-    median = np.nanmedian(raw["age"])
+    median = np.nanmedian(data.first("train", data.size("train"), raw=True)["age"])
     assert (kept_values["age"][np.isnan(raw["age"])] == median).all()
     done = call("predict", tmp_path / "run", tmp_path / "table.csv", "--output", "out.csv", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
@@ -219,13 +221,19 @@ def test_lines_of_text_are_classified(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [line.split()[2] for line in done.out.splitlines()[1:]] == ["n", "m", "y"]
 
 
-def test_the_pixels_of_files_are_those_that_training_read_bit_for_bit(tmp_path: Path, photos: Path) -> None:
-    config = photo_config(tmp_path, photos)
+def test_the_pixels_of_files_are_those_that_training_read_bit_for_bit(tmp_path: Path) -> None:
+    for index in range(1020):
+        name, ending = list(COLORS)[index % 3], ("png", "jpg", "bmp")[index // 3 % 3]
+        write_image(tmp_path / "many" / name / f"{index:04}.{ending}", COLORS[name], (6 + index % 9, 7 + index % 4))
+    config = photo_config(tmp_path, tmp_path / "many", split={"train": 0.985, "valid": None, "test": 0.015})
     run(config, tmp_path / "run")
     data = load_dataset(config, check(config).spec)
-    found = served(tmp_path / "run/frozen.pb", {"image": data.first("train", 36, raw=True)["image"]}, tmp_path)
+    raw = data.first("train", 1000, raw=True)["image"]
+    assert len(raw) == 1000
+    found = served(tmp_path / "run/frozen.pb", {"image": raw}, tmp_path)
     with tf.Graph().as_default(), tf.Session() as session:
-        read = session.run(data.preprocessing["image"].connect_in_step(tf.constant(data.first("train", 36)["image"])))
+        kept_values = tf.constant(data.first("train", 1000)["image"])
+        read = session.run(data.preprocessing["image"].connect_in_step(kept_values))
     np.testing.assert_array_equal(found["image"], read)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from expkit.config.schema import Config
+from expkit.data.vocabularies import embedded_inputs
 from expkit.errors import Problem, comma_list, unknown
 from expkit.kinds.augment.base import BaseAugment, ImageAugment, Mixing
+from expkit.kinds.augment.tokens import TokenDropout
 from expkit.kinds.evaluated import Evaluated, Labeled
 from expkit.kinds.losses import BaseLoss
 from expkit.kinds.weighting import Classed
@@ -35,6 +37,11 @@ def augment_problems(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
         if name not in specs:
             yield from _unchangeable_labels(config, spec, name)
     yield from _wrong_mixing(config, spec, augment)
+    for name, (path, rows) in embedded_inputs(spec).items():
+        for number, step in enumerate(augment.get(name, ())):
+            if isinstance(step, TokenDropout) and step.value >= rows:
+                message = f"is {step.value:,}, but layer '{path}' has rows 0 to {rows - 1:,}; give one of these"
+                yield Problem(f"data.augment.{name}.{number}.value", message)
 
 
 def _unchangeable_labels(config: Config, spec: NetworkSpec, name: str) -> Iterator[Problem]:

@@ -15,7 +15,7 @@ from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import scan
 from expkit.network.spec import NetworkSpec
 
-__all__ = ["check_numbers", "vocabulary_warnings"]
+__all__ = ["check_numbers", "embedded_inputs", "vocabulary_warnings"]
 
 
 def check_numbers(
@@ -38,7 +38,7 @@ def check_numbers(
                     f"{given:,}, or the vocabulary smaller",
                 )
             )
-    for name, (path, rows) in _embedded(spec).items():
+    for name, (path, rows) in embedded_inputs(spec).items():
         for split, fields in splits.items() if not told else ():
             if name in fields and fields[name].dtype.kind in "biu" and (problem := _outside(fields, name, rows)):
                 message = f"{problem} in the {split} examples, but layer '{path}' has rows 0 to {rows - 1:,}"
@@ -74,7 +74,7 @@ def _declared(
     spec: NetworkSpec, preprocessing: Mapping[str, FieldPreprocessing]
 ) -> Iterator[tuple[str, str, int, int]]:
     """Yield for each step or layer that numbers meet its field, its setting, what this is, and how many they are."""
-    embedded = _embedded(spec)
+    embedded = embedded_inputs(spec)
     for field, item in preprocessing.items():
         steps = (*item.kept, *item.in_step)
         for number, step in enumerate(steps):
@@ -93,7 +93,7 @@ def _numbering(item: FieldPreprocessing, before: int | None = None) -> Numbering
     return numbering
 
 
-def _embedded(spec: NetworkSpec) -> dict[str, tuple[str, int]]:
+def embedded_inputs(spec: NetworkSpec) -> dict[str, tuple[str, int]]:
     """Return by input that an embedding reads the path of the layer with the fewest rows, and their number."""
     found: dict[str, tuple[str, int]] = {}
     for layer in spec.layers:

@@ -17,6 +17,7 @@ from expkit.kinds.augment.covering import Cutout, GaussianNoise
 from expkit.kinds.augment.draws import Draws, philox
 from expkit.kinds.augment.geometry import Flip, RandomCrop, Rotate, Shift, Zoom
 from expkit.kinds.augment.mixing import CutMix, MixUp
+from expkit.kinds.augment.tokens import TokenDropout
 from expkit.tensor_spec import ShapeError, TensorSpec
 
 STEPS: list[Augment] = [
@@ -258,6 +259,17 @@ def test_noise_has_its_standard_deviation() -> None:
     assert abs(changed.mean()) < 0.03
 
 
+def test_dropped_tokens_are_a_share_of_those_that_may_be() -> None:
+    tokens = np.random.default_rng(0).integers(0, 6, (2000, 12)).astype(np.int32)
+    step = TokenDropout(rate=0.2, value=9, keep=(0, 3))
+    changed = step.apply(tokens.copy(), draws(2000))
+    dropped = changed != tokens
+    assert (changed[dropped] == 9).all()
+    assert not dropped[np.isin(tokens, (0, 3))].any()
+    assert abs(dropped[~np.isin(tokens, (0, 3))].mean() - 0.2) < 0.01
+    assert (step.apply(tokens[70:90].copy(), draws(20, 70)) == changed[70:90]).all()
+
+
 def test_mixup_is_the_weighted_mean_by_a_beta_distribution() -> None:
     own, other = np.zeros((4000, 3), np.float32), np.ones((4000, 3), np.float32)
     mixed, fraction = MixUp(alpha=0.4).mix(own.copy(), other, draws(4000))
@@ -355,6 +367,16 @@ def test_an_image_and_its_mask_move_alike() -> None:
             GaussianNoise(),
             TensorSpec((5,), "int64"),
             "gaussian_noise needs floating-point values, got [batch, 5] int64",
+        ),
+        (
+            TokenDropout(rate=0.1),
+            TensorSpec((5,)),
+            "token_dropout needs sequences of whole numbers, as words have them, got [batch, 5] float32",
+        ),
+        (
+            TokenDropout(rate=0.1, value=300),
+            TensorSpec((5,), "uint8"),
+            "token_dropout: value 300 is too large for uint8",
         ),
         (MixUp(), TensorSpec((5,), "int32"), "mixup needs floating-point values, got [batch, 5] int32"),
         (
