@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from expkit.cli.fitted import fitted_lines
 from expkit.cli.predict import add_graph_arguments
 from expkit.export.freeze import read_frozen
 from expkit.runs.frozen_graph import frozen_file
@@ -33,6 +34,8 @@ def _info(given: argparse.Namespace) -> int:
         content["operations"] = len(frozen.graph_def.node)
         files = [item for item in file.rglob("*") if item.is_file()] if file.is_dir() else [file]
         content["bytes"] = sum(item.stat().st_size for item in files)
+        fitted = file.with_name("preprocess.json")
+        shown = list(fitted_lines(fitted)) if file.is_file() and fitted.is_file() else []
     if given.json:
         print(json.dumps(content, indent=2))
         return 0
@@ -50,6 +53,8 @@ def _info(given: argparse.Namespace) -> int:
             print(f"{key}: {', '.join(map(repr, value))}")
         else:
             print(f"{key}: {'unknown' if value is None else value}")
+    if shown:
+        print(f"fitted ({fitted}):", *shown, sep="\n")
     return 0
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,9 @@ from expkit.export.examples import open_examples
 from expkit.runs.frozen_graph import find_frozen
 
 __all__ = ["add_graph_arguments", "add_verbs"]
+
+BAR_EXAMPLES = 2000
+"""Number of examples from which on a bar is drawn."""
 
 
 def add_verbs(verbs: Any) -> None:
@@ -74,11 +79,28 @@ def _count(text: str) -> int:
     return int(text)
 
 
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Yield a function that adds examples to a bar on standard error, which is drawn for many on a terminal alone."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn("predict"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(
+        *columns, console=console, transient=True, disable=total < BAR_EXAMPLES or not console.is_terminal
+    ) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda count: bar.advance(task, count)
+
+
 def _predict(given: argparse.Namespace) -> int:
     check_output(given.output)
     graph = find_frozen(given.graph, given.uri, fetch=given.fetch, allowed=given.allow_op)
     with open_examples(given.inputs, graph.metadata) as examples:
-        outputs = graph.predict(examples.inputs, batch_size=given.batch_size)
+        total = max((item.shape[0] for item in examples.inputs.values() if item.shape), default=0)
+        with _progress(total) as progress:
+            outputs = graph.predict(examples.inputs, batch_size=given.batch_size, report=progress)
         names = examples.names
     classes = graph.metadata.get("classes", {})
     for name, array in outputs.items():

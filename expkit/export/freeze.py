@@ -26,6 +26,7 @@ __all__ = ["FrozenGraph", "freeze", "read_frozen"]
 
 METADATA = "_expkit"
 """Attribute of the first placeholder that holds the metadata; TensorFlow and others ignore attributes with ``_``."""
+Report = Callable[[int], None] | None
 BATCH_SIZE = 1024
 """Examples that a graph of expkit computes at once, so that memory is bounded; its examples do not depend on others."""
 _PLACEHOLDERS = ("Placeholder", "PlaceholderV2", "PlaceholderWithDefault")
@@ -50,7 +51,7 @@ class FrozenGraph:
     """Inputs of the file on which no output depends."""
 
     def predict(
-        self, inputs: Mapping[str, Any], *, plain: bool = True, batch_size: int | None = None
+        self, inputs: Mapping[str, Any], *, plain: bool = True, batch_size: int | None = None, report: Report = None
     ) -> dict[str, np.ndarray]:
         """Return the outputs for all examples.
 
@@ -58,6 +59,7 @@ class FrozenGraph:
             inputs: arrays by input name, or what has their ``shape`` and ``dtype`` and can be sliced.
             plain: run the graph as it is written; otherwise as an ordinary session rewrites it.
             batch_size: examples computed at once; when not given, 1,024 for a graph of expkit, all for others.
+            report: is told the number of examples of each batch when it is done.
 
         Raises:
             ExportError: an input is missing, unknown, or of a wrong shape or dtype, or TensorFlow cannot compute it.
@@ -77,6 +79,8 @@ class FrozenGraph:
                 with reading("predict", "TensorFlow cannot compute it", raises=ExportError):
                     parts.append(session.run(fetches, feed))
                 sizes.append(next((len(feed[given[name]["tensor"]]) for name in cut), 0))
+                if report is not None:
+                    report(sizes[-1])
         return join(parts, sizes)
 
     def after_preprocessing(self) -> FrozenGraph:

@@ -120,7 +120,12 @@ def test_info_says_what_a_frozen_graph_is(digits_run: Finished, tmp_path: Path) 
     assert f"mlflow_run_id: {state['mlflow_run_id']}" in lines
     assert lines[lines.index("inputs:") + 1] == "  image: image:0 float32 [batch, 64]"
     assert lines[lines.index("outputs:") + 1] == "  logits: logits:0 float32 [batch, 10]"
-    assert lines[-1] == f"bytes: {(digits_run.folder / 'frozen.pb').stat().st_size}"
+    assert lines[-4] == f"bytes: {(digits_run.folder / 'frozen.pb').stat().st_size}"
+    assert lines[-3].startswith("fitted (")
+    assert [line.split()[:3] for line in lines[-2:]] == [
+        ["image:", "standardize", "mean"],
+        ["image:", "standardize", "spread"],
+    ]
 
 
 def test_info_as_json_says_the_same(digits_run: Finished, tmp_path: Path) -> None:
