@@ -1,11 +1,16 @@
 """What a run of a sweep costs besides its steps: short runs by ``expkit train -m`` in one process.
 
 Usage: python benchmarks/sweep.py [--steps 200] [--runs 9] [WORDS of the command line]
+       python benchmarks/sweep.py --slots
 
 Prints, for every run (learning rate x units, digits), the seconds from the end of the run before it to its own end,
 those of them that were steps, and the memory of the process at its end; then the median of what is not steps, without
 the first run, which also imports TensorFlow (goal at most 1.5 s), and how memory grows from the tenth run on (from the
 third of fewer than twenty), by a straight line through all: little, because sessions and graphs are released.
+
+With ``--slots``: the fraction of the time in which two local workers execute runs while both have any, for runs whose
+steps are spread 1:4, beside that of batches of two in the same order with the same durations (goal at least 95 %); and
+the time of 18 runs of 300 steps by two processes, as a fraction of one process' (goal at most 0.65).
 """
 
 from __future__ import annotations
@@ -41,13 +46,58 @@ def finished(folder: Path) -> list[Path]:
     return [file.parent for file in states if json.loads(file.read_text()).get("status") == "FINISHED"]
 
 
+def sweep(folder: Path, name: str, words: list[str]) -> tuple[float, list[tuple[float, float]]]:
+    """Return the seconds of a sweep, and begin and end of its runs, by their claims and last writes."""
+    command = [sys.executable, "-m", "expkit", "train", "-m", *words, f"hydra.sweep.dir={folder}/{name}"]
+    begun = time.perf_counter()
+    subprocess.run([*command, f"run.folder={folder}/{name}_runs"], stdout=subprocess.DEVNULL, cwd=folder, check=True)
+    seconds = time.perf_counter() - begun
+    runs = [file.parent for file in (folder / name).glob("*/run.json")]
+    # overrides.yaml is written once, when a run begins, run.json last.
+    return seconds, sorted(
+        ((run / "overrides.yaml").stat().st_mtime, (run / "run.json").stat().st_mtime) for run in runs
+    )
+
+
+def busy(spans: list[tuple[float, float]], slots: int) -> float:
+    """Return the fraction of busy slots from the first begin to the end of the first slot that finds no run left."""
+    last = sorted(end for _, end in spans)[-slots]
+    first = min(begin for begin, _ in spans)
+    return sum(min(end, last) - begin for begin, end in spans if begin < last) / (slots * (last - first))
+
+
+def in_batches(durations: list[float], slots: int) -> float:
+    """Return the fraction of busy slots where a batch begins when all runs of the one before have ended."""
+    batches = [durations[start : start + slots] for start in range(0, len(durations), slots)]
+    return sum(durations) / (slots * sum(map(max, batches)))
+
+
+def slots(words: list[str]) -> None:
+    """Measure two local processes and print their ratios."""
+    quick = ["tracking=none", "export=none", "tracking.plots=false", *words]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        spread = ["train.steps=choice(1000,4000,2000,3000)", "run.seed=range(5)"]
+        _, spans = sweep(folder, "spread", [*spread, "hydra.sweeper.n_jobs=2", *quick])
+        durations = [end - begin for begin, end in spans]
+        print(f"busy: {busy(spans, 2):.3f}, in batches {in_batches(durations, 2):.3f}; goal at least 0.95")
+        runs = ["run.seed=range(18)", "train.steps=300", *quick]
+        one, _ = sweep(folder, "one", runs)
+        two, _ = sweep(folder, "two", [*runs, "hydra.sweeper.n_jobs=2"])
+        print(f"two processes: {two / one:.2f} of the time of one; goal at most 0.65")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--runs", type=int, default=9, help="rounded up to a multiple of three")
     parser.add_argument("words", nargs="*", help="more overrides, such as tracking.plots=false")
+    parser.add_argument("--slots", action="store_true", help="measure two local processes instead")
     given = parser.parse_args()
+    if given.slots:
+        slots(given.words)
+        return
     rates = ",".join(str(round(0.1 / (1 + place), 6)) for place in range(-(-given.runs // 3)))
     varied = (f"optimizer.learning_rate={rates}", UNITS)
     total = 3 * -(-given.runs // 3)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import importlib.util
 import platform
 import subprocess
+from collections.abc import Iterable
+from pathlib import Path
 
-__all__ = ["git_commit", "is_installed", "versions"]
+__all__ = ["code_digest", "git_commit", "is_installed", "versions"]
 
 _PACKAGES = ("expkit", "tensorflow", "hydra-core", "omegaconf", "mlflow", "numpy")
 
@@ -29,6 +32,15 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def code_digest(files: Iterable[Path] = ()) -> str:
+    """Return a SHA-256 hash of expkit's own code and of further files."""
+    package = Path(__file__).resolve().parent
+    found = hashlib.sha256()
+    for path in [*sorted(package.rglob("*.py")), *sorted(files)]:
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def is_installed(module: str) -> bool:

@@ -19,7 +19,7 @@ ALLOWED = {
     "omegaconf": ("config/", "preflight.py", "cli/", "runs/", "sweeps/", "tracking/"),
     "matplotlib": ("plots/", "report/plots/"),
     "fcntl": ("fs.py",),
-    "optuna": ("sweeps/optuna_study.py", "sweeps/optuna_internals.py"),
+    "optuna": ("sweeps/optuna_study.py", "sweeps/optuna_internals.py", "sweeps/pruners.py", "sweeps/samplers.py"),
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from expkit.checkpoints.matching.lock import LOCK_FILE, LockDiff, diff_lock, read_lock
+from expkit.config.load import compose_plain
 from expkit.preflight import load_checked, load_network
 
 __all__ = ["add_verbs"]
@@ -34,6 +35,12 @@ def _check(given: argparse.Namespace) -> int:
     path = Path(given.lock or LOCK_FILE)
     if given.lock is None:
         spec = load_checked(given.overrides, given.config_dir).spec
+        hydra = compose_plain(given.overrides, given.config_dir).hydra
+        if hydra.runtime.choices.get("sweep") or hydra.sweeper.get("params"):
+            from expkit.runs.sweep_plan import plan_sweep
+
+            plan = plan_sweep(given.overrides, given.config_dir)
+            print(f"{plan.name}: {plan.total} runs, of which {len(plan.jobs)} are checked")
         if not path.exists():
             print(
                 f"no mistake found: {len(spec.variables)} variables, {len(spec.trainable)} trained\n"

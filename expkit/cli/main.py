@@ -41,6 +41,7 @@ Declarative experiments for TensorFlow graphs with named variables.
   expkit info GRAPH                 print the metadata of a frozen graph
   expkit sync RUN                   upload to MLflow what it is missing of a run or a sweep
   expkit report SWEEP               summarize a sweep: table, plots, one page
+  expkit sweep ACTION SWEEP         work at a sweep from any process, show it, stop it
   expkit diff RUN_A RUN_B           compare two runs: configuration, variables, metrics
   expkit ui                         open MLflow on the local store
 

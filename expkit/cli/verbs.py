@@ -23,6 +23,7 @@ VERBS = {
     "info": "expkit.cli.info",
     "sync": "expkit.cli.sync",
     "report": "expkit.cli.report",
+    "sweep": "expkit.cli.sweep",
     "diff": "expkit.cli.diff",
     "ui": "expkit.cli.ui",
 }

@@ -16,6 +16,7 @@ from expkit.errors import ConfigError, Problem, unknown
 __all__ = ["check_hydra_settings"]
 
 _LAUNCHERS = (
+    "expkit.sweeps.ray_launcher.RayLauncher",
     "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
     "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
     "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher",

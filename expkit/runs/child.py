@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Mapping
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -12,10 +13,11 @@ from expkit.config.load import validate_composed
 from expkit.errors import RunError
 from expkit.preflight import check_here
 from expkit.run_folder import RunFolder
-from expkit.runs.interruption import interruption_exits
+from expkit.runs.interruption import Terminated, interruption_exits
 from expkit.runs.job import Job, run_job
 from expkit.runs.recording import own_recorder
 from expkit.sweeps.sweep_folder import SweepFolder
+from expkit.sweeps.sweeper import PruneCheck
 from expkit.sweeps.sweeper_selection import sweeper_of
 
 __all__ = ["run_child"]
@@ -45,7 +47,7 @@ def run_child(config: DictConfig) -> None:
         recorder=own_recorder() if checked.config.tracking.enabled else None,
         parent=sweep.get("parent"),
         tags={"expkit.sweep": sweep["name"], "expkit.sweep.key": sweep["key"], **above},
-        prune_check=sweeper_of(hydra).prune_check(sweep_folder, folder.name),
+        prune_check=_stoppable(sweep_folder, sweeper_of(hydra).prune_check(sweep_folder, folder.name)),
         quiet=True,
         runs=sweep["total"],
     )
@@ -56,3 +58,15 @@ def run_child(config: DictConfig) -> None:
         gc.freeze()  # the objects left after a first run are TensorFlow's, which need not be searched again
     if outcome.exit_code and RunFolder(folder).state().get("status") != "FAILED":
         raise RunError.at(sweep["runs"][folder.name]["label"], str(outcome.message))
+
+
+def _stoppable(folder: SweepFolder, check: PruneCheck | None) -> PruneCheck:
+    """Return a check that also interrupts the run once the sweep is stopped with ``--now``."""
+
+    def checked(step: int, metrics: Mapping[str, float]) -> None:
+        if folder.stops_now:
+            raise Terminated
+        if check is not None:
+            check(step, metrics)
+
+    return checked

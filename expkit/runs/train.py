@@ -51,6 +51,8 @@ def train(
     """
     with locating_problems(overrides, config_dirs):
         composed = compose_plain(overrides, config_dirs)
+        if name := composed.hydra.runtime.choices.get("sweep"):
+            raise ConfigError(Problem("sweep", f"'{name}' is a sweep; add -m: expkit train -m +sweep={name}"))
         checked = check_composed(composed, config_dirs, check_here)
         config = checked.config
         resumed = resumable(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from hydra.core.plugins import Plugins
 from hydra.core.utils import configure_log, setup_globals
 from hydra.types import HydraContext, RunMode, TaskFunction
+from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 
 from expkit.config.hydra_internals import Callbacks, config_loader, failure_of
@@ -18,9 +20,13 @@ from expkit.config.load import hydra_resolvable, quoted
 from expkit.config.search import primary_conf, searching
 from expkit.errors import ConfigError, Problem
 from expkit.provenance import is_installed
+from expkit.sweeps.jobs import SweepJob
 from expkit.sweeps.sweep_folder import Child, SweepFolder
 
-__all__ = ["Launcher"]
+__all__ = ["Launcher", "cores"]
+
+_RAY = "expkit.sweeps.ray_launcher.RayLauncher"
+_BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 # Extras that install the launchers of other packages, by the launcher's name in expkit's settings and in its own.
 _EXTRAS = {"cores": "joblib", "joblib": "joblib", "slurm": "submitit", "slurm_local": "submitit"}
@@ -59,7 +65,7 @@ class Launcher:
     @property
     def in_this_process(self) -> bool:
         """True if runs are executed one after another in this process."""
-        return self._target.endswith(".BasicLauncher")
+        return self._target == _BASIC
 
     @property
     def waits_for_all(self) -> bool:
@@ -73,12 +79,44 @@ class Launcher:
         yield
         self._callbacks.on_multirun_end(config=self._settings, config_name="config")
 
-    def launch(self, children: Sequence[Child], sweep: SweepFolder, task: TaskFunction) -> None:
-        """Execute runs in their folders; return when all have ended.
+    @property
+    def slots(self) -> int:
+        """Number of runs that the launcher executes at the same time by its own settings."""
+        if self.in_this_process:
+            return 1
+        given = [self.settings.launcher.get(key) for key in ("n_jobs", "array_parallelism", "workers")]
+        count = next((value for value in given if isinstance(value, int)), -1)
+        return count if count > 0 else cores()
+
+    def run_here(self) -> None:
+        """Execute runs in this process from now on, whatever the settings say, as a worker does."""
+        with open_dict(self._settings):
+            self._settings.hydra.launcher = {"_target_": _BASIC}
+
+    def launch(self, child: Child, sweep: SweepFolder, task: TaskFunction) -> None:
+        """Execute a run in its folder; return when it has ended.
 
         Raises:
-            Exception: the launcher's error when a process dies or a queue refuses, or the reason a run could not start.
+            Exception: the reason the run could not start.
         """
+        self._launch([[*child.job.overrides, f"hydra.sweep.subdir={quoted(child.name)}"]], sweep, task, child.number)
+
+    def launch_workers(self, count: int, job: SweepJob, sweep: SweepFolder, task: TaskFunction) -> None:
+        """Execute a task so many times in processes of the launcher; return when all have ended.
+
+        Args:
+            count: number of processes.
+            job: any job of the sweep, whose overrides can be composed.
+            sweep: the sweep.
+            task: the task.
+
+        Raises:
+            Exception: the launcher's error when a process dies or a queue refuses, or the task's.
+        """
+        names = (quoted(f".workers/{number}") for number in range(count))
+        self._launch([[*job.overrides, f"hydra.sweep.subdir={name}"] for name in names], sweep, task, 0)
+
+    def _launch(self, jobs: Sequence[Sequence[str]], sweep: SweepFolder, task: TaskFunction, first: int) -> None:
         with open_dict(self._settings):
             self._settings.hydra.sweep.dir = str(sweep.path)
             sweep_dir = f"hydra.sweep.dir={quoted(sweep.path)}"
@@ -86,13 +124,15 @@ class Launcher:
                 self._settings.hydra.overrides.hydra.append(sweep_dir)
         # Outside searching: a launcher pickles Hydra's registries, which other processes have to load.
         configure_log(self._settings.hydra.hydra_logging, self._settings.hydra.verbose)
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=HydraContext(config_loader=self._loader, callbacks=self._callbacks),
-            task_function=task,
-            config=self._settings,
-        )
-        jobs = [[*child.job.overrides, f"hydra.sweep.subdir={quoted(child.name)}"] for child in children]
-        for ended in launcher.launch(jobs, initial_job_idx=children[0].number):
+        context = HydraContext(config_loader=self._loader, callbacks=self._callbacks)
+        if self._target == _RAY:  # Hydra's plugins are in the package hydra_plugins
+            launcher = instantiate(self._settings.hydra.launcher)
+            launcher.setup(hydra_context=context, task_function=task, config=self._settings)
+        else:
+            launcher = Plugins.instance().instantiate_launcher(
+                hydra_context=context, task_function=task, config=self._settings
+            )
+        for ended in launcher.launch(jobs, initial_job_idx=first):
             if (failure := failure_of(ended)) is not None:
                 raise failure
 
@@ -101,7 +141,16 @@ class Launcher:
         return str(self._settings.hydra.launcher.get("_target_"))
 
 
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def _check_installed(launcher: str) -> None:
+    if launcher == "ray" and not is_installed("ray"):
+        raise ConfigError(
+            Problem("hydra/launcher", "'ray' needs ray, which is not installed: pip install 'expkit[ray]'")
+        )
     package = f"hydra_{_EXTRAS.get(launcher)}_launcher"
     if launcher in _EXTRAS and not is_installed(f"hydra_plugins.{package}"):
         raise ConfigError(

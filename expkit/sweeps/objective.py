@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from expkit.config.load import plain
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem, comma_list, unknown
 from expkit.kinds.metrics import Mode, mode_of_metric
-from expkit.recorded import unknown_mode
 from expkit.run_folder import flat
 
-__all__ = ["Mode", "Objective", "default_metric", "mode_of", "objectives_of", "pareto_front"]
+__all__ = ["Direction", "Mode", "Objective", "default_metric", "mode_of", "objectives_of", "pareto_front"]
+
+Direction = Literal["minimize", "maximize"]
+_MODES: dict[Direction, Mode] = {"minimize": "min", "maximize": "max"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,10 @@ def mode_of(values: Mapping[str, Any], metric: str) -> Mode | None:
 
 
 def objectives_of(
-    config: Config, known: Collection[str], metric: str | Sequence[str] | None, mode: Mode | Sequence[Mode] | None
+    config: Config,
+    known: Collection[str],
+    metric: str | Sequence[str] | None,
+    direction: Direction | Sequence[Direction] | None,
 ) -> tuple[Objective, ...]:
     """Return the objectives of a sweep.
 
@@ -82,7 +87,7 @@ def objectives_of(
         config: configuration of any of its runs.
         known: names of the metrics that its runs record.
         metric: one or several names; ``default_metric`` if ``None``.
-        mode: mode of each; ``mode_of`` if ``None``.
+        direction: of each; by ``mode_of`` if ``None``.
 
     Raises:
         ConfigError: no run has the metric.
@@ -91,7 +96,8 @@ def objectives_of(
     names = [metric] if isinstance(metric, str) else list(metric or ())
     if metric is None and (usual := default_metric(values, known)) is not None:
         names = [usual]
-    modes = [None] * len(names) if mode is None else [mode] if isinstance(mode, str) else list(mode)
+    given = [direction] if isinstance(direction, str) else list(direction or ())
+    modes = [None] * len(names) if direction is None else [_MODES[item] for item in given]
     problems = [
         Problem("hydra.sweeper.objective", unknown(f"no metric '{name}'", name, known, most=40))
         for name in names
@@ -103,13 +109,21 @@ def objectives_of(
         problems.append(Problem("hydra.sweeper.objective", f"names {comma_list(twice)} twice"))
     if len(modes) != len(names):
         problems.append(
-            Problem("hydra.sweeper.mode", f"has {len(modes)} for {len(names)} objectives; give one for each")
+            Problem("hydra.sweeper.direction", f"has {len(modes)} for {len(names)} objectives; give one for each")
         )
     if problems:
         raise ConfigError(*problems)
-    found = {name: given or mode_of(values, name) for name, given in zip(names, modes, strict=True)}
+    found = {name: chosen or mode_of(values, name) for name, chosen in zip(names, modes, strict=True)}
     objectives = tuple(Objective(name, mode) for name, mode in found.items() if mode is not None)
     if len(objectives) < len(found):
         missing = (name for name, mode in found.items() if mode is None)
-        raise ConfigError(*(Problem("hydra.sweeper.mode", unknown_mode(name)) for name in missing))
+        raise ConfigError(
+            *(
+                Problem(
+                    "hydra.sweeper.direction",
+                    f"the kind of '{name}' declares no best_mode; give maximize if larger is better, or minimize",
+                )
+                for name in missing
+            )
+        )
     return objectives

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,80 +12,22 @@ from typing import TYPE_CHECKING, Literal
 from expkit.errors import ConfigError, Problem, Pruned, error_message
 from expkit.redact import masked
 from expkit.sweeps import optuna_internals
-from expkit.sweeps.objective import Mode, Objective
+from expkit.sweeps.objective import Direction, Mode, Objective
+from expkit.sweeps.samplers import Sampler
 from expkit.sweeps.space import Categorical, Dimension, Space, Value
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
     from optuna.distributions import BaseDistribution
     from optuna.pruners import BasePruner
-    from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-__all__ = ["Pruner", "Pruning", "Sampler", "Sampling", "Study", "Trial", "open_storage", "prune_check"]
-
-Sampler = Literal["tpe", "cmaes", "random", "grid", "nsgaii"]
-Pruner = Literal["none", "median", "hyperband"]
+__all__ = ["Study", "Trial", "open_storage", "prune_check"]
 
 _log = logging.getLogger(__name__)
+_JOURNAL = "journal:///"
 _SQLITE_SECONDS = 60.0  # how long a process waits for another that is writing
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """Settings of the sampler."""
-
-    sampler: Sampler
-    seed: int
-    startup_trials: int | None
-    population_size: int | None
-
-    def sampler_at(self, index: int) -> BaseSampler:
-        """Return the sampler of a trial.
-
-        Its random numbers depend on the seed and the trial's index only, so a resumed search suggests the same points
-        as an uninterrupted one.
-        """
-        from optuna import samplers
-
-        seed = int.from_bytes(hashlib.sha256(f"{self.seed}/{index}".encode()).digest()[:4], "big")
-        startup = self.startup_trials
-        if self.sampler == "tpe":
-            return samplers.TPESampler(seed=seed, n_startup_trials=10 if startup is None else startup)
-        if self.sampler == "cmaes":
-            return samplers.CmaEsSampler(
-                seed=seed,
-                n_startup_trials=1 if startup is None else startup,
-                popsize=self.population_size,
-                warn_independent_sampling=False,
-            )
-        if self.sampler == "nsgaii":
-            return samplers.NSGAIISampler(seed=seed, population_size=self.population_size or 50)
-        return samplers.RandomSampler(seed=seed)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pruning:
-    """Settings of the pruner; stored in ``sweep.json`` for the processes of the runs."""
-
-    pruner: Pruner
-    startup_trials: int
-    """Trials that end before ``median`` prunes any."""
-    first_step: int
-    """Step before which nothing is pruned."""
-    last_step: int | None
-    """Steps of a complete run."""
-
-    def create(self) -> BasePruner:
-        """Return Optuna's pruner."""
-        from optuna import pruners
-
-        if self.pruner == "median":
-            return pruners.MedianPruner(n_startup_trials=self.startup_trials, n_warmup_steps=self.first_step)
-        if self.pruner == "hyperband":
-            return pruners.HyperbandPruner(min_resource=self.first_step, max_resource=self.last_step or "auto")
-        return pruners.NopPruner()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +50,7 @@ class Study:
         name: str,
         objectives: Sequence[Objective],
         space: Space,
-        sampling: Sampling,
-        pruning: Pruning,
+        sampler: Sampler,
     ) -> None:
         """Create a study, or open the existing study of that name.
 
@@ -118,21 +58,43 @@ class Study:
         """
         import optuna
 
-        directions: dict[Mode, Literal["minimize", "maximize"]] = {"min": "minimize", "max": "maximize"}
+        directions: dict[Mode, Direction] = {"min": "minimize", "max": "maximize"}
         self._space = space
-        self._sampling = sampling
+        self._sampler = sampler
         self._study: OptunaStudy = optuna.create_study(
             storage=storage,
             study_name=name,
             directions=[directions[objective.mode] for objective in objectives],
-            pruner=pruning.create(),
-            sampler=sampling.sampler_at(0),
+            sampler=sampler.at(0),
             load_if_exists=True,
         )
         self._distributions = {key: _distribution(dimension) for key, dimension in space.dimensions.items()}
+        self.drop_unfinished()
+
+    def drop_unfinished(self) -> None:
+        """Mark the trials as failed that a killed process left half suggested; they do not count."""
+        import optuna
+
         for trial in self._all():
             if trial.state == optuna.trial.TrialState.RUNNING and not self._is_complete(trial):
                 self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+
+    def belongs_to(self, folder: str) -> None:
+        """Reserve the study for a sweep's folder.
+
+        Raises:
+            ConfigError: it is another's, or optimizes in other directions.
+        """
+        name = self._study.study_name
+        owner = self._study.user_attrs.get("folder") or (None if not self._all() else "another program")
+        if owner not in (None, folder):
+            raise ConfigError(
+                Problem(
+                    "hydra.sweeper.study_name",
+                    f"'{name}' in this storage is the study of {owner}; give another name, or leave it out",
+                )
+            )
+        self._study.set_user_attr("folder", folder)
 
     def trials(self) -> list[Trial]:
         """Return all trials, in the order in which they were suggested."""
@@ -148,10 +110,8 @@ class Study:
         from optuna.trial import TrialState
 
         trials = self.trials()
-        self._study.sampler = self._sampling.sampler_at(len(trials))
-        if self._sampling.sampler == "grid" and not self._study.get_trials(
-            deepcopy=False, states=(TrialState.WAITING,)
-        ):
+        self._study.sampler = self._sampler.at(len(trials))
+        if self._sampler.kind == "grid" and not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             suggested = [trial.values for trial in trials]
             point = next((point for point in self._space.grid() if point not in suggested), None)
             if point is None:
@@ -163,6 +123,15 @@ class Study:
     def set_runs(self, trial: Trial, runs: Sequence[str]) -> None:
         """Store the names of the folders of a trial's runs."""
         optuna_internals.set_attribute(self._study, self._study.trials[trial.number], "run", list(runs))
+
+    def reject(self, trial: Trial, error: str) -> None:
+        """Store that a trial is no valid configuration, and why."""
+        optuna_internals.set_attribute(self._study, self._study.trials[trial.number], "error", error)
+        self.tell(trial, "FAIL")
+
+    def error(self, trial: Trial) -> str:
+        """Return why a trial is no valid configuration."""
+        return str(self._study.trials[trial.number].user_attrs.get("error", ""))
 
     def tell(self, trial: Trial, state: Literal["COMPLETE", "PRUNED", "FAIL"], values: Sequence[float] = ()) -> None:
         """Store the result of a trial; objectives that are not finite make it a failure."""
@@ -182,7 +151,7 @@ class Study:
 def prune_check(
     storage: BaseStorage,
     name: str,
-    pruning: Pruning,
+    pruner: BasePruner,
     metric: str,
     run: str,
     recorded: Callable[[str, int], float | None],
@@ -194,14 +163,13 @@ def prune_check(
     Args:
         storage: the study's storage.
         name: the study's name.
-        pruning: the pruner's settings.
+        pruner: Optuna's pruner.
         metric: the objective.
         run: name of the run's folder.
         recorded: returns the objective that a run, given its folder's name, has recorded at a step.
     """
     import optuna
 
-    pruner = pruning.create()
     study = optuna.load_study(study_name=name, storage=storage, pruner=pruner)
     running = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
     trial = next((trial for trial in running if run in _runs(trial)), None)
@@ -209,6 +177,7 @@ def prune_check(
         return None
     others = [other for other in _runs(trial) if other != run]
     rungs: set[str] = set()
+    rule = type(pruner).__name__.removesuffix("Pruner").lower().replace("successivehalving", "asha")
 
     def check(step: int, metrics: Mapping[str, float]) -> None:
         """Report the objective of a step.
@@ -234,7 +203,7 @@ def prune_check(
             return
         if prunes:
             of = f" (mean of {len(values)} runs)" if len(values) > 1 else ""
-            raise Pruned(f"{pruning.pruner}: {metric} {mean:.4g} at step {step}{of}")
+            raise Pruned(f"{rule}: {metric} {mean:.4g} at step {step}{of}")
 
     return check
 
@@ -253,6 +222,10 @@ def open_storage(url: str) -> BaseStorage:
     optuna.logging.enable_propagation()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
+        if url.startswith(_JOURNAL):
+            from optuna.storages.journal import JournalFileBackend, JournalStorage
+
+            return JournalStorage(JournalFileBackend(url.removeprefix(_JOURNAL)))
         if url.startswith("sqlite"):
             engine = {"connect_args": {"timeout": _SQLITE_SECONDS}}
             return storages.get_storage(storages.RDBStorage(url, engine_kwargs=engine))

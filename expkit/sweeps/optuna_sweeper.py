@@ -6,33 +6,28 @@ import math
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from expkit.errors import ConfigError, Problem, comma_list
+from expkit.errors import ConfigError, ExpkitError, Problem, RunError, comma_list, error_message
 from expkit.provenance import is_installed
-from expkit.registry import NonNegative, Positive, register
+from expkit.redact import masked
+from expkit.registry import KindsOf, Positive, register
 from expkit.run_folder import RunFolder
+from expkit.sweeps.board import Board, Known
+from expkit.sweeps.claims import is_held
+from expkit.sweeps.dominance import dominance_check
 from expkit.sweeps.given_overrides import GivenOverrides
 from expkit.sweeps.jobs import SweepJob, hash_of
 from expkit.sweeps.objective import Objective
-from expkit.sweeps.optuna_study import (
-    Pruner,
-    Pruning,
-    Sampler,
-    Sampling,
-    Study,
-    Trial,
-    open_storage,
-    prune_check,
-)
+from expkit.sweeps.optuna_study import Study, Trial, open_storage, prune_check
+from expkit.sweeps.pruners import NoPruner, Pruner
+from expkit.sweeps.samplers import Sampler, Tpe
 from expkit.sweeps.space import Numeric, Space, space_of
 from expkit.sweeps.sweeper import PruneCheck, Sweeper
 
 if TYPE_CHECKING:
-    from expkit.sweeps.runner import SweepRunner
     from expkit.sweeps.sweep_folder import Child, SweepFolder
 
 __all__ = ["Optuna"]
@@ -43,29 +38,19 @@ class Optuna(Sweeper):
     """Points that a sampler of Optuna suggests: ``a=interval(0.1,1) b=range(1,9) c=choice(x,y)``."""
 
     kind: Literal["optuna"] = "optuna"
-    sampler: Sampler = "tpe"
-    """Sampler that suggests points; ``cmaes`` needs two intervals or ranges, ``grid`` takes no intervals, ``nsgaii`` is
-    for several objectives."""
+    sampler: Annotated[Sampler, KindsOf("sampler")] = Tpe()
+    """Algorithm that suggests points: ``hydra/sweeper/sampler=NAME``."""
+    pruner: Annotated[Pruner, KindsOf("pruner")] = NoPruner()
+    """Rule that ends unpromising runs early: ``hydra/sweeper/pruner=NAME``."""
     n_trials: Positive = 20
     """Total number of points; a larger number given later continues the search."""
     timeout: Annotated[float, Field(gt=0)] | None = None
     """Seconds after which no more points are suggested; running ones are completed."""
-    batch_size: Positive = 1
-    """Points suggested at once, and given to the launcher together."""
-    seed: int = 0
-    """Seed of the sampler: equal seeds and batch sizes suggest equal points."""
-    startup_trials: NonNegative | None = None
-    """Random points before ``tpe`` (10 by default) or ``cmaes`` (1) starts."""
-    population_size: Annotated[int, Field(gt=1)] | None = None
-    """Points of a generation of ``nsgaii`` (50 by default) or ``cmaes``."""
-    pruner: Pruner = "none"
-    """Pruner that ends unpromising runs early."""
-    prune_after_trials: NonNegative | None = None
-    """Runs that end before ``median`` prunes any; 5 by default."""
-    prune_after_steps: Positive | None = None
-    """Step before which no run is pruned; for ``hyperband`` the first evaluation by default."""
     storage: str | None = None
-    """URL of the study's storage; by default ``study.db`` in the sweep's folder."""
+    """URL of the study's storage: ``sqlite:///FILE``, ``postgresql://...``, ``journal:///FILE``; by default
+    ``study.db`` in the sweep's folder."""
+    study_name: str | None = None
+    """Name of the study in the storage; by default one of its own."""
 
     def checks(self, given: GivenOverrides) -> list[list[str]]:
         """Return the overrides of the bounds of every dimension."""
@@ -74,14 +59,14 @@ class Optuna(Sweeper):
             space = space_of(given)
         except ConfigError as error:
             raise ConfigError(*problems, *error.problems) from None
-        problems += [*self._misused_fields(), *self._unsuitable_dimensions(space)]
+        problems += self._unsuitable_dimensions(space)
         if problems:
             raise ConfigError(*problems)
         return [space.overrides(point) for point in space.bounds()]
 
     def key(self, given: GivenOverrides, jobs: Sequence[SweepJob]) -> str:
         """Return a hash of the space, the jobs at its bounds, and the fields that influence suggestions."""
-        free = {"n_trials", "timeout", "batch_size", "storage", "on_tie"}
+        free = {"n_trials", "timeout", "n_jobs", "storage", "study_name", "params", "on_tie"}
         free |= {"repeats"} if self.repeats == 1 else set()
         free |= {"repeat_over"} if not self.repeat_over else set()
         dimensions = {key: dimension.identity() for key, dimension in space_of(given).dimensions.items()}
@@ -108,138 +93,165 @@ class Optuna(Sweeper):
 
     def prune_check(self, folder: SweepFolder, run: str) -> PruneCheck | None:
         """Return the check that prunes a run."""
-        if self.pruner == "none":
+        if self.pruner.kind == "none":
             return None
         settings = folder.settings()
         study = settings["study"]
-        pruning = Pruning(**study["pruning"])
+        if len(settings["objectives"]) > 1:
+            verdict = self.pruner.dominated(study["first_step"])
+            assert verdict is not None  # checked before the sweep began
+            objectives = [Objective(*each) for each in settings["objectives"]]
+            return dominance_check(folder.path, run, lambda: list(folder.settings()["runs"]), objectives, verdict)
+        pruner = self.pruner.create(study["first_step"], study["last_step"])
         metric = settings["objective"]
 
         def recorded(other: str, step: int) -> float | None:
             points = RunFolder(folder.path / other).metrics()
             return next((point[metric] for point in points if point["step"] == step and metric in point), None)
 
-        return prune_check(open_storage(self._url(folder)), study["name"], pruning, metric, run, recorded)
+        return prune_check(open_storage(self._url(folder)), study["name"], pruner, metric, run, recorded)
 
-    def sweep(self, runner: SweepRunner, given: GivenOverrides, points: Sequence[Sequence[SweepJob]]) -> None:
-        """Run the trials that have no result yet, then suggest more."""
-        started = time.monotonic()
-        space = space_of(given)
-        study = self._study(runner, space, [job for point in points for job in point])
-        trials = study.trials()
-        ended = [trial for trial in trials if trial.state != "RUNNING"]
-        open_trials = [trial for trial in trials if trial.state == "RUNNING"]
-        self._count(runner, space, ended)
-        left = self._total_points(given) - len(trials)
-        while True:
-            batch, open_trials = open_trials[: self.batch_size], open_trials[self.batch_size :]
-            while len(batch) < self.batch_size and left > 0 and not self._timed_out(started):
-                suggested = study.ask()
-                if suggested is None:
-                    break
-                batch.append(suggested)
-                left -= 1
-            if not batch:
-                break
-            self._run(runner, study, space, batch)
-            runner.folder.update(study={**runner.folder.settings()["study"], "told": study.ended})
-        if left > 0 and self._timed_out(started):
-            runner.note(f"timeout of {self.timeout:g} s reached with {left} points left; the same command continues")
+    retries_failures: ClassVar[bool] = False
+
+    def begin(self, board: Board) -> None:
+        """Open the study, and count the time from now on."""
+        deadline = None if self.timeout is None else time.time() + self.timeout
+        board.folder.update(deadline=deadline)
+        self.settle(board)
+
+    def open_points(self, board: Board) -> Iterator[Sequence[Child]]:
+        """Yield the points that have no result yet, then suggest more."""
+        study = self._study(board)
+        self.settle(board)
+        for trial in study.trials():
+            if trial.state == "RUNNING" and (children := self._children_of(board, study, trial)):
+                yield children
+        while len(study.trials()) < self._total_points(board.given) and not self._timed_out(board):
+            if (suggested := study.ask()) is None:
+                return
+            if children := self._children_of(board, study, suggested):
+                yield children
+            self._tell(board, study, suggested, children)
+
+    def known(self, board: Board) -> Known:
+        """Return the runs of all trials."""
+        study = self._study(board)
+        children: dict[str, Child] = {}
+        rejected, skipped = [], 0
+        for trial in study.trials():
+            if not trial.runs:
+                if trial.state == "FAIL":
+                    rejected.append(study.error(trial))
+                continue
+            runs = self._children_of(board, study, trial)
+            unneeded = trial.state != "RUNNING" and _is_decided(runs)
+            for child in runs:
+                if unneeded and not child.folder.state():
+                    skipped += 1
+                else:
+                    children[child.name] = child
+        return Known(children=list(children.values()), skipped=skipped, rejected=rejected)
+
+    def explained(self, error: Exception) -> ExpkitError | None:
+        """Return that the storage cannot be reached any more, whatever library says so."""
+        if type(error).__module__.partition(".")[0] not in ("optuna", "psycopg", "pymysql", "sqlalchemy", "sqlite3"):
+            return None
+        where = masked(self.storage or "study.db in the sweep's folder")
+        return RunError.at(
+            "hydra.sweeper.storage",
+            f"{where} cannot be reached ({masked(error_message(error))}); the same command continues when it can",
+        )
+
+    def remark(self, board: Board) -> str | None:
+        """Return that the time is over, if points are left."""
+        left = self._total_points(board.given) - len(self._study(board).trials())
+        if left <= 0 or not self._timed_out(board):
+            return None
+        return f"timeout of {self.timeout:g} s reached with {left} points left; the same command continues"
+
+    def settle(self, board: Board) -> None:
+        """Store the results of the trials whose runs have ended."""
+        study = self._study(board)
+        study.drop_unfinished()
+        for trial in study.trials():
+            if trial.state == "RUNNING" and trial.runs:
+                self._tell(board, study, trial, self._children_of(board, study, trial))
+        steps = board.folder.settings()["study"]
+        if steps.get("told") != (told := study.ended):
+            board.folder.update(study={**steps, "told": told})
+
+    def _children_of(self, board: Board, study: Study, trial: Trial) -> list[Child]:
+        """Return the runs of a trial; none where it is no valid configuration, which is stored."""
+        kept: dict[int, list[Child]] = board.memory.setdefault("trials", {})
+        if trial.number not in kept:
+            found = board.job_of(space_of(board.given).overrides(trial.values))
+            if isinstance(found, ConfigError):  # the bounds of every dimension are valid, but not this combination
+                job = " ".join(space_of(board.given).overrides(trial.values))
+                study.reject(trial, "\n".join(f"{job}: {problem}" for problem in found.problems))
+                return []
+            kept[trial.number] = found
+        if not trial.runs:
+            study.set_runs(trial, [child.name for child in kept[trial.number]])
+        return kept[trial.number]
 
     def _total_points(self, given: GivenOverrides) -> int:
         """Return the number of points; a grid may have fewer than ``n_trials``."""
-        if self.sampler != "grid":
+        if self.sampler.kind != "grid":
             return self.n_trials
         return min(self.n_trials, space_of(given).grid_size())
 
-    def _count(self, runner: SweepRunner, space: Space, ended: Sequence[Trial]) -> None:
-        """Count the runs of the trials that have a result."""
-        for jobs in runner.replicates([space.overrides(trial.values) for trial in ended if trial.runs]):
-            started = [child.job for child in runner.children(jobs) if child.folder.state()]
-            runner.count(started)
-            runner.skip(len(jobs) - len(started))
-        for trial in ended:
-            if not trial.runs:
-                runner.count_rejected(space.overrides(trial.values), None)
-
-    def _run(self, runner: SweepRunner, study: Study, space: Space, batch: Sequence[Trial]) -> None:
-        """Run the trials of a batch and store their results; a trial of a run whose process died stays open."""
-        points: dict[int, list[Child]] = {}
-        for trial in batch:
-            overrides = space.overrides(trial.values)
-            try:
-                (jobs,) = runner.replicates([overrides])
-            except ConfigError as error:  # the bounds of every dimension are valid, but not this combination
-                study.tell(trial, "FAIL")
-                runner.count_rejected(overrides, error)
-                continue
-            points[trial.number] = runner.children(jobs)
-            study.set_runs(trial, [child.name for child in points[trial.number]])
-        for children in filter(_is_decided, points.values()):  # by an earlier command
-            runner.count([child.job for child in children if child.folder.state()])
-        # A point is pruned as a whole: its runs follow one another where they cannot be executed side by side.
-        rounds = max(map(len, points.values()), default=0) if runner.one_at_a_time and self.pruner != "none" else 1
-        for index in range(rounds):
-            going = [children for children in points.values() if not _is_decided(children)]
-            each = [child for children in going for child in (children[index : index + 1] if rounds > 1 else children)]
-            if each:
-                runner.run(list({child.name: child for child in each}.values()))
-        for trial in batch:
-            if trial.number in points:
-                self._tell(runner, study, trial, points[trial.number])
-
-    def _tell(self, runner: SweepRunner, study: Study, trial: Trial, children: Sequence[Child]) -> None:
-        """Store the mean of a trial's runs, or that one of them failed or was pruned."""
+    def _tell(self, board: Board, study: Study, trial: Trial, children: Sequence[Child]) -> None:
+        """Store the mean of a trial's runs, or that one of them failed or was pruned, once none is executed."""
+        if not children or any(is_held(child.folder.path) for child in children):
+            return
         states = [child.state() for child in children]
         statuses = [state.status for state in states]
-        runner.skip(statuses.count("WAITING") if _is_decided(children) else 0)
         if "FAILED" in statuses:
             study.tell(trial, "FAIL")
         elif "PRUNED" in statuses:
             study.tell(trial, "PRUNED")
         elif all(status == "FINISHED" for status in statuses):
-            columns = [[state.values.get(item.metric, math.nan) for state in states] for item in runner.objectives]
+            columns = [[state.values.get(item.metric, math.nan) for state in states] for item in board.objectives]
             study.tell(trial, "COMPLETE", [sum(values) / len(values) for values in columns])
 
-    def _study(self, runner: SweepRunner, space: Space, jobs: Sequence[SweepJob]) -> Study:
-        """Return the study of the sweep; ``sweep.json`` records its name and pruning for the processes of the runs."""
-        settings = runner.folder.settings()
-        name = settings["key"][:12]
-        if self.storage is not None:  # it may hold studies of other sweeps, and of this sweep in other folders
+    def _study(self, board: Board) -> Study:
+        """Return the study of the sweep; ``sweep.json`` records its name and rungs for the processes of the runs."""
+        if "study" in board.memory:
+            opened: Study = board.memory["study"]
+            return opened
+        settings = board.folder.settings()
+        name = self.study_name or settings["key"][:12]
+        if self.storage is not None and self.study_name is None:  # it may hold studies of other folders
             existing = str(settings.get("study", {}).get("name", ""))
             name = existing if existing.startswith(name) else f"{name}-{uuid.uuid4().hex[:8]}"
-        pruning = self._pruning(runner.objectives[0], jobs)
-        runner.folder.update(study={"name": name, "pruning": asdict(pruning)})
-        sampling = Sampling(
-            sampler=self.sampler,
-            seed=self.seed,
-            startup_trials=self.startup_trials,
-            population_size=self.population_size,
+        first, last = self._rungs(board.objectives[0], [job for point in board.points for job in point])
+        steps = {"name": name, "first_step": first, "last_step": last}
+        if any(settings.get("study", {}).get(key) != value for key, value in steps.items()):
+            board.folder.update(study=steps)
+        study = Study(
+            open_storage(self._url(board.folder)), name, board.objectives, space_of(board.given), self.sampler
         )
-        study = Study(open_storage(self._url(runner.folder)), name, runner.objectives, space, sampling, pruning)
-        runner.folder.update(study={"name": name, "pruning": asdict(pruning), "told": study.ended})
+        study.belongs_to(str(board.folder.path))
+        board.memory["study"] = study
         return study
 
-    def _pruning(self, objective: Objective, jobs: Sequence[SweepJob]) -> Pruning:
+    def _rungs(self, objective: Objective, jobs: Sequence[SweepJob]) -> tuple[int, int | None]:
+        """Return the step before which no run is pruned, and the steps of a complete run, if known."""
         train = jobs[0].config.train
         every = train.log_every_steps if objective.metric.startswith("train/") else train.evaluate_every_steps
         steps = [job.config.train.steps for job in jobs]
         last = None if None in steps else max(count for count in steps if count is not None)
-        return Pruning(
-            pruner=self.pruner,
-            startup_trials=5 if self.prune_after_trials is None else self.prune_after_trials,
-            first_step=self.prune_after_steps or (min(every, last or every) if self.pruner == "hyperband" else 0),
-            last_step=last,
-        )
+        return self.pruner.first_step(every if last is None else min(every, last)), last
 
     def _url(self, folder: SweepFolder) -> str:
         return self.storage or f"sqlite:///{folder.path / 'study.db'}"
 
-    def _timed_out(self, started: float) -> bool:
-        return self.timeout is not None and time.monotonic() - started >= self.timeout
+    def _timed_out(self, board: Board) -> bool:
+        deadline = board.folder.settings().get("deadline")
+        return deadline is not None and time.time() >= deadline
 
     def _not_installed(self) -> Iterator[Problem]:
-        packages = ["optuna", *(["cmaes"] if self.sampler == "cmaes" else [])]
+        packages = ["optuna", *(["cmaes"] if self.sampler.kind == "cmaes" else [])]
         if missing := [package for package in packages if not is_installed(package)]:
             yield Problem(
                 "hydra/sweeper",
@@ -247,51 +259,46 @@ class Optuna(Sweeper):
                 "without it hydra/sweeper=grid runs every combination",
             )
 
-    def _misused_fields(self) -> Iterator[Problem]:
-        """Yield the fields that the sampler or the pruner does not take."""
-        for field, takers, kind in (
-            ("startup_trials", ("tpe", "cmaes"), self.sampler),
-            ("population_size", ("cmaes", "nsgaii"), self.sampler),
-            ("prune_after_trials", ("median",), self.pruner),
-            ("prune_after_steps", ("median", "hyperband"), self.pruner),
-        ):
-            if getattr(self, field) is not None and kind not in takers:
-                yield Problem(f"hydra.sweeper.{field}", f"is not for '{kind}'; allowed: null, or {comma_list(takers)}")
-
     def _unsuitable_dimensions(self, space: Space) -> Iterator[Problem]:
         """Yield the dimensions that the sampler cannot search."""
         numeric = {key: item for key, item in space.dimensions.items() if isinstance(item, Numeric)}
-        if self.sampler == "cmaes" and len(numeric) < 2:
+        if self.sampler.kind == "cmaes" and len(numeric) < 2:
             yield Problem(
-                "hydra.sweeper.sampler",
+                "hydra/sweeper/sampler",
                 f"'cmaes' needs at least two intervals or ranges, got {comma_list(numeric)}; use tpe, random or nsgaii",
             )
         for key, dimension in numeric.items():
-            if self.sampler == "grid" and dimension.step is None:
+            if self.sampler.kind == "grid" and dimension.step is None:
                 yield Problem(
                     key,
                     "an interval has infinitely many values, so 'grid' cannot search it; write range(START,STOP,STEP) "
-                    "or choice(A,B), or use another hydra.sweeper.sampler: tpe, cmaes, random, nsgaii",
+                    "or choice(A,B), or use another hydra/sweeper/sampler: tpe, cmaes, random, nsgaii",
                 )
 
     def _unsupported_objectives(self, objectives: Sequence[Objective], jobs: Sequence[SweepJob]) -> Iterator[Problem]:
         """Yield the reasons why the sampler or the pruner cannot use these objectives."""
         several = f"takes one objective, got {len(objectives)}"
-        if len(objectives) > 1 and self.sampler == "cmaes":
-            yield Problem("hydra.sweeper.sampler", f"'cmaes' {several}; use nsgaii, tpe, random or grid")
-        if self.pruner == "none":
+        if len(objectives) > 1 and self.sampler.kind == "cmaes":
+            yield Problem("hydra/sweeper/sampler", f"'cmaes' {several}; use nsgaii, tpe, random or grid")
+        if self.pruner.kind == "none":
             return
-        if len(objectives) > 1:
-            yield Problem("hydra.sweeper.pruner", f"'{self.pruner}' {several}; write hydra.sweeper.pruner=none")
-        elif objectives[0].metric.startswith("test/"):
+        if len(objectives) > 1 and self.pruner.dominated(0) is None:
+            yield Problem("hydra/sweeper/pruner", f"'{self.pruner.kind}' {several}; use median, asha or none")
+        for item in objectives:
+            if not item.metric.startswith("test/"):
+                continue
             yield Problem(
-                "hydra.sweeper.pruner",
-                f"'{self.pruner}' needs an objective during training, but {objectives[0].metric} is known only when a "
-                "run has ended; give data.split.valid and an objective valid/..., or write hydra.sweeper.pruner=none",
+                "hydra/sweeper/pruner",
+                f"'{self.pruner.kind}' needs an objective during training, but {item.metric} is known only "
+                "when a run has ended; give data.split.valid and an objective valid/..., or write "
+                "hydra/sweeper/pruner=none",
             )
-        last = self._pruning(objectives[0], jobs).last_step
-        if last is not None and (self.prune_after_steps or 0) >= last:
-            yield Problem("hydra.sweeper.prune_after_steps", f"prunes nothing: runs end at step {last}")
+        first, last = self._rungs(objectives[0], jobs)
+        if last is not None and first >= last:
+            yield Problem(
+                "hydra/sweeper/pruner",
+                f"'{self.pruner.kind}' prunes nothing before step {first}: runs end at step {last}",
+            )
 
 
 def _is_decided(children: Sequence[Child]) -> bool:

@@ -54,11 +54,12 @@ class Progress:
         display: Callable[[], Display],
         on_tie: OnTie | None = None,
     ) -> None:
-        self.total = total
-        """Number of runs that the sweep will have."""
+        self._total = total
         self.objectives = objectives
         self._on_tie = on_tie
         self._standing: tuple[object, Standing] | None = None
+        self.skipped = 0
+        """Number of runs that are not needed any more."""
         self.rejected = 0
         """Number of jobs with an invalid configuration."""
         self.states: dict[str, tuple[Child, RunState]] = {}
@@ -85,13 +86,17 @@ class Progress:
         with self._lock:
             self._display.note(text)
 
-    def refresh(self) -> None:
-        """Read the states of all open runs, and display them."""
+    def refresh(self, *, last: bool = False) -> None:
+        """Read the states of all open runs, and display them.
+
+        Args:
+            last: nothing runs any more, so that a run that was killed is not taken again.
+        """
         with self._lock:
             for name, child in list(self._open.items()):
                 state = child.state()
                 self.states[name] = (child, state)
-                if state.status in _ENDED:
+                if state.status in _ENDED and (last or state.status != "KILLED"):
                     del self._open[name]
                     self._ended_here.append(time.monotonic() - self._started)
                     self._display.ended(self, child, state)
@@ -101,8 +106,13 @@ class Progress:
         """Refresh once more, and stop."""
         self._stop.set()
         self._thread.join()
-        self.refresh()
+        self.refresh(last=True)
         self._display.close()
+
+    @property
+    def total(self) -> int:
+        """Number of runs that the sweep will have."""
+        return self._total - self.skipped
 
     @property
     def objective(self) -> Objective:

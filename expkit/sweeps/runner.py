@@ -1,164 +1,232 @@
-"""Execution of a sweep: missing runs are launched, and runs whose process died are found."""
+"""Execution of a sweep: workers take its runs, in this process or in others, until none is left."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra.types import TaskFunction
 
-from expkit.errors import ConfigError, RunError
-from expkit.sweeps.jobs import SweepJob
+from expkit.errors import RunError
+from expkit.sweeps.board import Board
+from expkit.sweeps.claims import is_held
 from expkit.sweeps.launcher import Launcher
-from expkit.sweeps.objective import Objective
 from expkit.sweeps.progress import Progress
-from expkit.sweeps.sweep_folder import DONE, Child, RunState, SweepFolder
+from expkit.sweeps.sweep_folder import DONE, Child
 
-__all__ = ["SweepRunner"]
+__all__ = ["OVERRIDES", "SweepRunner", "work_here"]
 
-_POLL_SECONDS = 0.2
+OVERRIDES = "EXPKIT_SWEEP_OVERRIDES"
+"""Environment variable by which a worker gets the overrides of its sweep, secrets included."""
+
+_POLL_SECONDS = 0.1
+_FOLLOW_SECONDS = 0.5
+_MOST_DEATHS = 1000
 
 
+def work_here(board: Board, launcher: Launcher, task: TaskFunction, taken: Callable[[Child], None]) -> int:
+    """Take runs and execute them in this process until none is left for it; return their number.
+
+    Args:
+        board: the sweep.
+        launcher: a launcher that runs in this process.
+        task: called with the configuration of every run.
+        taken: called with every run before it starts.
+
+    Raises:
+        RunError: a run cannot be started.
+    """
+    count = 0
+    while (child := board.take()) is not None:
+        taken(child)
+        reason = "without an error"
+        try:
+            launcher.launch(child, board.folder, task)
+        except Exception as error:
+            with (board.folder.path / "launcher.log").open("a") as file:
+                traceback.print_exc(file=file)
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        finally:
+            board.give_back(child)
+        if child.state().status in ("WAITING", "RUNNING"):
+            raise RunError.at(
+                "hydra/launcher",
+                f"ended before {child.label} started ({reason}); see {board.folder.path / 'launcher.log'}; the same "
+                "command runs the missing ones",
+            )
+        count += 1
+    return count
+
+
+@dataclass(kw_only=True)
 class SweepRunner:
-    """Executes the runs that a sweeper requests."""
+    """Executes the runs of a sweep with as many workers as were asked for, and follows those of others."""
 
-    def __init__(
-        self,
-        folder: SweepFolder,
-        launcher: Launcher,
-        task: TaskFunction,
-        progress: Progress,
-        replicates: Callable[[Sequence[Sequence[str]]], list[list[SweepJob]]],
-        on_death: Callable[[Child, str], None],
-    ) -> None:
-        """Prepare the execution.
+    board: Board
+    launcher: Launcher
+    task: TaskFunction
+    """Called with the configuration of every run."""
+    worker: Callable[[str | None], TaskFunction]
+    """Returns the task of a worker in another process, given the one run that it may take or ``None``."""
+    overrides: Sequence[str]
+    progress: Progress
+    on_death: Callable[[Child, str], None]
+    """Called with a run whose process ended before it recorded a status, and the reason."""
+    _followed: float = field(default=0.0)
+
+    def run(self, slots: int, *, retry: bool = True) -> None:
+        """Execute all runs; return when none is left, here or with another worker.
 
         Args:
-            folder: the sweep.
-            launcher: starts runs in their processes.
-            task: called by the launcher with the configuration of every job.
-            progress: displays the runs.
-            replicates: makes the jobs of each point, given the overrides of each.
-            on_death: called with a run whose process ended before it recorded a status, and the reason.
-        """
-        self.folder = folder
-        self._launcher = launcher
-        self._task = task
-        self._progress = progress
-        self._replicates = replicates
-        self._on_death = on_death
-
-    @property
-    def objectives(self) -> Sequence[Objective]:
-        """Objectives of the sweep."""
-        return self._progress.objectives
-
-    def replicates(self, points: Sequence[Sequence[str]]) -> list[list[SweepJob]]:
-        """Return the jobs of each point, its replicates, given the overrides of each.
+            slots: number of workers.
+            retry: whether failed runs are tried again.
 
         Raises:
-            ConfigError: with the mistakes of all jobs.
+            RunError: workers cannot start.
         """
-        return self._replicates(points)
+        if retry:
+            self.board.retry()
+        known = self.board.known().children
+        self.progress.add([child for child in known if child.state().status in DONE], done=True)
+        self._follow(force=True)
+        waited = False
+        while True:
+            self._work(slots)
+            others = [child for child in self._open() if is_held(child.folder.path)]
+            if not others:
+                break
+            if not waited:
+                self.progress.note(
+                    f"waiting for other workers, which execute {', '.join(item.label for item in others)}"
+                )
+                waited = True
+            while any(is_held(child.folder.path) for child in others):
+                time.sleep(_POLL_SECONDS)
+        self._follow(force=True)
+        for child in self._open():
+            state = child.state()
+            if state.status == "RUNNING" or (state.status == "KILLED" and "its process" in (state.error or "")):
+                self.on_death(child, state.error or "its process ended")
+        self.progress.refresh()
+        if (remark := self.board.sweeper.remark(self.board)) is not None:
+            self.progress.note(remark)
 
-    def skip(self, count: int) -> None:
-        """Take runs that are not needed any more off the number of runs that the sweep will have."""
-        self._progress.total -= count
+    def _work(self, slots: int) -> None:
+        if self.launcher.in_this_process and slots == 1:
+            work_here(self.board, self.launcher, self.task, self._take)
+        elif self.launcher.in_this_process:
+            self._local(slots)
+        else:
+            self._elsewhere(slots)
+        self._follow(force=True)
 
-    @property
-    def one_at_a_time(self) -> bool:
-        """True if runs are executed one after another, in this process."""
-        return self._launcher.in_this_process
+    def _take(self, child: Child) -> None:
+        self._follow()
+        self.progress.add([child], done=False)
 
-    def children(self, jobs: Sequence[SweepJob]) -> list[Child]:
-        """Return the run of every job; jobs of the same digest share one run."""
-        return self.folder.children(jobs)
+    def _open(self) -> list[Child]:
+        return [child for child in self.board.known().children if child.state().status not in (*DONE, "FAILED")]
 
-    def run(self, children: Sequence[Child]) -> list[RunState]:
-        """Execute those of these runs that are not done; return the final state of each.
+    def _follow(self, *, force: bool = False) -> None:
+        """Show the runs that other processes have taken, and the points that are no valid configurations."""
+        if not force and time.monotonic() - self._followed < _FOLLOW_SECONDS:
+            return
+        self._followed = time.monotonic()
+        known = self.board.known()
+        fresh = [child for child in known.children if child.name not in self.progress.states and child.folder.state()]
+        self.progress.add(fresh, done=False)
+        self.progress.skipped = known.skipped
+        for error in known.rejected[self.progress.rejected :]:
+            self.progress.rejected += 1
+            print(*(f"error: {line}" for line in error.splitlines()), sep="\n", file=sys.stderr)
 
-        Raises:
-            RunError: the launcher cannot start any.
-        """
-        self._wait_for([child for child in children if child.state().status not in DONE])
-        missing = [child for child in children if child.state().status not in DONE]
-        for child in missing:
-            child.set_waiting()
-        self._progress.add([child for child in children if child not in missing], done=True)
-        self._progress.add(missing, done=False)
-        # One at a time in this process: a launcher keeps the configurations of a whole batch in memory.
-        batch = 1 if self._launcher.in_this_process else max(1, len(missing))
-        for start in range(0, len(missing), batch):
-            self._launch(missing[start : start + batch])
-        self._progress.refresh()
-        return [child.state() for child in children]
+    def _local(self, slots: int) -> None:
+        """Execute runs in processes of this machine; one that dies is replaced."""
+        processes = [self._start(number) for number in range(slots)]
+        deaths = 0
+        try:
+            while processes:
+                time.sleep(_POLL_SECONDS)
+                self._follow()
+                for process in [item for item in processes if item.poll() is not None]:
+                    processes.remove(process)
+                    if process.returncode > 0:
+                        raise RunError.at("hydra.sweeper.n_jobs", f"a worker failed: {self._last_line()}")
+                    if process.returncode < 0 and deaths < _MOST_DEATHS:
+                        deaths += 1
+                        processes.append(self._start(slots + deaths))
+        except BaseException:
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.wait()
+            raise
 
-    def count(self, jobs: Sequence[SweepJob]) -> None:
-        """Count the runs of jobs that have ended, with any status."""
-        if jobs:
-            self._progress.add(self.children(jobs), done=True)
+    def _start(self, number: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "expkit", "sweep", "work", str(self.board.folder.path), "--attached"]
+        environment = {**os.environ, OVERRIDES: json.dumps(list(self.overrides))}
+        with self._log.open("ab") as log:
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
 
-    def count_rejected(self, overrides: Sequence[str], error: ConfigError | None) -> None:
-        """Count a job of an invalid configuration as failed; report the error if it is new."""
-        self._progress.rejected += 1
-        if error is not None:
-            job = " ".join(overrides)
-            print(*(f"error: {job}: {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
-
-    def note(self, text: str) -> None:
-        """Print a line between those of the runs."""
-        self._progress.note(text)
-
-    def _wait_for(self, children: Sequence[Child]) -> None:
-        """Wait for processes that outlived a killed sweep to finish their runs."""
-        locked = [child for child in children if child.locked]
-        if locked:
-            labels = ", ".join(child.label for child in locked)
-            self._progress.note(f"waiting for processes of an earlier command of this sweep, which execute {labels}")
-        while any(child.locked for child in locked):
-            time.sleep(_POLL_SECONDS)
-
-    def _launch(self, children: Sequence[Child]) -> None:
-        """Launch runs; after a process died, launch those that were running again, one at a time.
+    def _elsewhere(self, slots: int) -> None:
+        """Execute runs in processes of the launcher; after one died, those that were running, one at a time.
 
         So a run that dies on its own is found and marked as killed; the others end as usual.
         """
-        reason = self._attempt(children)
-        waiting = [child for child in children if child.state().status == "WAITING"]
-        suspects = [child for child in children if child.state().status == "RUNNING"]
-        if waiting and (not self._launcher.waits_for_all or len(waiting) == len(children)):
-            raise RunError.at(
-                "hydra/launcher",
-                f"ended before {len(waiting)} of {len(children)} runs started ({reason}); see {self._log}; when the "
-                "running ones have ended, the same command runs the missing ones",
-            )
-        if len(children) == 1 and suspects:
-            self._on_death(children[0], f"its process ended ({reason})")
-            return
-        for child in suspects:
-            child.set_waiting()
-            self._launch([child])
-        if waiting:
-            self._launch(waiting)
+        import threading
 
-    def _attempt(self, children: Sequence[Child]) -> str:
-        """Give runs to the launcher; return its error if it failed."""
+        stop = threading.Event()
+
+        def follow() -> None:
+            while not stop.wait(_FOLLOW_SECONDS):
+                self._follow()
+
+        thread = threading.Thread(target=follow, name="follow", daemon=True)
+        thread.start()
         try:
-            self._launcher.launch(children, self.folder, self._task)
+            while (reason := self._attempt(slots, None)) is not None:
+                suspects = [child for child in self._open() if child.state().status == "RUNNING"]
+                suspects = [child for child in suspects if not is_held(child.folder.path)]
+                if not suspects:
+                    raise RunError.at(
+                        "hydra/launcher",
+                        f"no worker could be executed ({reason}); see {self._log}; the same command continues",
+                    )
+                for child in suspects:
+                    again = self._attempt(1, child.name)
+                    if again is not None and child.state().status == "RUNNING":
+                        self.board.give_up(child, f"its process ended ({again})")
+        except BaseException:
+            for child in self._open():
+                if child.state().status == "RUNNING" and self.launcher.waits_for_all:
+                    self.on_death(child, "the sweep was stopped")
+            raise
+        finally:
+            stop.set()
+            thread.join()
+
+    def _attempt(self, slots: int, only: str | None) -> str | None:
+        """Have the launcher execute workers; return its error if it failed."""
+        job = self.board.points[0][0]
+        try:
+            self.launcher.launch_workers(slots, job, self.board.folder, self.worker(only))
         except Exception as error:
             with self._log.open("a") as file:
                 traceback.print_exc(file=file)
             return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        except BaseException:
-            for child in children:
-                if child.state().status == "RUNNING" and self._launcher.waits_for_all:
-                    self._on_death(child, "the sweep was stopped")
-            raise
-        return "without an error"
+        return None
 
     @property
     def _log(self) -> Path:
-        return self.folder.path / "launcher.log"
+        return self.board.folder.path / "launcher.log"
+
+    def _last_line(self) -> str:
+        lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.startswith("error: ")]
+        return lines[-1].removeprefix("error: ") if lines else f"see {self._log}"

@@ -17,7 +17,7 @@ from expkit.run_folder import RunFolder, locked
 if TYPE_CHECKING:
     from expkit.sweeps.jobs import SweepJob
 
-__all__ = ["DONE", "Child", "RunState", "RunStatus", "SweepFolder", "find_sweep", "sweep_folders"]
+__all__ = ["DONE", "Child", "RunState", "RunStatus", "SweepFolder", "find_sweep", "sweep_at", "sweep_folders"]
 
 RunStatus = Literal["WAITING", "RUNNING", "FINISHED", "FAILED", "KILLED", "PRUNED"]
 
@@ -116,13 +116,27 @@ class SweepFolder:
         """Settings of the sweep: key, name, objective, MLflow run, and the label and digest of every run."""
         return self.path / "sweep.json"
 
+    @property
+    def stop_file(self) -> Path:
+        """File whose existence keeps workers from taking further runs."""
+        return self.path / "stop"
+
+    @property
+    def stops_now(self) -> bool:
+        """True if the runs being executed are to be interrupted."""
+        try:
+            return self.stop_file.read_text() == "now\n"
+        except OSError:
+            return False
+
     def settings(self) -> dict[str, Any]:
         """Return the content of ``sweep.json``; empty if the file is missing."""
         return read_json(self.file)
 
     def update(self, **values: Any) -> None:
-        """Change values in ``sweep.json`` atomically."""
-        atomic_write_text(self.file, json.dumps({**self.settings(), **masked_values(values)}, indent=2) + "\n")
+        """Change values in ``sweep.json`` atomically, also against other processes that change others."""
+        with self._writing():
+            self._update(values)
 
     def child(self, job: SweepJob) -> Child:
         """Return the run of a job: the existing run of the same digest, else a new one."""
@@ -131,22 +145,42 @@ class SweepFolder:
 
     def children(self, jobs: Iterable[SweepJob]) -> list[Child]:
         """Return the run of every job; jobs of the same digest share one run."""
-        runs: dict[str, Any] = self.settings().get("runs", {})
-        by_digest = {run["digest"]: name for name, run in runs.items()}
         children: dict[str, Child] = {}
-        for job in jobs:
-            digest = job.digest
-            if digest not in by_digest:
-                by_digest[digest] = f"{len(runs)}_{job.config.run.name}"
-                runs[by_digest[digest]] = {"label": job.label, "digest": digest}
-            name = by_digest[digest]
-            children[name] = Child(job, int(name.partition("_")[0]), RunFolder(self.path / name))
-        self.update(runs=runs)
+        with self._writing():
+            runs: dict[str, Any] = self.settings().get("runs", {})
+            by_digest = {run["digest"]: name for name, run in runs.items()}
+            before = len(runs)
+            for job in jobs:
+                digest = job.digest
+                if digest not in by_digest:
+                    by_digest[digest] = f"{len(runs)}_{job.config.run.name}"
+                    runs[by_digest[digest]] = {"label": job.label, "digest": digest}
+                name = by_digest[digest]
+                children[name] = Child(job, int(name.partition("_")[0]), RunFolder(self.path / name))
+            if len(runs) > before:
+                self._update({"runs": runs})
         return list(children.values())
+
+    def _update(self, values: Mapping[str, Any]) -> None:
+        atomic_write_text(self.file, json.dumps({**self.settings(), **masked_values(values)}, indent=2) + "\n")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with file_lock(self.path / "sweep.json.lock", wait=True):
+            yield
 
     def states(self) -> dict[str, RunState]:
         """Return the state of every run, by the name of its folder."""
         return {name: RunState.read(RunFolder(self.path / name)) for name in self.settings().get("runs", {})}
+
+    @property
+    def is_led(self) -> bool:
+        """True while the command that began or resumed the sweep is running."""
+        try:
+            with self.lock():
+                return False
+        except RunError:
+            return True
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -168,6 +202,18 @@ class SweepFolder:
 def sweep_folders(runs: Path) -> list[SweepFolder]:
     """Return the sweeps in the folder that holds all runs, newest first."""
     return [SweepFolder(file.parent) for file in sorted(runs.glob("multirun/*/*/sweep.json"), reverse=True)]
+
+
+def sweep_at(address: str) -> SweepFolder:
+    """Return the sweep in a folder.
+
+    Raises:
+        RunError: there is none.
+    """
+    folder = SweepFolder(Path(address).resolve())
+    if not folder.settings().get("key"):
+        raise RunError.at(address, "no sweep: a folder with sweep.json, which expkit train -m writes")
+    return folder
 
 
 def find_sweep(runs: Path, key: str) -> SweepFolder | None:

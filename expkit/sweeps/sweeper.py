@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from expkit.errors import ConfigError, Problem
+from expkit.errors import ConfigError, ExpkitError, Problem
 from expkit.registry import Kind, Positive, register
+from expkit.sweeps.board import Board, Known
 from expkit.sweeps.given_overrides import GivenOverrides
 from expkit.sweeps.jobs import SweepJob, hash_of
-from expkit.sweeps.objective import Mode, Objective
+from expkit.sweeps.objective import Direction, Objective
 
 if TYPE_CHECKING:
-    from expkit.sweeps.runner import SweepRunner
-    from expkit.sweeps.sweep_folder import SweepFolder
+    from expkit.sweeps.sweep_folder import Child, SweepFolder
 
 __all__ = ["Grid", "PruneCheck", "Sweeper"]
 
@@ -33,8 +33,13 @@ class Sweeper(Kind, ABC):
 
     By default ``train.best_metric``, else the loss of the validation split, or of the test split.
     """
-    mode: Mode | list[Mode] | None = None
-    """``min`` or ``max`` for each objective; by default ``min`` for losses and errors, else ``max``."""
+    direction: Direction | list[Direction] | None = None
+    """``minimize`` or ``maximize`` for each; by default ``minimize`` for losses and errors, else ``maximize``."""
+    params: dict[str, Any] | None = None
+    """Overrides by key, as Hydra's sweepers take them: ``optimizer.learning_rate: choice(0.1, 0.01)``. The command line
+    replaces them by key."""
+    n_jobs: Positive | None = None
+    """Runs at the same time; by default as many as the launcher executes, without a launcher one."""
     repeats: Positive = 1
     """Runs of every point, with the seeds ``run.seed``, ``run.seed + 1``, ...; its mean is its result."""
     repeat_over: str | list[str] = []
@@ -81,9 +86,33 @@ class Sweeper(Kind, ABC):
             ConfigError: a requirement is not met.
         """
 
+    retries_failures: ClassVar[bool] = True
+    """True if a later command tries failed runs again."""
+
+    def begin(self, board: Board) -> None:
+        """Prepare the folder before the first run of a command."""
+
     @abstractmethod
-    def sweep(self, runner: SweepRunner, given: GivenOverrides, points: Sequence[Sequence[SweepJob]]) -> None:
-        """Execute all runs, of each point those that ``runner.replicates`` makes of it."""
+    def open_points(self, board: Board) -> Iterator[Sequence[Child]]:
+        """Yield the runs of each point that has any left, in order; further points are chosen when they are asked for.
+
+        It is called and iterated under the board's lock.
+        """
+
+    @abstractmethod
+    def known(self, board: Board) -> Known:
+        """Return the runs requested so far, under the board's lock."""
+
+    def explained(self, error: Exception) -> ExpkitError | None:
+        """Return the message of an error of a library, if it is one of the sweeper's."""
+        return None
+
+    def remark(self, board: Board) -> str | None:
+        """Return why a command ends with points left, if it does."""
+        return None
+
+    def settle(self, board: Board) -> None:
+        """Record the results of points whose runs have ended, under the board's lock."""
 
     @abstractmethod
     def is_complete(self, folder: SweepFolder, given: GivenOverrides, points: Sequence[Sequence[SweepJob]]) -> bool:
@@ -104,8 +133,6 @@ class Grid(Sweeper):
     """Every combination of the given values: ``a=1,2 b=range(3)``, ``choice(...)``, ``glob(...)``."""
 
     kind: Literal["grid"] = "grid"
-    batch_size: Positive | None = None
-    """Runs given to the launcher at once; ``null`` for all of them."""
 
     def checks(self, given: GivenOverrides) -> list[list[str]]:
         """Return the overrides of every job."""
@@ -134,12 +161,20 @@ class Grid(Sweeper):
         """Return True if the folder has every job, which one of fewer repeats has not."""
         return _digests(points) <= {run["digest"] for run in folder.settings().get("runs", {}).values()}
 
-    def sweep(self, runner: SweepRunner, given: GivenOverrides, points: Sequence[Sequence[SweepJob]]) -> None:
-        """Execute all jobs in their order, all of a point before the next point."""
-        children = runner.children([job for point in points for job in point])
-        size = self.batch_size or len(children)
-        for start in range(0, len(children), size):
-            runner.run(children[start : start + size])
+    def open_points(self, board: Board) -> Iterator[Sequence[Child]]:
+        """Yield the runs of all points, in their order."""
+        for child in self._children(board):
+            yield [child]
+
+    def known(self, board: Board) -> Known:
+        """Return all runs."""
+        return Known(children=self._children(board))
+
+    def _children(self, board: Board) -> list[Child]:
+        if "children" not in board.memory:
+            board.memory["children"] = board.folder.children([job for point in board.points for job in point])
+        children: list[Child] = board.memory["children"]
+        return children
 
 
 def _digests(points: Sequence[Sequence[SweepJob]]) -> set[str]:

@@ -31,8 +31,21 @@ def sweeper_of(settings: Any) -> Sweeper:
     raw: Any = {"sweeper": OmegaConf.to_container(settings.sweeper, resolve=True)}
     if "kind" not in raw["sweeper"]:
         allowed = comma_list(kinds("sweeper"))
+        named = raw["sweeper"].get("_target_")
+        of = f"'{named}' is a sweeper of another package, which" if named else "the sweeper has no kind, so it"
         raise ConfigError(
-            Problem("hydra/sweeper", f"is not one of expkit's; write hydra/sweeper=NAME; allowed: {allowed}")
+            Problem(
+                "hydra/sweeper",
+                f"{of} cannot resume runs, nor give workers the next one as they become free; write "
+                f"hydra/sweeper=NAME; allowed: {allowed}",
+            )
+        )
+    if named := [key for key in ("sampler", "pruner") if isinstance(raw["sweeper"].get(key), str)]:
+        raise ConfigError(
+            *(
+                Problem(f"hydra.sweeper.{key}", f"is chosen by its file: hydra/sweeper/{key}={raw['sweeper'][key]}")
+                for key in named
+            )
         )
     try:
         return _HydraSettings.model_validate(raw).sweeper

@@ -59,7 +59,7 @@ def nested_runs(client: Any, experiment: str = "expkit") -> tuple[Any, list[Any]
     "launcher",
     [
         pytest.param(["hydra/launcher=cores"], marks=joblib),
-        pytest.param(["hydra/launcher=slurm_local", "hydra.sweeper.batch_size=2"], marks=submitit),
+        pytest.param(["hydra/launcher=slurm_local", "hydra.sweeper.n_jobs=2"], marks=submitit),
     ],
     ids=["cores", "slurm_local"],
 )

@@ -31,8 +31,8 @@ METRICS = (
 def search(workspace: Path, digits_run: Finished) -> Finished:
     """A recorded search over five points; those after two are pruned when they fall behind."""
     words = [
-        *("hydra.sweeper.n_trials=5", "hydra.sweeper.sampler=random", "hydra.sweep.dir=search"),
-        *("hydra.sweeper.pruner=median", "hydra.sweeper.prune_after_trials=2"),
+        *("hydra.sweeper.n_trials=5", "hydra/sweeper/sampler=random", "hydra.sweep.dir=search"),
+        *("hydra/sweeper/pruner=median", "hydra.sweeper.pruner.n_startup_trials=2"),
         *(RATE, "network.layers.layer1.units=int(interval(4,64))", "train.steps=60", "train.log_every_steps=20"),
         *("train.evaluate_every_steps=20", "export=none", "tracking.plots=false"),
     ]
@@ -119,7 +119,7 @@ def test_the_best_configuration_trains_again_to_the_same_numbers(search: Finishe
 
 
 def test_a_repeated_search_runs_nothing_or_only_further_points(tmp_path: Path) -> None:
-    words = [*SEARCH, RATE, *QUICK[:-1], "tracking.plots=false", "hydra.sweeper.sampler=random"]
+    words = [*SEARCH, RATE, *QUICK[:-1], "tracking.plots=false", "hydra/sweeper/sampler=random"]
     assert call("train", *words, "hydra.sweeper.n_trials=2", cwd=tmp_path).code == 0
     again = call("train", *words, "hydra.sweeper.n_trials=2", cwd=tmp_path)
     assert (again.code, again.out.partition(" in ")[0]) == (0, "nothing to run: all 2 runs are finished")
@@ -136,7 +136,7 @@ def test_a_repeated_search_runs_nothing_or_only_further_points(tmp_path: Path) -
 
 
 def test_several_objectives_end_in_the_runs_that_none_is_better_than(tmp_path: Path) -> None:
-    two = ["hydra.sweeper.objective=[valid/accuracy,valid/loss]", "hydra.sweeper.sampler=nsgaii"]
+    two = ["hydra.sweeper.objective=[valid/accuracy,valid/loss]", "hydra/sweeper/sampler=nsgaii"]
     done = call("train", *SEARCH, *two, RATE, *QUICK, "hydra.sweeper.n_trials=3", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()[3:]
@@ -182,9 +182,9 @@ def test_a_killed_search_resumes_where_it_was(tmp_path: Path) -> None:
             f"hydra.sweeper.objective: no metric 'valid/acuracy'; did you mean 'valid/accuracy'? allowed: {METRICS}",
         ),
         (
-            [RATE, "hydra.sweeper.sampler=grid"],
+            [RATE, "hydra/sweeper/sampler=grid"],
             "optimizer.learning_rate: an interval has infinitely many values, so 'grid' cannot search it; write "
-            "range(START,STOP,STEP) or choice(A,B), or use another hydra.sweeper.sampler: tpe, cmaes, random, nsgaii",
+            "range(START,STOP,STEP) or choice(A,B), or use another hydra/sweeper/sampler: tpe, cmaes, random, nsgaii",
         ),
         (
             ["run.sed=choice(1,2)"],
@@ -196,18 +196,18 @@ def test_a_killed_search_resumes_where_it_was(tmp_path: Path) -> None:
             "KEY=range(START,STOP,STEP), KEY=choice(A,B), or KEY=A,B",
         ),
         (
-            [RATE, "hydra.sweeper.sampler=tppe"],
-            "hydra.sweeper.sampler: unknown value 'tppe' (text); did you mean 'tpe'? allowed: tpe, cmaes, random, "
-            "grid, nsgaii",
+            [RATE, "hydra/sweeper/sampler=tppe"],
+            "hydra/sweeper/sampler: no file 'tppe' in this group; did you mean 'tpe'? allowed: cmaes, grid, nsgaii, "
+            "random, tpe",
         ),
         (
-            [RATE, "hydra.sweeper.pruner=mdian"],
-            "hydra.sweeper.pruner: unknown value 'mdian' (text); did you mean 'median'? allowed: none, median, "
-            "hyperband",
+            [RATE, "hydra/sweeper/pruner=mdian"],
+            "hydra/sweeper/pruner: no file 'mdian' in this group; did you mean 'median'? allowed: asha, hyperband, "
+            "median, none",
         ),
         (
-            ["network.layers.layer1.activation=relu,tanh", "hydra.sweeper.sampler=cmaes"],
-            "hydra.sweeper.sampler: 'cmaes' needs at least two intervals or ranges, got none; use tpe, "
+            ["network.layers.layer1.activation=relu,tanh", "hydra/sweeper/sampler=cmaes"],
+            "hydra/sweeper/sampler: 'cmaes' needs at least two intervals or ranges, got none; use tpe, "
             "random or nsgaii",
         ),
         (
@@ -217,12 +217,12 @@ def test_a_killed_search_resumes_where_it_was(tmp_path: Path) -> None:
         ),
         ([RATE, "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials: must be greater than 0, got 0"),
         (
-            [RATE, "hydra.sweeper.objective=[valid/accuracy,valid/loss]", "hydra.sweeper.pruner=median"],
-            "hydra.sweeper.pruner: 'median' takes one objective, got 2; write hydra.sweeper.pruner=none",
+            [RATE, "hydra.sweeper.objective=[valid/accuracy,valid/loss]", "hydra/sweeper/pruner=hyperband"],
+            "hydra/sweeper/pruner: 'hyperband' takes one objective, got 2; use median, asha or none",
         ),
         (
-            [RATE, "hydra.sweeper.startup_trials=3", "hydra.sweeper.sampler=random"],
-            "hydra.sweeper.startup_trials: is not for 'random'; allowed: null, or tpe, cmaes",
+            [RATE, "+hydra.sweeper.sampler.n_startup_trials=3", "hydra/sweeper/sampler=random"],
+            "hydra.sweeper.sampler.n_startup_trials: unknown field for kind 'random'; allowed: kind, seed",
         ),
         (
             ["network.layers.layer1.units=range(0,8)"],

@@ -221,15 +221,20 @@ def test_a_sweep_whose_parent_was_deleted_resumes_under_a_new_one_with_a_note(tm
             "train/accuracy, valid/loss, valid/loss/ema, valid/accuracy, valid/accuracy/ema, test/loss, test/loss/ema, "
             "test/accuracy, test/accuracy/ema",
         ),
-        (["hydra.sweeper.mode=most"], "hydra.sweeper.mode: needs 'max' or 'min' or a list, got 'most' (text)"),
         (
-            ["+hydra.sweeper.batchsize=2"],
-            "hydra.sweeper.batchsize: unknown field for kind 'grid'; did you mean 'batch_size'? allowed: kind, "
-            "objective, mode, repeats, repeat_over, on_tie, batch_size",
+            ["hydra.sweeper.direction=most"],
+            "hydra.sweeper.direction: needs 'minimize' or 'maximize' or a list, got 'most' (text)",
+        ),
+        (
+            ["+hydra.sweeper.n_job=2"],
+            "hydra.sweeper.n_job: unknown field for kind 'grid'; did you mean 'n_jobs'? allowed: kind, objective, "
+            "direction, params, n_jobs, repeats, repeat_over, on_tie",
         ),
         (
             ["hydra/sweeper=basic"],
-            "hydra/sweeper: is not one of expkit's; write hydra/sweeper=NAME; allowed: grid, optuna",
+            "hydra/sweeper: 'hydra._internal.core_plugins.basic_sweeper.BasicSweeper' is a sweeper of another package, "
+            "which cannot resume runs, nor give workers the next one as they become free; write hydra/sweeper=NAME; "
+            "allowed: grid, optuna",
         ),
         (["hydra.sweeper.repeats=0"], "hydra.sweeper.repeats: must be greater than 0, got 0"),
         (

@@ -58,18 +58,18 @@ def test_the_default_objective_and_the_default_modes(config: Config) -> None:
         Objective("valid/loss/ema", "min"),
         Objective("test/accuracy", "max"),
     )
-    assert objectives(config, "valid/loss", "max") == (Objective("valid/loss", "max"),)
+    assert objectives(config, "valid/loss", "maximize") == (Objective("valid/loss", "max"),)
 
 
 def test_invalid_objectives_are_reported_together(config: Config) -> None:
     with pytest.raises(ConfigError) as caught:
-        objectives(config, ["valid/los", "test/loss", "test/loss"], ["min"])
+        objectives(config, ["valid/los", "test/loss", "test/loss"], ["minimize"])
     known = "train/loss, train/accuracy, valid/loss, valid/loss/ema, valid/accuracy, valid/accuracy/ema, "
     known += "test/loss, test/loss/ema, test/accuracy, test/accuracy/ema"
     assert str(caught.value).splitlines() == [
         f"hydra.sweeper.objective: no metric 'valid/los'; did you mean 'valid/loss'? allowed: {known}",
         "hydra.sweeper.objective: names test/loss twice",
-        "hydra.sweeper.mode: has 1 for 3 objectives; give one for each",
+        "hydra.sweeper.direction: has 1 for 3 objectives; give one for each",
     ]
     with pytest.raises(ConfigError, match="names no metric; allowed: train/loss, "):
         objectives(config, [], None)
@@ -86,7 +86,7 @@ def test_invalid_objectives_are_reported_together(config: Config) -> None:
         (["train.best_metric=valid/accuracy/ema"], None, None, ("valid/accuracy/ema", "max")),
         (["train.best_metric=valid/loss", "train.best_mode=max"], None, None, ("valid/loss", "max")),
         ([], "test/accuracy/ema", None, ("test/accuracy/ema", "max")),
-        ([], "test/accuracy", "min", ("test/accuracy", "min")),
+        ([], "test/accuracy", "minimize", ("test/accuracy", "min")),
     ],
 )
 def test_the_objective_is_named_or_the_one_of_the_best_checkpoint(

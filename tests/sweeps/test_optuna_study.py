@@ -11,17 +11,26 @@ import pytest
 
 pytest.importorskip("optuna")
 
+from optuna.pruners import BasePruner
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState
 
 from expkit.errors import ConfigError, Pruned
 from expkit.sweeps.given_overrides import parse_overrides
 from expkit.sweeps.objective import Mode, Objective
-from expkit.sweeps.optuna_study import Pruner, Pruning, Sampler, Sampling, Study, Trial, open_storage, prune_check
+from expkit.sweeps.optuna_study import Study, Trial, open_storage, prune_check
+from expkit.sweeps.pruners import Asha, Hyperband, Median, NoPruner, Pruner
+from expkit.sweeps.samplers import CmaEs, GridSampler, Nsga2, RandomSampler, Tpe
 from expkit.sweeps.space import Value, space_of
 
 WORDS = ["x=interval(-1,1)", "y=tag(log,interval(0.01,1))", "c=a,b", "n=range(1,10,2)", "f=range(0.1,0.5,0.1)"]
-NO_PRUNING = Pruning(pruner="none", startup_trials=5, first_step=0, last_step=100)
+SAMPLERS = {
+    "random": RandomSampler(),
+    "grid": GridSampler(),
+    "tpe": Tpe(n_startup_trials=3),
+    "cmaes": CmaEs(popsize=4),
+    "nsgaii": Nsga2(population_size=4),
+}
 
 
 def unrecorded(run: str, step: int) -> None:
@@ -30,17 +39,14 @@ def unrecorded(run: str, step: int) -> None:
 
 def study_of(
     storage: BaseStorage,
-    sampler: Sampler = "random",
+    sampler: str = "random",
     words: Sequence[str] = WORDS,
     modes: Sequence[Mode] = ("min",),
-    pruning: Pruning = NO_PRUNING,
     seed: int = 0,
 ) -> Study:
-    population = 4 if sampler in ("cmaes", "nsgaii") else None
-    startup = 3 if sampler == "tpe" else None
-    sampling = Sampling(sampler=sampler, seed=seed, startup_trials=startup, population_size=population)
     objectives = [Objective(f"valid/{index}", mode) for index, mode in enumerate(modes)]
-    return Study(storage, "one", objectives, space_of(parse_overrides(words)), sampling, pruning)
+    kind = SAMPLERS[sampler].model_copy(update={"seed": seed})
+    return Study(storage, "one", objectives, space_of(parse_overrides(words)), kind)
 
 
 def cost(values: Mapping[str, Any]) -> float:
@@ -55,7 +61,7 @@ def go_on(study: Study, until: int, *, second: bool = False) -> list[dict[str, V
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "cmaes", "nsgaii"])
-def test_a_resumed_study_suggests_the_points_of_an_uninterrupted_one(sampler: Sampler) -> None:
+def test_a_resumed_study_suggests_the_points_of_an_uninterrupted_one(sampler: str) -> None:
     modes: list[Mode] = ["min", "min"] if sampler == "nsgaii" else ["min"]
     second = sampler == "nsgaii"
     whole = go_on(study_of(InMemoryStorage(), sampler, modes=modes), 14, second=second)
@@ -71,7 +77,7 @@ def test_a_resumed_study_suggests_the_points_of_an_uninterrupted_one(sampler: Sa
 def test_a_sampler_learns_from_results() -> None:
     words = ["x=interval(-1,1)", "y=interval(-1,1)"]
     for sampler in ("tpe", "cmaes"):
-        study = study_of(InMemoryStorage(), sampler, words)  # type: ignore[arg-type]
+        study = study_of(InMemoryStorage(), sampler, words)
         while len(study.trials()) < 40:
             trial = study.ask()
             assert trial is not None
@@ -137,27 +143,27 @@ def test_objectives_that_are_not_finite_are_failures() -> None:
 # Pruning
 
 
-def started(storage: BaseStorage, pruning: Pruning, study: Study) -> tuple[Trial, Callable[[int, float], None]]:
+def started(storage: BaseStorage, pruner: BasePruner, study: Study) -> tuple[Trial, Callable[[int, float], None]]:
     trial = study.ask()
     assert trial is not None
     study.set_runs(trial, [f"{trial.number}_run"])
-    check = prune_check(storage, "one", pruning, "valid/loss", f"{trial.number}_run", unrecorded)
+    check = prune_check(storage, "one", pruner, "valid/loss", f"{trial.number}_run", unrecorded)
     assert check is not None
     return trial, lambda step, value: check(step, {"train/loss": 9.0, "valid/loss": value})
 
 
 def test_a_run_that_is_worse_than_the_median_is_pruned(tmp_path: Path) -> None:
-    storage, pruning = (
+    storage, pruner = (
         open_storage(f"sqlite:///{tmp_path}/study.db"),
-        Pruning(pruner="median", startup_trials=2, first_step=40, last_step=100),
+        Median(n_startup_trials=2).create(40, 100),
     )
-    study = study_of(storage, pruning=pruning)
+    study = study_of(storage)
     for value in (0.1, 0.2):
-        trial, check = started(storage, pruning, study)
+        trial, check = started(storage, pruner, study)
         for step in (20, 40):
             check(step, value)
         study.tell(trial, "COMPLETE", [value])
-    trial, check = started(storage, pruning, study)
+    trial, check = started(storage, pruner, study)
     check(20, 0.5)
     with pytest.raises(Pruned) as caught:
         check(40, 0.4)
@@ -168,10 +174,10 @@ def test_a_run_that_is_worse_than_the_median_is_pruned(tmp_path: Path) -> None:
 
 
 def test_hyperband_ends_the_worst_of_many_runs() -> None:
-    storage, pruning = InMemoryStorage(), Pruning(pruner="hyperband", startup_trials=5, first_step=10, last_step=90)
-    study = study_of(storage, pruning=pruning)
+    storage, pruner = InMemoryStorage(), Hyperband().create(10, 90)
+    study = study_of(storage)
     for place in range(12):
-        trial, check = started(storage, pruning, study)
+        trial, check = started(storage, pruner, study)
         try:
             for step in range(10, 91, 10):
                 check(step, float(place))  # every run is worse than those before
@@ -190,7 +196,7 @@ def test_a_run_without_an_open_trial_is_not_pruned() -> None:
         prune_check(
             storage,
             "one",
-            Pruning(pruner="median", startup_trials=0, first_step=0, last_step=1),
+            Median().create(0, 1),
             "valid/loss",
             "0_run",
             unrecorded,
@@ -200,23 +206,23 @@ def test_a_run_without_an_open_trial_is_not_pruned() -> None:
 
 
 def test_metrics_of_steps_without_an_evaluation_are_not_reported() -> None:
-    storage, pruning = InMemoryStorage(), Pruning(pruner="median", startup_trials=0, first_step=0, last_step=1)
-    study = study_of(storage, pruning=pruning)
+    storage, pruner = InMemoryStorage(), Median(n_startup_trials=0).create(0, 1)
+    study = study_of(storage)
     trial = study.ask()
     assert trial is not None
     study.set_runs(trial, ["0_run"])
-    check = prune_check(storage, "one", pruning, "valid/loss", "0_run", unrecorded)
+    check = prune_check(storage, "one", pruner, "valid/loss", "0_run", unrecorded)
     assert check is not None
     check(1, {"train/loss": 1.0})
     assert study._study.trials[0].intermediate_values == {}
 
 
-@pytest.mark.parametrize("pruner", ["none", "median", "hyperband"])
-def test_every_pruner_can_be_created(pruner: Pruner) -> None:
-    assert (
-        type(Pruning(pruner=pruner, startup_trials=1, first_step=1, last_step=10).create()).__name__.lower()
-        == f"{pruner.replace('none', 'nop')}pruner"
-    )
+@pytest.mark.parametrize(
+    ("pruner", "name"),
+    [(NoPruner(), "Nop"), (Median(), "Median"), (Asha(), "SuccessiveHalving"), (Hyperband(), "Hyperband")],
+)
+def test_every_pruner_can_be_created(pruner: Pruner, name: str) -> None:
+    assert type(pruner.create(pruner.first_step(1), 10)).__name__ == f"{name}Pruner"
 
 
 @pytest.mark.parametrize(

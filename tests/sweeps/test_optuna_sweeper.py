@@ -16,14 +16,16 @@ pytest.importorskip("optuna")
 from expkit.errors import ConfigError, Problem, Pruned
 from expkit.sweeps import optuna_study as study
 from expkit.sweeps import optuna_sweeper as search
+from expkit.sweeps.board import Board
 from expkit.sweeps.given_overrides import GivenOverrides, parse_overrides
 from expkit.sweeps.jobs import SweepJob, hash_of
 from expkit.sweeps.objective import Objective
 from expkit.sweeps.optuna_study import open_storage
 from expkit.sweeps.optuna_sweeper import Optuna
-from expkit.sweeps.runner import SweepRunner
+from expkit.sweeps.pruners import Hyperband, Median
+from expkit.sweeps.samplers import CmaEs, GridSampler, Nsga2, RandomSampler, Tpe
 from expkit.sweeps.space import space_of
-from expkit.sweeps.sweep_folder import DONE, Child, RunState, SweepFolder
+from expkit.sweeps.sweep_folder import Child, SweepFolder
 from expkit.sweeps.sweeper import PruneCheck
 
 NOTHING = GivenOverrides(())
@@ -41,24 +43,25 @@ class Written(SweepJob):
 
 @dataclass
 class Runs:
-    """Stands in for a sweep runner: ``outcome`` gives status and objective of a run from its overrides."""
+    """Stands in for a worker: ``outcome`` gives status and objective of a run from its overrides."""
 
     path: Path
     outcome: Callable[[dict[str, str]], tuple[str, float]]
     objectives: Sequence[Objective] = (Objective("valid/loss", "min"),)
     repeats: int = 1
-    one_at_a_time: bool = True
-    skipped: int = 0
     refuse: Callable[[dict[str, str]], bool] = lambda values: False
-    batches: list[list[str]] = field(default_factory=list)
+    made: list[str] = field(default_factory=list)
     """Labels of the runs that were executed."""
     counted: list[str] = field(default_factory=list)
-    errors: list[str | None] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    """Statuses of the runs of earlier commands."""
+    errors: Sequence[str] = ()
+    skipped: int = 0
+    remark: str | None = None
 
     def __post_init__(self) -> None:
         self.path.mkdir(exist_ok=True)
-        self.folder.update(key="k" * 64, objective="valid/loss")
+        names = [[item.metric, item.mode] for item in self.objectives]
+        self.folder.update(key="k" * 64, objective="valid/loss", objectives=names)
 
     @property
     def folder(self) -> SweepFolder:
@@ -79,34 +82,31 @@ class Runs:
             for words in points
         ]
 
-    def skip(self, count: int) -> None:
-        self.skipped += count
+    def board(self, sweeper: Optuna, given: GivenOverrides) -> Board:
+        return Board(
+            folder=self.folder,
+            sweeper=sweeper,
+            given=given,
+            points=self.replicates(sweeper.checks(given)),
+            replicates=self.replicates,
+            objectives=self.objectives,
+        )
 
-    def children(self, jobs: Sequence[SweepJob]) -> list[Child]:
-        return self.folder.children(list(jobs))
+    def execute(self, child: Child) -> None:
+        self.made.append(child.label)
+        status, value = self.outcome(_values(child.job.overrides))
+        child.folder.update(status=status)
+        child.folder.log_metrics(100, {"valid/loss": value, "valid/accuracy": -2 * value})
 
-    def run(self, children: Sequence[Child]) -> list[RunState]:
-        fresh = [child for child in children if child.state().status not in DONE]
-        self.batches.append([child.label for child in fresh])
-        for child in fresh:
-            status, value = self.outcome(_values(child.job.overrides))
-            child.folder.path.mkdir(exist_ok=True)
-            child.folder.update(status=status)
-            child.folder.log_metrics(100, {"valid/loss": value, "valid/accuracy": -2 * value})
-        return [child.state() for child in children]
-
-    def count(self, jobs: Sequence[SweepJob]) -> None:
-        self.counted += [child.state().status for child in self.children(jobs)]
-
-    def count_rejected(self, words: Sequence[str], error: ConfigError | None) -> None:
-        self.errors.append(None if error is None else f"{' '.join(words)}: {error}")
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    @property
-    def made(self) -> list[str]:
-        return [label for batch in self.batches for label in batch]
+    def work(self, board: Board) -> None:
+        """Execute runs until none is left; an error ends it as a kill does, with the claim not given back."""
+        while (child := board.take()) is not None:
+            try:
+                self.execute(child)
+            except BaseException:
+                board._claims.pop(child.name)._held.close()
+                raise
+            board.give_back(child)
 
 
 def _values(words: Sequence[str]) -> dict[str, str]:
@@ -118,11 +118,14 @@ def finished(values: dict[str, str]) -> tuple[str, float]:
 
 
 def search_(runs: Runs, *words: str, **fields: Any) -> Runs:
-    sweeper, overrides = (
-        Optuna(**{"sampler": "random", "n_trials": 5, **fields}),
-        parse_overrides(words or ["x=interval(-1,1)"]),
-    )
-    sweeper.sweep(cast(SweepRunner, runs), overrides, runs.replicates(sweeper.checks(overrides)))
+    sweeper = Optuna(**{"sampler": RandomSampler(), "n_trials": 5, **fields})
+    board = runs.board(sweeper, parse_overrides(words or ["x=interval(-1,1)"]))
+    sweeper.begin(board)
+    board.retry()
+    runs.counted = [child.state().status for child in board.known().children]
+    runs.work(board)
+    known = board.known()
+    runs.errors, runs.skipped, runs.remark = known.rejected, known.skipped, sweeper.remark(board)
     return runs
 
 
@@ -135,7 +138,7 @@ def states(runs: Runs) -> list[str]:
 
 def test_points_are_run_one_by_one_and_their_results_stored(tmp_path: Path) -> None:
     runs = search_(Runs(tmp_path, finished))
-    assert [len(batch) for batch in runs.batches] == [1] * 5
+    assert len(runs.made) == 5
     assert states(runs) == ["COMPLETE"] * 5
     settings = runs.folder.settings()
     assert settings["study"]["told"] == 5
@@ -144,8 +147,24 @@ def test_points_are_run_one_by_one_and_their_results_stored(tmp_path: Path) -> N
     assert not Optuna(n_trials=6).is_complete(runs.folder, NOTHING, [])
 
 
-def test_points_of_a_batch_are_run_together_and_the_last_batch_is_the_rest(tmp_path: Path) -> None:
-    assert [len(batch) for batch in search_(Runs(tmp_path, finished), batch_size=2).batches] == [2, 2, 1]
+def test_several_workers_share_the_points_and_each_run_is_executed_once(tmp_path: Path) -> None:
+    made: list[str] = []
+    sweeper, given = Optuna(sampler=Tpe(n_startup_trials=2), n_trials=9), parse_overrides(["x=interval(-1,1)"])
+    workers = [Runs(tmp_path, finished) for _ in range(3)]
+    boards = [runs.board(sweeper, given) for runs in workers]
+    sweeper.begin(boards[0])
+    waiting = [board.take() for board in boards]  # each has one before any has ended
+    assert len({child.name for child in waiting if child is not None}) == 3
+    for place in (2, 0, 1, 1, 0, 2, 0, 1, 2):  # the order in which they end
+        child = waiting[place]
+        assert child is not None
+        workers[place].execute(child)
+        made.append(child.name)
+        boards[place].give_back(child)
+        waiting[place] = boards[place].take()
+    assert waiting == [None] * 3
+    assert len(made) == len(set(made)) == 9
+    assert states(workers[0]) == ["COMPLETE"] * 9
 
 
 def test_a_search_resumed_with_more_points_repeats_none(tmp_path: Path) -> None:
@@ -169,11 +188,11 @@ def test_a_killed_search_resumes_with_the_same_points(tmp_path: Path, stop_at: i
             raise Killed
         return finished(values)
 
-    whole = search_(Runs(tmp_path / "whole", finished), sampler="tpe", startup_trials=2)
+    whole = search_(Runs(tmp_path / "whole", finished), sampler=Tpe(n_startup_trials=2))
     runs = Runs(tmp_path / "parts", killed)
     with pytest.raises(Killed):
-        search_(runs, sampler="tpe", startup_trials=2)
-    again = search_(Runs(tmp_path / "parts", finished), sampler="tpe", startup_trials=2)
+        search_(runs, sampler=Tpe(n_startup_trials=2))
+    again = search_(Runs(tmp_path / "parts", finished), sampler=Tpe(n_startup_trials=2))
     assert runs.made[:-1] + again.made == whole.made
     assert runs.made[-1] == again.made[0]
     assert states(again) == ["COMPLETE"] * 5
@@ -205,12 +224,20 @@ def test_a_failed_run_is_a_result_and_is_not_run_again(tmp_path: Path) -> None:
     assert again.counted.count("FAILED") == states(again).count("FAIL")
 
 
-def test_a_run_whose_process_died_is_resumed_by_the_next_command(tmp_path: Path) -> None:
-    died = search_(Runs(tmp_path, lambda values: ("KILLED", 0.0)), n_trials=2)
-    assert states(died) == ["RUNNING"] * 2
-    assert not Optuna(n_trials=2).is_complete(died.folder, NOTHING, [])
+def test_a_run_that_was_given_up_is_resumed_by_the_next_command(tmp_path: Path) -> None:
+    sweeper, runs = Optuna(sampler=RandomSampler(), n_trials=2), Runs(tmp_path, finished)
+    board = runs.board(sweeper, parse_overrides(["x=interval(-1,1)"]))
+    sweeper.begin(board)
+    child = board.take()
+    assert child is not None
+    board._claims.pop(child.name)._held.close()
+    board.give_up(child, "its process ended")
+    runs.work(board)
+    assert child.state().status == "KILLED"
+    assert states(runs) == ["RUNNING", "COMPLETE"]
+    assert not sweeper.is_complete(runs.folder, NOTHING, [])
     again = search_(Runs(tmp_path, finished), n_trials=2)
-    assert again.made == died.made
+    assert again.made == [child.label]
     assert states(again) == ["COMPLETE"] * 2
 
 
@@ -219,7 +246,7 @@ def test_a_pruned_run_is_stored_as_pruned(tmp_path: Path) -> None:
 
 
 def test_a_repeated_point_is_not_run_again(tmp_path: Path) -> None:
-    runs = search_(Runs(tmp_path, finished), "x=1,2", n_trials=9, batch_size=3)
+    runs = search_(Runs(tmp_path, finished), "x=1,2", n_trials=9)
     assert sorted(runs.made) == ["x=1", "x=2"]
     assert states(runs) == ["COMPLETE"] * 9
 
@@ -228,31 +255,34 @@ def test_points_of_invalid_configurations_are_counted_and_do_not_end_the_search(
     def refuse(values: dict[str, str]) -> bool:
         return values == {"x": "2", "y": "2"}  # whose ends are right one by one
 
-    runs = search_(Runs(tmp_path, finished, refuse=refuse), "x=1,2", "y=1,2", sampler="grid", n_trials=9)
+    runs = search_(Runs(tmp_path, finished, refuse=refuse), "x=1,2", "y=1,2", sampler=GridSampler(), n_trials=9)
     assert runs.made == ["x=1, y=1", "x=1, y=2", "x=2, y=1"]
     assert runs.errors == ["x=2 y=2: network: does not fit"]
     assert states(runs) == ["COMPLETE"] * 3 + ["FAIL"]
-    again = search_(Runs(tmp_path, finished, refuse=refuse), "x=1,2", "y=1,2", sampler="grid", n_trials=9)
-    assert (again.made, again.errors) == ([], [None])
+    again = search_(Runs(tmp_path, finished, refuse=refuse), "x=1,2", "y=1,2", sampler=GridSampler(), n_trials=9)
+    assert (again.made, again.errors) == ([], ["x=2 y=2: network: does not fit"])
 
 
 def test_no_point_is_suggested_after_the_timeout(tmp_path: Path) -> None:
-    clock = iter(range(0, 1000, 10))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search.time, "monotonic", lambda: float(next(clock)))
-        runs = search_(Runs(tmp_path, finished), timeout=25)
+    def outcome(values: dict[str, str]) -> tuple[str, float]:
+        if len(runs.made) == 2:
+            runs.folder.update(deadline=1.0)
+        return finished(values)
+
+    runs = Runs(tmp_path, outcome)
+    search_(runs, timeout=3600)
     assert len(runs.made) == 2
     assert not Optuna(n_trials=5).is_complete(runs.folder, NOTHING, [])
-    assert runs.notes == ["timeout of 25 s reached with 3 points left; the same command continues"]
+    assert runs.remark == "timeout of 3600 s reached with 3 points left; the same command continues"
     again = search_(Runs(tmp_path, finished))
-    assert (len(again.made), again.notes) == (3, [])
+    assert (len(again.made), again.remark) == (3, None)
 
 
 def test_all_of_several_objectives_are_stored(tmp_path: Path) -> None:
     import optuna
 
     both = (Objective("valid/loss", "min"), Objective("valid/accuracy", "max"))
-    search_(Runs(tmp_path, finished, both), sampler="nsgaii", population_size=2)
+    search_(Runs(tmp_path, finished, both), sampler=Nsga2(population_size=2))
     storage = open_storage(f"sqlite:///{tmp_path}/study.db")
     trials = optuna.load_study(study_name="k" * 12, storage=storage).trials
     assert [trial.values for trial in trials] == [
@@ -276,21 +306,19 @@ def test_a_run_is_pruned_by_the_study_of_its_sweep(tmp_path: Path) -> None:
     seen: list[bool] = []
 
     class PrunedRuns(Runs):
-        def run(self, children: Sequence[Child]) -> list[RunState]:
-            for child in children:
-                check = sweeper.prune_check(self.folder, child.folder.path.name)
-                assert check is not None
-                check(20, {"valid/loss": 1.0})
-                seen.append(True)
-            return super().run(children)
+        def execute(self, child: Child) -> None:
+            check = sweeper.prune_check(self.folder, child.folder.path.name)
+            assert check is not None
+            check(20, {"valid/loss": 1.0})
+            seen.append(True)
+            super().execute(child)
 
-    sweeper = Optuna(n_trials=2, pruner="hyperband")
+    sweeper = Optuna(n_trials=2, pruner=Hyperband())
     runs = PrunedRuns(tmp_path, finished)
-    overrides = parse_overrides(["x=interval(-1,1)"])
-    sweeper.sweep(cast(SweepRunner, runs), overrides, runs.replicates(sweeper.checks(overrides)))
+    runs.work(runs.board(sweeper, parse_overrides(["x=interval(-1,1)"])))
     assert len(seen) == 2
-    pruning = {"pruner": "hyperband", "startup_trials": 5, "first_step": 20, "last_step": 100}
-    assert runs.folder.settings()["study"]["pruning"] == pruning
+    stored = runs.folder.settings()["study"]
+    assert (stored["first_step"], stored["last_step"]) == (20, 100)
     assert Optuna().prune_check(runs.folder, "0_run") is None
 
 
@@ -298,23 +326,23 @@ def test_the_key_of_a_search_is_that_of_its_space_and_its_sampler() -> None:
     def key(*words: str, **fields: Any) -> str:
         return Optuna(**fields).key(parse_overrides(words), [])
 
-    one = key("x=interval(0,1)", "y=1,2", sampler="random")
-    assert key("y=1,2", "x=interval(0,1)", sampler="random", n_trials=99, timeout=5.0, batch_size=4) == one
-    assert key("x=interval(0,2)", "y=1,2", sampler="random") != one
-    assert key("x=interval(0,1)", "y=1,2", sampler="random", seed=1) != one
-    assert key("x=interval(0,1)", "y=1,2", sampler="tpe") != one
-    assert key("x=interval(0,1)", "y=1,2", sampler="random", objective="test/loss") != one
+    one = key("x=interval(0,1)", "y=1,2", sampler=RandomSampler())
+    assert key("y=1,2", "x=interval(0,1)", sampler=RandomSampler(), n_trials=99, timeout=5.0, n_jobs=4) == one
+    assert key("x=interval(0,2)", "y=1,2", sampler=RandomSampler()) != one
+    assert key("x=interval(0,1)", "y=1,2", sampler=RandomSampler(seed=1)) != one
+    assert key("x=interval(0,1)", "y=1,2", sampler=Tpe()) != one
+    assert key("x=interval(0,1)", "y=1,2", sampler=RandomSampler(), objective="test/loss") != one
 
 
 def test_the_key_of_a_search_is_the_one_of_sweeps_on_disk() -> None:
     overrides = parse_overrides(["x=tag(log,interval(0.1,1))", "y=1,2", "n=range(1,9,2)"])
-    key = Optuna(sampler="random").key(overrides, [])
-    assert key == "07c3b93e751bace263f2446e38be62a9278514e7312fdb798c180de513d194b2"
+    key = Optuna(sampler=RandomSampler()).key(overrides, [])
+    assert key == "d2821668eddde11a42dee8b301d95ea6eb7b7c5441913ce8d59829f9cbd1dae2"
 
 
 def test_a_grid_has_no_more_points_than_combinations() -> None:
     overrides = parse_overrides(["x=1,2", "y=range(3)"])
-    assert [Optuna(sampler="grid", n_trials=n).total(overrides, []) for n in (4, 20)] == [4, 6]
+    assert [Optuna(sampler=GridSampler(), n_trials=n).total(overrides, []) for n in (4, 20)] == [4, 6]
     assert Optuna(n_trials=20).total(overrides, []) == 20
 
 
@@ -322,7 +350,7 @@ def test_missing_packages_are_reported_with_their_extra() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "is_installed", lambda package: False)
         with pytest.raises(ConfigError) as caught:
-            Optuna(sampler="cmaes").checks(parse_overrides(["x=interval(0,1)", "y=interval(0,1)"]))
+            Optuna(sampler=CmaEs()).checks(parse_overrides(["x=interval(0,1)", "y=interval(0,1)"]))
     assert str(caught.value) == (
         "hydra/sweeper: 'optuna' needs optuna and cmaes, not installed: pip install 'expkit[optuna]'; "
         "without it hydra/sweeper=grid runs every combination"
@@ -334,22 +362,21 @@ def test_samplers_and_pruners_report_objectives_that_they_do_not_support() -> No
     both = (Objective("valid/loss", "min"), Objective("valid/accuracy", "max"))
     for sweeper, objectives, said in (
         (
-            Optuna(sampler="cmaes", pruner="median"),
+            Optuna(sampler=CmaEs(), pruner=Hyperband()),
             both,
-            "hydra.sweeper.sampler: 'cmaes' takes one objective, got 2; use nsgaii, tpe, random "
-            "or grid\nhydra.sweeper.pruner: 'median' takes one objective, got 2; write "
-            "hydra.sweeper.pruner=none",
+            "hydra/sweeper/sampler: 'cmaes' takes one objective, got 2; use nsgaii, tpe, random "
+            "or grid\nhydra/sweeper/pruner: 'hyperband' takes one objective, got 2; use median, asha or none",
         ),
         (
-            Optuna(pruner="hyperband"),
+            Optuna(pruner=Hyperband()),
             [Objective("test/loss", "min")],
-            "hydra.sweeper.pruner: 'hyperband' needs an objective during training, but test/loss is known only when a "
-            "run has ended; give data.split.valid and an objective valid/..., or write hydra.sweeper.pruner=none",
+            "hydra/sweeper/pruner: 'hyperband' needs an objective during training, but test/loss is known only when a "
+            "run has ended; give data.split.valid and an objective valid/..., or write hydra/sweeper/pruner=none",
         ),
         (
-            Optuna(pruner="median", prune_after_steps=100),
+            Optuna(pruner=Median(n_warmup_steps=100)),
             both[:1],
-            "hydra.sweeper.prune_after_steps: prunes nothing: runs end at step 100",
+            "hydra/sweeper/pruner: 'median' prunes nothing before step 100: runs end at step 100",
         ),
     ):
         with pytest.raises(ConfigError) as caught:
@@ -364,7 +391,7 @@ def test_a_repeated_point_is_told_its_mean(tmp_path: Path) -> None:
         return "FINISHED", float(values["x"]) + int(values["seed"])
 
     runs = search_(Runs(tmp_path, outcome, repeats=3), n_trials=4)
-    assert [len(batch) for batch in runs.batches] == [3] * 4
+    assert len(runs.made) == 12
     trials = optuna.load_study(study_name="k" * 12, storage=open_storage(f"sqlite:///{tmp_path}/study.db")).trials
     assert [trial.value for trial in trials] == pytest.approx([trial.params["x"] + 1 for trial in trials])
     assert search_(Runs(tmp_path, outcome, repeats=3), n_trials=4).made == []
@@ -375,20 +402,16 @@ def test_a_killed_search_with_repeats_resumes_with_the_missing_repeats(tmp_path:
     class Killed(BaseException):
         pass
 
-    class OneByOne(Runs):
-        def run(self, children: Sequence[Child]) -> list[RunState]:
-            return [super(OneByOne, self).run([child])[0] for child in children]
-
     def killed(values: dict[str, str]) -> tuple[str, float]:
         if len(runs.made) > stop_at:
             raise Killed
         return finished(values)
 
-    whole = search_(OneByOne(tmp_path / "whole", finished, repeats=2), n_trials=3)
-    runs = OneByOne(tmp_path / "parts", killed, repeats=2)
+    whole = search_(Runs(tmp_path / "whole", finished, repeats=2), n_trials=3)
+    runs = Runs(tmp_path / "parts", killed, repeats=2)
     with pytest.raises(Killed):
         search_(runs, n_trials=3)
-    again = search_(OneByOne(tmp_path / "parts", finished, repeats=2), n_trials=3)
+    again = search_(Runs(tmp_path / "parts", finished, repeats=2), n_trials=3)
     assert runs.made[:-1] + again.made == whole.made
     assert states(again) == ["COMPLETE"] * 3
 
@@ -398,60 +421,57 @@ def test_a_point_is_over_with_its_first_repeat_that_is_pruned_or_fails(tmp_path:
     def outcome(values: dict[str, str]) -> tuple[str, float]:
         return status if values["seed"] == "1" else "FINISHED", 0.5
 
-    runs = search_(Runs(tmp_path, outcome, repeats=4), n_trials=2, pruner="median")
+    runs = search_(Runs(tmp_path, outcome, repeats=4), n_trials=2, pruner=Median())
     assert [label.rpartition("=")[2] for label in runs.made] == ["0", "1", "0", "1"]
     assert (states(runs), runs.skipped) == ([told] * 2, 4)
-    again = search_(Runs(tmp_path, outcome, repeats=4), n_trials=2, pruner="median")
+    again = search_(Runs(tmp_path, outcome, repeats=4), n_trials=2, pruner=Median())
     assert (again.made, again.counted, again.skipped) == ([], ["FINISHED", status] * 2, 4)
 
 
 def test_repeats_of_a_point_are_pruned_together_by_their_mean(tmp_path: Path) -> None:
     class Training(Runs):
-        def run(self, children: Sequence[Child]) -> list[RunState]:
-            for child in children:
-                check = sweeper.prune_check(self.folder, child.name)
-                assert check is not None
-                values = _values(child.job.overrides)
-                child.folder.path.mkdir(exist_ok=True)
-                status = "FINISHED"
-                for step in (20, 40):
-                    loss = float(values["x"]) + 0.4 * int(values["seed"])
-                    child.folder.log_metrics(step, {"valid/loss": loss})
-                    try:
-                        check(step, {"valid/loss": loss})
-                    except Pruned as pruned:
-                        said.append(f"{child.label}: {pruned}")
-                        status = "PRUNED"
-                        break
-                child.folder.update(status=status)
-            return [child.state() for child in children]
+        def execute(self, child: Child) -> None:
+            check = sweeper.prune_check(self.folder, child.name)
+            assert check is not None
+            values = _values(child.job.overrides)
+            status = "FINISHED"
+            for step in (20, 40):
+                loss = float(values["x"]) + 0.4 * int(values["seed"])
+                child.folder.log_metrics(step, {"valid/loss": loss})
+                try:
+                    check(step, {"valid/loss": loss})
+                except Pruned as pruned:
+                    said.append(f"{child.label}: {pruned}")
+                    status = "PRUNED"
+                    break
+            child.folder.update(status=status)
 
     said: list[str] = []
-    sweeper = Optuna(sampler="grid", n_trials=5, pruner="median", prune_after_trials=2)
+    sweeper = Optuna(sampler=GridSampler(), n_trials=5, pruner=Median(n_startup_trials=2))
     runs = Training(tmp_path, finished, repeats=2)
-    overrides = parse_overrides(["x=1,2,1.1,1.9"])
-    sweeper.sweep(cast(SweepRunner, runs), overrides, runs.replicates(sweeper.checks(overrides)))
+    board = runs.board(sweeper, parse_overrides(["x=1,2,1.1,1.9"]))
+    sweeper.begin(board)
+    runs.work(board)
     # The means of the first two are 1.2 and 2.2: 1.1 passes alone and with its second; 1.9 at once does not.
     assert said == ["x=1.9, seed=0: median: valid/loss 1.9 at step 20"]
     assert states(runs) == ["COMPLETE"] * 3 + ["PRUNED"]
-    assert runs.skipped == 1
+    assert board.known().skipped == 1
 
 
 def test_a_repeat_beside_a_pruned_one_is_pruned_at_its_next_evaluation(tmp_path: Path) -> None:
     storage = open_storage(f"sqlite:///{tmp_path}/study.db")
-    pruning = study.Pruning(pruner="median", startup_trials=1, first_step=0, last_step=100)
+    pruner = Median(n_startup_trials=1).create(0, 100)
     recorded: dict[tuple[str, int], float] = {}
     search = study.Study(
         storage,
         "s",
         [Objective("valid/loss", "min")],
         space_of(parse_overrides(["x=1,2"])),
-        study.Sampling(sampler="random", seed=0, startup_trials=None, population_size=None),
-        pruning,
+        RandomSampler(),
     )
 
     def check_of(run: str) -> PruneCheck:
-        check = study.prune_check(storage, "s", pruning, "valid/loss", run, lambda run, step: recorded.get((run, step)))
+        check = study.prune_check(storage, "s", pruner, "valid/loss", run, lambda run, step: recorded.get((run, step)))
         assert check is not None
         return check
 
@@ -479,4 +499,4 @@ def test_a_repeat_beside_a_pruned_one_is_pruned_at_its_next_evaluation(tmp_path:
         reach("c", 30, 0.1)
     assert check_of("b") is not None
     search.tell(second, "PRUNED")
-    assert study.prune_check(storage, "s", pruning, "valid/loss", "b", lambda run, step: None) is None
+    assert study.prune_check(storage, "s", pruner, "valid/loss", "b", lambda run, step: None) is None

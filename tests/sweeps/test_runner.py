@@ -14,12 +14,15 @@ from rich.console import Console
 
 from expkit.errors import RunError
 from expkit.preflight import load_checked
-from expkit.run_folder import locked
+from expkit.sweeps.board import Board
+from expkit.sweeps.claims import MAX_DEATHS
+from expkit.sweeps.given_overrides import GivenOverrides
 from expkit.sweeps.jobs import SweepJob
 from expkit.sweeps.objective import Objective
 from expkit.sweeps.progress import LineDisplay, LiveDisplay, Progress, progress_table, tally
 from expkit.sweeps.runner import SweepRunner
-from expkit.sweeps.sweep_folder import Child, RunState, SweepFolder, find_sweep
+from expkit.sweeps.sweep_folder import Child, SweepFolder, find_sweep
+from expkit.sweeps.sweeper import Grid
 
 LOSS = Objective("valid/loss", "min")
 
@@ -46,53 +49,97 @@ def leave(child: Child, status: str, **values: float) -> None:
 
 
 class Launcher:
-    """Stands in for a launcher: every launch calls a function, and is recorded."""
+    """Stands in for a launcher: every run calls a function, in this process or as if in others."""
 
-    def __init__(self, act: Callable[[Child, int], None], waits_for_all: bool = True) -> None:
+    def __init__(self, act: Callable[[Child], None], in_this_process: bool = True) -> None:
         self.act = act
-        self.waits_for_all = waits_for_all
-        self.in_this_process = False
-        self.launched: list[list[str]] = []
+        self.in_this_process = in_this_process
+        self.waits_for_all = True
+        self.launched: list[str] = []
+        self.workers: list[int] = []
 
-    def launch(self, children: Sequence[Child], sweep: SweepFolder, task: Any) -> None:
-        self.launched.append([child.label for child in children])
-        for child in children:
-            self.act(child, len(children))
+    def launch(self, child: Child, sweep: SweepFolder, task: Any) -> None:
+        self.launched.append(child.label)
+        self.act(child)
+
+    def launch_workers(self, count: int, job: SweepJob, sweep: SweepFolder, task: Callable[[], None]) -> None:
+        self.workers.append(count)
+        task()
 
 
 class Made:
     """A sweep in a folder, with its output and the runs that died."""
 
-    def __init__(self, path: Path, launcher: Launcher, total: int) -> None:
+    def __init__(self, path: Path, launcher: Launcher, seeds: Sequence[int]) -> None:
         self.out = io.StringIO()
         self.died: list[tuple[str, str]] = []
-        self.folder = SweepFolder(path)
         path.mkdir(exist_ok=True)
+        self.folder = SweepFolder(path)
         console = Console(file=self.out, width=200)
-        self.progress = Progress(total, [LOSS], lambda: LineDisplay(console))
+        self.progress = Progress(len(seeds), [LOSS], lambda: LineDisplay(console))
+        self.launcher = launcher
+        self.seeds = seeds
+        self.board = self._board()
         self.sweep = SweepRunner(
-            self.folder,
-            launcher,  # type: ignore[arg-type]
-            lambda config: None,
-            self.progress,
-            lambda points: [],
-            self._died,
+            board=self.board,
+            launcher=launcher,  # type: ignore[arg-type]
+            task=lambda config: None,
+            worker=self._worker,  # type: ignore[arg-type]
+            overrides=[],
+            progress=self.progress,
+            on_death=self._died,
         )
 
-    def run(self, *seeds: int) -> list[RunState]:
-        return self.sweep.run(self.sweep.children([job(seed) for seed in seeds]))
+    def _board(self) -> Board:
+        jobs = [[job(seed)] for seed in self.seeds]
+        given = GivenOverrides(())
+        return Board(
+            folder=self.folder,
+            sweeper=Grid(),
+            given=given,
+            points=jobs,
+            replicates=lambda points: [],
+            objectives=[LOSS],
+        )
+
+    def _worker(self, only: str | None) -> Callable[[], None]:
+        def work() -> None:
+            board = self._board()
+            board.only = only
+            while (child := board.take()) is not None:
+                try:
+                    self.launcher.launch(child, self.folder, None)
+                except BaseException:
+                    die(board, child)
+                    raise
+                board.give_back(child)
+
+        return work
+
+    def run(self, slots: int = 1) -> list[str]:
+        self.sweep.run(slots)
+        return [child.state().status for child in self.board.known().children]
 
     def _died(self, child: Child, why: str) -> None:
         self.died.append((child.label, why))
         child.folder.update(status="KILLED", error=why)
 
 
+def die(board: Board, child: Child) -> None:
+    """Leave a claim as a process does that dies: unlocked, in the name of a process that there is not."""
+    claim = board._claims.pop(child.name)
+    claim._stop.set()
+    claim._held.close()
+    path = child.folder.path / ".claim"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "process": 2**30}))
+
+
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Callable[..., Made]]:
     made: list[Made] = []
 
-    def _make(launcher: Launcher, total: int = 3) -> Made:
-        made.append(Made(tmp_path / "sweep", launcher, total))
+    def _make(launcher: Launcher, *seeds: int) -> Made:
+        made.append(Made(tmp_path / "sweep", launcher, seeds))
         return made[-1]
 
     yield _make
@@ -104,10 +151,9 @@ def test_runs_are_reported_as_they_end_and_the_best_is_known(
     make: Callable[..., Made], capsys: pytest.CaptureFixture[str]
 ) -> None:
     ends = {"seed=0": ("FINISHED", 0.5), "seed=1": ("FAILED", 0.1), "seed=2": ("FINISHED", 0.25)}
-    launcher = Launcher(lambda child, _: leave(child, ends[child.label][0], valid_loss=ends[child.label][1]))
-    made = make(launcher)
-    assert [state.status for state in made.run(0, 1, 2)] == ["FINISHED", "FAILED", "FINISHED"]
-    assert launcher.launched == [["seed=0", "seed=1", "seed=2"]]
+    made = make(Launcher(lambda child: leave(child, ends[child.label][0], valid_loss=ends[child.label][1])), 0, 1, 2)
+    assert made.run() == ["FINISHED", "FAILED", "FINISHED"]
+    assert made.launcher.launched == ["seed=0", "seed=1", "seed=2"]
     assert [line.partition(" (")[0] for line in made.out.getvalue().splitlines()] == ["seed=0", "seed=1", "seed=2"]
     assert made.out.getvalue().splitlines()[2] == "seed=2 (3 of 3): finished, valid/loss 0.2500"
     assert capsys.readouterr().err == "error: seed=1: too hot\n"
@@ -116,107 +162,123 @@ def test_runs_are_reported_as_they_end_and_the_best_is_known(
     assert made.progress.seconds_left == 0
 
 
-def test_in_this_process_runs_are_launched_one_at_a_time(make: Callable[..., Made]) -> None:
-    launcher = Launcher(lambda child, _: leave(child, "FINISHED"))
-    launcher.in_this_process = True
-    make(launcher).run(0, 1)
-    assert launcher.launched == [["seed=0"], ["seed=1"]]
-
-
 def test_finished_and_pruned_runs_are_not_launched_again(make: Callable[..., Made]) -> None:
     ends = iter(["FINISHED", "PRUNED", "FAILED"])
-    first = make(Launcher(lambda child, _: leave(child, next(ends))))
-    first.run(0, 1, 2)
-    again = Launcher(lambda child, _: leave(child, "FINISHED"))
-    second = make(again)
-    assert [state.status for state in second.run(2, 1, 0)] == ["FINISHED", "PRUNED", "FINISHED"]
-    assert again.launched == [["seed=2"]]
+    make(Launcher(lambda child: leave(child, next(ends))), 0, 1, 2).run()
+    second = make(Launcher(lambda child: leave(child, "FINISHED")), 2, 1, 0)
+    assert second.run() == ["FINISHED", "PRUNED", "FINISHED"]
+    assert second.launcher.launched == ["seed=2"]
     assert [line.partition(":")[0] for line in second.out.getvalue().splitlines()] == ["seed=2 (3 of 3)"]
 
 
 def test_the_run_that_dies_is_found_and_the_others_end(make: Callable[..., Made]) -> None:
-    def act(child: Child, together: int) -> None:
+    def act(child: Child) -> None:
         leave(child, "RUNNING")
         if child.label == "seed=1":
             raise RuntimeError("a worker died")
-        if together == 1:
-            leave(child, "FINISHED")
+        leave(child, "FINISHED")
 
-    launcher = Launcher(act)
-    made = make(launcher)
-    assert [state.status for state in made.run(0, 1, 2)] == ["FINISHED", "KILLED", "FINISHED"]
-    assert launcher.launched == [["seed=0", "seed=1", "seed=2"], ["seed=0"], ["seed=1"], ["seed=2"]]
+    made = make(Launcher(act, in_this_process=False), 0, 1, 2)
+    assert made.run(2) == ["FINISHED", "KILLED", "FINISHED"]
+    assert made.launcher.launched == ["seed=0", "seed=1", "seed=1", "seed=2"]
+    assert made.launcher.workers == [2, 1, 2]
     assert made.died == [("seed=1", "its process ended (RuntimeError: a worker died)")]
     assert (made.folder.path / "launcher.log").read_text().count("RuntimeError: a worker died") == 2
 
 
-def test_a_run_that_an_earlier_process_is_executing_is_waited_for(make: Callable[..., Made]) -> None:
-    launcher = Launcher(lambda child, _: leave(child, "FINISHED"))
-    made = make(launcher)
-    (child,) = made.sweep.children([job(0)])
+def test_a_run_that_kills_every_worker_is_given_up_after_three(make: Callable[..., Made]) -> None:
+    made = make(Launcher(lambda child: None), 0, 1)
+    for _ in range(MAX_DEATHS):
+        child = made.board.take()
+        assert child is not None
+        assert child.label == "seed=0"
+        leave(child, "RUNNING")
+        die(made.board, child)
+    other = made.board.take()
+    assert other is not None
+    assert other.label == "seed=1"
+    (first, _) = made.board.known().children
+    assert (first.state().status, first.state().error) == ("KILLED", "its process died 3 times")
+    made.board.retry()
+    assert made._board().take() is not None
+
+
+def test_a_run_that_another_worker_executes_is_waited_for(make: Callable[..., Made]) -> None:
+    made = make(Launcher(lambda child: leave(child, "FINISHED")), 0, 1)
+    board = made._board()
+    child = board.take()
+    assert child is not None
     leave(child, "RUNNING")
-    held, told = threading.Event(), threading.Event()
+    told = threading.Event()
 
     def other() -> None:
-        with locked(child.folder.path):
-            held.set()
-            told.wait()
-            leave(child, "FINISHED")
+        told.wait()
+        leave(child, "FINISHED")
+        board.give_back(child)
 
     thread = threading.Thread(target=other)
     thread.start()
-    held.wait()
     note = made.progress.note
     made.progress.note = lambda text: (note(text), told.set())  # type: ignore[method-assign,return-value]
-    assert [state.status for state in made.run(0, 1)] == ["FINISHED", "FINISHED"]
+    assert made.run() == ["FINISHED", "FINISHED"]
     thread.join()
-    assert launcher.launched == [["seed=1"]]
-    assert made.out.getvalue().splitlines()[0] == (
-        "waiting for processes of an earlier command of this sweep, which execute seed=0"
-    )
+    assert made.launcher.launched == ["seed=1"]
+    assert "waiting for other workers, which execute seed=0" in made.out.getvalue().splitlines()
 
 
 def test_a_launcher_that_starts_nothing_ends_the_sweep(make: Callable[..., Made]) -> None:
-    def act(child: Child, together: int) -> None:
+    def act(child: Child) -> None:
         raise OSError("no queue")
 
-    made = make(Launcher(act))
+    made = make(Launcher(act), 0, 1)
     with pytest.raises(RunError) as caught:
-        made.run(0, 1)
+        made.run()
     assert str(caught.value) == (
-        "hydra/launcher: ended before 2 of 2 runs started (OSError: no queue); "
-        f"see {made.folder.path}/launcher.log; when the running ones have ended, "
-        "the same command runs the missing ones"
+        "hydra/launcher: ended before seed=0 started (OSError: no queue); "
+        f"see {made.folder.path}/launcher.log; the same command runs the missing ones"
     )
-
-
-def test_a_queue_that_fails_leaves_its_runs_alone(make: Callable[..., Made]) -> None:
-    def act(child: Child, together: int) -> None:
-        leave(child, "RUNNING")
-        raise OSError("timed out")
-
-    made = make(Launcher(act, waits_for_all=False))
-    with pytest.raises(RunError, match="ended before 1 of 2 runs started"):
-        made.run(0, 1)
-    assert made.died == []
+    made = make(Launcher(act, in_this_process=False), 0, 1)
+    with pytest.raises(RunError, match=r"no worker could be executed \(OSError: no queue\)"):
+        made.run(2)
 
 
 def test_running_runs_are_killed_with_the_sweep(make: Callable[..., Made]) -> None:
-    def act(child: Child, together: int) -> None:
+    def act(child: Child) -> None:
         leave(child, "RUNNING")
         raise KeyboardInterrupt
 
-    made = make(Launcher(act))
+    made = make(Launcher(act, in_this_process=False), 0, 1)
     with pytest.raises(KeyboardInterrupt):
-        made.run(0, 1)
+        made.run(2)
     assert made.died == [("seed=0", "the sweep was stopped")]
 
 
+def test_a_stopped_sweep_gives_no_run(make: Callable[..., Made]) -> None:
+    made = make(Launcher(lambda child: None), 0)
+    made.folder.stop_file.write_text("")
+    assert made.board.take() is None
+    assert not made.folder.stops_now
+    made.folder.stop_file.write_text("now\n")
+    assert made.folder.stops_now
+
+
+def test_settings_that_several_processes_write_are_all_kept(tmp_path: Path) -> None:
+    folders = [SweepFolder(tmp_path) for _ in range(8)]
+    threads = [threading.Thread(target=folder.update, kwargs={f"k{at}": at}) for at, folder in enumerate(folders)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert folders[0].settings() == {f"k{at}": at for at in range(8)}
+
+
 def test_the_table_shows_what_runs_what_ended_and_the_best(make: Callable[..., Made]) -> None:
-    made = make(Launcher(lambda child, _: leave(child, "FINISHED", valid_loss=0.5)), total=4)
-    made.run(0)
-    (running, failed) = made.sweep.children([job(1), job(2)])
+    made = make(Launcher(lambda child: leave(child, "FINISHED", valid_loss=0.5)), 0)
+    made.run()
+    made.progress.skipped = -3
+    (running, failed) = made.folder.children([job(1), job(2)])
     leave(running, "RUNNING", valid_loss=0.75)
+    running.folder.update(steps=2000)
     leave(failed, "FAILED")
     made.progress.add([running, failed], done=True)
     out = io.StringIO()
