@@ -20,6 +20,7 @@ from expkit.data.dataset import Dataset, load_dataset
 from expkit.data.derived import derived_config
 from expkit.diagram.svg import svg
 from expkit.errors import ConfigError, Problem, RunError
+from expkit.export.at_end import check_targets, export_run
 from expkit.export.run import Frozen, FrozenSource, freeze_checkpoint
 from expkit.export.trial import try_freeze
 from expkit.fs import atomic_write_text
@@ -121,6 +122,7 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
     The start, always in this order: the run's own latest checkpoint > ``restore`` > fresh initial values.
     """
     given = experiment.config
+    check_targets(given.export)
     with timed("loading the data"):
         experiment, dataset = experiment.load()
     config, spec, folder, store = experiment.config, experiment.spec, experiment.folder, experiment.store
@@ -200,7 +202,11 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
     frozen = None
     if config.export.enabled:
         with timed("freezing"):
-            frozen = freeze(experiment, dataset=dataset, graphs=graphs)
+            source = frozen_source(experiment, dataset=dataset, graphs=graphs)
+            frozen = freeze_checkpoint(source, folder.frozen)
+        if config.export.to:
+            with timed("exporting"):
+                tracker.artifacts([export_run(frozen, source, folder.path).path])
     tracker.artifacts(folder.kept_files)
     if frozen is not None and config.tracking.model:
         tracker.model(frozen)

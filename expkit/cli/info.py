@@ -9,7 +9,8 @@ from typing import Any
 from expkit.cli.fitted import fitted_lines
 from expkit.cli.predict import add_graph_arguments
 from expkit.export.freeze import read_frozen
-from expkit.runs.frozen_graph import frozen_file
+from expkit.export.runtime_graph import runtime_of
+from expkit.runs.frozen_graph import find_graph, frozen_file
 
 __all__ = ["add_verbs"]
 
@@ -29,9 +30,13 @@ def add_verbs(verbs: Any) -> None:
 
 def _info(given: argparse.Namespace) -> int:
     with frozen_file(given.graph, given.uri) as file:
-        frozen = read_frozen(file, fetch=given.fetch, allowed=given.allow_op)
-        content = dict(frozen.metadata)
-        content["operations"] = len(frozen.graph_def.node)
+        if runtime_of(file) is None:
+            frozen = read_frozen(file, fetch=given.fetch, allowed=given.allow_op)
+            content = dict(frozen.metadata)
+            content["operations"] = len(frozen.graph_def.node)
+        else:
+            graph = find_graph(given.graph, given.uri, fetch=given.fetch, allowed=given.allow_op)
+            content = dict(graph.metadata)
         files = [item for item in file.rglob("*") if item.is_file()] if file.is_dir() else [file]
         content["bytes"] = sum(item.stat().st_size for item in files)
         fitted = file.with_name("preprocess.json")

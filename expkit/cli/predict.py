@@ -10,7 +10,7 @@ from typing import Any
 
 from expkit.cli.predictions import Predictions, check_output, output_lines, write_outputs
 from expkit.export.examples import open_examples
-from expkit.runs.frozen_graph import find_frozen
+from expkit.runs.frozen_graph import find_graph
 
 __all__ = ["add_graph_arguments", "add_verbs"]
 
@@ -51,7 +51,8 @@ def add_graph_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "graph",
         metavar="GRAPH",
-        help="frozen .pb file, a run folder that has one, a .meta file beside its checkpoint, a SavedModel folder, or "
+        help="frozen .pb file, a run folder that has one, a .meta file beside its checkpoint, a SavedModel folder, "
+        "an .onnx, .tflite or OpenVINO's .xml file, or "
         "in MLflow models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID",
     )
     parser.add_argument(
@@ -96,7 +97,7 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
 
 def _predict(given: argparse.Namespace) -> int:
     check_output(given.output)
-    graph = find_frozen(given.graph, given.uri, fetch=given.fetch, allowed=given.allow_op)
+    graph = find_graph(given.graph, given.uri, fetch=given.fetch, allowed=given.allow_op)
     with open_examples(given.inputs, graph.metadata) as examples:
         total = max((item.shape[0] for item in examples.inputs.values() if item.shape), default=0)
         with _progress(total) as progress:

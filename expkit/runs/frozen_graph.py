@@ -9,10 +9,11 @@ from pathlib import Path
 
 from expkit.errors import RunError
 from expkit.export.freeze import FrozenGraph, read_frozen
+from expkit.export.runtime_graph import RuntimeGraph, runtime_of
 from expkit.redact import masked
 from expkit.run_lookup import named_path
 
-__all__ = ["find_frozen", "frozen_file"]
+__all__ = ["find_frozen", "find_graph", "frozen_file"]
 
 
 def find_frozen(
@@ -33,6 +34,21 @@ def find_frozen(
     """
     with frozen_file(address, uri) as file:
         return read_frozen(file, fetch=fetch, allowed=allowed)
+
+
+def find_graph(
+    address: str, uri: str | None = None, *, fetch: Sequence[str] = (), allowed: Collection[str] = ()
+) -> FrozenGraph | RuntimeGraph:
+    """Read the graph that an address names, or a file of another format; arguments are those of ``find_frozen``.
+
+    Raises:
+        ExpkitError: there is none, or it cannot be read.
+    """
+    if address.startswith(("models:", "runs:")) or runtime_of(path := named_path(address, "graph")) is None:
+        return find_frozen(address, uri, fetch=fetch, allowed=allowed)
+    if given := [name for name, value in (("--fetch", fetch), ("--allow-op", allowed), ("--uri", uri)) if value]:
+        raise RunError.at(given[0], f"{address} is not a graph of TensorFlow: its runtime computes its outputs only")
+    return RuntimeGraph(path)
 
 
 @contextmanager

@@ -107,7 +107,7 @@ def export_table(folder: ExportFolder) -> None:
                 f"{size / 1e6:.2f}" if index == 0 else "",
             )
     table.add_row("frozen", *[""] * 7, f"{folder.record['source']['frozen_bytes'] / 1e6:.2f}")
-    Console().print(table)
+    Console(width=max(Console().width, 120)).print(table)  # Wrapped into 80 columns nobody could read it.
     for item in folder.targets:
         verdict = "; ".join([folder.record["targets"][item.target]["verdict"], *item.problems])
         print(f"{item.target}: {verdict}: {', '.join(map(str, item.files))}")

@@ -18,6 +18,7 @@ from expkit.export.exporter import RECORD, export
 from expkit.export.failures import failure_message
 from expkit.export.folding import folded
 from expkit.export.freeze import freeze, read_frozen
+from expkit.export.runtime_graph import RuntimeGraph
 from expkit.export.targets.base import TARGETS, Exported, ExportOptions, ExportSource, Target, chosen_targets, target
 from expkit.export.targets.graph_target import difference
 from expkit.training.inference import Predictor, infer_graph
@@ -59,6 +60,15 @@ def test_onnx_is_proven_by_onnx_runtime_with_free_batch_and_new_names(source: Ex
     record = json.loads((tmp_path / "out" / RECORD).read_text())
     assert record["targets"]["onnx"]["verdict"] == "proven"
     assert record["targets"]["onnx"]["files"]["model.onnx"]["bytes"] == file.stat().st_size
+    graph = RuntimeGraph(file)
+    assert graph.metadata["format"] == "onnx"
+    assert graph.metadata["verdict"] == "proven"
+    assert graph.metadata["inputs"] == {"x": {"tensor": "x", "dtype": "float32", "shape": [None, 6]}}
+    np.testing.assert_allclose(
+        graph.predict({"x": x}, batch_size=2)["scores"], session.run(None, {"x": x})[0], atol=1e-6
+    )
+    with pytest.raises(ExportError, match="input x: missing; arrays given: y"):
+        graph.predict({"y": x})
     outputs, control = made.targets[0].proofs
     assert outputs.difference < 1e-4 < control.difference
 
