@@ -18,15 +18,12 @@ from expkit.checkpoints.store import Checkpoint, CheckpointStore
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, load_dataset
 from expkit.data.derived import derived_config
-from expkit.diagram.svg import svg
-from expkit.errors import ConfigError, Problem, RunError
+from expkit.errors import RunError
 from expkit.export.at_end import check_targets, export_run
-from expkit.export.run import Frozen, FrozenSource, freeze_checkpoint
+from expkit.export.run import Frozen, FrozenSource, freeze_checkpoint, weights_to_freeze
 from expkit.export.trial import try_freeze
-from expkit.fs import atomic_write_text
 from expkit.network.spec import NetworkSpec
-from expkit.plots.data import collect_plot_data
-from expkit.plots.examples_data import collect_examples
+from expkit.plots.evidence import save_evidence
 from expkit.plots.samples_data import sample_saver
 from expkit.preflight import CheckedConfig, check, with_config
 from expkit.result import Result
@@ -37,7 +34,7 @@ from expkit.trackers import Tracker
 from expkit.training import loop
 from expkit.training.graphs import EvaluateGraph, evaluate_graph
 from expkit.training.inference import InferGraph, infer_graph
-from expkit.training.sessions import Evaluator, Executor
+from expkit.training.sessions import Evaluator
 from expkit.training.state import RollBack, TrainingState
 
 __all__ = ["Experiment", "evaluate", "freeze", "frozen_source", "run"]
@@ -198,7 +195,12 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
         record(executor.step, test)
         if config.tracking.plots:
             with timed("saving the data of plots"):
-                _save_evidence(experiment, dataset, executor, evaluator)
+                chosen = experiment.checkpoint(config.export.checkpoint)
+                values: Mapping[str, np.ndarray] = executor.values(evaluator.names)
+                if chosen.step != executor.step:
+                    values = experiment.values(chosen).values
+                    evaluator.load(values)
+                save_evidence(experiment.checked, dataset, evaluator.outputs, values, chosen.step, folder)
     frozen = None
     if config.export.enabled:
         with timed("freezing"):
@@ -283,14 +285,7 @@ def frozen_source(
 ) -> FrozenSource:
     """Return what is frozen of a run: arguments are those of ``freeze``."""
     config, spec, folder = experiment.config, experiment.spec, experiment.folder
-    frozen_weights = weights or config.export.weights
-    if frozen_weights == "auto":
-        frozen_weights = "ema" if experiment.ema_names else "raw"
-    if frozen_weights == "ema" and not experiment.ema_names:
-        raise ConfigError(Problem("weights", "this run keeps no EMA (ema.enabled is false); allowed: raw"))
-    if not spec.served.outputs:
-        problem = "all outputs are for training only, so there is nothing to freeze"
-        raise ConfigError(Problem("network.outputs", f"{problem}; train a network that has an output of use: always"))
+    frozen_weights = weights_to_freeze(experiment.checked, weights)
     chosen = experiment.checkpoint(checkpoint or config.export.checkpoint)
     if dataset is None:
         experiment, dataset = experiment.load()
@@ -303,18 +298,3 @@ def frozen_source(
         dataset=dataset,
         mlflow_run_id=folder.state().get("mlflow_run_id"),
     )
-
-
-def _save_evidence(experiment: Experiment, dataset: Dataset, executor: Executor, evaluator: Evaluator) -> None:
-    """Save the drawing of the network, and the data that plots show of the checkpoint for export."""
-    config, spec, folder = experiment.config, experiment.spec, experiment.folder
-    chosen = experiment.checkpoint(config.export.checkpoint)
-    if chosen.step == executor.step:
-        values: Mapping[str, np.ndarray] = executor.values(evaluator.names)
-    else:
-        values = experiment.values(chosen).values
-        evaluator.load(values)
-    folder.plots.mkdir(exist_ok=True)
-    atomic_write_text(folder.plots / "network.svg", svg(spec, config.run.name), durable=False)
-    collect_examples(config, spec, dataset).save(folder.examples_file)
-    collect_plot_data(config, spec, dataset, evaluator.outputs, values, chosen.step).save(folder.evidence_file)

@@ -16,7 +16,7 @@ from expkit.checkpoints.restore.restore import read_values
 from expkit.checkpoints.restore.targets import run_targets
 from expkit.checkpoints.store import Checkpoint
 from expkit.data.dataset import Dataset
-from expkit.errors import ExportError, reading
+from expkit.errors import ConfigError, ExportError, Problem, reading
 from expkit.export.feeding import plain
 from expkit.export.freeze import FrozenGraph, freeze, read_frozen
 from expkit.export.operations import operations_of
@@ -31,7 +31,7 @@ from expkit.training.graphs import EvaluateGraph
 from expkit.training.inference import InferGraph, Predictor
 from expkit.training.sessions import Evaluator
 
-__all__ = ["Frozen", "FrozenSource", "freeze_checkpoint"]
+__all__ = ["Frozen", "FrozenSource", "freeze_checkpoint", "weights_to_freeze"]
 
 PARITY_EXAMPLES = 256
 """Number of examples on which the frozen graph is compared."""
@@ -63,6 +63,25 @@ class Frozen:
     """The metadata inside the file."""
     example: Path
     """The inputs of one example, by name."""
+
+
+def weights_to_freeze(
+    checked: CheckedConfig, requested: Literal["auto", "raw", "ema"] | None = None
+) -> Literal["raw", "ema"]:
+    """Return which weights are frozen; ``requested`` overrides ``export.weights``.
+
+    Raises:
+        ConfigError: there is no EMA, or nothing that is served.
+    """
+    weights = requested or checked.config.export.weights
+    if weights == "auto":
+        weights = "ema" if checked.ema_names else "raw"
+    if weights == "ema" and not checked.ema_names:
+        raise ConfigError(Problem("weights", "this run keeps no EMA (ema.enabled is false); allowed: raw"))
+    if not checked.spec.served.outputs:
+        problem = "all outputs are for training only, so there is nothing to freeze"
+        raise ConfigError(Problem("network.outputs", f"{problem}; train a network that has an output of use: always"))
+    return weights
 
 
 def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:

@@ -20,7 +20,7 @@ from expkit.kinds.sources.on_disk import Array
 from expkit.network.names import ema_name
 from expkit.network.spec import NetworkSpec
 
-__all__ = ["Head", "Histogram", "PlotData", "collect_plot_data", "heads", "histogram"]
+__all__ = ["Head", "Histogram", "Outputs", "PlotData", "collect_plot_data", "heads", "histogram"]
 
 MAX_EXAMPLES = 10_000
 """Maximum number of test examples whose predictions are collected."""
