@@ -47,6 +47,7 @@ def run_child(config: DictConfig) -> None:
         recorder=own_recorder() if checked.config.tracking.enabled else None,
         parent=sweep.get("parent"),
         tags={"expkit.sweep": sweep["name"], "expkit.sweep.key": sweep["key"], **above},
+        objective=sweep.get("objective"),
         prune_check=_stoppable(sweep_folder, sweeper_of(hydra).prune_check(sweep_folder, folder.name)),
         quiet=True,
         runs=sweep["total"],

@@ -49,6 +49,8 @@ class Job:
     """Tags for MLflow that name the sweep."""
     prune_check: Callable[[int, Mapping[str, float]], None] | None = None
     """Takes every step's metrics, and raises ``Pruned`` to end the run early."""
+    objective: str | None = None
+    """Metric by which its sweep compares runs, recorded under ``objective`` as well."""
     runs: int = 1
     """Number of runs of its sweep."""
     quiet: bool = False
@@ -97,6 +99,7 @@ def run_job(job: Job) -> Outcome:
             experiment = replace(Experiment.of(job.checked, folder), runs=job.runs)
             with Bar(console, job.label or config.run.name) as bar:
                 result = run(experiment, tracker, _Progress(job, bar))
+            _record_objective(job, folder, tracker)
         status = "FINISHED"
         summary(console, result)
         return Outcome(exit_code=0, result=result, experiment=experiment)
@@ -127,6 +130,13 @@ def run_job(job: Job) -> Outcome:
             if status != "KILLED" and config.tracking.plots:
                 _draw(job, folder, tracker)
         held.close()
+
+
+def _record_objective(job: Job, folder: RunFolder, tracker: MlflowTracker | NoTracker) -> None:
+    """Record the last value of the sweep's objective under one name, a column that all runs of all sweeps have."""
+    points = [point for point in folder.metrics() if job.objective in point]
+    if job.objective is not None and points:
+        tracker.metrics(int(points[-1]["step"]), {"objective": points[-1][job.objective]})
 
 
 class _Progress:

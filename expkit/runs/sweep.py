@@ -92,9 +92,10 @@ def _execute(plan: SweepPlan, folder: SweepFolder, recorder: Recorder | None, co
 
     results = SweepResults(folder, recorder)
     if plan.config.tracking.enabled:
-        results.start_parent(plan.config, plan.name, plan.key)
+        results.start_parent(plan.config, plan.name, plan.key, plan.params)
     display = LiveDisplay if console.is_terminal else LineDisplay
     progress = Progress(plan.total, plan.objectives, lambda: display(console), plan.sweeper.on_tie)
+    progress.on_end = lambda child: results.record_point(progress, child, plan.replication.count)
     runner = SweepRunner(
         board=plan.board(folder),
         launcher=plan.launcher,

@@ -47,8 +47,8 @@ class SweepPlan:
     sweeper: Sweeper
     points: list[list[SweepJob]]
     """The jobs of every point that is known before the first run."""
-    keys: list[str]
-    """Keys that vary."""
+    varied: dict[str, str]
+    """Values of the keys that vary, as given."""
     objectives: tuple[Objective, ...]
     key: str
 
@@ -82,6 +82,18 @@ class SweepPlan:
     def total(self) -> int:
         """Number of runs."""
         return self.sweeper.total(self.given, self.points)
+
+    @property
+    def params(self) -> dict[str, object]:
+        """Settings of the sweep for MLflow: the keys that vary with their values, and the sweeper's fields."""
+        sweeper = {f"hydra.sweeper.{key}": value for key, value in self.sweeper.model_dump(mode="json").items()}
+        objective = ", ".join(f"{item.metric} ({item.mode})" for item in self.objectives)
+        return {**self.varied, **sweeper, "hydra.sweeper.objective": objective}
+
+    @property
+    def keys(self) -> list[str]:
+        """Keys that vary."""
+        return list(self.varied)
 
     @property
     def tracked(self) -> bool:
@@ -147,7 +159,7 @@ def plan_sweep(overrides: Sequence[str], config_dirs: Sequence[str]) -> SweepPla
         launcher=launcher,
         sweeper=sweeper,
         points=points,
-        keys=list(given.varied.values()),
+        varied={key: str(given.items[index].input_line).partition("=")[2] for index, key in given.varied.items()},
         objectives=objectives,
         key=hash_of(sweeper_key, tracking.enabled, tracking.uri, tracking.experiment),
     )

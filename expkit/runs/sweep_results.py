@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expkit.config.schema import Config
 from expkit.sweeps.best import best_command, objective_values, write_best
 from expkit.sweeps.progress import Progress
+from expkit.sweeps.standing import Standing
+from expkit.sweeps.statistics import Summary
 from expkit.sweeps.sweep_folder import Child, SweepFolder
 
 if TYPE_CHECKING:
@@ -32,12 +34,14 @@ class SweepResults:
         self._folder = folder
         self._recorder = recorder
 
-    def start_parent(self, config: Config, name: str, key: str) -> None:
-        """Start the sweep's run in MLflow, or resume it."""
+    def start_parent(self, config: Config, name: str, key: str, params: Mapping[str, object]) -> None:
+        """Start the sweep's run in MLflow, or resume it; ``params`` say what varies, and how."""
         from expkit.tracking.tracker import SweepRun
 
         assert self._recorder is not None
-        self.parent = SweepRun(self._recorder, config, self._folder.path, name, tags={"expkit.sweep.key": key})
+        self.parent = SweepRun(
+            self._recorder, config, self._folder.path, name, tags={"expkit.sweep.key": key}, params=params
+        )
         self.parent.begin()
         self._folder.update(mlflow_run_id=self.parent.run_id, parent=self.parent.reference)
 
@@ -52,6 +56,23 @@ class SweepResults:
         tracker = MlflowTracker(self._recorder, child.job.config, child.folder, name=child.label, parent=parent)
         tracker.finish("KILLED", reason)
 
+    def record_point(self, progress: Progress, child: Child, runs: int) -> None:
+        """Record the mean of a configuration when the last of its runs has finished, and the best mean so far.
+
+        Args:
+            progress: the runs so far.
+            child: the run that has ended.
+            runs: number of runs of a configuration.
+        """
+        if self.parent is None or len(progress.objectives) > 1:
+            return
+        standing, metric = progress.standing, progress.objective.metric
+        complete = [item for item in standing.ranked if len(item.sample(metric)) >= runs and not item.without(metric)]
+        found = next((item for item in complete if any(run.name == child.name for run in item.runs)), None)
+        if found is not None and standing.summaries:
+            values = list(found.sample(metric).values())
+            self.parent.metrics(len(complete), {metric: sum(values) / len(values), "best/mean": _best(standing).mean})
+
     def keep_best(self, progress: Progress, config_dirs: Sequence[str]) -> list[str]:
         """Write and tag the best run, or the Pareto front of several objectives; return lines for the terminal."""
         if not (best := progress.best):
@@ -60,6 +81,8 @@ class SweepResults:
         result = f"best {progress.standing.result}" if one else None
         files = write_best(self._folder, best, progress.objectives, config_dirs, result)
         self._tag_best(progress)
+        if self.parent is not None and len(progress.objectives) == 1:
+            self.parent.metrics(len(progress.standing.ranked), _final(progress.standing))
         if self.parent is not None:
             self.parent.artifacts(files)
         if len(progress.objectives) == 1:
@@ -124,3 +147,16 @@ class SweepResults:
                 ),
             }
         )
+
+
+def _best(standing: Standing) -> Summary:
+    assert standing.best is not None
+    return standing.summaries[standing.ranked.index(standing.best)]
+
+
+def _final(standing: Standing) -> dict[str, float]:
+    """Return the metrics of a sweep at its end: mean of the best configuration, its interval, ties."""
+    best = _best(standing)
+    low, high = best.interval or (best.mean, best.mean)
+    interval = {"best/low": low, "best/high": high, "best/tied": float(len(standing.tied))} if best.n > 1 else {}
+    return {"best/mean": best.mean, "best/runs": float(best.n), **interval}

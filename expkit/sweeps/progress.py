@@ -60,6 +60,8 @@ class Progress:
         self._standing: tuple[object, Standing] | None = None
         self.skipped = 0
         """Number of runs that are not needed any more."""
+        self.on_end: Callable[[Child], None] | None = None
+        """Called with every run that has ended."""
         self.rejected = 0
         """Number of jobs with an invalid configuration."""
         self.states: dict[str, tuple[Child, RunState]] = {}
@@ -100,6 +102,8 @@ class Progress:
                     del self._open[name]
                     self._ended_here.append(time.monotonic() - self._started)
                     self._display.ended(self, child, state)
+                    if self.on_end is not None:
+                        self.on_end(child)
             self._display.show(self)
 
     def close(self) -> None:

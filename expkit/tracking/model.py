@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,8 @@ __all__ = ["GRAPH", "ModelRecord", "log_model"]
 
 GRAPH = "data/frozen.pb"
 """Path of the graph in the model."""
-_NAME = "frozen"
+_NOT_IN_NAMES = re.compile(r"""[/:.%"']""")
+"""Letters that MLflow does not accept in the name of a model."""
 _DIGEST = "expkit.frozen_sha256"
 """Tag by which a logged model is found again."""
 _LOADER = "expkit_frozen_graph"
@@ -60,7 +62,8 @@ def log_model(client: Any, run_id: str, folder: Path, record: ModelRecord) -> No
     metadata = record.metadata
     file = folder / record.graph
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    experiment = client.get_run(run_id).info.experiment_id
+    run = client.get_run(run_id)
+    experiment = run.info.experiment_id
     ready = None
     for model in client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
         if model.tags.get(_DIGEST) == digest and ready is None and model.status == LoggedModelStatus.READY:
@@ -69,15 +72,34 @@ def log_model(client: Any, run_id: str, folder: Path, record: ModelRecord) -> No
             client.delete_logged_model(model.model_id)  # The process that logged it died.
     if ready is None:
         params = {key: str(metadata[key]) for key in ("weights", "step")}
-        ready = client.create_logged_model(experiment, _NAME, run_id, {_DIGEST: digest}, params)
+        ready = client.create_logged_model(experiment, _name(run.info.run_name), run_id, {_DIGEST: digest}, params)
         with tempfile.TemporaryDirectory() as temporary:
             _save(Path(temporary), ready, run_id, record, folder)
             client.log_model_artifacts(ready.model_id, f"{temporary}/model")
+        _log_metrics(client, run, ready.model_id)
         client.log_outputs(run_id, [LoggedModelOutput(ready.model_id, step=metadata["step"])])
         client.finalize_logged_model(ready.model_id, "READY")
     if record.register is not None:
         with _store_of_process(client.tracking_uri):  # A registry in a database reads it.
             _register(client, ready.model_id, run_id, record.register, record.alias)
+
+
+def _name(run_name: str | None) -> str:
+    """Return the name of a run's model: the run's, as far as MLflow accepts it."""
+    return _NOT_IN_NAMES.sub("_", run_name or "") or "frozen"
+
+
+def _log_metrics(client: Any, run: Any, model_id: str) -> None:
+    """Give a model the last metrics of its run, as they are, by which the page of models ranks it."""
+    from mlflow.entities import Metric
+
+    run_id = run.info.run_id
+    last = {name: client.get_metric_history(run_id, name)[-1] for name in run.data.metrics if "system/" not in name}
+    metrics = [
+        Metric(name, point.value, point.timestamp, point.step, model_id=model_id, run_id=run_id)
+        for name, point in last.items()
+    ]
+    client.log_batch(run_id, metrics=metrics)
 
 
 def _save(into: Path, model: Any, run_id: str, record: ModelRecord, folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import logging
 import time
 import uuid
@@ -13,23 +12,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from expkit.config.load import plain
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
 from expkit.export.run import Frozen
 from expkit.provenance import git_commit, is_installed, versions
-from expkit.redact import masked
-from expkit.run_folder import RunFolder, flat
+from expkit.run_folder import RunFolder
 from expkit.tracking.client import Status
 from expkit.tracking.errors import TrackingError
 from expkit.tracking.journal import Journal
+from expkit.tracking.params import param_name, params_of, texts
 from expkit.tracking.recorder import Recorder, warn
 from expkit.tracking.store_address import environment_note, records_system_metrics, store_address, sync_command
 
 __all__ = ["MlflowTracker", "SweepRun", "tag_ended_run"]
 
 _log = logging.getLogger(__name__)
-_LONGEST_PARAM = 250
 _NONE = "null"
 """Text of a value that is not recorded."""
 _RESUME = "run.resume"
@@ -109,6 +106,13 @@ class _RecordedRun:
         """Record tags of the run."""
         self._journal.append("tags", values=dict(values))
 
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Record metrics of a step, once: steps that a resumed run logs again are skipped."""
+        fresh = {name: float(value) for name, value in values.items() if step > self._last.get(name, -1)}
+        if fresh:
+            self._journal.append("metrics", step=step, values=fresh, milliseconds=_now())
+            self._last |= dict.fromkeys(fresh, step)
+
     def artifacts(self, paths: Sequence[Path], folder: str | None = None) -> None:
         """Copy files, as they are when they are uploaded, into the artifacts or a folder of them."""
         self._journal.append("artifacts", paths=[self._relative(path) for path in paths], folder=folder)
@@ -166,7 +170,7 @@ class MlflowTracker(_RecordedRun):
             _log.info("%s", note)
         self._run = folder
         self._registered = (config.tracking.register_, config.tracking.alias)
-        new = _NewRun(name=name or config.run.name, tags=_tags(folder), params=_params(config), parent=parent)
+        new = _NewRun(name=name or config.run.name, tags=_tags(folder), params=params_of(config), parent=parent)
         super().__init__(recorder, config, folder.path, new, system_metrics=system_metrics)
         if config.tracking.plots:
             recorder.submit("prepare_plots")
@@ -175,13 +179,6 @@ class MlflowTracker(_RecordedRun):
         """Wait until the run has begun in the store, or its server is known not to answer."""
         super().begin()
         self._keep_id()
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Record metrics of a step, once: steps that a resumed run logs again are skipped."""
-        fresh = {name: float(value) for name, value in values.items() if step > self._last.get(name, -1)}
-        if fresh:
-            self._journal.append("metrics", step=step, values=fresh, milliseconds=_now())
-            self._last |= dict.fromkeys(fresh, step)
 
     def dataset(self, dataset: Dataset) -> None:
         """Record the dataset, by a digest of its bytes."""
@@ -212,7 +209,14 @@ class SweepRun(_RecordedRun):
     """The parent of a sweep's runs."""
 
     def __init__(
-        self, recorder: Recorder, config: Config, folder: Path, name: str, *, tags: Mapping[str, str] = {}
+        self,
+        recorder: Recorder,
+        config: Config,
+        folder: Path,
+        name: str,
+        *,
+        tags: Mapping[str, str] = {},
+        params: Mapping[str, object] = {},
     ) -> None:
         """Begin a sweep, or resume the one of the folder's journal.
 
@@ -222,9 +226,11 @@ class SweepRun(_RecordedRun):
             folder: the sweep's folder, created where it is missing.
             name: name of the MLflow run.
             tags: tags of the sweep.
+            params: settings of the sweep: what varies, and how.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        new = _NewRun(name=name, tags={"mlflow.user": _user(), "expkit.sweep": name, **tags})
+        tags = {"mlflow.user": _user(), "expkit.sweep": name, **tags}
+        new = _NewRun(name=name, tags=tags, params=texts({param_name(key): value for key, value in params.items()}))
         super().__init__(recorder, config, folder, new)
 
 
@@ -260,16 +266,6 @@ def _warn_without_plots(drawn: Future[Any]) -> None:
 def _now() -> int:
     """Return milliseconds since the epoch."""
     return int(time.time() * 1000)
-
-
-def _params(config: Config) -> dict[str, str]:
-    """Return the configured values, each short enough for a table; config.yaml among the artifacts has the rest."""
-    params = {}
-    for key, value in flat(plain(config, exclude_unset=True)).items():
-        if value not in (None, {}, []):
-            text = masked(value if isinstance(value, str) else json.dumps(value))
-            params[key] = text if len(text) <= _LONGEST_PARAM else f"{text[: _LONGEST_PARAM - 3]}..."
-    return params
 
 
 def _changed_params(journal: Journal, params: Mapping[str, str]) -> dict[str, tuple[str, str]]:

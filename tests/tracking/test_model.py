@@ -99,10 +99,11 @@ def test_a_run_keeps_its_frozen_graph_as_a_model_with_signature_and_example(digi
     from mlflow.models import Model
 
     model = model_of(digits_run.cwd, digits_run.folder)
-    assert (model.name, str(model.status)) == ("frozen", "READY")
+    assert (model.name, str(model.status)) == ("digits_mlp", "READY")
     assert model.params == {"weights": "ema", "step": "60"}
     run = client_of(digits_run.cwd).get_run(model.source_run_id)
     assert [item.model_id for item in run.outputs.model_outputs] == [model.model_id]
+    assert {metric.key: metric.value for metric in model.metrics} == run.data.metrics
     place = Path(model.artifact_location.removeprefix("file://"))
     assert (place / "data" / "frozen.pb").read_bytes() == (digits_run.folder / "frozen.pb").read_bytes()
     about = Model.load(str(place))
