@@ -39,8 +39,11 @@ def means(sweep: Sweep, title: str) -> Figure | None:
         axes.plot([low, high], [place, place], color=color, linewidth=1.8, zorder=3, solid_capstyle="butt")
         axes.plot([summary.mean], [place], "D" if item is standing.best else "o", color=color, markersize=7, zorder=4)
         if tied:
-            axes.annotate("tied", (max(high, *runs), place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=7.5,
-                          color=style.MUTED)  # fmt: skip
+            place_of_text = (max(high, *runs), place)
+            axes.annotate(
+                "tied", place_of_text, xytext=(5, 0), textcoords="offset points", va="center", fontsize=7.5,
+                color=style.MUTED,
+            )  # fmt: skip
     axes.set_yticks(range(len(shown)), names)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     if spans_decades(values):
