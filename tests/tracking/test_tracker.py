@@ -157,7 +157,9 @@ def test_a_sweep_is_one_parent_that_failed_when_a_child_did(sweep: Finished) -> 
     assert {"report/report.html", "report/table.csv", "report/slices.png"} <= kept
     assert parent.info.run_name == "digits_mlp sweep over units, learning_rate"
     assert parent.info.status == "FAILED"
-    assert parent.data.metrics == {}
+    assert set(parent.data.metrics) == {"valid/accuracy", "best/mean", "best/runs"}
+    assert parent.data.params["optimizer.learning_rate"] == "0.1,1e30"
+    assert parent.data.params["hydra.sweeper.objective"] == "valid/accuracy (max)"
 
 
 def test_children_are_nested_and_named_by_what_varies(sweep: Finished) -> None:
