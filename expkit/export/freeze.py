@@ -22,7 +22,7 @@ from expkit.importer.foreign import output_operations
 from expkit.importer.graph_file import GraphFile, read_graph_file
 from expkit.training.inference import InferGraph, Predictor
 
-__all__ = ["FrozenGraph", "freeze", "read_frozen"]
+__all__ = ["FrozenGraph", "Report", "freeze", "read_frozen"]
 
 METADATA = "_expkit"
 """Attribute of the first placeholder that holds the metadata; TensorFlow and others ignore attributes with ``_``."""

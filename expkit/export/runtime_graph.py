@@ -11,6 +11,7 @@ import numpy as np
 from expkit.errors import ExportError
 from expkit.export.exporter import recorded_verdict
 from expkit.export.feeding import batches, cast, check_inputs, join
+from expkit.export.freeze import Report
 from expkit.export.targets.base import check_installed, target
 from expkit.export.targets.processes import Runtime
 
@@ -49,12 +50,15 @@ class RuntimeGraph:
             "outputs": {name: {"tensor": name, **item} for name, item in found["outputs"].items()},
         }
 
-    def predict(self, inputs: Mapping[str, Any], *, batch_size: int | None = None) -> dict[str, np.ndarray]:
+    def predict(
+        self, inputs: Mapping[str, Any], *, batch_size: int | None = None, report: Report = None
+    ) -> dict[str, np.ndarray]:
         """Return the outputs for all examples.
 
         Args:
             inputs: arrays by input name.
             batch_size: examples computed at once; by default all, or as many as the file is fixed to.
+            report: is told the number of examples of each batch when it is done.
 
         Raises:
             ExportError: an input is missing, unknown, or of a wrong shape or dtype, or the runtime cannot compute it.
@@ -79,6 +83,8 @@ class RuntimeGraph:
                     )
                 parts.append(runtime.run(batch)[0])
                 sizes.append(count)
+                if report is not None:
+                    report(count)
         return join(parts, sizes)
 
 

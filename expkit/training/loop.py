@@ -18,7 +18,7 @@ from expkit.metric_names import LOSS, STEPS_PER_SECOND
 from expkit.training.sessions import Evaluator, Executor
 from expkit.training.signals import deferred_signals
 from expkit.training.state import RollBack, StatisticArrays, TrainingState
-from expkit.training.step import add_statistics, results
+from expkit.training.sums import add_statistics, results
 
 __all__ = ["Progress", "Record", "Trained", "Training", "evaluate", "restore_newest"]
 

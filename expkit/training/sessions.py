@@ -19,7 +19,7 @@ from expkit.metric_names import EMA
 from expkit.training.execution import Execution
 from expkit.training.graphs import EvaluateGraph, TrainGraph
 from expkit.training.state import StatisticArrays
-from expkit.training.step import add_statistics, results
+from expkit.training.sums import add_statistics, results
 
 __all__ = ["Evaluator", "Executor", "Session", "assign"]
 

@@ -19,7 +19,8 @@ from expkit.kinds.evaluated import Readable
 from expkit.kinds.layers.base import Call
 from expkit.network.build import TrainingCall, connect, create_variables, placeholders
 from expkit.registry import kinds
-from expkit.training.step import add_statistics, loss_and_statistics, results
+from expkit.training.step import loss_and_statistics
+from expkit.training.sums import add_statistics, results
 from kinds.test_losses import CASES as OF_LABELS
 from kinds.test_losses import loss_of
 from kinds.test_metrics import CASES as METRIC_CASES

@@ -33,7 +33,7 @@ from expkit.kinds.precision import widened
 from expkit.registry import kinds
 from expkit.tensor_spec import TensorSpec
 from expkit.training.sessions import StatisticArrays
-from expkit.training.step import add_statistics, joined_rows
+from expkit.training.sums import add_statistics, joined_rows
 from support.edges import EDGES
 
 pytestmark = pytest.mark.untraced

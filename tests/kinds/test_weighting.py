@@ -30,7 +30,8 @@ from expkit.config.schema import Config
 from expkit.config.sections.train import TrainConfig
 from expkit.kinds.evaluated import Readable
 from expkit.training.state import StatisticArrays
-from expkit.training.step import add_statistics, loss_and_statistics, results
+from expkit.training.step import loss_and_statistics
+from expkit.training.sums import add_statistics, results
 
 pytestmark = pytest.mark.untraced
 

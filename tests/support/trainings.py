@@ -17,7 +17,7 @@ from expkit.training.graphs import evaluate_graph, train_graph
 from expkit.training.inference import infer_graph
 from expkit.training.sessions import Evaluator, Executor
 from expkit.training.state import TrainingState
-from expkit.training.step import add_statistics
+from expkit.training.sums import add_statistics
 from support.experiments import CNN, Unseen, Values, config_of, loaded
 
 UNSEEN = Unseen()

@@ -16,7 +16,7 @@ from expkit.training.cpu_gradients import cheaper_gradients, is_product
 from expkit.training.execution import PLAIN, Execution
 from expkit.training.graphs import train_graph
 from expkit.training.sessions import Executor
-from expkit.training.step import results
+from expkit.training.sums import results
 from support.experiments import config_of, loaded, rewritten
 
 POOLS: dict[str, tuple[int, int, Any]] = {

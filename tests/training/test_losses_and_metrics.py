@@ -17,7 +17,7 @@ from expkit.training.execution import Execution
 from expkit.training.graphs import evaluate_graph, train_graph
 from expkit.training.sessions import Evaluator, Executor
 from expkit.training.state import TrainingState
-from expkit.training.step import add_statistics, results
+from expkit.training.sums import add_statistics, results
 from support.experiments import config_of, examples, loaded, run
 
 DATA = {

@@ -23,7 +23,7 @@ from expkit.training.graphs import evaluate_graph, train_graph
 from expkit.training.sessions import Evaluator, Executor
 from expkit.training.snapshot import shards
 from expkit.training.state import StatisticArrays, TrainingState
-from expkit.training.step import add_statistics, results
+from expkit.training.sums import add_statistics, results
 from support.experiments import CNN, assert_same, checkpoint_values, config_of, loaded
 
 Small = tuple[CheckedConfig, Dataset]
