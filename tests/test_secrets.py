@@ -14,6 +14,7 @@ from expkit.config.load import load, quoted
 from expkit.errors import ConfigError, ExpkitError, Problem, RunError
 from expkit.redact import mask_logs, masked, masked_terminal, masked_values
 from expkit.run_folder import RunFolder, check_same
+from expkit.sweeps.given_overrides import parse_overrides
 from expkit.sweeps.jobs import _label
 from expkit.sweeps.sweep_folder import SweepFolder
 from expkit.tracking.errors import failure
@@ -75,7 +76,8 @@ def test_files_and_the_journal_hold_no_secret(uri: str, tmp_path: Path) -> None:
     journal.append("finish", status="FAILED", error=f"no '{uri}'", milliseconds=1)
     assert contains_secret(tmp_path) == []
     assert masked_values(address) == journal.read(0)[0].values["address"]
-    assert SECRET not in _label({0: "tracking.uri"}, [f"tracking.uri={uri}"])
+    varied = parse_overrides(["tracking.uri=a,b"])
+    assert SECRET not in _label(varied, [f"tracking.uri={uri}"])
 
 
 def test_the_log_and_the_terminal_hold_no_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from expkit.checkpoints.matching.lock import LOCK_FILE, LockDiff, diff_lock, read_lock
 from expkit.config.load import compose_plain
-from expkit.preflight import load_checked, load_network
+from expkit.config.source_lines import locating_problems
+from expkit.preflight import check_composed, check_here, load_network
 
 __all__ = ["add_verbs"]
 
@@ -34,8 +35,10 @@ def add_verbs(verbs: Any) -> None:
 def _check(given: argparse.Namespace) -> int:
     path = Path(given.lock or LOCK_FILE)
     if given.lock is None:
-        spec = load_checked(given.overrides, given.config_dir).spec
-        hydra = compose_plain(given.overrides, given.config_dir).hydra
+        with locating_problems(given.overrides, given.config_dir):
+            composed = compose_plain(given.overrides, given.config_dir)
+            spec = check_composed(composed, given.config_dir, by=check_here).spec
+        hydra = composed.hydra
         if hydra.runtime.choices.get("sweep") or hydra.sweeper.get("params"):
             from expkit.runs.sweep_plan import plan_sweep
 

@@ -8,7 +8,8 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.cache import cache_folder
 from expkit.data.parts import parts_of
-from expkit.data.preprocess import FieldPreprocessing, Step, computed, fit_steps, raw_spec
+from expkit.data.preprocess import Batches, FieldPreprocessing, Step, computed, fit_steps, raw_spec
 from expkit.errors import DataError
 from expkit.fs import cannot_write
 from expkit.kinds.preprocess.base import Preprocess
@@ -214,16 +215,16 @@ def _fill(entry: Path, before: FieldPreprocessing, steps: Sequence[Preprocess], 
 def _write(folder: Path, split: str, once: FieldPreprocessing, array: Array) -> None:
     """Write the values of a split as they are computed."""
     indices: list[np.ndarray] = []
-    values = _same_shape(once, computed(once, array))
     file = folder / f"{split}.npy"
     rows: np.memmap | None = None
-    for chosen, batch in values:
-        if rows is None:
-            shape = (len(array), *batch.shape[1:])
-            rows = np.lib.format.open_memmap(file, mode="w+", dtype=batch.dtype, shape=shape)
-        done = sum(map(len, indices))
-        rows[done : done + len(batch)] = batch
-        indices.append(chosen)
+    with closing(_same_shape(once, array)) as values:
+        for chosen, batch in values:
+            if rows is None:
+                shape = (len(array), *batch.shape[1:])
+                rows = np.lib.format.open_memmap(file, mode="w+", dtype=batch.dtype, shape=shape)
+            done = sum(map(len, indices))
+            rows[done : done + len(batch)] = batch
+            indices.append(chosen)
     del rows
     kept = np.concatenate(indices) if indices else np.zeros(0, np.int64)
     np.save(folder / f"{split}.indices.npy", kept, allow_pickle=False)
@@ -241,28 +242,29 @@ def _opened(entry: Path, split: str) -> Kept:
 
 
 def _in_memory(once: FieldPreprocessing, array: Array) -> Kept:
-    found = list(_same_shape(once, computed(once, array)))
+    with closing(_same_shape(once, array)) as batches:
+        found = list(batches)
     return Kept(np.concatenate([values for _, values in found]), np.concatenate([indices for indices, _ in found]))
 
 
-def _same_shape(
-    once: FieldPreprocessing, batches: Iterator[tuple[np.ndarray, np.ndarray]]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield batches whose examples all have one shape.
+def _same_shape(once: FieldPreprocessing, array: Array) -> Batches:
+    """Yield the computed batches of a field, whose examples all have one shape.
 
     Raises:
         DataError: they do not.
     """
     shape: tuple[int, ...] | None = None
-    for indices, values in batches:
-        shape = values.shape[1:] if shape is None else shape
-        if values.shape[1:] != shape:
-            fix = "end with {kind: pad, length: N}" if len(shape) == 1 else "add {kind: resize, size: [HEIGHT, WIDTH]}"
-            raise DataError.at(
-                f"data.preprocess.{once.field}",
-                f"example {indices[0]} has the shape {list(values.shape[1:])}, those before it {list(shape)}; {fix}",
-            )
-        yield indices, values
+    with closing(computed(once, array)) as batches:  # Its session is closed here, not when the garbage is collected.
+        for indices, values in batches:
+            shape = values.shape[1:] if shape is None else shape
+            if values.shape[1:] != shape:
+                fix = (
+                    "add {kind: resize, size: [HEIGHT, WIDTH]}" if len(shape) > 1 else "end with {kind: pad, length: N}"
+                )
+                sizes = f"{list(values.shape[1:])}, those before it {list(shape)}"
+                message = f"example {indices[0]} has the shape {sizes}; {fix}"
+                raise DataError.at(f"data.preprocess.{once.field}", message)
+            yield indices, values
 
 
 def _make_room(folder: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,10 +16,23 @@ from expkit.kinds.preprocess.base import TEXT, Fitted, Preprocess
 from expkit.kinds.sources.on_disk import Array, DiskArray, scan
 from expkit.tensor_spec import Shape, ShapeError, TensorSpec, accepts, fits
 
-__all__ = ["FieldPreprocessing", "Step", "computed", "fit_steps", "preprocessing_of", "raw_spec", "spec_problems"]
+__all__ = [
+    "Batches",
+    "FieldPreprocessing",
+    "Step",
+    "computed",
+    "fit_steps",
+    "preprocessing_of",
+    "raw_spec",
+    "spec_problems",
+]
 
 BATCH = 128
 """Examples that are preprocessed at once; no number depends on it."""
+
+
+Batches = Generator[tuple[np.ndarray, np.ndarray], None, None]
+"""Indices of examples and their values; whoever does not read all of them closes it."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +164,8 @@ def fit_steps(before: FieldPreprocessing, steps: Sequence[Preprocess], train: Ar
         state: Fitted = {}
         if kind.fits:
             try:
-                state = kind.fit(values for _, values in computed(before, train))
+                with closing(computed(before, train)) as batches:
+                    state = kind.fit(values for _, values in batches)
             except (ValueError, OSError) as error:
                 message = f"{kind.kind} cannot be fitted: {error_message(error)}"
                 raise DataError.at(f"data.preprocess.{before.field}", message) from None
@@ -158,7 +173,7 @@ def fit_steps(before: FieldPreprocessing, steps: Sequence[Preprocess], train: Ar
     return before
 
 
-def computed(field: FieldPreprocessing, array: Array) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def computed(field: FieldPreprocessing, array: Array) -> Batches:
     """Yield indices of examples and their values after the steps that are computed once, in ascending order.
 
     Examples that a step is to skip are left out.

@@ -37,7 +37,7 @@ def offered(line: str, cwd: Path, monkeypatch: pytest.MonkeyPatch, shell: str = 
     [
         ("expkit ", VERB_WORDS),
         ("expkit tr", ["train"]),
-        ("expkit f", ["freeze"]),
+        ("expkit f", ["find-learning-rate", "freeze"]),
         ("expkit x", []),
         ("/usr/local/bin/expkit tr", ["train"]),
         ("expkit train netw", ["network.", "network="]),

@@ -34,7 +34,7 @@ CHECKED = {
     ),
     "a variable in two phases of one step": (
         ["experiment=gan", "train.update=joint", "train.phases.d.variables=.*"],
-        f"{CONF}/train/adversarial.yaml:27: train.phases.g.variables: the phases d, g update at once, but each trains "
+        f"{CONF}/train/adversarial.yaml:28: train.phases.g.variables: the phases d, g update at once, but each trains "
         f"{G}; with update: joint a variable is in one phase only, with update: alternating it may be in several",
     ),
     "a variable that no loss reaches": (
@@ -44,7 +44,7 @@ CHECKED = {
     ),
     "a layer that no loss reaches": (
         ["+network.outputs.other=other", "+network.layers.other={kind: dense, input: image, units: 3}"],
-        f"{CONF}/train/classification.yaml:20: train.losses: no loss depends on other/kernel, other/bias; set "
+        f"{CONF}/train/classification.yaml:21: train.losses: no loss depends on other/kernel, other/bias; set "
         "trainable: false on the layers or remove them",
     ),
     "a smoothing beyond 1": (

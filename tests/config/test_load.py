@@ -84,7 +84,8 @@ def test_an_experiment_opens_with_its_command_and_what_to_expect(experiment: str
 
 @pytest.mark.parametrize(("group", "option"), GROUP_FILES)
 def test_every_file_of_every_group_composes(group: str, option: str) -> None:
-    assert isinstance(load(["~experiment", f"{group}={option}", *NEEDED.get(option, [])]), Config)
+    chosen = f"+{group}={option}" if group == "sweep" else f"{group}={option}"  # No default has a sweep.
+    assert isinstance(load(["~experiment", chosen, *NEEDED.get(option, [])]), Config)
 
 
 @pytest.mark.parametrize("file", sorted(CONF.rglob("*.yaml")), ids=lambda file: file.relative_to(CONF).as_posix())

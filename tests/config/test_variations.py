@@ -48,7 +48,7 @@ def outcome(compose: object) -> object:
         return str(error)
 
 
-@settings(max_examples=25, derandomize=True, deadline=None)
+@settings(max_examples=10, derandomize=True, deadline=None)
 @given(st.lists(st.lists(st.sampled_from(WORDS), max_size=3), min_size=2, max_size=4))
 def test_any_order_of_lists_is_composed_as_by_hydra(lists: list[list[str]]) -> None:
     composer = Variations()

@@ -176,8 +176,11 @@ LOSSES: dict[str, dict[str, Any]] = {
 METRICS: dict[str, dict[str, Any]] = {
     **{key: {"output": "rows"} for key in ("accuracy", "perplexity", "precision", "recall", "f1", "mean_iou")},
     "top_k": {"k": 2},
-    **{key: {"labels": "soft"} for key in ("mean_absolute_error", "mean_squared_error", "r2")},
-    "auc": {"output": "one", "labels": "bit"},
+    **{
+        key: {"labels": "soft"}
+        for key in ("mean_absolute_error", "mean_squared_error", "root_mean_squared_error", "r2")
+    },
+    **{key: {"output": "one", "labels": "bit"} for key in ("auc", "average_precision")},
     "mean": {"output": "one"},
     "edit_distance": {**SEQUENCE, "blank": 0},
 }
