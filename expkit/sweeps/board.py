@@ -77,7 +77,7 @@ class Board:
     only: str | None = None
     """Name of the one run that this process may take."""
     memory: dict[str, Any] = field(default_factory=dict)
-    """What the sweeper keeps in this process, such as its opened study."""
+    """Objects of the sweeper in this process, such as its opened study."""
     _claims: dict[str, Claim] = field(default_factory=dict)
 
     def take(self) -> Child | None:

@@ -285,20 +285,14 @@ class Optuna(Sweeper):
         if len(objectives) > 1 and self.pruner.dominated(0) is None:
             yield Problem("hydra/sweeper/pruner", f"'{self.pruner.kind}' {several}; use median, asha or none")
         for item in objectives:
-            if not item.metric.startswith("test/"):
-                continue
-            yield Problem(
-                "hydra/sweeper/pruner",
-                f"'{self.pruner.kind}' needs an objective during training, but {item.metric} is known only "
-                "when a run has ended; give data.split.valid and an objective valid/..., or write "
-                "hydra/sweeper/pruner=none",
-            )
+            if item.metric.startswith("test/"):
+                why = f"needs an objective during training, but {item.metric} is known only when a run has ended"
+                fix = "give data.split.valid and an objective valid/..., or write hydra/sweeper/pruner=none"
+                yield Problem("hydra/sweeper/pruner", f"'{self.pruner.kind}' {why}; {fix}")
         first, last = self._rungs(objectives[0], jobs)
         if last is not None and first >= last:
-            yield Problem(
-                "hydra/sweeper/pruner",
-                f"'{self.pruner.kind}' prunes nothing before step {first}: runs end at step {last}",
-            )
+            why = f"prunes nothing before step {first}: runs end at step {last}"
+            yield Problem("hydra/sweeper/pruner", f"'{self.pruner.kind}' {why}")
 
 
 def _is_decided(children: Sequence[Child]) -> bool:

@@ -91,7 +91,7 @@ class Proof:
 
     target: str
     door: str
-    """What the file reads: ``raw`` or ``preprocessed``; ``read back`` for values that are read again."""
+    """Inputs of the file: ``raw`` or ``preprocessed``; ``read back`` for values that are read again."""
     compared: str = "outputs"
     difference: float
     """Largest difference, as a fraction of the largest output; for ``metric`` rows how far the metric fell."""
@@ -126,7 +126,7 @@ class Exported:
     versions: Mapping[str, str] = field(default_factory=dict)
     """Versions of the packages that converted and computed."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """What else ``export.json`` says of it."""
+    """Further facts for ``export.json``."""
 
 
 class Target(ABC):

@@ -26,7 +26,7 @@ class Numbering:
     """Whole numbers that stand for words or other things."""
 
     count: int
-    """How many there are, from 0 on."""
+    """Their number; they are counted from 0."""
     unknown: tuple[int, ...] = ()
     """Those that stand for nothing in particular."""
 
