@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -12,7 +13,9 @@ from rich.table import Table
 
 from expkit.plots.axis_scale import number_text, value_text
 from expkit.report.compare import MISSING, RunComparison, ValuePair, compare_runs
+from expkit.report.over_seeds import MetricOverSeeds, over_seeds
 from expkit.run_lookup import find_run
+from expkit.sweeps.standing import mean_text
 
 __all__ = ["add_verbs"]
 
@@ -32,13 +35,16 @@ def add_verbs(verbs: Any) -> None:
 
 def _diff(given: argparse.Namespace) -> int:
     first, second = find_run(given.first), find_run(given.second)
-    comparison = compare_runs(first, second)
+    comparison, replicated = compare_runs(first, second), over_seeds(first, second)
     if given.json:
         runs = [first.path.as_posix(), second.path.as_posix()]
-        print(json.dumps({"runs": runs, "same": comparison.equal, **comparison.as_dict()}, indent=2))
+        seeds = {"over_seeds": {item.name: item.as_dict() for item in replicated}} if replicated else {}
+        print(json.dumps({"runs": runs, "same": comparison.equal, **comparison.as_dict(), **seeds}, indent=2))
     else:
         print(f"A  {first.path.as_posix()}\nB  {second.path.as_posix()}\n")
         _print(comparison)
+        if replicated:
+            _print_over_seeds(replicated)
     return 0 if comparison.equal else 1
 
 
@@ -59,6 +65,21 @@ def _print(comparison: RunComparison) -> None:
             table.add_row(*(escape(cell) for cell in cells), style=None if pair.relevant else "dim")
         console.print(table)
         console.print(f"{f'and {same:,} the same' if same else ''}\n", highlight=False)
+
+
+def _print_over_seeds(metrics: Sequence[MetricOverSeeds]) -> None:
+    """Print the means of both configurations over the replicates of their sweeps, with their 95 % intervals."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("over seeds", "A", "B", "B - A", "p"):
+        table.add_column(column, overflow="fold", justify="left" if column == "over seeds" else "right")
+    for item in metrics:
+        means = (f"{mean_text(summary)} (n={summary.n})" for summary in (item.first, item.second))
+        change = item.second.mean - item.first.mean
+        p = "-" if item.p is None else f"{item.p:.3f}"
+        table.add_row(escape(item.name), *means, f"{'+' if change > 0 else ''}{number_text(change)}", p)
+    console = Console()
+    console.print(table)
+    console.print("p: of each metric alone, paired where seeds are shared\n", highlight=False)
 
 
 def _text(value: Any) -> str:
