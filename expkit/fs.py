@@ -10,6 +10,7 @@ for files that can be created again, such as plots, and saves the wait for the d
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -25,6 +26,7 @@ __all__ = [
     "atomic_write",
     "atomic_write_text",
     "cannot_write",
+    "file_digest",
     "file_lock",
     "force_to_disk",
     "read_json",
@@ -81,6 +83,12 @@ def force_to_disk(path: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 hash of a file's content."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 @contextmanager

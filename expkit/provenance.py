@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+import json
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
-__all__ = ["code_digest", "git_commit", "is_installed", "versions"]
+__all__ = ["code_digest", "digest_of", "git_commit", "is_installed", "versions"]
 
 _PACKAGES = ("expkit", "tensorflow", "hydra-core", "omegaconf", "mlflow", "numpy")
 
@@ -41,6 +43,16 @@ def code_digest(files: Iterable[Path] = ()) -> str:
     for path in [*sorted(package.rglob("*.py")), *sorted(files)]:
         found.update(path.read_bytes())
     return found.hexdigest()
+
+
+def digest_of(value: object, default: Callable[[Any], object] | None = None) -> str:
+    """Return a SHA-256 hash of plain data, independent of the order of keys.
+
+    Args:
+        value: plain data.
+        default: makes other values plain.
+    """
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=default).encode()).hexdigest()
 
 
 def is_installed(module: str) -> bool:

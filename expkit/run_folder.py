@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ from expkit.config.schema import Config
 from expkit.errors import ConfigError, ExpkitError, Problem, RunError
 from expkit.fs import Locked, atomic_write_text, cannot_write, file_lock, read_json
 from expkit.plugins import copy_plugins
+from expkit.provenance import digest_of
 from expkit.redact import masked_values
 
 __all__ = [
@@ -220,7 +220,7 @@ def config_digest(config: Config) -> str:
     """Return a SHA-256 over the fields of a configuration that change its numbers or its length."""
     values = flat(plain(config))
     kept = {key: value for key, value in values.items() if not key.startswith(_FREE) or key in _LENGTH}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    return digest_of(kept)
 
 
 def unwritable(path: Path, error: OSError) -> ExpkitError:

@@ -7,13 +7,13 @@ twice.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from expkit.fs import read_json
+from expkit.fs import file_digest, read_json
+from expkit.provenance import digest_of
 
 __all__ = ["RECORD", "Damage", "check_contents", "read_record", "recorded", "write_record"]
 
@@ -32,11 +32,11 @@ def write_record(folder: Path, content: Mapping[str, Any]) -> None:
         content: plain values to record; ``files`` and ``sha256`` are added.
     """
     files = {
-        file.name: {"bytes": file.stat().st_size} | ({} if _has_values(file) else {"sha256": _digest(file)})
+        file.name: {"bytes": file.stat().st_size} | ({} if _has_values(file) else {"sha256": file_digest(file)})
         for file in sorted(folder.iterdir())
     }
     kept = {**content, "files": files}
-    (folder / RECORD).write_text(json.dumps({**kept, "sha256": _own_digest(kept)}))
+    (folder / RECORD).write_text(json.dumps({**kept, "sha256": digest_of(kept)}))
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def recorded(folder: Path) -> dict[str, Any]:
     content = read_json(folder / RECORD)
     if (digest := content.pop("sha256", None)) is None:
         raise Damage(f"{RECORD} cannot be read")
-    if digest != _own_digest(content):
+    if digest != digest_of(content):
         raise Damage(f"{RECORD} does not have the checksum with which it was written")
     return content
 
@@ -80,18 +80,9 @@ def check_contents(folder: Path, files: Mapping[str, Any]) -> None:
         Damage: a file differs from what was written.
     """
     for name, file in files.items():
-        if "sha256" in file and _digest(folder / name) != file["sha256"]:
+        if "sha256" in file and file_digest(folder / name) != file["sha256"]:
             raise Damage(f"{name} does not have the checksum with which it was written")
 
 
 def _has_values(file: Path) -> bool:
     return ".data-" in file.name
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _own_digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

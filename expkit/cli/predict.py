@@ -15,7 +15,7 @@ from expkit.runs.frozen_graph import find_graph
 __all__ = ["add_graph_arguments", "add_verbs"]
 
 BAR_EXAMPLES = 2000
-"""Number of examples from which on a bar is drawn."""
+"""Smallest number of examples for which a progress bar is drawn."""
 
 
 def add_verbs(verbs: Any) -> None:

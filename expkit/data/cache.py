@@ -1,4 +1,4 @@
-"""The place of what is computed from data once, for later runs."""
+"""Folder of values that are computed from data once, for later runs."""
 
 from __future__ import annotations
 

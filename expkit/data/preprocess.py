@@ -75,7 +75,7 @@ class FieldPreprocessing:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Fields that come of it: those that the last step yields, or the field itself."""
+        """Fields of the result: those that the last step yields, or the field itself."""
         steps = (*self.kept, *self.in_step)
         return (steps[-1].kind.yields if steps else ()) or (self.field,)
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from expkit import tf1 as tf
 from expkit.errors import ExportError, Problem, comma_list, reading, unknown
-from expkit.export.freeze import METADATA, FrozenGraph
+from expkit.export.freeze import METADATA, FrozenGraph, tensor_info
 from expkit.export.subgraph import operation_of, subgraph
 from expkit.tensor_spec import sizes_text
 
@@ -86,7 +86,7 @@ def open_door(
     with tf.Graph().as_default() as graph:
         with reading("--input-shape" if shapes else "--batch", "the graph cannot have it", raises=ExportError):
             tf.import_graph_def(part, name="")
-            found = {new: _info(graph.get_tensor_by_name(outputs[old])) for new, old in names.items()}
+            found = {new: tensor_info(graph.get_tensor_by_name(outputs[old])) for new, old in names.items()}
     if not inputs:
         raise ExportError.at("export", "no output depends on an input, so there is nothing to compare")
     return Door(
@@ -139,15 +139,6 @@ def _make_placeholder(node: Any, dtype: str, shape: Sequence[int | None] | None)
     node.attr.clear()
     node.attr["dtype"].type = tf.as_dtype(dtype).as_datatype_enum
     node.attr["shape"].shape.CopyFrom(tf.TensorShape(shape).as_proto())
-
-
-def _info(tensor: Any) -> dict[str, Any]:
-    shape = tensor.shape
-    return {
-        "tensor": tensor.name,
-        "dtype": tensor.dtype.base_dtype.name,
-        "shape": None if shape.rank is None else shape.as_list(),
-    }
 
 
 def layer_tensors(graph_def: Any) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -14,7 +13,7 @@ from typing import Any
 
 from expkit.errors import ExpkitError, ExportError, Problem
 from expkit.export.targets.base import Exported, ExportOptions, ExportSource, Proof, Target, check_installed
-from expkit.fs import cannot_write, force_to_disk, read_json
+from expkit.fs import cannot_write, file_digest, force_to_disk, read_json
 from expkit.provenance import versions
 
 __all__ = ["RECORD", "ExportFolder", "check_folder", "export", "recorded_verdict"]
@@ -119,7 +118,7 @@ def _record(source: ExportSource, done: Sequence[Exported], options: ExportOptio
     run = source.run
     return {
         "source": {
-            "frozen_sha256": _digest(source.file),
+            "frozen_sha256": file_digest(source.file),
             "frozen_bytes": source.file.stat().st_size,
             **{key: metadata[key] for key in ("name", "weights", "step", "config_sha256") if key in metadata},
             "run": None if source.run_folder is None else str(source.run_folder),
@@ -144,7 +143,7 @@ def _record(source: ExportSource, done: Sequence[Exported], options: ExportOptio
                 "problems": list(item.problems),
                 "bytes": sum(file.stat().st_size for file in item.files),
                 "files": {
-                    file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": _digest(file)}
+                    file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": file_digest(file)}
                     for file in item.files
                 },
                 "proofs": [_finite(row) for row in item.proofs],
@@ -160,18 +159,13 @@ def _finite(row: Proof) -> dict[str, Any]:
     return {key: str(value) if value == float("inf") else value for key, value in row.as_dict().items()}
 
 
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def recorded_verdict(file: Path) -> str | None:
     """Return the verdict of the record beside an exported file, if it is about this very file."""
     for folder in (file.parent, file.parent.parent):
         for item in read_json(folder / RECORD).get("targets", {}).values():
             try:
                 wanted = item["files"][file.relative_to(folder).as_posix()]["sha256"]
-                if file.is_file() and wanted == _digest(file):
+                if file.is_file() and wanted == file_digest(file):
                     return "; ".join([item["verdict"], *item["problems"]])
             except (KeyError, TypeError):
                 continue

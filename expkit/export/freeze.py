@@ -22,7 +22,7 @@ from expkit.importer.foreign import output_operations
 from expkit.importer.graph_file import GraphFile, read_graph_file
 from expkit.training.inference import InferGraph, Predictor
 
-__all__ = ["FrozenGraph", "Report", "freeze", "read_frozen"]
+__all__ = ["FrozenGraph", "Report", "freeze", "read_frozen", "tensor_info"]
 
 METADATA = "_expkit"
 """Attribute of the first placeholder that holds the metadata; TensorFlow and others ignore attributes with ``_``."""
@@ -119,9 +119,9 @@ def freeze(built: InferGraph, predictor: Predictor, metadata: Mapping[str, Any])
     doors = {"preprocessed": built.preprocessed} if built.preprocessed else {}
     content = {
         **metadata,
-        **{door: {name: _tensor_info(tensor) for name, tensor in tensors.items()} for door, tensors in doors.items()},
-        "inputs": {name: _tensor_info(tensor) for name, tensor in built.inputs.items()},
-        "outputs": {name: _tensor_info(tensor) for name, tensor in built.outputs.items()},
+        **{door: {name: tensor_info(tensor) for name, tensor in tensors.items()} for door, tensors in doors.items()},
+        "inputs": {name: tensor_info(tensor) for name, tensor in built.inputs.items()},
+        "outputs": {name: tensor_info(tensor) for name, tensor in built.outputs.items()},
     }
     carrier = next(node for node in graph_def.node if node.op == "Placeholder")
     carrier.attr[METADATA].s = json.dumps(content).encode()
@@ -174,7 +174,8 @@ def read_frozen(path: Path, *, fetch: Sequence[str] = (), allowed: Collection[st
     )
 
 
-def _tensor_info(tensor: Any) -> dict[str, Any]:
+def tensor_info(tensor: Any) -> dict[str, Any]:
+    """Return name, dtype and shape of a tensor, as the metadata of a frozen graph has them."""
     shape = tensor.shape
     return {
         "tensor": tensor.name,
@@ -230,7 +231,7 @@ def _outputs(graph: Any, names: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, requested in names.items():
         if ":" in requested:
-            found[name] = _tensor_info(graph.get_tensor_by_name(requested))
+            found[name] = tensor_info(graph.get_tensor_by_name(requested))
         else:
             operation = graph.get_operation_by_name(requested)
             found |= _named(operation, operation.outputs, name)
@@ -250,7 +251,7 @@ def _results(graph: Any) -> dict[str, Any]:
 def _named(operation: Any, tensors: Sequence[Any], name: str | None = None) -> dict[str, Any]:
     """Return tensors of an operation by its name, with their index where it has several."""
     alone = name or operation.name
-    return {alone if len(operation.outputs) == 1 else tensor.name: _tensor_info(tensor) for tensor in tensors}
+    return {alone if len(operation.outputs) == 1 else tensor.name: tensor_info(tensor) for tensor in tensors}
 
 
 def _inputs(graph: Any, declared: Mapping[str, str]) -> dict[str, Any]:
@@ -267,8 +268,7 @@ def _inputs(graph: Any, declared: Mapping[str, str]) -> dict[str, Any]:
     }
     optional = {name for name, tensor in tensors.items() if tensor.op.type == "PlaceholderWithDefault"}
     return {
-        name: _tensor_info(tensor) | ({"optional": True} if name in optional else {})
-        for name, tensor in tensors.items()
+        name: tensor_info(tensor) | ({"optional": True} if name in optional else {}) for name, tensor in tensors.items()
     }
 
 

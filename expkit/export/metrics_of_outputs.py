@@ -22,7 +22,7 @@ class MetricRow:
     before: float
     after: float
     drop: float
-    """By how much it got worse: absolute where larger is better, relative where smaller is."""
+    """Deterioration: absolute where larger is better, relative where smaller is."""
 
 
 def metric_rows(

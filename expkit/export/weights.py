@@ -21,7 +21,7 @@ from expkit.config.sections.restore import RenameRule, SourceConfig, WeightLayou
 from expkit.errors import ExportError, Problem, limit_problems
 from expkit.network.spec import NetworkSpec
 
-__all__ = ["WeightsFormat", "exported_variables", "weights_that_differ", "write_weights"]
+__all__ = ["WeightsFormat", "exported_variables", "read_weights", "weights_that_differ", "write_weights"]
 
 WeightsFormat = Literal["npz", "safetensors"]
 
@@ -96,10 +96,10 @@ def write_weights(
         write_safetensors(path, specs, arrays, about)
 
 
-def weights_that_differ(
-    path: Path, spec: NetworkSpec, values: Mapping[str, np.ndarray], rules: Sequence[RenameRule], layout: WeightLayout
-) -> list[str]:
-    """Restore a written file into the network by the rules; return the variables that are not equal in every bit.
+def read_weights(
+    path: Path, spec: NetworkSpec, rules: Sequence[RenameRule], layout: WeightLayout
+) -> Mapping[str, np.ndarray]:
+    """Return the values of a written file's variables by their names in the network, restored by the rules.
 
     Raises:
         CheckpointError: the rules do not give every variable a value.
@@ -107,5 +107,9 @@ def weights_that_differ(
     applicable = tuple(rule.model_copy(update={"optional": True}) for rule in rules)  # Others are for other networks.
     config = SourceConfig(rename=applicable, layout=layout)
     checkpoints = [OpenedCheckpoint("rules", open_variables(path, str(path)), config)]
-    restored = carry_out(restore_plan(run_targets(spec, (), averages=()), checkpoints, at="rules"), checkpoints).values
-    return [name for name in spec.variables if restored[name].tobytes() != np.asarray(values[name]).tobytes()]
+    return carry_out(restore_plan(run_targets(spec, (), averages=()), checkpoints, at="rules"), checkpoints).values
+
+
+def weights_that_differ(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> list[str]:
+    """Return the names of the first variables that are not equal to the second in every bit."""
+    return [name for name, value in first.items() if value.tobytes() != np.asarray(second[name]).tobytes()]

@@ -134,8 +134,10 @@ def run_job(job: Job) -> Outcome:
 
 def _record_objective(job: Job, folder: RunFolder, tracker: MlflowTracker | NoTracker) -> None:
     """Record the last value of the sweep's objective under one name, a column that all runs of all sweeps have."""
+    if job.objective is None:
+        return
     points = [point for point in folder.metrics() if job.objective in point]
-    if job.objective is not None and points:
+    if points:
         tracker.metrics(int(points[-1]["step"]), {"objective": points[-1][job.objective]})
 
 

@@ -162,7 +162,7 @@ def _is_done(folder: SweepFolder, plan: SweepPlan) -> bool:
 def finish(plan: SweepPlan, folder: SweepFolder) -> None:
     """Finish a sweep whose runs have all ended, unless a process does that already."""
     children = plan.board(folder).known().children
-    ended = all(child.state().status in ("FINISHED", "PRUNED", "FAILED") for child in children)
+    ended = all(child.status in ("FINISHED", "PRUNED", "FAILED") for child in children)
     if not ended or any(is_held(child.folder.path) for child in children):
         return
     if not plan.sweeper.is_complete(folder, plan.given, plan.points):

@@ -101,7 +101,7 @@ class Board:
         """Let runs be tried again that failed or whose processes died, as a new command does."""
         with self._locked():
             for child in self.sweeper.known(self).children:
-                status = child.state().status
+                status = child.status
                 if status not in ("FINISHED", "PRUNED") and not is_held(child.folder.path):
                     forget(child.folder.path)
                 if status == "FAILED" and self.sweeper.retries_failures:
@@ -128,17 +128,17 @@ class Board:
         return self.folder.children(jobs)
 
     def _claim(self, child: Child) -> bool:
-        if child.name in self._claims or child.state().status in _CLOSED:
+        if child.name in self._claims or child.status in _CLOSED:
             return False
         claim = Claim.take(child.folder.path)
         if claim is None:
             return False
         if claim.deaths >= MAX_DEATHS:
-            if child.state().status != "KILLED":
+            if child.status != "KILLED":
                 child.folder.update(status="KILLED", error=f"its process died {claim.deaths} times")
             claim.release(claim.deaths)
             return False
-        if child.state().status in _CLOSED:  # by a process that ended since
+        if child.status in _CLOSED:  # by a process that ended since
             claim.release()
             return False
         self._claims[child.name] = claim

@@ -66,7 +66,8 @@ class Claim:
         except Locked:
             return None
         content = read_json(path)
-        deaths = int(content.get("deaths", 0)) + ("process" in content)
+        before_it = content.get("deaths", 0)
+        deaths = (before_it if isinstance(before_it, int) else 0) + ("process" in content)
         _write(file, {"host": socket.gethostname(), "process": os.getpid(), "deaths": deaths})
         return cls(path, held, deaths)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from expkit.config.source_lines import locating_problems
 from expkit.errors import ConfigError, Problem
 from expkit.network.elaborate import network_spec
 from expkit.preflight import check, check_composed
+from expkit.provenance import digest_of
 from expkit.recorded import metric_names
 from expkit.redact import masked
 from expkit.run_folder import config_digest, flat, short_names
@@ -183,7 +183,7 @@ def configuration_of(fields: Mapping[str, object], replicated: Sequence[str]) ->
         for key, value in fields.items()
         if not is_under(key, replicated) and not key.startswith(_NOT_COMPARED)
     }
-    return hashlib.sha256(json.dumps(compared, sort_keys=True, default=str).encode()).hexdigest()
+    return digest_of(compared, default=str)
 
 
 def replicate_of(fields: Mapping[str, object], replicated: Sequence[str]) -> str:
@@ -194,4 +194,4 @@ def replicate_of(fields: Mapping[str, object], replicated: Sequence[str]) -> str
 
 def hash_of(*values: object) -> str:
     """Return a SHA-256 hash of plain data, independent of the order of keys."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return digest_of(values)

@@ -297,4 +297,4 @@ class Optuna(Sweeper):
 
 def _is_decided(children: Sequence[Child]) -> bool:
     """Return True if a point needs no further run: one of its runs was pruned, or failed."""
-    return any(child.state().status in ("PRUNED", "FAILED") for child in children)
+    return any(child.status in ("PRUNED", "FAILED") for child in children)

@@ -97,7 +97,7 @@ class _Halving(Pruner, ABC):
     min_resource: Positive | None = None
     """Step of the first rung; ``null`` for the first evaluation."""
     reduction_factor: _Factor = 3
-    """Of so many runs that reach a rung one continues, and the next rung is so many times as far."""
+    """Number of runs at a rung of which one continues, and ratio of the steps of a rung to those of the one before."""
 
     def first_step(self, evaluated: int) -> int:
         """Return ``min_resource``, else the step of the first evaluation."""

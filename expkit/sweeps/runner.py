@@ -50,15 +50,13 @@ def work_here(board: Board, launcher: Launcher, task: TaskFunction, taken: Calla
         try:
             launcher.launch(child, board.folder, task)
         except Exception as error:
-            with (board.folder.path / "launcher.log").open("a") as file:
-                traceback.print_exc(file=file)
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            reason = _logged(error, _log_of(board))
         finally:
             board.give_back(child)
-        if child.state().status in ("WAITING", "RUNNING"):
+        if child.status in ("WAITING", "RUNNING"):
             raise RunError.at(
                 "hydra/launcher",
-                f"ended before {child.label} started ({reason}); see {board.folder.path / 'launcher.log'}; the same "
+                f"ended before {child.label} started ({reason}); see {_log_of(board)}; the same "
                 "command runs the missing ones",
             )
         count += 1
@@ -94,7 +92,7 @@ class SweepRunner:
         if retry:
             self.board.retry()
         known = self.board.known().children
-        self.progress.add([child for child in known if child.state().status in DONE], done=True)
+        self.progress.add([child for child in known if child.status in DONE], done=True)
         self._follow(force=True)
         waited = False
         while True:
@@ -132,7 +130,7 @@ class SweepRunner:
         self.progress.add([child], done=False)
 
     def _open(self) -> list[Child]:
-        return [child for child in self.board.known().children if child.state().status not in (*DONE, "FAILED")]
+        return [child for child in self.board.known().children if child.status not in (*DONE, "FAILED")]
 
     def _follow(self, *, force: bool = False) -> None:
         """Show the runs that other processes have taken, and the points that are no valid configurations."""
@@ -192,7 +190,7 @@ class SweepRunner:
         thread.start()
         try:
             while (reason := self._attempt(slots, None)) is not None:
-                suspects = [child for child in self._open() if child.state().status == "RUNNING"]
+                suspects = [child for child in self._open() if child.status == "RUNNING"]
                 suspects = [child for child in suspects if not is_held(child.folder.path)]
                 if not suspects:
                     raise RunError.at(
@@ -201,11 +199,11 @@ class SweepRunner:
                     )
                 for child in suspects:
                     again = self._attempt(1, child.name)
-                    if again is not None and child.state().status == "RUNNING":
+                    if again is not None and child.status == "RUNNING":
                         self.board.give_up(child, f"its process ended ({again})")
         except BaseException:
             for child in self._open():
-                if child.state().status == "RUNNING" and self.launcher.waits_for_all:
+                if child.status == "RUNNING" and self.launcher.waits_for_all:
                     self.on_death(child, "the sweep was stopped")
             raise
         finally:
@@ -218,15 +216,25 @@ class SweepRunner:
         try:
             self.launcher.launch_workers(slots, job, self.board.folder, self.worker(only))
         except Exception as error:
-            with self._log.open("a") as file:
-                traceback.print_exc(file=file)
-            return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            return _logged(error, self._log)
         return None
 
     @property
     def _log(self) -> Path:
-        return self.board.folder.path / "launcher.log"
+        return _log_of(self.board)
 
     def _last_line(self) -> str:
         lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.startswith("error: ")]
         return lines[-1].removeprefix("error: ") if lines else f"see {self._log}"
+
+
+def _log_of(board: Board) -> Path:
+    """Return the file with what launchers and workers print."""
+    return board.folder.path / "launcher.log"
+
+
+def _logged(error: Exception, log: Path) -> str:
+    """Append the traceback of an error to a file; return the error in one line."""
+    with log.open("a") as file:
+        traceback.print_exception(error, file=file)
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

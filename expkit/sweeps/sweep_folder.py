@@ -89,6 +89,12 @@ class Child:
         return RunState.read(self.folder)
 
     @property
+    def status(self) -> RunStatus:
+        """Its status, without its metrics, which grow with the run."""
+        status: RunStatus = self.folder.state().get("status", "WAITING")
+        return status
+
+    @property
     def locked(self) -> bool:
         """True while a process is executing it."""
         if not self.folder.path.is_dir():

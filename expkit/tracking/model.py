@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import expkit.export
+from expkit.fs import file_digest
 
 __all__ = ["GRAPH", "ModelRecord", "log_model"]
 
@@ -61,7 +61,7 @@ def log_model(client: Any, run_id: str, folder: Path, record: ModelRecord) -> No
 
     metadata = record.metadata
     file = folder / record.graph
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    digest = file_digest(file)
     run = client.get_run(run_id)
     experiment = run.info.experiment_id
     ready = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -18,7 +17,7 @@ from expkit.config.load import plain
 from expkit.data.dataset import Dataset
 from expkit.fs import atomic_write_text, file_lock, read_json
 from expkit.preflight import CheckedConfig
-from expkit.provenance import versions
+from expkit.provenance import digest_of, versions
 from expkit.training.execution import ExecutionChoice, cores
 
 __all__ = ["Measurements", "measured_for"]
@@ -89,7 +88,7 @@ def measured_for(checked: CheckedConfig, dataset: Dataset) -> str:
         "machine": [platform.machine(), _processor(), cores(), {name: os.environ.get(name) for name in _THREADS}],
         "versions": versions(),
     }
-    return hashlib.sha256(json.dumps(_structure(described), sort_keys=True).encode()).hexdigest()
+    return digest_of(_structure(described))
 
 
 def _structure(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from expkit.errors import Pruned
@@ -23,13 +24,12 @@ def test_dominance_and_fronts_of_points() -> None:
 
 
 def test_fronts_are_those_of_optuna() -> None:
-    optuna = pytest.importorskip("optuna")
+    optuna = pytest.importorskip("optuna", reason="expkit[optuna] is not installed")
     from optuna.study._multi_objective import _fast_non_domination_rank
 
-    numpy = pytest.importorskip("numpy")
     draw = random.Random(0)
     points = [(float(draw.randrange(6)), float(draw.randrange(6)), float(draw.randrange(6))) for _ in range(40)]
-    ranks = _fast_non_domination_rank(numpy.array(points))
+    ranks = _fast_non_domination_rank(np.array(points))
     for index, point in enumerate(points):
         others = [*points[:index], *points[index + 1 :]]
         assert front_of(point, others) == int((ranks < ranks[index]).sum())

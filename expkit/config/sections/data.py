@@ -176,7 +176,7 @@ class DataConfig(Section):
 
     @property
     def yielded(self) -> dict[str, str]:
-        """The field of the data by field that comes of its preprocessing in its place."""
+        """Fields of the data by the fields that their preprocessing yields in their place."""
         return {name: field for field, steps in self.preprocess.items() if steps for name in steps[-1].yields}
 
     @property

@@ -130,7 +130,7 @@ class Exported:
 
 
 class Target(ABC):
-    """A format to export to: writes files, and proves that they hold what left."""
+    """Format of exported files, which writes them and proves that they give the same values."""
 
     name: ClassVar[str]
     extra: ClassVar[str | None] = None

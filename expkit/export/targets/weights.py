@@ -14,7 +14,7 @@ from expkit.checkpoints.restore.targets import run_targets
 from expkit.errors import ExportError, Problem, comma_list
 from expkit.export.run import FrozenSource
 from expkit.export.targets.base import Exported, ExportOptions, ExportSource, Proof, Target
-from expkit.export.weights import WeightsFormat, exported_variables, weights_that_differ, write_weights
+from expkit.export.weights import WeightsFormat, exported_variables, read_weights, weights_that_differ, write_weights
 
 __all__ = ["WeightsTarget"]
 
@@ -57,9 +57,9 @@ class WeightsTarget(Target):
             write_weights(path, self.form, variables, values, about)
         except ValueError as error:
             raise ExportError.at(f"--to {self.name}", str(error)) from None
-        differing = weights_that_differ(path, spec, values, options.rules, options.layout)
-        shifted = {name: np.roll(value, 1) for name, value in values.items()}
-        control = weights_that_differ(path, spec, shifted, options.rules, options.layout)
+        restored = read_weights(path, spec, options.rules, options.layout)
+        differing = weights_that_differ(restored, values)
+        control = weights_that_differ(restored, {name: np.roll(value, 1) for name, value in values.items()})
         row = Proof(
             target=self.name, door="read back", compared="variables", difference=float(len(differing)), allowed=0.0
         )

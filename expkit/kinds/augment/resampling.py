@@ -12,7 +12,7 @@ from expkit.tensor_spec import Shape, ShapeError, TensorSpec
 __all__ = ["Filled", "Resampled"]
 
 _MODE = {"constant": "constant", "edge": "nearest", "reflect": "mirror"}
-"""SciPy's words."""
+"""Modes of SciPy by the names of the fields."""
 
 
 class Filled(ImageAugment):

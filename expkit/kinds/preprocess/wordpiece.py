@@ -59,7 +59,7 @@ class WordPiece(Preprocess):
     lower_case: bool = True
     """Whether letters are made small and lose their accents, as ``uncased`` checkpoints need it."""
     max_word_length: Positive = 200
-    """Characters of a word from which on a longer one is unknown; 100 in Hugging Face's tokenizers."""
+    """Largest number of characters of a word; longer ones are unknown. 100 in Hugging Face's tokenizers."""
     fields: tuple[str, str, str] = ("input_ids", "input_mask", "token_type_ids")
     """Names of the fields that it yields: numbers, 1 for pieces and 0 for padding, and 1 for the second text."""
 
