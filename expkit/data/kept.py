@@ -18,8 +18,9 @@ import numpy as np
 from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.cache import cache_folder
+from expkit.data.compute import Batches, computed, fit_steps
 from expkit.data.parts import parts_of
-from expkit.data.preprocess import Batches, FieldPreprocessing, Step, computed, fit_steps, raw_spec
+from expkit.data.preprocess import FieldPreprocessing, Step, raw_spec
 from expkit.errors import DataError
 from expkit.fs import cannot_write
 from expkit.kinds.preprocess.base import Preprocess

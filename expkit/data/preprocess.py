@@ -1,38 +1,29 @@
-"""The preprocessing of a field: fitted on the training examples, computed once for training, connected for serving."""
+"""The preprocessing of a field: its steps with what they have fitted, as operations of a graph."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from expkit import tf1 as tf
-from expkit.errors import DataError, Problem, comma_list, error_message
+from expkit.errors import Problem, comma_list
 from expkit.kinds.preprocess.base import TEXT, Fitted, Preprocess
-from expkit.kinds.sources.on_disk import Array, DiskArray, scan
+from expkit.kinds.sources.on_disk import Array
 from expkit.tensor_spec import Shape, ShapeError, TensorSpec, accepts, fits
 
 __all__ = [
-    "Batches",
     "FieldPreprocessing",
     "Step",
-    "computed",
-    "fit_steps",
     "preprocessing_of",
     "raw_spec",
     "spec_problems",
 ]
 
-BATCH = 128
-"""Examples that are preprocessed at once; no number depends on it."""
-
-
-Batches = Generator[tuple[np.ndarray, np.ndarray], None, None]
-"""Indices of examples and their values; whoever does not read all of them closes it."""
+PARALLEL = 10
+"""Examples of other sizes than the others' that a frozen graph computes at once."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +85,14 @@ class FieldPreprocessing:
         """Return the steps with what was fitted, in plain values."""
         return [step.plain() for step in (*self.kept, *self.in_step)]
 
-    def connect_kept(self, raw: Any) -> Any:
-        """Return the values that are kept, for values [batch, ...] as the source gives them."""
-        kept = _connect(self.kept, raw, self.raw)
+    def connect_kept(self, raw: Any, *, parallel: int = PARALLEL) -> Any:
+        """Return the values that are kept, for values [batch, ...] as the source gives them.
+
+        Args:
+            raw: the values.
+            parallel: number of examples that are computed at once where their sizes differ; no number depends on it.
+        """
+        kept = _connect(self.kept, raw, self.raw, parallel)
         shape = (None, *self.kept_spec.shape)
         # Images that are not resized may have another size than those of training.
         return kept if kept.shape.as_list() == list(shape) else tf.ensure_shape(kept, shape)
@@ -109,7 +105,7 @@ class FieldPreprocessing:
 
     def connect_in_step(self, kept: Any) -> Any:
         """Return the result for values that were kept."""
-        return _connect(self.in_step, kept, self.kept_spec)
+        return _connect(self.in_step, kept, self.kept_spec, PARALLEL)
 
 
 def preprocessing_of(preprocessing: Mapping[str, FieldPreprocessing]) -> dict[str, FieldPreprocessing]:
@@ -154,71 +150,7 @@ def spec_problems(
     return problems
 
 
-def fit_steps(before: FieldPreprocessing, steps: Sequence[Preprocess], train: Array) -> FieldPreprocessing:
-    """Add steps that are computed once, each fitted on the training examples after the steps before it.
-
-    Raises:
-        DataError: nothing can be learned from the examples, or an example cannot be preprocessed.
-    """
-    for kind in steps:
-        state: Fitted = {}
-        if kind.fits:
-            try:
-                with closing(computed(before, train)) as batches:
-                    state = kind.fit(values for _, values in batches)
-            except (ValueError, OSError) as error:
-                message = f"{kind.kind} cannot be fitted: {error_message(error)}"
-                raise DataError.at(f"data.preprocess.{before.field}", message) from None
-        before = replace(before, kept=(*before.kept, Step(kind, state)))
-    return before
-
-
-def computed(field: FieldPreprocessing, array: Array) -> Batches:
-    """Yield indices of examples and their values after the steps that are computed once, in ascending order.
-
-    Examples that a step is to skip are left out.
-
-    Raises:
-        DataError: examples cannot be preprocessed; the message names the first and their number.
-    """
-    if not field.kept:
-        yield from scan(array)
-        return
-    with tf.Graph().as_default() as graph:
-        raw = tf.placeholder(field.raw.dtype, (None, *field.raw.shape))
-        kept = field.connect_kept(raw)
-    graph.finalize()
-    failed: dict[int, str] = {}
-    with tf.Session(graph=graph) as session, ThreadPoolExecutor(1, thread_name_prefix="expkit-read") as reader:
-
-        def read(start: int) -> np.ndarray:
-            return _as_read(array[start : start + BATCH], field.raw.dtype)
-
-        ahead = reader.submit(read, 0)
-        for start in range(0, len(array), BATCH):
-            values = ahead.result()
-            ahead = reader.submit(read, start + BATCH)
-            try:
-                yield np.arange(start, start + len(values)), session.run(kept, {raw: values})
-            except tf.errors.OpError:
-                for number in range(len(values)):
-                    try:
-                        result = session.run(kept, {raw: values[number : number + 1]})
-                    except tf.errors.OpError as error:
-                        failed[start + number] = _reason(error)
-                    else:
-                        yield np.array([start + number]), result
-    if failed and not any(step.kind.skips_failures for step in field.kept):
-        first = min(failed)
-        others = f"; {len(failed) - 1:,} more cannot" if len(failed) > 1 else ""
-        raise DataError.at(
-            f"data.preprocess.{field.field}",
-            f"{_name(array, first)} cannot be preprocessed: {failed[first]}{others}; mend or remove the data"
-            + ("" if field.kept[0].kind.kind != "decode_image" else ", or set on_error: skip in decode_image"),
-        )
-
-
-def _connect(steps: Sequence[Step], values: Any, spec: TensorSpec) -> Any:
+def _connect(steps: Sequence[Step], values: Any, spec: TensorSpec, parallel: int) -> Any:
     """Return the result of steps, one example at a time where sizes differ from example to example."""
     position = 0
     while position < len(steps):
@@ -231,19 +163,19 @@ def _connect(steps: Sequence[Step], values: Any, spec: TensorSpec) -> Any:
         while end == position or (None in spec.shape and end < len(steps)):
             spec = steps[end].kind.output_spec(spec)
             end += 1
-        values = _one_by_one(steps[position:end], values, spec)
+        values = _one_by_one(steps[position:end], values, spec, parallel)
         position = end
     return values
 
 
-def _one_by_one(steps: Sequence[Step], values: Any, spec: TensorSpec) -> Any:
+def _one_by_one(steps: Sequence[Step], values: Any, spec: TensorSpec, parallel: int) -> Any:
     def result_of(value: Any) -> Any:
         value = value[None]
         for step in steps:
             value = step.kind.apply(value, step.fitted)
         return value[0]
 
-    result = tf.map_fn(result_of, values, dtype=tf.as_dtype(spec.dtype))
+    result = tf.map_fn(result_of, values, dtype=tf.as_dtype(spec.dtype), parallel_iterations=parallel)
     result.set_shape((None, *spec.shape))
     return result
 
@@ -262,22 +194,6 @@ def _spec_after(steps: Sequence[Step], spec: TensorSpec) -> TensorSpec:
 
 def _accepts(wanted: TensorSpec, spec: TensorSpec) -> bool:
     return accepts(wanted.dtype, np.dtype(spec.dtype))
-
-
-def _as_read(array: np.ndarray, dtype: str) -> np.ndarray:
-    """Return values as a graph reads them; text as UTF-8."""
-    return array if dtype == TEXT else array.astype(dtype, copy=False)
-
-
-def _reason(error: Any) -> str:
-    """Return the sentence of TensorFlow's message that says what is wrong, without the places in the graph."""
-    lines = (line.strip().partition("\t")[0].partition(" [[")[0] for line in str(error.message).splitlines())
-    said = [line for line in lines if line and not line.startswith(("Detected", "Node:", "Graph execution error"))]
-    return said[0] if said else type(error).__name__
-
-
-def _name(array: Array, index: int) -> str:
-    return array.describe(index) if isinstance(array, DiskArray) else f"example {index}"
 
 
 def _plain(array: np.ndarray) -> Any:

@@ -12,8 +12,8 @@ import numpy as np
 
 from expkit.config.schema import Config
 from expkit.data.augment import FRACTION, PARTNER, Augmentation, AugmentedExamples, read_spec
+from expkit.data.compute import computed
 from expkit.data.dataset import Dataset
-from expkit.data.preprocess import computed
 from expkit.errors import DataError, reading
 from expkit.fs import atomic_write
 from expkit.kinds.augment.base import Flattened

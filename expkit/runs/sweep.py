@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from expkit.machine import cores
 from expkit.run_folder import unwritable
 from expkit.runs.interruption import termination_raises
 from expkit.runs.recording import recorder_of_process, say_environment
 from expkit.runs.sweep_plan import SweepPlan, code_of, plan_sweep
 from expkit.runs.sweep_results import SweepResults
 from expkit.sweeps.claims import is_held
-from expkit.sweeps.launcher import cores
 from expkit.sweeps.progress import LineDisplay, LiveDisplay, Progress, tally
 from expkit.sweeps.runner import SweepRunner
 from expkit.sweeps.sweep_folder import DONE, SweepFolder, find_sweep

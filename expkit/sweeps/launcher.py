@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +18,12 @@ from expkit.config.hydra_settings import check_hydra_settings
 from expkit.config.load import hydra_resolvable, quoted
 from expkit.config.search import primary_conf, searching
 from expkit.errors import ConfigError, Problem
+from expkit.machine import cores
 from expkit.provenance import is_installed
 from expkit.sweeps.jobs import SweepJob
 from expkit.sweeps.sweep_folder import Child, SweepFolder
 
-__all__ = ["Launcher", "cores"]
+__all__ = ["Launcher"]
 
 _RAY = "expkit.sweeps.ray_launcher.RayLauncher"
 _BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
@@ -139,11 +139,6 @@ class Launcher:
     @property
     def _target(self) -> str:
         return str(self._settings.hydra.launcher.get("_target_"))
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _check_installed(launcher: str) -> None:

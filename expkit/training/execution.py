@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any
 
 from expkit.config.sections.train import JitCompile, Parallelism, Precision
+from expkit.machine import cores
 
-__all__ = ["PLAIN", "Execution", "ExecutionChoice", "cores"]
+__all__ = ["PLAIN", "Execution", "ExecutionChoice"]
 
 MIN_SHARD_EXAMPLES = 16
 """Examples of the smallest batch shard; products of fewer rows leave a core's units for them half empty."""
@@ -60,11 +60,6 @@ class ExecutionChoice:
     def as_dict(self) -> dict[str, Any]:
         """Return a plain mapping, for ``of``."""
         return asdict(self)
-
-
-def cores() -> int:
-    """Return the number of cores this process may use; of all where the system does not report it, as on macOS."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 PLAIN = Execution()

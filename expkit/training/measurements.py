@@ -16,9 +16,10 @@ from pydantic import TypeAdapter, ValidationError
 from expkit.config.load import plain
 from expkit.data.dataset import Dataset
 from expkit.fs import atomic_write_text, file_lock, read_json
+from expkit.machine import cores
 from expkit.preflight import CheckedConfig
 from expkit.provenance import digest_of, versions
-from expkit.training.execution import ExecutionChoice, cores
+from expkit.training.execution import ExecutionChoice
 
 __all__ = ["Measurements", "measured_for"]
 

@@ -10,10 +10,11 @@ from typing import Any, Literal
 from expkit import tf1 as tf
 from expkit.kinds.layers.base import Call
 from expkit.kinds.layers.operations import Operations, using
+from expkit.machine import cores
 from expkit.network.build import apply_layer, bind
 from expkit.network.spec import LayerSpec, NetworkSpec
 from expkit.training.cpu_gradients import cheaper_gradients
-from expkit.training.execution import Execution, cores
+from expkit.training.execution import Execution
 from expkit.training.products import split_product
 from expkit.training.shards import ShardedTensors
 

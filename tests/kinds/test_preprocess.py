@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expkit.data.preprocess import FieldPreprocessing, computed, fit_steps, raw_spec, spec_problems
+from expkit.data.compute import computed, fit_steps
+from expkit.data.preprocess import FieldPreprocessing, raw_spec, spec_problems
 from expkit.kinds.preprocess.base import Preprocess
 from expkit.kinds.preprocess.categories import HashBucket, OneHot, Vocabulary, fingerprints
 from expkit.kinds.preprocess.images import CenterCrop, DecodeImage, Pad, Resize
