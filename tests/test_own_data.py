@@ -204,16 +204,22 @@ def test_a_table_of_numbers_and_text_trains_and_is_predicted_from_a_table(tmp_pa
 
 def test_lines_of_text_are_classified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "notes.csv").write_text(
-        "text,label\n" + "".join(f"{word} {n % 7},{word[0]}\n" for n in range(60) for word in ("yes", "no", "maybe"))
+        "text;label\n" + "".join(f"{word} {n % 7};{word[0]}\n" for n in range(60) for word in ("yes", "no", "maybe"))
     )
     steps = [{"kind": "split"}, {"kind": "vocabulary"}, {"kind": "pad", "length": 2}, {"kind": "one_hot", "depth": 12}]
     data = {
-        "source": {"kind": "table", "path": str(tmp_path / "notes.csv")},
+        "source": {"kind": "table", "path": str(tmp_path / "notes.csv"), "delimiter": ";", "encoding": "latin-1"},
         "split": {"train": 0.7, "valid": None, "test": 0.2},
         "preprocess": {"text": steps},
     }
     config = config_of(tmp_path, network=dense(text={"shape": [2, 12]}), data=data, train={"steps": 200})
     run(config, tmp_path / "run")
+    (tmp_path / "new.csv").write_bytes("id;text\n1;yes 1\n2;no ü\n".encode("latin-1"))
+    done = call("predict", tmp_path / "run", "new.csv", cwd=tmp_path)
+    assert [line.split()[1] for line in done.out.splitlines()[1:]] == ["y", "n"]
+    (tmp_path / "new.csv").write_text("text\n")
+    done = call("predict", tmp_path / "run", "new.csv", cwd=tmp_path)
+    assert (done.code, done.errors) == (2, ["error: INPUT: new.csv has no rows after its header"])
     lines = io.TextIOWrapper(io.BytesIO(b"no 3\nmaybe 1\nyes 2\n"))
     with monkeypatch.context() as context:
         context.setattr(sys, "stdin", lines)

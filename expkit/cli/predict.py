@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from expkit.cli.predictions import Predictions, check_output, output_lines, write_outputs
+from expkit.cli.predictions import Labels, Shown, Write, check_output, writing
 from expkit.export.examples import open_examples
+from expkit.export.feeding import in_rows
 from expkit.runs.frozen_graph import find_graph
+from expkit.runs.interruption import interruption_exits, termination_raises
 
 __all__ = ["add_graph_arguments", "add_verbs"]
 
@@ -35,7 +37,10 @@ def add_verbs(verbs: Any) -> None:
         "files, each an example, such as photos/*.jpg; or - for lines of text on standard input",
     )
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="write the outputs there: .npz, .csv or .json (default: .npz)"
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write the outputs there: .npz, .csv, .json or .jsonl, a line per example (default: .npz)",
     )
     parser.add_argument(
         "--batch-size",
@@ -97,17 +102,22 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
 
 def _predict(given: argparse.Namespace) -> int:
     check_output(given.output)
-    graph = find_graph(given.graph, given.uri, fetch=given.fetch, allowed=given.allow_op)
-    with open_examples(given.inputs, graph.metadata) as examples:
-        total = max((item.shape[0] for item in examples.inputs.values() if item.shape), default=0)
-        with _progress(total) as progress:
-            outputs = graph.predict(examples.inputs, batch_size=given.batch_size, report=progress)
-        names = examples.names
-    classes = graph.metadata.get("classes", {})
-    for name, array in outputs.items():
-        for line in output_lines(name, array, classes.get(name), names):
-            print(line)
+    with interruption_exits(), termination_raises():
+        graph = find_graph(given.graph, given.uri, fetch=given.fetch, allowed=given.allow_op)
+        with open_examples(given.inputs, graph.metadata) as examples, ExitStack() as opened:
+            labels = Labels(graph.metadata.get("classes", {}), examples.name_of)
+            takers: list[Write] = [(shown := Shown(labels)).add]
+            if given.output is not None:
+                takers.append(opened.enter_context(writing(given.output, labels)))
+            total = max((item.shape[0] for item in examples.inputs.values() if item.shape), default=0)
+            progress = opened.enter_context(_progress(total))
+            batches = opened.enter_context(closing(graph.compute(examples.inputs, batch_size=given.batch_size)))
+            for batch in in_rows(batches):
+                for take in takers:
+                    take(batch.outputs)
+                progress(batch.count)
+    for line in shown.lines():
+        print(line)
     if given.output is not None:
-        write_outputs(given.output, Predictions(outputs, classes, names))
         print(f"written to {given.output}")
     return 0

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from expkit.errors import DataError, comma_list
+from expkit.errors import DataError, comma_list, reading
 from expkit.export.input_file import open_arrays
 from expkit.kinds.sources.files import FileContents
+from expkit.kinds.sources.on_disk import Array
+from expkit.kinds.sources.spool import Spool, Strings
 from expkit.kinds.sources.strings import strings
 from expkit.kinds.sources.table import Table
+from expkit.kinds.sources.text import TextFolder
 
 __all__ = ["Examples", "open_examples"]
 
 STANDARD_INPUT = "-"
+LINES = 1 << 14
+"""Lines that are kept at once."""
+LINE_BYTES = 1 << 24
+"""Bytes of the longest line."""
 _TYPES: Mapping[str, Literal["text", "int64"]] = {
     "string": "text",
     **dict.fromkeys(("uint8", "int32", "int64"), "int64"),
@@ -35,8 +42,8 @@ class Examples:
 
     inputs: Mapping[str, Any]
     """Arrays by input name, or what has their ``shape`` and ``dtype`` and can be sliced."""
-    names: Sequence[str] | None = None
-    """A name for each example: its file, or its line; ``None`` where they are numbered."""
+    name_of: Callable[[int], str] | None = None
+    """Returns the name of an example, its file or its line; ``None`` where they are numbered."""
 
 
 @contextmanager
@@ -53,16 +60,14 @@ def open_examples(given: Sequence[str], metadata: Mapping[str, Any]) -> Iterator
     if not given:
         yield Examples({})
     elif list(given) == [STANDARD_INPUT]:
-        lines = [line.rstrip(b"\r\n") for line in sys.stdin.buffer]
-        name = _text_input(metadata, "lines of text")
-        yield Examples({name: strings(lines, (len(lines),))}, [f"line {number}" for number in range(1, len(lines) + 1)])
+        yield Examples({_text_input(metadata, "lines of text"): _lines()}, lambda index: f"line {index + 1}")
     elif len(given) == 1 and given[0].lower().endswith(TABLES):
         yield Examples(_table(given[0], metadata))
     elif (len(given) == 1 and not _reads_files(metadata)) or (len(given) == 1 and given[0].lower().endswith(".npz")):
         with open_arrays(Path(given[0])) as arrays:
             yield Examples(arrays)
     else:
-        yield Examples({_text_input(metadata, "files"): _files(given)}, given)
+        yield Examples({_text_input(metadata, "files"): _files(given, metadata)}, given.__getitem__)
 
 
 def _reads_files(metadata: Mapping[str, Any]) -> bool:
@@ -82,8 +87,31 @@ def _text_input(metadata: Mapping[str, Any], what: str) -> str:
     )
 
 
-def _files(paths: Sequence[str]) -> FileContents:
-    sizes = []
+def _lines() -> Array:
+    """Return the lines of standard input, which are in a temporary file where they are many."""
+    spool = Spool("-", "standard input")
+    while chunk := list(_some_lines()):
+        offsets = np.cumsum([0, *map(len, chunk)], dtype=np.int64)
+        spool.append({"": Strings(offsets, np.frombuffer(b"".join(chunk), np.uint8))})
+    return spool.arrays().get("", strings([], (0,)))
+
+
+def _some_lines() -> Iterator[bytes]:
+    """Yield as many lines as may be in memory at once."""
+    count = size = 0
+    while count < LINES and size < LINE_BYTES and (line := sys.stdin.buffer.readline(LINE_BYTES + 1)):
+        if len(line) > LINE_BYTES:
+            raise DataError.at("-", f"a line has more than {LINE_BYTES:,} bytes; give long texts as files")
+        count, size = count + 1, size + len(line)
+        yield line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _files(paths: Sequence[str], metadata: Mapping[str, Any]) -> FileContents:
+    """Return the contents of files: texts in the encoding of training, others as they are."""
+    encoding, sizes = None, []
+    if "encoding" in metadata and "columns" not in metadata:
+        with reading("INPUT", "the graph's metadata does not say how its texts are encoded", raises=DataError):
+            encoding = TextFolder(path="", encoding=metadata["encoding"]).encoding
     for path in paths:
         if os.path.isdir(path):
             raise DataError.at(path, f"a folder; name its files: {os.path.join(path, '*')}")
@@ -91,7 +119,7 @@ def _files(paths: Sequence[str]) -> FileContents:
             sizes.append(os.stat(path).st_size)
         except OSError as error:
             raise DataError.at(path, f"cannot be read: {error.strerror}") from None
-    return FileContents(Path(), paths, np.array(sizes, np.int64), ())
+    return FileContents(Path(), paths, np.array(sizes, np.int64), (), encoding)
 
 
 def _table(path: str, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -102,5 +130,10 @@ def _table(path: str, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
         column: _TYPES.get(inputs[name]["dtype"], "float64") for name, names in columns.items() for column in names
     }
     joined = {name: tuple(names) if inputs[name]["shape"][1:] else names[0] for name, names in columns.items()}
-    missing = tuple(metadata.get("missing", ("",)))
-    return Table(path=path, columns=joined, types=types, missing=missing).load()
+    written = {key: metadata[key] for key in ("delimiter", "encoding") if key in metadata}
+    with reading("INPUT", "the graph's metadata does not say how its table is written", raises=DataError):
+        table = Table(path=path, columns=joined, types=types, missing=tuple(metadata.get("missing", ("",))), **written)
+    try:
+        return table.load()
+    except DataError as error:
+        raise DataError(*(replace(problem, path="INPUT") for problem in error.problems)) from None

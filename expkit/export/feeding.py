@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from expkit import tf1 as tf
 from expkit.errors import ExportError, Problem, comma_list, unknown
 from expkit.tensor_spec import accepts
 
-__all__ = ["batches", "cast", "check_inputs", "join", "plain"]
+__all__ = ["Computed", "batches", "cast", "check_inputs", "in_rows", "join"]
 
 
 def check_inputs(expected: Mapping[str, Any], other: Collection[str], inputs: Mapping[str, Any]) -> None:
@@ -94,37 +95,59 @@ def _is_batched(item: Mapping[str, Any]) -> bool:
     return bool(item["shape"]) and item["shape"][0] is None
 
 
-def join(parts: Sequence[Mapping[str, np.ndarray]], sizes: Sequence[int]) -> dict[str, np.ndarray]:
-    """Return outputs of batches, joined.
+@dataclass(frozen=True)
+class Computed:
+    """The outputs of a batch."""
 
-    Args:
-        parts: outputs by name, for each batch.
-        sizes: number of examples in each batch.
+    count: int
+    """Number of examples."""
+    outputs: Mapping[str, np.ndarray]
+
+
+def in_rows(batches: Iterable[Computed]) -> Iterator[Computed]:
+    """Yield batches whose outputs can be joined; that of a single batch may have any shape.
 
     Raises:
-        ExportError: an output has not one row for each example.
+        ExportError: an output has not one row for each example, or rows of other shapes than in the first batch.
     """
+    first: Computed | None = None
+    for batch in batches:
+        if first is None:
+            first = batch
+        else:
+            for each in (first, batch):
+                _check_rows(each)
+            _check_alike(first, batch)
+        yield batch
+
+
+def _check_rows(batch: Computed) -> None:
+    for name, array in batch.outputs.items():
+        if array.ndim == 0 or len(array) != batch.count:
+            raise ExportError.at(
+                f"output {name}",
+                f"has shape {list(array.shape)} for a batch of {batch.count} examples, not a row for each; give the "
+                "inputs at once, without --batch-size",
+            )
+
+
+def _check_alike(first: Computed, batch: Computed) -> None:
+    for name, array in batch.outputs.items():
+        if array.shape[1:] != (rows := first.outputs[name].shape[1:]):
+            raise ExportError.at(
+                f"output {name}",
+                f"has rows of shape {list(array.shape[1:])} in one batch and {list(rows)} in another, which no array "
+                "holds; give examples of the same size",
+            )
+
+
+def join(batches: Iterable[Computed]) -> dict[str, np.ndarray]:
+    """Return outputs of batches, joined.
+
+    Raises:
+        ExportError: they cannot be, as ``in_rows`` says.
+    """
+    parts = [batch.outputs for batch in in_rows(batches)]
     if len(parts) == 1:
         return dict(parts[0])
-    for part, size in zip(parts, sizes, strict=True):
-        for name, array in part.items():
-            if array.ndim == 0 or len(array) != size:
-                raise ExportError.at(
-                    f"output {name}",
-                    f"has shape {list(array.shape)} for a batch of {size} examples, not a row for each; give the "
-                    "inputs at once, without --batch-size",
-                )
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def plain(array: np.ndarray) -> np.ndarray:
-    """Return an array that a ``.npz`` file can hold: bfloat16 as float32, text as bytes.
-
-    NumPy drops zero bytes at the end of these; strings of one length that end so, as of a file, are kept as void.
-    """
-    if array.dtype == object:
-        values = array.reshape(-1).tolist()
-        if any(value.endswith(b"\0") for value in values) and len({*map(len, values)}) == 1:
-            return np.array(values, f"V{len(values[0])}").reshape(array.shape)
-        return np.array(array.tolist(), np.bytes_)
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,18 +15,17 @@ import numpy as np
 from expkit import tf1 as tf
 from expkit.checkpoints.formats.open import open_variables
 from expkit.errors import ExportError, Problem, comma_list, limit_problems, reading, unknown
-from expkit.export.feeding import batches, cast, check_inputs, join
+from expkit.export.feeding import Computed, batches, cast, check_inputs, join
 from expkit.export.operations import check_operations
 from expkit.export.subgraph import keep_called_functions, operation_of, subgraph, unread_operations
 from expkit.importer.foreign import output_operations
 from expkit.importer.graph_file import GraphFile, read_graph_file
 from expkit.training.inference import InferGraph, Predictor
 
-__all__ = ["FrozenGraph", "Report", "freeze", "read_frozen", "tensor_info"]
+__all__ = ["BATCH_SIZE", "FrozenGraph", "freeze", "read_frozen", "tensor_info"]
 
 METADATA = "_expkit"
 """Attribute of the first placeholder that holds the metadata; TensorFlow and others ignore attributes with ``_``."""
-Report = Callable[[int], None] | None
 BATCH_SIZE = 1024
 """Examples that a graph of expkit computes at once, so that memory is bounded; its examples do not depend on others."""
 _PLACEHOLDERS = ("Placeholder", "PlaceholderV2", "PlaceholderWithDefault")
@@ -51,15 +50,20 @@ class FrozenGraph:
     """Inputs of the file on which no output depends."""
 
     def predict(
-        self, inputs: Mapping[str, Any], *, plain: bool = True, batch_size: int | None = None, report: Report = None
+        self, inputs: Mapping[str, Any], *, plain: bool = True, batch_size: int | None = None
     ) -> dict[str, np.ndarray]:
-        """Return the outputs for all examples.
+        """Return the outputs for all examples; arguments and errors are those of ``compute``."""
+        return join(self.compute(inputs, plain=plain, batch_size=batch_size))
+
+    def compute(
+        self, inputs: Mapping[str, Any], *, plain: bool = True, batch_size: int | None = None
+    ) -> Generator[Computed, None, None]:
+        """Yield the outputs batch by batch, so that memory is bounded.
 
         Args:
             inputs: arrays by input name, or what has their ``shape`` and ``dtype`` and can be sliced.
             plain: run the graph as it is written; otherwise as an ordinary session rewrites it.
             batch_size: examples computed at once; when not given, 1,024 for a graph of expkit, all for others.
-            report: is told the number of examples of each batch when it is done.
 
         Raises:
             ExportError: an input is missing, unknown, or of a wrong shape or dtype, or TensorFlow cannot compute it.
@@ -67,8 +71,6 @@ class FrozenGraph:
         expected = self.metadata["inputs"]
         check_inputs(expected, self.unneeded, inputs)
         given = {name: item for name, item in expected.items() if name in inputs}
-        parts: list[Mapping[str, np.ndarray]] = []
-        sizes = []
         fetches = {name: item["tensor"] for name, item in self.metadata["outputs"].items()}
         with self._session(plain) as session:
             for cut in batches(given, inputs, batch_size or self._batch_size()):
@@ -77,11 +79,8 @@ class FrozenGraph:
                     for name, item in given.items()
                 }
                 with reading("predict", "TensorFlow cannot compute it", raises=ExportError):
-                    parts.append(session.run(fetches, feed))
-                sizes.append(next((len(feed[given[name]["tensor"]]) for name in cut), 0))
-                if report is not None:
-                    report(sizes[-1])
-        return join(parts, sizes)
+                    outputs = session.run(fetches, feed)
+                yield Computed(next((len(feed[given[name]["tensor"]]) for name in cut), 0), outputs)
 
     def after_preprocessing(self) -> FrozenGraph:
         """Return the same graph, which reads what preprocessing yields in place of what it preprocesses."""

@@ -17,13 +17,14 @@ from expkit.checkpoints.restore.targets import run_targets
 from expkit.checkpoints.store import Checkpoint
 from expkit.data.dataset import Dataset
 from expkit.errors import ConfigError, ExportError, Problem, reading
-from expkit.export.feeding import plain
 from expkit.export.freeze import FrozenGraph, freeze, read_frozen
 from expkit.export.operations import operations_of
+from expkit.export.output_file import writing_arrays
 from expkit.export.parity import Difference, Outputs, check_parity, meta_graph_outputs
 from expkit.export.proof_inputs import proof_inputs
 from expkit.fs import atomic_write, atomic_write_text, cannot_write
 from expkit.kinds.sources.table import Table
+from expkit.kinds.sources.text import TextFolder
 from expkit.preflight import CheckedConfig
 from expkit.provenance import git_commit, versions
 from expkit.run_folder import config_digest
@@ -138,8 +139,8 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
         for end, text in ((".parity.json", json.dumps(rows, indent=2) + "\n"), (".restore.json", restored.receipt)):
             atomic_write_text(path.with_suffix(end), text)
         example = path.with_suffix(".example.npz")
-        with atomic_write(example) as partial, partial.open("wb") as into:
-            np.savez(into, allow_pickle=False, **{name: plain(array[:1]) for name, array in inputs.items()})
+        with atomic_write(example) as partial, writing_arrays(partial) as write:
+            write({name: array[:1] for name, array in inputs.items()})
     except OSError as error:
         raise ExportError.at("export", cannot_write(path, error)) from None
     return Frozen(
@@ -176,11 +177,15 @@ def _metadata(source: FrozenSource) -> dict[str, Any]:
 
 
 def _names(checked: CheckedConfig, dataset: Dataset) -> dict[str, Any]:
-    """Return the names of classes by output, and the columns of a table by input, where there are any."""
+    """Return the names of classes by output, and how the source was read: a table's columns by input, an encoding."""
     yielded = checked.config.data.yielded
     read = {yielded.get(name, name) for name in checked.spec.inputs}
     columns = {name: list(names) for name, names in dataset.columns.items() if name in read}
     source = checked.config.data.source
-    missing = list(source.missing) if columns and isinstance(source, Table) else []
-    found = {"classes": dataset.output_classes(checked.config), "columns": columns, "missing": missing}
+    found: dict[str, Any] = {"classes": dataset.output_classes(checked.config), "columns": columns}
+    if columns and isinstance(source, Table):
+        encoding = "" if source.encoding == "utf-8" else source.encoding
+        found |= {"missing": list(source.missing), "delimiter": source.delimiter, "encoding": encoding}
+    elif isinstance(source, TextFolder):
+        found |= {"encoding": source.encoding}
     return {key: value for key, value in found.items() if value}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from expkit.errors import ExportError
 from expkit.export.exporter import recorded_verdict
-from expkit.export.feeding import batches, cast, check_inputs, join
-from expkit.export.freeze import Report
+from expkit.export.feeding import Computed, batches, cast, check_inputs, join
+from expkit.export.freeze import BATCH_SIZE
 from expkit.export.targets.base import check_installed, target
 from expkit.export.targets.processes import Runtime
 
@@ -50,25 +50,26 @@ class RuntimeGraph:
             "outputs": {name: {"tensor": name, **item} for name, item in found["outputs"].items()},
         }
 
-    def predict(
-        self, inputs: Mapping[str, Any], *, batch_size: int | None = None, report: Report = None
-    ) -> dict[str, np.ndarray]:
-        """Return the outputs for all examples.
+    def predict(self, inputs: Mapping[str, Any], *, batch_size: int | None = None) -> dict[str, np.ndarray]:
+        """Return the outputs for all examples; arguments and errors are those of ``compute``."""
+        return join(self.compute(inputs, batch_size=batch_size))
+
+    def compute(self, inputs: Mapping[str, Any], *, batch_size: int | None = None) -> Generator[Computed, None, None]:
+        """Yield the outputs batch by batch.
 
         Args:
             inputs: arrays by input name.
-            batch_size: examples computed at once; by default all, or as many as the file is fixed to.
-            report: is told the number of examples of each batch when it is done.
+            batch_size: examples computed at once; by default as many as the file is fixed to, 1,024 for a file that
+                expkit exported, all for others.
 
         Raises:
             ExportError: an input is missing, unknown, or of a wrong shape or dtype, or the runtime cannot compute it.
         """
         expected = self.metadata["inputs"]
         fixed = {item["shape"][0] for item in expected.values() if item["shape"]} - {None}
-        size = next(iter(fixed), None) or batch_size
+        size = next(iter(fixed), None) or batch_size or self._batch_size()
         free = {name: _free_batch(item, bool(fixed)) for name, item in expected.items()}
         check_inputs(free, (), inputs)
-        parts, sizes = [], []
         with Runtime(self._kind, self._path) as runtime:
             for cut in batches(free, inputs, size):
                 batch = {
@@ -81,11 +82,12 @@ class RuntimeGraph:
                         str(self._path),
                         f"is fixed to batches of {size} examples; give a multiple, or export it without --batch",
                     )
-                parts.append(runtime.run(batch)[0])
-                sizes.append(count)
-                if report is not None:
-                    report(count)
-        return join(parts, sizes)
+                yield Computed(count, runtime.run(batch)[0])
+
+    def _batch_size(self) -> int | None:
+        tensors = [*self.metadata["inputs"].values(), *self.metadata["outputs"].values()]
+        own = "verdict" in self.metadata and all(item["shape"] and item["shape"][0] is None for item in tensors)
+        return BATCH_SIZE if own else None
 
 
 def _free_batch(item: Mapping[str, Any], fixed: bool) -> dict[str, Any]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from conftest import Finished
+from expkit.cli.predictions import Labels, Shown, writing
+from expkit.errors import DataError
 from expkit.export.freeze import read_frozen
+from expkit.export.output_file import writing_arrays
 from support.command_line import call
 
 
@@ -135,3 +140,99 @@ def test_info_as_json_says_the_same(digits_run: Finished, tmp_path: Path) -> Non
     assert content["inputs"] == {"image": {"tensor": "image:0", "dtype": "float32", "shape": [None, 64]}}
     assert content["operations"] == len(read_frozen(digits_run.folder / "frozen.pb").graph_def.node)
     assert {"python", "tensorflow", "numpy"} <= set(content["versions"])
+
+
+@pytest.fixture(scope="module")
+def many(images: Path) -> Path:
+    """Return a file of more examples than a batch holds."""
+    image = np.random.default_rng(1).integers(0, 17, size=(2500, 64)).astype(np.float32)
+    np.savez(images / "many.npz", image=image)
+    return images / "many.npz"
+
+
+def test_files_of_outputs_hold_what_the_graph_gives_in_all_batches(
+    digits_run: Finished, many: Path, tmp_path: Path
+) -> None:
+    with np.load(many) as inputs:
+        expected = read_frozen(digits_run.folder / "frozen.pb").predict(dict(inputs))["logits"]
+    for ending in ("npz", "csv", "json", "jsonl"):
+        done = call("predict", digits_run.folder, many, "--output", f"out.{ending}", cwd=tmp_path)
+        assert (done.code, done.err) == (0, "")
+        lines = done.out.splitlines()
+        assert (lines[0], lines[-2]) == (
+            "logits float32 [2500, 10]",
+            "... and 2,480 more; --output FILE.csv writes all",
+        )
+    with np.load(tmp_path / "out.npz", allow_pickle=False) as written:
+        np.testing.assert_array_equal(written["logits"], expected)
+    names = ["example", *(f"logits/{place}" for place in range(10))]
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    objects = json.loads((tmp_path / "out.json").read_text())
+    assert objects == [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    for table in (rows, objects):
+        assert [*table[0]] == names
+        values = np.array([[float(row[name]) for name in names] for row in table])
+        np.testing.assert_array_equal(values, np.column_stack([np.arange(2500), expected]))
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_outputs_are_written_batch_by_batch(tmp_path: Path) -> None:
+    """Nothing of an earlier batch is in memory when a later one arrives: its arrays are freed."""
+    for ending in ("npz", "csv", "json", "jsonl"):
+        shown = Shown(labels := Labels({"kind": ["a", "b"]}, None))
+        with writing(tmp_path / f"out.{ending}", labels) as write:
+            for _ in range(50):
+                batch = np.ones((100, 2), np.float32)
+                alive = weakref.ref(batch)
+                for take in (shown.add, write):
+                    take({"kind": batch})
+                del batch
+                assert alive() is None
+        assert "... and 4,980 more; --output FILE.csv writes all" in list(shown.lines())
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 5000
+
+
+def test_strings_of_any_length_come_back_from_a_file(tmp_path: Path) -> None:
+    def strings(*values: bytes) -> dict[str, np.ndarray]:
+        return {"word": np.array([*values, None], object)[:-1]}
+
+    with writing_arrays(tmp_path / "a.npz") as write:
+        write(strings(b"a", b""))
+        write(strings(b"longer", b"\xff"))
+    with writing_arrays(tmp_path / "b.npz") as write:
+        write(strings(b"ab"))
+        write(strings(b"a\0"))
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as found:
+        assert found["word"].tolist() == [b"a", b"", b"longer", b"\xff"]
+    with np.load(tmp_path / "b.npz", allow_pickle=False) as found:
+        assert [bytes(value) for value in found["word"]] == [b"ab", b"a\0"]
+
+
+@pytest.mark.parametrize("ending", ["npz", "csv", "json", "jsonl"])
+def test_a_failure_halfway_leaves_the_old_file_alone(ending: str, tmp_path: Path) -> None:
+    file = tmp_path / f"out.{ending}"
+    file.write_text("old")
+
+    def interrupted() -> None:
+        with writing(file, Labels({}, None)) as write:
+            write({"out": np.ones((3, 2))})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert file.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_what_json_and_tables_cannot_hold(tmp_path: Path) -> None:
+    with writing(tmp_path / "out.json", Labels({}, None)) as write:
+        write({"out": np.array([1.5, np.nan, np.inf])})
+    assert [row["out"] for row in json.loads((tmp_path / "out.json").read_text())] == [1.5, None, None]
+    with writing(tmp_path / "none.json", Labels({}, None)):
+        pass
+    assert json.loads((tmp_path / "none.json").read_text()) == []
+    for array in (np.ones((2, 2, 2)), np.float32(1)):
+        with writing(tmp_path / "kept.csv", Labels({}, None)) as write:
+            with pytest.raises(DataError, match=r"output 'out' has the shape \[.*\]; write it as .npz"):
+                write({"out": np.asarray(array)})

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from expkit.errors import DataError
-from expkit.export.feeding import cast, plain
+from expkit.export.feeding import cast
+from expkit.export.output_file import writing_arrays
 from expkit.kinds.sources.image_folder import ImageFolder
 from expkit.kinds.sources.image_header import ImageHeader, image_header
 
@@ -78,6 +79,7 @@ def test_a_file_that_ends_with_zero_bytes_comes_back_whole(tmp_path: Path) -> No
     content = encoded("BMP")
     files = np.empty(1, object)
     files[0] = content + b"\0\0\0"
-    np.savez(tmp_path / "example.npz", allow_pickle=False, image=plain(files))
+    with writing_arrays(tmp_path / "example.npz") as write:
+        write({"image": files})
     with np.load(tmp_path / "example.npz", allow_pickle=False) as arrays:
         assert cast(arrays["image"], "string").tolist() == files.tolist()
