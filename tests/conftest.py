@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
 import pytest
+from omegaconf import DictConfig
 
 from expkit.runs.recording import recorders_started_by
 from expkit.tracking import recorder
 from support.command_line import BARE, SHORT, Done, call
 from support.forked_recorder import ForkedRecorder, warm
 
-UNTRACED = {"cli", "export", "plots", "report", "runs", "sweeps", "tracking", "training"}
+UNTRACED = {"cli", "diagram", "export", "importer", "plots", "report", "runs", "sweeps", "tracking", "training"}
 """Folders of tests that run without coverage, whose tracing doubles the time of building graphs."""
 
 
@@ -93,6 +95,26 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     result = yield
     sys.settrace(trace)
     return result
+
+
+@pytest.fixture(autouse=True, scope="session")
+def hydra_is_untraced() -> Iterator[None]:
+    """Compose configurations without coverage, which doubles the time of Hydra's own code."""
+    from hydra._internal.hydra import Hydra
+
+    composed = Hydra.compose_config
+
+    def untraced(*arguments: Any, **named: Any) -> DictConfig:
+        trace = sys.gettrace()
+        sys.settrace(None)
+        try:
+            return composed(*arguments, **named)
+        finally:
+            sys.settrace(trace)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Hydra, "compose_config", untraced)
+        yield
 
 
 @pytest.fixture

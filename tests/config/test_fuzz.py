@@ -20,6 +20,8 @@ from expkit.errors import ConfigError
 from expkit.preflight import check
 from support.command_line import call
 
+pytestmark = pytest.mark.untraced
+
 COUNT = int(os.environ.get("EXPKIT_FUZZ", "3000"))
 CALLS = COUNT // 20
 """Those that go through the whole command line, which takes longer."""

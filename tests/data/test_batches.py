@@ -8,6 +8,8 @@ import pytest
 from expkit import tf1 as tf
 from expkit.data.batches import batch_indices, resident
 
+pytestmark = pytest.mark.untraced
+
 
 def stream(steps: list[int], batch_size: int, examples: int, seed: int) -> np.ndarray:
     """Return the indices of the steps' batches, [steps, batch_size]."""

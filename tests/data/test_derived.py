@@ -23,6 +23,8 @@ from expkit.training.graphs import evaluate_graph
 from expkit.training.sessions import Evaluator
 from support.experiments import config_of, examples, opened, run
 
+pytestmark = pytest.mark.untraced
+
 NAMES = ("apple", "bee", "cat")
 
 

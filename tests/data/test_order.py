@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from expkit import tf1 as tf
 from expkit.data.order import GOLDEN, consecutive, in_lanes, lane_order, lanes, stream_indices
 
+pytestmark = pytest.mark.untraced
+
 Draw = Callable[[int, int], np.ndarray]
 """Draws indices from a start, with a seed."""
 

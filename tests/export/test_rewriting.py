@@ -168,7 +168,7 @@ OVERRIDES = {
             *("settings.layers=2", "settings.hidden_size=32", "settings.heads=4", "settings.intermediate_size=8"),
             *("settings.vocabulary_size=50", "settings.max_positions=16", "settings.length=6"),
         ]
-        for name in ("bert", "bert_mlm")
+        for name in ("bert", "bert_classifier", "bert_mlm")
     },
     "ptb_lstm": ["settings.hidden_size=8", "settings.vocabulary_size=50"],
 }

@@ -16,6 +16,8 @@ from support.layer_tables import Array
 from support.layer_tables.sequences import BOTH, CUDNN, GRU, LENGTHS, LSTM, PEEPHOLES, PROJECTED, X
 from support.networks import plain_and_compiled
 
+pytestmark = pytest.mark.untraced
+
 CELLS: dict[str, tuple[str, dict[str, Any], dict[str, Array]]] = {
     "lstm": ("lstm", {}, LSTM),
     "lstm, peepholes": ("lstm", {"use_peepholes": True}, PEEPHOLES),
