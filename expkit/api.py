@@ -104,7 +104,7 @@ def evaluate(run: Run | str | Path, checkpoint: Literal["latest", "best"] = "lat
     Raises:
         ExpkitError: there is no such run or checkpoint.
     """
-    return evaluate_experiment(_opened(run).experiment, checkpoint)[1]
+    return dict(evaluate_experiment(_opened(run).experiment, checkpoint).metrics)
 
 
 def freeze(

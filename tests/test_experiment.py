@@ -92,7 +92,8 @@ def test_a_run_leaves_its_records(done: tuple[Config, Result]) -> None:
 
 def test_evaluating_a_run_again_gives_the_same_metrics(done: tuple[Config, Result]) -> None:
     _, result = done
-    step, metrics = evaluate(opened(result.folder))
+    done = evaluate(opened(result.folder))
+    step, metrics = done.step, done.metrics
     assert step == 8
     assert {name: value for name, value in metrics.items() if name.startswith("test/")} == dict(result.test)
     recorded = RunFolder(result.folder).metrics()[-2]
@@ -144,7 +145,7 @@ def test_the_best_checkpoint_is_frozen_and_evaluated_on_demand(done: tuple[Confi
     saved = {int(line["step"]): line["valid/loss/ema"] for line in folder.metrics() if "valid/loss/ema" in line}
     best = min((step for step in saved if step % 4 == 0), key=lambda step: saved[step])
     assert freeze_run(opened(folder.path), checkpoint="best", path=tmp_path / "x.pb").step == best
-    assert evaluate(opened(folder.path), "best")[0] == best
+    assert evaluate(opened(folder.path), "best").step == best
 
 
 def test_freezing_averages_that_a_run_does_not_keep_is_refused(tmp_path: Path) -> None:

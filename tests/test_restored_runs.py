@@ -145,7 +145,8 @@ def test_a_receipt_that_cannot_be_written_is_a_warning(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(RunFolder, "keep_receipt", refused)
-    step, metrics = evaluate(opened(half.parents[2]))
+    done = evaluate(opened(half.parents[2]))
+    step, metrics = done.step, done.metrics
     assert (step, "test/loss" in metrics) == (4, True)
     assert caplog.messages == [f"no receipt is written into {half.parents[2]}: Permission denied"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from expkit.cli.classes import class_lines
 from expkit.experiment import Experiment, evaluate
 from expkit.run_lookup import find_run
 from expkit.runs.terminal import metrics_table
@@ -18,7 +19,8 @@ def add_verbs(verbs: Any) -> None:
         "evaluate",
         help="evaluate a run's checkpoint, raw and EMA",
         description="Evaluate a run's checkpoint on its validation and test data, with raw and EMA weights side by "
-        "side.",
+        "side; where outputs are compared with classes, precision, recall and F1 of each class, too, and its support: "
+        "the number of examples that have it.",
     )
     parser.add_argument("folder", metavar="RUN", help="run folder")
     parser.add_argument("--checkpoint", choices=("latest", "best"), default="latest", help="default: latest")
@@ -27,7 +29,10 @@ def add_verbs(verbs: Any) -> None:
 
 def _evaluate(given: argparse.Namespace) -> int:
     folder = find_run(given.folder)
-    step, metrics = evaluate(Experiment.open(folder), given.checkpoint)
-    print(f"{folder.path}, {given.checkpoint} checkpoint, step {step}")
-    metrics_table(metrics)
+    done = evaluate(Experiment.open(folder), given.checkpoint)
+    print(f"{folder.path}, {given.checkpoint} checkpoint, step {done.step}")
+    metrics_table(done.metrics)
+    for split, tables in done.classes.items():
+        for table in tables:
+            print(f"\n{split}, {table.title}", *class_lines(table), sep="\n")
     return 0

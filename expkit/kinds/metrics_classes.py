@@ -16,7 +16,7 @@ from expkit.tensor_spec import TensorSpec
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["F1", "MeanIoU", "Precision", "Recall"]
+__all__ = ["F1", "ConfusionMetric", "MeanIoU", "Precision", "Recall", "labels_of_classes"]
 
 
 class ConfusionMetric(OfClasses):
@@ -95,6 +95,11 @@ def _of_all_classes(sums: Statistics) -> tuple[np.ndarray, np.ndarray, np.ndarra
     count = sums["count"]
     of_zero = count - predicted - labeled + correct, count - predicted, count - labeled
     return tuple(np.concatenate(pair) for pair in zip(of_zero, (correct, predicted, labeled), strict=True))  # type: ignore[return-value]
+
+
+def labels_of_classes(sums: Statistics) -> np.ndarray:
+    """Return the number of labels of each class from summed statistics; of one logit of both."""
+    return _of_all_classes(sums)[2]
 
 
 def _divided(above: np.ndarray, below: np.ndarray) -> np.ndarray:

@@ -230,6 +230,13 @@ class Evaluator(Session):
     def evaluate(self, arrays: Fields, step: int) -> dict[str, float]:
         """Return losses and metrics over all examples; those of the EMA network end in ``/ema``.
 
+        Arguments are those of ``statistics``.
+        """
+        return self.results(self.statistics(arrays, step))
+
+    def statistics(self, arrays: Fields, step: int) -> dict[str, StatisticArrays]:
+        """Return the summed statistics of losses and metrics over all examples, by weights.
+
         One session call goes through all batches of up to 64 MiB of examples. Where layers carry a state, a batch has
         the next example of each lane, and lanes start with zeros.
 
@@ -247,10 +254,14 @@ class Evaluator(Session):
             found, state = self._statistics(*fed, *batch, *state)
             for weights, statistics in found.items():
                 add_statistics(totals[weights], statistics)
+        return totals
+
+    def results(self, statistics: Mapping[str, StatisticArrays]) -> dict[str, float]:
+        """Return losses and metrics from summed statistics."""
         suffixes = {"raw": "", "ema": f"/{EMA}"}
         return {
             f"{name}{suffixes[weights]}": value
-            for weights, sums in totals.items()
+            for weights, sums in statistics.items()
             for name, value in results(self._config, sums).items()
         }
 

@@ -1,0 +1,82 @@
+"""Precision, recall, F1 and the number of examples of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from expkit.data.dataset import Dataset
+from expkit.kinds.losses import SoftmaxCrossEntropy, SparseSoftmaxCrossEntropy
+from expkit.kinds.metrics import Accuracy, TopK
+from expkit.kinds.metrics_classes import F1, ConfusionMetric, Precision, Recall, labels_of_classes
+from expkit.preflight import CheckedConfig, with_config
+
+__all__ = ["ClassTable", "Classified", "classified_outputs", "with_class_metrics"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassTable:
+    """How well each class is predicted."""
+
+    title: str
+    names: tuple[str, ...]
+    """Names of the classes; their numbers where labels are no text."""
+    values: Mapping[str, np.ndarray]
+    """Precision, recall and F1 [classes, 3], by weights."""
+    support: np.ndarray
+    """[classes] Number of examples whose label names the class."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classified:
+    """An output that is compared with one class per example."""
+
+    output: str
+    labels: str
+    """Field of the labels."""
+    names: tuple[str, ...]
+    """Names of the classes, if they have any."""
+    metric: str
+    """Name of the metric whose statistics count the examples of each class."""
+
+    def table(self, sums: Mapping[str, Mapping[str, Any]]) -> ClassTable:
+        """Return the table from the metric's summed statistics by weights."""
+        values = {
+            weights: np.stack([metric().values_of_classes(own) for metric in (Precision, Recall, F1)], axis=1)
+            for weights, own in sums.items()
+        }
+        support = labels_of_classes(next(iter(sums.values()))).astype(np.int64)
+        names = self.names or tuple(map(str, range(len(support))))
+        return ClassTable(title=f"{self.output} by {self.labels}", names=names, values=values, support=support)
+
+
+def classified_outputs(checked: CheckedConfig, dataset: Dataset) -> list[Classified]:
+    """Return the outputs that a loss or a metric compares with a class per example."""
+    train, spec = checked.config.train, checked.spec.trained
+    kinds = SparseSoftmaxCrossEntropy | SoftmaxCrossEntropy | Accuracy | TopK | ConfusionMetric
+    readers = [item for item in train.readers.values() if isinstance(item, kinds)]
+    found: list[Classified] = []
+    rows = [item for item in readers if getattr(item, "ignore", None) is None]  # else some labels are no classes
+    for output, labels in dict.fromkeys((item.output, item.labels) for item in rows):
+        first = {labels: np.asarray(dataset.splits["train"][labels][:1])}
+        problem = F1(output=output, labels=labels).data_problem(replace(spec.readable, fields=first))
+        shape = spec.output_spec(output).shape
+        if problem is not None or len(shape) > 1:
+            continue
+        names = dataset.classes[labels].names if labels in dataset.classes else ()
+        metric = f"by_class_{len(found)}"
+        while metric in train.metrics:
+            metric += "_"
+        found.append(Classified(output=output, labels=labels, names=names, metric=metric))
+    return found
+
+
+def with_class_metrics(checked: CheckedConfig, classified: list[Classified]) -> CheckedConfig:
+    """Return a configuration whose evaluation counts the examples of each class, too."""
+    train = checked.config.train
+    metrics = {item.metric: F1(output=item.output, labels=item.labels) for item in classified}
+    train = train.model_copy(update={"metrics": {**train.metrics, **metrics}})
+    return with_config(checked, checked.config.model_copy(update={"train": train}))
