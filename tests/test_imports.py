@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import graphlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -77,9 +78,16 @@ def house(module: str) -> str:
     return ".".join(parts[:2]) if parts[0] in SPLIT and len(parts) > 2 else parts[0]
 
 
-def own_imports(file: Path) -> set[str]:
+@cache
+def own_modules() -> frozenset[str]:
+    """Return the names of all modules of expkit."""
+    return frozenset(name_of(other) for other in PACKAGE.rglob("*.py"))
+
+
+@cache
+def own_imports(file: Path) -> frozenset[str]:
     """Return the modules of expkit that a file imports, inside functions and for type checking too."""
-    modules = {name_of(other) for other in PACKAGE.rglob("*.py")}
+    modules = own_modules()
     found = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "expkit":
@@ -89,7 +97,7 @@ def own_imports(file: Path) -> set[str]:
                 found.add(inner if inner in modules else base or "expkit")
         elif isinstance(node, ast.Import):
             found |= {a.name.partition(".")[2] or "expkit" for a in node.names if a.name.partition(".")[0] == "expkit"}
-    return found
+    return frozenset(found)
 
 
 def test_every_folder_stands_on_one_of_at_most_thirteen_floors() -> None:

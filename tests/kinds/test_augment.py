@@ -20,6 +20,8 @@ from expkit.kinds.augment.mixing import CutMix, MixUp
 from expkit.kinds.augment.tokens import TokenDropout
 from expkit.tensor_spec import ShapeError, TensorSpec
 
+pytestmark = pytest.mark.untraced
+
 STEPS: list[Augment] = [
     Flip(horizontal=True, vertical=True),
     RandomCrop(padding=2),

@@ -14,6 +14,8 @@ from expkit.network.build import create_variables
 from expkit.registry import kinds
 from support.networks import spec_of
 
+pytestmark = pytest.mark.untraced
+
 SHAPE = (300, 200)
 FIXED = {"zeros": ({}, 0.0), "ones": ({}, 1.0), "constant": ({"value": -2.5}, -2.5)}
 # Kind: fields, mean, variance, largest distance from the mean.

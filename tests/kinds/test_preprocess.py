@@ -21,6 +21,8 @@ from expkit.kinds.preprocess.numbers import Bucketize, Clip, Impute, Log1p, Resc
 from expkit.kinds.preprocess.text import Lowercase, RegexReplace, Split
 from expkit.tensor_spec import ShapeError, TensorSpec
 
+pytestmark = pytest.mark.untraced
+
 
 def results(steps: Sequence[Preprocess], values: np.ndarray, train: np.ndarray | None = None) -> np.ndarray:
     """Return what steps yield, fitted on other values if given; its shape and dtype are as declared."""

@@ -20,6 +20,8 @@ from expkit.kinds.preprocess import word_file
 from expkit.kinds.preprocess.categories import Vocabulary
 from expkit.kinds.preprocess.wordpiece import WordPiece
 
+pytestmark = pytest.mark.untraced
+
 WORDS = """un ##aff ##able ##ffable hello world wor ##ld strasse ##ss ß 中 国 a ##a b e ##e i ##i ##ς ##σ σ α ##α
 ##\u0307 naive nai ##ve é ##é 한 \u1112 ##\u1161 ##\u11ab , . ! $ [ ] unk ## # - 1 ##1 ı ##ı 𝒳 ##𝒳 İ""".split()
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *dict.fromkeys(WORDS)]

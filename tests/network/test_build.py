@@ -26,6 +26,8 @@ from expkit.training.sessions import Executor
 from support.experiments import CNN, checkpoint_values, config_of, loaded
 from support.networks import spec_of
 
+pytestmark = pytest.mark.untraced
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 EXPERIMENTS = sorted(file.stem for file in (builtin_conf() / "experiment").glob("*.yaml"))
 OPTIMIZERS = sorted(kinds("optimizer"))

@@ -16,6 +16,8 @@ from support.networks import spec_of
 from support.random_networks import random_networks
 from support.recipes import RECIPES
 
+pytestmark = pytest.mark.untraced
+
 EXAMPLES = 340
 CONF = builtin_conf()
 
@@ -53,7 +55,6 @@ def test_every_kind_has_a_recipe() -> None:
     assert set(RECIPES) | others == set(kinds("layer")), "a kind lacks its line in tests/support/recipes.py"
 
 
-@pytest.mark.untraced
 def test_random_networks_are_built_as_described() -> None:
     seen: dict[str, int] = {}
     shared = nested = 0

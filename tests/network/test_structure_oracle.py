@@ -26,6 +26,8 @@ from expkit.network.build import connect, create_variables
 from expkit.registry import kinds
 from support.networks import config_of, open_scope, spec_of
 
+pytestmark = pytest.mark.untraced
+
 EXAMPLES = 120
 SCOPES = (None, None, None, "a", "b", "a/b", "", "/a")
 INDEXED = (None, None, "a{index}", "/s/u{index}", "a")
@@ -258,7 +260,6 @@ def computed(output: Any) -> np.ndarray:
         return np.asarray(session.run(output))
 
 
-@pytest.mark.untraced
 def test_random_networks_of_scopes_repetitions_blocks_and_ties_are_what_a_plain_program_makes() -> None:
     refused = shared = tied = repeated = connected = 0
     for raw in networks():

@@ -17,7 +17,7 @@ from expkit.network.elaborate import network_spec
 from expkit.network.spec import NetworkSpec
 from support.bert_by_hand import Sizes, bert, heads
 
-pytestmark = pytest.mark.usefixtures("empty_folder")
+pytestmark = [pytest.mark.untraced, pytest.mark.usefixtures("empty_folder")]
 GOLDEN = Path(__file__).parents[1] / "golden" / "variables"
 
 PUBLISHED = {

@@ -57,7 +57,7 @@ SMALLER = {
 ANSWERS = {"unet": (4, 4, 2), "dcgan_generator": (32, 32, 3), "dcgan_discriminator": (1,), "lenet5": (10,)}
 """Shapes of one example's logits where they are not 1,000 classes (of the smaller images)."""
 
-pytestmark = pytest.mark.usefixtures("empty_folder")
+pytestmark = [pytest.mark.untraced, pytest.mark.usefixtures("empty_folder")]
 
 
 @cache
