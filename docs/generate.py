@@ -21,6 +21,7 @@ from expkit.config import schema
 from expkit.config.json_schema import FILES, file_schema, schema_text
 from expkit.kinds.layers import base as layer
 from expkit.registry import KindsOf, field_docs, kinds
+from expkit.sweeps.sweeper_selection import HydraSettings
 
 HERE = Path(__file__).parent
 MARK = "<!-- generated from here on by docs/generate.py -->\n"
@@ -54,7 +55,7 @@ def main() -> None:
     }
     written = {HERE / name: (HERE / name).read_text().partition(MARK)[0] + MARK + text for name, text in pages.items()}
     schemas = HERE.parent / "schema"
-    written |= {schemas / f"{name}.json": schema_text(file_schema(name)) for name in FILES}
+    written |= {schemas / f"{name}.json": schema_text(file_schema(name, HydraSettings)) for name in FILES}
     stale = []
     for path, wanted in written.items():
         if not path.is_file() or path.read_text() != wanted:

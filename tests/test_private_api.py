@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import expkit
-from expkit.tracking.mlflow_internals import schema_revisions, shared_view
+from expkit.tracking.mlflow_internals import latest_metrics, schema_revisions, shared_view
 
 PACKAGE = Path(expkit.__file__).parent
 USED = {
@@ -48,7 +48,16 @@ USED = {
     },
 }
 """By module of expkit and by package: MODULE:NAME of all private API that is used."""
-INSIDE = {"_content", "_get_header_dict", "_normalize_file_name", "_query", "_return_value", "_storage", "_trial_id"}
+INSIDE = {
+    "_content",
+    "_get_header_dict",
+    "_metric_objs",
+    "_normalize_file_name",
+    "_query",
+    "_return_value",
+    "_storage",
+    "_trial_id",
+}
 """Private attributes among it."""
 
 
@@ -103,12 +112,25 @@ def test_a_study_of_optuna_has_its_storage_and_trials_their_number_there() -> No
 def test_the_pages_of_mlflow_know_the_view_of_a_sweep_and_its_addresses() -> None:
     folder = find_spec("mlflow").origin  # type: ignore[union-attr]
     pages = "".join(file.read_text() for file in (Path(str(folder)).parent / "server/js/build/static/js").glob("*.js"))
-    view = shared_view(search="", params=["a", "b"], numeric=["a", "b"], scores=["s"], ascending=True)
+    recorded = ["valid/s", "valid/s/ema", "test/s"]
+    orders = {"search": "", "params": ["a", "b"], "numeric": ["a", "b"], "scores": ["s"], "ascending": True}
+    view = shared_view(**orders, recorded=recorded, groups=[["1", "2"]])
     words = {"sharedViewState", "viewStateShareKey", "compareRunsMode", "workflowType", "compare-runs"}
-    words |= {*view, *view["compareRunSections"][0], *view["compareRunCharts"][0], *view["compareRunCharts"][1]}
+    words |= {*view, *view["groupBy"], *view["groupBy"]["groupByKeys"][0], *view["compareRunSections"][0]}
+    words |= {key for chart in view["compareRunCharts"] for key in chart}
     words |= {chart["type"] for chart in view["compareRunCharts"]}
     unknown = sorted(word for word in words if word not in pages)
     assert not unknown, f"MLflow {version('mlflow')} no longer knows {unknown}: adapt {shared_view.__module__}"
+
+
+def test_a_run_of_mlflow_has_the_last_points_of_its_metrics() -> None:
+    from mlflow.entities import Metric, Run, RunData, RunInfo, RunStatus
+
+    point = Metric("loss", 0.5, 1, 20)
+    run = Run(RunInfo("1", "0", "user", RunStatus.RUNNING, 1, None, "active"), RunData(metrics=[point]))
+    said = f"MLflow {version('mlflow')} keeps points elsewhere: adapt {latest_metrics.__module__}"
+    assert getattr(run.data, "_metric_objs", None) == [point], said
+    assert latest_metrics(run) == [point]
 
 
 def test_the_schema_of_mlflow_is_among_its_revisions(tmp_path: Path) -> None:

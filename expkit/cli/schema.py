@@ -36,5 +36,8 @@ def add_verbs(verbs: Any) -> None:
 
 def _schema(given: argparse.Namespace) -> int:
     load_plugins(given.plugin, [Path.cwd(), primary_conf()])
-    print_or_write(schema_text(file_schema(given.section) if given.section else whole_schema()), given.file)
+    from expkit.sweeps.sweeper_selection import HydraSettings
+
+    schema = file_schema(given.section, HydraSettings) if given.section else whole_schema()
+    print_or_write(schema_text(schema), given.file)
     return 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from expkit.cli.columns import columns
 from expkit.sweeps.claims import holder_of
-from expkit.sweeps.sweep_folder import Child, RunState, SweepFolder, sweep_at
+from expkit.sweeps.sweep_folder import DONE, Child, RunState, SweepFolder, sweep_at
 
 __all__ = ["add_verbs"]
 
@@ -87,7 +87,8 @@ def _status(given: argparse.Namespace) -> int:
 
 def _executed(folder: SweepFolder, settings: dict[str, Any], states: dict[str, RunState]) -> Any:
     for name, state in states.items():
-        if (holder := holder_of(folder.path / name)) is None:
+        holder = holder_of(folder.path / name)
+        if holder is None or (state.status in DONE and not holder.alive):
             continue
         beat = time.time() - (folder.path / name / ".claim").stat().st_mtime
         alive = "" if holder.alive else f", died or out of reach since {beat:.0f} s; the next worker takes its run"

@@ -63,11 +63,9 @@ def _ui(given: argparse.Namespace) -> int:
             raise RunError.at("--port", f"{given.port} cannot be used ({error.strerror}); give another port") from None
     page = f"http://127.0.0.1:{given.port}"
     print(f"{experiments_page(page)}  (Ctrl-C stops it)", flush=True)
-    from expkit.tracking.ui_links import sweep_pages
+    from expkit.tracking.ui_links import store_pages
 
-    for shown, link in zip(
-        ("newest sweep", "its charts", "compared"), sweep_pages(f"sqlite:///{store}", page), strict=False
-    ):
+    for shown, link in store_pages(f"sqlite:///{store}", page).items():
         print(f"{shown}  {link}", flush=True)
     command = [
         sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{store}",

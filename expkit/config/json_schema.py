@@ -53,14 +53,21 @@ def whole_schema() -> Schema:
     return {"$schema": DIALECT, "title": "expkit configuration", **_EditorSchema(partial=False).of(Config)}
 
 
-def file_schema(name: str) -> Schema:
+def file_schema(name: str, hydra: type[BaseModel] | None = None) -> Schema:
     """Return the schema of the files of a name in ``FILES``.
 
     A file may omit values that another gives, build on others, and use ``${...}`` and ``???`` in place of any value.
+
+    Args:
+        name: the name.
+        hydra: the settings of Hydra that are described too, where a file may have them.
     """
     title = {"$schema": DIALECT, "title": f"expkit {name}"}
     if name not in SECTIONS:
-        return title | _EditorSchema(partial=True, extra={"defaults": _DEFAULTS, "hydra": _HYDRA}).of(Config)
+        described = {"$defs": {}, "properties": {}} if hydra is None else _EditorSchema(partial=True).of(hydra)
+        settings = _HYDRA | {"properties": described["properties"]}
+        whole = _EditorSchema(partial=True, extra={"defaults": _DEFAULTS, "hydra": settings}).of(Config)
+        return title | whole | {"$defs": dict(sorted((whole["$defs"] | described["$defs"]).items()))}
     field = Config.__pydantic_fields__[name]
     annotation = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
     return title | _EditorSchema(partial=True, extra={"defaults": _DEFAULTS}).of(annotation)
@@ -183,7 +190,9 @@ class _EditorSchema:
             result |= _OR_DEFERRED
             fields = dict.fromkeys(key for cls in kinds(family).values() for key in _field_names(cls))
             known = {"propertyNames": {"enum": [*fields, *self._extra]}}
-            result["allOf"] = [{"if": {"not": {"required": ["kind"]}}, "then": known}]
+            general = _general_kind(family)
+            then = known if general is None else {"$ref": mapping[general]}
+            result["allOf"] = [{"if": {"not": {"required": ["kind"]}}, "then": then}]
         else:
             result |= {"required": ["kind"], "allOf": []}
         result["allOf"] += [
@@ -246,6 +255,22 @@ def _nodes(value: Any) -> Iterator[Schema]:
     if isinstance(value, dict | list):
         for inner in value.values() if isinstance(value, dict) else value:
             yield from _nodes(inner)
+
+
+def _general_kind(family: str) -> str | None:
+    """Return the kind of a family that has all fields of the others, as they have them; ``None`` if there is none."""
+    fields = {name: cls.__pydantic_fields__ for name, cls in kinds(family).items()}
+
+    def has_all(general: str) -> bool:
+        own = fields[general]
+        return all(
+            key == "kind"
+            or (key in own and (own[key].annotation, own[key].metadata) == (item.annotation, item.metadata))
+            for other in fields.values()
+            for key, item in other.items()
+        )
+
+    return next((name for name in fields if len(fields) > 1 and has_all(name)), None)
 
 
 def _field_names(cls: type[BaseModel]) -> list[str]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from expkit.plots.axis_scale import value_text
+from expkit.redact import masked
 from expkit.report.runs import Sweep
 from expkit.report.table import Table, are_numbers
 from expkit.sweeps.standing import Configuration, mean_text, score_text
 from expkit.sweeps.statistics import summarize
 
-__all__ = ["as_latex", "as_markdown", "configurations_table", "verdict_lines"]
+__all__ = ["as_latex", "as_markdown", "configurations_table", "description", "verdict_lines"]
+
+_MOST_LINES = 20
+_LONGEST = 7000  # MLflow takes texts of 8,000 letters
 
 
 def configurations_table(sweep: Sweep) -> Table:
@@ -47,6 +52,16 @@ def verdict_lines(sweep: Sweep) -> list[str]:
         return []
     lines = [f"best {standing.result}", standing.verdict, standing.choice]
     return [line for line in lines if line is not None]
+
+
+def description(sweep: Sweep) -> str:
+    """Return the result of a sweep in Markdown: its best configuration, who is tied with it, the first of the table."""
+    table = configurations_table(sweep)
+    left = len(table.lines) - _MOST_LINES
+    lines = [f"{line[0].upper()}{line[1:]}.\n" for line in verdict_lines(sweep)]
+    lines.append(as_markdown(replace(table, lines=table.lines[:_MOST_LINES])))
+    lines += [f"{left} more are in the report among the artifacts.\n"] if left > 0 else []
+    return masked("\n".join(lines))[:_LONGEST]
 
 
 def as_markdown(table: Table) -> str:

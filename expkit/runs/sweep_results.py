@@ -103,7 +103,8 @@ class SweepResults:
 
         The status in the folder comes last: a sweep killed before that is resumed, and finishes again.
         """
-        page = self._write_report() if report and status != "KILLED" else None
+        several = len(self._folder.settings().get("objectives", [])) > 1
+        page = self._write_report(several) if report and status != "KILLED" else None
         if self.parent is not None:
             self.parent.finish(status)
             self._folder.update(mlflow_run_id=self.parent.run_id)
@@ -112,17 +113,22 @@ class SweepResults:
             print("stopped; the same command runs the missing runs", file=sys.stderr)
         return page
 
-    def _write_report(self) -> Path | None:
+    def _write_report(self, several: bool) -> Path | None:
         """Write the report of all runs so far; return its page, or ``None`` with a warning if it cannot be written."""
-        from expkit.report.write import write_report
+        from expkit.report.configurations import description
+        from expkit.report.runs import read_sweep
+        from expkit.report.write import REPORT, draw_report
 
         try:
-            files = write_report(self._folder.path)
+            sweep = read_sweep(self._folder.path)
+            files = draw_report(sweep, self._folder.path / REPORT)
         except Exception as error:
             print(f"warning: no report: {error}", file=sys.stderr)
             return None
         if self.parent is not None:
             self.parent.artifacts([files[0].parent])
+            if not several:
+                self.parent.describe(description(sweep))
         return files[0]
 
     def _tag_best(self, progress: Progress) -> None:

@@ -34,19 +34,21 @@ def front_of(point: Costs, others: Sequence[Costs]) -> int:
 def dominance_check(
     sweep: Path,
     run: str,
-    runs: Callable[[], Sequence[str]],
+    points: Callable[[], Sequence[Sequence[str]]],
     objectives: Sequence[Objective],
     verdict: Callable[[int, int, Costs, Sequence[Costs]], str | None],
 ) -> Callable[[int, Mapping[str, float]], None]:
     """Return the check that prunes a run by all objectives.
 
+    A point of several runs is judged at a step by the means of those that have reached it, and pruned as a whole.
+
     Args:
         sweep: the sweep's folder.
         run: name of the run's folder.
-        runs: returns the names of the folders of all runs so far.
+        points: returns the names of the folders of the runs of each point so far.
         objectives: the objectives.
-        verdict: returns why a run is pruned, or ``None``, given the step, the number of runs that have ended, the
-            run's costs at the step, and those of the others that have reached it.
+        verdict: returns why a run is pruned, or ``None``, given the step, the number of points that have ended, the
+            costs of the run's point at the step, and those of the others that have reached it.
     """
 
     def costs(metrics: Mapping[str, float]) -> Costs | None:
@@ -54,25 +56,34 @@ def dominance_check(
             return None
         return tuple(item.cost(metrics) for item in objectives)
 
+    def reached(names: Sequence[str], step: int) -> list[Costs]:
+        folders = [folder for name in names if (folder := RunFolder(sweep / name)).metrics_file.is_file()]
+        found = (costs(point) for folder in folders for point in folder.metrics() if point["step"] == step)
+        return [item for item in found if item is not None]
+
     def check(step: int, metrics: Mapping[str, float]) -> None:
         """Compare the objectives of a step.
 
         Raises:
             Pruned: the run is ended at this step.
         """
-        if (mine := costs(metrics)) is None:
+        if (own := costs(metrics)) is None:
             return
-        others: list[Costs] = []
-        ended = 0
-        for name in runs():
-            folder = RunFolder(sweep / name)
-            if name == run or not folder.metrics_file.is_file():
-                continue
-            ended += folder.state().get("status") in ("FINISHED", "PRUNED")
-            point = next((item for item in folder.metrics() if item["step"] == step and costs(item)), None)
-            if point is not None and (found := costs(point)) is not None:
-                others.append(found)
-        if (why := verdict(step, ended, mine, others)) is not None:
-            raise Pruned(f"{why} at step {step}")
+        mine, others, ended = [own], [], 0
+        for names in points():
+            statuses = [RunFolder(sweep / name).state().get("status") for name in names]
+            if run in names:
+                if "PRUNED" in statuses:
+                    raise Pruned(f"another run of its point was pruned, at step {step}")
+                mine += reached([name for name in names if name != run], step)
+            else:
+                ended += "PRUNED" in statuses or all(status == "FINISHED" for status in statuses)
+                others += [_mean(values)] if (values := reached(names, step)) else []
+        if (why := verdict(step, ended, _mean(mine), others)) is not None:
+            raise Pruned(f"{why} at step {step}" + (f" (mean of {len(mine)} runs)" if len(mine) > 1 else ""))
 
     return check
+
+
+def _mean(values: Sequence[Costs]) -> Costs:
+    return tuple(sum(column) / len(values) for column in zip(*values, strict=True))

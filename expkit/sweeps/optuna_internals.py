@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-__all__ = ["as_of_step", "report", "rungs_at", "set_attribute"]
+__all__ = ["as_of_step", "report", "rungs_at", "rungs_passed", "set_attribute"]
 
 
 def set_attribute(study: Study, trial: FrozenTrial, key: str, value: object) -> None:
@@ -50,6 +50,11 @@ def rungs_at(study: Study, trial: FrozenTrial, value: float, passed: Collection[
     while stored.get(key := f"{_RUNG}{len(passed) + len(found)}") == value:
         found.append(key)
     return found
+
+
+def rungs_passed(trial: FrozenTrial) -> set[str]:
+    """Return the system attributes of the rungs that a trial has passed, in whatever process."""
+    return {key for key in trial.system_attrs if key.startswith(_RUNG)}
 
 
 _RUNG = "completed_rung_"

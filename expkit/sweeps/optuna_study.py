@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from expkit.errors import ConfigError, Problem, Pruned, error_message
@@ -23,11 +25,12 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-__all__ = ["Study", "Trial", "open_storage", "prune_check"]
+__all__ = ["Study", "Trial", "open_storage", "prune_check", "runs_of_trials"]
 
 _log = logging.getLogger(__name__)
 _JOURNAL = "journal:///"
-_SQLITE_SECONDS = 60.0  # how long a process waits for another that is writing
+_CONNECTING = {"sqlite": {"timeout": 60.0}, "postgresql": {"connect_timeout": 20}}
+"""Seconds that a process waits for another that is writing, or for a server that does not answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +179,7 @@ def prune_check(
     if trial is None:
         return None
     others = [other for other in _runs(trial) if other != run]
-    rungs: set[str] = set()
+    rungs = set() if others else optuna_internals.rungs_passed(trial)  # a resumed run has passed some
     rule = type(pruner).__name__.removesuffix("Pruner").lower().replace("successivehalving", "asha")
 
     def check(step: int, metrics: Mapping[str, float]) -> None:
@@ -196,7 +199,7 @@ def prune_check(
             )
             if others and prunes:
                 optuna_internals.set_attribute(study, trial, "pruned", run)
-            elif others:
+            elif not prunes:
                 rungs.update(optuna_internals.rungs_at(study, trial, mean, rungs))
         except optuna.exceptions.OptunaError as error:
             _log.warning("pruning skipped at step %d: %s", step, error_message(error))
@@ -206,6 +209,14 @@ def prune_check(
             raise Pruned(f"{rule}: {metric} {mean:.4g} at step {step}{of}")
 
     return check
+
+
+def runs_of_trials(storage: BaseStorage, name: str) -> list[tuple[str, ...]]:
+    """Return the names of the folders of the runs of each trial of a study."""
+    import optuna
+
+    study = optuna.load_study(study_name=name, storage=storage)
+    return [runs for trial in study.get_trials(deepcopy=False) if (runs := _runs(trial))]
 
 
 @cache
@@ -225,10 +236,13 @@ def open_storage(url: str) -> BaseStorage:
         if url.startswith(_JOURNAL):
             from optuna.storages.journal import JournalFileBackend, JournalStorage
 
-            return JournalStorage(JournalFileBackend(url.removeprefix(_JOURNAL)))
-        if url.startswith("sqlite"):
-            engine = {"connect_args": {"timeout": _SQLITE_SECONDS}}
-            return storages.get_storage(storages.RDBStorage(url, engine_kwargs=engine))
+            backend = JournalFileBackend(file := url.removeprefix(_JOURNAL))
+            _check_journal(Path(file))
+            return JournalStorage(backend)
+        for kind, option in _CONNECTING.items():
+            if url.startswith(kind):
+                engine = {"connect_args": option}
+                return storages.get_storage(storages.RDBStorage(url, engine_kwargs=engine))
         return storages.get_storage(url)
     except Exception as error:  # SQLAlchemy, the driver and Optuna raise errors of their own
         raise ConfigError(
@@ -238,6 +252,22 @@ def open_storage(url: str) -> BaseStorage:
                 "correct it, or omit it: the study is then stored in the sweep's folder",
             )
         ) from None
+
+
+def _check_journal(file: Path) -> None:
+    """Check that a file is Optuna's, which it reads without a check of its own.
+
+    Raises:
+        ValueError: it is not.
+    """
+    with file.open("rb") as journal:
+        first = journal.readline(100_000)
+    try:
+        is_entry = not first or "op_code" in json.loads(first)
+    except (TypeError, ValueError):
+        is_entry = first.startswith(b"{") and not first.endswith(b"\n")  # another process is writing it
+    if not is_entry:
+        raise ValueError("the file is no journal of Optuna")
 
 
 def _trial(trial: FrozenTrial, space: Space) -> Trial:

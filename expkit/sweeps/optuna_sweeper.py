@@ -21,7 +21,7 @@ from expkit.sweeps.dominance import dominance_check
 from expkit.sweeps.given_overrides import GivenOverrides
 from expkit.sweeps.jobs import SweepJob, hash_of
 from expkit.sweeps.objective import Objective
-from expkit.sweeps.optuna_study import Study, Trial, open_storage, prune_check
+from expkit.sweeps.optuna_study import Study, Trial, open_storage, prune_check, runs_of_trials
 from expkit.sweeps.pruners import NoPruner, Pruner
 from expkit.sweeps.samplers import Sampler, Tpe
 from expkit.sweeps.space import Numeric, Space, space_of
@@ -95,13 +95,13 @@ class Optuna(Sweeper):
         """Return the check that prunes a run."""
         if self.pruner.kind == "none":
             return None
-        settings = folder.settings()
-        study = settings["study"]
+        study = (settings := folder.settings())["study"]
+        storage, name = open_storage(self._url(folder)), study["name"]
         if len(settings["objectives"]) > 1:
             verdict = self.pruner.dominated(study["first_step"])
             assert verdict is not None  # checked before the sweep began
             objectives = [Objective(*each) for each in settings["objectives"]]
-            return dominance_check(folder.path, run, lambda: list(folder.settings()["runs"]), objectives, verdict)
+            return dominance_check(folder.path, run, lambda: runs_of_trials(storage, name), objectives, verdict)
         pruner = self.pruner.create(study["first_step"], study["last_step"])
         metric = settings["objective"]
 
@@ -109,7 +109,7 @@ class Optuna(Sweeper):
             points = RunFolder(folder.path / other).metrics()
             return next((point[metric] for point in points if point["step"] == step and metric in point), None)
 
-        return prune_check(open_storage(self._url(folder)), study["name"], pruner, metric, run, recorded)
+        return prune_check(storage, name, pruner, metric, run, recorded)
 
     retries_failures: ClassVar[bool] = False
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Costs = tuple[float, ...]
 Verdict = Callable[[int, int, Costs, Sequence[Costs]], str | None]
-"""Says why a run is pruned, given the step, the number of ended runs, its costs and those of others at the step."""
+"""Says why a run is pruned, given the step, the number of ended points, the costs of its own and of others there."""
 
 __all__ = ["Asha", "Hyperband", "Median", "NoPruner", "Pruner"]
 
@@ -80,7 +80,7 @@ class Median(Pruner):
             if step < first_step or ended < self.n_startup_trials or not others:
                 return None
             count = dominated_by(mine, others)
-            return f"median: dominated by {count} of {len(others)} runs" if 2 * count > len(others) else None
+            return f"median: dominated by {count} of {len(others)} others" if 2 * count > len(others) else None
 
         return verdict
 
@@ -120,7 +120,7 @@ class Asha(_Halving):
             while step >= rungs[-1]:
                 rungs.append(rungs[-1] * self.reduction_factor)
             better, kept = front_of(mine, others), max(1, (len(others) + 1) // self.reduction_factor)
-            return f"asha: {better} of {len(others)} runs are in better fronts" if better >= kept else None
+            return f"asha: {better} of {len(others)} others are in better fronts" if better >= kept else None
 
         return verdict
 

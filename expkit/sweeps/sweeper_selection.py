@@ -13,13 +13,14 @@ from expkit.registry import KindsOf, Section, kinds
 from expkit.sweeps import optuna_sweeper  # noqa: F401  # registers its kind
 from expkit.sweeps.sweeper import Sweeper
 
-__all__ = ["sweeper_of"]
+__all__ = ["HydraSettings", "sweeper_of"]
 
 
-class _HydraSettings(Section):
+class HydraSettings(Section):
     """The part of Hydra's settings that expkit validates."""
 
     sweeper: Annotated[Sweeper, KindsOf("sweeper")]
+    """Choice of the runs of a sweep: what varies, how often, which metric is optimized."""
 
 
 def sweeper_of(settings: Any) -> Sweeper:
@@ -48,7 +49,7 @@ def sweeper_of(settings: Any) -> Sweeper:
             )
         )
     try:
-        return _HydraSettings.model_validate(raw).sweeper
+        return HydraSettings.model_validate(raw).sweeper
     except ValidationError as error:
-        problems = explain(error, raw, _HydraSettings)
+        problems = explain(error, raw, HydraSettings)
         raise ConfigError(*(Problem(f"hydra.{item.path}", item.message) for item in problems)) from None

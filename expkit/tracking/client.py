@@ -7,6 +7,7 @@ import importlib
 import json
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ TIMEOUT_SECONDS = 10
 _PER_REQUEST = {"metrics": 1000, "params": 100, "tags": 100}  # MLflow's limits
 _LONGEST_PARAM = 6000
 _NOTE = "mlflow.note.content"
+_TEXT_BEGINS = "## Result"
+_TEXT_ENDS = "---"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +170,12 @@ class Store:
         note = self._call(self._client.get_run, run_id).data.tags.get(_NOTE, "")
         if line not in note.splitlines():
             self._call(self._client.set_tag, run_id, _NOTE, f"{note}\n{line}".strip("\n"))
+
+    def describe(self, run_id: str, text: str) -> None:
+        """Put a text at the beginning of the run's description, in place of an earlier one; other lines are kept."""
+        note = self._call(self._client.get_run, run_id).data.tags.get(_NOTE, "")
+        kept = re.sub(rf"^{_TEXT_BEGINS}.*?^{_TEXT_ENDS}$", "", note, flags=re.MULTILINE | re.DOTALL).strip("\n")
+        self._call(self._client.set_tag, run_id, _NOTE, f"{_TEXT_BEGINS}\n{text}\n{_TEXT_ENDS}\n\n{kept}".strip("\n"))
 
     def log_file(self, run_id: str, file: Path, folder: str | None) -> None:
         """Copy a file, or a folder with all in it, into the run's artifacts, or into a folder of them."""

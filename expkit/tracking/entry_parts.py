@@ -57,6 +57,8 @@ def _parts(store: Store, run_id: str, folder: Path, entry: JournalEntry) -> Iter
         yield EntryPart(what="the run's status", send=partial(store.resume, run_id))
         if changed := values.get("changed"):
             yield EntryPart(what="the run's note", send=partial(store.add_note, run_id, _note(values, changed)))
+    elif entry.act == "describe":
+        yield EntryPart(what="the run's description", send=partial(store.describe, run_id, str(values["text"])))
     elif entry.act == "dataset":
         about = (values["kind"], values["digest"], values["sizes"])
         yield EntryPart(what=f"dataset '{values['kind']}'", send=partial(store.log_dataset, run_id, *about))

@@ -14,9 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from expkit.metric_names import EMA
+
 __all__ = [
     "SHARED_VIEW",
+    "compared_page",
     "experiments_page",
+    "latest_metrics",
     "monitors",
     "run_page",
     "schema_revisions",
@@ -29,6 +33,9 @@ SHARED_VIEW = "mlflow.sharedViewState."
 _WORKFLOW = "workflowType=machine_learning"
 _NAME = "attributes.`Run Name`"
 _CARD = {"deleted": False, "isGenerated": False, "isReordered": False, "display": True}
+_LINE = {"xAxisKey": "step", "scaleType": "linear", "lineSmoothness": 0, "useGlobalLineSmoothing": False}
+_MOST_CLOSED = 40
+_MOST_CURVES = 20  # a tag, which holds the view, has at most 20,000 letters
 
 
 def monitors() -> list[Any]:
@@ -63,16 +70,33 @@ def run_page(server: str, experiment: str, run_id: str) -> str:
     return f"{server}/#/experiments/{experiment}/runs/{run_id}?{_WORKFLOW}"
 
 
-def shared_view_pages(server: str, experiment: str, key: str, run_ids: Sequence[str]) -> list[str]:
-    """Return the addresses of a shared view as a table and as charts, and of the comparison of its runs."""
+def shared_view_pages(server: str, experiment: str, key: str) -> tuple[str, str]:
+    """Return the addresses of a shared view as a table and as charts."""
     table = f"{server}/#/experiments/{experiment}/runs?viewStateShareKey={key}&{_WORKFLOW}"
+    return table, f"{table}&compareRunsMode=CHART"
+
+
+def compared_page(server: str, experiment: str, run_ids: Sequence[str]) -> str:
+    """Return the address of a comparison of runs."""
     compared = json.dumps(list(run_ids), separators=(",", ":"))
     query = urllib.parse.urlencode({"runs": compared, "experiments": json.dumps([experiment])})
-    return [table, f"{table}&compareRunsMode=CHART", f"{server}/#/compare-runs?{query}&{_WORKFLOW}"]
+    return f"{server}/#/compare-runs?{query}&{_WORKFLOW}"
+
+
+def latest_metrics(run: Any) -> list[Any]:
+    """Return the last point of every metric of a run that was read: with its value, step and time."""
+    return list(run.data._metric_objs)
 
 
 def shared_view(
-    *, search: str, params: Sequence[str], numeric: Sequence[str], scores: Sequence[str], ascending: bool
+    *,
+    search: str,
+    params: Sequence[str],
+    numeric: Sequence[str] = (),
+    scores: Sequence[str],
+    ascending: bool,
+    recorded: Sequence[str] = (),
+    groups: Sequence[Sequence[str | None]] = (),
 ) -> dict[str, Any]:
     """Return a view of runs, the best first, with columns and charts of parameters and scores.
 
@@ -82,14 +106,48 @@ def shared_view(
         numeric: those among them that are numbers.
         scores: metrics to show; the first one orders the runs.
         ascending: the smallest score is the best.
+        recorded: all metrics of the runs; the raw and the EMA one of the same name share a chart.
+        groups: values of the parameters by which runs are one line, and one curve: their mean; none to group no runs.
     """
     columns = {f"params.`{key}`": key for key in params} | {f"metrics.`{key}`": key for key in scores}
     widths = {_NAME: 260, **{column: 30 + 7 * len(key) for column, key in columns.items()}}  # No word is cut off.
     order = {"orderByKey": f"metrics.`{scores[0]}`", "orderByAsc": ascending} if scores else {}
     table = {"selectedColumns": list(columns), "columnOrder": list(widths), "columnWidths": widths}
-    charts = _charts(params, numeric, scores[0]) if scores and params else []
-    drawn = {"compareRunCharts": charts, "compareRunSections": [{**_CARD, "uuid": "sweep", "name": "sweep"}]}
-    return {"searchFilter": search, **table, **order, **(drawn if charts else {})}
+    view = {"searchFilter": search, **table, **order}
+    if groups:
+        keys = [{"mode": "param", "groupByData": key} for key in params]
+        view["groupBy"] = {"aggregateFunction": "average", "groupByKeys": keys}
+        view["useGroupedValuesInCharts"] = True
+        named = (zip(params, values, strict=True) for values in groups[:_MOST_CLOSED])
+        view["groupsExpanded"] = {
+            ",".join(f"param.{key}.{value or 'null'}" for key, value in each): False for each in named
+        }
+    charts = [*(_charts(params, numeric, scores[0]) if scores and params else []), *_curves(recorded)]
+    sections = dict.fromkeys(card["metricSectionId"] for card in charts)
+    drawn = {
+        "compareRunCharts": charts,
+        "compareRunSections": [{**_CARD, "uuid": name, "name": name} for name in sections],
+        "isAccordionReordered": True,
+    }
+    return {**view, **(drawn if charts else {})}
+
+
+def _curves(recorded: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a chart of every metric by step, raw and EMA in one; numbers that are measured once are bars."""
+    raw = [name for name in recorded if f"{name}/{EMA}" in recorded or not name.endswith(f"/{EMA}")]
+    cards = []
+    for name in raw[:_MOST_CURVES]:
+        split = name.partition("/")[0]
+        both = [name, *([f"{name}/{EMA}"] if f"{name}/{EMA}" in recorded else [])]
+        for keys in [[key] for key in both] if split == "test" else [both]:
+            shape = {"type": "BAR"} if split == "test" else {"type": "LINE", "selectedMetricKeys": keys, **_LINE}
+            cards.append({**_CARD, **shape, "uuid": keys[0], "metricKey": keys[0], "metricSectionId": split})
+        if split != "test":  # MLflow adds a chart of every metric that is in none as its first one
+            cards += [
+                {**_CARD, "uuid": key, "type": "LINE", "metricKey": key, "metricSectionId": split, "deleted": True}
+                for key in both[1:]
+            ]
+    return cards
 
 
 def _charts(params: Sequence[str], numeric: Sequence[str], score: str) -> list[dict[str, Any]]:

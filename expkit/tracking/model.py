@@ -16,6 +16,7 @@ import numpy as np
 
 import expkit.export
 from expkit.fs import file_digest
+from expkit.tracking.mlflow_internals import latest_metrics
 
 __all__ = ["GRAPH", "ModelRecord", "log_model"]
 
@@ -94,10 +95,10 @@ def _log_metrics(client: Any, run: Any, model_id: str) -> None:
     from mlflow.entities import Metric
 
     run_id = run.info.run_id
-    last = {name: client.get_metric_history(run_id, name)[-1] for name in run.data.metrics if "system/" not in name}
     metrics = [
-        Metric(name, point.value, point.timestamp, point.step, model_id=model_id, run_id=run_id)
-        for name, point in last.items()
+        Metric(point.key, point.value, point.timestamp, point.step, model_id=model_id, run_id=run_id)
+        for point in latest_metrics(run)
+        if not point.key.startswith("system/")
     ]
     client.log_batch(run_id, metrics=metrics)
 

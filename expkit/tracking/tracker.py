@@ -233,6 +233,10 @@ class SweepRun(_RecordedRun):
         new = _NewRun(name=name, tags=tags, params=texts({param_name(key): value for key, value in params.items()}))
         super().__init__(recorder, config, folder, new)
 
+    def describe(self, text: str) -> None:
+        """Record a text in Markdown for the run's page, in place of an earlier one."""
+        self._journal.append("describe", text=text)
+
 
 def tag_ended_run(recorder: Recorder, config: Config, folder: Path, tags: Mapping[str, str]) -> None:
     """Record tags of a run that has ended, without a change of its status or end.

@@ -9,6 +9,7 @@ import pytest
 
 from expkit.config.json_schema import FILES, file_schema, whole_schema
 from expkit.config.search import builtin_conf
+from expkit.sweeps.sweeper_selection import HydraSettings
 from support.command_line import call, run
 
 
@@ -22,7 +23,7 @@ def test_the_schema_of_a_whole_configuration_is_printed(tmp_path: Path) -> None:
 def test_the_schema_of_a_sections_files_is_written_to_a_file(section: str, tmp_path: Path) -> None:
     done = call("schema", "mine.json", "--section", section, cwd=tmp_path)
     assert (done.code, done.out, done.err) == (0, "wrote mine.json\n", "")
-    assert json.loads((tmp_path / "mine.json").read_text()) == file_schema(section)
+    assert json.loads((tmp_path / "mine.json").read_text()) == file_schema(section, HydraSettings)
 
 
 def test_a_section_that_is_none_is_answered_with_those_that_are(tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ from expkit.config.load import load, plain, validate
 from expkit.config.search import builtin_conf
 from expkit.errors import ConfigError
 from expkit.registry import kinds
+from expkit.sweeps.sweeper_selection import HydraSettings
 
 CONF = builtin_conf()
 GROUP_FILES = sorted(file for file in CONF.glob("*/*.yaml") if file.parent.name != "hydra")
-SCHEMAS: dict[str, Any] = {name: Draft202012Validator(file_schema(name)) for name in FILES}
+SCHEMAS: dict[str, Any] = {name: Draft202012Validator(file_schema(name, HydraSettings)) for name in FILES}
 WHOLE = Draft202012Validator(whole_schema())
 
 
@@ -39,7 +40,7 @@ def mistakes(name: str, text: str) -> list[str]:
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_schema_is_a_schema(name: str) -> None:
-    schema = file_schema(name)
+    schema = file_schema(name, HydraSettings)
     Draft202012Validator.check_schema(schema)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert json.loads(schema_text(schema)) == schema
@@ -61,6 +62,29 @@ def test_every_file_names_its_schema_and_follows_it(file: Path) -> None:
     schema = json.loads(path.read_text(encoding="utf-8"))
     content = OmegaConf.to_container(OmegaConf.load(file))
     assert [error.message for error in Draft202012Validator(schema).iter_errors(content)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sweeper: {n_trials: 5, params: {optimizer.learning_rate: 'interval(0.1, 1)'}, repeats: 3}", []),
+        ("sweeper: {objective: [valid/loss, valid/accuracy], direction: [minimize, maximize]}", []),
+        ("sweeper: {kind: optuna, storage: '${oc.env:STUDY}', sampler: {kind: tpe, seed: 3}}", []),
+        ("{launcher: {n_jobs: 3}, job: {chdir: false}}", []),
+        (
+            "sweeper: {n_trails: 5}",
+            ["hydra.sweeper: Additional properties are not allowed ('n_trails' was unexpected)"],
+        ),
+        ("sweeper: {repeats: 0}", ["hydra.sweeper.repeats: 0 is less than or equal to the minimum of 0"]),
+        ("sweeper: {on_tie: largest}", ["hydra.sweeper.on_tie: 'largest' is not one of ['simplest', 'first']"]),
+        (
+            "sweeper: {kind: grid, n_trials: 5}",
+            ["hydra.sweeper: Additional properties are not allowed ('n_trials' was unexpected)"],
+        ),
+    ],
+)
+def test_the_sweeper_in_a_file_of_a_sweep_is_described(text: str, expected: list[str]) -> None:
+    assert mistakes("experiment", f"hydra: {{{text}}}" if not text.startswith("{") else f"hydra: {text}") == expected
 
 
 @pytest.mark.parametrize("experiment", sorted(file.stem for file in (CONF / "experiment").glob("*.yaml")))

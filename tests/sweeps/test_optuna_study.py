@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from expkit.sweeps.optuna_study import Study, Trial, open_storage, prune_check
 from expkit.sweeps.pruners import Asha, Hyperband, Median, NoPruner, Pruner
 from expkit.sweeps.samplers import CmaEs, GridSampler, Nsga2, RandomSampler, Tpe
 from expkit.sweeps.space import Value, space_of
+from support.postgresql import needs_postgresql, server
 
 WORDS = ["x=interval(-1,1)", "y=tag(log,interval(0.01,1))", "c=a,b", "n=range(1,10,2)", "f=range(0.1,0.5,0.1)"]
 SAMPLERS = {
@@ -173,6 +175,76 @@ def test_a_run_that_is_worse_than_the_median_is_pruned(tmp_path: Path) -> None:
     assert study._study.trials[2].intermediate_values == {20: 0.5, 40: 0.4}
 
 
+@pytest.fixture
+def postgresql() -> Iterator[str]:
+    """The address of a database in a new server."""
+    with server() as port:
+        yield f"postgresql+psycopg://user@127.0.0.1:{port}/postgres"
+
+
+@pytest.mark.parametrize("kind", ["journal", pytest.param("postgresql", marks=needs_postgresql)])
+def test_asha_decides_by_the_runs_that_have_come_as_far_in_whatever_process_they_are(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = f"journal:///{tmp_path}/study.log" if kind == "journal" else request.getfixturevalue(kind)
+    storages = []
+    for _ in range(3):  # three processes, each of which opens the storage for itself
+        open_storage.cache_clear()
+        storages.append(open_storage(url))
+    study = study_of(storages[0])
+    pruner = Asha(reduction_factor=3).create(10, 90)
+    draw = random.Random(3)
+    reached: dict[int, list[float]] = {10: [], 30: [], 90: []}
+    running: list[tuple[float, Iterator[int], Callable[[int, Mapping[str, float]], None]]] = []
+    begun, results = 0, []
+    while begun < 12 or running:
+        while len(running) < 3 and begun < 12:
+            trial = study.ask()
+            assert trial is not None
+            study.set_runs(trial, [f"{begun}_run"])
+            check = prune_check(storages[begun % 3], "one", pruner, "valid/loss", f"{begun}_run", unrecorded)
+            assert check is not None
+            running.append((draw.random(), iter(range(10, 91, 10)), check))
+            begun += 1
+        place = draw.randrange(len(running))  # run times differ
+        value, steps, check = running[place]
+        if (step := next(steps, None)) is None:
+            results.append((value, 90))
+            del running[place]
+            continue
+        kept = True
+        if step in reached:
+            reached[step].append(value)
+            kept = value <= sorted(reached[step])[max(len(reached[step]) // 3, 1) - 1]
+        try:
+            check(step, {"valid/loss": value})
+        except Pruned:
+            assert not kept
+            results.append((value, step))
+            del running[place]
+        else:
+            assert kept
+    assert min(results)[1] == 90  # the best is complete
+    assert sum(step < 90 for _, step in results) >= 6
+
+
+def test_a_run_is_compared_at_each_rung_once_also_when_it_is_resumed() -> None:
+    storage, pruner = InMemoryStorage(), Asha(reduction_factor=2).create(10, 40)
+    study = study_of(storage)
+    _, slow = started(storage, pruner, study)
+    slow(10, 0.5)
+    for value in (0.4, 0.3, 0.2):
+        _, fast = started(storage, pruner, study)
+        fast(10, value)
+    slow(15, 0.5)  # behind all others at the first rung, which it had passed before they came
+    resumed = prune_check(storage, "one", pruner, "valid/loss", "0_run", unrecorded)
+    assert resumed is not None
+    resumed(17, {"valid/loss": 0.5})
+    fast(20, 0.2)
+    with pytest.raises(Pruned, match=r"asha: valid/loss 0\.5 at step 20"):
+        resumed(20, {"valid/loss": 0.5})
+
+
 def test_hyperband_ends_the_worst_of_many_runs() -> None:
     storage, pruner = InMemoryStorage(), Hyperband().create(10, 90)
     study = study_of(storage)
@@ -241,3 +313,15 @@ def test_a_storage_that_cannot_be_opened_is_reported_without_its_password(url: s
         open_storage(url)
     assert str(caught.value).startswith(f"hydra.sweeper.storage: {why}")
     assert str(caught.value).endswith("or omit it: the study is then stored in the sweep's folder")
+
+
+@pytest.mark.parametrize("content", ["garbage\n", '{"a": 1}\n', "[1]\n", "\x00garbage"])
+def test_a_file_that_is_no_journal_is_reported_before_it_is_written(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "study.log"
+    file.write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        open_storage(f"journal:///{file}")
+    assert str(caught.value).startswith(
+        f"hydra.sweeper.storage: journal:///{file} cannot be opened (the file is no journal of Optuna); correct it"
+    )
+    assert file.read_text() == content

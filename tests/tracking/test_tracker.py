@@ -160,6 +160,27 @@ def test_a_sweep_is_one_parent_that_failed_when_a_child_did(sweep: Finished) -> 
     assert set(parent.data.metrics) == {"valid/accuracy", "best/mean", "best/runs"}
     assert parent.data.params["optimizer.learning_rate"] == "0.1,1e30"
     assert parent.data.params["hydra.sweeper.objective"] == "valid/accuracy (max)"
+    note = parent.data.tags["mlflow.note.content"].splitlines()
+    assert note[0] == "## Result"
+    assert note[1].startswith("Best valid/accuracy ")
+    assert note[1].endswith(": units=32, learning_rate=0.1.")
+    assert sum(line.startswith("|  | valid/accuracy | ") for line in note) == 1
+    assert note[-1] == "---"
+
+
+def test_the_result_in_a_description_is_replaced_and_other_lines_are_kept(
+    recorder: Recorder, workspace: Path, digits_run: Finished
+) -> None:
+    folder, client = workspace / "runs" / "direct" / "described", client_of(workspace)
+    sweep = SweepRun(recorder, config_in(workspace), folder, "sweep")
+    sweep.begin()
+    assert sweep.run_id is not None
+    for text in ("best a", "best b"):
+        client.set_tag(sweep.run_id, "mlflow.note.content", f"mine\n## Result\n{text} before\n---\n\nmy own words")
+        sweep.describe(text)
+        sweep.finish("FINISHED")
+        note = client.get_run(sweep.run_id).data.tags["mlflow.note.content"]
+        assert note == f"## Result\n{text}\n---\n\nmine\n\n\nmy own words"
 
 
 def test_children_are_nested_and_named_by_what_varies(sweep: Finished) -> None:
