@@ -40,10 +40,13 @@ USED = {
         )
     },
     "tracking/mlflow_internals.py": {
-        "mlflow": tuple(
-            f"mlflow.system_metrics.metrics.{name.lower()}_monitor:{name}Monitor.{method}"
-            for name in ("CPU", "Disk", "GPU", "Network")
-            for method in ("collect_metrics", "aggregate_metrics", "clear_metrics")
+        "mlflow": (
+            "mlflow.utils.validation:MAX_EXPERIMENT_TAG_VAL_LENGTH",
+            *(
+                f"mlflow.system_metrics.metrics.{name.lower()}_monitor:{name}Monitor.{method}"
+                for name in ("CPU", "Disk", "GPU", "Network")
+                for method in ("collect_metrics", "aggregate_metrics", "clear_metrics")
+            ),
         )
     },
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ __all__ = [
     "schema_revisions",
     "shared_view",
     "shared_view_pages",
+    "view_text",
 ]
 
 SHARED_VIEW = "mlflow.sharedViewState."
@@ -130,6 +131,20 @@ def shared_view(
         "isAccordionReordered": True,
     }
     return {**view, **(drawn if charts else {})}
+
+
+def view_text(view: Mapping[str, Any]) -> str:
+    """Return a view as the value of a tag, without what MLflow's pages do without if it is longer than a tag may be."""
+    from mlflow.utils.validation import MAX_EXPERIMENT_TAG_VAL_LENGTH
+
+    kept = dict(view)
+    for part in ("groupsExpanded", "compareRunCharts", "groupBy", "columnWidths", "columnOrder", "selectedColumns"):
+        if len(text := json.dumps(kept)) <= MAX_EXPERIMENT_TAG_VAL_LENGTH:
+            return text
+        kept.pop(part, None)
+        if part == "compareRunCharts":
+            kept.pop("compareRunSections", None)
+    return json.dumps(kept)
 
 
 def _curves(recorded: Sequence[str]) -> list[dict[str, Any]]:

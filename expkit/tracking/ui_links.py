@@ -11,7 +11,7 @@ from expkit.sweeps.jobs import SEEDS, is_under
 from expkit.sweeps.objective import mode_of
 from expkit.tracking.client import check_sqlite, prepare
 from expkit.tracking.errors import StoreRefused, TrackingError, failure
-from expkit.tracking.mlflow_internals import SHARED_VIEW, compared_page, shared_view, shared_view_pages
+from expkit.tracking.mlflow_internals import SHARED_VIEW, compared_page, shared_view, shared_view_pages, view_text
 
 __all__ = ["store_pages"]
 
@@ -55,7 +55,7 @@ def _pages_of_sweep(client: Any, newest: Any, page: str) -> dict[str, str]:
     runs = client.search_runs([experiment], search, max_results=1000, order_by=["attributes.start_time ASC"])
     repeated = json.loads(client.get_run(key).data.params.get("hydra.sweeper.repeat_over", "[]"))
     view = _view(runs, search, (*SEEDS, *([repeated] if isinstance(repeated, str) else repeated)))
-    client.set_experiment_tag(experiment, f"{SHARED_VIEW}{key}", json.dumps(view))
+    client.set_experiment_tag(experiment, f"{SHARED_VIEW}{key}", view_text(view))
     table, charts = shared_view_pages(page, experiment, key)
     compared = compared_page(page, experiment, [run.info.run_id for run in runs])
     return {"newest sweep": table, "its charts": charts, "compared": compared}
@@ -64,7 +64,7 @@ def _pages_of_sweep(client: Any, newest: Any, page: str) -> dict[str, str]:
 def _pages_of_run(client: Any, run: Any, page: str) -> dict[str, str]:
     key, experiment = run.info.run_id, run.info.experiment_id
     view = _view([run], f"attributes.run_id = '{key}'", ())
-    client.set_experiment_tag(experiment, f"{SHARED_VIEW}{key}", json.dumps(view))
+    client.set_experiment_tag(experiment, f"{SHARED_VIEW}{key}", view_text(view))
     return {"newest run": shared_view_pages(page, experiment, key)[1]}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from expkit.tracking.errors import TrackingError
+from expkit.tracking.mlflow_internals import shared_view, view_text
 from expkit.tracking.ui_links import store_pages
 
 
@@ -119,6 +120,17 @@ def test_replicates_are_one_line_of_the_table_and_one_curve(uri: str, client: An
         "groupByKeys": [{"mode": "param", "groupByData": "optimizer.learning_rate"}],
     }
     assert view["groupsExpanded"] == {f"param.optimizer.learning_rate.{number}": False for number in range(3)}
+
+
+def test_a_view_that_is_too_long_for_a_tag_is_kept_without_what_is_least_needed() -> None:
+    keys = [f"network.layers.a_long_name_of_a_layer_{number}.units" for number in range(60)]
+    recorded = [f"valid/{number}" for number in range(30)]
+    orders = {"search": "a", "params": keys, "scores": ["valid/0"], "ascending": True, "recorded": recorded}
+    view = shared_view(**orders, groups=[["0" * 90] * 60] * 3)
+    kept = json.loads(view_text(view))
+    assert len(json.dumps(view)) > 20_000 >= len(json.dumps(kept))
+    assert set(view) - set(kept) == {"groupsExpanded", "compareRunCharts", "compareRunSections"}
+    assert kept.items() <= view.items()
 
 
 def test_the_newest_run_has_its_curves_if_it_is_in_no_sweep(uri: str, client: Any) -> None:
