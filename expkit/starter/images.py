@@ -10,6 +10,7 @@ import numpy as np
 
 from expkit import tf1 as tf
 from expkit.errors import DataError
+from expkit.kinds.preprocess.images import DecodeImage
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.image_folder import ImageFolder
 from expkit.kinds.sources.on_disk import Array
@@ -69,7 +70,7 @@ def _look(images: Array) -> tuple[list[tuple[int, int]], bool]:
     chosen = np.linspace(0, len(images) - 1, min(LOOKED_AT, len(images))).astype(np.int64)
     with tf.Graph().as_default() as graph:
         content = tf.placeholder(tf.string, ())
-        pixels = tf.raw_ops.DecodeImage(contents=content, channels=3, expand_animations=False)
+        pixels = DecodeImage(channels=3).apply(content[None], {})[0]
         colored = tf.reduce_any(tf.not_equal(pixels[..., :1], pixels))
         found = tf.shape(pixels), colored
     sizes, gray = [], True

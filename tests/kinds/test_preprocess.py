@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from expkit import tf1 as tf
 from expkit.data.compute import computed, fit_steps
 from expkit.data.preprocess import FieldPreprocessing, raw_spec, spec_problems
 from expkit.kinds.preprocess.base import Preprocess
@@ -66,6 +67,52 @@ def test_files_are_decoded_to_their_pixels(kind: str) -> None:
         assert np.abs(got[0].astype(int) - wanted).max() <= 3  # Two decoders round differently.
     else:
         np.testing.assert_array_equal(got[0], image)
+
+
+def odd_images() -> dict[str, tuple[bytes, int]]:
+    """Return images as other programs write them, with the largest difference of two right decoders."""
+    from PIL import Image
+
+    rgb = Image.fromarray(pixels(3, 4, 3)).resize((20, 12), Image.Resampling.BICUBIC)
+    palette, content = rgb.quantize(64), {}
+
+    def save(name: str, image: Any, error: int, **options: Any) -> None:
+        into = io.BytesIO()
+        image.save(into, name.split()[-1], **options)
+        content[name] = into.getvalue(), error
+
+    save("palette PNG", palette, 0)
+    save("transparent PNG", palette, 0, transparency=3)
+    save("two-color PNG", rgb.convert("1"), 0)
+    save("gray and alpha PNG", rgb.convert("LA"), 0)
+    save("CMYK JPEG", rgb.convert("CMYK"), 16, quality=95)
+    save("gray JPEG", rgb.convert("L"), 8, quality=95)
+    save("progressive JPEG", rgb, 10, quality=95, progressive=True)
+    save("animated GIF", palette, 0, save_all=True, append_images=[rgb.rotate(180).quantize(8)])
+    save("gray BMP", rgb.convert("L"), 0)
+    save("BMP", rgb, 0)
+    for kind, error in (("PNG", 0), ("JPEG", 2), ("GIF", 0), ("BMP", 0)):
+        save(f"one pixel {kind}", rgb.crop((0, 0, 1, 1)), error)
+    return content
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA")])
+def test_images_as_other_programs_write_them_are_pillows(channels: Any, mode: str) -> None:
+    from PIL import Image
+
+    odd = odd_images()
+    if channels == 1:
+        del odd["CMYK JPEG"]  # Refused by the decoder.
+    if channels == 4:
+        del odd["two-color PNG"]  # Its alpha is 1 instead of 255.
+    with tf.Graph().as_default() as graph:
+        file = tf.placeholder(tf.string, (1,))
+        decoded = DecodeImage(channels=channels).apply(file, {})[0]
+    with tf.Session(graph=graph) as session:
+        for name, (content, error) in odd.items():
+            got = session.run(decoded, {file: [content]})
+            wanted = np.asarray(Image.open(io.BytesIO(content)).convert(mode)).reshape(*got.shape[:2], channels)
+            assert np.abs(got.astype(int) - wanted).max() <= error + (channels == 1), name
 
 
 def test_channels_are_converted_and_sizes_may_differ_before_they_are_resized() -> None:

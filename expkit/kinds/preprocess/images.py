@@ -8,24 +8,29 @@ from pydantic import Field, model_validator
 
 from expkit import tf1 as tf
 from expkit.kinds.preprocess.base import TEXT, Fitted, Preprocess, need_numbers, need_text
+from expkit.kinds.preprocess.orientation import upright
 from expkit.registry import Positive, register
 from expkit.tensor_spec import ShapeError, TensorSpec, sizes_text
 
 __all__ = ["CenterCrop", "DecodeImage", "Pad", "Resize"]
 
 
+GRAY = 19595, 38470, 7471
+"""Weights of red, green and blue in gray (ITU-R BT.601), in parts of 2^16."""
+
+
 @register
 class DecodeImage(Preprocess):
-    """Pixels [height, width, channels], uint8, of PNG, JPEG, BMP or GIF files (of a GIF the first frame).
-
-    Orientation tags of cameras (EXIF) are not applied.
-    """
+    """Pixels [height, width, channels], uint8, of PNG, JPEG, BMP or GIF files (of a GIF the first frame)."""
 
     kind: Literal["decode_image"] = "decode_image"
     reads_text: ClassVar[bool] = True
     one_by_one: ClassVar[bool] = True
     channels: Literal[1, 3, 4] = 3
     """Channels of the result: 1 for gray, 3 for RGB, 4 for RGB with alpha; files of others are converted."""
+    orientation: Literal["exif", "as_stored"] = "exif"
+    """``exif`` turns JPEG files as the camera was held, by the orientation that it wrote into them; ``as_stored`` does
+    not, as TensorFlow's and Keras' functions do not."""
     on_error: Literal["stop", "skip"] = "stop"
     """``stop`` at a file that cannot be decoded, or ``skip`` such examples in training and count them."""
 
@@ -42,9 +47,9 @@ class DecodeImage(Preprocess):
 
     def apply(self, values: Any, fitted: Fitted) -> Any:
         """Decode the only example of a batch."""
-        image = tf.raw_ops.DecodeImage(contents=values[0], channels=self.channels, expand_animations=False)
+        image = _decoded(values[0], self.channels)
         image.set_shape((None, None, self.channels))
-        return image[None]
+        return (upright(image, values[0]) if self.orientation == "exif" else image)[None]
 
 
 @register
@@ -168,6 +173,28 @@ class Pad(Preprocess):
         padded = tf.pad(values, edges, constant_values=value)
         padded.set_shape((None, *self.size, values.shape[3]))
         return padded
+
+
+def _decoded(content: Any, channels: int) -> Any:
+    """Return the pixels of an encoded image; of formats that are not decoded to these channels, those of RGB."""
+
+    def decoded(requested: int) -> Any:
+        return tf.raw_ops.DecodeImage(contents=content, channels=requested, expand_animations=False)
+
+    def gray() -> Any:
+        weighted = tf.cast(decoded(3), tf.int32) * GRAY
+        return tf.cast((tf.reduce_sum(weighted, -1, keepdims=True) + (1 << 15)) // (1 << 16), tf.uint8)
+
+    def opaque() -> Any:
+        return tf.pad(decoded(3), [[0, 0], [0, 0], [0, 1]], constant_values=tf.constant(255, tf.uint8))
+
+    start = tf.strings.substr(content, 0, 3)
+    if channels == 1:
+        converted = tf.equal(start, b"GIF") | tf.equal(tf.strings.substr(start, 0, 2), b"BM")
+        return tf.cond(converted, gray, lambda: decoded(1))
+    if channels == 4:
+        return tf.cond(tf.reduce_any(tf.equal(start, [b"GIF", b"\xff\xd8\xff"])), opaque, lambda: decoded(4))
+    return decoded(3)
 
 
 def _image(spec: TensorSpec, kind: str) -> tuple[int | None, int | None, int | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import posixpath
 from collections import Counter
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from expkit.errors import DataError, Problem, comma_list, did_you_mean
 from expkit.kinds.sources.base import Fields, Source, existing
-from expkit.kinds.sources.image_header import HEADER_BYTES, image_header
+from expkit.kinds.sources.image_header import HEADER_BYTES, ImageHeader, bmp_is_decoded, image_header
 from expkit.kinds.sources.table import Table
 from expkit.registry import register
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["ImageFolder", "image_format"]
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif")
+FOREIGN = (".webp", ".heic", ".heif", ".avif", ".tif", ".tiff", ".jp2", ".jxl", ".dng", ".svg", ".psd", ".ico")
+"""Endings of images in formats that TensorFlow's core operations do not decode."""
 TABLES = (".csv", ".tsv", ".parquet")
 MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF87a": "GIF", b"GIF89a": "GIF", b"BM": "BMP"}
 LABELS = "data.source.labels"
@@ -72,19 +75,41 @@ class ImageFolder(Source):
                 f"{listing.root}: {counted(wrong)} of {len(starts):,} without the content of a PNG, JPEG, BMP or GIF "
                 f"image: {found}; the first {begins}; remove or replace what is no image",
             )
-        notes = (*listing.notes, *_declared(listing, starts))
+        _check_declared(listing, starts)
+        notes = (*listing.notes, *_foreign(listing))
         return {"image": FileContents(listing.root, listing.names, sizes, notes), **columns}
 
 
-def _declared(listing: Listing, starts: Sequence[bytes]) -> Iterator[str]:
-    """Yield a sentence about images that are stored turned.
+def _foreign(listing: Listing) -> Iterator[str]:
+    """Yield a sentence about images in formats that are not decoded."""
+    from expkit.kinds.sources.folder import counted, some
+
+    images = [name for name in listing.others if name.lower().endswith(FOREIGN)]
+    if images:
+        what, them = ("is an image in a format", "it") if len(images) == 1 else ("are images in formats", "them")
+        yield (
+            f"{listing.root}: {counted(images)} of those left out {what} that cannot be decoded: "
+            f"{some(images)}; convert {them} to PNG, JPEG, BMP or GIF"
+        )
+
+
+def _check_declared(listing: Listing, starts: Sequence[bytes]) -> None:
+    """Refuse images that would fill the memory, or be decoded wrongly.
 
     Raises:
-        DataError: images declare more pixels than are decoded.
+        DataError: images declare more pixels than are decoded, or are BMP files of a kind that is not decoded.
     """
     from expkit.kinds.sources.folder import AT, counted, some
 
-    headers = [image_header(start) for start in starts]
+    unread = [place for place, start in enumerate(starts) if not bmp_is_decoded(start)]
+    if unread:
+        raise DataError.at(
+            AT,
+            f"{listing.root}: {counted(unread, 'BMP image')} with a palette of colors, with compression or of another "
+            f"number of bits than 8 (gray), 24 and 32: {some(listing.names[place] for place in unread)}; convert "
+            f"{'it' if len(unread) == 1 else 'them'} to PNG",
+        )
+    headers = [_header(listing, place, start) for place, start in enumerate(starts)]
     huge = [place for place, header in enumerate(headers) if header.height * header.width > MOST_PIXELS]
     if huge:
         first = headers[huge[0]]
@@ -94,14 +119,21 @@ def _declared(listing: Listing, starts: Sequence[bytes]) -> Iterator[str]:
             f"{some(listing.names[place] for place in huge)}; the first declares {first.height:,} x {first.width:,}; "
             "make them smaller, or remove them",
         )
-    turned = [name for name, header in zip(listing.names, headers, strict=True) if header.orientation != 1]
-    if turned:
-        verb = "is" if len(turned) == 1 else "are"
-        yield (
-            f"{listing.root}: {counted(turned, 'image')} of {len(starts):,} {verb} stored turned or mirrored (an EXIF "
-            f"orientation other than 1) and read as stored, in training and in the frozen graph: {some(turned)}; turn "
-            "the pixels, as `magick mogrify -auto-orient` does"
-        )
+
+
+def _header(listing: Listing, place: int, start: bytes) -> ImageHeader:
+    """Return what an image declares, of a JPEG file wherever its first frame is."""
+    header = image_header(start)
+    if header.height or len(start) < HEADER_BYTES or image_format(start) != "JPEG":
+        return header
+    try:
+        with (
+            open(listing.root / listing.names[place], "rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            return image_header(content)
+    except (OSError, ValueError):  # It has vanished since it was listed, which is told when it is read.
+        return header
 
 
 def _by_class(path: str) -> tuple[Listing, Fields]:

@@ -101,6 +101,8 @@ def test_files_that_are_left_out_are_told(fill: Fill) -> None:
     assert isinstance(image, DiskArray)
     assert image.notes == (
         f"{folder}: 4 files are left out, hidden or with another ending: .cache, readme.md, a/.DS_Store and 1 more",
+        f"{folder}: 1 file of those left out is an image in a format that cannot be decoded: a/x.webp; convert it to "
+        "PNG, JPEG, BMP or GIF",
     )
     assert rows_of(image, range(1))[:].tolist() == [PNG]
 

@@ -1,4 +1,4 @@
-"""What images declare: sizes of all formats, orientations, and what is done about them before decoding."""
+"""What images declare: sizes of all formats, and what is done about them before decoding."""
 
 from __future__ import annotations
 
@@ -27,23 +27,9 @@ def encoded(kind: str, size: tuple[int, int] = (7, 5), **options: Any) -> bytes:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP"])
 def test_sizes_are_those_of_the_decoded_image(kind: str) -> None:
     content = encoded(kind)
-    assert image_header(content) == ImageHeader(7, 5, 1)
+    assert image_header(content) == ImageHeader(7, 5)
     for end in range(len(content)):  # A file that ends anywhere is no mistake of this module.
         assert image_header(content[:end]).height in (0, 7)
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientations_are_those_that_are_written(orientation: int) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    exif[0x010E] = "a description"
-    assert image_header(encoded("JPEG", exif=exif)) == ImageHeader(7, 5, orientation)
-    big = b"MM\0*\0\0\0\x08" + struct.pack(">HHHIHH", 1, 0x0112, 3, 1, orientation, 0)
-    jpeg = encoded("JPEG")
-    segment = b"Exif\0\0" + big
-    assert image_header(
-        jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
-    ).orientation == (orientation)
 
 
 def folder(tmp_path: Path, **contents: bytes) -> ImageFolder:
@@ -51,17 +37,6 @@ def folder(tmp_path: Path, **contents: bytes) -> ImageFolder:
         (tmp_path / "a").mkdir(exist_ok=True)
         (tmp_path / f"a/{name}").write_bytes(content)
     return ImageFolder(path=str(tmp_path))
-
-
-def test_images_that_are_stored_turned_are_counted(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    source = folder(tmp_path, one=b"", **{"1.jpg": encoded("JPEG", exif=exif), "2.jpg": encoded("JPEG")})
-    (tmp_path / "a/one").unlink()
-    assert source.load()["image"].notes == (  # type: ignore[union-attr]
-        f"{tmp_path}: 1 image of 2 is stored turned or mirrored (an EXIF orientation other than 1) and read as stored, "
-        "in training and in the frozen graph: a/1.jpg; turn the pixels, as `magick mogrify -auto-orient` does",
-    )
 
 
 def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
@@ -75,6 +50,15 @@ def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path: P
     )
 
 
+def test_a_jpeg_of_too_many_pixels_is_refused_behind_long_comments(tmp_path: Path) -> None:
+    content = encoded("JPEG", comment=b"c" * 65_000)
+    assert image_header(content[:4096]) == ImageHeader()
+    frame = content.index(b"\xff\xc0")
+    content = content[: frame + 5] + struct.pack(">HH", 60_000, 50_000) + content[frame + 9 :]
+    with pytest.raises(DataError, match="the first declares 60,000 x 50,000"):
+        folder(tmp_path, **{"1.jpg": content, "2.jpg": encoded("JPEG")}).load()
+
+
 def test_a_file_that_ends_with_zero_bytes_comes_back_whole(tmp_path: Path) -> None:
     content = encoded("BMP")
     files = np.empty(1, object)
@@ -83,3 +67,20 @@ def test_a_file_that_ends_with_zero_bytes_comes_back_whole(tmp_path: Path) -> No
         write({"image": files})
     with np.load(tmp_path / "example.npz", allow_pickle=False) as arrays:
         assert cast(arrays["image"], "string").tolist() == files.tolist()
+
+
+def test_bmp_images_that_would_be_decoded_wrongly_are_refused(tmp_path: Path) -> None:
+    def saved(mode: str) -> bytes:
+        into = io.BytesIO()
+        Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)).convert(mode).save(into, "BMP")
+        return into.getvalue()
+
+    good = {f"good{mode}.bmp": saved(mode) for mode in ("L", "RGB")}
+    compressed = bytearray(saved("L"))
+    struct.pack_into("<I", compressed, 30, 1)
+    with pytest.raises(DataError) as caught:
+        folder(tmp_path, **good, **{"p.bmp": saved("P"), "1.bmp": saved("1"), "rle.bmp": bytes(compressed)}).load()
+    assert str(caught.value) == (
+        f"data.source.path: {tmp_path}: 3 BMP images with a palette of colors, with compression or of another number "
+        "of bits than 8 (gray), 24 and 32: a/1.bmp, a/p.bmp, a/rle.bmp; convert them to PNG"
+    )
