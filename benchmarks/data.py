@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def expkit_passes(load: Callable[[], Any], steps: dict[str, Sequence[Any]], cache: Path) -> Passes:
+def expkit_passes(load: Callable[[], Any], steps: Mapping[str, Sequence[Any]], cache: Path) -> Passes:
     """Return the times of expkit for a source and the steps of its fields, with an empty cache."""
     from expkit.data.kept import _preprocess_field
     from expkit.kinds.sources.on_disk import examples_at
