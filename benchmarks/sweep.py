@@ -1,16 +1,21 @@
 """What a run of a sweep costs besides its steps: short runs by ``expkit train -m`` in one process.
 
-Usage: python benchmarks/sweep.py [--steps 200] [--runs 9] [WORDS of the command line]
+Usage: python benchmarks/sweep.py [--steps 300] [--runs 18] [--units 1] [WORDS of the command line]
        python benchmarks/sweep.py --slots
+       python benchmarks/sweep.py --processes
 
-Prints, for every run (learning rate x units, digits), the seconds from the end of the run before it to its own end,
-those of them that were steps, and the memory of the process at its end; then the median of what is not steps, without
-the first run, which also imports TensorFlow (goal at most 1.5 s), and how memory grows from the tenth run on (from the
-third of fewer than twenty), by a straight line through all: little, because sessions and graphs are released.
+Prints, for every run (three seeds x learning rates x ``--units`` sizes of the layer, digits), the seconds from the end
+of the run before it to its own end, those of them that were steps, and the memory of the process at its end; then what
+the first run took besides its steps, which also imports TensorFlow (goal at most 5 s), the median of the others (0.5
+s), and how memory grows from the tenth run on (from the third of fewer than twenty), by a straight line through all:
+little, because sessions and graphs are released. Runs of one size share a graph; each size has its own.
 
 With ``--slots``: the fraction of the time in which two local workers execute runs while both have any, for runs whose
-steps are spread 1:4, beside that of batches of two in the same order with the same durations (goal at least 95 %); and
-the time of 18 runs of 300 steps by two processes, as a fraction of one process' (goal at most 0.65).
+steps are spread 1:4 in a shuffled order, beside that of batches of two of the same runs in the same order (goal at
+least 95 %). The time between two runs counts as idle, but not in the batches.
+
+With ``--processes``: the time of 18 runs of 300 steps by two processes, as a fraction of one process' (goal at most
+0.65), each three times in turns.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import re
 import statistics
 import subprocess
@@ -26,8 +32,9 @@ import tempfile
 import time
 from pathlib import Path
 
-GOAL = 1.5
-UNITS = "network.layers.layer1.units=16,32,64"
+GOAL = 0.5
+FIRST_GOAL = 5.0
+QUICK = ("tracking=none", "export=none", "tracking.plots=false")
 _TRAINING = re.compile(r"expkit\S*: training took ([\d.]+) s$", re.MULTILINE)
 
 
@@ -72,35 +79,51 @@ def in_batches(durations: list[float], slots: int) -> float:
     return sum(durations) / (slots * sum(map(max, batches)))
 
 
-def slots(words: list[str]) -> None:
-    """Measure two local processes and print their ratios."""
-    quick = ["tracking=none", "export=none", "tracking.plots=false", *words]
+def slots(words: list[str], shortest: int) -> None:
+    """Measure how busy two local workers are."""
+    steps = [shortest + 3 * shortest * number // 23 for number in range(24)]
+    random.Random(0).shuffle(steps)
+    varied = f"train.steps={','.join(map(str, steps))}"
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        spread = ["train.steps=choice(1000,4000,2000,3000)", "run.seed=range(5)"]
-        _, spans = sweep(folder, "spread", [*spread, "hydra.sweeper.n_jobs=2", *quick])
-        durations = [end - begin for begin, end in spans]
-        print(f"busy: {busy(spans, 2):.3f}, in batches {in_batches(durations, 2):.3f}; goal at least 0.95")
-        runs = ["run.seed=range(18)", "train.steps=300", *quick]
-        one, _ = sweep(folder, "one", runs)
-        two, _ = sweep(folder, "two", [*runs, "hydra.sweeper.n_jobs=2"])
-        print(f"two processes: {two / one:.2f} of the time of one; goal at most 0.65")
+        _, spans = sweep(Path(name), "spread", [varied, "hydra.sweeper.n_jobs=2", *QUICK, *words])
+    durations = [end - begin for begin, end in spans]
+    print(f"{len(spans)} runs of {min(durations):.1f} to {max(durations):.1f} s")
+    print(f"busy: {busy(spans, 2):.3f}, in batches {in_batches(durations, 2):.3f}; goal at least 0.95")
+
+
+def processes(words: list[str]) -> None:
+    """Measure one and two local processes."""
+    runs, ratios = ["run.seed=range(18)", "train.steps=300", *QUICK, *words], []
+    with tempfile.TemporaryDirectory() as name:
+        for turn in range(3):
+            one, _ = sweep(Path(name), f"one{turn}", runs)
+            two, _ = sweep(Path(name), f"two{turn}", [*runs, "hydra.sweeper.n_jobs=2"])
+            ratios.append(two / one)
+            print(f"one process {one:.1f} s, two {two:.1f} s", flush=True)
+    print(f"two processes: {statistics.median(ratios):.2f} of the time of one; goal at most 0.65")
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--runs", type=int, default=9, help="rounded up to a multiple of three")
+    parser.add_argument("--steps", type=int, default=300, help="of a run, with --slots of the shortest")
+    parser.add_argument("--runs", type=int, default=18, help="rounded up to a multiple of three")
+    parser.add_argument("--units", type=int, default=1, help="sizes of the layer")
     parser.add_argument("words", nargs="*", help="more overrides, such as tracking.plots=false")
-    parser.add_argument("--slots", action="store_true", help="measure two local processes instead")
+    parser.add_argument("--slots", action="store_true", help="measure how busy two local workers are")
+    parser.add_argument("--processes", action="store_true", help="measure two local processes beside one")
     given = parser.parse_args()
     if given.slots:
-        slots(given.words)
+        slots(given.words, given.steps)
         return
-    rates = ",".join(str(round(0.1 / (1 + place), 6)) for place in range(-(-given.runs // 3)))
-    varied = (f"optimizer.learning_rate={rates}", UNITS)
-    total = 3 * -(-given.runs // 3)
+    if given.processes:
+        processes(given.words)
+        return
+    count = -(-given.runs // (3 * given.units))
+    rates = ",".join(str(round(0.01 / (1 + place), 6)) for place in range(count))
+    units = ",".join(str(256 + 16 * place) for place in range(given.units))
+    varied = ("run.seed=range(3)", f"optimizer.learning_rate={rates}", f"network.layers.layer1.units={units}")
+    total = 3 * count * given.units
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         command = [
@@ -126,6 +149,7 @@ def main() -> None:
     first = 10 if total >= 20 else 3
     memory = [row[2] for row in rows[first - 1 :] if row[2]]
     growth = statistics.linear_regression(range(len(memory)), memory).slope
+    print(f"besides the steps: the first run {rows[0][0] - rows[0][1]:.2f} s, goal at most {FIRST_GOAL}")
     print(f"besides the steps: {besides:.2f} s a run, goal at most {GOAL}")
     print(f"memory: {growth:+.2f} MB a run from run {first} on, {memory[0]:.0f} to {memory[-1]:.0f} MB")
 

@@ -35,6 +35,7 @@ from expkit.training import loop
 from expkit.training.by_class import ClassTable, classified_outputs, with_class_metrics
 from expkit.training.graphs import EvaluateGraph, evaluate_graph
 from expkit.training.inference import InferGraph, infer_graph
+from expkit.training.pool import Evaluation, GraphPool
 from expkit.training.sessions import Evaluator
 from expkit.training.state import RollBack, TrainingState
 
@@ -56,6 +57,8 @@ class Experiment:
     """The checkpoints of the run."""
     runs: int = 1
     """Number of runs of its sweep."""
+    pool: GraphPool | None = None
+    """Graphs with sessions that the runs of a sweep share in one process."""
 
     @property
     def config(self) -> Config:
@@ -123,7 +126,7 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
     check_targets(given.export)
     with timed("loading the data"):
         experiment, dataset = experiment.load()
-    config, spec, folder, store = experiment.config, experiment.spec, experiment.folder, experiment.store
+    config, folder, store = experiment.config, experiment.folder, experiment.store
     begin(given, config, dataset, folder, progress)
     last: dict[str, float] = {}
 
@@ -144,13 +147,13 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
     with timed("importing TensorFlow"):
         tf.tensorflow_version()
     with timed("building the graphs"):
-        inference = infer_graph(spec, dataset.preprocessing, config.run.seed)
-        graphs = evaluate_graph(experiment.checked, dataset), inference
+        evaluation = (experiment.pool or Evaluation).of(experiment.checked, dataset)
+        graphs = evaluation.graphs
     with timed("choosing how steps are run"):
-        choice, executor = opened_executor(experiment.checked, dataset, folder, experiment.runs)
+        choice, executor = opened_executor(experiment.checked, dataset, folder, experiment.runs, experiment.pool)
     restored: str | None = None
     facts = {"execution": str(choice.execution), "execution.reason": choice.reason}
-    with executor, Evaluator(graphs[0], config) as evaluator:
+    with executor, evaluation.evaluator as evaluator:
         with timed("initializing variables"):
             own = loop.restore_newest(store, executor)
             if own is not None:
@@ -165,9 +168,11 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
                     restored = f"{loaded.plan.loaded} variables from {', '.join(loaded.plan.files.values())}"
                     _log.info("restored %s", restored)
         if config.export.enabled and (own is None or not folder.state().get(_TRIED)):  # a resumed run may be new to it
-            with timed("trying to freeze"):
-                tried = try_freeze(experiment.checked, graphs, executor.values(evaluator.names), dataset)
-            folder.update(**{_TRIED: tried})
+            if evaluation.tried != config.export:
+                with timed("trying to freeze"):
+                    tried = try_freeze(experiment.checked, graphs, executor.values(evaluator.names), dataset)
+                evaluation.tried = config.export if tried else None
+            folder.update(**{_TRIED: evaluation.tried is not None})
         with timed("waiting for MLflow"):
             tracker.begin()
         tracker.dataset(dataset)

@@ -16,6 +16,7 @@ from expkit.run_folder import RunFolder
 from expkit.training.autotune import choose
 from expkit.training.execution import ExecutionChoice
 from expkit.training.loop import Progress
+from expkit.training.pool import GraphPool
 from expkit.training.sessions import Executor
 
 __all__ = ["begin", "opened_executor"]
@@ -64,7 +65,7 @@ def begin(given: Config, derived: Config, dataset: Dataset, folder: RunFolder, p
 
 
 def opened_executor(
-    checked: CheckedConfig, dataset: Dataset, folder: RunFolder, runs: int
+    checked: CheckedConfig, dataset: Dataset, folder: RunFolder, runs: int, pool: GraphPool | None = None
 ) -> tuple[ExecutionChoice, Executor]:
     """Return the execution mode, which a resumed run keeps, and an open executor; the folder records the mode.
 
@@ -73,9 +74,10 @@ def opened_executor(
         dataset: the data.
         folder: folder of the run.
         runs: number of runs of the sweep, all of which may use what is measured.
+        pool: graphs with sessions that they share.
     """
     plain = folder.state().get("execution")
-    choice, executor = choose(checked, dataset, plain and ExecutionChoice.of(plain), runs=runs)
+    choice, executor = choose(checked, dataset, plain and ExecutionChoice.of(plain), runs=runs, pool=pool)
     folder.update(execution=choice.as_dict())
     _log.info("%s", choice)
     return choice, executor

@@ -63,8 +63,8 @@ class Sampling:
 
     batch_size: int
     """Examples per step."""
-    seed: int
-    """Seed of the run."""
+    seed: Any
+    """Seed of the run, a number or an int64 scalar tensor."""
     order: Literal["shuffled", "stream"] = "shuffled"
 
     def indices(self, step: Any, steps: int, examples: int) -> Any:
@@ -144,7 +144,7 @@ def streamed_batches(arrays: Fields, steps: int, batch_size: int) -> Batches:
     )
 
 
-def batch_indices(step: Any, steps: int, batch_size: int, examples: int, seed: int) -> Any:
+def batch_indices(step: Any, steps: int, batch_size: int, examples: int, seed: Any) -> Any:
     """Return the int64 indices, shape [steps, batch_size], of the examples of consecutive steps.
 
     Examples come in one endless stream: every epoch is another permutation, and a batch that begins in one epoch may
@@ -155,7 +155,7 @@ def batch_indices(step: Any, steps: int, batch_size: int, examples: int, seed: i
         steps: number of steps.
         batch_size: examples per step.
         examples: size of the data.
-        seed: seed of the run.
+        seed: seed of the run, a number or an int64 scalar tensor.
     """
     drawn = stream_indices(step * batch_size, steps * batch_size, examples, seed)
     return tf.reshape(drawn, (steps, batch_size))

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from expkit import tf1 as tf
+from expkit.kinds.numbers import is_fed
 from expkit.registry import Kind, register
 
 __all__ = ["Constant", "GlorotUniform", "Initializer", "Ones", "Zeros", "fans"]
@@ -202,4 +203,5 @@ def _uniform(shape: Sequence[int], seed: tuple[int, int], minval: float, maxval:
 
 
 def _scaled(draw: Any, shape: Sequence[int], seed: tuple[int, int], shift: Any, scale: Any, dtype: str) -> Any:
-    return draw(shape=shape, seed=tf.constant(seed, tf.int64), dtype=dtype) * scale + shift
+    seeds = tf.stack(seed) if is_fed(seed[0]) else tf.constant(seed, tf.int64)
+    return draw(shape=shape, seed=seeds, dtype=dtype) * scale + shift

@@ -9,6 +9,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from expkit import tf1 as tf
+from expkit.kinds.numbers import scalar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["normal", "of_time", "uniform"]
 
 
-def uniform(shape: Sequence[Any], key: int, step: Any) -> Any:
+def uniform(shape: Sequence[Any], key: Any, step: Any) -> Any:
     """Return float32 numbers in [0, 1), a pure function of (key, step, position).
 
     TensorFlow's stateless operations give other bits when XLA compiles them. These come from whole-number operations
@@ -27,14 +28,14 @@ def uniform(shape: Sequence[Any], key: int, step: Any) -> Any:
 
     Args:
         shape: sizes, numbers or scalar tensors.
-        key: in [0, 2**32): distinguishes this use from others.
+        key: in [0, 2**32), a number or a uint32 scalar tensor: distinguishes this use from others.
         step: int64 scalar tensor.
     """
     fraction = tf.cast(tf.bitwise.right_shift(_bits(shape, key, step), _u32(8)), tf.float32)
     return fraction * 2.0**-24
 
 
-def normal(shape: Sequence[Any], key: int, step: Any) -> Any:
+def normal(shape: Sequence[Any], key: Any, step: Any) -> Any:
     """Return float32 numbers of zero mean and unit standard deviation, a pure function of (key, step, position).
 
     Logarithms and sines, on which other methods rest, round differently when XLA compiles them. These are quantiles of
@@ -43,7 +44,7 @@ def normal(shape: Sequence[Any], key: int, step: Any) -> Any:
 
     Args:
         shape: sizes, numbers or scalar tensors.
-        key: in [0, 2**32): distinguishes this use from others.
+        key: in [0, 2**32), a number or a uint32 scalar tensor: distinguishes this use from others.
         step: int64 scalar tensor.
     """
     bits = _bits(shape, key, step)
@@ -91,7 +92,7 @@ def of_time(step: Any, index: Any) -> Any:
     return tf.cast(mixed + tf.cast(index, tf.uint32) * _u32(0xC2B2AE35), tf.int64)
 
 
-def _bits(shape: Sequence[Any], key: int, step: Any) -> Any:
+def _bits(shape: Sequence[Any], key: Any, step: Any) -> Any:
     size = math.prod(shape) if all(isinstance(one, int) for one in shape) else tf.reduce_prod(tf.stack(shape))
     step = tf.cast(step, tf.uint32)
     first = _mix(step * _u32(0x9E3779B9) + _u32(key))
@@ -109,5 +110,5 @@ def _xor_shift(x: Any, bits: int) -> Any:
     return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, _u32(bits)))
 
 
-def _u32(value: int) -> Any:
-    return tf.constant(value, tf.uint32)
+def _u32(value: Any) -> Any:
+    return scalar(value, tf.uint32)

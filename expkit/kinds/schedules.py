@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_seriali
 from pydantic_core import CoreSchema
 
 from expkit import tf1 as tf
+from expkit.kinds.numbers import in_dtype, scalar
 from expkit.registry import Kind, KindsOf, Positive, register
 
 __all__ = ["AnySchedule", "Constant", "Schedule"]
@@ -76,7 +77,7 @@ class Constant(Schedule):
 
     def at(self, step: Any) -> Any:
         """Return the value."""
-        return tf.constant(self.value, tf.float32)
+        return scalar(self.value, tf.float32)
 
 
 @register
@@ -94,7 +95,7 @@ class Exponential(Decay):
     def at(self, step: Any) -> Any:
         """Return ``tf.compat.v1.train.exponential_decay``."""
         return tf.train.exponential_decay(
-            self.initial_learning_rate, step, self.decay_steps, self.decay_rate, self.staircase
+            in_dtype(self.initial_learning_rate, tf.float32), step, self.decay_steps, self.decay_rate, self.staircase
         )
 
 
@@ -110,7 +111,9 @@ class Cosine(Decay):
 
     def at(self, step: Any) -> Any:
         """Return ``tf.compat.v1.train.cosine_decay``."""
-        return tf.train.cosine_decay(self.initial_learning_rate, step, self.decay_steps, self.alpha)
+        return tf.train.cosine_decay(
+            in_dtype(self.initial_learning_rate, tf.float32), step, self.decay_steps, self.alpha
+        )
 
 
 @register
@@ -154,5 +157,5 @@ class Polynomial(Decay):
     def at(self, step: Any) -> Any:
         """Return ``tf.compat.v1.train.polynomial_decay``."""
         return tf.train.polynomial_decay(
-            self.initial_learning_rate, step, self.decay_steps, self.end_learning_rate, self.power
+            in_dtype(self.initial_learning_rate, tf.float32), step, self.decay_steps, self.end_learning_rate, self.power
         )

@@ -11,6 +11,7 @@ from expkit import tf1 as tf
 from expkit.errors import ConfigError, Problem
 from expkit.kinds.layers.base import Call, Inputs, Update
 from expkit.kinds.layers.looped import Cell, Looped, with_dense_gradient
+from expkit.kinds.numbers import is_fed
 from expkit.kinds.random import of_time
 from expkit.network.names import Reuse, ema_name, join, name_seed
 from expkit.network.spec import LayerSpec, NetworkSpec
@@ -47,8 +48,8 @@ class Connection:
 class TrainingCall:
     """A training step for which layers are connected; random numbers are a function of both."""
 
-    seed: int
-    """Seed of the run."""
+    seed: Any
+    """Seed of the run, a number or an int64 scalar tensor."""
     step: Any
     """int64 scalar."""
 
@@ -57,18 +58,22 @@ class TrainingCall:
         return Call(training=True, key=_key(self.seed, path), step=self.step)
 
 
-def _key(seed: int, path: str) -> int:
+def _key(seed: Any, path: str) -> Any:
+    """Return the key of a path under a seed or another key: a number, or a uint32 tensor, whose sums wrap around."""
+    if is_fed(seed):
+        return tf.cast(seed, tf.uint32) * tf.constant(1000003, tf.uint32) + tf.constant(name_seed(path), tf.uint32)
     return (seed * 1000003 + name_seed(path)) % 2**32
 
 
-def create_variables(spec: NetworkSpec, seed: int) -> dict[str, Any]:
+def create_variables(spec: NetworkSpec, seed: Any) -> dict[str, Any]:
     """Create the network's variables in the default graph, under ``variable_scope`` with the reuse of every layer.
 
     TensorFlow applies its own rules of reuse, so the names in the specification cannot differ from the graph's.
 
     Args:
         spec: the network.
-        seed: seed of the run; a variable's initial value depends on it and on the variable's name alone.
+        seed: seed of the run, a number or an int64 scalar tensor; a variable's initial value depends on it and on the
+            variable's name alone.
 
     Returns:
         Variables by full name, in the order in which they are created.
@@ -97,7 +102,7 @@ def create_variables(spec: NetworkSpec, seed: int) -> dict[str, Any]:
     return variables
 
 
-def _initializer(initializer: Any, seed: tuple[int, int]) -> Any:
+def _initializer(initializer: Any, seed: tuple[Any, int]) -> Any:
     def initial(shape: Any, dtype: Any = None, partition_info: Any = None) -> Any:
         return initializer.initial(tuple(shape), dtype.base_dtype.name, seed)
 
@@ -248,7 +253,7 @@ def _cell(layer: LayerSpec, spec: NetworkSpec, bound: Mapping[str, Any], call: C
         tensors = {join(layer.path, name): tensor for name, tensor in read.items()}
         now = None if call.step is None else of_time(call.step, index)
         for inner in spec.layers:
-            own = Call(training=training, key=(call.key * 1000003 + name_seed(inner.path)) % 2**32, step=now)
+            own = Call(training=training, key=_key(call.key, inner.path), step=now)
             with tf.name_scope(inner.path.removeprefix(f"{layer.path}/")):
                 tensors |= apply_layer(inner, bind(inner, variables), tensors.__getitem__, own)
             assert not own.updates, f"{inner.path} moves statistics"

@@ -19,8 +19,12 @@ from expkit.runs.recording import own_recorder
 from expkit.sweeps.sweep_folder import SweepFolder
 from expkit.sweeps.sweeper import PruneCheck
 from expkit.sweeps.sweeper_selection import sweeper_of
+from expkit.training.pool import GraphPool
 
 __all__ = ["run_child"]
+
+_pool = GraphPool()
+"""Shared by all runs of this process."""
 
 
 def run_child(config: DictConfig) -> None:
@@ -51,6 +55,7 @@ def run_child(config: DictConfig) -> None:
         prune_check=_stoppable(sweep_folder, sweeper_of(hydra).prune_check(sweep_folder, folder.name)),
         quiet=True,
         runs=sweep["total"],
+        pool=_pool,
     )
     with interruption_exits():
         outcome = run_job(job)

@@ -21,6 +21,7 @@ from expkit.run_folder import RunFolder, locked
 from expkit.runs.interruption import Terminated, termination_raises
 from expkit.runs.terminal import Bar, summary
 from expkit.trackers import NoTracker
+from expkit.training.pool import GraphPool
 
 if TYPE_CHECKING:
     from expkit.tracking.client import Status
@@ -53,6 +54,8 @@ class Job:
     """Metric by which its sweep compares runs, recorded under ``objective`` as well."""
     runs: int = 1
     """Number of runs of its sweep."""
+    pool: GraphPool | None = None
+    """Graphs with sessions that they share in this process."""
     quiet: bool = False
     """True if nothing is printed: a sweep or a Python program shows the outcome itself."""
 
@@ -96,7 +99,7 @@ def run_job(job: Job) -> Outcome:
             folder = RunFolder.create(job.folder, config, job.overrides)
             folder.update(status="RUNNING")
             tracker = _tracker(job, folder)
-            experiment = replace(Experiment.of(job.checked, folder), runs=job.runs)
+            experiment = replace(Experiment.of(job.checked, folder), runs=job.runs, pool=job.pool)
             with Bar(console, job.label or config.run.name) as bar:
                 result = run(experiment, tracker, _Progress(job, bar))
             _record_objective(job, folder, tracker)

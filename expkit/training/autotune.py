@@ -17,6 +17,7 @@ from expkit.training.execution import Execution, ExecutionChoice
 from expkit.training.graphs import train_graph
 from expkit.training.measurements import Measurements, measured_for
 from expkit.training.policy import slow_with_xla, suits_shards
+from expkit.training.pool import GraphPool
 from expkit.training.sessions import Executor
 
 __all__ = ["choose"]
@@ -35,7 +36,12 @@ MAX_COMPILED_OPERATIONS = 2000
 
 
 def choose(
-    checked: CheckedConfig, dataset: Dataset, before: ExecutionChoice | None = None, *, runs: int = 1
+    checked: CheckedConfig,
+    dataset: Dataset,
+    before: ExecutionChoice | None = None,
+    *,
+    runs: int = 1,
+    pool: GraphPool | None = None,
 ) -> tuple[ExecutionChoice, Executor]:
     """Return the execution mode that the configuration requests, and an open executor that runs steps in it.
 
@@ -54,10 +60,14 @@ def choose(
         dataset: data.
         before: choice of the run that is resumed.
         runs: number of runs of the sweep, all of which may use what is measured.
+        pool: graphs with sessions that they share.
     """
 
     def opened(execution: Execution, reason: str) -> tuple[ExecutionChoice, Executor]:
-        executor = Executor(train_graph(checked, dataset, execution))
+        if pool is not None:
+            executor = pool.executor(checked, dataset, execution)
+        else:
+            executor = Executor(train_graph(checked, dataset, execution))
         return ExecutionChoice(executor.execution, reason), executor
 
     if before is not None:

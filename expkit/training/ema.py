@@ -7,6 +7,7 @@ from typing import Any
 
 from expkit import tf1 as tf
 from expkit.config.sections.ema import EmaConfig
+from expkit.kinds.numbers import scalar
 from expkit.network.names import ema_name
 
 __all__ = ["ema_update"]
@@ -22,7 +23,7 @@ def ema_update(ema: EmaConfig, names: Set[str], step: Any) -> Callable[[Any], An
         names: variables that have an EMA; for others the operation does nothing.
         step: int64 scalar, the step just done, counted from 0; ``num_updates`` is ``step + 1``.
     """
-    decay = tf.constant(ema.decay, tf.float32)
+    decay = scalar(ema.decay, tf.float32)
     if ema.start_step:
         decay = tf.where(step < ema.start_step, 0.0, decay)
     if ema.num_updates:  # As ExponentialMovingAverage would, for every variable anew.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from expkit.network.spec import NetworkSpec
 from expkit.network.state import create_state_variables, reset_state, state_placeholders
 from expkit.preflight import CheckedConfig
 from expkit.training.execution import PLAIN, Execution
+from expkit.training.numbers import SEED, with_numbers
 from expkit.training.policy import batch_at, may_overlap, uses_workspace
 from expkit.training.snapshot import Snapshot, add_snapshot
 from expkit.training.step import Statistics, add_batch, loss_and_statistics, network_inputs, zero_statistics
@@ -51,6 +52,8 @@ class TrainGraph:
     """Sums over the steps."""
     next_step: Any
     """int64: the global step when ``run`` has done its steps."""
+    numbers: Mapping[str, Any]
+    """Placeholders, int64 or float64, of the numbers that are fed, by name; none where they are constants."""
     learning_rates: Mapping[str, Any]
     """float32, by name: learning rates of the last step done (of the first one before it), not multiplied by
     ``rate_factor``."""
@@ -90,25 +93,33 @@ class EvaluateGraph:
     """Placeholder, int64: step at which weights of losses that are schedules are read; ``None`` without any."""
 
 
-def train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution = PLAIN) -> TrainGraph:
+def train_graph(
+    checked: CheckedConfig, dataset: Dataset, execution: Execution = PLAIN, fed: Collection[str] = ()
+) -> TrainGraph:
     """Build the graph that trains; its session holds the training examples, or is fed chunks of them.
 
     The order within a step: gradients, moving statistics, clipping, weight decay, optimizer, EMA. The steps of one
     execution are the iterations of a loop in the graph, which XLA may compile; their batches are gathered before it.
+
+    Args:
+        checked: configuration.
+        dataset: data.
+        execution: execution mode.
+        fed: names of ``numbers_of`` that are fed; with a seed that is, the data must be resident.
     """
     overlap = may_overlap(checked.spec.trained, execution)
-    built = _train_graph(checked, dataset, execution, overlap)
+    built = _train_graph(checked, dataset, execution, overlap, fed)
     if overlap and uses_workspace(built.graph):
-        return _train_graph(checked, dataset, execution, overlap=False)
+        return _train_graph(checked, dataset, execution, overlap=False, fed=fed)
     return built
 
 
-def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution, overlap: bool) -> TrainGraph:
+def _train_graph(
+    checked: CheckedConfig, dataset: Dataset, execution: Execution, overlap: bool, fed: Collection[str]
+) -> TrainGraph:
     """Build the graph; with ``overlap`` a step begins before the previous one has ended."""
-    config, spec = checked.config, checked.spec.trained
-    train, seed = dataset.splits["train"], config.run.seed
-    rows = config.train.examples_per_step
-    sampling = Sampling(batch_size=rows, seed=seed, order=config.data.order)
+    train = dataset.splits["train"]
+    rows = checked.config.train.examples_per_step
     plan = dataset.augmentation
     templates = train if plan is None else plan.templates(train)
     execution = replace(execution, steps_per_execution=chunk_steps(templates, execution.steps_per_execution, rows))
@@ -117,7 +128,13 @@ def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution,
     epoch_steps = dataset.size("train") // rows
     graph = tf.Graph()
     with graph.as_default():
-        variables = create_variables(spec, seed)
+        numbers = {
+            name: tf.placeholder(tf.int64 if name == SEED else tf.float64, (), name=f"numbers/{name}") for name in fed
+        }
+        checked = with_numbers(checked, numbers)
+        config, spec = checked.config, checked.spec.trained
+        sampling = Sampling(batch_size=rows, seed=config.run.seed, order=config.data.order)
+        variables = create_variables(spec, config.run.seed)
         carried = create_state_variables(spec, rows)
         read = read_averages(spec, create_ema_variables(variables, spec.averaged, copies=True))
         global_step = tf.train.get_or_create_global_step()
@@ -189,6 +206,7 @@ def _train_graph(checked: CheckedConfig, dataset: Dataset, execution: Execution,
         run=run,
         statistics=statistics,
         next_step=next_step,
+        numbers=numbers,
         learning_rates=rates,
         rate_factor=factor,
         initialize=initialize,

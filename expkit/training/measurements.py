@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from expkit.preflight import CheckedConfig
 from expkit.provenance import digest_of, versions
 from expkit.training.execution import ExecutionChoice
 
-__all__ = ["Measurements", "measured_for"]
+__all__ = ["Measurements", "measured_for", "same_graph"]
 
 _TRAIN = (
     "batch_size",
@@ -58,10 +58,25 @@ class Measurements:
 
     def keep(self, key: str, choice: ExecutionChoice) -> None:
         """Keep a choice; where the folder cannot be written, the next run measures again."""
+        self._keep(key, choice.as_dict())
+
+    def _keep(self, key: str, plain: Any) -> None:
         try:
-            atomic_write_text(self._file, json.dumps({**read_json(self._file), key: choice.as_dict()}, indent=2) + "\n")
+            atomic_write_text(self._file, json.dumps({**read_json(self._file), key: plain}, indent=2) + "\n")
         except OSError as error:
             _log.info("the execution mode is not kept in %s: %s", self._file, error)
+
+    def fed(self, key: str) -> tuple[str, ...] | None:
+        """Return the names of the numbers that are known to be exact when they are fed; ``None`` where unknown."""
+        try:
+            return TypeAdapter(tuple[str, ...]).validate_python(read_json(self._file).get(key))
+        except ValidationError:
+            return None
+
+    def keep_fed(self, key: str, names: Collection[str]) -> None:
+        """Keep the names of the numbers that are exact when they are fed."""
+        with self.alone():
+            self._keep(key, list(names))
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -77,6 +92,11 @@ def measured_for(checked: CheckedConfig, dataset: Dataset) -> str:
 
     Fractional numbers, such as rates, are left out: a step of other numbers takes as long.
     """
+    return same_graph(checked, dataset)
+
+
+def same_graph(checked: CheckedConfig, dataset: Dataset, more: Sequence[Any] = ()) -> str:
+    """Return a hash of the graph but for fractional numbers, of the machine, and of more plain data."""
     config = plain(checked.config)
     train = dataset.splits["train"]
     described = {
@@ -88,6 +108,7 @@ def measured_for(checked: CheckedConfig, dataset: Dataset) -> str:
         "placement": dataset.placement,
         "machine": [platform.machine(), _processor(), cores(), {name: os.environ.get(name) for name in _THREADS}],
         "versions": versions(),
+        **({"more": more} if more else {}),
     }
     return digest_of(_structure(described))
 

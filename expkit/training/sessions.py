@@ -13,7 +13,7 @@ from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.batches import chunk_steps
 from expkit.data.order import consecutive, in_lanes
-from expkit.errors import CheckpointError, ConfigError, DamagedCheckpointError, Problem, error_message
+from expkit.errors import CheckpointError, ConfigError, DamagedCheckpointError, Problem, Pruned, error_message
 from expkit.kinds.sources.base import Fields
 from expkit.metric_names import EMA
 from expkit.training.execution import Execution
@@ -43,6 +43,9 @@ class Session:
     """A session on a finalized graph, released when the ``with`` block ends."""
 
     def __init__(self, session: Any) -> None:
+        self.shared = False
+        """Whether another run may use it: then it stays open unless the block ends by an error."""
+        self.closed = False
         self._session = session
         self._released = ExitStack()
         self._released.callback(self._session.close)
@@ -50,15 +53,25 @@ class Session:
     def __enter__(self) -> Any:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if not self.shared or not (kind is None or issubclass(kind, Pruned)):
+            self.close()
+
+    def close(self) -> None:
+        """Release the session."""
+        self.closed = True
         self._released.close()
 
 
 class Executor(Session):
     """Runs training steps."""
 
-    def __init__(self, built: TrainGraph) -> None:
+    def __init__(self, built: TrainGraph, numbers: Mapping[str, float | int] | None = None) -> None:
         """Open a session that holds the training examples, or prepares chunks of them.
+
+        Args:
+            built: the graph.
+            numbers: those that the graph is fed, by name.
 
         Raises:
             ConfigError: the precision is bfloat16, which the processor does not have.
@@ -75,28 +88,49 @@ class Executor(Session):
         threads = 1 if built.execution.parallelism == "inter_op" else 0
         super().__init__(tf.training_session(built.graph, bfloat16=bfloat16, threads=threads))
         self._built = built
-        self._call_steps = min(built.execution.steps_per_execution, 2)  # Their duration is not known yet.
         self._session.run(built.batches.load, dict(built.batches.load_feed))
-        self.rate_factor = 1.0
-        """Factor of the learning rate; only where the graph was built to roll back."""
+        self._start(numbers or {})
         factor = [] if built.rate_factor is None else [built.rate_factor]
-        feeds = [built.count, *factor, *built.batches.feeds]
+        fed = list(built.numbers.values())
+        feeds = [built.count, *factor, *fed, *built.batches.feeds]
         state = [built.next_step, dict(built.learning_rates)]
         self._run = self._session.make_callable([built.run, dict(built.statistics), state], feed_list=feeds)
-        self._state = self._session.make_callable(state, feed_list=[built.count])
+        self._state = self._session.make_callable(state, feed_list=[built.count, *fed])
+        self._stream = built.open_stream() if built.open_stream is not None else None
+        if self._stream is not None:
+            self._released.callback(self._stream.close)
+
+    def _start(self, numbers: Mapping[str, float | int]) -> None:
+        self._numbers = [numbers[name] for name in self._built.numbers]
+        self._call_steps = min(self._built.execution.steps_per_execution, 2)  # Their duration is not known yet.
+        self.rate_factor = 1.0
+        """Factor of the learning rate; only where the graph was built to roll back."""
         self._known: tuple[int, Mapping[str, np.float32]] | None = None
         """Step and learning rates in the graph; ``None`` where they may have changed."""
         self._ready: int | None = None
         """Number of the chunk of batches that the session has ready; ``None`` where unknown."""
-        self._stream = built.open_stream() if built.open_stream is not None else None
-        if self._stream is not None:
-            self._released.callback(self._stream.close)
+
+    def renew(self, numbers: Mapping[str, float | int], examples: Fields | None) -> None:
+        """Start another run in the same session, with variables that are not initialized.
+
+        Args:
+            numbers: those that the graph is fed, by name.
+            examples: training examples in place of those that the session holds; ``None`` to keep them.
+        """
+        self._start(numbers)
+        if examples is not None:
+            feed = zip(self._built.batches.load_feed, examples.values(), strict=True)
+            self._session.run(self._built.batches.load, {placeholder: array[:] for placeholder, array in feed})
+
+    @property
+    def _fed_numbers(self) -> dict[Any, float | int]:
+        return dict(zip(self._built.numbers.values(), self._numbers, strict=True))
 
     def initialize(self) -> None:
         """Give every variable its initial value."""
         self._known = None
         for operation in self._built.initialize:
-            self._session.run(operation)
+            self._session.run(operation, self._fed_numbers)
 
     def load(self, values: Values) -> None:
         """Put values into variables."""
@@ -177,7 +211,7 @@ class Executor(Session):
             count = min(self._call_steps, steps, chunk_size - index)
             fed = self._fed(number, index)
             begun, self._known, self._ready = time.perf_counter(), None, None
-            _, statistics, (step, rates) = self._run(count, *factor, *fed)
+            _, statistics, (step, rates) = self._run(count, *factor, *self._numbers, *fed)
             self._known, self._ready = (int(step), rates), int(step) // chunk_size
             add_statistics(total, statistics)
             seconds = time.perf_counter() - begun
@@ -189,7 +223,7 @@ class Executor(Session):
     @property
     def _step_and_rates(self) -> tuple[int, Mapping[str, np.float32]]:
         if self._known is None:
-            step, rates = self._state(0)
+            step, rates = self._state(0, *self._numbers)
             self._known = int(step), rates
         return self._known
 
@@ -199,7 +233,7 @@ class Executor(Session):
             return [index, *self._stream.chunk(number).values()]
         if number != self._ready:
             self._ready = None
-            self._session.run(self._built.batches.fill)
+            self._session.run(self._built.batches.fill, self._fed_numbers)
         return []
 
 

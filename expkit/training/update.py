@@ -9,6 +9,7 @@ from typing import Any
 from expkit import tf1 as tf
 from expkit.errors import ConfigError, Problem, comma_list
 from expkit.kinds.base_optimizer import BaseOptimizer, Optimizer, Trained, sum_repeated
+from expkit.kinds.numbers import in_dtype, is_fed
 from expkit.kinds.wrapped_optimizer import WrappedOptimizer
 from expkit.network.phases import Phase
 from expkit.preflight import CheckedConfig
@@ -147,11 +148,11 @@ def _preparation(
         if norm is not None:
             (gradient,), _ = tf.clip_by_global_norm([tf.cast(gradient, norm.dtype)], clipnorm, norm)
         gradient = tf.cast(gradient, variable.dtype)
-        if decay == 0:
+        if not is_fed(decay) and decay == 0:
             return gradient
         with tf.control_dependencies([gradient]):
             # Constants in a product of its own: TensorFlow folds them into one, on which the last bit depends.
-            difference = rate * multipliers.get(variable.op.name, 1.0) * decay * variable
+            difference = rate * multipliers.get(variable.op.name, 1.0) * in_dtype(decay, rate.dtype) * variable
             decayed = variable.assign_sub(difference, read_value=False)
         with tf.control_dependencies([decayed]):
             return tf.identity(gradient)

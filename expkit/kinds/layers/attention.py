@@ -14,6 +14,7 @@ from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, Layout
 from expkit.kinds.layers.checks import last_size, same_dtype
 from expkit.kinds.layers.operations import dense_product
 from expkit.kinds.layers.tensor_shapes import sizes_of, sizes_to_reshape
+from expkit.kinds.numbers import in_dtype, is_fed
 from expkit.kinds.precision import widened
 from expkit.kinds.random import uniform
 from expkit.registry import Positive, register
@@ -103,9 +104,10 @@ class Attention(Layer):
         else:  # Selected, because a number subtracted from scores hides none that are larger.
             weights = tf.nn.softmax(tf.where_v2(allowed, scores, scores.dtype.min))
             weights = tf.where_v2(allowed, weights, tf.zeros_like(weights))
-        if call.training and self.dropout > 0:
-            kept = uniform(sizes_of(weights), call.key, call.step) >= self.dropout
-            weights *= tf.cast(kept, weights.dtype) * (1 / (1 - self.dropout))
+        if call.training and (is_fed(self.dropout) or self.dropout > 0):
+            noise = uniform(sizes_of(weights), call.key, call.step)
+            kept = tf.cast(noise >= in_dtype(self.dropout, noise.dtype), weights.dtype)
+            weights *= kept * in_dtype(1 / (1 - self.dropout), weights.dtype)
         result = tf.transpose(tf.cast(tf.matmul(weights, value), inputs[0].dtype), (0, 2, 1, 3))
         batch, queries, _, _ = sizes_to_reshape(result)
         result = tf.reshape(result, [batch, queries, self.num_heads * per_head])

@@ -112,8 +112,8 @@ class Call:
     """The circumstances in which a layer is connected, and the moving statistics that it updates."""
 
     training: bool
-    key: int = 0
-    """Seed of the layer's random numbers: a function of run seed and layer path."""
+    key: Any = 0
+    """Seed of the layer's random numbers, a function of run seed and layer path: a number or a uint32 scalar tensor."""
     step: Any = None
     """int64 scalar, the global step; ``None`` outside training."""
     updates: list[Update] = field(default_factory=list)

@@ -13,6 +13,7 @@ from expkit.kinds.layers.activations import ActivationName, activate, activated
 from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.kinds.layers.checks import need_floats
 from expkit.kinds.layers.tensor_shapes import sizes_of
+from expkit.kinds.numbers import in_dtype, is_fed
 from expkit.kinds.random import normal, uniform
 from expkit.registry import register
 from expkit.tensor_spec import TensorSpec
@@ -63,10 +64,11 @@ class Dropping(Layer):
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Drop in training, pass through otherwise."""
-        if not call.training or self.rate == 0:
+        if not call.training or (not is_fed(self.rate) and self.rate == 0):
             return inputs[0]
         noise = uniform(self.parts(sizes_of(inputs[0])), call.key, call.step)
-        return inputs[0] * tf.cast(noise >= self.rate, inputs[0].dtype) * (1 / (1 - self.rate))
+        kept = tf.cast(noise >= in_dtype(self.rate, noise.dtype), inputs[0].dtype)
+        return inputs[0] * kept * in_dtype(1 / (1 - self.rate), inputs[0].dtype)
 
 
 @register
