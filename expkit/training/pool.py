@@ -198,7 +198,8 @@ def _fed(
     """
     numbers = numbers_of(checked)
     measurements = Measurements(Path(checked.config.run.folder))
-    key = same_graph(checked, dataset, [str(execution), list(numbers)])
+    structure = repr(_Structure.of(checked, dataset))  # other numbers than these may be in products with them
+    key = same_graph(checked, dataset, [str(execution), list(numbers), structure])
     if (known := measurements.fed(key)) is not None:
         return known, Executor(train_graph(checked, dataset, execution, known), numbers) if known else None
     if not prove:
