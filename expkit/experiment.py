@@ -35,7 +35,7 @@ from expkit.training import loop
 from expkit.training.by_class import ClassTable, classified_outputs, with_class_metrics
 from expkit.training.graphs import EvaluateGraph, evaluate_graph
 from expkit.training.inference import InferGraph, infer_graph
-from expkit.training.pool import Evaluation, GraphPool
+from expkit.training.pool import EvaluationGraphs, GraphPool
 from expkit.training.sessions import Evaluator
 from expkit.training.state import RollBack, TrainingState
 
@@ -147,7 +147,7 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
     with timed("importing TensorFlow"):
         tf.tensorflow_version()
     with timed("building the graphs"):
-        evaluation = (experiment.pool or Evaluation).of(experiment.checked, dataset)
+        evaluation = (experiment.pool or EvaluationGraphs).of(experiment.checked, dataset)
         graphs = evaluation.graphs
     with timed("choosing how steps are run"):
         choice, executor = opened_executor(experiment.checked, dataset, folder, experiment.runs, experiment.pool)

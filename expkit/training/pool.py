@@ -23,7 +23,7 @@ from expkit.training.measurements import Measurements, same_graph
 from expkit.training.numbers import SEED, numbers_of, with_numbers
 from expkit.training.sessions import Evaluator, Executor
 
-__all__ = ["Evaluation", "GraphPool"]
+__all__ = ["EvaluationGraphs", "GraphPool"]
 
 MOST_SESSIONS = 4
 """Graphs of training that are kept, and of evaluation."""
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
-class Evaluation:
+class EvaluationGraphs:
     """The graphs that evaluate and predict, with a session on the first."""
 
     graphs: tuple[EvaluateGraph, InferGraph]
@@ -47,7 +47,7 @@ class Evaluation:
     """Settings with which an earlier run has tried to freeze them."""
 
     @classmethod
-    def of(cls, checked: CheckedConfig, dataset: Dataset) -> Evaluation:
+    def of(cls, checked: CheckedConfig, dataset: Dataset) -> EvaluationGraphs:
         """Build the graphs of a run and open the session."""
         inference = infer_graph(checked.spec, dataset.preprocessing, checked.config.run.seed)
         graphs = evaluate_graph(checked, dataset), inference
@@ -97,7 +97,7 @@ class _Evaluated:
     structure: _Structure
     seed: int | None
     """The seed of the run, where outputs depend on it."""
-    evaluation: Evaluation
+    evaluation: EvaluationGraphs
 
 
 @dataclass(kw_only=True)
@@ -130,7 +130,7 @@ class GraphPool:
     _built: list[tuple[_Structure, Execution]] = field(default_factory=list)
     """Structures of which a graph was built."""
 
-    def of(self, checked: CheckedConfig, dataset: Dataset) -> Evaluation:
+    def of(self, checked: CheckedConfig, dataset: Dataset) -> EvaluationGraphs:
         """Return the graphs of evaluation of a run, with an open session."""
         structure = _Structure.of(checked, dataset)
         layers = (layer.layer for layer in checked.spec.every_layer)
@@ -140,7 +140,7 @@ class GraphPool:
         for kept in self._evaluated:
             if (kept.seed, kept.structure) == (seed, structure):
                 return kept.evaluation
-        evaluation = Evaluation.of(checked, dataset)
+        evaluation = EvaluationGraphs.of(checked, dataset)
         if _may_be_kept(checked, dataset):
             while len(self._evaluated) >= MOST_SESSIONS:
                 self._evaluated.pop(0).evaluation.evaluator.close()
