@@ -127,8 +127,8 @@ class GraphPool:
 
     _evaluated: list[_Evaluated] = field(default_factory=list)
     _trained: list[_Trained] = field(default_factory=list)
-    _built: list[tuple[_Structure, Execution]] = field(default_factory=list)
-    """Structures of which a graph was built."""
+    _built: set[str] = field(default_factory=set)
+    """Hashes of structures of which a graph of training was built."""
 
     def of(self, checked: CheckedConfig, dataset: Dataset) -> EvaluationGraphs:
         """Return the graphs of evaluation of a run, with an open session."""
@@ -166,9 +166,10 @@ class GraphPool:
         size = _size(checked, dataset)
         while len(self._trained) >= MOST_SESSIONS or size + sum(kept.size for kept in self._trained) > MOST_BYTES:
             self._trained.pop(0).executor.close()
-        again = (structure, execution) in self._built
-        fed, executor = _fed(checked, dataset, execution, prove=again)
-        self._built.append((structure, execution))
+        # Other numbers than these are in the structure: those may be in products with them.
+        key = same_graph(checked, dataset, [str(execution), list(numbers), repr(structure)])
+        fed, executor = _fed(checked, dataset, execution, key, prove=key in self._built)
+        self._built.add(key)
         executor = executor or Executor(train_graph(checked, dataset, execution))
         executor.shared = True
         constants = {name: value for name, value in numbers.items() if name not in fed}
@@ -186,7 +187,7 @@ class GraphPool:
 
 
 def _fed(
-    checked: CheckedConfig, dataset: Dataset, execution: Execution, *, prove: bool
+    checked: CheckedConfig, dataset: Dataset, execution: Execution, key: str, *, prove: bool
 ) -> tuple[Collection[str], Executor | None]:
     """Return the names of the numbers that a graph may be fed, and an executor of that graph, if any.
 
@@ -194,12 +195,11 @@ def _fed(
         checked: configuration.
         dataset: data.
         execution: execution mode.
+        key: hash of all that the graph depends on, but for these numbers.
         prove: whether to prove it where no earlier run has; else nothing is fed then.
     """
     numbers = numbers_of(checked)
     measurements = Measurements(Path(checked.config.run.folder))
-    structure = repr(_Structure.of(checked, dataset))  # other numbers than these may be in products with them
-    key = same_graph(checked, dataset, [str(execution), list(numbers), structure])
     if (known := measurements.fed(key)) is not None:
         return known, Executor(train_graph(checked, dataset, execution, known), numbers) if known else None
     if not prove:
