@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -13,54 +12,19 @@ from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.batches import chunk_steps
 from expkit.data.order import consecutive, in_lanes
-from expkit.errors import CheckpointError, ConfigError, DamagedCheckpointError, Problem, Pruned, error_message
+from expkit.errors import CheckpointError, ConfigError, DamagedCheckpointError, Problem, error_message
 from expkit.kinds.sources.base import Fields
 from expkit.metric_names import EMA
 from expkit.training.execution import Execution
 from expkit.training.graphs import EvaluateGraph, TrainGraph
+from expkit.training.session import Session, Values, assign
 from expkit.training.state import StatisticArrays
 from expkit.training.sums import add_statistics, results
 
-__all__ = ["Evaluator", "Executor", "Session", "assign"]
+__all__ = ["Evaluator", "Executor"]
 
 LONGEST_CALL_SECONDS = 0.5
 """Duration of a session call above which the next does fewer steps, so that Ctrl-C is answered."""
-
-Values = Mapping[str, np.ndarray]
-"""Values of variables, by name."""
-
-
-def assign(session: Any, variables: Mapping[str, Any], values: Values) -> None:
-    """Put values into variables through their initializers, which adds nothing to a finalized graph."""
-    initializers = {name: variables[name].initializer for name in values}
-    session.run(
-        list(initializers.values()),
-        {initializer.inputs[1]: np.asarray(values[name]) for name, initializer in initializers.items()},
-    )
-
-
-class Session:
-    """A session on a finalized graph, released when the ``with`` block ends."""
-
-    def __init__(self, session: Any) -> None:
-        self.shared = False
-        """Whether another run may use it: then it stays open unless the block ends by an error."""
-        self.closed = False
-        self._session = session
-        self._released = ExitStack()
-        self._released.callback(self._session.close)
-
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        if not self.shared or not (kind is None or issubclass(kind, Pruned)):
-            self.close()
-
-    def close(self) -> None:
-        """Release the session."""
-        self.closed = True
-        self._released.close()
 
 
 class Executor(Session):
