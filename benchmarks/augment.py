@@ -70,7 +70,7 @@ def main() -> None:
         speeds = [one[name] for one in rounds]
         print(f"{name:12} {statistics.median(speeds):10,.1f} {statistics.median(ratios):8.3f}")
     for executor in executors.values():
-        executor.__exit__()
+        executor.close()
 
 
 if __name__ == "__main__":
