@@ -5,7 +5,8 @@ Usage: python benchmarks/sweep.py [--steps 300] [--runs 18] [--units 1] [WORDS o
        python benchmarks/sweep.py --processes
 
 Prints, for every run (three seeds x learning rates x ``--units`` sizes of the layer, digits), the seconds from the end
-of the run before it to its own end, those of them that were steps, and the memory of the process at its end; then what
+of the run before it to its own end, those of them that were steps, the processor time of the process in between, which
+other programs on the machine hardly change, and the memory of the process at its end; then what
 the first run took besides its steps, which also imports TensorFlow (goal at most 5 s), the median of the others (0.5
 s), and how memory grows from the tenth run on (from the third of fewer than twenty), by a straight line through all:
 little, because sessions and graphs are released. Runs of one size share a graph; each size has its own.
@@ -45,6 +46,15 @@ def resident_megabytes(process: int) -> float:
     except (OSError, IndexError):
         return 0.0
     return int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def processor_seconds(process: int) -> float:
+    """Return the processor time of a process, without that of others that it started; 0 when it has ended."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def finished(folder: Path) -> list[Path]:
@@ -132,25 +142,32 @@ def main() -> None:
         ]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=folder)
         last = time.perf_counter()
-        rows: list[tuple[float, float, float]] = []
-        print(f"{'run':>3}{'seconds':>10}{'training':>10}{'besides':>10}{'MB':>8}")
+        rows: list[tuple[float, float, float, float]] = []
+        before = 0.0
+        print(f"{'run':>3}{'seconds':>10}{'training':>10}{'besides':>10}{'processor':>11}{'MB':>8}")
         while process.poll() is None or len(finished(folder)) > len(rows):
             for run in finished(folder)[len(rows) :]:
                 now = time.perf_counter()
                 (training,) = _TRAINING.findall((run / "run.log").read_text())
-                rows.append((now - last, float(training), resident_megabytes(process.pid)))
-                seconds, steps, megabytes = rows[-1]
-                print(f"{len(rows):3}{seconds:10.2f}{steps:10.2f}{seconds - steps:10.2f}{megabytes:8.0f}", flush=True)
-                last = now
+                used = processor_seconds(process.pid)
+                rows.append((now - last, float(training), used - before, resident_megabytes(process.pid)))
+                seconds, steps, processor, megabytes = rows[-1]
+                shown = f"{seconds:10.2f}{steps:10.2f}{seconds - steps:10.2f}{processor:11.2f}{megabytes:8.0f}"
+                print(f"{len(rows):3}{shown}", flush=True)
+                last, before = now, used
             time.sleep(0.02)
         if process.returncode != 0 or len(rows) != total:
             raise SystemExit(f"{' '.join(command)}\nended with {process.returncode} after {len(rows)} runs")
-    besides = statistics.median(seconds - steps for seconds, steps, _ in rows[1:])
+    besides = statistics.median(seconds - steps for seconds, steps, *_ in rows[1:])
+    processor = statistics.median(row[2] for row in rows[2:-1])
     first = 10 if total >= 20 else 3
-    memory = [row[2] for row in rows[first - 1 :] if row[2]]
+    memory = [row[3] for row in rows[first - 1 :] if row[3]]
     growth = statistics.linear_regression(range(len(memory)), memory).slope
     print(f"besides the steps: the first run {rows[0][0] - rows[0][1]:.2f} s, goal at most {FIRST_GOAL}")
     print(f"besides the steps: {besides:.2f} s a run, goal at most {GOAL}")
+    print(
+        f"processor time, steps included: the first run {rows[0][2]:.2f} s, {processor:.2f} s a run from the third on"
+    )
     print(f"memory: {growth:+.2f} MB a run from run {first} on, {memory[0]:.0f} to {memory[-1]:.0f} MB")
 
 
