@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -14,6 +19,7 @@ from expkit.provenance import is_installed
 from expkit.sweeps.claims import holder_of
 from expkit.sweeps.sweep_folder import SweepFolder
 from support.command_line import BARE, REPOSITORY, call, run, start
+from support.slurm import needs_slurm, slurm
 
 RUNS = 6
 WORDS = [
@@ -129,6 +135,26 @@ def test_a_folder_without_a_sweep_is_reported(tmp_path: Path) -> None:
         done = call("sweep", action, "nosuch", cwd=tmp_path)
         assert done.code == 2
         assert done.errors == ["error: nosuch: no sweep: a folder with sweep.json, which expkit train -m writes"]
+
+
+@needs_slurm
+def test_workers_are_an_array_of_slurm(tmp_path: Path) -> None:
+    words = ["-m", "hydra.sweep.dir=mine", "run.seed=range(3)", *BARE, "tracking=none"]
+    assert call("train", *words, cwd=tmp_path).code == 0
+    mine = tmp_path / "mine"
+    for name in ("1_digits_mlp", "2_digits_mlp"):  # as if the command had been killed before they began
+        shutil.rmtree(mine / name)
+    SweepFolder(mine).update(status="RUNNING")
+    with TemporaryDirectory(prefix="slurm-") as folder, slurm(Path(folder)):
+        worker = shlex.join([sys.executable, "-m", "expkit", "sweep", "work", str(mine)])
+        words = ["--wait", "--array=0-1", f"--output={tmp_path}/%a.txt", f"--wrap={worker}"]
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        subprocess.run(["sbatch", *words], cwd=tmp_path, env=environment, check=True)
+    told = [(tmp_path / f"{number}.txt").read_text() for number in range(2)]
+    assert sum(int(text.partition(" runs executed here")[0].split()[-1]) for text in told) == 2
+    assert sum("3 of 3 runs finished" in text for text in told) == 1
+    assert statuses(mine) == ["FINISHED"] * 3
+    assert SweepFolder(mine).settings()["status"] == "FINISHED"
 
 
 @pytest.mark.skipif(not is_installed("ray"), reason="pip install 'expkit[ray]'")
