@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from expkit.errors import DataError
+from expkit.errors import DataError, Problem
 
 __all__ = ["add_verbs"]
+
+OPTIONS = {"data.source.encoding=": "--encoding ", "data.source.delimiter=": "--delimiter "}
 
 
 def add_verbs(verbs: Any) -> None:
@@ -20,7 +24,9 @@ def add_verbs(verbs: Any) -> None:
         "conf/network and conf/experiment files that train a small network on it. Nothing is overwritten.",
     )
     parser.add_argument("data", metavar="DATA", type=Path, help="a folder of images, or a .csv, .tsv or .parquet file")
-    parser.add_argument("--label", metavar="COLUMN", help="of a table the column to predict")
+    parser.add_argument("--label", metavar="COLUMN", help="column to predict, of a table or of one in the folder")
+    parser.add_argument("--encoding", metavar="NAME", help="of a table that is not UTF-8: latin-1, cp1252")
+    parser.add_argument("--delimiter", metavar="MARK", help="of a table whose delimiter is not recognized")
     parser.add_argument("--name", metavar="NAME", help="name of the files and of the experiment; default: of the data")
     parser.set_defaults(run=_init)
 
@@ -37,14 +43,25 @@ def _init(given: argparse.Namespace) -> int:
     if not data.exists():
         raise DataError.at(str(data), "no such file or folder; give a folder of images, or a table")
     if data.is_dir():
-        if given.label is not None:
-            raise DataError.at("--label", f"{data} is a folder, whose sub-folders are the classes; leave --label out")
-        draft = draft_images(data, name)
+        draft = draft_images(data, name, given.label)
     elif given.label is None:
         raise DataError.at("--label", f"which column of {data} is to be predicted? give --label COLUMN")
     else:
-        draft = draft_table(data, given.label, name)
+        with _naming_options():
+            draft = draft_table(data, given.label, name, encoding=given.encoding, delimiter=given.delimiter)
     files = write_draft(draft, Path())
     print("\n".join([*draft.found, "", *(f"written: {file}" for file in files)]))
     print(f"\nnext: expkit train experiment={draft.name}")
     return 0
+
+
+@contextmanager
+def _naming_options() -> Iterator[None]:
+    """Name options in place of the settings that they stand for."""
+    try:
+        yield
+    except DataError as error:
+        problems = list(error.problems)
+        for setting, option in OPTIONS.items():
+            problems = [Problem(item.path, item.message.replace(setting, option)) for item in problems]
+        raise DataError(*problems) from None

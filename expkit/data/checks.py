@@ -13,6 +13,7 @@ from expkit.errors import ConfigError, DataError, Problem, unknown
 from expkit.kinds.evaluated import Evaluated, Readable
 from expkit.kinds.preprocess.base import TEXT
 from expkit.kinds.sources.base import Fields
+from expkit.kinds.sources.numerals import marks_of
 from expkit.kinds.sources.on_disk import Array, scan
 from expkit.kinds.sources.strings import dtype_text, is_text
 from expkit.kinds.weighting import Weighted
@@ -81,15 +82,22 @@ def _no_field(at: str, name: str, known: Iterable[str]) -> Problem:
 def _input_problem(declared: TensorSpec, array: Array) -> str | None:
     got = array.shape[1:]
     if is_text(array.dtype):
+        word = _first_word(array)
+        marks = marks_of(word)
         return (
             f"the network needs {declared.dtype}, the data is text or encoded files; turn it into numbers by "
-            "data.preprocess"
+            "data.preprocess" + (f", or, if '{word}' is a number, give {marks}" if marks else "")
         )
     if not fits(declared.shape, got):
         return f"the network needs shape {sizes_text(declared.shape)} per example, the data has {list(got)}"
     if not accepts(declared.dtype, array.dtype):
         return f"the network needs {declared.dtype}, the data is {dtype_text(array.dtype)}"
     return None
+
+
+def _first_word(array: Array) -> str:
+    first = array[:1].reshape(-1)[:1].tolist()
+    return "".join(value[:40].decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in first)
 
 
 def with_sizes(config: Config, spec: NetworkSpec, shapes: Mapping[str, Shape]) -> NetworkSpec:

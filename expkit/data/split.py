@@ -89,7 +89,8 @@ def _parts(fields: Fields, split: SplitConfig) -> np.ndarray:
     ]
     if problems:
         raise DataError(*problems)
-    if not names and isinstance(split.train, float | int) and TRAINING & set(known) and len(known) <= MOST_PARTS:
+    ready_made = TRAINING & {part.lower() for part in known} and len(known) <= MOST_PARTS
+    if not names and isinstance(split.train, float | int) and ready_made:
         example = comma_list(f"{name}: {part}" for name, part in zip(SPLITS, _likely(shown), strict=True))
         raise DataError.at(
             "data.split",
@@ -106,7 +107,9 @@ def _may_name(array: Array) -> bool:
 
 def _likely(parts: list[str]) -> list[str]:
     """Return what probably stands for training, validation and test among the names of parts."""
-    train, valid, test = (next((part for part in parts if part.startswith(word)), "") for word in ("tr", "val", "te"))
+    train, valid, test = (
+        next((part for part in parts if part.lower().startswith(word)), "") for word in ("tr", "val", "te")
+    )
     if valid and test:
         return [train, valid, test]
     return ["0.9", "0.1", test or valid or next((part for part in parts if part != train), "null")]

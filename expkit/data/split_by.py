@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from expkit.config.sections.data import SplitConfig
+from expkit.data.split_groups import SHOWN, Groups, shown_values, word
 from expkit.errors import ConfigError, DataError, Problem, comma_list, unknown
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.strings import is_text
 
 __all__ = ["divided", "split_notes"]
-
-SHOWN = 5
-"""Values that a message names."""
 
 
 def divided(fields: Fields, split: SplitConfig, sizes: Mapping[str, float], order: np.ndarray) -> dict[str, np.ndarray]:
@@ -36,7 +34,11 @@ def divided(fields: Fields, split: SplitConfig, sizes: Mapping[str, float], orde
         DataError: a class or group is too rare, or a value is missing.
     """
     if split.group is not None:
-        return _by_group(_values(fields, "group", split.group)[order], sizes, order)
+        groups = Groups.of(_values(fields, "group", split.group)[order], sizes)
+        if split.stratify is None:
+            return groups.parts(groups.by_size(), order)
+        labels = _values(fields, "stratify", split.stratify)[order]
+        return groups.parts(groups.by_class(labels), order)
     if split.by is not None:
         order = np.sort(order)  # Of examples of one time the earlier in the data counts as the earlier.
         order = order[np.argsort(_times(_values(fields, "by", split.by)[order], order), kind="stable")]
@@ -55,15 +57,25 @@ def split_notes(split: SplitConfig, parts: Mapping[str, Fields]) -> Iterator[str
             f"{name} {len(parts[name][split.by]):,} from {first} to {last}" for name, (first, last) in spans.items()
         ]
         yield f"split in the order of '{split.by}': {', '.join(shown)}"
-    elif (field := split.group or split.stratify) is not None:
-        known = {name: set(fields[field][:].reshape(-1).tolist()) for name, fields in parts.items()}
-        kind, word = ("stratified by", "classes") if split.group is None else ("by the groups of", "groups")
-        shown = [f"{name} {len(parts[name][field]):,} examples of {len(known[name]):,} {word}" for name in parts]
-        yield f"split {kind} '{field}': {', '.join(shown)}"
-        for name in parts if split.stratify is not None else ():
-            lacking = sorted(set().union(*known.values()) - known[name])
+    elif split.group is not None or split.stratify is not None:
+        groups, classes = (_known(parts, field) for field in (split.group, split.stratify))
+        kinds = {"stratified by": split.stratify, "by the groups of": split.group}
+        how = " and ".join(f"{kind} '{field}'" for kind, field in kinds.items() if field is not None)
+        shown = []
+        for name, held in parts.items():
+            known = {"classes": classes.get(name), "groups": groups.get(name)}
+            counts = " and ".join(f"{len(values):,} {noun}" for noun, values in known.items() if values is not None)
+            shown.append(f"{name} {len(next(iter(held.values()))):,} examples of {counts}")
+        yield f"split {how}: {', '.join(shown)}"
+        for name, found in classes.items():
+            lacking = sorted(set().union(*classes.values()) - found)
             if lacking:
-                yield f"no {name} example has the class {comma_list([_word(value) for value in lacking], SHOWN)}"
+                yield f"no {name} example has the class {comma_list([word(value) for value in lacking], SHOWN)}"
+
+
+def _known(parts: Mapping[str, Fields], field: str | None) -> dict[str, set[Any]]:
+    """Return the different values of a field by part, if there is one."""
+    return {name: set(fields[field][:].reshape(-1).tolist()) for name, fields in parts.items()} if field else {}
 
 
 def _values(fields: Fields, key: str, name: str) -> np.ndarray:
@@ -116,29 +128,6 @@ def _stratified(values: np.ndarray, counts: Mapping[str, int], order: np.ndarray
     return parts
 
 
-def _by_group(values: np.ndarray, sizes: Mapping[str, float], order: np.ndarray) -> dict[str, np.ndarray]:
-    """Return parts of whole groups: each, in the order of its first example, goes where most examples are missing."""
-    _, first, numbers, counts = np.unique(values, return_index=True, return_inverse=True, return_counts=True)
-    if len(counts) < len(sizes):
-        raise DataError.at(
-            "data.split.group",
-            f"{len(counts)} group{'s' * (len(counts) != 1)} ({_shown(values, range(len(counts)))}) cannot be "
-            f"in {len(sizes)} parts; give fewer parts, as with data.split.valid=null, or another field",
-        )
-    wanted = np.array([*sizes.values(), max(0.0, 1 - sum(sizes.values()))]) * len(order)
-    got, groups = np.zeros(len(wanted)), np.zeros(len(wanted), np.int64)
-    part_of = np.empty(len(counts), np.int64)
-    for place, group in enumerate(np.argsort(first, kind="stable").tolist()):
-        lacking = wanted - got
-        if len(counts) - place <= (empty := groups[:-1] == 0).sum():  # The last groups are for parts that have none.
-            lacking[:-1][~empty], lacking[-1] = -np.inf, -np.inf
-        part = int(lacking.argmax())
-        part_of[group] = part
-        got[part] += counts[group]
-        groups[part] += 1
-    return {name: order[part_of[numbers] == part] for part, name in enumerate(sizes)}
-
-
 def _check_common(values: np.ndarray, counts: np.ndarray, parts: int) -> None:
     """Check that every class has an example for each part."""
     rare = np.flatnonzero(counts < parts)
@@ -147,15 +136,9 @@ def _check_common(values: np.ndarray, counts: np.ndarray, parts: int) -> None:
         raise DataError.at(
             "data.split.stratify",
             f"{len(rare):,} of {len(counts):,} classes ha{'ve' if several else 's'} fewer examples than the {parts} "
-            f"parts: {_shown(values, rare.tolist())}; add examples, remove "
+            f"parts: {shown_values(values, rare.tolist())}; add examples, remove "
             f"{'these classes' if several else 'this class'}, or leave data.split.stratify out",
         )
-
-
-def _shown(values: np.ndarray, chosen: Sequence[int]) -> str:
-    """Return some distinct values with their numbers of examples."""
-    known, counts = np.unique(values, return_counts=True)
-    return comma_list([f"{_word(known[number])} {counts[number]:,}" for number in chosen], SHOWN)
 
 
 def _times(values: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -169,7 +152,7 @@ def _times(values: np.ndarray, order: np.ndarray) -> np.ndarray:
         except ValueError:
             raise DataError.at(
                 "data.split.by",
-                f"example {index} has '{_word(value)}', which is neither a number nor a date such as 2026-11-30 or "
+                f"example {index} has '{word(value)}', which is neither a number nor a date such as 2026-11-30 or "
                 "2026-11-30T20:15:00; write dates in this form, so that they can be ordered",
             ) from None
     zoned = [time.tzinfo is not None for time in times]
@@ -184,10 +167,4 @@ def _times(values: np.ndarray, order: np.ndarray) -> np.ndarray:
 def _span(values: np.ndarray) -> tuple[str, str]:
     """Return the earliest and the latest of some times."""
     places = np.argsort(_times(values, np.arange(len(values))), kind="stable")
-    return _word(values[places[0]]), _word(values[places[-1]])
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, bytes):
-        return "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in value.decode("utf-8", "replace"))
-    return f"{value:.10g}" if isinstance(value, float | np.floating) else str(value)
+    return word(values[places[0]]), word(values[places[-1]])

@@ -18,7 +18,7 @@ from expkit.kinds.sources.files import FileContents
 from expkit.kinds.sources.on_disk import Array
 from expkit.kinds.sources.spool import Spool, Strings
 from expkit.kinds.sources.strings import strings
-from expkit.kinds.sources.table import Table
+from expkit.kinds.sources.table import TABLE_SETTINGS, Table
 from expkit.kinds.sources.text import TextFolder
 
 __all__ = ["Examples", "open_examples"]
@@ -130,7 +130,7 @@ def _table(path: str, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
         column: _TYPES.get(inputs[name]["dtype"], "float64") for name, names in columns.items() for column in names
     }
     joined = {name: tuple(names) if inputs[name]["shape"][1:] else names[0] for name, names in columns.items()}
-    written = {key: metadata[key] for key in ("delimiter", "encoding") if key in metadata}
+    written = {key: metadata[key] for key in sorted(TABLE_SETTINGS - {"missing"}) if key in metadata}
     with reading("INPUT", "the graph's metadata does not say how its table is written", raises=DataError):
         table = Table(path=path, columns=joined, types=types, missing=tuple(metadata.get("missing", ("",))), **written)
     try:

@@ -23,7 +23,7 @@ from expkit.export.output_file import writing_arrays
 from expkit.export.parity import Difference, Outputs, check_parity, meta_graph_outputs
 from expkit.export.proof_inputs import proof_inputs
 from expkit.fs import atomic_write, atomic_write_text, cannot_write
-from expkit.kinds.sources.table import Table
+from expkit.kinds.sources.table import TABLE_SETTINGS, Table
 from expkit.kinds.sources.text import TextFolder
 from expkit.preflight import CheckedConfig
 from expkit.provenance import git_commit, versions
@@ -184,8 +184,7 @@ def _names(checked: CheckedConfig, dataset: Dataset) -> dict[str, Any]:
     source = checked.config.data.source
     found: dict[str, Any] = {"classes": dataset.output_classes(checked.config), "columns": columns}
     if columns and isinstance(source, Table):
-        encoding = "" if source.encoding == "utf-8" else source.encoding
-        found |= {"missing": list(source.missing), "delimiter": source.delimiter, "encoding": encoding}
+        found |= source.model_dump(mode="json", include=TABLE_SETTINGS, exclude_defaults=True)
     elif isinstance(source, TextFolder):
         found |= {"encoding": source.encoding}
     return {key: value for key, value in found.items() if value}

@@ -6,19 +6,20 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from expkit.config.search import builtin_conf
 from expkit.errors import ConfigError, Problem, comma_list
 from expkit.fs import atomic_write_text, cannot_write
 
-__all__ = ["Draft", "check_name", "may_stratify", "name_of", "quoted", "split_line", "write_draft"]
+__all__ = ["Draft", "check_name", "name_of", "quoted", "split_line", "write_draft"]
 
 GROUPS = ("data", "network", "experiment")
 BATCH_SIZE = 32
 EPOCHS = 20
 """Number of times that a first training sees every example."""
 FEWEST_STEPS, MOST_STEPS = 500, 20_000
+YAML_WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf"}
+"""Words that YAML or Hydra take for other values than text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,8 @@ def name_of(path: Path) -> str:
     """Return a name for files and runs from that of the data, which none of the files that expkit ships has."""
     stem = path.resolve().name.partition(".")[0]
     name = re.sub(r"[^A-Za-z0-9_]+", "_", stem).strip("_").lower() or "data"
+    if not _is_name(name):
+        return f"my_{name}"
     shipped = any((builtin_conf() / group / f"{name}.yaml").exists() for group in GROUPS)
     return f"my_{name}" if shipped else name
 
@@ -53,10 +56,20 @@ def check_name(name: str) -> None:
     """Check a name for files.
 
     Raises:
-        ConfigError: it has other characters than letters, digits, ``_`` and ``-``.
+        ConfigError: it has other characters than letters, digits, ``_`` and ``-``, or YAML reads it as a value.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise ConfigError(Problem("--name", f"'{name}' is no name for files; allowed: letters, digits, _ and -"))
+    if not _is_name(name):
+        raise ConfigError(
+            Problem(
+                "--name",
+                f"'{name}' is no name for files; allowed: a letter, then letters, digits, _ and -, and no word such as "
+                "null or true",
+            )
+        )
+
+
+def _is_name(name: str) -> bool:
+    return bool(re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name)) and name.lower() not in YAML_WORDS
 
 
 def quoted(text: str) -> str:
@@ -64,14 +77,9 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def may_stratify(counts: Mapping[Any, int]) -> bool:
-    """Return True if every class has an example for each of three parts."""
-    return min(counts.values()) >= len(("train", "valid", "test"))
-
-
-def split_line(stratified: bool) -> str:
-    """Return the line of a split into three parts, each with all classes if it is stratified by the label."""
-    by_label = ", stratify: label" if stratified else ""
+def split_line(stratify: str | None) -> str:
+    """Return the line of a split into three parts, each with all classes of a field of labels if there is one."""
+    by_label = f", stratify: {stratify}" if stratify is not None else ""
     return f"split: {{train: 0.7, valid: 0.1, test: 0.2, seed: 0{by_label}}}"
 
 
@@ -96,16 +104,18 @@ def write_draft(draft: Draft, folder: Path) -> list[Path]:
 
 
 def _files(draft: Draft) -> Mapping[str, str]:
-    steps = min(max(EPOCHS * draft.examples * 7 // 10 // BATCH_SIZE, FEWEST_STEPS), MOST_STEPS)
+    training_examples = draft.examples * 6 // 10  # Fewer than the split gives, where parts are whole examples.
+    batch_size = min(BATCH_SIZE, 1 << training_examples.bit_length() - 1)
+    steps = min(max(EPOCHS * draft.examples * 7 // 10 // batch_size, FEWEST_STEPS), MOST_STEPS)
     every = max(steps // 10, 50)
-    clock = f"{{steps: {steps}, batch_size: {BATCH_SIZE}, evaluate_every_steps: {every}, save_every_steps: {every}}}"
+    clock = f"{{steps: {steps}, batch_size: {batch_size}, evaluate_every_steps: {every}, save_every_steps: {every}}}"
     training = (
         [f"train: {clock}   # about {EPOCHS} epochs"]
         if not draft.train
         else [
             "train:",
             f"  steps: {steps}               # about {EPOCHS} epochs",
-            f"  batch_size: {BATCH_SIZE}",
+            f"  batch_size: {batch_size}",
             f"  evaluate_every_steps: {every}",
             f"  save_every_steps: {every}",
             *(f"  {line}" for line in draft.train),

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from expkit import tf1 as tf
-from expkit.errors import DataError
+from expkit.errors import DataError, Problem, comma_list, reading, unknown
 from expkit.kinds.preprocess.images import DecodeImage
 from expkit.kinds.sources.base import Fields
-from expkit.kinds.sources.image_folder import ImageFolder
-from expkit.kinds.sources.on_disk import Array
-from expkit.starter.draft import Draft, may_stratify, quoted, split_line
+from expkit.kinds.sources.image_folder import TABLES, ImageFolder
+from expkit.kinds.sources.on_disk import Array, DiskArray
+from expkit.kinds.sources.strings import is_text
+from expkit.starter.draft import Draft, quoted, split_line
+from expkit.starter.labels import check_counts, check_enough, check_labels, names_classes, shown_name
 
 __all__ = ["draft_images"]
 
@@ -25,20 +28,46 @@ LARGEST = 96
 SIZE = 64
 """Height and width of others."""
 CHANNELS = 16, 32, 64
-PARTS = ("train", "valid", "test")
+PARTS = {
+    "train": ("train", "training"),
+    "valid": ("valid", "val", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+"""Names of folders by the part that they hold."""
 
 
-def draft_images(path: Path, name: str) -> Draft:
-    """Return a draft for a folder of images, a class per sub-folder.
+@dataclass(frozen=True, kw_only=True)
+class _Labeled:
+    """The images and what is to be predicted of them."""
+
+    fields: Fields
+    label: str
+    """Name of the field of labels."""
+    table: str | None
+    """Table beside the images that has the labels."""
+    counts: Mapping[str, int] | None
+    """Examples by class; ``None`` where a number is to be predicted."""
+    units: int
+    """Outputs of the network."""
+
+
+def draft_images(path: Path, name: str, label: str | None = None) -> Draft:
+    """Return a draft for a folder of images, a class per sub-folder, or with a table beside them.
+
+    Args:
+        path: the folder.
+        name: name of the experiment.
+        label: of a table beside the images the column to predict.
 
     Raises:
-        DataError: there are no images, or one of those looked at cannot be decoded.
+        DataError: there are no images, one of those looked at cannot be decoded, or there is no such column.
     """
-    fields = ImageFolder(path=str(path)).load()
+    labeled = _labeled(path, label)
+    fields = labeled.fields
     sizes, gray = _look(fields["image"])
-    classes = Counter(value.decode("utf-8", "replace") for value in fields["label"][:].tolist())
-    if len(classes) < 2:
-        raise DataError.at("data.source.path", f"{path} has images of one class, {next(iter(classes))}; two are needed")
+    check_enough(len(fields["image"]), "images", path)
+    if labeled.counts is not None and "part" not in fields:
+        check_counts(labeled.counts, labeled.label, path)
     common, _ = Counter(sizes).most_common(1)[0]
     resized = len(set(sizes)) > 1 or max(common) > LARGEST
     height, width = (SIZE, SIZE) if resized else common
@@ -48,21 +77,74 @@ def draft_images(path: Path, name: str) -> Draft:
         steps.append(f"{{kind: resize, size: [{height}, {width}]}}")
     steps.append("{kind: rescale, scale: 0.00392156862745098}     # from 0..255 to 0..1")
     shown = f"{common[0]} x {common[1]}" if len(set(sizes)) == 1 else f"{_span(sizes, 0)} x {_span(sizes, 1)}"
+    classes = labeled.counts
     return Draft(
         name=name,
-        data="\n".join(_data(path, steps, fields)) + "\n",
-        network="\n".join(_network(height, width, channels, len(classes))) + "\n",
-        train=(),
-        group="classification",
+        data="\n".join(_data(path, steps, labeled)) + "\n",
+        network="\n".join(_network(height, width, channels, labeled)) + "\n",
+        train=_train(labeled),
+        group="classification" if classes is not None else "regression",
         examples=len(fields["image"]),
         found=[
             f"{len(fields['image']):,} images of {shown} pixels, {'gray' if gray else 'in color'}",
-            f"{len(classes)} classes: "
-            + ", ".join(f"{word} {count:,}" for word, count in sorted(classes.items())[:20]),
+            (
+                f"'{labeled.label}' is a number"
+                if classes is None
+                else f"{len(classes)} classes: "
+                + ", ".join(f"{shown_name(word)} {count:,}" for word, count in sorted(classes.items())[:20])
+            ),
             *(["resized to 64 x 64, because sizes differ or are large"] if resized else []),
-            *(["a ready-made split: " + ", ".join(_parts(fields))] if "part" in fields else []),
+            *(["a ready-made split: " + ", ".join(_parts(fields).values())] if "part" in fields else []),
+            *(fields["image"].notes if isinstance(fields["image"], DiskArray) else ()),
         ],
     )
+
+
+def _labeled(path: Path, label: str | None) -> _Labeled:
+    """Return the images with the names of their folders, or the column of a table, as labels."""
+    with reading(str(path), "cannot be read", raises=DataError):
+        entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    tables = sorted(entry.name for entry in entries if entry.name.lower().endswith(TABLES))
+    if label is None:
+        if len(tables) == 1 and not any(entry.is_dir() for entry in entries):
+            raise DataError.at("--label", f"which column of {path / tables[0]} is to be predicted? give --label COLUMN")
+        fields = ImageFolder(path=str(path)).load()
+        if "label" not in fields:
+            raise DataError.at(str(path), "the images are in no folders of classes, and no table has their labels")
+        counts = Counter(_words(fields["label"]))
+        return _Labeled(fields=fields, label="label", table=None, counts=counts, units=len(counts))
+    if len(tables) != 1:
+        held = "no table" if not tables else f"several tables ({comma_list(tables)})"
+        raise DataError.at(
+            "--label",
+            f"{path} holds {held}; a column is of one table beside the images, which names them in a column 'file'; "
+            "leave --label out where sub-folders are the classes",
+        )
+    fields = ImageFolder(path=str(path), labels=tables[0]).load()
+    if label not in fields or label == "image":
+        known = [name for name in fields if name != "image"]
+        message = unknown(f"no column '{label}' in {path / tables[0]}", label, known, label="columns")
+        raise DataError(Problem("--label", message))
+    target = fields[label][:]
+    check_labels(target, label)
+    named = names_classes(target) and (is_text(target.dtype) or target.min() >= 0)
+    found = Counter(_words(target)) if named else None
+    units = 1 if found is None else len(found) if is_text(target.dtype) else int(target.max()) + 1
+    return _Labeled(fields=fields, label=label, table=tables[0], counts=found, units=units)
+
+
+def _words(labels: Array) -> list[str]:
+    values = labels[:].tolist()
+    return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
+
+
+def _train(labeled: _Labeled) -> list[str]:
+    """Return the settings of training that read a label of another name."""
+    if labeled.label == "label":
+        return []
+    metric = "accuracy" if labeled.counts is not None else "mae"
+    field = quoted(labeled.label)
+    return [f"losses: {{main: {{labels: {field}}}}}", f"metrics: {{{metric}: {{labels: {field}}}}}"]
 
 
 def _look(images: Array) -> tuple[list[tuple[int, int]], bool]:
@@ -96,35 +178,45 @@ def _span(sizes: Sequence[tuple[int, int]], place: int) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _parts(fields: Fields) -> list[str]:
-    names = {value.decode("utf-8", "replace") for value in fields["part"][:].tolist()}
-    return [part for part in PARTS if part in names]
+def _parts(fields: Fields) -> dict[str, str]:
+    """Return the names of the ready-made parts that serve as training, validation and test examples."""
+    names = sorted(set(_words(fields["part"])))
+    found = {part: next((name for name in names if name.lower() in words), "") for part, words in PARTS.items()}
+    return {part: name for part, name in found.items() if name}
 
 
-def _data(path: Path, steps: Sequence[str], fields: Fields) -> list[str]:
-    parts = _parts(fields) if "part" in fields else []
-    if "train" in parts and "test" in parts:
-        valid = "valid" if "valid" in parts else "0.1"
-        train = "train" if "valid" in parts else "0.9"
-        split = f"split: {{train: {train}, valid: {valid}, test: test}}   # folders"
-    else:
-        split = split_line(may_stratify(Counter(fields["label"][:].tolist())))
+def _split(labeled: _Labeled) -> str:
+    """Return the line of the split: ready-made parts where there are any."""
+    if "part" not in labeled.fields:
+        return split_line(quoted(labeled.label) if labeled.counts is not None else None)
+    parts = _parts(labeled.fields)
+    test = parts.get("test") or parts.get("valid")
+    if test is None:
+        return split_line("label").replace("}", ", field: none}") + "   # the folder is mixed"
+    valid = quoted(parts["valid"]) if {"valid", "test"} <= parts.keys() else "0.1"
+    train = quoted(parts["train"]) if {"valid", "test"} <= parts.keys() else "0.9"
+    return f"split: {{train: {train}, valid: {valid}, test: {quoted(test)}}}   # folders"
+
+
+def _data(path: Path, steps: Sequence[str], labeled: _Labeled) -> list[str]:
+    fields = "fields `image`, `label`" if labeled.table is None else f"columns of {labeled.table}"
     return [
-        f"# Images of {path.name}, a class per folder: fields `image`, `label`.",
+        f"# Images of {path.name}, {'a class per folder' if labeled.table is None else 'with a table'}: {fields}.",
         "defaults: [image_folder]",
         "source:",
         f"  path: {quoted(str(path))}",
-        split,
+        *([f"  labels: {quoted(labeled.table)}"] if labeled.table is not None else []),
+        _split(labeled),
         "preprocess:                  # inside the frozen graph, too",
         "  image:",
         *(f"    - {step}" for step in steps),
     ]
 
 
-def _network(height: int, width: int, channels: int, classes: int) -> list[str]:
+def _network(height: int, width: int, channels: int, labeled: _Labeled) -> list[str]:
     """Return three convolutions, fewer for small images, each with batch normalization and pooling."""
     count = max(1, min(len(CHANNELS), int(np.log2(max(min(height, width) // 2, 2)))))
-    layers = []
+    output, layers = "logits" if labeled.counts is not None else "prediction", []
     for number, filters in enumerate(CHANNELS[:count], start=1):
         layers += [
             f"  conv{number}: {{kind: conv2d, filters: {filters}, kernel_size: 3, padding: same, use_bias: false}}",
@@ -140,7 +232,7 @@ def _network(height: int, width: int, channels: int, classes: int) -> list[str]:
         *layers,
         "  flat: {kind: flatten}",
         "  dropout: {kind: dropout, rate: 0.4}",
-        f"  logits: {{kind: dense, units: {classes}}}",
+        f"  {output}: {{kind: dense, units: {labeled.units}}}",
         "outputs:",
-        "  logits: logits",
+        f"  {output}: {output}",
     ]

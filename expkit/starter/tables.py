@@ -9,16 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from expkit.errors import DataError, Problem, unknown
+from expkit.errors import DataError, Problem, comma_list, unknown
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.strings import is_text
-from expkit.kinds.sources.table import Table
-from expkit.starter.draft import Draft, may_stratify, quoted, split_line
+from expkit.starter.dialect import Written, read_table
+from expkit.starter.draft import Draft, quoted, split_line
+from expkit.starter.labels import check_counts, check_enough, check_labels, names_classes
 
 __all__ = ["draft_table"]
 
-MOST_CLASSES = 50
-"""Different whole numbers up to which a label of numbers names classes."""
 MOST_CATEGORIES = 100
 """Different texts up to which a column names categories; a category that is rarer counts as other."""
 LONGEST = 64
@@ -48,26 +47,29 @@ class _Columns:
     """Sentences about columns that are no features."""
 
 
-def draft_table(path: Path, label: str, name: str) -> Draft:
+def draft_table(
+    path: Path, label: str, name: str, *, encoding: str | None = None, delimiter: str | None = None
+) -> Draft:
     """Return a draft for a table, one of whose columns is to be predicted.
 
     Raises:
         DataError: there is no such column, or no other that could be a feature.
     """
-    fields = Table(path=str(path)).load()
+    written = read_table(path, encoding, delimiter)
+    fields = written.fields
     if label not in fields:
         raise DataError(Problem("--label", unknown(f"no column '{label}' in {path}", label, fields, label="columns")))
     target = fields[label][:]
-    named = is_text(target.dtype) or _names_classes(target)
+    named = names_classes(target)
     columns = _sorted_out(fields, label)
-    if not (columns.numbers or columns.categories or columns.texts):
+    if len(target) > 1 and not (columns.numbers or columns.categories or columns.texts):
         raise DataError.at("data.source", f"{path} has no column besides '{label}' that could be a feature")
     rows = len(target)
-    if is_text(target.dtype) and (empty := sum(value == b"" for value in target.tolist())):
-        raise DataError.at("--label", f"{empty:,} of {rows:,} rows have no '{label}'; remove these rows first")
-    if not is_text(target.dtype) and (absent := int(np.isnan(target.astype(np.float64)).sum())):
-        raise DataError.at("--label", f"{absent:,} of {rows:,} rows have no '{label}'; remove these rows first")
+    check_enough(rows, "rows", path)
+    check_labels(target, label)
     counts = Counter(target.tolist())
+    if named:
+        check_counts({_word(value): count for value, count in counts.items()}, label, path)
     what = (
         f"{len(counts)} classes of '{label}': "
         + ", ".join(f"{_word(word)} {count:,}" for word, count in counts.most_common(20))
@@ -81,8 +83,9 @@ def draft_table(path: Path, label: str, name: str) -> Draft:
                 path,
                 label,
                 columns,
+                written,
                 by_class=named and not is_text(target.dtype),
-                by_label=named and may_stratify(counts),
+                by_label=named,
             )
         )
         + "\n",
@@ -92,21 +95,30 @@ def draft_table(path: Path, label: str, name: str) -> Draft:
         examples=rows,
         found=[
             f"{rows:,} rows",
+            *([f"the table is written with {comma_list(_settings(written))}"] if written.settings else []),
             what,
             f"features: {len(columns.numbers)} numbers{' (some are missing)' if columns.missing else ''}, "
             f"{len(columns.categories)} categories, {len(columns.texts)} texts",
+            *written.left_out,
             *columns.left_out,
         ],
     )
 
 
+def _settings(written: Written) -> list[str]:
+    """Return the settings of a table as YAML."""
+    return [f"{key}: {_yaml(value)}" for key, value in written.settings.items() if value is not None]
+
+
+def _yaml(value: object) -> str:
+    """Return text, or a list of texts, as YAML."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(quoted, value))}]"
+    return '"\\t"' if value == "\t" else quoted(str(value))
+
+
 def _word(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _names_classes(target: np.ndarray) -> bool:
-    """Return True if numbers are few whole ones."""
-    return target.dtype.kind in "iub" and len(np.unique(target)) <= min(MOST_CLASSES, max(2, len(target) // 4))
 
 
 def _sorted_out(fields: Fields, label: str) -> _Columns:
@@ -117,7 +129,9 @@ def _sorted_out(fields: Fields, label: str) -> _Columns:
         values, field = array[:], f"column_{number}"
         if not is_text(values.dtype):
             known = values[~np.isnan(values.astype(np.float64))]
-            if len(np.unique(known)) < 2:
+            if infinite := int(np.isinf(known.astype(np.float64)).sum()):
+                left_out.append(f"'{name}' is left out: {infinite:,} rows hold infinity")
+            elif len(np.unique(known)) < 2:
                 left_out.append(f"'{name}' is left out: it has one value")
             elif values.dtype.kind in "iu" and np.array_equal(np.sort(values), np.arange(len(values)) + values.min()):
                 left_out.append(f"'{name}' is left out: it numbers the rows")
@@ -139,7 +153,7 @@ def _sorted_out(fields: Fields, label: str) -> _Columns:
     return _Columns(numbers=numbers, missing=missing, categories=categories, texts=texts, left_out=left_out)
 
 
-def _data(path: Path, label: str, columns: _Columns, *, by_class: bool, by_label: bool) -> list[str]:
+def _data(path: Path, label: str, columns: _Columns, written: Written, *, by_class: bool, by_label: bool) -> list[str]:
     numbers = ", ".join(map(quoted, columns.numbers))
     steps = ["{kind: impute, value: median}"] if columns.missing else []
     lines = [
@@ -147,12 +161,13 @@ def _data(path: Path, label: str, columns: _Columns, *, by_class: bool, by_label
         "defaults: [table]",
         "source:",
         f"  path: {quoted(str(path))}",
+        *(f"  {setting}" for setting in _settings(written)),
         "  columns:",
         *([f"    numbers: [{numbers}]"] if numbers else []),
         *(f"    {column.field}: {quoted(column.name)}" for column in (*columns.categories, *columns.texts)),
         f"    label: {quoted(label)}",
         *([f"  types: {{{quoted(label)}: text}}   # its numbers are names of classes"] if by_class else []),
-        split_line(by_label),
+        split_line("label" if by_label else None),
         "preprocess:                  # fitted on the training part, inside the frozen graph, too",
         *([f"  numbers: [{', '.join([*steps, '{kind: standardize}'])}]"] if numbers else []),
     ]

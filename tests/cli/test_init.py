@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from expkit.config.load import load
+from expkit.data.split import split_fields
 from expkit.kinds.sources.base import EMBEDDED
 from expkit.preflight import check
+from expkit.starter.draft import name_of
 from support.command_line import call
 from support.experiments import run
 
@@ -70,6 +75,65 @@ def test_a_folder_of_images_becomes_an_experiment(photos: Path, monkeypatch: pyt
     ]
 
 
+def test_folders_of_parts_may_have_other_names(photos: Path) -> None:
+    for old, new in (("train", "Training"), ("valid", "Val"), ("test", "TEST")):
+        (photos / old).rename(photos / new)
+    done = call("init", "My photos", cwd=photos.parent)
+    assert "a ready-made split: Training, Val, TEST" in done.out.splitlines()
+    content = (photos.parent / "conf/data/my_photos.yaml").read_text()
+    assert "split: {train: 'Training', valid: 'Val', test: 'TEST'}   # folders" in content
+
+
+def test_a_folder_of_training_images_alone_is_split(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in ("valid", "test"):
+        shutil.rmtree(photos / part)
+    assert call("init", "My photos", cwd=photos.parent).code == 0
+    monkeypatch.chdir(photos.parent)
+    data = load(["experiment=my_photos", "tracking=none"]).data
+    parts = split_fields(data.source.load(), data.split)
+    assert {name: len(part["label"]) for name, part in parts.items()} == {"train": 42, "valid": 6, "test": 12}
+
+
+def test_a_table_beside_images_may_have_several_labels(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flat = photos.parent / "flat"
+    flat.mkdir()
+    rows = []
+    for number, file in enumerate(sorted(photos.glob("*/*/*.png"))):
+        shutil.copy(file, flat / f"{number}.png")
+        rows.append(f"{number}.png,{file.parent.name},{number % 3},{number / 7:.3f}")
+    (flat / "known.csv").write_text("file,kind,room,depth\n" + "\n".join(rows) + "\n")
+    monkeypatch.chdir(photos.parent)
+    expected = {"kind": ("logits", 2), "room": ("logits", 3), "depth": ("prediction", 1)}
+    for label, (output, units) in expected.items():
+        done = call("init", "flat", "--label", label, "--name", f"by_{label}", cwd=photos.parent)
+        assert (done.code, done.err) == (0, "")
+        checked = check(load([f"experiment=by_{label}", "tracking=none"]))
+        assert checked.spec.output_spec(output).shape == (units,)
+        assert [list(reader.data_fields.values()) for reader in checked.config.train.readers.values()] == [[label]] * 2
+        assert checked.config.data.split.stratify == (label if output == "logits" else None)
+    wrong = [call("init", "flat", *words, cwd=photos.parent).errors for words in ((), ("--label", "knd"))]
+    assert wrong == [
+        ["error: --label: which column of flat/known.csv is to be predicted? give --label COLUMN"],
+        ["error: --label: no column 'knd' in flat/known.csv; did you mean 'kind'? columns: kind, room, depth"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("2024.csv", "my_2024"),
+        ("2024 sales.v2.csv", "my_2024_sales"),
+        ("null.csv", "my_null"),
+        ("Größe & Zahl.csv", "gr_e_zahl"),
+        ("数据.csv", "data"),
+        (".hidden", "data"),
+        ("iris.csv", "my_iris"),
+    ],
+)
+def test_a_name_of_files_is_made_of_that_of_the_data(path: str, name: str) -> None:
+    assert name_of(Path(path)) == name
+
+
 def write_visits(folder: Path) -> None:
     draw = np.random.default_rng(1)
     lines = ["number,country,age,weight,note,same,level"]
@@ -83,9 +147,14 @@ def write_visits(folder: Path) -> None:
 
 def test_a_table_becomes_an_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_visits(tmp_path)
+    german = (tmp_path / "visits.csv").read_text().replace(",", ";").replace(".", ",").replace(";;", ";NA;")
+    (tmp_path / "visits.csv").write_text(german, encoding="utf-16")
     done = call("init", "visits.csv", "--label", "level", "--name", "first", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
-    assert done.out.splitlines()[2:5] == [
+    assert done.out.splitlines()[1] == (
+        "the table is written with missing: ['', 'NA'], delimiter: ';', encoding: 'utf-16', decimal: 'comma'"
+    )
+    assert done.out.splitlines()[3:6] == [
         "features: 2 numbers (some are missing), 1 categories, 1 texts",
         "'number' is left out: it numbers the rows",
         "'same' is left out: it has one value",
@@ -114,6 +183,40 @@ def test_a_number_is_predicted_by_a_regression(tmp_path: Path, monkeypatch: pyte
     assert checked.spec.output_spec("prediction").shape == (1,)
 
 
+@pytest.mark.parametrize(
+    ("content", "settings"),
+    [
+        ("a;b;y\n{i},5;{i}{i};{c}\n", ["delimiter: ';'", "decimal: 'comma'"]),
+        ("a\tb\ty\n{i}.5\t1.{i}00,5\t{c}\n", ['delimiter: "\\t"']),
+        ("a,b,y\n{i}.5,1'00{i},{c}\n", ["thousands: 'apostrophe'"]),
+        ('a,b,y\n"1,00{i}",{i},{c}\n', ["thousands: 'comma'"]),
+        ("a|b|y\n1.00{i}|1.00{i},5|{c}\n", ["delimiter: '|'", "decimal: 'comma'", "thousands: 'point'"]),
+        ("a,b,y\n{i},{n},{c}\n", ["missing: ['', '?']"]),
+        ("a,b,y\n{i},u{n},{c}\n", []),
+    ],
+)
+def test_how_a_table_is_written_is_found(content: str, settings: list[str], tmp_path: Path) -> None:
+    header, row, _ = content.split("\n")
+    rows = [row.format(i=i % 10, c="xy"[i % 2], n="?" if i % 9 == 0 else i % 7) for i in range(40)]
+    (tmp_path / "t.csv").write_text("\n".join([header, *rows]) + "\n")
+    done = call("init", "t.csv", "--label", "y", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    lines = (tmp_path / "conf/data/t.yaml").read_text().splitlines()
+    assert lines[4 : lines.index("  columns:")] == [f"  {setting}" for setting in settings]
+
+
+def test_nested_columns_and_infinities_are_left_out(tmp_path: Path) -> None:
+    rows = range(30)
+    columns = {"a": [i % 7 for i in rows], "l": [[i] for i in rows], "inf": [float("inf")] * 30, "y": ["u", "v"] * 15}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    done = call("init", "t.parquet", "--label", "y", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[3:5] == [
+        "'l' is left out: it is of type list<element: int64>",
+        "'inf' is left out: 30 rows hold infinity",
+    ]
+
+
 def test_names_that_expkit_ships_are_not_taken(tmp_path: Path) -> None:
     (tmp_path / "iris.csv").write_text(
         "a,b,species\n" + "".join(f"{i * 7 % 10}.5,{i % 4}.5,{'xy'[i % 2]}\n" for i in range(40))
@@ -132,15 +235,40 @@ def test_names_that_expkit_ships_are_not_taken(tmp_path: Path) -> None:
         (["visits.csv", "--label", "age"], "error: --label: 27 of 240 rows have no 'age'; remove these rows first"),
         (["visits.csv", "--label", "level", "--name", "../x"], "error: --name: '../x' is no name for files; allowed: "),
         (["empty"], "error: data.source.path: "),
+        (["one.csv", "--label", "y"], "error: one.csv: 1 row; a first training needs 10"),
+        (["same.csv", "--label", "y"], "error: same.csv: all examples are of one class, u; two are needed"),
+        (
+            ["rare.csv", "--label", "y"],
+            "error: rare.csv: 14 of 15 values of 'y' are in fewer than 3 examples, too few for the 3 parts: c0 1, "
+            "c1 1, c2 1, c3 1, c4 1 and 9 more; remove or join rare classes, or predict something else",
+        ),
+        (
+            ["latin.csv", "--label", "y"],
+            "error: data.source.path: latin.csv is not text in utf-8 (byte 0xe9: invalid continuation byte); give its "
+            "encoding, such as --encoding latin-1 or cp1252",
+        ),
+        (
+            ["latin.csv", "--label", "y", "--encoding", "latin1x"],
+            "error: --encoding: unknown encoding 'latin1x'; did you mean 'latin-1'? such as utf-8, ",
+        ),
+        (["ragged.csv", "--label", "y"], "error: data.source.path: ragged.csv line 3: 3 columns, the header has 2"),
         (
             ["empty", "--label", "x"],
-            "error: --label: empty is a folder, whose sub-folders are the classes; leave --label",
+            "error: --label: empty holds no table; a column is of one table beside the images, which names them in a "
+            "column 'file'; leave --label out where sub-folders are the classes",
         ),
     ],
 )
 def test_a_mistake_is_one_message_and_writes_nothing(words: list[str], said: str, tmp_path: Path) -> None:
     write_visits(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "one.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "same.csv").write_text("x,y\n" + "".join(f"{i * i},u\n" for i in range(20)))
+    (tmp_path / "rare.csv").write_text(
+        "x,y\n" + "".join(f"{i * i},c{i if i < 14 else 'x'}\n" for i in range(40)), encoding="utf-8"
+    )
+    (tmp_path / "latin.csv").write_bytes(b"x,y\n" + b"1,\xe9\n" * 20)
+    (tmp_path / "ragged.csv").write_text("x,y\n1,2\n1,2,3\n")
     done = call("init", *words, cwd=tmp_path)
     assert (done.code, done.out, len(done.errors)) == (2, "", 1)
     assert done.errors[0].startswith(said)

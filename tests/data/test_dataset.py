@@ -329,6 +329,11 @@ def test_fields_of_the_network_losses_and_scaling_are_checked_in_one_message(tmp
         (np.zeros((60, 5), np.float32), "the network needs shape [4] per example, the data has [5]"),
         (np.zeros((60, 4, 1), np.float32), "the network needs shape [4] per example, the data has [4, 1]"),
         (
+            np.full((60, 4), "1,5"),
+            "the network needs float32, the data is text or encoded files; turn it into numbers by data.preprocess, "
+            "or, if '1,5' is a number, give data.source.decimal=comma",
+        ),
+        (
             np.zeros((60, 4), "<U1"),
             "the network needs float32, the data is text or encoded files; turn it into numbers by data.preprocess",
         ),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedGroupKFold
 
 from expkit.config.load import load
 from expkit.config.sections.data import SplitConfig
@@ -88,6 +89,51 @@ def test_groups_of_any_sizes_fill_every_part(sizes: list[int], seed: int) -> Non
     assert sum(map(len, parts)) == len(sizes)
 
 
+@settings(derandomize=True, max_examples=40, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 12), min_size=3, max_size=30),
+    classes=st.integers(1, 4),
+    train=st.sampled_from([0.4, 0.5, 0.7]),
+    seed=st.integers(0, 3),
+)
+def test_groups_stay_whole_where_classes_are_balanced(sizes: list[int], classes: int, train: float, seed: int) -> None:
+    patients = np.repeat(np.arange(len(sizes)), sizes)
+    labels = np.random.default_rng(len(patients)).integers(0, classes, len(patients))
+    fields = {"x": np.arange(len(patients)), "patient": patients, "label": labels}
+    given = {"group": "patient", "stratify": "label", "train": train, "seed": seed}
+    found, again = split(fields, **given), split(fields, **given)
+    assert all(len(part) and np.array_equal(part, again[name]) for name, part in found.items())
+    groups = {name: set(patients[part].tolist()) for name, part in found.items()}
+    assert sum(map(len, groups.values())) == len(set().union(*groups.values()))
+    if train == 0.7:
+        assert sorted(np.concatenate(list(found.values())).tolist()) == list(range(len(patients)))
+    if len(sizes) >= classes + 2:
+        assert set(labels[found["train"]].tolist()) == set(labels.tolist())
+
+
+def test_classes_are_balanced_over_groups_as_well_as_by_scikit_learn() -> None:
+    draw = np.random.default_rng(5)
+    patients = np.repeat(np.arange(60), draw.integers(2, 20, 60))
+    odds = draw.dirichlet(np.full(4, 0.5), 60)
+    labels = np.array([draw.choice(4, p=odds[patient]) for patient in patients])
+
+    def difference(test: np.ndarray) -> float:
+        return float(np.abs(np.bincount(labels[test]) / np.bincount(labels) - 0.2).max())
+
+    fields = {"x": np.arange(len(labels)), "patient": patients, "label": labels}
+    ours = split(fields, group="patient", stratify="label", train=0.8, valid=None, test=0.2)["test"]
+    folds = StratifiedGroupKFold(5).split(labels, labels, patients)
+    assert difference(ours) < 0.01
+    assert difference(ours) < np.mean([difference(test) for _, test in folds])
+
+
+def test_a_class_of_one_group_is_for_training() -> None:
+    patients = np.arange(100) // 5
+    labels = np.where(patients == 7, 1, 0)
+    found = split({"x": np.arange(100), "p": patients, "y": labels}, group="p", stratify="y", train=0.2, test=0.7)
+    assert set(range(35, 40)) <= set(found["train"].tolist())
+
+
 @pytest.mark.parametrize("field", ["day", "at"])
 def test_training_has_the_earliest_examples(field: str) -> None:
     found = split(by=field)
@@ -127,6 +173,11 @@ def test_the_counts_are_stated() -> None:
     assert notes(group="patient") == [
         "split by the groups of 'patient': train 70 examples of 14 groups, valid 10 examples of 2 groups, "
         "test 20 examples of 4 groups"
+    ]
+    assert notes(group="patient", stratify="label") == [
+        "split stratified by 'label' and by the groups of 'patient': train 70 examples of 3 classes and 14 groups, "
+        "valid 10 examples of 2 classes and 2 groups, test 20 examples of 3 classes and 4 groups",
+        "no valid example has the class c",
     ]
     assert notes(by="at") == ["split in the order of 'at': train 70 from 0 to 69, valid 10 from 70 to 79, "
                               "test 20 from 80 to 99"]  # fmt: skip
@@ -200,8 +251,9 @@ def test_a_field_that_cannot_serve_is_one_message(
     ("words", "problem"),
     [
         (
-            ["data.split.stratify=label", "data.split.group=label"],
-            "data.split: stratify and group cannot be combined; give one of them",
+            ["data.split.by=label", "data.split.group=label"],
+            "data.split: group and by cannot be combined, because the examples of a group or class lie at different "
+            "times; give by alone, or leave it out",
         ),
         (
             ["data.split={train: [0, 90], valid: null, test: [90, 150], by: label}"],

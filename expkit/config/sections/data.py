@@ -28,7 +28,7 @@ class SplitConfig(Section):
     With ``data.order: stream`` and with ``data.windows`` fractions are taken in order: first training, then validation,
     then test.
 
-    One of ``stratify``, ``group`` and ``by`` arranges the fractions by the values of a field.
+    ``stratify``, ``group``, both of them, or ``by`` arrange the fractions by the values of a field.
     """
 
     train: float | str | tuple[int, int] = 0.7
@@ -44,15 +44,17 @@ class SplitConfig(Section):
     stratify: str | None = None
     """Field of classes (text or whole numbers): every part has its fraction of the examples of each class."""
     group: str | None = None
-    """Field of groups, such as patients: no group is in two parts, whose sizes are near to the fractions."""
+    """Field of groups, such as patients: no group is in two parts, whose sizes are near to the fractions; with
+    ``stratify`` so are those of each class."""
     by: str | None = None
     """Field of times (numbers, or dates of ISO 8601): training has the earliest, then validation, then test."""
 
     @model_validator(mode="after")
     def _arranges(self) -> SplitConfig:
         given = [key for key in ("stratify", "group", "by") if getattr(self, key) is not None]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} cannot be combined; give one of them")
+        if len(given) > 1 and "by" in given:
+            why = "the examples of a group or class lie at different times"
+            raise ValueError(f"{' and '.join(given)} cannot be combined, because {why}; give by alone, or leave it out")
         if given and not any(isinstance(size, float | int) for size in (self.train, self.valid, self.test)):
             raise ValueError(
                 f"{given[0]} arranges fractions, but every part is an index range or has a name; leave it out"

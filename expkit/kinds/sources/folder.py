@@ -66,7 +66,8 @@ def list_folder(path: str, endings: Sequence[str], what: str) -> Listing:
     """
     root = existing_folder(path)
     folders, files, others = _entries(root, "", endings)
-    ready_made = bool(TRAIN_FOLDERS & set(folders)) and set(folders) <= PART_FOLDERS and not files
+    lower = {folder.lower() for folder in folders}
+    ready_made = bool(TRAIN_FOLDERS & lower) and lower <= PART_FOLDERS and not files
     names, labels, parts = [], [], []
     problems: list[str] = []
     for part in folders if ready_made else [""]:

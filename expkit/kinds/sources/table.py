@@ -12,15 +12,18 @@ from pydantic import Field, model_validator
 from expkit.errors import DataError, Problem, comma_list, limit_problems, unknown
 from expkit.kinds.sources.base import Fields, Source, existing
 from expkit.kinds.sources.encoding import Encoding
+from expkit.kinds.sources.numerals import Decimal, Numerals, Thousands
 from expkit.registry import register
 
 if TYPE_CHECKING:
     from expkit.kinds.sources.table_files import TableFile
 
-__all__ = ["Table"]
+__all__ = ["TABLE_SETTINGS", "Table"]
 
 REST = "*"
 TABS = (".tsv", ".tab")
+TABLE_SETTINGS = {"missing", "delimiter", "encoding", "decimal", "thousands"}
+"""Fields that say how a table is written: those of training hold for the tables of predictions."""
 
 
 @register
@@ -47,6 +50,10 @@ class Table(Source):
     """ASCII character between columns of a CSV file, no quote; a comma, or in ``.tsv`` files a tab, when not given."""
     encoding: Encoding = "utf-8"
     """Encoding of a CSV file, such as ``utf-8``, ``latin-1`` or ``utf-16``."""
+    decimal: Decimal = "point"
+    """Mark before the fraction of a number in a CSV file, 1.5 or 1,5."""
+    thousands: Thousands | None = None
+    """Mark between groups of three digits of a number in a CSV file, such as the comma in 1,234."""
 
     @model_validator(mode="after")
     def _one_rest(self) -> Table:
@@ -57,6 +64,12 @@ class Table(Source):
             raise ValueError(f'fields without a column: {comma_list(empty)}; list their columns, or give "*"')
         return self
 
+    @model_validator(mode="after")
+    def _two_marks(self) -> Table:
+        if self.decimal == self.thousands:
+            raise ValueError(f"decimal and thousands are both {self.decimal}; give two marks")
+        return self
+
     def load(self) -> Fields:
         """Return the fields, in memory where they are small.
 
@@ -65,23 +78,32 @@ class Table(Source):
                 where numbers are declared.
         """
         from expkit.kinds.sources.table_fields import read_fields
+        from expkit.kinds.sources.table_types import Words
 
-        table = self._opened(existing(self.path, "path"))
+        table = self.opened()
         layout = self._layout(table.file, table.names)
-        return read_fields(table, layout, self.types, self.missing)
+        return read_fields(table, layout, self.types, Words(self.missing, Numerals(self.decimal, self.thousands)))
 
     def columns_of_fields(self) -> dict[str, tuple[str, ...]]:
         """Return the columns of each field."""
-        names = self._opened(file := existing(self.path, "path")).names
-        layout = self._layout(file, names)
+        table = self.opened()
+        names, layout = table.names, self._layout(table.file, table.names)
         return {
             field: tuple(names[place] for place in (places if isinstance(places, list) else [places]))
             for field, places in layout.items()
         }
 
-    def _opened(self, file: Path) -> TableFile:
+    def opened(self) -> TableFile:
+        """Return the file, of which the header is read.
+
+        Raises:
+            DataError: it is missing or damaged.
+        """
         from expkit.errors import reading
-        from expkit.kinds.sources.table_files import CsvFile, ParquetFile
+        from expkit.kinds.sources.table_files import CsvFile
+        from expkit.kinds.sources.table_parquet import ParquetFile
+
+        file = existing(self.path, "path")
 
         with reading("data.source.path", f"{file} cannot be read", raises=DataError), file.open("rb") as opened:
             parquet = opened.read(4) == b"PAR1"
@@ -121,12 +143,14 @@ def _places(file: Path, header: Sequence[str], names: Sequence[str], types: Mapp
     places: dict[str, list[int]] = {}
     for place, name in enumerate(header):
         places.setdefault(name, []).append(place)
+    from expkit.kinds.sources.table_files import separator_hint
+
     problems = []
     for name, requests in Counter(names).items():
         found = places.get(name, [])
         if not found:
             problems.append(
-                unknown(f"no column '{name}' in {file}", name, places, label="columns") + _separator(header)
+                unknown(f"no column '{name}' in {file}", name, places, label="columns") + separator_hint(header)
             )
         elif len(found) > 1:
             problems.append(_called_alike(file, name, found))
@@ -146,9 +170,3 @@ def _called_alike(file: Path, name: str, places: Sequence[int]) -> str:
     first = comma_list(str(place + 1) for place in places[:-1])
     both, one = ("both", "one of them") if len(places) == 2 else ("all", "all but one of them")
     return f"columns {first} and {places[-1] + 1} of {file} are {both} called '{name}'; rename {one} in its header"
-
-
-def _separator(header: Sequence[str]) -> str:
-    """Return a hint if the only column looks like several."""
-    found = next((mark for mark in ";\t|," if len(header) == 1 and mark in header[0]), None)
-    return f"; give data.source.delimiter={found!r}" if found else ""

@@ -12,7 +12,7 @@ from expkit.errors import DataError
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.spool import Spool, Strings
 from expkit.kinds.sources.table_files import TableFile
-from expkit.kinds.sources.table_types import Column, ColumnType
+from expkit.kinds.sources.table_types import Column, ColumnType, Words
 
 __all__ = ["read_fields"]
 
@@ -24,7 +24,7 @@ def read_fields(
     table: TableFile,
     layout: Mapping[str, int | Sequence[int]],
     declared: Mapping[str, ColumnType],
-    missing: tuple[str, ...],
+    words: Words,
 ) -> Fields:
     """Return the fields of a table.
 
@@ -32,13 +32,13 @@ def read_fields(
         table: the file.
         layout: by field the position of its column, or of the columns of numbers, or of text, that it joins.
         declared: types of columns by name.
-        missing: cells that hold no value.
+        words: cells that hold no value, and the marks of numbers.
 
     Raises:
         DataError: the file is damaged, or a cell has not the type of its column.
     """
     places = list(dict.fromkeys(place for found in layout.values() for place in _listed(found)))
-    columns = {place: Column(table.names[place], table.file, missing, typed=table.typed) for place in places}
+    columns = {place: Column(table.names[place], table.file, words, typed=table.typed) for place in places}
     batches = _Batches(table, places)
     rows = 0
     for batch in batches:

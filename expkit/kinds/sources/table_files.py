@@ -1,4 +1,4 @@
-"""The files of tables: columns by position, in batches of rows, as arrays of Arrow."""
+"""Files of tables as columns by position, in batches of rows, as arrays of Arrow; CSV files."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import codecs
 import csv
 import gzip
 import io
+import itertools
+import re
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet
 
-from expkit.errors import DataError, comma_list, reading
+from expkit.errors import DataError, reading
+from expkit.kinds.sources.table_content import FIRST_BYTES, content_problem, encoding_problem
 from expkit.machine import size_text
 
-__all__ = ["CsvFile", "ParquetFile", "TableFile"]
+__all__ = ["CsvFile", "TableFile", "first_bytes", "separator_hint"]
 
 AT = "data.source.path"
 BLOCK_BYTES, MOST_BLOCK_BYTES = 1 << 24, 1 << 28
@@ -27,9 +30,8 @@ BLOCK_ROWS = 512
 """Rows that are parsed at once: so many headers long, within the limits above. A row must be shorter."""
 LINE_LENGTH = 1 << 26
 """Characters of the longest line: what is unpacked from a small file may be of any length."""
-BATCH_ROWS = 1 << 16
-"""Rows of a batch of a Parquet file."""
-MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+MOST_COLUMNS = 1 << 20
+"""Columns that a header may have, for the same reason."""
 
 
 class TableFile(ABC):
@@ -47,6 +49,11 @@ class TableFile(ABC):
     @abstractmethod
     def typed(self) -> bool:
         """Whether the file says the types of its columns; otherwise all are strings."""
+
+    @property
+    @abstractmethod
+    def unreadable(self) -> Mapping[str, str]:
+        """Types by the name of a column that cannot be read."""
 
     @abstractmethod
     def batches(self, places: Sequence[int]) -> Iterator[list[pa.Array]]:
@@ -68,13 +75,18 @@ class CsvFile(TableFile):
         """Read the header.
 
         Raises:
-            DataError: the file cannot be read, or not in this encoding.
+            DataError: the file cannot be read, is of another kind, or not in this encoding.
         """
         super().__init__(file)
         self._delimiter = delimiter
         self._encoding = encoding
+        start = first_bytes(file)
+        if problem := content_problem(start) or encoding_problem(start, encoding):
+            raise DataError.at(AT, f"{file} {problem}")
         with self._reading(), self._rows(strict=False) as rows:
             self._names: list[str] = next((row for row in rows if row), [])
+        if self._names and re.fullmatch("sep=.?", self._names[0]):
+            raise DataError.at(AT, f"{file} begins with a line 'sep=', which Excel alone reads; remove it")
         length = 1 + sum(len(name.encode("utf-8", "surrogatepass")) + 1 for name in self._names)
         self._block = min(max(BLOCK_BYTES, BLOCK_ROWS * length), MOST_BLOCK_BYTES)
 
@@ -88,6 +100,16 @@ class CsvFile(TableFile):
         """Whether the file says the types of its columns."""
         return False
 
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        """Types by the name of a column that cannot be read."""
+        return {}
+
+    def first_rows(self, count: int) -> list[list[str]]:
+        """Return the first rows, the header among them, without those that are empty."""
+        with self._reading(), self._rows(strict=False) as rows:
+            return list(itertools.islice((row for row in rows if row), count))
+
     def batches(self, places: Sequence[int]) -> Iterator[list[pa.Array]]:
         """Yield columns of strings."""
         keys = [f"f{place}" for place in places]
@@ -99,7 +121,7 @@ class CsvFile(TableFile):
             ),
         )
         header = True
-        with self._reading(), self._opened() as opened:
+        with self._reading(), _unzipped(self.file) as opened:
             counted = _CountingQuotes(opened)
             try:
                 for batch in pa.csv.open_csv(pa.PythonFile(counted, "r"), *options):
@@ -120,41 +142,31 @@ class CsvFile(TableFile):
         name = codecs.lookup(self._encoding).name
         return "utf8" if name == "utf-8" else name
 
-    def _opened(self) -> Any:
-        with self.file.open("rb") as plain:
-            zipped = plain.read(2) == b"\x1f\x8b"
-        return gzip.open(self.file) if zipped else self.file.open("rb")
-
     @contextmanager
     def _rows(self, *, strict: bool) -> Iterator[Any]:
         """Yield a reader of all rows, some ten times slower than Arrow's, which knows the line it is at."""
-        with self._opened() as opened, io.TextIOWrapper(opened, self._encoding, newline="") as text:
+        with _unzipped(self.file) as opened, io.TextIOWrapper(opened, self._encoding, newline="") as text:
             if text.read(1) != "\ufeff":
                 text.seek(0)
-            yield csv.reader(_lines(text), delimiter=self._delimiter, strict=strict)
+            yield csv.reader(_lines(text, self._delimiter), delimiter=self._delimiter, strict=strict)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        with reading(AT, f"{self.file} is not a readable CSV file", raises=DataError):
+        with _unzipping(self.file):
             try:
                 yield
             except UnicodeError as error:
                 raise self._no_text(error) from None
 
     def _no_text(self, error: UnicodeError) -> DataError:
-        with self.file.open("rb") as opened:
-            start = opened.read(4)
-        marked = next((name for mark, name in MARKS.items() if start.startswith(mark)), None)
         found = ""
         if isinstance(error, UnicodeDecodeError):
             found = f" (byte 0x{error.object[error.start]:02x}: {error.reason})"
-        fix = (
-            f"it begins as {marked} does: data.source.encoding={marked}"
-            if marked
-            else ("give its encoding, such as data.source.encoding=latin-1 or cp1252")
+        return DataError.at(
+            AT,
+            f"{self.file} is not text in {self._encoding}{found}; give its encoding, such as "
+            "data.source.encoding=latin-1 or cp1252",
         )
-        message = f"{self.file} is not text in {self._encoding}{found}; {fix}"
-        return DataError.at(AT, message)
 
     def _diagnose(self, *, only_quotes: bool) -> None:
         """Raise DataError for the first row that has another number of columns, or a quote that is not closed."""
@@ -165,7 +177,9 @@ class CsvFile(TableFile):
                 for row in rows:
                     if row and len(row) != len(self._names) and not only_quotes:
                         raise DataError.at(
-                            AT, f"{self.file} line {rows.line_num}: {_count(row)}, the header has {len(self._names)}"
+                            AT,
+                            f"{self.file} line {rows.line_num}: {_count(row)}, the header has {len(self._names)}"
+                            + self._hint(row),
                         )
                     line = rows.line_num + 1
         except csv.Error as error:
@@ -174,11 +188,61 @@ class CsvFile(TableFile):
         finally:
             csv.field_size_limit(limit)
 
+    def _hint(self, row: Sequence[str]) -> str:
+        """Return the likely cause of a row that is longer or shorter than the header."""
+        if len(row) == len(self._names) + 1 and not row[-1].strip():
+            return "; its last cell is empty: remove the delimiter at the end of rows, or add one to the header"
+        if len(self._names) > 1:
+            return ""
+        return separator_hint(self._names) or (
+            f"; the first line, '{_shown(self._names[0])}', is taken for the header: remove lines that are above it"
+        )
 
-def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+
+def first_bytes(file: Path) -> bytes:
+    """Return the first bytes of a file, of those in it if it is gzipped.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    with _unzipping(file), _unzipped(file) as opened:
+        start: bytes = opened.read(FIRST_BYTES)
+    return start
+
+
+def _unzipped(file: Path) -> Any:
+    """Return a file opened for its bytes, for those in it if it is gzipped."""
+    with file.open("rb") as plain:
+        zipped = plain.read(2) == b"\x1f\x8b"
+    return gzip.open(file) if zipped else file.open("rb")
+
+
+@contextmanager
+def _unzipping(file: Path) -> Iterator[None]:
+    """Turn whatever is raised into a DataError."""
+    with reading(AT, f"{file} is not a readable CSV file", raises=DataError):
+        try:
+            yield
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise DataError.at(AT, f"{file} is compressed and damaged: {error}; fetch it again") from None
+
+
+def separator_hint(header: Sequence[str]) -> str:
+    """Return the end of a message about a header whose only column looks like several; otherwise an empty string."""
+    found = next((mark for mark in ";\t|," if len(header) == 1 and mark in header[0]), None)
+    return f"; give data.source.delimiter={found!r}" if found else ""
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def _lines(text: io.TextIOWrapper, delimiter: str) -> Iterator[str]:
     while line := text.readline(LINE_LENGTH):
         if len(line) == LINE_LENGTH:
             raise ValueError(f"a line has {LINE_LENGTH:,} characters or more")
+        if line.count(delimiter) >= MOST_COLUMNS:
+            raise ValueError(f"a line has more than {MOST_COLUMNS:,} columns")
         yield line
 
 
@@ -201,71 +265,3 @@ class _CountingQuotes(io.RawIOBase):
         content: bytes = self._file.read(size)
         self.quotes += content.count(b'"')
         return content
-
-
-@final
-class ParquetFile(TableFile):
-    """A Parquet file."""
-
-    def __init__(self, file: Path) -> None:
-        """Read the names and types of the columns.
-
-        Raises:
-            DataError: the file is no Parquet file.
-        """
-        super().__init__(file)
-        with self._reading():
-            self._schema = pa.parquet.read_schema(file)
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Names of all columns, in order."""
-        return list(self._schema.names)
-
-    @property
-    def typed(self) -> bool:
-        """Whether the file says the types of its columns."""
-        return True
-
-    def batches(self, places: Sequence[int]) -> Iterator[list[pa.Array]]:
-        """Yield columns, of the nearest type of those above."""
-        refused = [
-            f"'{self._schema.names[place]}' ({self._schema.types[place]})"
-            for place in places
-            if _target(self._schema.types[place]) is None
-        ]
-        if refused:
-            raise DataError.at(
-                "data.source.columns",
-                f"{self.file} has columns that are neither numbers, text nor bytes: {comma_list(refused)}; name the "
-                "columns to read in data.source.columns, without these",
-            )
-        with self._reading():
-            opened = pa.parquet.ParquetFile(self.file, memory_map=True)
-            names = [self._schema.names[place] for place in places]
-            for batch in opened.iter_batches(batch_size=BATCH_ROWS, columns=names):
-                found = [batch.column(batch.schema.get_field_index(name)) for name in names]
-                yield [column.cast(_target(column.type)) for column in found]
-
-    def _reading(self) -> Any:
-        return reading(AT, f"{self.file} is not a readable Parquet file", raises=DataError)
-
-
-def _target(found: pa.DataType) -> pa.DataType | None:
-    """Return the type as which a column is read; ``None`` if it is not."""
-    types = pa.types
-    if types.is_dictionary(found):
-        return _target(found.value_type)
-    if types.is_boolean(found) or types.is_uint64(found) or types.is_float32(found):
-        return found
-    if types.is_integer(found):
-        return pa.int64()
-    if types.is_float16(found):
-        return pa.float32()
-    if types.is_floating(found) or types.is_decimal(found) or types.is_null(found):
-        return pa.float64()
-    if types.is_string(found) or types.is_large_string(found) or types.is_temporal(found):
-        return None if types.is_duration(found) or types.is_interval(found) else pa.large_string()
-    if types.is_binary(found) or types.is_large_binary(found) or types.is_fixed_size_binary(found):
-        return pa.large_binary()
-    return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Literal, final
@@ -11,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from expkit.errors import DataError
+from expkit.kinds.sources.numerals import Numerals, marks_of
 from expkit.kinds.sources.spool import Strings
 
-__all__ = ["Column", "ColumnType"]
+__all__ = ["Column", "ColumnType", "Words"]
 
 ColumnType = Literal["text", "int64", "float32", "float64", "bool"]
 EXACT = 2**53
@@ -21,6 +24,16 @@ EXACT = 2**53
 INT64 = 2**63
 PROBED = 64
 """Cells that are cast before all are."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """Cells of text as values."""
+
+    missing: tuple[str, ...]
+    """Cells that hold no value."""
+    numerals: Numerals
+    """Marks of numbers."""
 
 
 @final
@@ -31,18 +44,19 @@ class Column:
     of text. Whole numbers that int64, or with missing values float64, does not hold exactly stay text.
     """
 
-    def __init__(self, name: str, file: Path, missing: tuple[str, ...], *, typed: bool) -> None:
+    def __init__(self, name: str, file: Path, words: Words, *, typed: bool) -> None:
         """Create a column that has seen no cell.
 
         Args:
             name: its name, for messages.
             file: the file, for messages.
-            missing: cells that hold no value.
+            words: cells that hold no value, and the marks of numbers.
             typed: whether the file says the types of its columns, so that text is never read as numbers.
         """
         self.name = name
         self._file = file
-        self._words = pa.array(missing, pa.large_string())
+        self._missing = pa.array(words.missing, pa.large_string())
+        self._numerals = words.numerals
         self._typed = typed
         self._row = 0
         self._bad: tuple[int, str] | None = None
@@ -96,15 +110,15 @@ class Column:
         return self._not_a_number(*self._bad)
 
     def _observe_words(self, cells: pa.Array) -> None:
-        whole = _whole(cells)
+        written, whole = cells, self._plain(_whole, cells)
         if whole is None:
             cells = self._cleaned(cells)
             whole = _whole(cells)
         if whole is not None:
             self._observe_whole(whole)
         elif _floats(cells) is None:
-            place, word = _first_bad(cells)
-            self._bad = self._row + place, word
+            place = _first_bad(cells)
+            self._bad = self._row + place, written[place].as_py()
             self._found.add("text")
         else:
             all_whole = pc.all(pc.match_substring_regex(cells, r"^-?[0-9]+$"), min_count=0).as_py()
@@ -120,34 +134,39 @@ class Column:
     def _cleaned(self, cells: pa.Array) -> pa.Array:
         """Return words without spaces around them and a plus before them, and null in place of missing values."""
         trimmed = pc.ascii_trim_whitespace(cells)
-        trimmed = pc.if_else(pc.is_in(trimmed, self._words), pa.scalar(None, pa.large_string()), trimmed)
+        trimmed = pc.if_else(pc.is_in(trimmed, self._missing), pa.scalar(None, pa.large_string()), trimmed)
         if (_content(trimmed).data == ord("+")).any():
-            trimmed = pc.replace_substring_regex(trimmed, r"^\+([0-9.])", r"\1")
-        return trimmed
+            trimmed = pc.replace_substring_regex(trimmed, r"^\+([0-9.,])", r"\1")
+        return trimmed if self._numerals.usual else self._numerals.translated(trimmed)
+
+    def _plain(self, convert: Callable[[pa.Array], pa.Array | None], cells: pa.Array) -> pa.Array | None:
+        """Return words converted as they are, which is faster; ``None`` where their numbers have other marks."""
+        return convert(cells) if self._numerals.usual else None
 
     def _text(self, cells: pa.Array) -> Strings:
         if pa.types.is_large_binary(cells.type):
             return _content(pc.fill_null(cells, b""))
         words = cells if pa.types.is_large_string(cells.type) else pc.cast(cells, pa.large_string())
-        empty = pc.fill_null(pc.is_in(pc.ascii_trim_whitespace(words), self._words), True)
+        empty = pc.fill_null(pc.is_in(pc.ascii_trim_whitespace(words), self._missing), True)
         return _content(pc.if_else(empty, pa.scalar("", pa.large_string()), words))
 
     def _numbers(self, cells: pa.Array, target: ColumnType) -> np.ndarray:
         if not pa.types.is_large_string(cells.type):
             return self._native(cells, target)
+        written = cells
         if target == "int64":
-            whole = _whole(cells)
+            whole = self._plain(_whole, cells)
             cells = cells if whole is not None else self._cleaned(cells)
             if whole is None and not cells.null_count:
                 whole = _whole(cells)
-            return np.asarray(whole) if whole is not None else self._exact(cells)
-        numbers = _floats(cells)
+            return np.asarray(whole) if whole is not None else self._exact(cells, written)
+        numbers = self._plain(_floats, cells)
         if numbers is None:
             cells = self._cleaned(cells)
             numbers = _floats(cells)
         if numbers is None:
-            place, word = _first_bad(cells)
-            raise self._not_a_number(self._row + place, word)
+            place = _first_bad(cells)
+            raise self._not_a_number(self._row + place, written[place].as_py())
         return _with_nan(numbers).astype(target, copy=False)
 
     def _native(self, cells: pa.Array, target: ColumnType) -> np.ndarray:
@@ -162,8 +181,8 @@ class Column:
                 raise self._error(f"cannot be read as {target}", str(error)) from None
         return _with_nan(cells.cast(pa.float64(), safe=False)).astype(target, copy=False)
 
-    def _exact(self, cells: pa.Array) -> np.ndarray:
-        """Return whole numbers such as 3.0 or 1e3 exactly."""
+    def _exact(self, cells: pa.Array, written: pa.Array) -> np.ndarray:
+        """Return whole numbers such as 3.0 or 1e3 exactly; ``written`` is as messages show them."""
         values = np.empty(len(cells), np.int64)
         for place, word in enumerate(cells.to_pylist()):
             if word is None:
@@ -172,7 +191,7 @@ class Column:
                 number = Decimal(word)
                 whole = number == number.to_integral_value()
             except InvalidOperation:
-                raise self._not_a_number(self._row + place, word) from None
+                raise self._not_a_number(self._row + place, written[place].as_py()) from None
             if not whole:
                 raise self._error(f"row {self._row + place + 1} holds {word}", "int64 holds whole numbers only")
             if not -INT64 <= number < INT64:
@@ -186,10 +205,12 @@ class Column:
         )
 
     def _not_a_number(self, row: int, word: str) -> DataError:
+        word = word.strip()
         shown = word if len(word) <= 40 else f"{word[:40]}..."
+        marks = marks_of(word)
+        fix = "leave the column out, or list words that stand for missing values in data.source.missing"
         return self._error(
-            f"row {row + 1}: {shown!r} is not a number",
-            "leave the column out, or list words that stand for missing values in data.source.missing",
+            f"row {row + 1}: {shown!r} is not a number", fix + (f"; if it is to be one, give {marks}" if marks else "")
         )
 
     def _error(self, problem: str, rest: str) -> DataError:
@@ -230,8 +251,8 @@ def _probed(cells: pa.Array) -> pa.Array:
     return cells.take(pa.array(np.linspace(0, len(cells) - 1, min(PROBED, len(cells))).astype(np.int64)))
 
 
-def _first_bad(cells: pa.Array) -> tuple[int, str]:
-    """Return the position of the first cell that is no number, and the cell, by halving."""
+def _first_bad(cells: pa.Array) -> int:
+    """Return the position of the first cell that is no number, by halving."""
     place = 0
     while len(cells) > 1:
         half = len(cells) // 2
@@ -239,7 +260,7 @@ def _first_bad(cells: pa.Array) -> tuple[int, str]:
             cells = cells[:half]
         else:
             place, cells = place + half, cells[half:]
-    return place, cells[0].as_py()
+    return place
 
 
 def _content(cells: pa.Array) -> Strings:

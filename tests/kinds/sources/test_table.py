@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from sklearn.datasets import load_iris, load_wine
 
 from expkit.errors import DataError
@@ -220,13 +221,86 @@ def test_encodings_marks_tabs_and_compression_are_read(table: Write) -> None:
         (
             "é,b\n1,2\n".encode("utf-16"),
             {},
-            ".path: FILE is not text in utf-8 (byte 0xff: invalid start byte); it begins as utf-16 does: "
-            "data.source.encoding=utf-16",
+            ".path: FILE begins with the mark of utf-16, and is read as utf-8; give data.source.encoding=utf-16",
         ),
         (
             gzip.compress(b"a,b\n1,2\n", mtime=0)[:-4],
             {},
-            ".path: FILE is not a readable CSV file: Compressed file ended before the end-of-stream marker was reached",
+            ".path: FILE is compressed and damaged: Compressed file ended before the end-of-stream marker was reached; "
+            "fetch it again",
+        ),
+        (
+            "a,b\n1,2\n".encode("utf-32"),
+            {},
+            ".path: FILE begins with the mark of utf-32, and is read as utf-8; give data.source.encoding=utf-32",
+        ),
+        (
+            "\ufeffa,b\n1,2\n".encode(),
+            {"encoding": "latin-1"},
+            ".path: FILE begins with the mark of utf-8, and is read as latin-1; give data.source.encoding=utf-8",
+        ),
+        (
+            "a,b\n1,2\n".encode("utf-16-be"),
+            {},
+            ".path: FILE is not text in utf-8: every other byte is 0, as in utf-16-be without its mark; give "
+            "data.source.encoding=utf-16-be",
+        ),
+        (
+            "a,b\n1,2\n",
+            {"encoding": "utf-16"},
+            ".path: FILE has no byte 0, as text in utf-16 has; give its encoding, such as data.source.encoding=utf-8",
+        ),
+        (
+            b"PK\x03\x04..[Content_Types].xml",
+            {},
+            ".path: FILE is a workbook of Excel or another office program, not a CSV file; save its sheet as a CSV "
+            "file",
+        ),
+        (
+            b"PK\x03\x04..",
+            {},
+            ".path: FILE is a ZIP archive; unpack it, or compress it by gzip, which is read as it is",
+        ),
+        (
+            gzip.compress(b"SQLite format 3\0..."),
+            {},
+            ".path: FILE is an SQLite database, not a CSV file; write the table as a CSV or Parquet file",
+        ),
+        (
+            b"<!DOCTYPE html>\n<html>",
+            {},
+            ".path: FILE is a web page or XML, not a CSV file; download the table itself",
+        ),
+        (b'[{"a": 1}]', {}, ".path: FILE is JSON, not a CSV file; write the table as a CSV or Parquet file"),
+        ("sep=;\na;b\n1;2\n", {}, ".path: FILE begins with a line 'sep=', which Excel alone reads; remove it"),
+        (
+            "a,b\n1,2,\n",
+            {},
+            ".path: FILE line 2: 3 columns, the header has 2; its last cell is empty: remove the delimiter at the end "
+            "of rows, or add one to the header",
+        ),
+        (
+            "a;b\n1,5;2\n",
+            {},
+            ".path: FILE line 2: 2 columns, the header has 1; give data.source.delimiter=';'",
+        ),
+        (
+            "My table\na,b\n1,2\n",
+            {},
+            ".path: FILE line 2: 2 columns, the header has 1; the first line, 'My table', is taken for the header: "
+            "remove lines that are above it",
+        ),
+        (
+            'a,b\n"1,5",2\n',
+            {"types": {"a": "float64"}},
+            ".path: FILE, column 'a', row 1: '1,5' is not a number; leave the column out, or list words that stand for "
+            "missing values in data.source.missing; if it is to be one, give data.source.decimal=comma",
+        ),
+        (
+            "a;b\n1.5;2\n",
+            {"delimiter": ";", "decimal": "comma", "types": {"a": "float64"}},
+            ".path: FILE, column 'a', row 1: '1.5' is not a number; leave the column out, or list words that stand for "
+            "missing values in data.source.missing",
         ),
     ],
 )
@@ -234,6 +308,42 @@ def test_a_table_that_is_wrong_is_explained(
     table: Write, content: str | bytes, fields: dict[str, Any], problem: str
 ) -> None:
     assert problem_of(table(content, **fields)) == "data.source" + problem
+
+
+@pytest.mark.parametrize(
+    ("cells", "marks", "expected"),
+    [
+        (["1,5", "-,25", "+2", " 3,0 "], {"decimal": "comma"}, ("float64", [1.5, -0.25, 2, 3])),
+        (["1.5", "2,5"], {"decimal": "comma"}, ("object", [b"1.5", b"2,5"])),
+        (
+            ["1.234,5", "12", "1.234.567"],
+            {"decimal": "comma", "thousands": "point"},
+            ("float64", [1234.5, 12, 1234567]),
+        ),
+        (["1,234", "-12,345,678", "7"], {"thousands": "comma"}, ("int64", [1234, -12345678, 7])),
+        (["1,23", "7"], {"thousands": "comma"}, ("object", [b"1,23", b"7"])),
+        (["1 234", "1\u00a0234", "1\u202f234.5"], {"thousands": "space"}, ("float64", [1234, 1234, 1234.5])),
+        (["1'234", "1_234"], {"thousands": "apostrophe"}, ("object", [b"1'234", b"1_234"])),
+        (["9.007.199.254.740.993", "1"], {"decimal": "comma", "thousands": "point"}, ("int64", [2**53 + 1, 1])),
+        (["?", "1,5"], {"decimal": "comma", "missing": ("?",)}, ("float64", [np.nan, 1.5])),
+    ],
+)
+def test_numbers_may_have_other_marks(table: Write, cells: list[str], marks: dict[str, Any], expected: Any) -> None:
+    name, found = values(table("x\n" + "\n".join(cells) + "\n", delimiter=";", **marks))["x"]
+    assert name == expected[0]
+    np.testing.assert_array_equal(found, expected[1])
+
+
+def test_two_equal_marks_are_refused() -> None:
+    with pytest.raises(ValidationError, match="decimal and thousands are both comma; give two marks"):
+        Table(path="t.csv", decimal="comma", thousands="comma")
+
+
+def test_a_header_of_too_many_columns_is_not_read(table: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_files, "MOST_COLUMNS", 3)
+    assert problem_of(table(gzip.compress(b"a,b,c,d\n1,2,3,4\n"))) == (
+        "data.source.path: FILE is not a readable CSV file: a line has more than 3 columns"
+    )
 
 
 def test_a_column_that_is_not_read_may_be_there_twice_and_hold_anything(table: Write) -> None:

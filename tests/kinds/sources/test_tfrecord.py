@@ -11,6 +11,9 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.config.load import validate
+from expkit.config.sections.data import SplitConfig
+from expkit.data.split import split_fields
+from expkit.data.split_by import split_notes
 from expkit.errors import DataError
 from expkit.kinds.sources import on_disk as stored
 from expkit.kinds.sources import tfrecord_files
@@ -372,6 +375,31 @@ def test_compressed_files_are_read_as_plain_ones(tmp_path: Path, compression: st
         assert problem_of(source(str(file), **features).load).startswith(
             f"data.source.files: {file} is compressed and damaged: "
         )
+
+
+@pytest.mark.parametrize("compression", ["", "GZIP", "ZLIB"])
+def test_records_are_split_by_class_and_by_group(tmp_path: Path, compression: str) -> None:
+    labels, groups = np.arange(40) % 4, np.arange(40) // 4
+    for shard in range(2):
+        with tf.io.TFRecordWriter(str(tmp_path / f"s{shard}.tfrecord"), compression) as writer:
+            for i in range(20 * shard, 20 * shard + 20):
+                writer.write(example(x=i, label=b"abcd"[labels[i] :][:1], patient=int(groups[i])))
+    features = {"x": Feature(dtype="int64"), "label": Feature(dtype="string"), "patient": Feature(dtype="int64")}
+    fields = TFRecord(files=str(tmp_path / "s*.tfrecord"), features=features).load()
+    sizes = {"train": 0.5, "valid": 0.2, "test": 0.3}
+    for given in ({}, {"stratify": "label"}, {"group": "patient"}, {"stratify": "label", "group": "patient"}):
+        config = SplitConfig(**sizes, **given)
+        parts = split_fields(fields, config)
+        places = {name: part["x"][:] for name, part in parts.items()}
+        assert sorted(np.concatenate(list(places.values())).tolist()) == list(range(40))
+        for name, found in places.items():
+            assert [b"abcd"[label : label + 1] for label in labels[found]] == parts[name]["label"][:].tolist()
+        assert {name: len(found) for name, found in places.items()} == {"train": 20, "valid": 8, "test": 12}
+        if "stratify" in given:
+            assert [np.bincount(labels[found]).tolist() for found in places.values()] == [[5] * 4, [2] * 4, [3] * 4]
+        if "group" in given:
+            assert sum(len(set(groups[found].tolist())) for found in places.values()) == 10
+        assert len(list(split_notes(config, parts))) == bool(given)
 
 
 def test_a_plain_file_whose_first_length_looks_compressed_is_plain(tmp_path: Path) -> None:
