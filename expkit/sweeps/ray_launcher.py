@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from expkit.errors import RunError, error_message
 
 __all__ = ["RayLauncher"]
+
+_CONNECT_SECONDS = 10.0
 
 
 class RayLauncher(Launcher):  # type: ignore[misc]
@@ -37,6 +40,7 @@ class RayLauncher(Launcher):  # type: ignore[misc]
         Raises:
             RunError: Ray cannot be reached.
         """
+        _check_answers(self._address)
         import ray
 
         begun = not ray.is_initialized()
@@ -55,6 +59,23 @@ class RayLauncher(Launcher):  # type: ignore[misc]
             if begun:
                 ray.shutdown()
         return [JobReturn(status=JobStatus.COMPLETED) for _ in job_overrides]
+
+
+def _check_answers(address: str | None) -> None:
+    """Check that a cluster's address takes connections, for which Ray itself would wait for minutes.
+
+    Raises:
+        RunError: it does not.
+    """
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise RunError.at(
+            "hydra.launcher.address", f"Ray cannot be reached at {address} ({error_message(error)})"
+        ) from None
 
 
 def _executed(task: TaskFunction) -> None:

@@ -15,8 +15,10 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from expkit.errors import RunError
 from expkit.provenance import is_installed
 from expkit.sweeps.claims import holder_of
+from expkit.sweeps.ray_launcher import RayLauncher
 from expkit.sweeps.sweep_folder import SweepFolder
 from support.command_line import BARE, REPOSITORY, call, run, start
 from support.slurm import needs_slurm, slurm
@@ -163,6 +165,13 @@ def test_workers_are_tasks_of_ray(tmp_path: Path) -> None:
     done = run("train", *words, "hydra.sweep.dir=mine", cwd=tmp_path)
     assert done.code == 0
     assert done.out.splitlines()[-1] == "3 of 3 runs finished"
+
+
+def test_a_cluster_of_ray_that_does_not_answer_is_reported_at_once() -> None:
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1", "127.0.0.1:99999"):
+        with pytest.raises(RunError) as caught:
+            RayLauncher(address).launch([[]], 0)
+        assert str(caught.value).startswith(f"hydra.launcher.address: Ray cannot be reached at {address} (")
 
 
 @pytest.mark.skipif(is_installed("ray"), reason="ray is installed")
