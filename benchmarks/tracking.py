@@ -26,6 +26,7 @@ from expkit.config.load import load
 from expkit.data.dataset import Dataset
 from expkit.experiment import Experiment
 from expkit.experiment import run as run_experiment
+from expkit.export.exporter import ExportFolder
 from expkit.export.run import Frozen
 from expkit.preflight import check
 from expkit.run_folder import RunFolder
@@ -93,6 +94,9 @@ class Switched:
         """Keep nothing."""
 
     def model(self, frozen: Frozen) -> None:
+        """Keep nothing."""
+
+    def exported(self, exported: ExportFolder, frozen: Frozen | None) -> None:
         """Keep nothing."""
 
     def dataset(self, dataset: Dataset) -> None:

@@ -193,7 +193,7 @@ def plan_restore(
     """
     with _deep_recursion():
         checked = load_checked(_words(experiment, overrides), _folders(config_dirs), by=named)
-    return configured_plan(checked, open_checkpoints(checked.config))
+    return configured_plan(checked, open_checkpoints(checked))
 
 
 def _words(experiment: str | None, overrides: Sequence[str]) -> list[str]:

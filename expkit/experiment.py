@@ -18,8 +18,9 @@ from expkit.checkpoints.store import Checkpoint, CheckpointStore
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset, load_dataset
 from expkit.data.derived import derived_config
-from expkit.errors import RunError
+from expkit.errors import ExportError, RunError
 from expkit.export.at_end import check_targets, export_run
+from expkit.export.exporter import ExportFolder
 from expkit.export.run import Frozen, FrozenSource, freeze_checkpoint, weights_to_freeze
 from expkit.export.trial import try_freeze
 from expkit.network.spec import NetworkSpec
@@ -212,12 +213,19 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
         with timed("freezing"):
             source = frozen_source(experiment, dataset=dataset, graphs=graphs)
             frozen = freeze_checkpoint(source, folder.frozen)
-        if config.export.to:
-            with timed("exporting"):
-                tracker.artifacts([export_run(frozen, source, folder.path).path])
     tracker.artifacts(folder.kept_files)
     if frozen is not None and config.tracking.model:
         tracker.model(frozen)
+    exported: ExportFolder | None = None
+    not_exported: ExportError | None = None
+    if frozen is not None and config.export.to:
+        with timed("exporting"):
+            try:
+                exported = export_run(frozen, source, folder.path)
+            except ExportError as error:  # What was trained is whole without it.
+                not_exported = error
+    if frozen is not None and exported is not None:
+        tracker.exported(exported, frozen if config.tracking.model else None)
     return Result(
         folder=folder.path,
         test=test,
@@ -225,6 +233,8 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
         choice=choice,
         checkpoint=experiment.checkpoint("latest").prefix,
         frozen=frozen,
+        exported=exported,
+        not_exported=not_exported,
         tracking=tracker.link,
         last=last,
         restored=restored,

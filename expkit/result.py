@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from expkit.errors import ExportError
+from expkit.export.exporter import ExportFolder
 from expkit.export.run import Frozen
 from expkit.training import loop
 from expkit.training.execution import ExecutionChoice
@@ -26,6 +28,10 @@ class Result:
     checkpoint: Path
     """Prefix of the last checkpoint."""
     frozen: Frozen | None = None
+    exported: ExportFolder | None = None
+    """The files of ``export.to``; ``None`` where it names none, or one is not proven."""
+    not_exported: ExportError | None = None
+    """Why there are no files of ``export.to``."""
     tracking: str | None = None
     """The run's address in MLflow."""
     last: Mapping[str, float] = field(default_factory=dict)

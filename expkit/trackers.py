@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from expkit.data.dataset import Dataset
+from expkit.export.exporter import ExportFolder
 from expkit.export.run import Frozen
 
 __all__ = ["NoTracker", "Tracker"]
@@ -26,6 +27,9 @@ class Tracker(Protocol):
 
     def model(self, frozen: Frozen) -> None:
         """Keep the frozen graph as a model that can be served."""
+
+    def exported(self, exported: ExportFolder, frozen: Frozen | None) -> None:
+        """Keep copies of exported files; with the frozen graph also as models, of the formats that have such."""
 
     def dataset(self, dataset: Dataset) -> None:
         """Record which data was used."""
@@ -54,6 +58,9 @@ class NoTracker:
 
     def model(self, frozen: Frozen) -> None:
         """Keep no model."""
+
+    def exported(self, exported: ExportFolder, frozen: Frozen | None) -> None:
+        """Keep no copies."""
 
     def dataset(self, dataset: Dataset) -> None:
         """Record no dataset."""

@@ -13,7 +13,7 @@ from expkit.config.sections.restore import RestoreConfig
 from expkit.errors import ExportError, Problem
 from expkit.export.exporter import check_folder, export
 from expkit.export.input_file import open_arrays
-from expkit.export.targets.base import TARGETS, ExportOptions, Target, check_installed, chosen_targets
+from expkit.export.targets.base import TARGETS, ExportOptions, check_installed, check_options, chosen_targets
 from expkit.runs.exported import export_source
 from expkit.runs.terminal import export_table
 
@@ -103,8 +103,6 @@ def _number(text: str) -> float:
 def _export(given: argparse.Namespace) -> int:
     targets = chosen_targets([name.strip() for name in given.to.split(",") if name.strip()], "--to")
     rules = RestoreConfig() if given.rules is None else read_restore(given.rules, "--rules")
-    if (at := "--rules" if given.rules else "--layout" if given.layout else "") and not _holds_variables(targets):
-        raise ExportError.at(at, "is for safetensors and npz, none of which --to names")
     options = ExportOptions(
         quantize=given.quantize,
         max_drop=given.max_drop,
@@ -119,6 +117,7 @@ def _export(given: argparse.Namespace) -> int:
         rules=rules.rename,
         timeout=given.timeout,
     )
+    check_options(targets, options)
     check_installed(targets, "--to")
     if given.output is not None:
         check_folder(given.output)
@@ -133,10 +132,6 @@ def _export(given: argparse.Namespace) -> int:
         folder = export(source, targets, options, given.output or default, lambda text: print(text, file=sys.stderr))
     export_table(folder)
     return 0
-
-
-def _holds_variables(targets: list[Target]) -> bool:
-    return any(target.name in ("safetensors", "npz") for target in targets)
 
 
 def _pairs(given: list[str], at: str, example: str) -> dict[str, str]:

@@ -42,7 +42,7 @@ def add_verbs(verbs: Any) -> None:
 
 def _restore_plan(given: argparse.Namespace) -> int:
     checked = load_checked(given.overrides, given.config_dir, by=named)
-    checkpoints = open_checkpoints(checked.config)
+    checkpoints = open_checkpoints(checked)
     if given.suggest:
         from expkit.cli.restore_suggest import print_suggestion
 

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from expkit.config.sections.export import ExportConfig
+from expkit.errors import ExportError, Problem
 from expkit.export.exporter import ExportFolder, export
 from expkit.export.freeze import read_frozen
 from expkit.export.operations import operations_of
@@ -32,7 +33,7 @@ def export_run(frozen: Frozen, run: FrozenSource, folder: Path) -> ExportFolder:
     """Export a run's frozen graph to the targets of its configuration, into ``export`` in its folder.
 
     Raises:
-        ExportError: a target is not proven; nothing is written.
+        ExportError: a target is not proven; nothing is written. The message says how to export later.
     """
     config = run.checked.config.export
     allowed = operations_of(run.graphs[1].graph.as_graph_def())
@@ -44,4 +45,10 @@ def export_run(frozen: Frozen, run: FrozenSource, folder: Path) -> ExportFolder:
     )
     options = ExportOptions(quantize=config.quantize, max_drop=config.max_drop)
     targets = chosen_targets(config.to, _AT)
-    return export(source, targets, options, folder / "export", lambda text: _log.info("%s", text), replace_folder=True)
+    into = folder / "export"
+    try:
+        return export(source, targets, options, into, lambda text: _log.info("%s", text), replace_folder=True)
+    except ExportError as error:
+        problems = [f"{item.path.removeprefix('--to ')}: {item.message}" for item in error.problems]
+        problems[-1] += f"; the run is finished without it: `expkit export {folder} --to TARGETS` can follow"
+        raise ExportError(*(Problem(_AT, text) for text in problems)) from None

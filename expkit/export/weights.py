@@ -14,6 +14,7 @@ from expkit.checkpoints.formats.write_arrays import write_npz, write_safetensors
 from expkit.checkpoints.restore.inverse import Exported, exported
 from expkit.checkpoints.restore.plan import OpenedCheckpoint
 from expkit.checkpoints.restore.planner import restore_plan
+from expkit.checkpoints.restore.pytorch_cells import PytorchTensor, pytorch_tensors, with_cells
 from expkit.checkpoints.restore.restore import carry_out
 from expkit.checkpoints.restore.targets import run_targets
 from expkit.checkpoints.restore.transforms import apply, to_pytorch
@@ -21,7 +22,7 @@ from expkit.config.sections.restore import RenameRule, SourceConfig, WeightLayou
 from expkit.errors import ExportError, Problem, limit_problems
 from expkit.network.spec import NetworkSpec
 
-__all__ = ["WeightsFormat", "exported_variables", "read_weights", "weights_that_differ", "write_weights"]
+__all__ = ["WeightsFormat", "exported_variables", "laid_out", "read_weights", "weights_that_differ", "write_weights"]
 
 WeightsFormat = Literal["npz", "safetensors"]
 
@@ -30,6 +31,8 @@ def exported_variables(
     spec: NetworkSpec, rules: Sequence[RenameRule], layout: WeightLayout, at: str
 ) -> dict[str, Exported]:
     """Return how a file has each variable of a network; nothing is read.
+
+    In PyTorch's layout recurrent layers have other tensors, under names such as ``lstm/weight_ih``.
 
     Args:
         spec: the network.
@@ -43,10 +46,13 @@ def exported_variables(
     found: dict[str, Exported] = {}
     problems: list[Problem] = []
     owners: dict[str, str] = {}
-    for name, variable in spec.variables.items():
-        turned = variable.pytorch if layout == "pytorch" else None
+    cells = _cells(spec, layout)
+    inside = {variable for tensor in cells.values() for variable, _ in tensor.blocks}
+    variables = {name: (item.spec, item.pytorch) for name, item in spec.variables.items() if name not in inside}
+    for name, (own, pytorch) in {**variables, **{name: (item.spec, None) for name, item in cells.items()}}.items():
+        turned = pytorch if layout == "pytorch" else None
         try:
-            result = exported(name, variable.spec, () if turned is None else to_pytorch(turned), rules, at)
+            result = exported(name, own, () if turned is None else to_pytorch(turned), rules, at)
         except ValueError as error:
             problems.append(Problem("layout", f"variable '{name}': {error}; leave out the layout"))
             continue
@@ -59,6 +65,18 @@ def exported_variables(
     if problems:
         raise ExportError(*limit_problems(problems))
     return found
+
+
+def _cells(spec: NetworkSpec, layout: WeightLayout) -> dict[str, PytorchTensor]:
+    """Return the tensors that a layout has in place of the variables of recurrent layers, by name."""
+    if layout != "pytorch":
+        return {}
+    return pytorch_tensors({name: (item.spec, item.pytorch) for name, item in spec.variables.items()})
+
+
+def laid_out(spec: NetworkSpec, values: Mapping[str, np.ndarray], layout: WeightLayout) -> dict[str, np.ndarray]:
+    """Return the values with those of the tensors that a layout has in place of several variables."""
+    return {**values, **{name: tensor.value(values) for name, tensor in _cells(spec, layout).items()}}
 
 
 def write_weights(
@@ -74,7 +92,7 @@ def write_weights(
         path: the file.
         form: its format.
         variables: how the file has them, by their names in the network.
-        values: their values.
+        values: their values, as ``laid_out`` returns them.
         about: facts for the header of a safetensors file.
 
     Raises:
@@ -106,8 +124,9 @@ def read_weights(
     """
     applicable = tuple(rule.model_copy(update={"optional": True}) for rule in rules)  # Others are for other networks.
     config = SourceConfig(rename=applicable, layout=layout)
-    checkpoints = [OpenedCheckpoint("rules", open_variables(path, str(path)), config)]
-    return carry_out(restore_plan(run_targets(spec, (), averages=()), checkpoints, at="rules"), checkpoints).values
+    targets = run_targets(spec, (), averages=())
+    checkpoints = [with_cells(OpenedCheckpoint("rules", open_variables(path, str(path)), config), targets)]
+    return carry_out(restore_plan(targets, checkpoints, at="rules"), checkpoints).values
 
 
 def weights_that_differ(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> list[str]:

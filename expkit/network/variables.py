@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from expkit.errors import MAX_EXPLAINED, comma_list, unknown
 from expkit.kinds.initializers import Initializer
-from expkit.kinds.layers.base import Declaration, Layer, Layout, Regularizer, Shared
+from expkit.kinds.layers.base import Declaration, Layer, Regularizer, Shared
+from expkit.kinds.layers.pytorch import Layout
 from expkit.network.environment import Environment, Node
 from expkit.tensor_spec import TensorSpec
 

@@ -62,7 +62,7 @@ def run_child(config: DictConfig) -> None:
     gc.collect()  # graphs are full of cycles, and the next run builds its own
     if not gc.get_freeze_count():
         gc.freeze()  # the objects left after a first run are TensorFlow's, which need not be searched again
-    if outcome.exit_code and RunFolder(folder).state().get("status") != "FAILED":
+    if outcome.exit_code and RunFolder(folder).state().get("status") not in ("FAILED", "FINISHED"):
         raise RunError.at(sweep["runs"][folder.name]["label"], str(outcome.message))
 
 

@@ -65,15 +65,15 @@ class Outcome:
     """The end of a job."""
 
     exit_code: int
-    """0 finished or pruned, 2 a mistake of the user, 1 a failure of expkit."""
+    """0 finished or pruned, 2 a mistake of the user or finished without its exports, 1 a failure of expkit."""
     result: Result | None = None
     """``None`` if the run did not finish."""
     experiment: Experiment | None = None
     """``None`` if the run did not finish."""
     message: str | None = None
-    """Why it failed or was pruned."""
+    """Why it failed, was pruned, or has no exports."""
     error: Exception | None = None
-    """The error that ended the run."""
+    """The error that ended the run or its export."""
 
 
 def run_job(job: Job) -> Outcome:
@@ -105,6 +105,10 @@ def run_job(job: Job) -> Outcome:
             _record_objective(job, folder, tracker)
         status = "FINISHED"
         summary(console, result)
+        if (error := result.not_exported) is not None:
+            message = str(error)
+            _print(job, *(f"error: {problem}" for problem in error.problems))
+            return Outcome(exit_code=2, result=result, experiment=experiment, message=message, error=error)
         return Outcome(exit_code=0, result=result, experiment=experiment)
     except ExpkitError as error:
         message = str(error)

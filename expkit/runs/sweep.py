@@ -33,7 +33,9 @@ MAX_EXIT_CODE = 100
 
 
 def run(overrides: list[str], config_dirs: Sequence[str]) -> int:
-    """Execute the missing runs of a sweep; return how many runs failed or died, at most ``MAX_EXIT_CODE``.
+    """Execute the missing runs of a sweep; return how many failed, died or were not exported.
+
+    The number is at most ``MAX_EXIT_CODE``.
 
     Raises:
         ConfigError: with every mistake found, before any run starts.
@@ -45,7 +47,7 @@ def run(overrides: list[str], config_dirs: Sequence[str]) -> int:
 
 
 def run_planned(plan: SweepPlan, folder: SweepFolder, *, retry: bool = True) -> int:
-    """Execute the missing runs of a sweep in its folder; return how many failed or died.
+    """Execute the missing runs of a sweep in its folder; return how many failed, died or were not exported.
 
     Args:
         plan: the checked sweep.
@@ -126,10 +128,13 @@ def _execute(plan: SweepPlan, folder: SweepFolder, recorder: Recorder | None, co
         console.print(f"report {page}", soft_wrap=True, highlight=False)
     for line in summary:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
-    console.print(tally(progress.counts, progress.ended), highlight=False)
+    lacking = sum(state.is_not_exported for _, state in progress.states.values())
+    console.print(
+        tally(progress.counts, progress.ended) + (f", {lacking} not exported" if lacking else ""), highlight=False
+    )
     if results.parent is not None:
         console.print(f"MLflow run {results.parent.link}", soft_wrap=True, highlight=False)
-    return min(failed, MAX_EXIT_CODE)
+    return min(failed + lacking, MAX_EXIT_CODE)
 
 
 def _folder(plan: SweepPlan, *, given: bool) -> SweepFolder:

@@ -137,6 +137,9 @@ def summary(console: Console, result: Result) -> None:
         worst = max(item.maximum for item in result.frozen.parity if item.allowed is not None)
         proof = f"{result.frozen.weights} weights, within {worst:.2g} of the evaluation graph"
         lines.append(("frozen", f"{_short(result.frozen.path)}  ({proof})"))
+    if result.exported is not None:
+        names = ", ".join(item.target for item in result.exported.targets)
+        lines.append(("exported", f"{_short(result.exported.path)}  ({names}, proven)"))
     if result.tracking is not None:
         lines.append(("MLflow run", result.tracking))
     lines.append(("next", f"expkit evaluate {folder}"))

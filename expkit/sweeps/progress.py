@@ -290,9 +290,9 @@ def _best(progress: Progress, child: Child, state: RunState) -> str:
 def _outcome(objective: Objective, state: RunState) -> str:
     value = state.values.get(objective.metric)
     score = "" if value is None or state.status == "FAILED" else f", {objective.metric} {value:.4f}"
-    return f"{_WORDS[state.status]}{score}"
+    return f"{_WORDS[state.status]}{', not exported' if state.is_not_exported else ''}{score}"
 
 
 def _print_error(child: Child, state: RunState) -> None:
-    if state.status in ("FAILED", "KILLED") and state.error:
+    if state.status in ("FAILED", "KILLED", "FINISHED") and state.error:  # finished, but not exported
         print(f"error: {child.label}: {state.error}", file=sys.stderr)

@@ -35,9 +35,14 @@ class RunState:
     values: Mapping[str, float] = field(default_factory=dict)
     """The last value of every metric."""
     error: str | None = None
-    """Why it failed, or was pruned."""
+    """Why it failed, was pruned, or has finished without the files of ``export.to``."""
     last: int | None = None
     """Step at which it ends; ``None`` as long as its data is not loaded."""
+
+    @property
+    def is_not_exported(self) -> bool:
+        """True if it has finished, but without the files of ``export.to``."""
+        return self.status == "FINISHED" and self.error is not None
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], points: Iterable[Mapping[str, float]]) -> RunState:

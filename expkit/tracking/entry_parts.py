@@ -89,7 +89,8 @@ def _send_file(store: Store, run_id: str, folder: Path, path: str, into: str | N
 
 def _send_model(store: Store, run_id: str, folder: Path, record: ModelRecord) -> None:
     for path in (record.graph, record.example):
-        _check_inside(folder, path)
+        if path is not None:
+            _check_inside(folder, path)
     store.log_model(run_id, folder, record)
 
 

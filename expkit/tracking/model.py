@@ -1,4 +1,4 @@
-"""The frozen graph as an MLflow model of its run, with a version in the registry."""
+"""Graphs as MLflow models of their run: the frozen one, with a version in the registry, and those in ONNX."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,18 +18,25 @@ import expkit.export
 from expkit.fs import file_digest
 from expkit.tracking.mlflow_internals import latest_metrics
 
-__all__ = ["GRAPH", "ModelRecord", "log_model"]
+__all__ = ["GRAPH", "Flavor", "ModelRecord", "log_model"]
+
+Flavor = Literal["frozen", "onnx"]
 
 GRAPH = "data/frozen.pb"
 """Path of the graph in the model."""
 _NOT_IN_NAMES = re.compile(r"""[/:.%"']""")
 """Letters that MLflow does not accept in the name of a model."""
-_DIGEST = "expkit.frozen_sha256"
-"""Tag by which a logged model is found again."""
+_DIGEST: Mapping[Flavor, str] = {"frozen": "expkit.frozen_sha256", "onnx": "expkit.onnx_sha256"}
+"""Tag by which a logged model is found again, by flavor."""
 _LOADER = "expkit_frozen_graph"
 """Name of the module that loads the graph, kept beside it."""
 _NUMPY = {"bfloat16": "float32", "string": "object"}
 """NumPy's dtype by TensorFlow's, of those that NumPy lacks."""
+_PACKAGES: Mapping[Flavor, tuple[str, ...]] = {
+    "frozen": ("tensorflow", "numpy"),
+    "onnx": ("onnx", "onnxruntime", "numpy"),
+}
+"""Packages that a model needs, by flavor."""
 _KEPT_METADATA = ("name", "weights", "step", "config_sha256", "git_commit")
 
 
@@ -38,19 +45,21 @@ class ModelRecord:
     """The journal's entry of a model."""
 
     graph: str
-    """File of the frozen graph, relative to the run folder."""
-    example: str
-    """The ``.npz`` file of one example's inputs, relative to the run folder."""
+    """File of the graph, relative to the run folder."""
+    example: str | None
+    """The ``.npz`` file of one example's inputs, relative to the run folder; ``None`` where there is none."""
     metadata: Mapping[str, Any]
     """The graph's metadata."""
     register: str | None
     """Name in the registry; ``None`` to register nothing."""
     alias: str | None
     """Alias of the registered version; it is not taken from a newer version."""
+    flavor: Flavor = "frozen"
+    """``frozen`` is a frozen graph with its own loader; ``onnx`` is MLflow's own flavor."""
 
 
 def log_model(client: Any, run_id: str, folder: Path, record: ModelRecord) -> None:
-    """Log a frozen graph as a model of a run, with signature and input example; repeating it changes nothing.
+    """Log a graph as a model of a run, with signature and input example; repeating it changes nothing.
 
     Args:
         client: MLflow's client.
@@ -60,20 +69,20 @@ def log_model(client: Any, run_id: str, folder: Path, record: ModelRecord) -> No
     """
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
-    metadata = record.metadata
-    file = folder / record.graph
-    digest = file_digest(file)
+    metadata, tag = record.metadata, _DIGEST[record.flavor]
+    digest = file_digest(folder / record.graph)
     run = client.get_run(run_id)
     experiment = run.info.experiment_id
     ready = None
     for model in client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
-        if model.tags.get(_DIGEST) == digest and ready is None and model.status == LoggedModelStatus.READY:
+        if model.tags.get(tag) == digest and ready is None and model.status == LoggedModelStatus.READY:
             ready = model
-        elif _DIGEST in model.tags and model.status == LoggedModelStatus.PENDING:
+        elif tag in model.tags and model.status == LoggedModelStatus.PENDING:
             client.delete_logged_model(model.model_id)  # The process that logged it died.
     if ready is None:
         params = {key: str(metadata[key]) for key in ("weights", "step")}
-        ready = client.create_logged_model(experiment, _name(run.info.run_name), run_id, {_DIGEST: digest}, params)
+        name = _name(run.info.run_name) + ("_onnx" if record.flavor == "onnx" else "")
+        ready = client.create_logged_model(experiment, name, run_id, {tag: digest}, params)
         with tempfile.TemporaryDirectory() as temporary:
             _save(Path(temporary), ready, run_id, record, folder)
             client.log_model_artifacts(ready.model_id, f"{temporary}/model")
@@ -105,27 +114,43 @@ def _log_metrics(client: Any, run: Any, model_id: str) -> None:
 
 def _save(into: Path, model: Any, run_id: str, record: ModelRecord, folder: Path) -> None:
     """Write the model into a folder, as ``model``, without importing TensorFlow or reading the graph."""
-    import mlflow.pyfunc
     from mlflow.models import Model, ModelSignature
+
+    metadata, path = record.metadata, into / "model"
+    inputs = {} if record.example is None else _arrays(folder / record.example)
+    is_table = record.flavor == "frozen" and _is_table(metadata)
+    about: dict[str, Any] = {
+        "signature": ModelSignature(
+            _table_schema(metadata) if is_table else _schema(metadata["inputs"]), _schema(metadata["outputs"])
+        ),
+        "input_example": (_table(metadata, inputs) if is_table else inputs) if inputs else None,
+        "pip_requirements": [
+            f"{name}=={metadata['versions'][name]}" for name in _PACKAGES[record.flavor] if name in metadata["versions"]
+        ],
+        "metadata": {"expkit": {key: metadata[key] for key in _KEPT_METADATA if key in metadata}},
+        "mlflow_model": Model(artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id),
+    }
+    if record.flavor == "onnx":
+        import mlflow.onnx
+        import onnx
+
+        processors = ["CPUExecutionProvider"]  # by which it is proven
+        mlflow.onnx.save_model(
+            onnx.load(folder / record.graph), path, save_as_external_data=False,
+            onnx_execution_providers=processors, **about,
+        )  # fmt: skip
+        return
+    import mlflow.pyfunc
 
     source = Path(expkit.export.__file__).with_name("model.py")
     loader = shutil.copy(source, into / f"{_LOADER}.py")
     frozen = shutil.copy(folder / record.graph, into / Path(GRAPH).name)
-    with np.load(folder / record.example, allow_pickle=False) as arrays:
-        inputs = {name: _as_strings(arrays[name]) for name in arrays.files}
-    metadata = record.metadata
-    versions = metadata["versions"]
-    mlflow.pyfunc.save_model(
-        into / "model",
-        loader_module=_LOADER,
-        data_path=str(frozen),
-        code_paths=[str(loader)],
-        signature=ModelSignature(_input_schema(metadata), _schema(metadata["outputs"])),
-        input_example=_table(metadata, inputs) if _is_table(metadata) else inputs,
-        pip_requirements=[f"{name}=={versions[name]}" for name in ("tensorflow", "numpy") if name in versions],
-        metadata={"expkit": {key: metadata[key] for key in _KEPT_METADATA}},
-        mlflow_model=Model(artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id),
-    )
+    mlflow.pyfunc.save_model(path, loader_module=_LOADER, data_path=str(frozen), code_paths=[str(loader)], **about)
+
+
+def _arrays(file: Path) -> dict[str, np.ndarray]:
+    with np.load(file, allow_pickle=False) as arrays:
+        return {name: _as_strings(arrays[name]) for name in arrays.files}
 
 
 def _is_table(metadata: Mapping[str, Any]) -> bool:
@@ -133,12 +158,10 @@ def _is_table(metadata: Mapping[str, Any]) -> bool:
     return bool(metadata["inputs"]) and set(metadata["inputs"]) <= set(metadata.get("columns", {}))
 
 
-def _input_schema(metadata: Mapping[str, Any]) -> Any:
-    """Return the schema of the raw inputs: columns where training read a table, else tensors."""
+def _table_schema(metadata: Mapping[str, Any]) -> Any:
+    """Return the schema of raw inputs that are the columns of a table."""
     from mlflow.types import ColSpec, DataType, Schema
 
-    if not _is_table(metadata):
-        return _schema(metadata["inputs"])
     types = {"string": DataType.string, **dict.fromkeys(("uint8", "int32", "int64"), DataType.long)}
     return Schema(
         [

@@ -14,11 +14,13 @@ from typing import Any
 
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
+from expkit.export.exporter import ExportFolder
 from expkit.export.run import Frozen
 from expkit.provenance import git_commit, is_installed, versions
 from expkit.run_folder import RunFolder
 from expkit.tracking.client import Status
 from expkit.tracking.errors import TrackingError
+from expkit.tracking.exported import models_of
 from expkit.tracking.journal import Journal
 from expkit.tracking.params import param_name, params_of, texts
 from expkit.tracking.recorder import Recorder, warn
@@ -190,6 +192,13 @@ class MlflowTracker(_RecordedRun):
         graph, example = self._relative(frozen.path), self._relative(frozen.example)
         about = {"metadata": dict(frozen.metadata), "register": self._registered[0], "alias": self._registered[1]}
         self._journal.append("model", graph=graph, example=example, **about)
+
+    def exported(self, exported: ExportFolder, frozen: Frozen | None) -> None:
+        """Keep copies of exported files; with the frozen graph log those in ONNX as models of MLflow's flavor."""
+        self.artifacts([exported.path])
+        for file, example, metadata in models_of(exported, frozen) if frozen is not None else ():
+            paths = {"graph": self._relative(file), "example": None if example is None else self._relative(example)}
+            self._journal.append("model", **paths, metadata=metadata, register=None, alias=None, flavor="onnx")
 
     def finish(self, status: Status, error: str | None = None) -> None:
         """End the run with its status, and the message of the error that failed it; warn if records are missing."""

@@ -218,13 +218,9 @@ def test_a_name_read_backwards_leads_to_the_variable_again(pieces: list[str], va
         assert matched.expand(str(own.to)) == name
 
 
-def test_recurrent_kernels_have_no_counterpart_and_two_names_for_one_are_refused() -> None:
+def test_two_variables_of_one_name_are_refused() -> None:
     rows = {"inputs": {"x": {"shape": [4, 3]}}, "outputs": {"last": "lstm"}}
     spec = spec_of(rows | {"layers": {"lstm": {"kind": "lstm", "units": 2}}})
-    reason = "PyTorch has no tensor of the same values: its recurrent layers have other matrices and gates"
-    with pytest.raises(ExportError) as caught:
-        exported_variables(spec, (), "pytorch", "rules")
-    assert str(caught.value.problems[0]) == f"layout: variable 'lstm/kernel': {reason}; leave out the layout"
     rules = [rule(name="w", to="lstm/kernel"), rule(name="w", to="lstm/bias")]
     with pytest.raises(ExportError, match=r"^rules: 'lstm/kernel' and 'lstm/bias' would both be 'w' in the file$"):
         exported_variables(spec, rules, "tensorflow", "rules")

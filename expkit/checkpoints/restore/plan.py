@@ -11,7 +11,7 @@ from expkit.checkpoints.formats.source import VariableSource
 from expkit.checkpoints.ownership import Owned, owned
 from expkit.config.sections.restore import SourceConfig, Transform
 from expkit.errors import CheckpointError, Problem, limit_problems
-from expkit.kinds.layers.base import Layout
+from expkit.kinds.layers.pytorch import Layout
 from expkit.network.names import ema_name
 from expkit.tensor_spec import TensorSpec
 
@@ -46,6 +46,8 @@ class OpenedCheckpoint:
     """Path of the section in the configuration."""
     source: VariableSource
     config: SourceConfig
+    composed: frozenset[str] = frozenset()
+    """Variables that are made of several tensors of the file, and have the network's layout already."""
 
     @property
     def variables(self) -> Mapping[str, TensorSpec]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from expkit.checkpoints.restore.plan import Assignment, Issue, IssueKind, OpenedCheckpoint, Plan, Target
+from expkit.checkpoints.restore.pytorch_cells import pytorch_parts
 from expkit.checkpoints.restore.rules import Match, matches, matching_names, primary_names
 from expkit.checkpoints.restore.transforms import fitting, from_pytorch, joined, transformed
 from expkit.config.sections.restore import Transform
@@ -70,6 +71,7 @@ class _Planner:
         self.issues: list[Issue] = []
         self._at = at
         self._missing_count = 0
+        self._reads_pytorch = any(item.config.layout == "pytorch" for item in checkpoints)
         self._names = primary_names({name: None for item in checkpoints for name in item.variables})
 
     def kept_initial(self, targets: Mapping[str, Target], patterns: Sequence[str]) -> dict[str, None]:
@@ -87,7 +89,7 @@ class _Planner:
     def assign(self, name: str, target: Target, match: Match | None) -> None:
         """Assign a value to a variable or a counter."""
         if match is None:
-            self._missing(name, self._at)
+            self._missing(name, target, self._at)
             return
         available, weights = match.checkpoint.variables, match.checkpoint.config.weights
         if all(source in available and source.endswith(ema_name("")) for source in match.names):
@@ -116,7 +118,7 @@ class _Planner:
             note = "no EMA in the file" if weights == "ema_if_present" and target.ema_required else ""
             self._add(name, target, match, match.names, "raw", note)
         else:
-            self._missing(name, match.checkpoint.at)
+            self._missing(name, target, match.checkpoint.at)
 
     def assign_state(self, name: str, target: Target, match: Match | None, kept: dict[str, None]) -> None:
         """Assign a value to a state if the file has one of the same shape; otherwise it starts with zeros."""
@@ -223,7 +225,8 @@ class _Planner:
             spec = specs[0] if rule is None or len(specs) == 1 else joined(specs, rule.axis)
             for transform in transforms:
                 spec = transformed(spec, transform)
-            if match.checkpoint.config.layout == "pytorch" and target.pytorch is not None:
+            turns = match.checkpoint.config.layout == "pytorch" and not match.checkpoint.composed.issuperset(sources)
+            if turns and target.pytorch is not None:
                 turned = from_pytorch(target.pytorch, target.spec.sizes)
                 for transform in turned:
                     spec = transformed(spec, transform)
@@ -247,12 +250,16 @@ class _Planner:
             return None
         return spec, transforms
 
-    def _missing(self, name: str, at: str) -> None:
+    def _missing(self, name: str, target: Target, at: str) -> None:
         before, self._missing_count = self._missing_count, self._missing_count + 1
         others = (other for other in self._names if other != name)
         near = (did_you_mean(name, others) if before < MAX_EXPLAINED else "") or ";"
         names = f" names: {comma_list(self._names)};" if before == 0 else ""
-        message = f"variable '{name}' gets no value from the checkpoint{near}{names} add a rename rule, or add it to "
+        parts = pytorch_parts(name, target.pytorch) if self._reads_pytorch else []
+        made = f" PyTorch has it in {comma_list(parts)};" if parts else ""
+        message = (
+            f"variable '{name}' gets no value from the checkpoint{near}{made}{names} add a rename rule, or add it to "
+        )
         self._issue("missing", name, at, f"{message}keep_initial")
 
     def _issue(self, kind: IssueKind, about: str, at: str, message: str) -> None:

@@ -15,6 +15,7 @@ from expkit.checkpoints.formats.open import open_variables
 from expkit.checkpoints.formats.source import VariableSource
 from expkit.checkpoints.restore.plan import Assignment, OpenedCheckpoint, Plan, Target
 from expkit.checkpoints.restore.planner import restore_plan
+from expkit.checkpoints.restore.pytorch_cells import with_cells
 from expkit.checkpoints.restore.targets import restore_targets
 from expkit.checkpoints.restore.transforms import apply
 from expkit.config.schema import Config
@@ -55,21 +56,23 @@ class Restored:
         return f'{rest},\n  "variables": [\n{rows}\n  ]\n}}\n'
 
 
-def open_checkpoints(config: Config) -> tuple[OpenedCheckpoint, ...]:
+def open_checkpoints(checked: CheckedConfig) -> tuple[OpenedCheckpoint, ...]:
     """Open the files of the section ``restore``: names, shapes and dtypes are read, values are not.
 
     Raises:
         CheckpointError: the section names no file, or one is missing or damaged.
         RunError: it names a run by an unknown id.
     """
+    config, targets = checked.config, restore_targets(checked)
     if config.restore.from_ is None:
         raise CheckpointError.at("restore.from", "nothing to restore; give a checkpoint with restore.from=PATH")
     sections: dict[str, SourceConfig] = {"restore": config.restore}
     sections |= {f"restore.sources.{name}": section for name, section in config.restore.sources.items()}
-    return tuple(
+    opened = (
         OpenedCheckpoint(at, _opened(str(section.from_), config.run.folder, f"{at}.from"), section)
         for at, section in sections.items()
     )
+    return tuple(with_cells(item, targets) for item in opened)
 
 
 def _opened(source: str, runs: str, at: str) -> VariableSource:
@@ -88,7 +91,7 @@ def restore_from(checked: CheckedConfig) -> Restored:
     Raises:
         CheckpointError: a file is missing, damaged or does not fit.
     """
-    checkpoints = open_checkpoints(checked.config)
+    checkpoints = open_checkpoints(checked)
     restored = carry_out(configured_plan(checked, checkpoints), checkpoints)
     _check_steps(checked.config, restored.values)
     return restored
@@ -100,7 +103,7 @@ def check_restore(checked: CheckedConfig) -> None:
     Raises:
         CheckpointError: a file is missing, damaged or does not fit, or the restored steps leave none to train.
     """
-    checkpoints = open_checkpoints(checked.config)
+    checkpoints = open_checkpoints(checked)
     plan = configured_plan(checked, checkpoints)
     plan.check()
     counters = tuple(item for item in plan.assignments if item.variable == "global_step")

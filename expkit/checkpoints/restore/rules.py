@@ -11,7 +11,7 @@ from expkit.config.sections.restore import RenameRule
 from expkit.errors import Problem, comma_list, unknown
 from expkit.network.names import ema_name
 
-__all__ = ["Match", "matches", "matching_names", "primary_names"]
+__all__ = ["Match", "matches", "matching_names", "primary_names", "renames"]
 
 _EMA = ema_name("")
 
@@ -111,8 +111,8 @@ class _RuleMatches:
         """Add the matches of one rule; return the names that it moves."""
         moved: set[str] = set()
         reached = effective = 0
-        renames = list(_renames(rule, available, included))
-        for names, target in renames:
+        renamed = list(renames(rule, available, included))
+        for names, target in renamed:
             if absent := [name for name in names if name not in available]:
                 missing = f"{comma_list(absent)}, to join with '{names[0]}', is not in the checkpoint"
                 self._issue(template, f"{missing}; names: {comma_list(primary_names(included))}")
@@ -134,12 +134,12 @@ class _RuleMatches:
                 effective += 1
         if rule.optional:
             return moved
-        if not renames:
+        if not renamed:
             sentence = f"'{rule.selector}' matches no name in the checkpoint"
             primary = primary_names(included)
             self._issue(template, unknown(sentence, rule.selector, included, label="names", shown=primary))
         elif not reached:
-            target = renames[0][1]
+            target = renamed[0][1]
             variables = [name for name, other in self._targets.items() if other.owner is None]
             sentence = f"'{target}' is not a variable to restore"
             self._issue(template, unknown(sentence, target, variables, label="variables"))
@@ -171,7 +171,7 @@ def _included(checkpoint: OpenedCheckpoint, issues: list[Issue]) -> list[str]:
     return [name for name in names if name in included and name not in found["exclude"]]
 
 
-def _renames(
+def renames(
     rule: RenameRule, available: Collection[str], included: Collection[str]
 ) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield the names that a rule matches, in the order of the file, each with the names to join and the new name."""

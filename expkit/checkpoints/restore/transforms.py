@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from expkit.config.sections.restore import Transform
-from expkit.kinds.layers.base import Layout
+from expkit.errors import comma_list
+from expkit.kinds.layers.pytorch import Layout
 from expkit.tensor_spec import TensorSpec
 
 __all__ = ["apply", "fitting", "from_pytorch", "joined", "to_pytorch", "transformed", "undoing"]
@@ -65,8 +66,11 @@ def to_pytorch(layout: Layout) -> tuple[Transform, ...]:
     Raises:
         ValueError: PyTorch has no tensor of the same values.
     """
-    if not layout.axes:
-        raise ValueError("PyTorch has no tensor of the same values: its recurrent layers have other matrices and gates")
+    if layout.lacks:
+        raise ValueError(f"PyTorch has no tensor of the same values: {layout.lacks}")
+    if layout.blocks:
+        tensors = comma_list(dict.fromkeys(block.tensor for block in layout.blocks))
+        raise ValueError(f"PyTorch has no tensor of the same values: it is parts of {tensors}, each of which is needed")
     turned = Transform(transpose=layout.axes)
     return (turned,) if layout.shape is None else (turned, Transform(reshape=layout.shape))
 

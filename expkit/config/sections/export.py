@@ -22,8 +22,8 @@ class ExportConfig(Section):
     """Checkpoint to freeze."""
     tolerance: float = Field(default=1e-5, gt=0)
     """Largest allowed difference between the outputs of the frozen graph and those of the evaluation graph."""
-    to: tuple[Literal["savedmodel", "tflite", "onnx", "openvino", "opencv"], ...] = ()
-    """Formats to export the frozen graph to at the end of the run, each proven in its own runtime."""
+    to: tuple[Literal["savedmodel", "tflite", "onnx", "openvino", "opencv", "safetensors", "npz"], ...] = ()
+    """Formats to export the run to at its end, each proven: of the graph, or files of its variables by name."""
     quantize: Literal["none", "float16", "dynamic", "int8"] = "none"
     """Type of the weights of ``tflite``; ``int8`` is calibrated on training examples."""
     max_drop: float = Field(default=0.01, ge=0)
@@ -33,4 +33,8 @@ class ExportConfig(Section):
     def _is_enabled(self) -> ExportConfig:
         if self.to and not self.enabled:
             raise ValueError("export.to needs the frozen graph; set export.enabled to true, or export.to to []")
+        if self.quantize != "none" and "tflite" not in self.to:
+            raise ValueError("export.quantize is for tflite, which export.to does not name")
+        if twice := sorted({name for name in self.to if self.to.count(name) > 1}):
+            raise ValueError(f"export.to names {', '.join(twice)} twice; name each once")
         return self

@@ -107,7 +107,8 @@ class SourceConfig(Section):
     """Rules, in order, for names that differ; of two rules for one name and one variable the first applies."""
     layout: WeightLayout = "tensorflow"
     """``pytorch``: kernels of dense layers and convolutions have the order of dimensions that PyTorch has; they are
-    transposed after the transforms of their rule."""
+    transposed after the transforms of their rule. LSTM and GRU are read from ``LAYER/weight_ih``, ``LAYER/weight_hh``,
+    ``LAYER/bias_ih`` and ``LAYER/bias_hh``, to which rules lead PyTorch's names."""
 
     @model_validator(mode="after")
     def _patterns(self) -> SourceConfig:

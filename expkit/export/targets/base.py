@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from expkit.config.sections.restore import RenameRule, WeightLayout
-from expkit.errors import ExportError, Problem, unknown
+from expkit.errors import ExportError, Problem, comma_list, unknown
 from expkit.export.freeze import FrozenGraph
 from expkit.export.run import FrozenSource
 from expkit.provenance import is_installed
@@ -23,6 +23,7 @@ __all__ = [
     "Proof",
     "Target",
     "check_installed",
+    "check_options",
     "chosen_targets",
     "target",
 ]
@@ -129,12 +130,26 @@ class Exported:
     """Further facts for ``export.json``."""
 
 
+_FLAGS = {
+    "quantize": "--quantize",
+    "batch": "--batch",
+    "input_shapes": "--input-shape",
+    "opset": "--opset",
+    "rename_outputs": "--rename-output",
+    "layout": "--layout",
+    "rules": "--rules",
+}
+"""Options that are not for every target, by their field."""
+
+
 class Target(ABC):
     """Format of exported files, which writes them and proves that they give the same values."""
 
     name: ClassVar[str]
     extra: ClassVar[str | None] = None
     """Extra of expkit that installs what it needs; ``None`` where nothing is needed."""
+    takes: ClassVar[tuple[str, ...]] = ()
+    """Fields of the options that it takes, of those that are not for every target."""
     modules: ClassVar[Mapping[str, str]] = {}
     """Packages by the module that must be importable; of alternatives, joined by ``|``, one is enough."""
 
@@ -175,17 +190,37 @@ def target(name: str) -> Target:
 
 
 def chosen_targets(names: Sequence[str], at: str) -> list[Target]:
-    """Return the targets of names, each once.
+    """Return the targets of names.
 
     Raises:
-        ExportError: with every name that is unknown.
+        ExportError: with every name that is unknown, or that is there twice.
     """
     if wrong := [name for name in names if name not in TARGETS]:
         problems = (Problem(at, unknown(f"no target '{name}'", name, TARGETS)) for name in dict.fromkeys(wrong))
         raise ExportError(*problems)
     if not names:
         raise ExportError.at(at, f"names no target; allowed: {', '.join(TARGETS)}")
-    return [target(name) for name in dict.fromkeys(names)]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ExportError.at(at, f"names {comma_list(twice)} twice; name each once")
+    return [target(name) for name in names]
+
+
+def check_options(targets: Sequence[Target], options: ExportOptions) -> None:
+    """Check that each option that was given is for one of the targets.
+
+    Raises:
+        ExportError: with every option that none takes.
+    """
+    default = ExportOptions()
+    given = [name for name in _FLAGS if getattr(options, name) != getattr(default, name)]
+    problems = []
+    for name in given:
+        if not any(name in item.takes for item in targets):
+            able = [other for other in TARGETS if name in target(other).takes]
+            lacking = "which --to does not name" if len(able) == 1 else "none of which --to names"
+            problems.append(Problem(_FLAGS[name], f"is for {comma_list(able)}, {lacking}"))
+    if problems:
+        raise ExportError(*problems)
 
 
 def check_installed(targets: Sequence[Target], at: str) -> None:

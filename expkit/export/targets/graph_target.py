@@ -29,6 +29,7 @@ REPEAT = 20
 class GraphTarget(Target):
     """A format whose files compute the outputs of the frozen graph."""
 
+    takes: ClassVar[tuple[str, ...]] = ("batch", "input_shapes", "rename_outputs")
     file: ClassVar[str]
     """Name of the file or folder that is written."""
     quantizes: ClassVar[bool] = False

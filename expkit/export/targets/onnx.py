@@ -25,6 +25,7 @@ class OnnxTarget(GraphTarget):
     name = "onnx"
     file = "model.onnx"
     extra = "onnx"
+    takes = (*GraphTarget.takes, "opset")
     modules = {"tf2onnx": "tf2onnx", "onnx": "onnx", "onnxruntime": "onnxruntime"}
 
     def problems(self, source: ExportSource, options: ExportOptions) -> list[Problem]:

@@ -25,6 +25,7 @@ class TfliteTarget(GraphTarget):
     extra = "tflite"
     modules = {"ai_edge_litert|tensorflow.lite": "ai-edge-litert|tensorflow"}
     quantizes = True
+    takes = (*GraphTarget.takes, "quantize")
 
     def convert(self, job: Conversion) -> None:
         """Write a TFLite file."""

@@ -14,7 +14,14 @@ from expkit.checkpoints.restore.targets import run_targets
 from expkit.errors import ExportError, Problem, comma_list
 from expkit.export.run import FrozenSource
 from expkit.export.targets.base import Exported, ExportOptions, ExportSource, Proof, Target
-from expkit.export.weights import WeightsFormat, exported_variables, read_weights, weights_that_differ, write_weights
+from expkit.export.weights import (
+    WeightsFormat,
+    exported_variables,
+    laid_out,
+    read_weights,
+    weights_that_differ,
+    write_weights,
+)
 
 __all__ = ["WeightsTarget"]
 
@@ -22,6 +29,7 @@ __all__ = ["WeightsTarget"]
 class WeightsTarget(Target):
     """A file of a run's variables, raw or EMA, by the names and in the layout of another program."""
 
+    takes = ("layout", "rules")
     form: WeightsFormat
 
     def problems(self, source: ExportSource, options: ExportOptions) -> list[Problem]:
@@ -29,13 +37,11 @@ class WeightsTarget(Target):
         if source.run is None:
             text = f"{source.file} is a frozen graph, whose variables are constants; give the folder of a run"
             return [Problem(f"--to {self.name}", text)]
-        found = [Problem("--quantize", f"is for tflite; {self.name} has the variables as they are")]
-        found = found if options.quantize != "none" else []
         try:
             exported_variables(source.run.checked.spec, options.rules, options.layout, "--rules")
         except ExportError as error:
-            found += error.problems
-        return found
+            return list(error.problems)
+        return []
 
     def write(self, source: ExportSource, options: ExportOptions, into: Path, say: Callable[[str], None]) -> Exported:
         """Write the variables, restore them by the rules, and compare every bit.
@@ -54,7 +60,7 @@ class WeightsTarget(Target):
         }
         say(f"{self.name}: writing {len(variables)} variables")
         try:
-            write_weights(path, self.form, variables, values, about)
+            write_weights(path, self.form, variables, laid_out(spec, values, options.layout), about)
         except ValueError as error:
             raise ExportError.at(f"--to {self.name}", str(error)) from None
         restored = read_weights(path, spec, options.rules, options.layout)

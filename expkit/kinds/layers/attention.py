@@ -10,9 +10,10 @@ from pydantic import Field
 
 from expkit import tf1 as tf
 from expkit.kinds.initializers import GlorotUniform, Zeros
-from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, Layout
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
 from expkit.kinds.layers.checks import last_size, same_dtype
 from expkit.kinds.layers.operations import dense_product
+from expkit.kinds.layers.pytorch import Layout
 from expkit.kinds.layers.tensor_shapes import sizes_of, sizes_to_reshape
 from expkit.kinds.numbers import in_dtype, is_fed
 from expkit.kinds.precision import widened

@@ -10,21 +10,19 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from pydantic import Field
 
 from expkit.kinds.initializers import Initializer
+from expkit.kinds.layers.pytorch import Layout
 from expkit.registry import Kind, KindsOf, Section
 from expkit.tensor_spec import TensorSpec
 
 __all__ = [
-    "NO_COUNTERPART",
     "AnyInitializer",
     "Call",
     "Declaration",
     "Inputs",
     "Layer",
-    "Layout",
     "Regularizer",
     "Shared",
     "Update",
-    "channels_first",
 ]
 
 Item = TypeVar("Item")
@@ -61,25 +59,6 @@ class Shared(Section):
 
 
 AnyInitializer = Annotated[Initializer, KindsOf("initializer")]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The order in which PyTorch holds the values of a variable."""
-
-    axes: tuple[int, ...]
-    """Dimensions of the variable in PyTorch's order: ``(1, 0)`` for a matrix [inputs, outputs]."""
-    shape: tuple[int, ...] | None = None
-    """Shape to which the transposed values are reshaped; ``None`` to leave it."""
-
-
-NO_COUNTERPART = Layout(())
-"""Layout of a variable that is several tensors in PyTorch, or has its values in another order: a recurrent kernel."""
-
-
-def channels_first(rank: int) -> Layout:
-    """Return the layout of a convolution's kernel [sizes, inputs, outputs]: [outputs, inputs, sizes]."""
-    return Layout((rank - 1, rank - 2, *range(rank - 2)))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Literal
 from expkit import tf1 as tf
 from expkit.kinds.initializers import GlorotUniform, Zeros
 from expkit.kinds.layers.activations import ActivationName, activate, activated
-from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, channels_first
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
+from expkit.kinds.layers.pytorch import channels_first
 from expkit.kinds.layers.windows import Padding, Pads, Size2D, Size3D, each, grid, held_to_windows, window_output
 from expkit.kinds.precision import widened
 from expkit.registry import Positive, register

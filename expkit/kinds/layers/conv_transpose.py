@@ -8,7 +8,8 @@ from typing import Any, Literal
 from expkit import tf1 as tf
 from expkit.kinds.initializers import GlorotUniform, Zeros
 from expkit.kinds.layers.activations import ActivationName, activate, activated
-from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, channels_first
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
+from expkit.kinds.layers.pytorch import channels_first
 from expkit.kinds.layers.tensor_shapes import sizes_of
 from expkit.kinds.layers.windows import Padding, Size2D, each, grid, transposed_output
 from expkit.registry import Positive, register

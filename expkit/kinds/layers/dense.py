@@ -9,9 +9,10 @@ from pydantic import Field
 
 from expkit.kinds.initializers import GlorotUniform, Zeros
 from expkit.kinds.layers.activations import ActivationName, activate, activated
-from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, Layout
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
 from expkit.kinds.layers.checks import last_size
 from expkit.kinds.layers.operations import dense_product
+from expkit.kinds.layers.pytorch import Layout
 from expkit.registry import register
 from expkit.tensor_spec import TensorSpec
 

@@ -10,7 +10,8 @@ from pydantic import model_validator
 from expkit import tf1 as tf
 from expkit.kinds.initializers import GlorotUniform, Zeros
 from expkit.kinds.layers.activations import ActivationName, activate, activated
-from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer, Layout, channels_first
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
+from expkit.kinds.layers.pytorch import Layout, channels_first
 from expkit.kinds.layers.windows import Padding, Pads, Size2D, each, grid, held_to_windows, window_output
 from expkit.registry import Positive, register
 from expkit.tensor_spec import TensorSpec

@@ -12,8 +12,9 @@ from pydantic import model_validator
 from expkit import tf1 as tf
 from expkit.kinds.initializers import GlorotUniform, Ones, Zeros
 from expkit.kinds.layers.activations import CellActivationName, activate
-from expkit.kinds.layers.base import NO_COUNTERPART, Call, Declaration, Inputs, Layer
+from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
 from expkit.kinds.layers.checks import last_size
+from expkit.kinds.layers.pytorch import Layout, gru_layouts, lstm_layouts
 from expkit.kinds.layers.tensor_shapes import sizes_of
 from expkit.kinds.layers.unroll import Cell, State, over_time
 from expkit.registry import Positive, register
@@ -72,6 +73,19 @@ class Recurrent(Layer):
         """Return the variables of one cell."""
 
     @abstractmethod
+    def _layouts(self, features: int) -> Mapping[str, Layout] | str:
+        """Return the layouts in PyTorch of one cell's variables, or why PyTorch has no such cell."""
+
+    def _layout(self, name: str, prefix: str, features: int) -> Layout:
+        """Return the layout of a variable; the tensors of both directions are under ``fw/`` and ``bw/`` too."""
+        other = f"PyTorch's recurrent layers compute with tanh, this one with {self.activation}"
+        found = self._layouts(features) if self.activation == "tanh" else other
+        if isinstance(found, str):
+            return Layout(lacks=found)
+        blocks = tuple(replace(block, tensor=prefix + block.tensor) for block in found[name].blocks)
+        return Layout(own=prefix + found[name].own, blocks=blocks)
+
+    @abstractmethod
     def _connected(self, variables: Mapping[str, Any], features: int) -> Cell:
         """Return the cell that these variables make."""
 
@@ -83,7 +97,7 @@ class Recurrent(Layer):
         """Return the cell's variables; those of both directions under ``fw/`` and ``bw/``."""
         features = self._features(inputs[0])
         return tuple(
-            replace(own, name=prefix + own.name, pytorch=NO_COUNTERPART)
+            replace(own, name=prefix + own.name, pytorch=self._layout(own.name, prefix, features))
             for prefix in self._prefixes
             for own in self._declared(features, inputs[0].dtype)
         )
@@ -184,6 +198,11 @@ class Lstm(Recurrent):
             *((projection,) if self.projection else ()),
         )
 
+    def _layouts(self, features: int) -> Mapping[str, Layout] | str:
+        if self.use_peepholes:
+            return "PyTorch's LSTM has no peepholes"
+        return lstm_layouts(features, self.units, self.projection or self.units, self.forget_bias)
+
     def _connected(self, variables: Mapping[str, Any], features: int) -> Cell:
         kernel = variables["kernel"]
         kernel, recurrent = tf.split(kernel, [features, kernel.shape[0] - features])
@@ -234,6 +253,13 @@ class Gru(Recurrent):
                 )
             ),
         )
+
+    def _layouts(self, features: int) -> Mapping[str, Layout] | str:
+        if not self.reset_after:
+            return (
+                "PyTorch's GRU has its reset gate after the product with the state, as this one with reset_after: true"
+            )
+        return gru_layouts(features, self.units)
 
     def _connected(self, variables: Mapping[str, Any], features: int) -> Cell:
         gates, units = variables["gates/kernel"], self.units
