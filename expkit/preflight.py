@@ -79,6 +79,7 @@ def check(config: Config) -> CheckedConfig:
     spec = network_spec(config.network)
     problems = [*_unreadable(config, spec), *wrong_losses(config.train), *_wrong_order(config, spec.trained)]
     problems += [*_nothing_to_freeze(config, spec), *_no_samples(config, spec)]
+    problems += _wrong_exports(config, spec)
     readable = not problems
     problems += [*preprocess_problems(config, spec.trained), *augment_problems(config, spec.trained)]
     checked, unnamed = _named(config, spec)
@@ -169,6 +170,15 @@ def load_network(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> N
         return check_composed(
             compose_plain(overrides, config_dirs), config_dirs, lambda config: network_spec(config.network)
         )
+
+
+def _wrong_exports(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
+    """Yield the formats of ``export.to`` that cannot hold the network's variables."""
+    if "npz" in config.export.to:
+        half = [name for name, variable in spec.variables.items() if variable.dtype == "bfloat16"]
+        if half:
+            text = "bfloat16, which NumPy alone does not have; name safetensors in its place"
+            yield Problem("export.to", f"npz cannot hold {comma_list(half)}: {text}")
 
 
 def _unreadable(config: Config, spec: NetworkSpec) -> Iterator[Problem]:

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from expkit import tf1 as tf
 from expkit.errors import ExportError, Problem, comma_list, reading, unknown
-from expkit.export.freeze import METADATA, FrozenGraph, tensor_info
-from expkit.export.subgraph import operation_of, subgraph
+from expkit.export.freeze import METADATA, FrozenGraph
+from expkit.export.subgraph import operation_of, subgraph, tensor_info
 from expkit.tensor_spec import sizes_text
 
 __all__ = ["Door", "DoorName", "layer_of", "layer_tensors", "open_door"]

@@ -20,6 +20,7 @@ from expkit.kinds.sources.spool import Spool, Strings
 from expkit.kinds.sources.strings import strings
 from expkit.kinds.sources.table import TABLE_SETTINGS, Table
 from expkit.kinds.sources.text import TextFolder
+from expkit.tensor_spec import sizes_text
 
 __all__ = ["Examples", "open_examples"]
 
@@ -79,7 +80,7 @@ def _text_input(metadata: Mapping[str, Any], what: str) -> str:
     inputs = metadata["inputs"]
     if len(inputs) == 1 and _reads_files(metadata):
         return str(next(iter(inputs)))
-    read = comma_list(f"{name} ({item['dtype']})" for name, item in inputs.items())
+    read = comma_list(f"{name} ({item['dtype']} {sizes_text(item['shape'] or ())})" for name, item in inputs.items())
     raise DataError.at(
         "INPUT",
         f"{what} can be given to a graph that reads one input of strings, this one reads {read}; give a .npz file"

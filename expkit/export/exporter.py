@@ -105,7 +105,8 @@ def _write(
         except ExpkitError as error:
             problems += error.problems
             continue
-        done.append(exported)
+        item.keep_inside(folder, {**source.about, "verdict": _verdict(exported)})
+        done.append(replace(exported, files=sorted(path for path in folder.rglob("*") if path.is_file())))
         if exported.problems and not options.keep_anyway:
             text = "; ".join(sentence.removeprefix(f"{item.name}: ") for sentence in exported.problems)
             fix = "nothing was written; --keep-anyway writes it with this verdict"
@@ -139,7 +140,7 @@ def _record(source: ExportSource, done: Sequence[Exported], options: ExportOptio
         },
         "targets": {
             item.target: {
-                "verdict": "proven" if not item.problems else "not proven, kept anyway",
+                "verdict": _verdict(item),
                 "problems": list(item.problems),
                 "bytes": sum(file.stat().st_size for file in item.files),
                 "files": {
@@ -152,6 +153,10 @@ def _record(source: ExportSource, done: Sequence[Exported], options: ExportOptio
             for item in done
         },
     }
+
+
+def _verdict(item: Exported) -> str:
+    return "proven" if not item.problems else "not proven, kept anyway"
 
 
 def _finite(row: Proof) -> dict[str, Any]:

@@ -16,13 +16,14 @@ from expkit import tf1 as tf
 from expkit.checkpoints.formats.open import open_variables
 from expkit.errors import ExportError, Problem, comma_list, limit_problems, reading, unknown
 from expkit.export.feeding import Computed, batches, cast, check_inputs, join
+from expkit.export.inside import read_inside
 from expkit.export.operations import check_operations
-from expkit.export.subgraph import keep_called_functions, operation_of, subgraph, unread_operations
+from expkit.export.subgraph import keep_called_functions, operation_of, subgraph, tensor_info, unread_operations
 from expkit.importer.foreign import output_operations
 from expkit.importer.graph_file import GraphFile, read_graph_file
 from expkit.training.inference import InferGraph, Predictor
 
-__all__ = ["BATCH_SIZE", "FrozenGraph", "freeze", "read_frozen", "tensor_info"]
+__all__ = ["BATCH_SIZE", "FrozenGraph", "freeze", "read_frozen"]
 
 METADATA = "_expkit"
 """Attribute of the first placeholder that holds the metadata; TensorFlow and others ignore attributes with ``_``."""
@@ -142,7 +143,8 @@ def read_frozen(path: Path, *, fetch: Sequence[str] = (), allowed: Collection[st
     """
     if not path.exists():
         raise ExportError.at(str(path), "no such file; `expkit freeze RUN` writes the frozen graph of a run")
-    file, at = read_graph_file(path), str(path)
+    about, at = read_inside("savedmodel", path), str(path)
+    file = read_graph_file(path, "raw" if about else None)
     metadata = _kept_metadata(file.graph_def, at)
     names = _requested(file, fetch, metadata, at)
     part = subgraph(file.graph_def, map(operation_of, names.values()))
@@ -166,21 +168,11 @@ def read_frozen(path: Path, *, fetch: Sequence[str] = (), allowed: Collection[st
     placeholders = {node.name for node in file.graph_def.node if node.op in _PLACEHOLDERS}
     return FrozenGraph(
         graph_def=part,
-        metadata={**(metadata or {}), "inputs": inputs, "outputs": outputs},
+        metadata={**about, **(metadata or {}), "inputs": inputs, "outputs": outputs},
         graph=graph,
         initializers=initializers,
         unneeded=(placeholders | {*own}) - needed,
     )
-
-
-def tensor_info(tensor: Any) -> dict[str, Any]:
-    """Return name, dtype and shape of a tensor, as the metadata of a frozen graph has them."""
-    shape = tensor.shape
-    return {
-        "tensor": tensor.name,
-        "dtype": tensor.dtype.base_dtype.name,
-        "shape": None if shape.rank is None else shape.as_list(),
-    }
 
 
 def _kept_metadata(graph_def: Any, at: str) -> dict[str, Any] | None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from expkit.errors import ExportError
+from expkit.errors import ExportError, reading
 from expkit.export.exporter import recorded_verdict
 from expkit.export.feeding import Computed, batches, cast, check_inputs, join
-from expkit.export.freeze import BATCH_SIZE
+from expkit.export.freeze import BATCH_SIZE, FrozenGraph, read_frozen
+from expkit.export.inside import KEY, checked, read_inside
+from expkit.export.preprocessing import PREPROCESSING
 from expkit.export.targets.base import check_installed, target
 from expkit.export.targets.processes import Runtime
 
 __all__ = ["RuntimeGraph", "runtime_of"]
 
+_OWN = ("format", "inputs", "outputs", "preprocessed", "verdict", "classes", "columns")
+"""Keys of the metadata that a file cannot give by itself."""
 _BY_ENDING = {".onnx": "onnx", ".tflite": "tflite", ".xml": "openvino"}
 
 
@@ -40,15 +45,24 @@ class RuntimeGraph:
             raise ExportError.at(str(path), "no such file" if not path.exists() else "not a regular file")
         check_installed([target(kind)], str(path))
         self._kind, self._path = kind, path
-        with Runtime(kind, path) as runtime:
+        weights = path.with_suffix(".bin")
+        hint = f"its weights are missing: {weights}" if kind == "openvino" and not weights.is_file() else ""
+        with Runtime(kind, path, hint=hint) as runtime:
             found = runtime.describe()
+        self._tensors = {name: {"tensor": name, **item} for name, item in found["inputs"].items()}
+        """What the file itself reads."""
+        self._before = _preprocessing(path.with_name(PREPROCESSING), self._tensors)
         self.metadata: dict[str, Any] = {
             "format": kind,
+            **_facts(kind, path, found["metadata"]),
             **({"verdict": verdict} if (verdict := recorded_verdict(path)) else {}),
-            **{key: value for key, value in found["metadata"].items() if isinstance(value, str)},
-            "inputs": {name: {"tensor": name, **item} for name, item in found["inputs"].items()},
+            "inputs": self._tensors,
             "outputs": {name: {"tensor": name, **item} for name, item in found["outputs"].items()},
         }
+        if self._before is not None:
+            read, made = self._before.metadata["inputs"], self._before.metadata["outputs"]
+            plain = {name: item for name, item in self._tensors.items() if name not in made}
+            self.metadata |= {"inputs": {**read, **plain}, "preprocessed": {name: self._tensors[name] for name in made}}
 
     def predict(self, inputs: Mapping[str, Any], *, batch_size: int | None = None) -> dict[str, np.ndarray]:
         """Return the outputs for all examples; arguments and errors are those of ``compute``."""
@@ -65,8 +79,9 @@ class RuntimeGraph:
         Raises:
             ExportError: an input is missing, unknown, or of a wrong shape or dtype, or the runtime cannot compute it.
         """
-        expected = self.metadata["inputs"]
-        fixed = {item["shape"][0] for item in expected.values() if item["shape"]} - {None}
+        before = self._before if self._before is not None and not self._are_tensors(inputs) else None
+        expected = self._tensors if before is None else self.metadata["inputs"]
+        fixed = {item["shape"][0] for item in self._tensors.values() if item["shape"]} - {None}
         size = next(iter(fixed), None) or batch_size or self._batch_size()
         free = {name: _free_batch(item, bool(fixed)) for name, item in expected.items()}
         check_inputs(free, (), inputs)
@@ -82,12 +97,42 @@ class RuntimeGraph:
                         str(self._path),
                         f"is fixed to batches of {size} examples; give a multiple, or export it without --batch",
                     )
-                yield Computed(count, runtime.run(batch)[0])
+                yield Computed(count, runtime.run(batch if before is None else self._preprocessed(before, batch))[0])
+
+    def _are_tensors(self, inputs: Mapping[str, Any]) -> bool:
+        """Return whether arrays are what the file itself reads: all of it, and no text."""
+        return self._tensors.keys() <= inputs.keys() and not any(
+            np.dtype(inputs[name].dtype).kind in "SUOV" for name in self._tensors
+        )
+
+    def _preprocessed(self, before: FrozenGraph, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return what the file reads, of what the source gives."""
+        read = before.metadata["inputs"]
+        made = before.predict({name: array for name, array in batch.items() if name in read})
+        plain = {name: array for name, array in batch.items() if name in self._tensors and name not in made}
+        return {**plain, **{name: cast(array, self._tensors[name]["dtype"]) for name, array in made.items()}}
 
     def _batch_size(self) -> int | None:
         tensors = [*self.metadata["inputs"].values(), *self.metadata["outputs"].values()]
         own = "verdict" in self.metadata and all(item["shape"] and item["shape"][0] is None for item in tensors)
         return BATCH_SIZE if own else None
+
+
+def _facts(kind: str, path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what expkit wrote into a file, or else what its format has about itself."""
+    if KEY in metadata:
+        with reading(str(path), "its facts of expkit are damaged", raises=ExportError):
+            return checked(json.loads(metadata[KEY]))
+    others = {key: value for key, value in metadata.items() if isinstance(value, str) and key not in _OWN}
+    return {**others, **read_inside(kind, path)}
+
+
+def _preprocessing(path: Path, tensors: Mapping[str, Any]) -> FrozenGraph | None:
+    """Return the preprocessing beside a file, if there is one that makes what the file reads."""
+    if not path.is_file():
+        return None
+    before = read_frozen(path)
+    return before if before.metadata["outputs"].keys() <= tensors.keys() else None
 
 
 def _free_batch(item: Mapping[str, Any], fixed: bool) -> dict[str, Any]:

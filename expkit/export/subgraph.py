@@ -7,7 +7,7 @@ from typing import Any
 
 from expkit import tf1 as tf
 
-__all__ = ["keep_called_functions", "operation_of", "subgraph", "unread_operations"]
+__all__ = ["keep_called_functions", "operation_of", "subgraph", "tensor_info", "unread_operations"]
 
 _NO_RESULT = ("Assert", "Const", "NoOp", "Placeholder", "PlaceholderV2", "PlaceholderWithDefault")
 
@@ -68,3 +68,13 @@ def unread_operations(graph_def: Any) -> list[str]:
 def operation_of(tensor: str) -> str:
     """Return the name of the operation of a tensor or of a control input: ``split`` of ``split:1`` and ``^split``."""
     return tensor.removeprefix("^").partition(":")[0]
+
+
+def tensor_info(tensor: Any) -> dict[str, Any]:
+    """Return name, dtype and shape of a tensor, as the metadata of a frozen graph has them."""
+    shape = tensor.shape
+    return {
+        "tensor": tensor.name,
+        "dtype": tensor.dtype.base_dtype.name,
+        "shape": None if shape.rank is None else shape.as_list(),
+    }

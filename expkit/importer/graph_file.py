@@ -31,8 +31,12 @@ class GraphFile:
     """True if the graph may hold the training and the saver too, not only what computes the outputs."""
 
 
-def read_graph_file(path: Path) -> GraphFile:
+def read_graph_file(path: Path, signature: str | None = None) -> GraphFile:
     """Parse a ``.pb`` or ``.meta`` file, or the ``saved_model.pb`` in a folder.
+
+    Args:
+        path: the file or folder.
+        signature: name of the one whose inputs are read, if there is such; otherwise ``serving_default``.
 
     Raises:
         ExportError: it is missing, or not a graph.
@@ -45,7 +49,7 @@ def read_graph_file(path: Path) -> GraphFile:
         content = path.read_bytes()
     for parse in (_of_meta_graph,) if path.suffix == ".meta" else (_of_graph, _of_saved_model):
         try:
-            file = parse(content, path)
+            file = parse(content, path, signature)
         except Exception:  # protobuf's DecodeError, whose module differs between its implementations
             continue
         if file is not None and file.graph_def.node and all(node.op for node in file.graph_def.node):
@@ -54,21 +58,21 @@ def read_graph_file(path: Path) -> GraphFile:
     raise ExportError.at(str(path), f"not a graph of TensorFlow: {problem}; {_ALLOWED}")
 
 
-def _of_meta_graph(content: bytes, path: Path) -> GraphFile:
-    return _with_signature(tf.MetaGraphDef.FromString(content), path.with_suffix(""))
+def _of_meta_graph(content: bytes, path: Path, signature: str | None) -> GraphFile:
+    return _with_signature(tf.MetaGraphDef.FromString(content), path.with_suffix(""), signature)
 
 
-def _of_graph(content: bytes, path: Path) -> GraphFile:
+def _of_graph(content: bytes, path: Path, signature: str | None) -> GraphFile:
     return GraphFile(graph_def=tf.GraphDef.FromString(content))
 
 
-def _of_saved_model(content: bytes, path: Path) -> GraphFile | None:
+def _of_saved_model(content: bytes, path: Path, signature: str | None) -> GraphFile | None:
     graphs = tf.saved_model_proto().FromString(content).meta_graphs
     serving = [graph for graph in graphs if "serve" in graph.meta_info_def.tags] or list(graphs)
-    return _with_signature(serving[0], path.parent / "variables" / "variables") if serving else None
+    return _with_signature(serving[0], path.parent / "variables" / "variables", signature) if serving else None
 
 
-def _with_signature(graph: Any, prefix: Path) -> GraphFile:
+def _with_signature(graph: Any, prefix: Path, wanted: str | None) -> GraphFile:
     """Return a graph with the tensors of its signature, if it has one and that names plain tensors."""
     signatures = {
         name: item
@@ -77,7 +81,7 @@ def _with_signature(graph: Any, prefix: Path) -> GraphFile:
         and not name.startswith("__")
         and all(info.name for info in (*item.inputs.values(), *item.outputs.values()))
     }
-    signature = signatures.get(_SIGNATURE) or next(iter(signatures.values()), None)
+    signature = signatures.get(wanted or "") or signatures.get(_SIGNATURE) or next(iter(signatures.values()), None)
     has_values = any(file.is_file() for file in (Path(f"{prefix}.index"), prefix))
     return GraphFile(
         graph_def=graph.graph_def,

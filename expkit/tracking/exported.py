@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from expkit.export.run import Frozen
 __all__ = ["models_of"]
 
 
-def models_of(exported: ExportFolder, frozen: Frozen) -> Iterator[tuple[Path, Path | None, dict[str, Any]]]:
-    """Yield the graph's file, that of an example, and the metadata of each file in ONNX.
+def models_of(exported: ExportFolder, frozen: Frozen, relative: Callable[[Path], str]) -> Iterator[dict[str, Any]]:
+    """Yield the values of a journal's entry for each file in ONNX.
 
     Its inputs are those of its own door; where that is behind the preprocessing there is no example.
     """
@@ -22,5 +22,11 @@ def models_of(exported: ExportFolder, frozen: Frozen) -> Iterator[tuple[Path, Pa
             door = {key: item.settings[key] for key in ("inputs", "outputs")}
             versions = {**frozen.metadata["versions"], **item.versions}
             file = next(file for file in item.files if file.suffix == ".onnx")
-            example = frozen.example if item.settings["door"] == ["raw"] else None
-            yield file, example, {**frozen.metadata, **door, "versions": versions}
+            yield {
+                "graph": relative(file),
+                "example": relative(frozen.example) if item.settings["door"] == ["raw"] else None,
+                "metadata": {**frozen.metadata, **door, "versions": versions},
+                "register": None,
+                "alias": None,
+                "flavor": "onnx",
+            }

@@ -189,16 +189,15 @@ class MlflowTracker(_RecordedRun):
 
     def model(self, frozen: Frozen) -> None:
         """Log the frozen graph as an MLflow model, and register it under the name in ``tracking.register``."""
-        graph, example = self._relative(frozen.path), self._relative(frozen.example)
-        about = {"metadata": dict(frozen.metadata), "register": self._registered[0], "alias": self._registered[1]}
-        self._journal.append("model", graph=graph, example=example, **about)
+        files = {"graph": self._relative(frozen.path), "example": self._relative(frozen.example)}
+        register, alias = self._registered
+        self._journal.append("model", **files, metadata=dict(frozen.metadata), register=register, alias=alias)
 
     def exported(self, exported: ExportFolder, frozen: Frozen | None) -> None:
-        """Keep copies of exported files; with the frozen graph log those in ONNX as models of MLflow's flavor."""
+        """Keep copies of exported files; with the frozen graph log those in ONNX as models."""
         self.artifacts([exported.path])
-        for file, example, metadata in models_of(exported, frozen) if frozen is not None else ():
-            paths = {"graph": self._relative(file), "example": None if example is None else self._relative(example)}
-            self._journal.append("model", **paths, metadata=metadata, register=None, alias=None, flavor="onnx")
+        for values in models_of(exported, frozen, self._relative) if frozen is not None else ():
+            self._journal.append("model", **values)
 
     def finish(self, status: Status, error: str | None = None) -> None:
         """End the run with its status, and the message of the error that failed it; warn if records are missing."""
@@ -267,8 +266,7 @@ def tag_ended_run(recorder: Recorder, config: Config, folder: Path, tags: Mappin
     except (TrackingError, TimeoutError):
         missing = True
     if missing:
-        command = sync_command(folder, address["uri"])
-        warn(f"MLflow does not have {', '.join(tags)} of this run; upload it with `{command}`")
+        warn(f"MLflow does not have {', '.join(tags)} of this run; `{sync_command(folder, address['uri'])}` uploads it")
 
 
 def _warn_without_plots(drawn: Future[Any]) -> None:

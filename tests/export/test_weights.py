@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -307,3 +308,31 @@ def test_a_frozen_graph_has_no_variables_to_write(run: Path, tmp_path: Path) -> 
     assert done.code == 2
     reason = "is a frozen graph, whose variables are constants; give the folder of a run"
     assert done.errors[-1] == f"error: --to npz: {run / 'frozen.pb'} {reason}"
+
+
+VALUES = {
+    "layer/half": np.array([1.5, -0.0, np.nan, np.inf], ml_dtypes.bfloat16),
+    "whole": np.array([[-(2**63), 2**63 - 1]], np.int64),
+    "flag": np.array([True, False]),
+    "scalar": np.array(3.25, np.float32),
+    "empty": np.zeros((0, 4), np.float32),
+    "complex": np.array([1 + 2j], np.complex64),
+    "nan": np.array([0x7FC00001], np.uint32).view(np.float32),
+}
+
+
+@pytest.mark.parametrize("form", ["npz", "safetensors"])
+def test_values_of_every_dtype_are_had_back_in_every_bit_and_strings_are_refused_by_name(
+    form: WeightsFormat, tmp_path: Path
+) -> None:
+    values = {name: value for name, value in VALUES.items() if form == "safetensors" or name != "layer/half"}
+    specs = {name: TensorSpec.of_variable(value.shape, value.dtype.name) for name, value in values.items()}
+    variables = {name: Exported(name, spec) for name, spec in specs.items()}
+    write_weights(tmp_path / f"w.{form}", form, variables, values, {})
+    source = open_variables(tmp_path / f"w.{form}", "test")
+    assert source.variables == specs
+    assert weights_that_differ({name: source.read(name) for name in specs}, values) == []
+    text = {"word": Exported("word", TensorSpec.of_variable((1,), "string"))}
+    with pytest.raises(ValueError, match=r"^'word' is string"):
+        write_weights(tmp_path / "text", form, text, {"word": np.array([b"a"], object)}, {})
+    assert not (tmp_path / "text").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,15 +41,14 @@ def test_a_file_in_onnx_is_a_model_of_mlflows_own_flavor_with_the_inputs_of_its_
         versions={"onnx": "1", "onnxruntime": "2"},
         settings={"door": ["raw"], "inputs": tensors[0], "outputs": tensors[1]},
     )
-    frozen = SimpleNamespace(
+    frozen: Any = SimpleNamespace(
         example=tmp_path / "example.npz",
         metadata={"name": "net", "weights": "raw", "step": 1, "versions": {"numpy": "3"}, "inputs": {}, "outputs": {}},
     )
-    ((file, example, metadata),) = models_of(ExportFolder(path=tmp_path, targets=[item], record={}), frozen)  # type: ignore[arg-type]  # what is read of it
-    assert example == frozen.example
-    record = ModelRecord(
-        graph=file.name, example=example.name, metadata=metadata, register=None, alias=None, flavor="onnx"
-    )
+    folder: Any = ExportFolder(path=tmp_path, targets=[item], record={})
+    (values,) = models_of(folder, frozen, lambda path: path.name)
+    assert (values["graph"], values["example"]) == ("model.onnx", "example.npz")
+    record = ModelRecord(**values)
     _save(tmp_path, SimpleNamespace(artifact_location="", model_id="m-0"), "run", record, tmp_path)
     loaded = mlflow.pyfunc.load_model(str(tmp_path / "model"))
     assert set(loaded.metadata.flavors) == {"onnx", "python_function"}

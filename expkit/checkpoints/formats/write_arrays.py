@@ -29,6 +29,8 @@ def write_npz(path: Path, specs: Mapping[str, TensorSpec], values: Values) -> No
     for name, spec in specs.items():
         if spec.dtype == "bfloat16" or spec.dtype.startswith("float8"):
             raise ValueError(f"'{name}' is {spec.dtype}, which NumPy alone does not have; write safetensors")
+        if spec.dtype == "string":
+            raise ValueError(f"'{name}' is string, of which NumPy would drop zero bytes at the end; leave it out")
     with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
         for name in sorted(specs):
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:

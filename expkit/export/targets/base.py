@@ -85,6 +85,18 @@ class ExportSource:
     examples: Mapping[str, Any] | None = None
     """Arrays by input to compare and calibrate on; by default those of the run."""
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """Facts for the inside of files: of the run by its name, because files go to others."""
+        metadata = self.frozen.metadata
+        facts = {key: metadata[key] for key in _INSIDE if metadata.get(key)}
+        if self.run_folder is not None:
+            facts["run"] = self.run_folder.name
+        if self.run is not None:  # The index of a checkpoint has the checksums of all tensors.
+            files = self.run.checkpoint.files.items()
+            facts["checkpoint"] = next((item["sha256"] for name, item in files if name.endswith(".index")), None)
+        return facts
+
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
@@ -130,6 +142,11 @@ class Exported:
     """Further facts for ``export.json``."""
 
 
+_INSIDE = (
+    *("name", "weights", "step", "mlflow_run_id"),
+    *("classes", "columns", "missing", "delimiter", "encoding"),
+)
+"""Metadata of the frozen graph that exported files have inside."""
 _FLAGS = {
     "quantize": "--quantize",
     "batch": "--batch",
@@ -170,6 +187,10 @@ class Target(ABC):
         Raises:
             ExportError: it cannot be converted at all.
         """
+
+    def keep_inside(self, folder: Path, about: Mapping[str, Any]) -> None:
+        """Add facts to what was written into a folder, where the format has a place for them."""
+        return
 
     def versions(self) -> dict[str, str]:
         """Return the versions of the packages that it needs."""

@@ -39,8 +39,8 @@ class Conversion:
     """A ``.npz`` file with examples by input, for ``int8``."""
     second_inputs: Mapping[str, Mapping[str, Any]] | None = None
     """Inputs of a second door in the same graph: what the network reads behind its preprocessing."""
-    metadata: Mapping[str, Any]
-    """Plain values that a format may keep inside."""
+    name: str
+    """Name of the graph."""
 
 
 def convert_in_child(conversion: Conversion, door: Door, folder: Path, timeout: float) -> None:

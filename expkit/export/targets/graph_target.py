@@ -14,7 +14,9 @@ import numpy as np
 from expkit.errors import ExportError, Problem, comma_list
 from expkit.export.doors import Door, DoorName, layer_tensors, open_door
 from expkit.export.exported_examples import Batches, door_examples, frozen_latency, frozen_outputs
+from expkit.export.inside import write_inside
 from expkit.export.metrics_of_outputs import metric_rows
+from expkit.export.preprocessing import PREPROCESSING, write_preprocessing
 from expkit.export.targets.base import Exported, ExportOptions, ExportSource, Proof, Target
 from expkit.export.targets.converting import Conversion, convert_in_child
 from expkit.export.targets.processes import Runtime
@@ -47,12 +49,10 @@ class GraphTarget(Target):
     def doors(self, source: ExportSource, options: ExportOptions) -> list[Door]:
         """Return the doors that are proven; the first is the one that the file is made from."""
         raw = self._door(source, "raw", options)
-        if raw.reads_text and not self.reads_text:
-            if not source.frozen.metadata.get("preprocessed"):
-                raise ExportError.at(f"--to {self.name}", self._text_problem(raw.reads_text))
+        if raw.reads_text and not self.reads_text and source.frozen.metadata.get("preprocessed"):
             raw = self._door(source, "preprocessed", options)
-            if raw.reads_text:
-                raise ExportError.at(f"--to {self.name}", self._text_problem(raw.reads_text))
+        if raw.reads_text and not self.reads_text:
+            raise ExportError.at(f"--to {self.name}", self._text_problem(raw.reads_text))
         return [raw]
 
     def _text_problem(self, names: list[str]) -> str:
@@ -62,9 +62,9 @@ class GraphTarget(Target):
         """Return what tells the runtime which part of the file to run."""
         return ""
 
-    def files(self, folder: Path) -> list[Path]:
-        """Return the files of a folder of the export."""
-        return sorted(item for item in folder.rglob("*") if item.is_file())
+    def keep_inside(self, folder: Path, about: Mapping[str, Any]) -> None:
+        """Add facts to the file."""
+        write_inside(self.name, folder / self.file, about)
 
     def problems(self, source: ExportSource, options: ExportOptions) -> list[Problem]:
         """Return what is wrong with the settings, before anything is converted."""
@@ -79,6 +79,8 @@ class GraphTarget(Target):
         quantized = options.quantize != "none" and self.quantizes
         say(f"{self.name}: converting")
         self._convert(source, options, doors, into / self.file)
+        if doors[0].name == "preprocessed":
+            write_preprocessing(source.frozen, doors[0].inputs, into / PREPROCESSING)
         proofs: list[Proof] = []
         for door in doors:
             examples = door_examples(source, door)
@@ -102,7 +104,7 @@ class GraphTarget(Target):
                 )
         return Exported(
             target=self.name,
-            files=self.files(into),
+            files=[into / self.file],
             proofs=proofs,
             problems=problems,
             versions=self.versions(),
@@ -134,7 +136,6 @@ class GraphTarget(Target):
             if options.quantize == "int8" and self.quantizes:
                 calibration = folder / "calibration.npz"
                 np.savez(calibration, allow_pickle=False, **door_examples(source, door, split="train").inputs)
-            metadata = source.frozen.metadata
             job = Conversion(
                 target=self.name,
                 graph=str(folder / "graph.pb"),
@@ -145,7 +146,7 @@ class GraphTarget(Target):
                 opset=options.opset,
                 calibration=None if calibration is None else str(calibration),
                 second_inputs=doors[1].inputs if len(doors) > 1 else None,
-                metadata={key: metadata[key] for key in ("name", "weights", "step", "classes") if key in metadata},
+                name=str(source.frozen.metadata.get("name", "expkit")),
             )
             convert_in_child(job, door, folder, options.timeout)
         if not into.exists():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from pathlib import Path
 
 from expkit import tf1 as tf
@@ -41,14 +40,12 @@ class OnnxTarget(GraphTarget):
         both = {**job.inputs, **job.outputs}
         model, _ = importlib.import_module("tf2onnx.convert").from_graph_def(
             graph_def,
-            name=str(job.metadata.get("name", "expkit")),
+            name=job.name,
             input_names=[item["tensor"] for item in job.inputs.values()],
             output_names=[item["tensor"] for item in job.outputs.values()],
             opset=job.opset or OPSET,
             tensors_to_rename={item["tensor"]: name for name, item in both.items()},
         )
-        for key, value in job.metadata.items():
-            model.metadata_props.add(key=f"expkit.{key}", value=json.dumps(value))
         Path(job.into).write_bytes(model.SerializeToString())
 
 

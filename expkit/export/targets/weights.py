@@ -26,6 +26,10 @@ from expkit.export.weights import (
 __all__ = ["WeightsTarget"]
 
 
+_HEADER = ("name", "weights", "step", "run", "mlflow_run_id", "checkpoint")
+"""Facts for the header of a safetensors file."""
+
+
 class WeightsTarget(Target):
     """A file of a run's variables, raw or EMA, by the names and in the layout of another program."""
 
@@ -53,11 +57,7 @@ class WeightsTarget(Target):
         spec, values = source.run.checked.spec, _values(source.run)
         variables = exported_variables(spec, options.rules, options.layout, "--rules")
         path = into / f"variables.{self.form}"
-        about = {
-            name: str(source.frozen.metadata[name])
-            for name in ("name", "weights", "step")
-            if name in source.frozen.metadata
-        }
+        about = {key: str(value) for key, value in source.about.items() if key in _HEADER}
         say(f"{self.name}: writing {len(variables)} variables")
         try:
             write_weights(path, self.form, variables, laid_out(spec, values, options.layout), about)

@@ -127,7 +127,7 @@ def test_both_biases_of_a_file_from_pytorch_are_added_without_the_forget_bias_of
     ("change", "config", "message"),
     [
         ({"rnn/bias_hh": None}, {}, "did you mean 'rnn/bias_ih'? PyTorch has it in rnn/bias_ih, rnn/bias_hh"),
-        ({"rnn/weight_hh": (2, 8)}, {}, "'rnn/weight_hh' of the network is float32 [8, 2]"),
+        ({"rnn/weight_hh": (2, 8)}, {}, "'rnn/weight_hh' of the network is [8, 2] float32"),
         ({}, {"rename": [{"name": "rnn/bias_ih", "transform": [{"scale": 2.0}]}]}, "leave out transform and concat"),
         ({"rnn/bias_hh": None, "rnn/bias": (8,)}, {}, "it is parts of bias_ih, bias_hh, each of which is needed"),
     ],

@@ -1,0 +1,37 @@
+"""The preprocessing of an exported file that cannot read text or encoded images: a frozen graph beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+
+from expkit.export.freeze import METADATA, FrozenGraph
+from expkit.export.subgraph import operation_of, subgraph
+
+__all__ = ["PREPROCESSING", "write_preprocessing"]
+
+PREPROCESSING = "preprocess.pb"
+_KEPT = ("name", "columns", "missing", "delimiter", "encoding")
+
+
+def write_preprocessing(frozen: FrozenGraph, names: Collection[str], path: Path) -> None:
+    """Write the part of a frozen graph from what the source gives to what the network reads.
+
+    Args:
+        frozen: the graph.
+        names: inputs of the network.
+        path: the file, which is a frozen graph as others.
+    """
+    metadata = frozen.metadata
+    outputs = {name: item for name, item in metadata["preprocessed"].items() if name in names}
+    part = subgraph(frozen.graph_def, (operation_of(item["tensor"]) for item in outputs.values()))
+    nodes = {node.name for node in part.node}
+    inputs = {name: item for name, item in metadata["inputs"].items() if operation_of(item["tensor"]) in nodes}
+    for node in part.node:
+        node.attr.pop(METADATA, None)
+    carrier = next(node for node in part.node if node.op == "Placeholder")
+    kept = {key: metadata[key] for key in _KEPT if key in metadata}
+    carrier.attr[METADATA].s = json.dumps({**kept, "inputs": inputs, "outputs": outputs}).encode()
+    part.node.sort(key=lambda node: node.name != carrier.name)
+    path.write_bytes(part.SerializeToString(deterministic=True))
