@@ -278,7 +278,7 @@ def newest(run: Path) -> Path:
     [
         (
             ["--to", "savedmodel", "--layout", "pytorch"],
-            "--layout: is for safetensors and npz, none of which --to names",
+            "--layout: is for safetensors, npz, none of which --to names",
         ),
         (["--to", "npz", "--rules", "bert_hg"], "restore: no file 'bert_hg' in this group; did you mean 'bert_hf'?"),
         (["--to", "npz", "--rules", "no.yaml"], "--rules: no.yaml is not a readable file of rename rules: "),
@@ -288,7 +288,7 @@ def newest(run: Path) -> Path:
             ["--to", "npz", "--rules", "backwards.yaml"],
             "--rules[0]: 'l.\\d' -> 'layer1/kernel', the rule for variable 'layer1/kernel', cannot be read backwards: ",
         ),
-        (["--to", "safetensors", "--quantize", "int8"], "--quantize: is for tflite; safetensors has the variables as"),
+        (["--to", "safetensors", "--quantize", "int8"], "--quantize: is for tflite, which --to does not name"),
     ],
 )
 def test_wrong_words_are_told_and_nothing_is_written(words: list[str], error: str, run: Path, tmp_path: Path) -> None:

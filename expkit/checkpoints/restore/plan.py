@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -46,6 +46,7 @@ class OpenedCheckpoint:
     """Path of the section in the configuration."""
     source: VariableSource
     config: SourceConfig
+    _: KW_ONLY
     composed: frozenset[str] = frozenset()
     """Variables that are made of several tensors of the file, and have the network's layout already."""
 

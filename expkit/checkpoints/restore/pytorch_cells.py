@@ -112,7 +112,7 @@ def with_cells(checkpoint: OpenedCheckpoint, targets: Mapping[str, Target]) -> O
         checkpoint.at,
         VariableSource(path=source.path, format=source.format, variables=variables, get=get, at=source.at),
         config.model_copy(update={"rename": rules, "include": include}) if made else config,
-        frozenset(made),
+        composed=frozenset(made),
     )
 
 

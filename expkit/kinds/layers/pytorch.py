@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 __all__ = ["Block", "Layout", "channels_first", "gru_layouts", "lstm_layouts"]
 
@@ -37,6 +37,7 @@ class Layout:
     """Dimensions of the variable in PyTorch's order: ``(1, 0)`` for a matrix [inputs, outputs]."""
     shape: tuple[int, ...] | None = None
     """Shape to which the transposed values are reshaped; ``None`` to leave it."""
+    _: KW_ONLY
     own: str = ""
     """Name of a variable of several tensors inside its layer."""
     blocks: tuple[Block, ...] = ()
