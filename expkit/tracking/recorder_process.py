@@ -30,6 +30,8 @@ _LONGEST_PAUSE_SECONDS = 30.0
 """Longest time between two attempts at a server that is down."""
 _GRACE_SECONDS = 5.0
 """Time for which the end of a run retries while the server is down."""
+_IDLE_SECONDS = 1.0
+"""Time without a call after which plots are drawn."""
 _LAST_SECONDS = 60.0
 """Time for which records are uploaded after the run was killed; nobody waits for that."""
 
@@ -127,6 +129,8 @@ class _Server:
         self._calls: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._stores = OpenStores()
         self._runs: dict[str, _OpenRun] = {}
+        self._drawings: list[dict[str, Any]] = []
+        """Calls for plots that have not been drawn yet."""
         logging.getLogger("expkit").addHandler(_Warnings(self))
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -138,21 +142,40 @@ class _Server:
                 self._answers.flush()
 
     def run(self) -> None:
-        """Answer calls until the run has ended or was killed; upload what is due between them."""
+        """Answer calls until the run has ended or was killed; upload what is due between them.
+
+        The next run of a sweep begins before the plots of the last are drawn: it waits for its beginning alone.
+        """
         while True:
             open_runs = [run for run in self._runs.values() if not run.stopped]
             pause = min((run.due for run in open_runs), default=float("inf")) - time.monotonic()
+            pause = min(pause, _IDLE_SECONDS) if self._drawings else pause
             try:
                 call = self._calls.get(timeout=None if pause == float("inf") else max(pause, 0.01))
             except queue.Empty:
+                if self._drawings:
+                    self._draw()
+                    continue
                 for run in open_runs:
                     if time.monotonic() >= run.due:
                         self._attempt(run)
                 continue
             if call is None:
                 break
+            if (act := call["act"]) == "plots":
+                self._drawings.append(call)
+                continue
             self._answer(call)
+            if act == "begin":
+                self._draw()
+        self._draw()
         self._end()
+
+    def _draw(self) -> None:
+        """Answer the calls for plots."""
+        drawings, self._drawings = self._drawings, []
+        for call in drawings:
+            self._answer(call)
 
     def _listen(self) -> None:
         for line in sys.stdin:
