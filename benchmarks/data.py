@@ -91,7 +91,6 @@ def seconds(call: Callable[[], object]) -> float:
 def expkit_passes(load: Callable[[], Any], steps: Mapping[str, Sequence[Any]], cache: Path) -> Passes:
     """Return the times of expkit for a source and the steps of its fields, with an empty cache."""
     from expkit.data.kept import _preprocess_field
-    from expkit.kinds.sources.on_disk import examples_at
 
     os.environ["XDG_CACHE_HOME"] = str(cache)
     held: dict[str, tuple[Any, Any, Any, Any]] = {}
@@ -108,7 +107,7 @@ def expkit_passes(load: Callable[[], Any], steps: Mapping[str, Sequence[Any]], c
     def read() -> None:
         for values, session, fed, result in held.values():
             for first in range(0, len(values), BLOCK * BATCH):
-                block = examples_at(values, np.arange(first, min(first + BLOCK * BATCH, len(values))))
+                block = values[first : first + BLOCK * BATCH]
                 block = block if result is None else session.run(result, {fed: block})
                 for place in range(0, len(block), BATCH):
                     block[place : place + BATCH].sum()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import final
 
@@ -31,6 +32,14 @@ class FileContents(DiskArray):
         self._notes = notes
         self._encoding = encoding
 
+    @cached_property
+    def _identity(self) -> bytes:
+        digest = hashlib.sha256(f"{self._encoding} {self._root}".encode("utf-8", "surrogateescape"))
+        root = os.fspath(self._root)
+        for name in self._names:
+            digest.update(f"{file_state(os.path.join(root, name))}\0".encode("utf-8", "surrogateescape"))
+        return digest.digest()
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape, examples first."""
@@ -56,12 +65,8 @@ class FileContents(DiskArray):
         return printable(os.path.join(self._root, self._names[index]))
 
     def identity(self) -> bytes:
-        """Return a digest of the names, sizes and times of change of all files."""
-        digest = hashlib.sha256(f"{self._encoding} {self._root}".encode("utf-8", "surrogateescape"))
-        for name in self._names:
-            state = file_state(os.path.join(self._root, name))
-            digest.update(f"{state}\0".encode("utf-8", "surrogateescape"))
-        return digest.digest()
+        """Return a digest of the names, sizes and times of change of all files, when it was first requested."""
+        return self._identity
 
     def sizes(self, indices: np.ndarray) -> np.ndarray:
         """Return the sizes of files when they were listed, in bytes."""
@@ -103,9 +108,9 @@ def first_bytes(root: Path, names: Sequence[str], count: int) -> tuple[list[byte
     Raises:
         DataError: a file cannot be read.
     """
-    starts, sizes = [], np.empty(len(names), np.int64)
+    starts, sizes, folder = [], np.empty(len(names), np.int64), os.fspath(root)
     for index, name in enumerate(names):
-        path = os.path.join(root, name)
+        path = os.path.join(folder, name)
         try:
             opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
             try:
