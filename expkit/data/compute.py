@@ -21,7 +21,7 @@ from expkit.machine import cores, machine_memory
 
 __all__ = ["Batches", "computed", "fit_steps"]
 
-BATCH = 1024
+BATCH = 128
 """Most examples that are computed at once."""
 BATCH_ONE_BY_ONE = 32
 """Most examples that are computed at once where each is a loop's iteration, as images are."""
