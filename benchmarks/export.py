@@ -1,9 +1,19 @@
-"""Networks by formats: how far exported files are from the frozen graph.
+"""What exported files are worth: networks by formats, quantized files, the cost beside bare converters.
 
 Usage: python benchmarks/export.py [--networks digits_mlp,lstm,...] [--to onnx,tflite,...] [--docs docs/export.md]
+       python benchmarks/export.py --quantized [--docs docs/export.md]
+       python benchmarks/export.py --large [--to onnx,...] [--docs docs/export.md]
 
 Exports every network, with seeded random weights, to every format, each by itself, and prints a table of the largest
-differences, or of the refusals; ``--docs`` writes it behind the marker of a file.
+differences, or of the refusals.
+
+With ``--quantized``: trains five networks on digits, exports each to TFLite in every quantization, and prints size,
+latency and test accuracy, and which were refused.
+
+With ``--large``: exports a network of 100 MB to every format, and converts its frozen graph by the bare converter;
+prints the seconds and the peak memory of both, all processes together.
+
+``--docs`` writes the table behind its marker in a file.
 """
 
 from __future__ import annotations
@@ -12,11 +22,13 @@ import argparse
 import json
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from export_cost import cost_table
+from export_quantized import quantized_table
 
 from expkit.config.load import load
 from expkit.config.sections.network import NetworkConfig
@@ -28,13 +40,14 @@ from expkit.network.elaborate import network_spec
 from expkit.training.inference import Predictor, infer_graph
 
 FORMATS = ("savedmodel", "tflite", "onnx", "openvino", "opencv")
-MARKER = "<!-- made by benchmarks/export.py from here on -->\n"
+TIMEOUT = 600.0
+"""Seconds after which a converter or a runtime is stopped."""
 IMAGE: Mapping[str, Any] = {"image": {"shape": [16, 16, 3]}}
 ROWS: Mapping[str, Any] = {"rows": {"shape": [12, 6]}}
 LAST: Mapping[str, Any] = {"flat": {"kind": "flatten"}, "logits": {"kind": "dense", "units": 5}}
 SHIPPED: Mapping[str, Sequence[str]] = {
     "digits_mlp": [],
-    "unet": ["network=unet", "network.inputs.image.shape=[32,32,3]"],
+    "unet": ["network=unet", "network.inputs.image.shape=[188,188,3]"],
     "multi_head": ["experiment=multi_head"],
     "siamese": ["experiment=siamese"],
     "autoencoder": ["experiment=autoencoder"],
@@ -62,7 +75,18 @@ WRITTEN: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "lstm": (ROWS, {"lstm": {"kind": "lstm", "units": 8}, "logits": {"kind": "dense", "units": 5}}),
     "bidirectional_gru": (
         ROWS,
-        {"gru": {"kind": "gru", "units": 8, "bidirectional": True}, "logits": {"kind": "dense", "units": 5}},
+        {"gru": {"kind": "gru", "units": 8, "direction": "both"}, "logits": {"kind": "dense", "units": 5}},
+    ),
+    "lstm_open_length": (
+        {"rows": {"shape": [None, 6]}, "length": {"shape": [], "dtype": "int32"}},
+        {
+            "lstm": {"kind": "lstm", "units": 8, "input": "rows", "lengths": "length", "return_sequences": True},
+            "logits": {"kind": "dense", "units": 5},
+        },
+    ),
+    "bidirectional_gru_100_steps": (
+        {"rows": {"shape": [100, 6]}},
+        {"gru": {"kind": "gru", "units": 8, "direction": "both"}, "logits": {"kind": "dense", "units": 5}},
     ),
     "separable": (IMAGE, {"conv": {"kind": "separable_conv2d", "filters": 8, "kernel_size": 3}, **LAST}),
     "attention": (
@@ -81,7 +105,11 @@ WRITTEN: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     ),
 }
 """Inputs and layers of the others."""
-NETWORKS = (*SHIPPED, *WRITTEN)
+NETWORKS = (
+    *("digits_mlp", "cnn_batch_norm", "lstm", "lstm_open_length", "bidirectional_gru", "bidirectional_gru_100_steps"),
+    *("separable", "attention", "unet", "conv1d", "conv3d", "bert_small", "multi_head", "siamese", "autoencoder"),
+    *("mobilenet_v1", "resnet_v1_50", "inception_v3"),
+)
 
 
 def network(name: str) -> NetworkConfig:
@@ -98,12 +126,11 @@ def frozen(config: NetworkConfig, folder: Path) -> ExportSource:
     built, draw = infer_graph(network_spec(config), {}), np.random.default_rng(0)
     values = {}
     for name, variable in built.variables.items():
-        shape = variable.shape.as_list()
-        spread = 1 / np.sqrt(max(1, np.prod(shape[:-1]))) if len(shape) > 1 else 0.1
-        ones = name.rpartition("/")[2] in ("gamma", "moving_variance")
-        values[name] = (draw.normal(0, spread, shape) * (0.1 if ones else 1) + ones).astype(
-            variable.dtype.as_numpy_dtype
-        )
+        shape, own = variable.shape.as_list(), name.rpartition("/")[2]
+        read = shape[:2] if "depthwise" in own else shape[:-1]  # Such a kernel reads one channel.
+        spread = np.sqrt(2 / max(1, np.prod(read))) if len(shape) > 1 else 0.1
+        ones = own in ("gamma", "moving_variance")
+        values[name] = (draw.normal(0, spread, shape) + ones).astype(variable.dtype.as_numpy_dtype)
     with Predictor(built) as predictor:
         predictor.load(values)
         (folder / "frozen.pb").write_bytes(freeze(built, predictor, {"name": "benchmark"}))
@@ -113,35 +140,64 @@ def frozen(config: NetworkConfig, folder: Path) -> ExportSource:
 def cell(source: ExportSource, name: str, into: Path) -> str:
     """Export to one format; return the largest difference, or the refusal."""
     try:
-        made = export(source, [target(name)], ExportOptions(), into)
+        made = export(source, [target(name)], ExportOptions(timeout=TIMEOUT), into)
     except ExpkitError as error:
-        return re.sub(r"\s+", " ", error.problems[0].message).replace("|", "\\|")[:160]
+        return sentence(error.problems[0].message)
     return f"{max(row.difference for row in made.targets[0].proofs if row.allowed is not None):.1g}"
 
 
-def table(networks: Sequence[str], formats: Sequence[str], say: Callable[[str], None]) -> str:
-    """Return the table as Markdown."""
-    lines = [f"| network | {' | '.join(formats)} |", f"|---|{'---|' * len(formats)}"]
+def sentence(message: str) -> str:
+    """Return a message for a cell: the operation and its layer where it names one."""
+    text = re.sub(r"\s+", " ", message).replace("|", "\\|")
+    named = re.search(r"could not take (\w+ '[^']+' of layer '[^']+')", text)
+    return f"refused: {named[1]}" if named else f"refused: {text.partition('; ')[0][:160]}"
+
+
+def networks_table(networks: Sequence[str], formats: Sequence[str]) -> Iterator[str]:
+    """Yield the lines of the table of networks by formats."""
+    yield f"| network | {' | '.join(formats)} |"
+    yield f"|---|{'---|' * len(formats)}"
     for name in networks:
         with tempfile.TemporaryDirectory() as folder:
             source = frozen(network(name), Path(folder))
             cells = [cell(source, form, Path(folder) / form) for form in formats]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-        say(lines[-1])
-    return "\n".join(lines) + "\n"
+        yield f"| {name} | {' | '.join(cells)} |"
 
 
 def main() -> None:
-    """Make the table, or measure the cost."""
+    """Make a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--to", default=",".join(FORMATS))
+    parser.add_argument("--quantized", action="store_true")
+    parser.add_argument("--large", action="store_true")
     parser.add_argument("--docs", type=Path)
     given = parser.parse_args()
-    made = table(given.networks.split(","), given.to.split(","), lambda line: print(line, flush=True))
-    if given.docs is not None:
-        before, _, _ = given.docs.read_text(encoding="utf-8").partition(MARKER)
-        given.docs.write_text(f"{before}{MARKER}{made}", encoding="utf-8")
+    if given.quantized:
+        name, made = "quantized", quantized_table()
+    elif given.large:
+        name, made = "large", cost_table(given.to.split(","))
+    else:
+        name, made = "networks", networks_table(given.networks.split(","), given.to.split(","))
+    lines = []
+    for line in made:
+        print(line, flush=True)
+        lines.append(line)
+        if given.docs is not None and len(lines) > 2:
+            put(lines, given.docs, f"<!-- made by benchmarks/export.py: {name} -->\n")
+
+
+def put(lines: Sequence[str], file: Path, marker: str) -> None:
+    """Write a table behind its marker; rows of the table there that were not made again stay."""
+    before, _, after = file.read_text(encoding="utf-8").partition(marker)
+    old = re.match(r"(?:\|.*\n)*", after)
+    assert old is not None
+    of_networks = "networks" in marker
+    merged = [*old[0].splitlines()[2:], *lines[2:]] if of_networks else lines[2:]
+    rows = {line.split("|")[1] if of_networks else line: line for line in merged}
+    order = {f" {name} ": index for index, name in enumerate(NETWORKS)}
+    kept = [*lines[:2], *(rows[key] for key in sorted(rows, key=lambda key: order.get(key, 0)))]
+    file.write_text(before + marker + "\n".join(kept) + "\n" + after[old.end() :], encoding="utf-8")
 
 
 if __name__ == "__main__":

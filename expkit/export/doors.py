@@ -71,22 +71,25 @@ def open_door(
     shapes, rename = dict(shapes or {}), dict(rename or {})
     _check_names(declared, outputs, shapes, {} if fetch is not None else rename)
     names = {new if fetch is None else old: old for old in outputs for new in [rename.get(old, old)]}
-    graph_def = tf.GraphDef()
-    graph_def.CopyFrom(frozen.graph_def)
-    wanted = {}
-    for node in graph_def.node:
+    part = subgraph(frozen.graph_def, map(operation_of, outputs.values()))
+    nodes = {node.name: node for node in part.node}
+    for node in part.node:
         node.attr.pop(METADATA, None)
-    nodes = {node.name: node for node in graph_def.node}
+    wanted = {key: _shape(key, item["shape"], batch, shapes.get(key)) for key, item in declared.items()}
     for key, item in declared.items():
-        wanted[key] = _shape(key, item["shape"], batch, shapes.get(key))
-        _make_placeholder(nodes[operation_of(item["tensor"])], item["dtype"], wanted[key])
-    part = subgraph(graph_def, map(operation_of, outputs.values()))
+        if (operation := operation_of(item["tensor"])) in nodes:
+            _make_placeholder(nodes[operation], item["dtype"], wanted[key])
+    if name == "preprocessed":  # What is before the inputs is no longer needed.
+        part = subgraph(part, map(operation_of, outputs.values()))
     kept = {node.name for node in part.node}
     inputs = {key: item for key, item in declared.items() if operation_of(item["tensor"]) in kept}
-    with tf.Graph().as_default() as graph:
-        with reading("--input-shape" if shapes else "--batch", "the graph cannot have it", raises=ExportError):
-            tf.import_graph_def(part, name="")
-            found = {new: tensor_info(graph.get_tensor_by_name(outputs[old])) for new, old in names.items()}
+    if fetch is None and all(wanted[key] == item["shape"] for key, item in declared.items()):
+        found = {new: dict(seen.metadata["outputs"][old]) for new, old in names.items()}
+    else:
+        with tf.Graph().as_default() as graph:
+            with reading("--input-shape" if shapes else "--batch", "the graph cannot have it", raises=ExportError):
+                tf.import_graph_def(part, name="")
+                found = {new: tensor_info(graph.get_tensor_by_name(outputs[old])) for new, old in names.items()}
     if not inputs:
         raise ExportError.at("export", "no output depends on an input, so there is nothing to compare")
     return Door(

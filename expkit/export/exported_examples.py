@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -173,30 +174,40 @@ def _behind(source: ExportSource, door: Door, raw: Mapping[str, np.ndarray]) -> 
     if door.name == "raw" or not preprocessed:
         return raw
     outputs = {name: item for name, item in preprocessed.items() if name in door.inputs}
-    return {**raw, **_session_run(source.frozen.graph, outputs, source.frozen.metadata["inputs"], raw)}
+    return {**raw, **_session_run(source.frozen.graph, outputs, source.frozen.metadata["inputs"], [raw])[0]}
 
 
 def _session_run(
-    graph: Any, outputs: Mapping[str, Any], inputs: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    feed = {inputs[name]["tensor"]: cast(array, inputs[name]["dtype"]) for name, array in arrays.items()}
+    graph: Any,
+    outputs: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    batches: Iterable[Mapping[str, np.ndarray]],
+) -> list[dict[str, np.ndarray]]:
+    """Return the outputs of batches, in one session: each has a copy of all constants."""
+    fetches = {name: item["tensor"] for name, item in outputs.items()}
     with tf.plain_session(graph) as session, reading("export", "TensorFlow cannot compute it", raises=ExportError):
-        found: dict[str, np.ndarray] = session.run({name: item["tensor"] for name, item in outputs.items()}, feed)
-    return found
+        return [
+            session.run(
+                fetches, {inputs[name]["tensor"]: cast(array, inputs[name]["dtype"]) for name, array in batch.items()}
+            )
+            for batch in batches
+        ]
 
 
-def frozen_outputs(source: ExportSource, door: Door, examples: Batches) -> dict[str, np.ndarray]:
-    """Return what the frozen graph computes, as it is written, by the names of a door's outputs.
+def frozen_outputs(source: ExportSource, door: Door, *several: Batches) -> list[dict[str, np.ndarray]]:
+    """Return what the frozen graph computes of examples, as it is written, by the names of a door's outputs.
 
     Raises:
         ExportError: TensorFlow cannot compute it, or the numbers are not finite, so that nothing can be compared.
     """
     tensors = {name: {"tensor": item["tensor"]} for name, item in door.outputs.items()}
-    parts = [_session_run(source.frozen.graph, tensors, door.inputs, batch) for batch in examples]
-    joined = examples.joined(parts)
-    for name, array in joined.items():
-        if array.dtype.kind not in "OSUiub" and not np.isfinite(array.astype(np.float64)).all():
-            raise ExportError.at("export", f"output '{name}' is not finite on the examples, so nothing can be compared")
+    parts = iter(_session_run(source.frozen.graph, tensors, door.inputs, itertools.chain(*several)))
+    joined = [examples.joined([next(parts) for _ in examples]) for examples in several]
+    for outputs in joined:
+        for name, array in outputs.items():
+            if array.dtype.kind not in "OSUiub" and not np.isfinite(array.astype(np.float64)).all():
+                problem = f"output '{name}' is not finite on the examples, so nothing can be compared"
+                raise ExportError.at("export", problem)
     return joined
 
 

@@ -12,8 +12,13 @@ from expkit.export.subgraph import operation_of, subgraph
 
 __all__ = ["folded"]
 
-_PASSED = ("Identity", "StopGradient", "PreventGradient", "Snapshot", "EnsureShape", "CheckNumerics")
+_PASSED = ("Identity", "IdentityN", "StopGradient", "PreventGradient", "Snapshot", "EnsureShape", "CheckNumerics")
 _SIZES = ("Shape", "Size", "Rank")
+_KEPT = ("Placeholder", "PlaceholderWithDefault", "NoOp", "Enter")
+"""Operations that are no constants, though they depend on no input: the last starts a loop."""
+
+Tensor = tuple[str, int]
+"""Name of an operation, and index of its output."""
 
 
 def folded(graph_def: Any, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> Any:
@@ -24,30 +29,41 @@ def folded(graph_def: Any, inputs: Mapping[str, str], outputs: Mapping[str, str]
         inputs: tensors by the name that they get.
         outputs: likewise.
     """
-    constants = _constants(graph_def)
     nodes = {node.name: node for node in graph_def.node}
-    new = {operation_of(tensor): name for name, tensor in outputs.items()}
-    new = {_source(nodes, tensor, constants): name for tensor, name in new.items()} | {
-        operation_of(tensor): name for name, tensor in inputs.items()
-    }
-    part = tf.GraphDef(versions=graph_def.versions)
-    for node in graph_def.node:
-        if node.op in _PASSED and node.name not in constants and node.name not in new:
-            continue  # What it passes on is read from its source.
-        copy = part.node.add()
-        copy.CopyFrom(node)
-        if node.name in constants:
-            _make_constant(copy, constants[node.name])
+    constants = _constants(graph_def, nodes, outputs)
+    new = {operation_of(tensor): name for name, tensor in inputs.items()}
+    copied: dict[str, Tensor] = {}
+    for name, tensor in outputs.items():
+        source = _source(nodes, tensor)
+        if source[0] in new or source[1] or source in constants or nodes[source[0]].op == "Const":
+            copied[name] = source
         else:
-            sources = [item for item in node.input if not item.startswith("^")]
+            new[source[0]] = name
+    part = tf.GraphDef(versions=graph_def.versions, library=graph_def.library)
+    for (operation, index), value in constants.items():
+        _add_constant(part, _constant_name(operation, index), value)
+
+    def reference(tensor: Tensor) -> str:
+        if tensor in constants:
+            return _constant_name(*tensor)
+        operation, index = tensor
+        return new.get(operation, operation) + (f":{index}" if index else "")
+
+    for node in graph_def.node:
+        if node.op not in _PASSED:
+            copy = part.node.add()
+            copy.CopyFrom(node)
+            copy.name = new.get(node.name, node.name)
             del copy.input[:]
-            copy.input.extend(_renamed(_tensor(nodes, item, constants), new) for item in sources)
-        copy.name = new.get(node.name, node.name)
+            copy.input.extend(reference(_source(nodes, item)) for item in node.input if item[0] != "^")
+    for name, source in copied.items():
+        identity = part.node.add(name=name, op="Identity", input=[reference(source)])
+        identity.attr["T"].CopyFrom(nodes[operation_of(outputs[name])].attr["T"])
     return subgraph(part, list(outputs))
 
 
-def _constants(graph_def: Any) -> dict[str, np.ndarray]:
-    """Return the values of the operations that depend on no input, among them shapes that are known."""
+def _constants(graph_def: Any, nodes: Mapping[str, Any], outputs: Mapping[str, str]) -> dict[Tensor, np.ndarray]:
+    """Return the values of the tensors that depend on no input, but that others need which do; also known shapes."""
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
         known: dict[str, np.ndarray] = {}
@@ -56,48 +72,37 @@ def _constants(graph_def: Any) -> dict[str, np.ndarray]:
                 shape = operation.inputs[0].shape.as_list()
                 value = {"Shape": shape, "Size": int(np.prod(shape)), "Rank": len(shape)}[operation.type]
                 known[operation.name] = np.array(value, operation.outputs[0].dtype.as_numpy_dtype)
-        free = set(known)
+        free, opaque = set(known), (tf.variant, tf.resource)  # A list of tensors is no constant.
         for operation in graph.get_operations():  # Sources come before what reads them, but in loops.
-            if operation.type in ("Placeholder", "PlaceholderWithDefault", "NoOp") or operation.name in free:
-                continue
-            if all(tensor.op.name in free for tensor in operation.inputs) and len(operation.outputs) == 1:
+            is_constant = all(tensor.op.name in free for tensor in operation.inputs)
+            if is_constant and operation.type not in _KEPT and not any(t.dtype in opaque for t in operation.outputs):
                 free.add(operation.name)
-        wanted = [name for name in free if name not in known and graph.get_operation_by_name(name).type != "Const"]
+        needed = [item for node in graph_def.node if node.name not in free for item in node.input if item[0] != "^"]
+        sources = dict.fromkeys(_source(nodes, item) for item in (*needed, *outputs.values()))
+        wanted = [source for source in sources if source[0] in free and nodes[source[0]].op != "Const"]
         with tf.plain_session(graph) as session:
-            feed = {graph.get_operation_by_name(name).outputs[0]: value for name, value in known.items()}
-            values = session.run([graph.get_operation_by_name(name).outputs[0] for name in wanted], feed)
-    return {**known, **dict(zip(wanted, values, strict=True))}
+            values = session.run(
+                [graph.get_tensor_by_name(f"{name}:{index}") for name, index in wanted],
+                {f"{name}:0": value for name, value in known.items()},
+            )
+    return dict(zip(wanted, values, strict=True))
 
 
-def _make_constant(node: Any, value: np.ndarray) -> None:
-    node.op = "Const"
-    del node.input[:]
-    node.attr.clear()
-    tensor = tf.make_tensor_proto(np.asarray(value))
-    node.attr["dtype"].type = tensor.dtype
-    node.attr["value"].tensor.CopyFrom(tensor)
+def _source(nodes: Mapping[str, Any], tensor: str) -> Tensor:
+    """Return the tensor that identities pass on."""
+    while True:
+        name, _, index = tensor.partition(":")
+        if nodes[name].op not in _PASSED:
+            return name, int(index or 0)
+        tensor = nodes[name].input[int(index or 0)]
 
 
-def _source(nodes: Mapping[str, Any], name: str, constants: Mapping[str, Any]) -> str:
-    """Return the operation whose tensor an identity passes on."""
-    node = nodes[name]
-    while node.op in _PASSED and node.name not in constants and ":" not in node.input[0].removesuffix(":0"):
-        source = nodes[operation_of(node.input[0])]
-        if source.op == "Placeholder":
-            break
-        node = source
-    return str(node.name)
+def _constant_name(operation: str, index: int) -> str:
+    return f"{operation}/folded_{index}"
 
 
-def _tensor(nodes: Mapping[str, Any], tensor: str, constants: Mapping[str, Any]) -> str:
-    name, _, index = tensor.partition(":")
-    node = nodes[name]
-    while node.op in _PASSED and name not in constants:
-        name, _, index = node.input[0].partition(":")
-        node = nodes[name]
-    return f"{name}:{index}" if index not in ("", "0") else name
-
-
-def _renamed(tensor: str, new: Mapping[str, str]) -> str:
-    name, colon, index = tensor.partition(":")
-    return f"{new.get(name, name)}{colon}{index}"
+def _add_constant(graph_def: Any, name: str, value: np.ndarray) -> None:
+    node = graph_def.node.add(name=name, op="Const")
+    proto = tf.make_tensor_proto(np.asarray(value))
+    node.attr["dtype"].type = proto.dtype
+    node.attr["value"].tensor.CopyFrom(proto)

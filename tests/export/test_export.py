@@ -76,7 +76,7 @@ def test_onnx_is_proven_by_onnx_runtime_with_free_batch_and_new_names(source: Ex
 def test_a_wrong_converter_is_caught_100_of_100(source: ExportSource) -> None:
     door = open_door(source.frozen, "raw")
     examples = door_examples(source, door)
-    expected = frozen_outputs(source, door, examples)
+    (expected,) = frozen_outputs(source, door, examples)
     draw, caught = np.random.default_rng(0), 0
     for _ in range(100):
         graph_def = tf.GraphDef.FromString(source.file.read_bytes())
@@ -88,7 +88,7 @@ def test_a_wrong_converter_is_caught_100_of_100(source: ExportSource) -> None:
         node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
         with tf.Graph().as_default() as graph:
             tf.import_graph_def(graph_def, name="")
-        got = frozen_outputs(replace(source, frozen=replace(source.frozen, graph=graph)), door, examples)
+        (got,) = frozen_outputs(replace(source, frozen=replace(source.frozen, graph=graph)), door, examples)
         caught += difference(expected, got) > ExportOptions().tolerance
     assert caught == 100
 

@@ -14,6 +14,7 @@ import numpy as np
 from expkit.errors import ExportError, Problem, comma_list
 from expkit.export.doors import Door, DoorName, layer_tensors, open_door
 from expkit.export.exported_examples import Batches, door_examples, frozen_latency, frozen_outputs
+from expkit.export.failures import blamed
 from expkit.export.inside import write_inside
 from expkit.export.metrics_of_outputs import metric_rows
 from expkit.export.preprocessing import PREPROCESSING, write_preprocessing
@@ -93,8 +94,7 @@ class GraphTarget(Target):
         problems = [_sentence(self.name, row) for row in proofs if not row.holds]
         if options.per_layer or problems:
             say(f"{self.name}: comparing layers")
-            proofs += self._layers(source, options, doors[0])
-            worst = [row for row in proofs if row.compared.startswith("layer")]
+            proofs += (worst := self._layers(source, options, doors[0]))
             first = next((row for row in worst if row.difference > options.tolerance), None)
             drift = max(worst, key=lambda row: row.difference, default=None)
             if problems and drift is not None and first is not None:
@@ -152,15 +152,18 @@ class GraphTarget(Target):
         if not into.exists():
             raise ExportError.at(f"--to {self.name}", "the converter wrote no file")
 
-    def _runtime(self, file: Path, signature: str, options: ExportOptions) -> Runtime:
-        return Runtime(self.name, file, signature=signature, timeout=options.timeout, hint=self.hint)
+    def _runtime(self, at: tuple[Path, str], door: Door, options: ExportOptions) -> Runtime:
+        def explain(log: str) -> str:
+            return "; ".join(filter(None, (blamed(log, door.graph_def), self.hint)))
+
+        return Runtime(self.name, at[0], signature=at[1], timeout=options.timeout, explain=explain)
 
     def _proven(
         self, source: ExportSource, options: ExportOptions, door: Door, examples: Batches, at: tuple[Path, str]
     ) -> list[Proof]:
         """Return the rows of outputs and of the control."""
-        expected = frozen_outputs(source, door, examples)
-        with self._runtime(*at, options) as runtime:
+        expected, control = frozen_outputs(source, door, examples, examples.permuted())
+        with self._runtime(at, door, options) as runtime:
             got = examples.joined([runtime.run(batch)[0] for batch in examples])
             one = examples.one(door.batch)
             runtime.run(one)
@@ -168,7 +171,6 @@ class GraphTarget(Target):
         frozen_seconds = frozen_latency(source, door, one, REPEAT)
         allowed = _allowed(options, self.quantizes, source)
         off = difference(expected, got)
-        control = frozen_outputs(source, door, examples.permuted())
         common: dict[str, Any] = {"target": self.name, "door": door.name, "examples": examples.count}
         return [
             Proof(
@@ -194,9 +196,9 @@ class GraphTarget(Target):
         if source.run is None:
             return proofs
         examples = door_examples(source, door, whole=True)
-        with self._runtime(file, self.signature(door, several=False), options) as runtime:
+        with self._runtime((file, self.signature(door, several=False)), door, options) as runtime:
             got = examples.joined([runtime.run(batch)[0] for batch in examples])
-        expected = frozen_outputs(source, door, examples)
+        (expected,) = frozen_outputs(source, door, examples)
         origin = door.origins
         rows = metric_rows(
             source.run,
@@ -231,10 +233,10 @@ class GraphTarget(Target):
             with TemporaryDirectory(prefix="expkit-") as folder:
                 self._convert(source, options, [inner], Path(folder) / self.file)
                 at = Path(folder) / self.file, self.signature(inner, several=False)
-                with self._runtime(*at, options) as runtime:
+                with self._runtime(at, inner, options) as runtime:
                     batch = examples.first()
                     got, _ = runtime.run(batch)
-            expected = frozen_outputs(source, inner, Batches.of(batch))
+            (expected,) = frozen_outputs(source, inner, Batches.of(batch))
         except ExportError:
             return []  # Not every target can give the outputs of every layer.
         return [

@@ -10,6 +10,7 @@ from expkit.errors import Problem
 from expkit.export.targets.base import ExportOptions, ExportSource
 from expkit.export.targets.converting import Conversion
 from expkit.export.targets.graph_target import GraphTarget
+from expkit.export.tensor_lists import without_tensor_lists
 
 __all__ = ["TARGET"]
 
@@ -36,7 +37,7 @@ class OnnxTarget(GraphTarget):
 
     def convert(self, job: Conversion) -> None:
         """Write an ONNX file."""
-        graph_def = tf.GraphDef.FromString(Path(job.graph).read_bytes())
+        graph_def = without_tensor_lists(tf.GraphDef.FromString(Path(job.graph).read_bytes()))
         both = {**job.inputs, **job.outputs}
         model, _ = importlib.import_module("tf2onnx.convert").from_graph_def(
             graph_def,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,7 +22,9 @@ from expkit.export.targets import runtimes
 
 __all__ = ["ChildFailed", "Runtime", "run_child"]
 
-_LAST = 4000
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk, or of the user's part of it, that is full."""
+_LAST = 1 << 16
 """Bytes of a child's messages that are looked at."""
 
 
@@ -38,6 +41,7 @@ def run_child(arguments: Sequence[str], timeout: float) -> None:
 
     Raises:
         ChildFailed: it ended with an error or by a signal, or did not end in time.
+        OSError: it could not write, because the disk is full.
     """
     with TemporaryDirectory(prefix="expkit-") as folder:
         log = Path(folder) / "log"
@@ -53,6 +57,8 @@ def run_child(arguments: Sequence[str], timeout: float) -> None:
             process.kill()
             process.wait()
         if code != 0:
+            if full := next((error for error in _FULL if os.strerror(error) in _tail(log)), None):
+                raise OSError(full, os.strerror(full))
             raise ChildFailed(_ending(code), _tail(log))
 
 
@@ -84,7 +90,15 @@ class Runtime:
         ExportError: by every method, when the runtime refuses the file or the inputs, crashes or hangs.
     """
 
-    def __init__(self, kind: str, path: Path, *, signature: str = "", timeout: float = 1800.0, hint: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        path: Path,
+        *,
+        signature: str = "",
+        timeout: float = 1800.0,
+        explain: Callable[[str], str] = lambda log: "",
+    ) -> None:
         """Start the process.
 
         Args:
@@ -92,9 +106,9 @@ class Runtime:
             path: the file or folder.
             signature: tells which part of the file to run.
             timeout: seconds to wait for an answer.
-            hint: way out where the runtime refuses the file.
+            explain: takes the messages of a runtime that refused the file; returns what is known of the reason.
         """
-        self._at, self._timeout, self._kind, self._hint = path.name, timeout, kind, hint
+        self._at, self._timeout, self._kind, self._explain = path.name, timeout, kind, explain
         self._folder = TemporaryDirectory(prefix="expkit-")
         self._log = Path(self._folder.name) / "log"
         with self._log.open("wb") as log:
@@ -158,8 +172,8 @@ class Runtime:
         return answer
 
     def _error(self, text: str) -> ExpkitError:
-        hint = f"; {self._hint}" if self._hint else ""
-        return ExportError.at(self._at, f"the runtime of {self._kind} {text}{hint}")
+        known = self._explain(_tail(self._log))
+        return ExportError.at(self._at, f"the runtime of {self._kind} {text}{f'; {known}' if known else ''}")
 
 
 def last_line(log: str) -> str:

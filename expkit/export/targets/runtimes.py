@@ -169,13 +169,13 @@ class Opencv:
     def run(self, inputs: Arrays) -> dict[str, Any]:
         """Return the outputs of a batch."""
         for name, array in inputs.items():
-            blob = array.transpose(0, 3, 1, 2) if array.ndim == 4 else array
+            blob = np.moveaxis(array, -1, 1) if array.ndim > 3 else array
             self._net.setInput(np.ascontiguousarray(blob), name)
         names, last = self._outputs, list(self._net.getUnconnectedOutLayersNames())
         if not set(names) <= set(self._net.getLayerNames()) and len(last) == len(names):
             names = last  # It names a layer with the bias that it adds by the product.
         found = dict(zip(self._outputs, self._net.forward(names), strict=True))
-        return {name: array.transpose(0, 2, 3, 1) if array.ndim == 4 else array for name, array in found.items()}
+        return {name: np.moveaxis(array, 1, -1) if array.ndim > 3 else array for name, array in found.items()}
 
 
 RUNTIMES = {"savedmodel": SavedModel, "onnx": Onnx, "tflite": Tflite, "openvino": Openvino, "opencv": Opencv}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,17 @@ def _preprocessed(source: ExportSource) -> bool:
     return bool(source.frozen.metadata.get("preprocessed"))
 
 
-def write_saved_model(job: Conversion, signatures: Any) -> None:
+def write_saved_model(
+    job: Conversion, signatures: Any, change: Callable[[Any], Any] = lambda graph_def: graph_def
+) -> None:
     """Write the graph of a job as a SavedModel.
 
     Args:
         job: the graph, its outputs and the folder to write.
         signatures: inputs by name of the signature.
+        change: takes the graph, and returns the one that is written.
     """
-    graph_def = tf.GraphDef.FromString(Path(job.graph).read_bytes())
+    graph_def = change(tf.GraphDef.FromString(Path(job.graph).read_bytes()))
     with tf.Graph().as_default() as graph, tf.Session(graph=graph) as session:
         tf.import_graph_def(graph_def, name="")
 

@@ -13,6 +13,7 @@ from expkit import tf1 as tf
 from expkit.export.targets.converting import Conversion
 from expkit.export.targets.graph_target import GraphTarget
 from expkit.export.targets.savedmodel import SERVING, write_saved_model
+from expkit.export.tensor_lists import without_tensor_lists
 
 __all__ = ["TARGET"]
 
@@ -32,7 +33,7 @@ class TfliteTarget(GraphTarget):
         lite = tf.lite_module()
         with TemporaryDirectory(prefix="expkit-") as temporary:
             folder = f"{temporary}/savedmodel"
-            write_saved_model(replace(job, into=folder), {SERVING: job.inputs})
+            write_saved_model(replace(job, into=folder), {SERVING: job.inputs}, without_tensor_lists)
             converter = lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SERVING])
             if job.quantize != "none":
                 converter.optimizations = [lite.Optimize.DEFAULT]

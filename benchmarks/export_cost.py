@@ -1,0 +1,122 @@
+"""Time and peak memory of exporting a network of 100 MB, beside the bare converters."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from expkit.config.sections.network import NetworkConfig
+from expkit.export.freeze import freeze
+from expkit.network.elaborate import network_spec
+from expkit.training.inference import Predictor, infer_graph
+
+UNITS = 5000
+"""Rows and columns of the one kernel: 100 MB."""
+_READ = """
+import sys
+import tensorflow.compat.v1 as tf
+graph_def = tf.GraphDef.FromString(open(sys.argv[1], "rb").read())
+"""
+BARE: Mapping[str, str] = {
+    "savedmodel": _READ
+    + """
+with tf.Graph().as_default() as graph, tf.Session(graph=graph) as session:
+    tf.import_graph_def(graph_def, name="")
+    tf.saved_model.simple_save(session, sys.argv[2], {"x": graph.get_tensor_by_name("x:0")},
+                               {"y": graph.get_tensor_by_name("y:0")})
+""",
+    "tflite": """
+import sys
+import tensorflow.compat.v1 as tf
+converter = tf.lite.TFLiteConverter.from_frozen_graph(sys.argv[1], ["x"], ["y"])
+open(sys.argv[2], "wb").write(converter.convert())
+""",
+    "onnx": """
+import sys
+from tf2onnx import convert
+named = ["--inputs", "x:0", "--outputs", "y:0", "--opset", "18"]
+sys.argv[1:] = ["--graphdef", sys.argv[1], *named, "--output", sys.argv[2]]
+convert.main()
+""",
+    "openvino": """
+import sys
+import openvino
+openvino.save_model(openvino.convert_model(sys.argv[1]), sys.argv[2] + ".xml", compress_to_fp16=False)
+""",
+    "opencv": _READ
+    + """
+from tensorflow.python.tools.optimize_for_inference_lib import optimize_for_inference
+made = optimize_for_inference(graph_def, ["x"], ["y"], tf.float32.as_datatype_enum)
+open(sys.argv[2], "wb").write(made.SerializeToString())
+""",
+}
+"""Programs that convert a file as their makers document it, by format."""
+RUNS = 3
+
+
+def frozen_file(folder: Path) -> Path:
+    """Write the frozen graph of a network with one dense layer."""
+    layers = {"y": {"kind": "dense", "units": UNITS, "use_bias": False}}
+    described = {"inputs": {"x": {"shape": [UNITS]}}, "layers": layers, "outputs": {"y": "y"}}
+    built = infer_graph(network_spec(NetworkConfig.model_validate_json(json.dumps(described))), {})
+    draw = np.random.default_rng(0)
+    with Predictor(built) as predictor:
+        predictor.load({name: draw.standard_normal((UNITS, UNITS), np.float32) for name in built.variables})
+        (folder / "frozen.pb").write_bytes(freeze(built, predictor, {"name": "large"}))
+    return folder / "frozen.pb"
+
+
+def measured(command: Sequence[str], folder: Path) -> tuple[float, float]:
+    """Return the seconds of a command, and the peak of the memory of its processes, in MB.
+
+    Memory that processes share, as libraries are, counts once (the proportional set size).
+    """
+    with (folder / "log").open("wb") as log:
+        begun = time.perf_counter()
+        process = psutil.Popen([sys.executable, *command], stdout=log, stderr=log, cwd=folder)
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, sum(map(_memory, [process, *_children(process)])))
+            time.sleep(0.1)
+    assert process.returncode == 0, (folder / "log").read_text()
+    return time.perf_counter() - begun, peak / 1e6
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _memory(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.Error:
+        return 0
+
+
+def cost_table(formats: Sequence[str]) -> Iterator[str]:
+    """Yield the lines of the table: the best of some runs, the bare converter and expkit in turn."""
+    yield "| target | bare s | expkit s | ratio | bare MB | expkit MB | ratio |"
+    yield "|---|---|---|---|---|---|---|"
+    for form in formats:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            file, both = frozen_file(folder), []
+            for run in range(RUNS):
+                bare = measured(["-c", BARE[form], str(file), f"bare{run}"], folder)
+                words = ["-m", "expkit", "export", str(file), "--to", form, "--output", f"out{run}"]
+                both.append((bare, measured(words, folder)))
+        cells = []
+        for index, places in ((0, 1), (1, 0)):
+            least = [min(pair[kind][index] for pair in both) for kind in (0, 1)]
+            cells += [f"{value:.{places}f}" for value in least] + [f"{least[1] / least[0]:.2f}"]
+        yield f"| {form} | {' | '.join(cells)} |"

@@ -1,0 +1,128 @@
+"""What targets make of graphs that their readers do not take as they are, and what they say where they cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from expkit import tf1 as tf
+from expkit.errors import ExportError
+from expkit.export.doors import open_door
+from expkit.export.exporter import export
+from expkit.export.folding import folded
+from expkit.export.freeze import freeze, read_frozen
+from expkit.export.targets.base import ExportOptions, ExportSource, target
+from expkit.export.tensor_lists import without_tensor_lists
+from expkit.training.inference import Predictor, infer_graph
+from support.networks import spec_of
+
+LOOP = """
+inputs: {x: {shape: [null, 3]}, count: {shape: [], dtype: int32}}
+layers:
+  both: {kind: gru, input: x, units: 4, direction: both, lengths: count, return_sequences: true}
+  last: {kind: lstm, input: both, units: 5, direction: backward}
+"""
+UNROLLED = """
+inputs: {x: {shape: [4, 3]}}
+layers:
+  lstm: {kind: lstm, units: 5}
+  out: {kind: dense, units: 2}
+"""
+RANDOM = """
+inputs: {x: {shape: [4]}}
+layers:
+  noise: {kind: random, batch_of: x, shape: [4]}
+  out: {kind: add, input: [x, noise]}
+"""
+
+
+def exported(network: str, folder: Path) -> ExportSource:
+    """Return a frozen graph with random values."""
+    built, draw = infer_graph(spec_of(network), {}), np.random.default_rng(0)
+    with Predictor(built) as predictor:
+        shapes = {name: variable.shape.as_list() for name, variable in built.variables.items()}
+        predictor.load({name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()})
+        (folder / "frozen.pb").write_bytes(freeze(built, predictor, {"name": "odd"}))
+    return ExportSource(file=folder / "frozen.pb", frozen=read_frozen(folder / "frozen.pb"))
+
+
+def outputs(graph_def: Any, fetches: list[str], feed: dict[str, Any]) -> list[np.ndarray]:
+    """Return tensors of a graph."""
+    with tf.Graph().as_default() as graph, tf.plain_session(graph) as session:
+        tf.import_graph_def(graph_def, name="")
+        found: list[np.ndarray] = session.run(fetches, feed)
+    return found
+
+
+def operations(graph_def: Any) -> set[str]:
+    """Return the operations of a graph and of its functions."""
+    functions = (node for function in graph_def.library.function for node in function.node_def)
+    return {node.op for node in (*graph_def.node, *functions)}
+
+
+def test_loops_without_lists_give_the_same_bits(tmp_path: Path) -> None:
+    door = open_door(exported(LOOP, tmp_path).frozen, "raw")
+    made = without_tensor_lists(door.graph_def)
+    assert any(name.startswith("TensorList") for name in operations(door.graph_def))
+    assert not any(name.startswith("TensorList") for name in operations(made))
+    x = np.random.default_rng(1).normal(size=(3, 7, 3)).astype(np.float32)
+    feed = {"x:0": x, "count:0": np.array([7, 2, 0], np.int32)}
+    tensors = [item["tensor"] for item in door.outputs.values()]
+    for one, other in zip(outputs(door.graph_def, tensors, feed), outputs(made, tensors, feed), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_graphs_without_lists_stay_as_they_are(tmp_path: Path) -> None:
+    door = open_door(exported(UNROLLED, tmp_path).frozen, "raw")
+    assert without_tensor_lists(door.graph_def) is door.graph_def
+
+
+def test_folding_reaches_through_splits_and_identities_of_several_tensors(tmp_path: Path) -> None:
+    door = open_door(exported(UNROLLED, tmp_path).frozen, "raw", batch=1)
+    assert {"SplitV", "IdentityN"} <= operations(door.graph_def)
+    part = folded(door.graph_def, {"x": "x:0"}, {"out": "out:0"})
+    assert not operations(part) & {"SplitV", "Identity", "IdentityN", "Shape"}
+    x = np.random.default_rng(1).normal(size=(1, 4, 3)).astype(np.float32)
+    (expected,), (got,) = (outputs(graph, ["out:0"], {"x:0": x}) for graph in (door.graph_def, part))
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_two_outputs_of_one_tensor_are_both_folded(tmp_path: Path) -> None:
+    door = open_door(exported(UNROLLED, tmp_path).frozen, "raw", batch=1)
+    part = folded(door.graph_def, {"x": "x:0"}, {"one": "out:0", "two": "out:0"})
+    one, two = outputs(part, ["one:0", "two:0"], {"x:0": np.ones((1, 4, 3), np.float32)})
+    np.testing.assert_array_equal(one, two)
+
+
+def test_a_layer_that_a_converter_cannot_take_is_named_with_a_substitute(tmp_path: Path) -> None:
+    with pytest.raises(ExportError) as caught:
+        export(exported(RANDOM, tmp_path), [target("tflite")], ExportOptions(), tmp_path / "out")
+    message = str(caught.value)
+    assert message.startswith("--to tflite: the converter failed; it could not take ")
+    assert "of layer 'noise'" in message
+    assert "give random numbers as an input" in message
+    assert not (tmp_path / "out").exists()
+
+
+class Full(type(target("opencv"))):  # type: ignore[misc]  # the class of a target
+    """A target whose file is on a device that is full."""
+
+    def _convert(self, source: Any, options: Any, doors: Any, into: Path) -> None:
+        into.symlink_to("/dev/full")
+        super()._convert(source, options, doors, into)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_disk_that_fills_while_a_converter_writes_leaves_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="expkit[opencv] is not installed")
+    source, folder = exported(UNROLLED, tmp_path), tmp_path / "in"
+    folder.mkdir()
+    with pytest.raises(ExportError) as caught:
+        export(source, [Full()], ExportOptions(), folder / "out")
+    assert str(caught.value) == (
+        f"--output: cannot write {folder / 'out'} (No space left on device); nothing was written"
+    )
+    assert list(folder.iterdir()) == []
