@@ -59,13 +59,13 @@ def trained(name: str, layers: Mapping[str, Any] | None, folder: Path) -> Path:
     return folder / name
 
 
-def row(name: str, quantize: Quantize, made: Exported) -> str:
-    """Return the line of a file."""
+def row(name: str, quantize: Quantize, made: Exported, accuracies: Sequence[str]) -> str:
+    """Return the line of a file; ``accuracies`` are those of the frozen graph and of the quantized file."""
     outputs = made.proofs[0]
-    accuracy = next((item.note for item in made.proofs if item.compared == "metric accuracy"), "")
     size = sum(file.stat().st_size for file in made.files) / 1e3
     drifts = re.search(r"drifts most is that of ('[^']+' \([^)]+\))", " ".join(made.problems))
     verdict = "proven" if not made.problems else f"refused; drifts most: {drifts[1] if drifts else 'unknown'}"
+    accuracy = accuracies[0 if quantize == "none" else 1]
     return f"| {name} | {quantize} | {size:.0f} | {outputs.latency_ms:.3f} | {accuracy} | {verdict} |"
 
 
@@ -76,9 +76,13 @@ def quantized_table() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for name, layers in NETWORKS.items():
-            run = trained(name, layers, folder)
+            run, files = trained(name, layers, folder), {}
             for quantize in QUANTIZE:
                 options = ExportOptions(quantize=quantize, keep_anyway=True)
                 with export_source(str(run)) as (source, _):
                     made = export(source, [target("tflite")], options, folder / f"{name}_{quantize}")
-                yield row(name, quantize, made.targets[0])
+                files[quantize] = made.targets[0]
+            for quantize, file in files.items():
+                rows = (*file.proofs, *files["float16"].proofs)
+                note = next(item.note for item in rows if item.compared == "metric accuracy")
+                yield row(name, quantize, file, note.split(" -> "))

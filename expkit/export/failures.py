@@ -7,6 +7,7 @@ from typing import Any
 
 from expkit.errors import comma_list
 from expkit.export.doors import layer_of
+from expkit.export.subgraph import called_functions
 
 __all__ = ["blamed", "failure_message"]
 
@@ -36,10 +37,27 @@ def failure_message(log: str, graph_def: Any) -> str:
 
 def blamed(log: str, graph_def: Any) -> str:
     """Return the operations that messages blame, with their layers and substitutes; empty if they name none."""
-    nodes = _culprits(log, graph_def)
-    shown = [f"{node.op} '{node.name}' of layer '{layer_of(node.name, graph_def)}'" for node in nodes[:MOST]]
+    nodes, callers = _culprits(log, graph_def), _callers(graph_def)
+    shown = [
+        f"{node.op} '{node.name}' of layer '{layer_of(callers.get(node.name, node.name), graph_def)}'"
+        for node in nodes[:MOST]
+    ]
     instead = dict.fromkeys(SUBSTITUTES[node.op] for node in nodes if node.op in SUBSTITUTES)
     return "; ".join([f"it could not take {comma_list(shown)}", *instead]) if shown else ""
+
+
+def _callers(graph_def: Any) -> dict[str, str]:
+    """Return the operations of the graph that call functions, as loops do, by those of the functions."""
+    functions = {function.signature.name: function for function in graph_def.library.function}
+    found = {}
+    for node in graph_def.node:
+        waiting = list(called_functions(node.attr))
+        while waiting:
+            for inner in functions[waiting.pop()].node_def:
+                if inner.name not in found:
+                    found[inner.name] = node.name
+                    waiting += called_functions(inner.attr)
+    return found
 
 
 def _culprits(log: str, graph_def: Any) -> list[Any]:

@@ -7,7 +7,14 @@ from typing import Any
 
 from expkit import tf1 as tf
 
-__all__ = ["keep_called_functions", "operation_of", "subgraph", "tensor_info", "unread_operations"]
+__all__ = [
+    "called_functions",
+    "keep_called_functions",
+    "operation_of",
+    "subgraph",
+    "tensor_info",
+    "unread_operations",
+]
 
 _NO_RESULT = ("Assert", "Const", "NoOp", "Placeholder", "PlaceholderV2", "PlaceholderWithDefault")
 
@@ -41,7 +48,7 @@ def keep_called_functions(graph_def: Any) -> None:
     waiting = list(graph_def.node)
     while waiting:
         node = waiting.pop()
-        for name in (node.op, *_functions(node.attr)):
+        for name in (node.op, *called_functions(node.attr)):
             if name in functions and name not in reached:
                 reached.add(name)
                 waiting += functions[name].node_def
@@ -49,13 +56,13 @@ def keep_called_functions(graph_def: Any) -> None:
     graph_def.library.function.extend(functions[name] for name in sorted(reached))
 
 
-def _functions(attributes: Mapping[str, Any]) -> Iterator[str]:
+def called_functions(attributes: Mapping[str, Any]) -> Iterator[str]:
     """Yield the names of the functions in attributes, and in the attributes of these."""
     for value in attributes.values():
         for called in (value.func, *value.list.func):
             if called.name:
                 yield called.name
-                yield from _functions(called.attr)
+                yield from called_functions(called.attr)
 
 
 def unread_operations(graph_def: Any) -> list[str]:

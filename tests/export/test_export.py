@@ -12,6 +12,7 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.errors import ExportError
+from expkit.export.differences import difference
 from expkit.export.doors import layer_of, open_door
 from expkit.export.exported_examples import door_examples, frozen_outputs
 from expkit.export.exporter import RECORD, export
@@ -20,7 +21,6 @@ from expkit.export.folding import folded
 from expkit.export.freeze import freeze, read_frozen
 from expkit.export.runtime_graph import RuntimeGraph
 from expkit.export.targets.base import TARGETS, Exported, ExportOptions, ExportSource, Target, chosen_targets, target
-from expkit.export.targets.graph_target import difference
 from expkit.training.inference import Predictor, infer_graph
 from support.networks import spec_of
 

@@ -13,7 +13,10 @@ FAR_FROM_ZERO = [
     "+network.layers.far={kind: constant, value: 10000.0, shape: [10], batch_of: logits}",
     "+network.layers.moved={kind: add, input: [logits, far]}",
     "+network.layers.back={kind: subtract, input: [moved, far]}",
-    "network.outputs.logits=back",
+    "~network.outputs.logits",
+    "+network.outputs.scores=back",
+    "train.losses.main.output=scores",
+    "train.metrics.accuracy.output=scores",
 ]
 """Scores moved by 10,000 and back: in float32 they keep three digits, in eight bits none."""
 

@@ -12,6 +12,7 @@ from expkit import tf1 as tf
 from expkit.errors import ExportError
 from expkit.export.doors import open_door
 from expkit.export.exporter import export
+from expkit.export.failures import blamed
 from expkit.export.folding import folded
 from expkit.export.freeze import freeze, read_frozen
 from expkit.export.targets.base import ExportOptions, ExportSource, target
@@ -73,6 +74,13 @@ def test_loops_without_lists_give_the_same_bits(tmp_path: Path) -> None:
     tensors = [item["tensor"] for item in door.outputs.values()]
     for one, other in zip(outputs(door.graph_def, tensors, feed), outputs(made, tensors, feed), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_an_operation_of_a_loop_is_blamed_on_the_layer_of_the_loop(tmp_path: Path) -> None:
+    graph_def = exported(LOOP, tmp_path).frozen.graph_def
+    inner = next(node.name for function in graph_def.library.function for node in function.node_def if "Set" in node.op)
+    text = blamed(f"error: failed to legalize operation TensorListSetItem ({inner})", graph_def)
+    assert text == f"it could not take TensorListSetItem '{inner}' of layer 'both'"
 
 
 def test_graphs_without_lists_stay_as_they_are(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from expkit.errors import ExportError, Problem, comma_list
+from expkit.export.differences import difference
 from expkit.export.doors import Door, DoorName, layer_tensors, open_door
 from expkit.export.exported_examples import Batches, door_examples, frozen_latency, frozen_outputs
 from expkit.export.failures import blamed
@@ -22,7 +24,7 @@ from expkit.export.targets.base import Exported, ExportOptions, ExportSource, Pr
 from expkit.export.targets.converting import Conversion, convert_in_child
 from expkit.export.targets.processes import Runtime
 
-__all__ = ["GraphTarget", "difference"]
+__all__ = ["GraphTarget"]
 
 Arrays = Mapping[str, np.ndarray]
 REPEAT = 20
@@ -79,15 +81,14 @@ class GraphTarget(Target):
         doors = self.doors(source, options)
         quantized = options.quantize != "none" and self.quantizes
         say(f"{self.name}: converting")
-        self._convert(source, options, doors, into / self.file)
+        proofs: list[Proof] = []
+        with ThreadPoolExecutor(1) as beside:
+            converted = beside.submit(self._convert, source, options, doors, into / self.file)
+            for door in doors:
+                at = into / self.file, self.signature(door, several=len(doors) > 1)
+                proofs += self._proven(source, options, door, at, converted.result, say)
         if doors[0].name == "preprocessed":
             write_preprocessing(source.frozen, doors[0].inputs, into / PREPROCESSING)
-        proofs: list[Proof] = []
-        for door in doors:
-            examples = door_examples(source, door)
-            say(f"{self.name}: computing {examples.count} examples ({door.name})")
-            signature = self.signature(door, several=len(doors) > 1)
-            proofs += self._proven(source, options, door, examples, (into / self.file, signature))
         if quantized:
             say(f"{self.name}: evaluating {options.quantize} on the test part")
             proofs = self._with_metrics(source, options, doors[0], into / self.file, proofs)
@@ -159,15 +160,28 @@ class GraphTarget(Target):
         return Runtime(self.name, at[0], signature=at[1], timeout=options.timeout, explain=explain)
 
     def _proven(
-        self, source: ExportSource, options: ExportOptions, door: Door, examples: Batches, at: tuple[Path, str]
+        self,
+        source: ExportSource,
+        options: ExportOptions,
+        door: Door,
+        at: tuple[Path, str],
+        wait: Callable[[], None],
+        say: Callable[[str], None],
     ) -> list[Proof]:
-        """Return the rows of outputs and of the control."""
-        expected, control = frozen_outputs(source, door, examples, examples.permuted())
-        with self._runtime(at, door, options) as runtime:
+        """Return the rows of outputs and of the control; ``wait`` returns when the file is there."""
+        runtime = self._runtime(at, door, options)  # It loads its libraries while the converter runs.
+        try:
+            examples = door_examples(source, door)
+            expected, control = frozen_outputs(source, door, examples, examples.permuted())
+            wait()
+            say(f"{self.name}: computing {examples.count} examples ({door.name})")
+            runtime.open()
             got = examples.joined([runtime.run(batch)[0] for batch in examples])
             one = examples.one(door.batch)
             runtime.run(one)
             _, seconds = runtime.run(one, repeat=REPEAT)
+        finally:
+            runtime.close()
         frozen_seconds = frozen_latency(source, door, one, REPEAT)
         allowed = _allowed(options, self.quantizes, source)
         off = difference(expected, got)
@@ -257,31 +271,6 @@ def _allowed(options: ExportOptions, quantizes: bool, source: ExportSource) -> f
     """Return the largest difference of outputs; of a quantized file of a run the metrics decide."""
     judged = options.quantize != "none" and quantizes and source.run is not None
     return float("inf") if judged else options.tolerance
-
-
-def difference(expected: Arrays, got: Arrays) -> float:
-    """Return the largest difference of two computations, as a fraction of each output's largest number.
-
-    Whole numbers and text must be equal: a difference of them counts as infinite. So does a value that is not finite,
-    and an output that is missing or of another shape.
-    """
-    return max(
-        (_off(array, got[name]) if name in got else float("inf") for name, array in expected.items()), default=0.0
-    )
-
-
-def _off(expected: np.ndarray, got: np.ndarray) -> float:
-    if expected.shape != got.shape:
-        return float("inf")
-    if expected.dtype.kind in "OSU" or got.dtype.kind in "OSU":
-        return 0.0 if expected.tolist() == got.tolist() else float("inf")
-    if expected.dtype.kind in "iub":
-        return 0.0 if np.array_equal(expected, got.astype(expected.dtype)) else float("inf")
-    first, second = expected.astype(np.float64), got.astype(np.float64)
-    largest = np.max(np.abs(first), initial=0.0)
-    with np.errstate(invalid="ignore"):
-        off = float(np.max(np.abs(first - second), initial=0.0)) / (float(largest) or 1.0)
-    return off if np.isfinite(off) else float("inf")
 
 
 def _control(control: Arrays, got: Arrays, tolerance: float) -> float:

@@ -99,7 +99,7 @@ class Runtime:
         timeout: float = 1800.0,
         explain: Callable[[str], str] = lambda log: "",
     ) -> None:
-        """Start the process.
+        """Start the process, which loads the libraries of the runtime.
 
         Args:
             kind: name of the target.
@@ -122,13 +122,21 @@ class Runtime:
 
     def __enter__(self) -> Runtime:
         try:
-            self._answer()
+            self.open()
         except BaseException:
-            self.__exit__()
+            self.close()
             raise
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Open the file, which may be written after the process has started."""
+        self._request({"open": True})
+
+    def close(self) -> None:
+        """End the process."""
         self._process.kill()
         self._process.communicate()
         self._folder.cleanup()

@@ -1,12 +1,14 @@
 """Runtimes of exported files: a program of its own, without expkit, that answers requests on its standard input.
 
 A line of JSON is a request, and a line of JSON the answer: ``{"describe": true}``, or ``{"inputs": FILE,
-"outputs": FILE, "repeat": N}`` with arrays in ``.npz`` files. Started as
+"outputs": FILE, "repeat": N}`` with arrays in ``.npz`` files; ``{"open": true}`` only opens the file, which the first
+request does in any case. Started as
 ``python -P runtimes.py RUNTIME FILE SIGNATURE``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -178,6 +180,14 @@ class Opencv:
         return {name: np.moveaxis(array, 1, -1) if array.ndim > 3 else array for name, array in found.items()}
 
 
+LIBRARIES = {
+    "savedmodel": "tensorflow",
+    "onnx": "onnxruntime",
+    "tflite": "ai_edge_litert.interpreter",
+    "openvino": "openvino",
+    "opencv": "cv2",
+}
+"""Modules that take long to load, by runtime."""
 RUNTIMES = {"savedmodel": SavedModel, "onnx": Onnx, "tflite": Tflite, "openvino": Openvino, "opencv": Opencv}
 
 
@@ -221,6 +231,8 @@ def _strings(content: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 def answer(runtime: Any, request: Mapping[str, Any]) -> dict[str, Any]:
     """Return the answer to a request."""
+    if "open" in request:
+        return {}
     if "describe" in request:
         inputs, outputs, *metadata = runtime.describe()
         return {"inputs": inputs, "outputs": outputs, "metadata": metadata[0] if metadata else {}}
@@ -236,14 +248,18 @@ def answer(runtime: Any, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main(kind: str, path: str, signature: str) -> None:
-    """Answer requests until the input ends."""
+    """Answer requests until the input ends; the first opens the file, and the libraries are loaded before it."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # Libraries print; the answers go alone.
     try:
-        runtime = RUNTIMES[kind](path, signature)
-        print(json.dumps({"ready": True}), file=answers, flush=True)
+        with contextlib.suppress(ImportError):
+            importlib.import_module(LIBRARIES[kind])
+        runtime = None
         for line in sys.stdin:
-            print(json.dumps(answer(runtime, json.loads(line))), file=answers, flush=True)
+            request = json.loads(line)
+            if runtime is None:
+                runtime = RUNTIMES[kind](path, signature)
+            print(json.dumps(answer(runtime, request)), file=answers, flush=True)
     except Exception as error:
         traceback.print_exc()
         print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=answers, flush=True)
