@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import psutil
 
 from expkit.config.sections.network import NetworkConfig
 from expkit.export.freeze import freeze
 from expkit.network.elaborate import network_spec
 from expkit.training.inference import Predictor, infer_graph
 
+psutil: Any = importlib.import_module("psutil")
 UNITS = 5000
 """Rows and columns of the one kernel: 100 MB."""
 _READ = """
@@ -89,14 +91,14 @@ def measured(command: Sequence[str], folder: Path) -> tuple[float, float]:
     return time.perf_counter() - begun, peak / 1e6
 
 
-def _children(process: psutil.Process) -> list[psutil.Process]:
+def _children(process: Any) -> list[Any]:
     try:
-        return process.children(recursive=True)
+        return list(process.children(recursive=True))
     except psutil.Error:
         return []
 
 
-def _memory(process: psutil.Process) -> int:
+def _memory(process: Any) -> int:
     try:
         return int(process.memory_full_info().pss)
     except psutil.Error:

@@ -198,7 +198,7 @@ def test_a_full_disk_leaves_nothing(source: ExportSource, tmp_path: Path, monkey
 def test_a_failure_names_the_operation_and_its_layer(source: ExportSource) -> None:
     log = "ERROR: Tensorflow op [hidden/Tanh: Tanh] is not supported\nUnsupported ops: Counter({'Tanh': 1})"
     text = failure_message(log, source.frozen.graph_def)
-    assert text.startswith("it could not take Tanh 'hidden/Tanh' of layer 'hidden': ")
+    assert text.startswith("it could not take Tanh 'hidden/Tanh' of layer 'hidden'; ")
     assert layer_of("out/MatMul", source.frozen.graph_def) == "out"
 
 

@@ -174,7 +174,9 @@ class Opencv:
             blob = np.moveaxis(array, -1, 1) if array.ndim > 3 else array
             self._net.setInput(np.ascontiguousarray(blob), name)
         names, last = self._outputs, list(self._net.getUnconnectedOutLayersNames())
-        if not set(names) <= set(self._net.getLayerNames()) and len(last) == len(names):
+        if not set(names) <= set(self._net.getLayerNames()):
+            if len(last) != len(names):
+                raise ValueError(f"it gives {len(last)} of {len(names)} outputs, because other layers read the rest")
             names = last  # It names a layer with the bias that it adds by the product.
         found = dict(zip(self._outputs, self._net.forward(names), strict=True))
         return {name: np.moveaxis(array, 1, -1) if array.ndim > 3 else array for name, array in found.items()}
