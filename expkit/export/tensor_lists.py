@@ -117,7 +117,7 @@ def _change_function(function: Any, lists: Mapping[int, Any], shapes: Mapping[in
     for node in function.node_def:
         for at, source in enumerate(node.input):
             node.input[at] = renamed.get(source, source)
-    for name, source in function.ret.items():
+    for name, source in [*function.ret.items()]:
         function.ret[name] = renamed.get(source, source)
     function.node_def.extend(added)
 
