@@ -47,7 +47,7 @@ class RuntimeGraph:
         self._kind, self._path = kind, path
         weights = path.with_suffix(".bin")
         hint = f"its weights are missing: {weights}" if kind == "openvino" and not weights.is_file() else ""
-        with Runtime(kind, path, hint=hint) as runtime:
+        with Runtime(kind, path, explain=lambda log: hint) as runtime:
             found = runtime.describe()
         self._tensors = {name: {"tensor": name, **item} for name, item in found["inputs"].items()}
         """What the file itself reads."""
