@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from expkit.config.load import plain_yaml
 from expkit.config.schema import Config
 from expkit.errors import ConfigError, Problem
-from expkit.fs import cannot_write
+from expkit.fs import atomic_write_text, cannot_write
 from expkit.kinds.schedules import Constant
 from expkit.preflight import load_checked, with_config
+
+if TYPE_CHECKING:
+    from expkit.training.rate_finder import RateCurve
 
 __all__ = ["add_verbs"]
 
 DEFAULT = "learning-rate.png"
+FILES = CURVE, PICTURE, SUGGESTION, CONFIG = "curve.csv", "curve.png", "suggestion.json", "config.yaml"
+"""Files of a folder that keeps what was found."""
 LEAST, MOST = 20, 100_000
 """Number of steps."""
 
@@ -27,7 +34,8 @@ def add_verbs(verbs: Any) -> None:
         help="train while the learning rate rises, draw the loss and suggest a rate",
         description="Train from the initial values (or those of restore) while the learning rate rises exponentially, "
         "until the loss explodes; draw the loss over the rate, and suggest the rate at which its moving average falls "
-        "steepest. The rising rate replaces the optimizer's rate, schedule and warm-up. No run is recorded.",
+        "steepest. The rising rate replaces the optimizer's rate, schedule and warm-up. No run is recorded; a folder "
+        "given with --output keeps the curve, its picture, the suggestion and the configuration.",
     )
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for `expkit train`: experiment=digits_cnn")
     parser.add_argument(
@@ -35,7 +43,12 @@ def add_verbs(verbs: Any) -> None:
     )
     parser.add_argument("--to", dest="high", type=float, metavar="RATE", default=1.0, help="last; default: 1")
     parser.add_argument("--steps", type=int, metavar="N", default=100, help="number of steps; default: 100")
-    parser.add_argument("--output", metavar="FILE.png", default=DEFAULT, help=f"the picture; default: {DEFAULT}")
+    parser.add_argument(
+        "--output",
+        metavar="FILE.png|FOLDER",
+        default=DEFAULT,
+        help=f"the picture, or a new folder for {', '.join(FILES)}; default: {DEFAULT}",
+    )
     parser.add_argument("--config-dir", action="append", default=[], help="folder with more configuration files")
     parser.set_defaults(run=_find)
 
@@ -54,17 +67,22 @@ def _find(given: argparse.Namespace) -> int:
     dataset = load_dataset(checked.config, checked.spec)
     derived = with_config(checked, derived_config(checked.config, checked.spec.trained, dataset))
     curve = find_rates(derived, dataset, Rise(low=given.low, high=given.high, steps=given.steps))
+    key, note = _key(checked.config)
     try:
-        save(rate_curve(curve, checked.config.run.name), output)
+        if output.suffix != ".png":
+            output.mkdir(exist_ok=True)
+            atomic_write_text(output / CURVE, _table(curve))
+            atomic_write_text(output / SUGGESTION, json.dumps({key: curve.suggestion}, indent=1) + "\n")
+            atomic_write_text(output / CONFIG, plain_yaml(checked.config))
+        save(rate_curve(curve, checked.config.run.name), output if output.suffix == ".png" else output / PICTURE)
     except OSError as error:
-        problem = cannot_write(output, error, "give a file in a folder that is writable with --output=FILE.png")
+        problem = cannot_write(output, error, "give a place that is writable with --output=FILE.png or FOLDER")
         raise ConfigError(Problem("--output", problem)) from None
     end = "where the loss exploded" if curve.exploded else "the last one"
     print(f"{len(curve.rates)} steps, learning rate {curve.rates[0]:.2g} to {curve.rates[-1]:.2g}, {end}; see {output}")
     if (rate := curve.suggestion) is None:
         print("no suggestion: the loss falls nowhere; try other rates with --from and --to, or more --steps")
         return 0
-    key, note = _key(checked.config)
     if note:
         print(note)
     print(f"suggestion {rate:.2g}, where the loss falls steepest: {key}={rate:.2g}")
@@ -84,13 +102,30 @@ def _check(given: argparse.Namespace) -> None:
         problems.append(Problem("--to", f"needs a rate above --from, {given.low:g}, got {given.high:g}"))
     if not LEAST <= given.steps <= MOST:
         problems.append(Problem("--steps", f"needs {LEAST} to {MOST:,}, got {given.steps}"))
-    if output.suffix != ".png":
-        problems.append(Problem("--output", f"{given.output} does not end in .png; give FILE.png"))
-    elif output.is_dir() or not output.absolute().parent.is_dir():
-        what = "is a folder" if output.is_dir() else "its folder does not exist"
-        problems.append(Problem("--output", f"{given.output}: {what}; give FILE.png in a folder that exists"))
+    if problem := _output_problem(output):
+        problems.append(Problem("--output", f"{given.output}{problem}"))
     if problems:
         raise ConfigError(*problems)
+
+
+def _output_problem(output: Path) -> str | None:
+    if output.suffix not in ("", ".png") and not output.is_dir():
+        return " does not end in .png; give FILE.png, or a folder"
+    if not output.absolute().parent.is_dir():
+        return ": its folder does not exist; give FILE.png, or a new folder, in a folder that exists"
+    if output.suffix == ".png":
+        return ": is a folder; give FILE.png in a folder that exists" if output.is_dir() else None
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        what = "holds files" if output.is_dir() else "is a file"
+        return f": {what}, and nothing is overwritten; give a new folder, or FILE.png"
+    return None
+
+
+def _table(curve: RateCurve) -> str:
+    """Return the curve as a table, a line per step."""
+    columns = (range(1, len(curve.rates) + 1), curve.rates.tolist(), curve.losses.tolist(), curve.smoothed.tolist())
+    rows = [",".join(map(repr, row)) for row in zip(*columns, strict=True)]
+    return "\n".join(["step,learning_rate,loss,moving_average", *rows]) + "\n"
 
 
 def _key(config: Config) -> tuple[str, str]:

@@ -32,6 +32,12 @@ _EXPECTED = {
     "model_attributes_type": "a mapping",
 }
 
+_OTHER_FIELDS = {
+    ("average", "none"): "; the value of each class is recorded by by_class: true, beside the average",
+    ("average", "binary"): "; the value of one class alone is recorded with classes: [1]",
+}
+"""Ways out by field and value, where scikit-learn has a value for what is another field here."""
+
 _KEY = "[key]"  # pydantic's last segment where the key of an entry is wrong, not its value
 
 Error = Mapping[str, Any]
@@ -194,7 +200,8 @@ def _problem(path: tuple[str | int, ...], location: _Location, error: Error) -> 
         return Problem(f"{at}.kind", f"{message} allowed: {comma_list(_kinds_of(family), MOST_KINDS)}")
     if kind == "literal_error":
         allowed = _allowed_values(error)
-        return Problem(at, unknown(f"unknown value {_display(location.value)}", str(location.value), allowed, most=40))
+        message = unknown(f"unknown value {_display(location.value)}", str(location.value), allowed, most=40)
+        return Problem(at, message + _OTHER_FIELDS.get((str(path[-1]), str(location.value).lower()), ""))
     if kind == "string_pattern_mismatch":
         return Problem(at, f"{_display(location.value)} is not allowed here; it must match {error['ctx']['pattern']}")
     if kind in ("too_short", "too_long"):

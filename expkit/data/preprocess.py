@@ -65,6 +65,11 @@ class FieldPreprocessing:
         return spec if self.kept_shape is None else replace(spec, shape=self.kept_shape)
 
     @property
+    def reads_files(self) -> bool:
+        """Whether the source's values are bytes of files, such as images."""
+        return any(step.kind.reads_files for step in (*self.kept, *self.in_step)[:1])
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Fields of the result: those that the last step yields, or the field itself."""
         steps = (*self.kept, *self.in_step)

@@ -177,12 +177,13 @@ def _metadata(source: FrozenSource) -> dict[str, Any]:
 
 
 def _names(checked: CheckedConfig, dataset: Dataset) -> dict[str, Any]:
-    """Return the names of classes by output, and how the source was read: a table's columns by input, an encoding."""
+    """Return the names of classes by output, inputs that are bytes of files, and a table's columns and encoding."""
     yielded = checked.config.data.yielded
     read = {yielded.get(name, name) for name in checked.spec.inputs}
     columns = {name: list(names) for name, names in dataset.columns.items() if name in read}
     source = checked.config.data.source
-    found: dict[str, Any] = {"classes": dataset.output_classes(checked.config), "columns": columns}
+    encoded = [name for name, item in dataset.preprocessing.items() if name in read and item.reads_files]
+    found: dict[str, Any] = {"classes": dataset.output_classes(checked.config), "columns": columns, "binary": encoded}
     if columns and isinstance(source, Table):
         found |= source.model_dump(mode="json", include=TABLE_SETTINGS, exclude_defaults=True)
     elif isinstance(source, TextFolder):

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +118,7 @@ def _save(into: Path, model: Any, run_id: str, record: ModelRecord, folder: Path
 
     metadata, path = record.metadata, into / "model"
     inputs = {} if record.example is None else _arrays(folder / record.example)
-    is_table = record.flavor == "frozen" and _is_table(metadata)
+    is_table = record.flavor == "frozen" and _reads_columns(metadata)
     about: dict[str, Any] = {
         "signature": ModelSignature(
             _table_schema(metadata) if is_table else _schema(metadata["inputs"]), _schema(metadata["outputs"])
@@ -153,9 +153,16 @@ def _arrays(file: Path) -> dict[str, np.ndarray]:
         return {name: _as_strings(arrays[name]) for name in arrays.files}
 
 
-def _is_table(metadata: Mapping[str, Any]) -> bool:
-    """Return True if all inputs are columns of the table of training."""
-    return bool(metadata["inputs"]) and set(metadata["inputs"]) <= set(metadata.get("columns", {}))
+def _reads_columns(metadata: Mapping[str, Any]) -> bool:
+    """Return True if all inputs are columns: of the table of training, or strings, of which an example has one."""
+    inputs = metadata["inputs"]
+    strings = {name for name, item in inputs.items() if item["dtype"] == "string" and len(item["shape"] or ()) == 1}
+    return bool(inputs) and set(inputs) <= strings | set(metadata.get("columns", {}))
+
+
+def _columns(metadata: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+    """Return the columns of each input; an input of no table is one of its own name."""
+    return {name: metadata.get("columns", {}).get(name, [name]) for name in metadata["inputs"]}
 
 
 def _table_schema(metadata: Mapping[str, Any]) -> Any:
@@ -165,24 +172,34 @@ def _table_schema(metadata: Mapping[str, Any]) -> Any:
     types = {"string": DataType.string, **dict.fromkeys(("uint8", "int32", "int64"), DataType.long)}
     return Schema(
         [
-            ColSpec(DataType.double if item["shape"][1:] else types.get(item["dtype"], DataType.double), column)
+            ColSpec(
+                DataType.binary
+                if name in metadata.get("binary", ())
+                else DataType.double
+                if item["shape"][1:]
+                else types.get(item["dtype"], DataType.double),
+                column,
+            )
             for name, item in metadata["inputs"].items()
-            for column in metadata["columns"][name]
+            for column in _columns(metadata)[name]
         ]
     )
 
 
 def _table(metadata: Mapping[str, Any], inputs: Mapping[str, np.ndarray]) -> Any:
-    """Return the inputs of an example as a pandas table of the columns of training."""
+    """Return the inputs of an example as a pandas table."""
     import pandas as pd
 
     columns: dict[str, Any] = {}
-    for name in metadata["inputs"]:
-        names, array = metadata["columns"][name], _as_strings(inputs[name])
+    for name, names in _columns(metadata).items():
+        array = _as_strings(inputs[name])
         values = [array] if array.ndim == 1 else list(array.T)
         for column, found in zip(names, values, strict=True):
-            text = found.dtype.kind in "SO"
-            columns[column] = [_text(item) for item in found.tolist()] if text else _wide(found)
+            if found.dtype.kind not in "SO":
+                columns[column] = _wide(found)
+            else:
+                convert = bytes if name in metadata.get("binary", ()) else _text
+                columns[column] = [convert(item) for item in found.tolist()]
     return pd.DataFrame(columns)
 
 

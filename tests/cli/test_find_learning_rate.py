@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +16,32 @@ from support.command_line import call
 
 def test_a_rising_rate_is_drawn_and_the_rate_of_the_steepest_descent_suggested(tmp_path: Path) -> None:
     words = ("find-learning-rate", "experiment=iris", "optimizer=sgd_exponential", "--to", "10", "--output", "r.png")
-    first, second = call(*words, cwd=tmp_path), call(*words, cwd=tmp_path)
+    first, second = call(*words, cwd=tmp_path), call(*words[:-1], "kept", cwd=tmp_path)
     assert (first.code, first.err) == (0, "")
-    assert first.out == second.out
+    assert first.out == second.out.replace("see kept", "see r.png")
     lines = first.out.splitlines()
     assert lines[1] == "the rising rate replaced the schedule 'exponential'; the suggestion is for its initial rate"
     key, _, rate = lines[2].rpartition(": ")[2].partition("=")
     assert key == "optimizer.learning_rate.initial_learning_rate"
     assert 1e-3 < float(rate) < 10
     assert imread(tmp_path / "r.png").shape[0] > 100
-    assert [file.name for file in tmp_path.iterdir()] == ["r.png"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["kept", "r.png"]
+    kept = {file.name: file for file in (tmp_path / "kept").iterdir()}
+    assert sorted(kept) == ["config.yaml", "curve.csv", "curve.png", "suggestion.json"]
+    assert kept["curve.png"].read_bytes() == (tmp_path / "r.png").read_bytes()
+    with kept["curve.csv"].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [*rows[0]] == ["step", "learning_rate", "loss", "moving_average"]
+    assert float(rows[0]["learning_rate"]) == pytest.approx(1e-6)
+    assert all(np.isfinite(float(value)) for row in rows for value in row.values())
+    found = json.loads(kept["suggestion.json"].read_text())
+    assert f"{found[key]:.2g}" == rate
+    assert "sgd" in kept["config.yaml"].read_text()
+    again = call(*words[:-1], "kept", cwd=tmp_path)
+    assert (again.code, again.errors) == (
+        2,
+        ["error: --output: kept: holds files, and nothing is overwritten; give a new folder, or FILE.png"],
+    )
 
 
 def curve(losses: np.ndarray) -> RateCurve:
@@ -44,10 +62,10 @@ def test_the_suggestion_is_where_the_loss_falls_steepest_before_its_minimum() ->
         (("--from", "nan"), "--from: needs a rate above 0, got nan"),
         (("--from", "1"), "--to: needs a rate above --from, 1, got 1"),
         (("--steps", "3"), "--steps: needs 20 to 100,000, got 3"),
-        (("--output", "r.jpg"), "--output: r.jpg does not end in .png; give FILE.png"),
+        (("--output", "r.jpg"), "--output: r.jpg does not end in .png; give FILE.png, or a folder"),
         (
             ("--output", "no/r.png"),
-            "--output: no/r.png: its folder does not exist; give FILE.png in a folder that exists",
+            "--output: no/r.png: its folder does not exist; give FILE.png, or a new folder, in a folder that exists",
         ),
         (
             ("experiment=gan",),

@@ -247,3 +247,30 @@ def test_a_path_is_written_as_on_the_command_line(path: tuple[Any, ...], text: s
 )
 def test_a_list_or_a_mapping_is_explained_without_the_branches(setting: str, problem: str) -> None:
     assert problems_of(f"train.losses.main.class_weights={setting}") == [f"train.losses.main.class_weights: {problem}"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "start", "end"),
+    [
+        (
+            "data.preprocess.image=[{kind: pad_sequence, length: 8}]",
+            "unknown kind 'pad_sequence'; did you mean 'pad'?",
+            "",
+        ),
+        ("data.preprocess.image=[{kind: pad, maxlen: 8}]", "unknown field for kind 'pad'; did you mean 'length'?", ""),
+        (
+            "train.metrics={f1: {kind: f1, average: none}}",
+            "unknown value 'none' (text); allowed: macro",
+            "by_class: true, beside the average",
+        ),
+        (
+            "train.metrics={f1: {kind: f1, average: binary}}",
+            "unknown value 'binary' (text); allowed: macro",
+            "with classes: [1]",
+        ),
+    ],
+)
+def test_words_of_other_libraries_are_known(setting: str, start: str, end: str) -> None:
+    (problem,) = (text.partition(": ")[2] for text in problems_of(setting))
+    assert problem.startswith(start)
+    assert problem.endswith(end)

@@ -97,6 +97,27 @@ def test_an_example_is_the_same_in_an_epoch_whatever_the_batches(tmp_path: Path)
     assert not set(other.values()) & set(whole.values())
 
 
+def test_dropped_tokens_are_the_same_in_an_epoch_whatever_the_batches(tmp_path: Path) -> None:
+    tokens = np.random.default_rng(0).integers(4, 50, (60, 8)).astype(np.int32)
+    network = {
+        "inputs": {"x": {"shape": [8], "dtype": "int32"}},
+        "layers": {
+            "words": {"kind": "embedding", "input": "x", "input_dim": 50, "output_dim": 3},
+            "flat": {"kind": "flatten"},
+            "logits": {"kind": "dense", "units": 3},
+        },
+        "outputs": {"logits": "logits"},
+    }
+    arrays = {"x": tokens, "label": tokens[:, 0] % 3}
+    config = config_of(
+        tmp_path, arrays, network=network, data={"augment": {"x": [{"kind": "token_dropout", "rate": 0.4}]}}
+    )
+    whole, small = seen(config, 40, 3, 1), seen(config, 7, 4, 4)
+    assert small.items() <= whole.items()
+    assert len({whole[(epoch, 5)] for epoch in range(3)}) == 3
+    assert_same(stepped(config, [3, 10], Execution(7)), stepped(config, [13], Execution(10)))
+
+
 @pytest.mark.parametrize(("steps", "calls"), [(1, [13]), (7, [3, 10]), (100, [13])])
 def test_steps_are_equal_bit_for_bit_in_all_calls_and_placements(tmp_path: Path, steps: int, calls: list[int]) -> None:
     plain = stepped(augmented(tmp_path / "plain"), [13], Execution(10))

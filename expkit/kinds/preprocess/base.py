@@ -47,6 +47,8 @@ class Preprocess(Kind):
     """Whether its values are one text or encoded file per example."""
     keeps_numbering: ClassVar[bool] = False
     """Whether numbers stand for the same after it as before it."""
+    reads_files: ClassVar[bool] = False
+    """Whether its values are bytes of files, such as images, in place of text."""
     one_by_one: ClassVar[bool] = False
     """Whether ``apply`` is given one example at a time, because sizes differ from example to example."""
 

@@ -25,6 +25,7 @@ class DecodeImage(Preprocess):
 
     kind: Literal["decode_image"] = "decode_image"
     reads_text: ClassVar[bool] = True
+    reads_files: ClassVar[bool] = True
     one_by_one: ClassVar[bool] = True
     channels: Literal[1, 3, 4] = 3
     """Channels of the result: 1 for gray, 3 for RGB, 4 for RGB with alpha; files of others are converted."""

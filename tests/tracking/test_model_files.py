@@ -1,0 +1,106 @@
+"""The MLflow model of a graph that reads images and texts: columns of bytes and of strings."""
+
+from __future__ import annotations
+
+import base64
+import csv
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from expkit.config.load import load
+from expkit.export.freeze import read_frozen
+from expkit.tracking.model import ModelRecord, _save
+from support.experiments import run
+
+CONF = {
+    "data": """
+source: {kind: image_folder, path: FOLDER/photos, labels: labels.csv}
+split: {train: 0.6, valid: null, test: 0.4}
+duplicates: ignore
+preprocess:
+  image: [{kind: decode_image}, {kind: resize, size: [4, 4]}, {kind: rescale, scale: 0.01}]
+  caption: [{kind: split}, {kind: vocabulary, max_size: 20}, {kind: pad, length: 2}, {kind: one_hot, depth: 22}]
+""",
+    "network": """
+inputs: {image: {shape: [4, 4, 3]}, caption: {shape: [2, 22]}}
+layers:
+  pixels: {kind: flatten, input: image}
+  words: {kind: flatten, input: caption}
+  both: {kind: concat, input: [pixels, words]}
+  logits: {kind: dense, units: 2}
+outputs: {logits: logits}
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return a model that MLflow loaded, a table of its raw inputs and the outputs of its frozen graph for these."""
+    import mlflow.pyfunc
+
+    folder = tmp_path_factory.mktemp("files")
+    draw = np.random.default_rng(0)
+    (folder / "photos").mkdir()
+    captions = [f"größer {index % 3} 🙂" for index in range(20)]
+    rows = [{"file": f"{i}.png", "caption": text, "label": "ab"[i % 2]} for i, text in enumerate(captions)]
+    for row in rows:
+        Image.fromarray(draw.integers(0, 255, (6, 5, 3), np.uint8)).save(folder / "photos" / row["file"])
+    with (folder / "photos/labels.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    for group, content in CONF.items():
+        (folder / "conf" / group).mkdir(parents=True)
+        (folder / "conf" / group / "t.yaml").write_text(content.replace("FOLDER", str(folder)))
+    words = ["data=t", "network=t", "train=classification", "train.steps=2", "train.batch_size=4"]
+    words += ["train.best_metric=null", "tracking=none"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        done = run(load(words, (str(folder / "conf"),)), folder / "run")
+    assert done.frozen is not None
+    frozen = read_frozen(done.frozen.path)
+    record = ModelRecord(
+        graph="frozen.pb", example="frozen.example.npz", metadata=frozen.metadata, register=None, alias=None
+    )
+    _save(
+        folder, SimpleNamespace(artifact_location=str(folder / "m"), model_id="m-1"), "0" * 32, record, folder / "run"
+    )
+    content = [(folder / "photos" / row["file"]).read_bytes() for row in rows]
+    given = {"image": np.array([*content, None], object)[:-1], "caption": np.array(captions)}
+    pictures = pd.DataFrame({"caption": captions, "image": content})
+    return mlflow.pyfunc.load_model(str(folder / "model")), pictures, frozen.predict(given)["logits"]
+
+
+def test_bytes_of_files_and_texts_are_columns(model: Any) -> None:
+    loaded, table, expected = model
+    columns = {item.name: item.type.name for item in loaded.metadata.signature.inputs.inputs}
+    assert columns == {"image": "binary", "caption": "string"}
+    np.testing.assert_array_equal(loaded.predict(table)["logits"], expected)
+    example = loaded.input_example
+    assert list(example.columns) == ["image", "caption"]
+    assert example["image"][0].startswith(b"\x89PNG")
+
+
+def test_json_has_files_as_base64(model: Any) -> None:
+    from mlflow.pyfunc.scoring_server import infer_and_parse_data
+
+    loaded, table, expected = model
+    rows = [[text, base64.b64encode(content).decode()] for text, content in zip(*map(table.get, table), strict=True)]
+    split = {"dataframe_split": {"columns": [*table], "data": rows}}
+    read = infer_and_parse_data(split, loaded.metadata.get_input_schema())
+    np.testing.assert_array_equal(loaded.predict(read)["logits"], expected)
+
+
+def test_what_is_no_such_table_is_told(model: Any) -> None:
+    loaded, table, _ = model
+    with pytest.raises(Exception, match="caption"):
+        loaded.predict(table[["image"]])
+    with pytest.raises(Exception, match="image"):
+        loaded.predict(table.assign(image=1.5))
+    with pytest.raises(Exception, match="Unknown image file format"):
+        loaded.predict(table.assign(image=b"no image"))
