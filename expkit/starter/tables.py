@@ -15,14 +15,14 @@ from expkit.kinds.sources.strings import is_text
 from expkit.starter.dialect import Written, read_table
 from expkit.starter.draft import Draft, quoted, split_line
 from expkit.starter.labels import check_counts, check_enough, check_labels, names_classes
+from expkit.starter.words import RESERVED, common_length, text_steps, training_rows, word_count
 
 __all__ = ["draft_table"]
 
 MOST_CATEGORIES = 100
 """Different texts up to which a column names categories; a category that is rarer counts as other."""
-LONGEST = 64
-"""Words of a text that a network reads."""
 VOCABULARY = 5000
+"""Different words of texts that a network knows at most."""
 EMBEDDING = 16
 
 
@@ -61,15 +61,16 @@ def draft_table(
         raise DataError(Problem("--label", unknown(f"no column '{label}' in {path}", label, fields, label="columns")))
     target = fields[label][:]
     named = names_classes(target)
-    columns = _sorted_out(fields, label)
-    if len(target) > 1 and not (columns.numbers or columns.categories or columns.texts):
-        raise DataError.at("data.source", f"{path} has no column besides '{label}' that could be a feature")
     rows = len(target)
     check_enough(rows, "rows", path)
     check_labels(target, label)
     counts = Counter(target.tolist())
     if named:
         check_counts({_word(value): count for value, count in counts.items()}, label, path)
+    training = training_rows({"label": target}, split_line("label" if named else None))
+    columns = _sorted_out(fields, label, training)
+    if not (columns.numbers or columns.categories or columns.texts):
+        raise DataError.at("data.source", f"{path} has no column besides '{label}' that could be a feature")
     what = (
         f"{len(counts)} classes of '{label}': "
         + ", ".join(f"{_word(word)} {count:,}" for word, count in counts.most_common(20))
@@ -121,35 +122,38 @@ def _word(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _sorted_out(fields: Fields, label: str) -> _Columns:
+def _sorted_out(fields: Fields, label: str, training: np.ndarray) -> _Columns:
     numbers, categories, texts, left_out, missing = [], [], [], [], False
     for number, (name, array) in enumerate(fields.items()):
         if name == label:
             continue
         values, field = array[:], f"column_{number}"
         if not is_text(values.dtype):
-            known = values[~np.isnan(values.astype(np.float64))]
-            if infinite := int(np.isinf(known.astype(np.float64)).sum()):
+            present = values[~np.isnan(values.astype(np.float64))]
+            if infinite := int(np.isinf(present.astype(np.float64)).sum()):
                 left_out.append(f"'{name}' is left out: {infinite:,} rows hold infinity")
-            elif len(np.unique(known)) < 2:
+            elif len(np.unique(present)) < 2:
                 left_out.append(f"'{name}' is left out: it has one value")
             elif values.dtype.kind in "iu" and np.array_equal(np.sort(values), np.arange(len(values)) + values.min()):
                 left_out.append(f"'{name}' is left out: it numbers the rows")
             else:
                 numbers.append(name)
-                missing = missing or len(known) < len(values)
+                missing = missing or len(present) < len(values)
             continue
         counts = Counter(values.tolist())
+        known = Counter(values[training].tolist()).keys() - {b""}
         lengths = [len(value.split()) for value in counts]
         if len(counts) < 2:
             left_out.append(f"'{name}' is left out: it has one value")
         elif np.mean(lengths) > 2.5:
-            length = min(LONGEST, int(np.percentile([len(value.split()) for value in values.tolist()], 95)) or 1)
-            texts.append(_Column(name, field, VOCABULARY, length))
+            if words := word_count(values[training], VOCABULARY):
+                texts.append(_Column(name, field, words, common_length(values)))
+            else:
+                left_out.append(f"'{name}' is left out: its texts have no words of letters or digits")
         elif len(counts) > max(MOST_CATEGORIES, len(values) // 2):
             left_out.append(f"'{name}' is left out: {len(counts):,} different values name the rows")
         else:
-            categories.append(_Column(name, field, min(MOST_CATEGORIES, len(counts))))
+            categories.append(_Column(name, field, min(MOST_CATEGORIES, max(1, len(known)))))
     return _Columns(numbers=numbers, missing=missing, categories=categories, texts=texts, left_out=left_out)
 
 
@@ -173,16 +177,9 @@ def _data(path: Path, label: str, columns: _Columns, written: Written, *, by_cla
     ]
     for column in columns.categories:
         vocabulary = f"{{kind: vocabulary, max_size: {column.size}}}"
-        lines.append(f"  {column.field}: [{vocabulary}, {{kind: one_hot, depth: {column.size + 2}}}]")
+        lines.append(f"  {column.field}: [{vocabulary}, {{kind: one_hot, depth: {column.size + RESERVED}}}]")
     for column in columns.texts:
-        lines += [
-            f"  {column.field}:",
-            "    - {kind: lowercase}",
-            r"    - {kind: regex_replace, pattern: '[^\w\s]', to: ' '}",
-            "    - {kind: split}",
-            f"    - {{kind: vocabulary, max_size: {column.size}}}",
-            f"    - {{kind: pad, length: {column.length}}}",
-        ]
+        lines += [f"  {column.field}:", *(f"    - {step}" for step in text_steps(column.size, column.length))]
     return lines
 
 
@@ -192,10 +189,10 @@ def _network(columns: _Columns, classes: int | None) -> list[str]:
         inputs.append(f"  numbers: {{shape: [{len(columns.numbers)}]}}")
         joined.append("numbers")
     for column in columns.categories:
-        inputs.append(f"  {column.field}: {{shape: [{column.size + 2}]}}   # {column.name}")
+        inputs.append(f"  {column.field}: {{shape: [{column.size + RESERVED}]}}   # {column.name}")
         joined.append(column.field)
     for column in columns.texts:
-        words = f"input_dim: {column.size + 2}, output_dim: {EMBEDDING}"
+        words = f"input_dim: {column.size + RESERVED}, output_dim: {EMBEDDING}"
         inputs.append(f"  {column.field}: {{shape: [{column.length}], dtype: int32}}   # {column.name}")
         layers += [
             f"  {column.field}_words: {{kind: embedding, input: {column.field}, {words}}}",

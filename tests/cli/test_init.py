@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from expkit.config.load import load
+from expkit.data.dataset import load_dataset
 from expkit.data.split import split_fields
 from expkit.kinds.sources.base import EMBEDDED
 from expkit.preflight import check
@@ -116,6 +117,17 @@ def test_a_table_beside_images_may_have_several_labels(photos: Path, monkeypatch
         ["error: --label: which column of flat/known.csv is to be predicted? give --label COLUMN"],
         ["error: --label: no column 'knd' in flat/known.csv; did you mean 'kind'? columns: kind, room, depth"],
     ]
+
+
+def test_categories_and_words_of_a_table_are_those_of_its_training_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{('oslo', 'rome', '')[i % 3]},a note about item{i} and more,{('x', 'y')[i % 2]}" for i in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["city,note,kind", *rows]) + "\n")
+    assert call("init", "t.csv", "--label", "kind", cwd=tmp_path).code == 0
+    config = load(["experiment=t"])
+    assert load_dataset(config, check(config).spec).warnings == ()
 
 
 @pytest.mark.parametrize(
