@@ -17,8 +17,8 @@ from expkit.checkpoints.restore.restore import configured_plan, open_checkpoints
 from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.config.source_lines import locating_problems
+from expkit.evaluation import evaluate as evaluate_experiment
 from expkit.experiment import Experiment
-from expkit.experiment import evaluate as evaluate_experiment
 from expkit.experiment import freeze as freeze_experiment
 from expkit.export.run import Frozen
 from expkit.preflight import load_checked, named

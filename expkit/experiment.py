@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -33,14 +33,12 @@ from expkit.start import begin, opened_executor
 from expkit.timing import timed
 from expkit.trackers import Tracker
 from expkit.training import loop
-from expkit.training.by_class import ClassTable, classified_outputs, with_class_metrics
 from expkit.training.graphs import EvaluateGraph, evaluate_graph
 from expkit.training.inference import InferGraph, infer_graph
 from expkit.training.pool import EvaluationGraphs, GraphPool
-from expkit.training.sessions import Evaluator
 from expkit.training.state import RollBack, TrainingState
 
-__all__ = ["Evaluation", "Experiment", "evaluate", "freeze", "frozen_source", "run"]
+__all__ = ["Experiment", "freeze", "frozen_source", "run"]
 
 _TRIED = "export.tried"
 """Key of a run's state: whether freezing was tried before training."""
@@ -239,41 +237,6 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
         last=last,
         restored=restored,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Metrics of a checkpoint on validation and test data, raw and EMA."""
-
-    step: int
-    """The checkpoint's step."""
-    metrics: Mapping[str, float]
-    classes: Mapping[str, Sequence[ClassTable]]
-    """How well each class is predicted, by split: a table for each output that is compared with a class per example."""
-
-
-def evaluate(experiment: Experiment, checkpoint: Literal["latest", "best"] = "latest") -> Evaluation:
-    """Evaluate a checkpoint on validation and test data, raw and EMA."""
-    chosen = experiment.checkpoint(checkpoint)
-    experiment, dataset = experiment.load()
-    classified = classified_outputs(experiment.checked, dataset)
-    counting = with_class_metrics(experiment.checked, classified)
-    metrics: dict[str, float] = {}
-    classes: dict[str, Sequence[ClassTable]] = {}
-    with Evaluator(evaluate_graph(counting, dataset), experiment.config) as evaluator:
-        restored = experiment.values(chosen)
-        evaluator.load(restored.values)
-        for split, arrays in dataset.splits.items():
-            if split != "train":
-                sums = evaluator.statistics(arrays, chosen.step)
-                counts = [{weights: of.pop(item.metric) for weights, of in sums.items()} for item in classified]
-                classes[split] = [item.table(count) for item, count in zip(classified, counts, strict=True)]
-                metrics |= {f"{split}/{name}": value for name, value in evaluator.results(sums).items()}
-    try:
-        experiment.folder.keep_receipt(restored.receipt, of="evaluate")
-    except OSError as error:
-        _log.warning("no receipt is written into %s: %s", experiment.folder.path, error.strerror)
-    return Evaluation(step=chosen.step, metrics=metrics, classes=classes)
 
 
 def freeze(

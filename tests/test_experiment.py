@@ -19,7 +19,7 @@ from expkit.checkpoints.restore.restore import Restored, read_values
 from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.errors import CheckpointError, ConfigError, ExportError, RunError
-from expkit.experiment import evaluate
+from expkit.evaluation import evaluate
 from expkit.experiment import freeze as freeze_run
 from expkit.export import run as freezing
 from expkit.export.freeze import freeze, read_frozen

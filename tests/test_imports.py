@@ -52,7 +52,7 @@ FLOORS = (
     ("importer", "starter", "training"),
     ("export", "plots"),
     ("report", "sweeps"),
-    ("experiment", "result", "start", "trackers"),
+    ("evaluation", "experiment", "result", "start", "trackers"),
     ("tracking",),
     ("runs",),
     ("__main__", "api", "cli", "expkit"),

@@ -12,7 +12,8 @@ import pytest
 
 from expkit.config.schema import Config
 from expkit.errors import CheckpointError
-from expkit.experiment import evaluate, freeze
+from expkit.evaluation import evaluate
+from expkit.experiment import freeze
 from expkit.run_folder import RunFolder
 from support.experiments import CNN, Values, assert_same, checkpoint_values, config_of, opened, run
 

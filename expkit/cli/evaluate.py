@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 from expkit.cli.classes import class_lines
-from expkit.experiment import Experiment, evaluate
+from expkit.evaluation import evaluate
+from expkit.experiment import Experiment
 from expkit.run_lookup import find_run
 from expkit.runs.terminal import metrics_table
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Protocol
@@ -28,7 +28,6 @@ __all__ = [
     "bind",
     "connect",
     "create_variables",
-    "penalty",
     "placeholders",
 ]
 
@@ -279,24 +278,3 @@ def _check(layer: LayerSpec, results: Mapping[str, Any]) -> None:
                 "output_spec and apply must agree",
             )
         )
-
-
-def penalty(spec: NetworkSpec, variables: Mapping[str, Any], names: Collection[str] | None = None) -> Any:
-    """Return the float32 sum of the regularizers of trained variables; 0 when there are none.
-
-    That of a frozen variable would only shift the loss by a constant.
-
-    Args:
-        spec: the network.
-        variables: by name.
-        names: trained variables to take; by default all.
-    """
-    terms = []
-    for name in spec.trainable if names is None else names:
-        if (regularizer := spec.variables[name].regularizer) is not None:
-            value = tf.cast(tf.convert_to_tensor(variables[name]), tf.float32)
-            if regularizer.l1:
-                terms.append(regularizer.l1 * tf.reduce_sum(tf.abs(value)))
-            if regularizer.l2:
-                terms.append(regularizer.l2 * tf.reduce_sum(tf.square(value)))
-    return tf.add_n(terms) if terms else tf.constant(0.0)

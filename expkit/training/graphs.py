@@ -14,7 +14,7 @@ from expkit.data.prefetch import Stream
 from expkit.kinds.evaluated import Readable
 from expkit.kinds.schedules import Constant
 from expkit.metric_names import rate_name
-from expkit.network.build import Connection, connect, create_variables, penalty, placeholders
+from expkit.network.build import Connection, connect, create_variables, placeholders
 from expkit.network.ema_variables import create_ema_variables, read_averages
 from expkit.network.names import ema_name
 from expkit.network.spec import NetworkSpec
@@ -22,6 +22,7 @@ from expkit.network.state import create_state_variables, reset_state, state_plac
 from expkit.preflight import CheckedConfig
 from expkit.training.execution import PLAIN, Execution
 from expkit.training.numbers import SEED, with_numbers
+from expkit.training.penalty import penalty
 from expkit.training.policy import batch_at, may_overlap, uses_workspace
 from expkit.training.snapshot import Snapshot, add_snapshot
 from expkit.training.step import Statistics, add_batch, loss_and_statistics, network_inputs, zero_statistics

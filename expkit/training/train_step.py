@@ -13,13 +13,14 @@ from expkit.data.preprocess import FieldPreprocessing
 from expkit.errors import ConfigError, Problem
 from expkit.kinds.evaluated import Readable
 from expkit.kinds.layers.base import Update
-from expkit.network.build import TrainingCall, connect, penalty
+from expkit.network.build import TrainingCall, connect
 from expkit.network.gradient_paths import unreached_problem
 from expkit.network.phases import Phase
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import CheckedConfig
 from expkit.training.ema import ema_update
 from expkit.training.execution import Execution
+from expkit.training.penalty import penalty
 from expkit.training.policy import TrainedLayers
 from expkit.training.step import (
     Objective,

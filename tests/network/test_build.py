@@ -15,13 +15,14 @@ from expkit.config.load import load
 from expkit.config.schema import Config
 from expkit.config.search import builtin_conf
 from expkit.data.dataset import Dataset
-from expkit.network.build import connect, create_variables, penalty, placeholders
+from expkit.network.build import connect, create_variables, placeholders
 from expkit.network.ema_variables import create_ema_variables
 from expkit.network.spec import NetworkSpec
 from expkit.preflight import check
 from expkit.registry import kinds
 from expkit.training.graphs import evaluate_graph, train_graph
 from expkit.training.inference import infer_graph
+from expkit.training.penalty import penalty
 from expkit.training.sessions import Executor
 from support.experiments import CNN, checkpoint_values, config_of, loaded
 from support.networks import spec_of

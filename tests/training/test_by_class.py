@@ -10,7 +10,8 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from expkit.cli.classes import SHOWN, class_lines
 from expkit.data.dataset import load_dataset
-from expkit.experiment import Experiment, evaluate
+from expkit.evaluation import evaluate
+from expkit.experiment import Experiment
 from expkit.export.freeze import read_frozen
 from expkit.preflight import check
 from expkit.run_folder import RunFolder
