@@ -1,4 +1,4 @@
-"""What exported files are worth: networks by formats, quantized files, the cost beside bare converters.
+"""Exported files measured: networks by formats, quantized files, the cost beside bare converters.
 
 Usage: python benchmarks/export.py [--networks digits_mlp,lstm,...] [--to onnx,tflite,...] [--docs docs/export.md]
        python benchmarks/export.py --quantized [--docs docs/export.md]

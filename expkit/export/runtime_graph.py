@@ -50,7 +50,7 @@ class RuntimeGraph:
         with Runtime(kind, path, explain=lambda log: hint) as runtime:
             found = runtime.describe()
         self._tensors = {name: {"tensor": name, **item} for name, item in found["inputs"].items()}
-        """What the file itself reads."""
+        """The inputs of the file itself."""
         self._before = _preprocessing(path.with_name(PREPROCESSING), self._tensors)
         self.metadata: dict[str, Any] = {
             "format": kind,

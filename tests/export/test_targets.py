@@ -1,4 +1,4 @@
-"""What targets make of graphs that their readers do not take as they are, and what they say where they cannot."""
+"""Targets whose readers do not take a graph as it is: how it is rewritten, and the messages where it cannot be."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import csv
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from expkit.config.load import load
-from expkit.export.freeze import read_frozen
-from expkit.tracking.model import ModelRecord, _save
-from support.experiments import run
+from support.mlflow_models import loaded_model
 
 CONF = {
     "data": """
@@ -41,8 +37,6 @@ outputs: {logits: logits}
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Return a model that MLflow loaded, a table of its raw inputs and the outputs of its frozen graph for these."""
-    import mlflow.pyfunc
-
     folder = tmp_path_factory.mktemp("files")
     draw = np.random.default_rng(0)
     (folder / "photos").mkdir()
@@ -54,26 +48,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
         table = csv.DictWriter(file, rows[0])
         table.writeheader()
         table.writerows(rows)
-    for group, content in CONF.items():
-        (folder / "conf" / group).mkdir(parents=True)
-        (folder / "conf" / group / "t.yaml").write_text(content.replace("FOLDER", str(folder)))
-    words = ["data=t", "network=t", "train=classification", "train.steps=2", "train.batch_size=4"]
-    words += ["train.best_metric=null", "tracking=none"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        done = run(load(words, (str(folder / "conf"),)), folder / "run")
-    assert done.frozen is not None
-    frozen = read_frozen(done.frozen.path)
-    record = ModelRecord(
-        graph="frozen.pb", example="frozen.example.npz", metadata=frozen.metadata, register=None, alias=None
-    )
-    _save(
-        folder, SimpleNamespace(artifact_location=str(folder / "m"), model_id="m-1"), "0" * 32, record, folder / "run"
-    )
+    loaded, frozen = loaded_model(folder, CONF, ["train.steps=2", "train.batch_size=4", "train.best_metric=null"])
     content = [(folder / "photos" / row["file"]).read_bytes() for row in rows]
     given = {"image": np.array([*content, None], object)[:-1], "caption": np.array(captions)}
     pictures = pd.DataFrame({"caption": captions, "image": content})
-    return mlflow.pyfunc.load_model(str(folder / "model")), pictures, frozen.predict(given)["logits"]
+    return loaded, pictures, frozen.predict(given)["logits"]
 
 
 def test_bytes_of_files_and_texts_are_columns(model: Any) -> None:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from expkit.config.load import load
-from expkit.export.freeze import read_frozen
-from expkit.tracking.model import ModelRecord, _save
-from support.experiments import run
+from support.mlflow_models import loaded_model
 
 ROWS = [
     f"{'' if i % 7 == 0 else 20 + i % 30},{i % 5 * 1.5},{('bern', 'rome', '')[i % 3]},{('low', 'high')[i % 2]}"
@@ -41,26 +37,10 @@ outputs: {logits: logits}
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Return a model that MLflow loaded, the table of its training and the outputs of its frozen graph."""
-    import mlflow.pyfunc
-
     folder = tmp_path_factory.mktemp("tables")
     (folder / "t.csv").write_text("\n".join(["age,size,city,level", *ROWS]) + "\n")
-    for group, content in CONF.items():
-        (folder / "conf" / group).mkdir(parents=True)
-        (folder / "conf" / group / "t.yaml").write_text(content.replace("FOLDER", str(folder)))
-    words = ["data=t", "network=t", "train=classification", "train.steps=4", "tracking=none"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        done = run(load(words, (str(folder / "conf"),)), folder / "run")
-    assert done.frozen is not None
-    frozen = read_frozen(done.frozen.path)
-    record = ModelRecord(
-        graph="frozen.pb", example="frozen.example.npz", metadata=frozen.metadata, register=None, alias=None
-    )
-    _save(
-        folder, SimpleNamespace(artifact_location=str(folder / "m"), model_id="m-1"), "0" * 32, record, folder / "run"
-    )
-    return mlflow.pyfunc.load_model(str(folder / "model")), pd.read_csv(folder / "t.csv"), frozen
+    loaded, frozen = loaded_model(folder, CONF, ["train.steps=4"])
+    return loaded, pd.read_csv(folder / "t.csv"), frozen
 
 
 def expected(frozen: Any, table: pd.DataFrame) -> np.ndarray:

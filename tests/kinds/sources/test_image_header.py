@@ -1,4 +1,4 @@
-"""What images declare: sizes of all formats, and what is done about them before decoding."""
+"""Sizes that images declare, in all formats, and what is done about them before decoding."""
 
 from __future__ import annotations
 
