@@ -262,7 +262,7 @@ def test_encodings_marks_tabs_and_compression_are_read(table: Write) -> None:
             ".path: FILE is a ZIP archive; unpack it, or compress it by gzip, which is read as it is",
         ),
         (
-            gzip.compress(b"SQLite format 3\0..."),
+            gzip.compress(b"SQLite format 3\0...", mtime=0),
             {},
             ".path: FILE is an SQLite database, not a CSV file; write the table as a CSV or Parquet file",
         ),
