@@ -57,7 +57,7 @@ def test_every_block_of_the_page_is_run(tmp_path: Path, monkeypatch: pytest.Monk
                 run(words[1:], printed, tmp_path)
                 language = "console"
         ran[language] = ran.get(language, 0) + 1
-    assert ran["python"] == 4
+    assert ran["python"] == 5
     assert ran["console"] >= 7
     assert ran["yaml"] >= 5
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from expkit.errors import DataError, comma_list, reading
+from expkit.errors import DataError, Problem, comma_list, reading
 from expkit.export.input_file import open_arrays
 from expkit.kinds.sources.files import FileContents
 from expkit.kinds.sources.on_disk import Array
@@ -58,17 +58,44 @@ def open_examples(given: Sequence[str], metadata: Mapping[str, Any]) -> Iterator
     Raises:
         DataError: a file is missing, damaged or of another kind, or the graph does not read what is given.
     """
-    if not given:
-        yield Examples({})
-    elif list(given) == [STANDARD_INPUT]:
-        yield Examples({_text_input(metadata, "lines of text"): _lines()}, lambda index: f"line {index + 1}")
-    elif len(given) == 1 and given[0].lower().endswith(TABLES):
-        yield Examples(_table(given[0], metadata))
-    elif (len(given) == 1 and not _reads_files(metadata)) or (len(given) == 1 and given[0].lower().endswith(".npz")):
-        with open_arrays(Path(given[0])) as arrays:
-            yield Examples(arrays)
+    with _naming_inputs(metadata):
+        if not given:
+            yield Examples({})
+        elif list(given) == [STANDARD_INPUT]:
+            yield Examples(
+                {_text_input(metadata, "lines of text"): _lines("encoding" in metadata)},
+                lambda index: f"line {index + 1}",
+            )
+        elif len(given) == 1 and given[0].lower().endswith(TABLES):
+            yield Examples(_table(given[0], metadata))
+        elif (len(given) == 1 and not _reads_files(metadata)) or (
+            len(given) == 1 and given[0].lower().endswith(".npz")
+        ):
+            with open_arrays(Path(given[0])) as arrays:
+                yield Examples(arrays)
+        else:
+            yield Examples({_text_input(metadata, "files"): _files(given, metadata)}, given.__getitem__)
+
+
+@contextmanager
+def _naming_inputs(metadata: Mapping[str, Any]) -> Iterator[None]:
+    """Give the way out for what a graph reads in place of settings of training: its encoding is that of training."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(*(_of_input(problem, metadata) for problem in error.problems)) from None
+
+
+def _of_input(problem: Problem, metadata: Mapping[str, Any]) -> Problem:
+    message, _, setting = problem.message.rpartition("; give ")
+    if "data.source.encoding=" in setting:
+        encoding = metadata.get("encoding", "utf-8")
+        message += f"; convert it to {encoding}, the encoding of the training data, or train on data in its encoding"
+    elif "data.source.delimiter=" in setting:
+        message += f"; write it with {metadata.get('delimiter') or ','!r}, the delimiter of the training data"
     else:
-        yield Examples({_text_input(metadata, "files"): _files(given, metadata)}, given.__getitem__)
+        message = problem.message
+    return replace(problem, path="INPUT" if problem.path == "data.source.path" else problem.path, message=message)
 
 
 def _reads_files(metadata: Mapping[str, Any]) -> bool:
@@ -88,13 +115,26 @@ def _text_input(metadata: Mapping[str, Any], what: str) -> str:
     )
 
 
-def _lines() -> Array:
-    """Return the lines of standard input, which are in a temporary file where they are many."""
-    spool = Spool("-", "standard input")
+def _lines(text: bool) -> Array:
+    """Return the lines of standard input, which are in a temporary file where they are many; checked if it is text."""
+    spool, count = Spool("-", "standard input"), 0
     while chunk := list(_some_lines()):
+        if text:
+            _check_text(chunk, count + 1)
         offsets = np.cumsum([0, *map(len, chunk)], dtype=np.int64)
         spool.append({"": Strings(offsets, np.frombuffer(b"".join(chunk), np.uint8))})
+        count += len(chunk)
     return spool.arrays().get("", strings([], (0,)))
+
+
+def _check_text(lines: Sequence[bytes], first: int) -> None:
+    """Refuse lines that are not UTF-8, as texts are that a graph was trained on, whatever their files' encoding."""
+    for number, line in enumerate(lines, start=first):
+        try:
+            line.decode()
+        except UnicodeDecodeError as error:
+            found = f"byte 0x{line[error.start]:02x}: {error.reason}"
+            raise DataError.at("-", f"line {number} is not text in utf-8 ({found}); convert it to utf-8") from None
 
 
 def _some_lines() -> Iterator[bytes]:

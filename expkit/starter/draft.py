@@ -36,8 +36,8 @@ class Draft:
     """Lines of the section ``train`` of the experiment, besides the number of steps."""
     group: str
     """File of ``conf/train`` that the experiment begins with."""
-    examples: int
-    """Number of examples."""
+    training_examples: int
+    """Number of examples of the training part."""
     found: Sequence[str]
     """Sentences about the data."""
 
@@ -104,9 +104,8 @@ def write_draft(draft: Draft, folder: Path) -> list[Path]:
 
 
 def _files(draft: Draft) -> Mapping[str, str]:
-    training_examples = draft.examples * 6 // 10  # Fewer than the split gives, where parts are whole examples.
-    batch_size = min(BATCH_SIZE, 1 << training_examples.bit_length() - 1)
-    steps = min(max(EPOCHS * draft.examples * 7 // 10 // batch_size, FEWEST_STEPS), MOST_STEPS)
+    batch_size = min(BATCH_SIZE, 1 << draft.training_examples.bit_length() - 1)
+    steps = min(max(EPOCHS * draft.training_examples // batch_size, FEWEST_STEPS), MOST_STEPS)
     every = max(steps // 10, 50)
     clock = f"{{steps: {steps}, batch_size: {batch_size}, evaluate_every_steps: {every}, save_every_steps: {every}}}"
     training = (

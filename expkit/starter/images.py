@@ -16,8 +16,10 @@ from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.image_folder import TABLES, ImageFolder
 from expkit.kinds.sources.on_disk import Array, DiskArray
 from expkit.kinds.sources.strings import is_text
-from expkit.starter.draft import Draft, quoted, split_line
-from expkit.starter.labels import check_counts, check_enough, check_labels, names_classes, shown_name
+from expkit.starter.draft import Draft, quoted
+from expkit.starter.labels import as_words, check_counts, check_enough, check_labels, classes_found, names_classes
+from expkit.starter.parts import draws_parts, folder_split, parts_found
+from expkit.starter.words import training_rows
 
 __all__ = ["draft_images"]
 
@@ -28,12 +30,6 @@ LARGEST = 96
 SIZE = 64
 """Height and width of others."""
 CHANNELS = 16, 32, 64
-PARTS = {
-    "train": ("train", "training"),
-    "valid": ("valid", "val", "validation", "dev"),
-    "test": ("test", "testing"),
-}
-"""Names of folders by the part that they hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +62,9 @@ def draft_images(path: Path, name: str, label: str | None = None) -> Draft:
     fields = labeled.fields
     sizes, gray = _look(fields["image"])
     check_enough(len(fields["image"]), "images", path)
-    if labeled.counts is not None and "part" not in fields:
-        check_counts(labeled.counts, labeled.label, path)
+    if labeled.counts is not None:
+        check_counts(labeled.counts, labeled.label, path, drawn=draws_parts(fields))
+    split = folder_split(fields, quoted(labeled.label) if labeled.counts is not None else None)
     common, _ = Counter(sizes).most_common(1)[0]
     resized = len(set(sizes)) > 1 or max(common) > LARGEST
     height, width = (SIZE, SIZE) if resized else common
@@ -80,21 +77,16 @@ def draft_images(path: Path, name: str, label: str | None = None) -> Draft:
     classes = labeled.counts
     return Draft(
         name=name,
-        data="\n".join(_data(path, steps, labeled)) + "\n",
+        data="\n".join(_data(path, steps, labeled, split)) + "\n",
         network="\n".join(_network(height, width, channels, labeled)) + "\n",
         train=_train(labeled),
         group="classification" if classes is not None else "regression",
-        examples=len(fields["image"]),
+        training_examples=len(training_rows(fields, split)),
         found=[
             f"{len(fields['image']):,} images of {shown} pixels, {'gray' if gray else 'in color'}",
-            (
-                f"'{labeled.label}' is a number"
-                if classes is None
-                else f"{len(classes)} classes: "
-                + ", ".join(f"{shown_name(word)} {count:,}" for word, count in sorted(classes.items())[:20])
-            ),
+            (f"'{labeled.label}' is a number" if classes is None else classes_found(classes)),
             *(["resized to 64 x 64, because sizes differ or are large"] if resized else []),
-            *(["a ready-made split: " + ", ".join(_parts(fields).values())] if "part" in fields else []),
+            *parts_found(fields),
             *(fields["image"].notes if isinstance(fields["image"], DiskArray) else ()),
         ],
     )
@@ -111,7 +103,7 @@ def _labeled(path: Path, label: str | None) -> _Labeled:
         fields = ImageFolder(path=str(path)).load()
         if "label" not in fields:
             raise DataError.at(str(path), "the images are in no folders of classes, and no table has their labels")
-        counts = Counter(_words(fields["label"]))
+        counts = Counter(as_words(fields["label"]))
         return _Labeled(fields=fields, label="label", table=None, counts=counts, units=len(counts))
     if len(tables) != 1:
         held = "no table" if not tables else f"several tables ({comma_list(tables)})"
@@ -128,14 +120,9 @@ def _labeled(path: Path, label: str | None) -> _Labeled:
     target = fields[label][:]
     check_labels(target, label)
     named = names_classes(target) and (is_text(target.dtype) or target.min() >= 0)
-    found = Counter(_words(target)) if named else None
+    found = Counter(as_words(target)) if named else None
     units = 1 if found is None else len(found) if is_text(target.dtype) else int(target.max()) + 1
     return _Labeled(fields=fields, label=label, table=tables[0], counts=found, units=units)
-
-
-def _words(labels: Array) -> list[str]:
-    values = labels[:].tolist()
-    return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
 
 
 def _train(labeled: _Labeled) -> list[str]:
@@ -178,27 +165,7 @@ def _span(sizes: Sequence[tuple[int, int]], place: int) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _parts(fields: Fields) -> dict[str, str]:
-    """Return the names of the ready-made parts that serve as training, validation and test examples."""
-    names = sorted(set(_words(fields["part"])))
-    found = {part: next((name for name in names if name.lower() in words), "") for part, words in PARTS.items()}
-    return {part: name for part, name in found.items() if name}
-
-
-def _split(labeled: _Labeled) -> str:
-    """Return the line of the split: ready-made parts where there are any."""
-    if "part" not in labeled.fields:
-        return split_line(quoted(labeled.label) if labeled.counts is not None else None)
-    parts = _parts(labeled.fields)
-    test = parts.get("test") or parts.get("valid")
-    if test is None:
-        return split_line("label").replace("}", ", field: none}") + "   # the folder is mixed"
-    valid = quoted(parts["valid"]) if {"valid", "test"} <= parts.keys() else "0.1"
-    train = quoted(parts["train"]) if {"valid", "test"} <= parts.keys() else "0.9"
-    return f"split: {{train: {train}, valid: {valid}, test: {quoted(test)}}}   # folders"
-
-
-def _data(path: Path, steps: Sequence[str], labeled: _Labeled) -> list[str]:
+def _data(path: Path, steps: Sequence[str], labeled: _Labeled, split: str) -> list[str]:
     fields = "fields `image`, `label`" if labeled.table is None else f"columns of {labeled.table}"
     return [
         f"# Images of {path.name}, {'a class per folder' if labeled.table is None else 'with a table'}: {fields}.",
@@ -206,7 +173,7 @@ def _data(path: Path, steps: Sequence[str], labeled: _Labeled) -> list[str]:
         "source:",
         f"  path: {quoted(str(path))}",
         *([f"  labels: {quoted(labeled.table)}"] if labeled.table is not None else []),
-        _split(labeled),
+        split,
         "preprocess:                  # inside the frozen graph, too",
         "  image:",
         *(f"    - {step}" for step in steps),

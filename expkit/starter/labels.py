@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from expkit.errors import DataError, comma_list
+from expkit.kinds.sources.on_disk import Array
 from expkit.kinds.sources.strings import is_text
 
-__all__ = ["check_counts", "check_enough", "check_labels", "names_classes", "shown_name"]
+__all__ = ["as_words", "check_counts", "check_enough", "check_labels", "classes_found", "names_classes", "shown_name"]
 
 MOST_CLASSES = 50
 """Different whole numbers up to which a label of numbers names classes."""
 FEWEST_EXAMPLES = 10
 LONGEST_NAME = 40
+SHOWN = 20
+"""Classes that are listed."""
 PARTS = 3
 """Training, validation and test examples."""
 
@@ -25,6 +28,18 @@ def names_classes(target: np.ndarray) -> bool:
     if is_text(target.dtype):
         return True
     return target.dtype.kind in "iub" and len(np.unique(target)) <= min(MOST_CLASSES, max(2, len(target) // 4))
+
+
+def as_words(labels: Array) -> list[str]:
+    """Return labels as text."""
+    values = labels[:].tolist()
+    return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
+
+
+def classes_found(counts: Mapping[str, int]) -> str:
+    """Return a sentence about the classes of a folder and their numbers of examples."""
+    shown = ", ".join(f"{shown_name(word)} {count:,}" for word, count in sorted(counts.items())[:SHOWN])
+    return f"{len(counts)} classes: {shown}"
 
 
 def check_labels(target: np.ndarray, label: str) -> None:
@@ -56,14 +71,16 @@ def check_enough(examples: int, what: str, path: Path) -> None:
         )
 
 
-def check_counts(counts: Mapping[str, int], label: str, path: Path) -> None:
-    """Check that there are two classes, and that each has an example for each of the three parts.
+def check_counts(counts: Mapping[str, int], label: str, path: Path, *, drawn: bool = True) -> None:
+    """Check that there are two classes, and, where parts are drawn, that each has an example for each of the three.
 
     Raises:
         DataError: a class is too rare, or there is one.
     """
     if len(counts) < 2:
         raise DataError.at(str(path), f"all examples are of one class, {next(iter(counts))}; two are needed")
+    if not drawn:
+        return
     rare = [f"{shown_name(name)} {count}" for name, count in counts.items() if count < PARTS]
     if rare:
         raise DataError.at(

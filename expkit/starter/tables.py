@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,39 +10,16 @@ import numpy as np
 from expkit.errors import DataError, Problem, comma_list, unknown
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.strings import is_text
+from expkit.starter.dense import Column, Columns, dense_network
 from expkit.starter.dialect import Written, read_table
 from expkit.starter.draft import Draft, quoted, split_line
 from expkit.starter.labels import check_counts, check_enough, check_labels, names_classes
-from expkit.starter.words import RESERVED, common_length, text_steps, training_rows, word_count
+from expkit.starter.words import RESERVED, VOCABULARY, common_length, text_steps, training_rows, word_count
 
 __all__ = ["draft_table"]
 
 MOST_CATEGORIES = 100
 """Different texts up to which a column names categories; a category that is rarer counts as other."""
-VOCABULARY = 5000
-"""Different words of texts that a network knows at most."""
-EMBEDDING = 16
-
-
-@dataclass(frozen=True)
-class _Column:
-    name: str
-    field: str
-    """Name of the field and of the network's input."""
-    size: int
-    """Categories or words; length of a text in words."""
-    length: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Columns:
-    numbers: Sequence[str]
-    missing: bool
-    """Whether a number is missing."""
-    categories: Sequence[_Column]
-    texts: Sequence[_Column]
-    left_out: Sequence[str]
-    """Sentences about columns that are no features."""
 
 
 def draft_table(
@@ -90,10 +65,10 @@ def draft_table(
             )
         )
         + "\n",
-        network="\n".join(_network(columns, len(counts) if named else None)) + "\n",
+        network="\n".join(dense_network(columns, len(counts) if named else None)) + "\n",
         train=(),
         group="classification" if named else "regression",
-        examples=rows,
+        training_examples=len(training),
         found=[
             f"{rows:,} rows",
             *([f"the table is written with {comma_list(_settings(written))}"] if written.settings else []),
@@ -122,7 +97,7 @@ def _word(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _sorted_out(fields: Fields, label: str, training: np.ndarray) -> _Columns:
+def _sorted_out(fields: Fields, label: str, training: np.ndarray) -> Columns:
     numbers, categories, texts, left_out, missing = [], [], [], [], False
     for number, (name, array) in enumerate(fields.items()):
         if name == label:
@@ -147,17 +122,17 @@ def _sorted_out(fields: Fields, label: str, training: np.ndarray) -> _Columns:
             left_out.append(f"'{name}' is left out: it has one value")
         elif np.mean(lengths) > 2.5:
             if words := word_count(values[training], VOCABULARY):
-                texts.append(_Column(name, field, words, common_length(values)))
+                texts.append(Column(name, field, words, common_length(values)))
             else:
                 left_out.append(f"'{name}' is left out: its texts have no words of letters or digits")
         elif len(counts) > max(MOST_CATEGORIES, len(values) // 2):
             left_out.append(f"'{name}' is left out: {len(counts):,} different values name the rows")
         else:
-            categories.append(_Column(name, field, min(MOST_CATEGORIES, max(1, len(known)))))
-    return _Columns(numbers=numbers, missing=missing, categories=categories, texts=texts, left_out=left_out)
+            categories.append(Column(name, field, min(MOST_CATEGORIES, max(1, len(known)))))
+    return Columns(numbers=numbers, missing=missing, categories=categories, texts=texts, left_out=left_out)
 
 
-def _data(path: Path, label: str, columns: _Columns, written: Written, *, by_class: bool, by_label: bool) -> list[str]:
+def _data(path: Path, label: str, columns: Columns, written: Written, *, by_class: bool, by_label: bool) -> list[str]:
     numbers = ", ".join(map(quoted, columns.numbers))
     steps = ["{kind: impute, value: median}"] if columns.missing else []
     lines = [
@@ -181,38 +156,3 @@ def _data(path: Path, label: str, columns: _Columns, written: Written, *, by_cla
     for column in columns.texts:
         lines += [f"  {column.field}:", *(f"    - {step}" for step in text_steps(column.size, column.length))]
     return lines
-
-
-def _network(columns: _Columns, classes: int | None) -> list[str]:
-    inputs, layers, joined = [], [], []
-    if columns.numbers:
-        inputs.append(f"  numbers: {{shape: [{len(columns.numbers)}]}}")
-        joined.append("numbers")
-    for column in columns.categories:
-        inputs.append(f"  {column.field}: {{shape: [{column.size + RESERVED}]}}   # {column.name}")
-        joined.append(column.field)
-    for column in columns.texts:
-        words = f"input_dim: {column.size + RESERVED}, output_dim: {EMBEDDING}"
-        inputs.append(f"  {column.field}: {{shape: [{column.length}], dtype: int32}}   # {column.name}")
-        layers += [
-            f"  {column.field}_words: {{kind: embedding, input: {column.field}, {words}}}",
-            f"  {column.field}_mean: {{kind: reduce, axis: 1, function: mean}}",
-        ]
-        joined.append(f"{column.field}_mean")
-    if len(joined) > 1:
-        layers.append(f"  features: {{kind: concat, input: [{', '.join(joined)}]}}")
-    first = "features" if len(joined) > 1 else joined[0]
-    output = f"logits: {{kind: dense, units: {classes}}}" if classes else "prediction: {kind: dense, units: 1}"
-    name = output.partition(":")[0]
-    return [
-        "# A small network of dense layers.",
-        "inputs:",
-        *inputs,
-        "layers:",
-        *layers,
-        f"  hidden: {{kind: dense, input: {first}, units: 64, activation: relu}}",
-        "  dropout: {kind: dropout, rate: 0.2}",
-        f"  {output}",
-        "outputs:",
-        f"  {name}: {name}",
-    ]

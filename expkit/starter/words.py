@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 import yaml
 
 from expkit.config.sections.data import SplitConfig
-from expkit.data.compute import fit_steps
+from expkit.data.compute import computed, fit_steps
 from expkit.data.preprocess import FieldPreprocessing, raw_spec
 from expkit.data.split import split_fields
-from expkit.errors import DataError
 from expkit.kinds.preprocess.base import Preprocess
-from expkit.kinds.preprocess.categories import RESERVED, Vocabulary
+from expkit.kinds.preprocess.categories import RESERVED
 from expkit.kinds.preprocess.text import Lowercase, RegexReplace, Split
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import Array, scan
 
-__all__ = ["RESERVED", "common_length", "text_steps", "training_rows", "word_count"]
+__all__ = ["RESERVED", "VOCABULARY", "common_length", "text_steps", "training_rows", "word_count"]
 
+VOCABULARY = 5000
+"""Different words of texts that a network knows at most."""
 LONGEST = 64
 """Words of a text that a network reads."""
 PATTERN = r"[^\w\s]"
@@ -49,13 +52,15 @@ def training_rows(fields: Fields, split: str) -> np.ndarray:
 
 
 def word_count(texts: Array, most: int) -> int:
-    """Return the number of different words of training texts, at most so many; 0 if they have none."""
-    steps = (*_CUT, Vocabulary(max_size=most))
-    try:
-        fitted = fit_steps(FieldPreprocessing(field="text", raw=raw_spec(steps, texts)), steps, texts)
-    except DataError:
-        return 0
-    return len(fitted.kept[-1].fitted["words"])
+    """Return the number of different words of training texts, at most so many; 0 if they have none.
+
+    Raises:
+        DataError: a text cannot be read.
+    """
+    cut = fit_steps(FieldPreprocessing(field="text", raw=raw_spec(_CUT, texts)), _CUT, texts)
+    with closing(computed(cut, texts)) as batches:
+        words = {word for _, values in batches for word in values.reshape(-1).tolist()}
+    return min(most, len(words - {b""}))
 
 
 def common_length(texts: Array) -> int:

@@ -15,6 +15,7 @@ from expkit.errors import DataError, error_message
 from expkit.kinds.sources.folder import AT, printable
 from expkit.kinds.sources.on_disk import DiskArray, file_state
 from expkit.kinds.sources.strings import strings
+from expkit.kinds.sources.table_content import FIRST_BYTES, encoding_problem
 
 __all__ = ["FileContents", "first_bytes"]
 
@@ -92,13 +93,15 @@ class FileContents(DiskArray):
             ) from None
         if self._encoding is None:
             return content
+        if problem := encoding_problem(content[:FIRST_BYTES], self._encoding):
+            raise DataError.at(AT, f"{printable(path)} {problem}")
         try:
             return content.decode(self._encoding).removeprefix("\ufeff").encode("utf-8")
         except UnicodeError as error:
             raise DataError.at(
                 AT,
                 f"{printable(path)} is not text in {self._encoding}: {error_message(error)}; give its encoding, such "
-                "as data.source.encoding=latin-1",
+                "as data.source.encoding=latin-1 or cp1252",
             ) from None
 
 

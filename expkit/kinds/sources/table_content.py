@@ -61,7 +61,7 @@ def encoding_problem(start: bytes, encoding: str) -> str | None:
     if marked is not None and not known.startswith(marked):
         return f"begins with the mark of {marked}, and is read as {encoding}; give data.source.encoding={marked}"
     if known.startswith(("utf-16", "utf-32")):
-        if not start or b"\0" in start:
+        if not start or marked or b"\0" in start:
             return None
         return f"has no byte 0, as text in {encoding} has; give its encoding, such as data.source.encoding=utf-8"
     likely = likely_encoding(start)
@@ -77,5 +77,7 @@ def likely_encoding(start: bytes) -> str | None:
     """Return the encoding that a text shows that begins so; ``None`` if it may be any."""
     if marked := next((name for mark, name in MARKS.items() if start.startswith(mark)), None):
         return marked
+    if b"\0" not in start:
+        return None
     even, odd = (start[place::2].count(0) * 2 > len(start[place::2]) for place in (0, 1))
     return None if even == odd else "utf-16-be" if even else "utf-16-le"

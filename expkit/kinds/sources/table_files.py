@@ -148,7 +148,11 @@ class CsvFile(TableFile):
         with _unzipped(self.file) as opened, io.TextIOWrapper(opened, self._encoding, newline="") as text:
             if text.read(1) != "\ufeff":
                 text.seek(0)
-            yield csv.reader(_lines(text, self._delimiter), delimiter=self._delimiter, strict=strict)
+            limit = csv.field_size_limit(MOST_BLOCK_BYTES)
+            try:
+                yield csv.reader(_lines(text, self._delimiter), delimiter=self._delimiter, strict=strict)
+            finally:
+                csv.field_size_limit(limit)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -170,7 +174,6 @@ class CsvFile(TableFile):
 
     def _diagnose(self, *, only_quotes: bool) -> None:
         """Raise DataError for the first row that has another number of columns, or a quote that is not closed."""
-        limit = csv.field_size_limit(MOST_BLOCK_BYTES)
         line = 1
         try:
             with self._rows(strict=True) as rows:
@@ -185,8 +188,6 @@ class CsvFile(TableFile):
         except csv.Error as error:
             if "unexpected end" in str(error) or "limit" in str(error):
                 raise DataError.at(AT, f'{self.file} line {line}: a quote (") is not closed') from None
-        finally:
-            csv.field_size_limit(limit)
 
     def _hint(self, row: Sequence[str]) -> str:
         """Return the likely cause of a row that is longer or shorter than the header."""

@@ -8,7 +8,9 @@ from expkit.kinds.sources.base import Fields, Source
 from expkit.kinds.sources.encoding import Encoding
 from expkit.registry import register
 
-__all__ = ["TextFolder"]
+__all__ = ["ENDINGS", "TextFolder"]
+
+ENDINGS = (".txt",)
 
 
 @register
@@ -31,7 +33,7 @@ class TextFolder(Source):
         from expkit.kinds.sources.files import FileContents, first_bytes
         from expkit.kinds.sources.folder import list_folder
 
-        listing = list_folder(self.path, (".txt",), "text")
+        listing = list_folder(self.path, ENDINGS, "text")
         _, sizes = first_bytes(listing.root, listing.names, 0)
         text = FileContents(listing.root, listing.names, sizes, listing.notes, self.encoding)
         return {"text": text, **listing.columns}

@@ -260,7 +260,18 @@ def test_texts_are_utf8_whatever_their_encoding(fill: Fill) -> None:
         source.load()["text"][:]
     assert str(caught.value) == (
         f"data.source.path: {folder}/neg/2.txt is not text in utf-8: 'utf-8' codec can't decode byte 0xfc in position "
-        "0: invalid start byte; give its encoding, such as data.source.encoding=latin-1"
+        "0: invalid start byte; give its encoding, such as data.source.encoding=latin-1 "
+        "or cp1252"
     )
     fill(**{"neg/2.txt": "ü".encode("utf-16"), "pos/1.txt": "a".encode("utf-16"), "neg/1.TXT": "".encode("utf-16")})
     assert listed(TextFolder(path=folder, encoding="utf-16"))["text"] == [b"", "ü".encode(), b"a"]
+    fill(**{"neg/2.txt": "你好".encode("utf-16"), "pos/1.txt": b"ab"})  # The first has no byte 0, the second no mark.
+    texts = TextFolder(path=folder, encoding="utf-16").load()["text"]
+    assert texts[1:2].tolist() == ["你好".encode()]
+    with pytest.raises(
+        DataError, match=r"pos/1\.txt has no byte 0, as text in utf-16 has; give its encoding, such as "
+    ):
+        texts[2:]
+    fill(**{"pos/1.txt": "ab".encode("utf-16-le")})
+    with pytest.raises(DataError, match="every other byte is 0, as in utf-16-le without its mark; give data"):
+        TextFolder(path=folder).load()["text"][2:]
