@@ -36,8 +36,8 @@ def folder_split(fields: Fields, stratify: str | None) -> str:
 
 
 def parts_found(fields: Fields) -> list[str]:
-    """Return a sentence about the ready-made parts, if there are any."""
-    return ["a ready-made split: " + ", ".join(_parts(fields).values())] if "part" in fields else []
+    """Return a sentence about the ready-made parts that are the split, if there are any."""
+    return [] if draws_parts(fields) else ["a ready-made split: " + ", ".join(_parts(fields).values())]
 
 
 def _parts(fields: Fields) -> dict[str, str]:

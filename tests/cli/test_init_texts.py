@@ -89,6 +89,24 @@ def test_the_encoding_is_found_or_given(
     assert texts[:1].tolist() == ["awful film number0, caf\xe9 awful\r\n".encode()]
 
 
+def test_a_folder_of_training_texts_alone_is_split(tmp_path: Path) -> None:
+    write(tmp_path / "notes", parts=("train",), count=6)
+    done = call("init", "notes", cwd=tmp_path)
+    assert (done.code, done.err, "ready-made" in done.out) == (0, "", False)
+    assert "stratify: label, field: none}   # the folder is mixed" in written(tmp_path, "data")
+
+
+def test_a_class_without_a_training_text_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "notes", parts=("train", "test"), count=6)
+    (tmp_path / "notes/test/odd").mkdir()
+    (tmp_path / "notes/test/odd/1.txt").write_text("strange")
+    done = call("init", "notes", cwd=tmp_path)
+    assert (done.code, done.errors) == (
+        2,
+        ["error: notes: no training text is of the class odd; add some, or remove the class"],
+    )
+
+
 def test_ready_made_parts_are_the_split_and_the_batch_fits_the_training_part(tmp_path: Path) -> None:
     write(tmp_path / "notes", parts=("train", "test"), count=6)
     for index in range(6, 60):

@@ -159,7 +159,7 @@ def _places(file: Path, header: Sequence[str], names: Sequence[str], types: Mapp
     problems += [
         unknown(f"types: no column '{name}' in {file}", name, places, label="columns")
         for name in types
-        if name not in places
+        if name not in places and name not in names
     ]
     if problems:
         raise DataError(*limit_problems([Problem("data.source", problem) for problem in problems]))
