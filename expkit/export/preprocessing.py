@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from expkit.export.feeding import cast
 from expkit.export.freeze import METADATA, FrozenGraph
 from expkit.export.subgraph import operation_of, subgraph
 
-__all__ = ["PREPROCESSING", "write_preprocessing"]
+__all__ = ["PREPROCESSING", "preprocess", "write_preprocessing"]
 
 PREPROCESSING = "preprocess.pb"
 _KEPT = ("name", "columns", "missing", "delimiter", "encoding")
@@ -35,3 +39,19 @@ def write_preprocessing(frozen: FrozenGraph, names: Collection[str], path: Path)
     carrier.attr[METADATA].s = json.dumps({**kept, "inputs": inputs, "outputs": outputs}).encode()
     part.node.sort(key=lambda node: node.name != carrier.name)
     path.write_bytes(part.SerializeToString(deterministic=True))
+
+
+def preprocess(
+    before: FrozenGraph, batch: Mapping[str, np.ndarray], inputs: Mapping[str, Mapping[str, Any]]
+) -> dict[str, np.ndarray]:
+    """Return what a file reads, of what the source gives.
+
+    Args:
+        before: the preprocessing beside the file.
+        batch: arrays as the source gives them.
+        inputs: dtype by name of what the file reads; what the preprocessing does not make is taken from the batch.
+    """
+    read = before.metadata["inputs"]
+    made = before.predict({name: array for name, array in batch.items() if name in read})
+    plain = {name: array for name, array in batch.items() if name in inputs and name not in made}
+    return {**plain, **{name: cast(array, inputs[name]["dtype"]) for name, array in made.items()}}

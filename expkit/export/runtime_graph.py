@@ -14,7 +14,7 @@ from expkit.export.exporter import recorded_verdict
 from expkit.export.feeding import Computed, batches, cast, check_inputs, join
 from expkit.export.freeze import BATCH_SIZE, FrozenGraph, read_frozen
 from expkit.export.inside import KEY, checked, read_inside
-from expkit.export.preprocessing import PREPROCESSING
+from expkit.export.preprocessing import PREPROCESSING, preprocess
 from expkit.export.targets.base import check_installed, target
 from expkit.export.targets.processes import Runtime
 
@@ -97,20 +97,14 @@ class RuntimeGraph:
                         str(self._path),
                         f"is fixed to batches of {size} examples; give a multiple, or export it without --batch",
                     )
-                yield Computed(count, runtime.run(batch if before is None else self._preprocessed(before, batch))[0])
+                fed = batch if before is None else preprocess(before, batch, self._tensors)
+                yield Computed(count, runtime.run(fed)[0])
 
     def _are_tensors(self, inputs: Mapping[str, Any]) -> bool:
         """Return whether arrays are what the file itself reads: all of it, and no text."""
         return self._tensors.keys() <= inputs.keys() and not any(
             np.dtype(inputs[name].dtype).kind in "SUOV" for name in self._tensors
         )
-
-    def _preprocessed(self, before: FrozenGraph, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return what the file reads, of what the source gives."""
-        read = before.metadata["inputs"]
-        made = before.predict({name: array for name, array in batch.items() if name in read})
-        plain = {name: array for name, array in batch.items() if name in self._tensors and name not in made}
-        return {**plain, **{name: cast(array, self._tensors[name]["dtype"]) for name, array in made.items()}}
 
     def _batch_size(self) -> int | None:
         tensors = [*self.metadata["inputs"].values(), *self.metadata["outputs"].values()]

@@ -23,6 +23,7 @@ from expkit.export.preprocessing import PREPROCESSING, write_preprocessing
 from expkit.export.targets.base import Exported, ExportOptions, ExportSource, Proof, Target
 from expkit.export.targets.converting import Conversion, convert_in_child
 from expkit.export.targets.processes import Runtime
+from expkit.export.targets.ways import ways
 
 __all__ = ["GraphTarget"]
 
@@ -51,12 +52,12 @@ class GraphTarget(Target):
 
     def doors(self, source: ExportSource, options: ExportOptions) -> list[Door]:
         """Return the doors that are proven; the first is the one that the file is made from."""
-        raw = self._door(source, "raw", options)
-        if raw.reads_text and not self.reads_text and source.frozen.metadata.get("preprocessed"):
-            raw = self._door(source, "preprocessed", options)
-        if raw.reads_text and not self.reads_text:
-            raise ExportError.at(f"--to {self.name}", self._text_problem(raw.reads_text))
-        return [raw]
+        is_text = any(item["dtype"] == "string" for item in source.frozen.metadata["inputs"].values())
+        behind = is_text and not self.reads_text and source.frozen.metadata.get("preprocessed")
+        door = self._door(source, "preprocessed" if behind else "raw", options)
+        if door.reads_text and not self.reads_text:
+            raise ExportError.at(f"--to {self.name}", self._text_problem(door.reads_text))
+        return [door]
 
     def _text_problem(self, names: list[str]) -> str:
         return f"input {comma_list(names)} is text, which the format cannot read; use savedmodel"
@@ -82,13 +83,13 @@ class GraphTarget(Target):
         quantized = options.quantize != "none" and self.quantizes
         say(f"{self.name}: converting")
         proofs: list[Proof] = []
+        if doors[0].name == "preprocessed":
+            write_preprocessing(source.frozen, doors[0].inputs, into / PREPROCESSING)
         with ThreadPoolExecutor(1) as beside:
             converted = beside.submit(self._convert, source, options, doors, into / self.file)
             for door in doors:
                 at = into / self.file, self.signature(door, several=len(doors) > 1)
                 proofs += self._proven(source, options, door, at, converted.result, say)
-        if doors[0].name == "preprocessed":
-            write_preprocessing(source.frozen, doors[0].inputs, into / PREPROCESSING)
         if quantized:
             say(f"{self.name}: evaluating {options.quantize} on the test part")
             proofs = self._with_metrics(source, options, doors[0], into / self.file, proofs)
@@ -170,38 +171,44 @@ class GraphTarget(Target):
     ) -> list[Proof]:
         """Return the rows of outputs and of the control; ``wait`` returns when the file is there."""
         runtime = self._runtime(at, door, options)  # It loads its libraries while the converter runs.
+        rows: list[Proof] = []
         try:
-            examples = door_examples(source, door)
-            expected, control = frozen_outputs(source, door, examples, examples.permuted())
-            wait()
-            say(f"{self.name}: computing {examples.count} examples ({door.name})")
-            runtime.open()
-            got = examples.joined([runtime.run(batch)[0] for batch in examples])
-            one = examples.one(door.batch)
-            runtime.run(one)
-            _, seconds = runtime.run(one, repeat=REPEAT)
+            for way in ways(source, options, door, at[0]):
+                examples = door_examples(source, way.door)
+                expected, control = frozen_outputs(source, way.door, examples, examples.permuted())
+                wait()
+                say(f"{self.name}: computing {examples.count} examples ({way.name})")
+                runtime.open()
+                got = examples.joined([runtime.run(way.feed(batch))[0] for batch in examples])
+                common: dict[str, Any] = {"target": self.name, "door": way.name, "examples": examples.count}
+                rows += [
+                    Proof(
+                        **common,
+                        difference=difference(expected, got),
+                        allowed=_allowed(options, self.quantizes, source),
+                        note=examples.note,
+                        **(self._latencies(source, door, examples, runtime) if way.door is door else {}),
+                    ),
+                    Proof(
+                        **common,
+                        compared="control: permuted input",
+                        difference=_control(control, got, options.tolerance),
+                        allowed=None,
+                    ),
+                ]
         finally:
             runtime.close()
-        frozen_seconds = frozen_latency(source, door, one, REPEAT)
-        allowed = _allowed(options, self.quantizes, source)
-        off = difference(expected, got)
-        common: dict[str, Any] = {"target": self.name, "door": door.name, "examples": examples.count}
-        return [
-            Proof(
-                **common,
-                difference=off,
-                allowed=allowed,
-                latency_ms=None if seconds is None else seconds * 1e3,
-                frozen_latency_ms=frozen_seconds * 1e3,
-                note=examples.note,
-            ),
-            Proof(
-                **common,
-                compared="control: permuted input",
-                difference=_control(control, got, options.tolerance),
-                allowed=None,
-            ),
-        ]
+        return rows
+
+    def _latencies(self, source: ExportSource, door: Door, examples: Batches, runtime: Runtime) -> dict[str, Any]:
+        """Return the median milliseconds for one example, of the file and of the frozen graph."""
+        one = examples.one(door.batch)
+        runtime.run(one)
+        _, seconds = runtime.run(one, repeat=REPEAT)
+        return {
+            "latency_ms": None if seconds is None else seconds * 1e3,
+            "frozen_latency_ms": frozen_latency(source, door, one, REPEAT) * 1e3,
+        }
 
     def _with_metrics(
         self, source: ExportSource, options: ExportOptions, door: Door, file: Path, proofs: list[Proof]
@@ -209,11 +216,12 @@ class GraphTarget(Target):
         """Return the rows with those of the run's metrics on the whole test part."""
         if source.run is None:
             return proofs
-        examples = door_examples(source, door, whole=True)
+        way = ways(source, options, door, file)[-1]
+        examples = door_examples(source, way.door, whole=True)
         with self._runtime((file, self.signature(door, several=False)), door, options) as runtime:
-            got = examples.joined([runtime.run(batch)[0] for batch in examples])
-        (expected,) = frozen_outputs(source, door, examples)
-        origin = door.origins
+            got = examples.joined([runtime.run(way.feed(batch))[0] for batch in examples])
+        (expected,) = frozen_outputs(source, way.door, examples)
+        origin = way.door.origins
         rows = metric_rows(
             source.run,
             {origin[name]: array for name, array in expected.items()},
@@ -224,7 +232,7 @@ class GraphTarget(Target):
         return proofs + [
             Proof(
                 target=self.name,
-                door=door.name,
+                door=way.name,
                 compared=f"metric {row.name}",
                 difference=row.drop,
                 allowed=options.max_drop,
