@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,12 @@ def runtime_of(path: Path) -> str | None:
 class RuntimeGraph:
     """A graph in a file of another format."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, allowed: Collection[str] = ()) -> None:
         """Read inputs and outputs.
+
+        Args:
+            path: the file.
+            allowed: operations of the preprocessing beside it to allow besides those known to be pure.
 
         Raises:
             ExportError: the file is missing, its runtime is not installed, or it refuses the file.
@@ -51,7 +55,7 @@ class RuntimeGraph:
             found = runtime.describe()
         self._tensors = {name: {"tensor": name, **item} for name, item in found["inputs"].items()}
         """The inputs of the file itself."""
-        self._before = _preprocessing(path.with_name(PREPROCESSING), self._tensors)
+        self._before = _preprocessing(path.with_name(PREPROCESSING), self._tensors, allowed)
         self.metadata: dict[str, Any] = {
             "format": kind,
             **_facts(kind, path, found["metadata"]),
@@ -121,11 +125,11 @@ def _facts(kind: str, path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]
     return {**others, **read_inside(kind, path)}
 
 
-def _preprocessing(path: Path, tensors: Mapping[str, Any]) -> FrozenGraph | None:
+def _preprocessing(path: Path, tensors: Mapping[str, Any], allowed: Collection[str]) -> FrozenGraph | None:
     """Return the preprocessing beside a file, if there is one that makes what the file reads."""
     if not path.is_file():
         return None
-    before = read_frozen(path)
+    before = read_frozen(path, allowed=allowed)
     return before if before.metadata["outputs"].keys() <= tensors.keys() else None
 
 

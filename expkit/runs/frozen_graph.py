@@ -9,6 +9,7 @@ from pathlib import Path
 
 from expkit.errors import RunError
 from expkit.export.freeze import FrozenGraph, read_frozen
+from expkit.export.preprocessing import PREPROCESSING
 from expkit.export.runtime_graph import RuntimeGraph, runtime_of
 from expkit.redact import masked
 from expkit.run_lookup import named_path
@@ -46,9 +47,10 @@ def find_graph(
     """
     if address.startswith(("models:", "runs:")) or runtime_of(path := named_path(address, "graph")) is None:
         return find_frozen(address, uri, fetch=fetch, allowed=allowed)
-    if given := [name for name, value in (("--fetch", fetch), ("--allow-op", allowed), ("--uri", uri)) if value]:
+    refused = {"--fetch": fetch, "--allow-op": allowed and not path.with_name(PREPROCESSING).is_file(), "--uri": uri}
+    if given := [name for name, value in refused.items() if value]:
         raise RunError.at(given[0], f"{address} is not a graph of TensorFlow: its runtime computes its outputs only")
-    return RuntimeGraph(path)
+    return RuntimeGraph(path, allowed=allowed)
 
 
 @contextmanager

@@ -307,3 +307,34 @@ def test_a_pipe_is_not_read_as_a_graph(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.pb")
     done = call("info", "fifo.pb", cwd=tmp_path)
     assert done.errors[0].startswith("error: fifo.pb: not a regular file; allowed: ")
+
+
+REACHING: dict[str, Callable[[], Any]] = {
+    "ReadFile": lambda: tf.io.read_file("secret"),
+    "WriteFile": lambda: tf.io.write_file("written", "x"),
+    "PyFunc": lambda: tf.py_func(lambda: open("written", "w").close() or 1.0, [], tf.float32),
+}
+
+
+@pytest.mark.parametrize("operation", REACHING)
+def test_a_saved_model_that_reaches_outside_is_neither_computed_nor_exported(tmp_path: Path, operation: str) -> None:
+    (tmp_path / "secret").write_text("secret")
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        made = REACHING[operation]()
+        x = tf.placeholder(tf.float32, (None,), name="x")
+        with tf.control_dependencies([made]):
+            y = tf.identity(x, name="y")
+        builder = tf.saved_model.Builder(str(tmp_path / "saved"))
+        signature = tf.saved_model.predict_signature_def({"x": x}, {"y": y})
+        builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature})
+        builder.save()
+    assert graph.get_operation_by_name(operation) is not None
+    np.savez(tmp_path / "x.npz", x=np.ones(2, np.float32))
+    for words in (("predict", "saved", "x.npz"), ("info", "saved"), ("export", "saved", "--to", "savedmodel")):
+        done = call(*words, cwd=tmp_path)
+        assert (done.code, done.out) == (2, "")
+        assert done.errors == [
+            f"error: saved: refused: {operation}: not known to be pure functions of their inputs, so they may reach "
+            f"files, network or Python; freeze the graph without them, or allow what you trust: --allow-op {operation}"
+        ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["saved", "secret", "x.npz"]
