@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -49,6 +50,7 @@ class ArrayInFile:
         self._at, self._archive, self._info = at, archive, info
         self._file: Any = None
         self._row = 0
+        self._whole: np.ndarray | None = None
         self.shape, self._fortran, self.dtype, self._start = header.shape, header.fortran, header.dtype, header.start
         if self.dtype.hasobject:
             raise ValueError(f"array '{info.filename}' holds pickled Python objects, which are never read")
@@ -57,18 +59,42 @@ class ArrayInFile:
         """Return rows, or with ``...`` the whole array."""
         with reading(self._at, f"array '{self._info.filename}' cannot be read", raises=DataError):
             if rows is ... or self._fortran:
-                whole = read_member(self._archive, self._info)
+                if (
+                    self._whole is None
+                ):  # Once: of all rows together none stands by itself in a file in Fortran's order.
+                    self._check_memory(math.prod(self.shape) * self.dtype.itemsize)
+                    whole = read_member(self._archive, self._info)
+                    self._whole = whole if self._fortran else None
+                else:
+                    whole = self._whole
                 return whole if rows is ... else whole[rows]
             first, after, _ = rows.indices(self.shape[0])
-            self._go_to(first)
             row = math.prod(self.shape[1:]) * self.dtype.itemsize
+            self._check_memory((after - first) * row)
+            self._go_to(first)
             content = self._file.read((after - first) * row)
             self._row = after
             if after == self.shape[0]:
                 self._file.read(1)
             return np.frombuffer(content, self.dtype).reshape(after - first, *self.shape[1:])
 
+    def _check_memory(self, size: int) -> None:
+        """Raise DataError if bytes that are read at once do not fit: a small file can unpack to any number of them."""
+        if size > _memory() // 2:
+            name = self._info.filename
+            way = (
+                "save it with np.ascontiguousarray" if self._fortran else "give fewer examples at once: --batch-size N"
+            )
+            raise DataError.at(
+                self._at, f"array '{name}' has {size:,} bytes to be read at once, more than half of the memory; {way}"
+            )
+
     def _go_to(self, row: int) -> None:
         if self._file is None or row != self._row:
             self._file = self._archive.open(self._info)
             self._file.seek(self._start + row * math.prod(self.shape[1:]) * self.dtype.itemsize)
+
+
+def _memory() -> int:
+    """Return the bytes of this machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -269,6 +269,21 @@ def test_arrays_larger_than_a_batch_are_not_held_in_memory(tmp_path: Path) -> No
     assert peak < 12e6, "the array has 25.6 MB"
 
 
+def test_arrays_larger_than_memory_are_told_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("expkit.export.input_file._memory", lambda: 2000)
+    x = np.zeros((100, 3), np.float32)
+    np.savez_compressed(tmp_path / "x.npz", x=x)
+    file, told = rows(tmp_path), "error: x.npz: array 'x.npy' has 1,200 bytes to be read at once, more than half of the"
+    done = call("predict", file, "x.npz", cwd=tmp_path)
+    assert (done.code, done.errors) == (2, [f"{told} memory; give fewer examples at once: --batch-size N"])
+    assert call("predict", file, "x.npz", "--batch-size", "10", cwd=tmp_path).code == 0
+    np.savez_compressed(tmp_path / "x.npz", x=np.asfortranarray(x))
+    done = call("predict", file, "x.npz", "--batch-size", "10", cwd=tmp_path)
+    assert (done.code, done.errors) == (2, [f"{told} memory; save it with np.ascontiguousarray"])
+
+
 def test_batches_that_cannot_be_joined_are_refused(tmp_path: Path) -> None:
     def build() -> None:
         x, other = tf.placeholder(tf.float32, (None, 3), name="x"), tf.placeholder(tf.float32, (None,), name="other")
