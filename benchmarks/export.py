@@ -188,8 +188,9 @@ def main() -> None:
 
 
 def put(lines: Sequence[str], file: Path, marker: str) -> None:
-    """Write a table behind its marker; rows of the table there that were not made again stay."""
-    before, _, after = file.read_text(encoding="utf-8").partition(marker)
+    """Write a table behind its marker, or at the end; rows of the table there that were not made again stay."""
+    before, found, after = file.read_text(encoding="utf-8").partition(marker)
+    before += "" if found else "\n"
     old = re.match(r"(?:\|.*\n)*", after)
     assert old is not None
     of_networks = "networks" in marker

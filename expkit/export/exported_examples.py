@@ -62,16 +62,22 @@ class Batches:
         return {name: array[: batch or 1] for name, array in self.inputs.items()}
 
     def joined(self, parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Return the outputs of batches, joined; those without a row for each example as in the first batch."""
+        """Return the outputs of batches, joined; those without a row for each example as in the first batch.
+
+        Where other sizes differ between batches, as those of texts that are padded to the longest, numbers in a row.
+        """
         sizes = [len(next(iter(batch.values()))) for batch in self]
 
         def rows(name: str) -> bool:
             pairs = zip(parts, sizes, strict=True)
             return all(part[name].ndim > 0 and len(part[name]) == size for part, size in pairs)
 
-        return {
-            name: np.concatenate([part[name] for part in parts]) if rows(name) else parts[0][name] for name in parts[0]
-        }
+        def whole(name: str) -> np.ndarray:
+            arrays = [part[name] for part in parts]
+            alike = len({array.shape[1:] for array in arrays}) == 1
+            return np.concatenate(arrays if alike else [array.reshape(-1) for array in arrays])
+
+        return {name: whole(name) if rows(name) else parts[0][name] for name in parts[0]}
 
     def permuted(self) -> Batches:
         """Return the examples in another order; a single one with its numbers in another order."""

@@ -99,7 +99,7 @@ def export_table(folder: ExportFolder) -> None:
             table.add_row(
                 item.target if index == 0 else "",
                 row.door,
-                escape(row.compared if is_layer or not row.note else f"{row.compared} {row.note}".strip()),
+                escape(row.compared if is_layer else f"{row.compared} {row.note}".strip().replace(" ,", ",")),
                 f"{row.difference:.2g}",
                 limit if row.holds else f"[bold red]{limit}[/]",
                 controls.get(row.door, "") if row.compared == "outputs" else "",

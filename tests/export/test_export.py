@@ -14,7 +14,7 @@ from expkit import tf1 as tf
 from expkit.errors import ExportError
 from expkit.export.differences import difference
 from expkit.export.doors import layer_of, open_door
-from expkit.export.exported_examples import door_examples, frozen_outputs
+from expkit.export.exported_examples import Batches, door_examples, frozen_outputs
 from expkit.export.exporter import RECORD, export
 from expkit.export.failures import failure_message
 from expkit.export.folding import folded
@@ -210,6 +210,15 @@ def test_folding_keeps_the_numbers_and_names(source: ExportSource) -> None:
     with tf.Graph().as_default(), tf.Session() as session:
         tf.import_graph_def(part, name="")
         np.testing.assert_allclose(session.run("out:0", {"x:0": x}), source.frozen.predict({"x": x})["out"], atol=1e-6)
+
+
+def test_outputs_of_batches_are_joined_whatever_their_other_sizes_are() -> None:
+    examples = Batches({"x": np.arange(3)}, 2)
+    joined = examples.joined(
+        [{"y": np.ones((2, 2)), "z": np.ones((2, 3))}, {"y": np.zeros((1, 2)), "z": np.ones((1, 4))}]
+    )
+    assert joined["y"].tolist() == [[1, 1], [1, 1], [0, 0]]
+    assert joined["z"].shape == (10,)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,7 @@ def newest(run: Path) -> Path:
             "--rules[0]: 'l.\\d' -> 'layer1/kernel', the rule for variable 'layer1/kernel', cannot be read backwards: ",
         ),
         (["--to", "safetensors", "--quantize", "int8"], "--quantize: is for tflite, which --to does not name"),
+        (["--to", "npz", "--batch", "1"], "--batch: is for savedmodel, tflite, onnx, openvino, opencv, none of which"),
     ],
 )
 def test_wrong_words_are_told_and_nothing_is_written(words: list[str], error: str, run: Path, tmp_path: Path) -> None:
@@ -302,12 +304,27 @@ def test_wrong_words_are_told_and_nothing_is_written(words: list[str], error: st
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("size", ["0", "-1", "1.5", "many"])
+def test_a_batch_that_is_no_number_of_examples_is_refused(size: str, run: Path, tmp_path: Path) -> None:
+    done = call("export", run, "--to", "onnx", f"--batch={size}", cwd=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert done.errors[-1] == f"expkit export: error: argument --batch: '{size}' is not a positive whole number"
+
+
+def test_a_run_without_a_checkpoint_is_told_as_such(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "bare", ignore=shutil.ignore_patterns("checkpoints"))
+    done = call("export", "bare", "--to", "npz", cwd=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert done.errors == ["error: bare: no latest checkpoint in it; the run ended before its first save"]
+    assert not (tmp_path / "bare" / "export").exists()
+
+
 def test_a_frozen_graph_has_no_variables_to_write(run: Path, tmp_path: Path) -> None:
     assert call("freeze", run, cwd=tmp_path).code == 0
     done = call("export", run / "frozen.pb", "--to", "npz", "--output", "out", cwd=tmp_path)
     assert done.code == 2
-    reason = "is a frozen graph, whose variables are constants; give the folder of a run"
-    assert done.errors[-1] == f"error: --to npz: {run / 'frozen.pb'} {reason}"
+    reason = "the variables of a frozen graph are constants; give the folder of a run"
+    assert done.errors[-1] == f"error: --to npz: {reason}"
 
 
 VALUES = {

@@ -253,6 +253,19 @@ def test_info_tells_of_a_registered_model_what_it_tells_of_the_file(registered: 
     assert of_file.out.startswith(f"{of_model.out}fitted (")  # The file is in its run's folder.
 
 
+def test_export_takes_a_registered_model_and_names_what_the_store_lacks(registered: Finished) -> None:
+    words = ("--to", "npz", "--output", "out")
+    done = call("export", "models:/digits@champion", *words, cwd=registered.cwd)
+    assert done.code == 2
+    assert done.errors == ["error: --to npz: the variables of a frozen graph are constants; give the folder of a run"]
+    done = call("export", "models:/digits@champ", *words, cwd=registered.cwd)
+    assert (done.code, done.out) == (2, "")
+    assert done.errors[0].startswith(
+        "error: models:/digits@champ: model 'digits' has no alias 'champ'; did you mean 'champion'?"
+    )
+    assert not (registered.cwd / "out").exists()
+
+
 STORE = "sqlite:///{runs}/mlflow.db"
 ALLOWED = "allowed: models:/NAME@ALIAS, models:/NAME/VERSION, models:/NAME/latest, models:/ID, runs:/ID"
 

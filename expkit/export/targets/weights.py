@@ -39,7 +39,7 @@ class WeightsTarget(Target):
     def problems(self, source: ExportSource, options: ExportOptions) -> list[Problem]:
         """Return what is wrong with the settings, before anything is written."""
         if source.run is None:
-            text = f"{source.file} is a frozen graph, whose variables are constants; give the folder of a run"
+            text = "the variables of a frozen graph are constants; give the folder of a run"
             return [Problem(f"--to {self.name}", text)]
         try:
             exported_variables(source.run.checked.spec, options.rules, options.layout, "--rules")
