@@ -43,7 +43,19 @@ def test_a_module_imports_only_the_libraries_of_its_room(file: Path) -> None:
 
 
 FLOORS = (
-    ("errors", "fs", "machine", "metric_names", "npy_files", "protobuf_wire", "redact", "tensor_spec", "tf1", "timing"),
+    (
+        "cache",
+        "errors",
+        "fs",
+        "machine",
+        "metric_names",
+        "npy_files",
+        "protobuf_wire",
+        "redact",
+        "tensor_spec",
+        "tf1",
+        "timing",
+    ),
     ("plugins", "provenance", "registry"),
     ("kinds",),
     ("config",),

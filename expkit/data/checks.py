@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from expkit.cache import remembered
 from expkit.config.schema import Config
 from expkit.data.preprocess import raw_spec, spec_problems
 from expkit.errors import ConfigError, DataError, Problem, unknown
@@ -14,7 +15,7 @@ from expkit.kinds.evaluated import Evaluated, Readable
 from expkit.kinds.preprocess.base import TEXT
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.numerals import marks_of
-from expkit.kinds.sources.on_disk import Array, scan
+from expkit.kinds.sources.on_disk import Array, DiskArray, scan
 from expkit.kinds.sources.strings import dtype_text, is_text
 from expkit.kinds.weighting import Weighted
 from expkit.network.elaborate import network_spec
@@ -121,7 +122,7 @@ def check_values(config: Config, spec: NetworkSpec, splits: Mapping[str, Fields]
     for split, fields in splits.items():
         for name, array in fields.items():
             read_as = spec.inputs[name].dtype if name in spec.inputs and not config.data.preprocess.get(name) else None
-            bad, first, rounded = _not_finite(array, read_as) if array.dtype.kind == "f" else (0, 0, False)
+            bad, first, rounded = _cached_not_finite(array, read_as) if array.dtype.kind == "f" else (0, 0, False)
             if bad:
                 what = f"values beyond {read_as}" if rounded else "NaN or infinity"
                 problems.append(
@@ -165,6 +166,14 @@ def _readables(spec: NetworkSpec, fields: Fields, names: Sequence[str]) -> Itera
         for indices, values in scan(first):
             rest = (array[indices] for array in others)
             yield replace(network, fields=dict(zip(names, (values, *rest), strict=True)))
+
+
+def _cached_not_finite(array: Array, read_as: str | None) -> tuple[int, int, bool]:
+    """Return the same as ``_not_finite``; of files that have not changed, as it was found before."""
+    known = array.identity() if isinstance(array, DiskArray) else None
+    key = None if known is None else known + f" {read_as}".encode()
+    count, first, finite = remembered("finite-1", key, lambda: _not_finite(array, read_as))
+    return count, first, finite
 
 
 def _not_finite(array: Array, read_as: str | None) -> tuple[int, int, bool]:

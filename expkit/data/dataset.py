@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from expkit.cache import remembered
 from expkit.config.schema import Config
 from expkit.config.sections.data import DataConfig
 from expkit.data.augment import Augmentation, augmentation
@@ -20,7 +21,7 @@ from expkit.data.checks import check_fields, check_values, with_sizes
 from expkit.data.classes import Classes, class_warnings, named_config, numbered_classes
 from expkit.data.columns import column_warnings
 from expkit.data.duplicates import duplicate_warnings
-from expkit.data.kept import preprocess
+from expkit.data.kept import identity, preprocess
 from expkit.data.pairs import paired
 from expkit.data.preprocess import FieldPreprocessing
 from expkit.data.split import split_fields
@@ -142,7 +143,7 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
         raw=done.raw,
         classes=classes,
         columns={name: names for name, names in columns.items() if name in used},
-        digest=_digest(raw),
+        digest=remembered("digest-1", _identity(raw), lambda: _digest(raw)),
         kind=data.source.kind,
         notes=notes,
         placement=_placement(data, train),
@@ -230,6 +231,15 @@ def _column_warnings(spec: NetworkSpec, fields: Fields, columns: Mapping[str, tu
     for name, names in columns.items():
         if name in spec.inputs and fields[name].dtype.kind in "iuf":
             yield from column_warnings(names, fields[name])
+
+
+def _identity(splits: Mapping[str, Fields]) -> bytes | None:
+    """Return what the digest depends on, found without reading files; ``None`` where that is not less work."""
+    arrays = [(split, name, array) for split, fields in splits.items() for name, array in fields.items()]
+    on_disk = [array.identity() for *_, array in arrays if isinstance(array, DiskArray)]
+    if not on_disk or None in on_disk:
+        return None
+    return f"{[(split, name, array.dtype.str, array.shape, identity(array)) for split, name, array in arrays]}".encode()
 
 
 def _digest(splits: Mapping[str, Fields]) -> str:

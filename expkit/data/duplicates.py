@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from expkit.data.cache import cache_folder
+from expkit.cache import remembered
 from expkit.errors import DataError
-from expkit.fs import atomic_write_text
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import Array, DiskArray, scan
 
@@ -29,8 +25,6 @@ MOST_KEPT = 1 << 24
 """Examples of which fingerprints are held; of more only every second, third ... value of fingerprints is compared."""
 COMMON = 10
 """Examples per different input of numbers from which on equal ones come by chance: a table of few categories."""
-VERSION = 1
-"""Number that a change of the entries of the cache increases."""
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FACTORS = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
@@ -127,25 +121,9 @@ def _cached(parts: Mapping[str, Fields]) -> list[Duplicates]:
         for part, fields in parts.items()
         for name, array in fields.items()
     ]
-    if any(known is None for _, _, known in identities):
-        return find_duplicates(parts)
-    digest = hashlib.sha256(f"{VERSION} {[(part, name, known) for part, name, known in identities]}".encode())
-    file = cache_folder("duplicates") / f"{digest.hexdigest()[:32]}.json"
-    try:
-        return [Duplicates(**item) for item in json.loads(file.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError):
-        found = find_duplicates(parts)
-    _keep(file, found)
-    return found
-
-
-def _keep(file: Path, found: Sequence[Duplicates]) -> None:
-    """Write an entry of the cache; without a place for it the next start reads the data again."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(file, json.dumps([asdict(item) for item in found]), durable=False)
-    except OSError as error:
-        _log.info("%s is not written: %s", file, error.strerror)
+    known = None if any(digest is None for *_, digest in identities) else f"{identities}".encode()
+    found = remembered("duplicates-1", known, lambda: [asdict(item) for item in find_duplicates(parts)])
+    return [Duplicates(**item) for item in found]
 
 
 def _fingerprints(fields: Fields) -> np.ndarray:

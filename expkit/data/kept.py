@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from expkit import tf1 as tf
+from expkit.cache import cache_folder
 from expkit.config.schema import Config
-from expkit.data.cache import cache_folder
 from expkit.data.compute import Batches, computed, fit_steps
 from expkit.data.parts import parts_of
 from expkit.data.preprocess import FieldPreprocessing, Step, raw_spec
@@ -25,7 +25,7 @@ from expkit.errors import DataError
 from expkit.fs import cannot_write
 from expkit.kinds.preprocess.base import Preprocess
 from expkit.kinds.sources.base import Fields, located
-from expkit.kinds.sources.on_disk import Array, MappedArray, aligned_empty, rows_of
+from expkit.kinds.sources.on_disk import Array, MappedArray, examples_at, rows_of
 from expkit.network.spec import NetworkSpec
 from expkit.timing import timed
 
@@ -34,7 +34,7 @@ __all__ = ["Kept", "Preprocessed", "preprocess"]
 _log = logging.getLogger(__name__)
 
 IN_MEMORY = 1 << 28
-"""Bytes of a field up to which its values are held in memory."""
+"""Bytes of a field up to which the values of its splits are held in memory, the first ones first."""
 UNCACHED = 1 << 20
 """Bytes of a field up to which its values are computed anew in every run."""
 MOST_CACHED = 20 << 30
@@ -164,7 +164,13 @@ def _computed_once(
     plain = json.loads((entry / "fitted.json").read_text(encoding="utf-8"))
     fitted = tuple(Step.of(kind, item) for kind, item in zip(steps, plain, strict=True))
     once = FieldPreprocessing(field=before.field, raw=before.raw, kept=fitted)
-    return once, {split: _opened(entry, split) for split in splits}
+    opened, held = {split: _opened(entry, split) for split in splits}, 0
+    for split, part in opened.items():
+        held += part.values.nbytes
+        if held > IN_MEMORY:
+            break
+        opened[split] = Kept(examples_at(part.values, np.arange(len(part.indices))), part.indices)
+    return once, opened
 
 
 def _key(steps: Sequence[Preprocess], splits: Mapping[str, Array]) -> str:
@@ -237,10 +243,6 @@ def _opened(entry: Path, split: str) -> Kept:
         return Kept(np.zeros(0, np.float32), indices)
     file = entry / f"{split}.npy"
     values = np.load(file, mmap_mode="r", allow_pickle=False)[: len(indices)]
-    if values.nbytes <= IN_MEMORY:
-        held = aligned_empty(values.shape, values.dtype)
-        held[...] = values
-        return Kept(held, indices)
     return Kept(MappedArray(values), indices)
 
 

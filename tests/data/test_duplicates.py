@@ -13,7 +13,9 @@ from expkit.config.load import load
 from expkit.data.dataset import Dataset, load_dataset
 from expkit.data.duplicates import duplicate_warnings, find_duplicates
 from expkit.errors import DataError
-from expkit.kinds.sources.files import FileContents
+from expkit.kinds.sources.base import Fields
+from expkit.kinds.sources.files import FileContents, checked_contents
+from expkit.kinds.sources.folder import Listing
 from expkit.kinds.sources.on_disk import MappedArray
 from expkit.preflight import check
 
@@ -61,13 +63,18 @@ def test_all_fields_of_an_example_count() -> None:
 
 
 def files(folder: Path, names: list[str]) -> FileContents:
-    return FileContents(folder, names, np.array([(folder / name).stat().st_size for name in names]), ())
+    return checked_contents(Listing(root=folder, names=names, others=[]), lambda starts: None)
 
 
 def test_files_are_read_at_the_first_start_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(6):
         (tmp_path / f"{number}.png").write_bytes(bytes([number % 5]) * 20)
-    parts = parts_of(train=files(tmp_path, ["0.png", "1.png", "2.png", "3.png"]), test=files(tmp_path, ["5.png"]))
+
+    def listed() -> dict[str, Fields]:
+        train, test = ["0.png", "1.png", "2.png", "3.png"], ["5.png"]
+        return parts_of(train=files(tmp_path, train), test=files(tmp_path, test))
+
+    parts = listed()
     said = [
         f"1 of 1 test examples is among the train examples, too: {tmp_path}/5.png equals {tmp_path}/0.png; scores of "
         "them are too good (data.duplicates: ignore says nothing)"
@@ -89,10 +96,10 @@ def test_files_are_read_at_the_first_start_alone(tmp_path: Path, monkeypatch: py
         "data.duplicates: warn"
     )
     (tmp_path / "5.png").write_bytes(b"another")
-    assert list(duplicate_warnings(parts, ["x"], "warn")) == []
-    for entry in (tmp_path / "cache/expkit/duplicates").iterdir():
+    assert list(duplicate_warnings(listed(), ["x"], "warn")) == []
+    for entry in (tmp_path / "cache/expkit/facts").glob("duplicates-*"):
         entry.write_text("{")
-    assert list(duplicate_warnings(parts, ["x"], "warn")) == []
+    assert list(duplicate_warnings(listed(), ["x"], "warn")) == []
 
 
 def test_a_mapped_file_is_known_by_its_place_and_time(tmp_path: Path) -> None:

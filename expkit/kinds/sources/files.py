@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import final
 
 import numpy as np
 
+from expkit.cache import remembered
 from expkit.errors import DataError, error_message
-from expkit.kinds.sources.folder import AT, printable
+from expkit.kinds.sources.folder import AT, Listing, printable
 from expkit.kinds.sources.on_disk import DiskArray, file_state
 from expkit.kinds.sources.strings import strings
 from expkit.kinds.sources.table_content import FIRST_BYTES, encoding_problem
 
-__all__ = ["FileContents", "first_bytes"]
+__all__ = ["FileContents", "checked_contents"]
 
 
 @final
@@ -25,21 +25,20 @@ class FileContents(DiskArray):
     """The bytes of files; with an encoding the text in them, as UTF-8 without a byte order mark."""
 
     def __init__(
-        self, root: Path, names: Sequence[str], sizes: np.ndarray, notes: tuple[str, ...], encoding: str | None = None
+        self,
+        root: Path,
+        names: Sequence[str],
+        sizes: np.ndarray,
+        notes: tuple[str, ...],
+        encoding: str | None = None,
+        identity: bytes | None = None,
     ) -> None:
         self._root = root
         self._names = names
         self._sizes = sizes
         self._notes = notes
         self._encoding = encoding
-
-    @cached_property
-    def _identity(self) -> bytes:
-        digest = hashlib.sha256(f"{self._encoding} {self._root}".encode("utf-8", "surrogateescape"))
-        root = os.fspath(self._root)
-        for name in self._names:
-            digest.update(f"{file_state(os.path.join(root, name))}\0".encode("utf-8", "surrogateescape"))
-        return digest.digest()
+        self._identity = identity
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,8 +64,8 @@ class FileContents(DiskArray):
         """Return the path of a file."""
         return printable(os.path.join(self._root, self._names[index]))
 
-    def identity(self) -> bytes:
-        """Return a digest of the names, sizes and times of change of all files, when it was first requested."""
+    def identity(self) -> bytes | None:
+        """Return a digest of the names, sizes and times of change of all files when they were listed."""
         return self._identity
 
     def sizes(self, indices: np.ndarray) -> np.ndarray:
@@ -105,23 +104,56 @@ class FileContents(DiskArray):
             ) from None
 
 
-def first_bytes(root: Path, names: Sequence[str], count: int) -> tuple[list[bytes], np.ndarray]:
-    """Return the first bytes and the size of every file.
+def checked_contents(
+    listing: Listing,
+    check: Callable[[Sequence[bytes]], object],
+    *,
+    count: int = 0,
+    notes: tuple[str, ...] = (),
+    encoding: str | None = None,
+) -> FileContents:
+    """Return the contents of listed files, of which every one can be read; those that were checked are not read again.
+
+    Args:
+        listing: the files.
+        check: raises an error if the first bytes of the files are wrong.
+        count: number of first bytes to check of every file.
+        notes: sentences about the files that are left out.
+        encoding: encoding of text.
 
     Raises:
         DataError: a file cannot be read.
     """
-    starts, sizes, folder = [], np.empty(len(names), np.int64), os.fspath(root)
-    for index, name in enumerate(names):
+    root, sizes = os.fspath(listing.root), np.empty(len(listing.names), np.int64)
+    digest = hashlib.sha256(f"{encoding} {root}".encode("utf-8", "surrogateescape"))
+    for index, name in enumerate(listing.names):
+        path = os.path.join(root, name)
+        try:
+            state = os.stat(path)
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        sizes[index] = state.st_size
+        digest.update(f"{file_state(path, state)}\0".encode("utf-8", "surrogateescape"))
+    identity = digest.digest()
+    remembered(f"files-{count}-1", identity, lambda: check(_first_bytes(root, listing.names, count)))
+    return FileContents(listing.root, listing.names, sizes, notes, encoding, identity)
+
+
+def _first_bytes(folder: str, names: Sequence[str], count: int) -> list[bytes]:
+    """Return the first bytes of every file."""
+    starts = []
+    for name in names:
         path = os.path.join(folder, name)
         try:
             opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
             try:
-                sizes[index] = os.fstat(opened).st_size
                 starts.append(os.read(opened, count))
             finally:
                 os.close(opened)
         except OSError as error:
-            cause = error.strerror or error_message(error)
-            raise DataError.at(AT, f"{printable(path)} cannot be read: {cause}") from None
-    return starts, sizes
+            raise _unreadable(path, error) from None
+    return starts
+
+
+def _unreadable(path: str, error: OSError) -> DataError:
+    return DataError.at(AT, f"{printable(path)} cannot be read: {error.strerror or error_message(error)}")

@@ -7,6 +7,7 @@ import os
 import posixpath
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -61,23 +62,12 @@ class ImageFolder(Source):
         Raises:
             DataError: a file is missing, cannot be read or is no image, or a class has none.
         """
-        from expkit.kinds.sources.files import FileContents, first_bytes
-        from expkit.kinds.sources.folder import AT, counted, some
+        from expkit.kinds.sources.files import checked_contents
 
         listing, columns = _by_class(self.path) if self.labels is None else _by_table(self.path, self.labels)
-        starts, sizes = first_bytes(listing.root, listing.names, HEADER_BYTES)
-        wrong = [place for place, start in enumerate(starts) if image_format(start) is None]
-        if wrong:
-            found, start = some(listing.names[place] for place in wrong), starts[wrong[0]][:16]
-            begins = f"begins with {start!r}" if start else "is empty"
-            raise DataError.at(
-                AT,
-                f"{listing.root}: {counted(wrong)} of {len(starts):,} without the content of a PNG, JPEG, BMP or GIF "
-                f"image: {found}; the first {begins}; remove or replace what is no image",
-            )
-        _check_declared(listing, starts)
         notes = (*listing.notes, *_foreign(listing))
-        return {"image": FileContents(listing.root, listing.names, sizes, notes), **columns}
+        check = partial(_check_images, listing)
+        return {"image": checked_contents(listing, check, count=HEADER_BYTES, notes=notes), **columns}
 
 
 def _foreign(listing: Listing) -> Iterator[str]:
@@ -93,14 +83,24 @@ def _foreign(listing: Listing) -> Iterator[str]:
         )
 
 
-def _check_declared(listing: Listing, starts: Sequence[bytes]) -> None:
-    """Refuse images that would fill the memory, or be decoded wrongly.
+def _check_images(listing: Listing, starts: Sequence[bytes]) -> None:
+    """Refuse files that are no images, and images that would fill the memory, or be decoded wrongly.
 
     Raises:
-        DataError: images declare more pixels than are decoded, or are BMP files of a kind that is not decoded.
+        DataError: files are no images, declare more pixels than are decoded, or are BMP files of a kind that is not
+            decoded.
     """
     from expkit.kinds.sources.folder import AT, counted, some
 
+    wrong = [place for place, start in enumerate(starts) if image_format(start) is None]
+    if wrong:
+        found, start = some(listing.names[place] for place in wrong), starts[wrong[0]][:16]
+        begins = f"begins with {start!r}" if start else "is empty"
+        raise DataError.at(
+            AT,
+            f"{listing.root}: {counted(wrong)} of {len(starts):,} without the content of a PNG, JPEG, BMP or GIF "
+            f"image: {found}; the first {begins}; remove or replace what is no image",
+        )
     unread = [place for place, start in enumerate(starts) if not bmp_is_decoded(start)]
     if unread:
         raise DataError.at(

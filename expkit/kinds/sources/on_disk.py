@@ -188,9 +188,9 @@ class MappedArray(DiskArray):
         return values
 
 
-def file_state(path: str) -> str:
-    """Return text that differs where a file is another or has changed."""
-    found = os.stat(path)
+def file_state(path: str, state: os.stat_result | None = None) -> str:
+    """Return text that differs where a file is another or has changed, if its state is not given as it is now."""
+    found = os.stat(path) if state is None else state
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ino} {path}"
 
 

@@ -30,10 +30,9 @@ class TextFolder(Source):
 
     def load(self) -> Fields:
         """Return ``text``, on disk, with ``label`` and ``part`` where there are any."""
-        from expkit.kinds.sources.files import FileContents, first_bytes
+        from expkit.kinds.sources.files import checked_contents
         from expkit.kinds.sources.folder import list_folder
 
         listing = list_folder(self.path, ENDINGS, "text")
-        _, sizes = first_bytes(listing.root, listing.names, 0)
-        text = FileContents(listing.root, listing.names, sizes, listing.notes, self.encoding)
+        text = checked_contents(listing, lambda starts: None, notes=listing.notes, encoding=self.encoding)
         return {"text": text, **listing.columns}

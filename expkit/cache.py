@@ -1,0 +1,52 @@
+"""Folders of values that are computed from data once, for later runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from expkit.fs import atomic_write_text
+
+__all__ = ["cache_folder", "remembered"]
+
+_log = logging.getLogger(__name__)
+
+MOST_FACTS = 10_000
+"""Number of facts of a kind that are kept; the oldest are deleted."""
+
+
+def cache_folder(name: str) -> Path:
+    """Return a folder of the cache: ``expkit/NAME`` in ``XDG_CACHE_HOME``, by default ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "expkit" / name
+
+
+def remembered(name: str, identity: bytes | None, find: Callable[[], Any]) -> Any:
+    """Return what was found about unchanged data before, or find it and keep it for the next start.
+
+    Args:
+        name: name of the fact, with a number that a change of how it is found increases, such as ``images-1``.
+        identity: digest that differs where the data does, and all else that the fact depends on; ``None`` if there is
+            none, so that nothing is kept.
+        find: function that returns the fact, a value of JSON; its errors are not kept.
+    """
+    if identity is None:
+        return find()
+    file = cache_folder("facts") / f"{name}-{hashlib.sha256(identity).hexdigest()[:32]}.json"
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = find()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(file, json.dumps(found), durable=False)
+        facts = sorted(file.parent.glob(f"{name}-*.json"), key=lambda path: path.stat().st_mtime)
+        for oldest in facts[:-MOST_FACTS]:
+            oldest.unlink(missing_ok=True)
+    except OSError as error:  # Without a place for it the next start reads the data again.
+        _log.info("%s is not written: %s", file, error.strerror)
+    return found
