@@ -16,7 +16,7 @@ __all__ = ["cache_folder", "remembered"]
 
 _log = logging.getLogger(__name__)
 
-MOST_FACTS = 10_000
+MOST_FACTS = 1000
 """Number of facts of a kind that are kept; the oldest are deleted."""
 
 

@@ -124,6 +124,11 @@ def object_graph_proto() -> Any:
     return importlib.import_module("tensorflow.core.protobuf.trackable_object_graph_pb2").TrackableObjectGraph
 
 
+def unconverted(function: Callable[..., Any]) -> Any:
+    """Return a function that TensorFlow calls as it is; to rewrite its loops and conditions takes a second."""
+    return _load().autograph.experimental.do_not_convert(function)
+
+
 def tensorflow_version() -> str:
     """Return TensorFlow's version."""
     return str(_load().__version__)

@@ -41,7 +41,7 @@ MOST_CACHED = 20 << 30
 """Bytes of the cache; the entries that were not used for the longest time are deleted."""
 PARTIAL = "partial-"
 """Beginning of the name of an entry that a process is writing; no other deletes it."""
-VERSION = 1
+VERSION = 2
 """Number that a change of the operations increases, so that older entries are not used."""
 
 

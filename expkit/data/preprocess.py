@@ -174,6 +174,7 @@ def _connect(steps: Sequence[Step], values: Any, spec: TensorSpec, parallel: int
 
 
 def _one_by_one(steps: Sequence[Step], values: Any, spec: TensorSpec, parallel: int) -> Any:
+    @tf.unconverted
     def result_of(value: Any) -> Any:
         value = value[None]
         for step in steps:

@@ -40,6 +40,8 @@ class Draft:
     """Number of examples of the training part."""
     found: Sequence[str]
     """Sentences about the data."""
+    evaluated_at_once: int | None = None
+    """Examples of an evaluation's batch, where the 1000 of ``conf/train`` take much memory."""
 
 
 def name_of(path: Path) -> str:
@@ -107,17 +109,18 @@ def _files(draft: Draft) -> Mapping[str, str]:
     batch_size = min(BATCH_SIZE, 1 << draft.training_examples.bit_length() - 1)
     steps = min(max(EPOCHS * draft.training_examples // batch_size, FEWEST_STEPS), MOST_STEPS)
     every = max(steps // 10, 50)
+    at_once = [] if draft.evaluated_at_once is None else [f"evaluation_batch_size: {draft.evaluated_at_once}"]
     clock = f"{{steps: {steps}, batch_size: {batch_size}, evaluate_every_steps: {every}, save_every_steps: {every}}}"
     training = (
         [f"train: {clock}   # about {EPOCHS} epochs"]
-        if not draft.train
+        if not draft.train and not at_once
         else [
             "train:",
             f"  steps: {steps}               # about {EPOCHS} epochs",
             f"  batch_size: {batch_size}",
             f"  evaluate_every_steps: {every}",
             f"  save_every_steps: {every}",
-            *(f"  {line}" for line in draft.train),
+            *(f"  {line}" for line in (*at_once, *draft.train)),
         ]
     )
     experiment = [

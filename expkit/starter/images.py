@@ -30,6 +30,10 @@ LARGEST = 96
 SIZE = 64
 """Height and width of others."""
 CHANNELS = 16, 32, 64
+SMALL = 32 * 32
+"""Pixels of images up to which evaluations take them by 1000, as those of others do."""
+EVALUATED_BYTES = 1 << 26
+"""Size of the largest layer's output in an evaluation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +84,7 @@ def draft_images(path: Path, name: str, label: str | None = None) -> Draft:
         data="\n".join(_data(path, steps, labeled, split)) + "\n",
         network="\n".join(_network(height, width, channels, labeled)) + "\n",
         train=_train(labeled),
+        evaluated_at_once=EVALUATED_BYTES // (4 * CHANNELS[0] * height * width) if height * width > SMALL else None,
         group="classification" if classes is not None else "regression",
         training_examples=len(training_rows(fields, split)),
         found=[

@@ -91,6 +91,6 @@ def draft_texts(path: Path, name: str, encoding: str | None = None) -> Draft:
 def _encoding(path: Path) -> str:
     """Return the encoding that the first bytes of all texts show, besides those that are empty; otherwise UTF-8."""
     listing = list_folder(str(path), ENDINGS, "text")
-    starts, _ = first_bytes(listing.root, listing.names, FIRST_BYTES)
+    starts = first_bytes(listing.root, listing.names, FIRST_BYTES)
     shown = {likely_encoding(start) for start in starts if start}
     return shown.pop() or "utf-8" if len(shown) == 1 else "utf-8"

@@ -17,7 +17,7 @@ from expkit.kinds.sources.on_disk import DiskArray, file_state
 from expkit.kinds.sources.strings import strings
 from expkit.kinds.sources.table_content import FIRST_BYTES, encoding_problem
 
-__all__ = ["FileContents", "checked_contents"]
+__all__ = ["FileContents", "checked_contents", "first_bytes"]
 
 
 @final
@@ -135,13 +135,17 @@ def checked_contents(
         sizes[index] = state.st_size
         digest.update(f"{file_state(path, state)}\0".encode("utf-8", "surrogateescape"))
     identity = digest.digest()
-    remembered(f"files-{count}-1", identity, lambda: check(_first_bytes(root, listing.names, count)))
+    remembered(f"files-{count}-1", identity, lambda: check(first_bytes(listing.root, listing.names, count)))
     return FileContents(listing.root, listing.names, sizes, notes, encoding, identity)
 
 
-def _first_bytes(folder: str, names: Sequence[str], count: int) -> list[bytes]:
-    """Return the first bytes of every file."""
-    starts = []
+def first_bytes(root: Path, names: Sequence[str], count: int) -> list[bytes]:
+    """Return the first bytes of every file.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    starts, folder = [], os.fspath(root)
     for name in names:
         path = os.path.join(folder, name)
         try:

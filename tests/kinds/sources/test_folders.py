@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from expkit import cache
 from expkit.errors import DataError
-from expkit.kinds.sources import on_disk
+from expkit.kinds.sources import files, on_disk
 from expkit.kinds.sources.base import Source
 from expkit.kinds.sources.image_folder import ImageFolder, image_format
 from expkit.kinds.sources.on_disk import DiskArray, rows_of, scan
@@ -55,11 +56,38 @@ def test_a_sub_folder_is_a_class_and_a_format_is_known_by_content(fill: Fill) ->
     np.testing.assert_array_equal(image[np.array([4, 0, 4])], np.array([JPEG, BMP, JPEG], object))
 
 
+def test_files_that_did_not_change_are_checked_once(
+    fill: Fill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "MOST_FACTS", 2)
+    folder = fill(**{"images/a/1.png": PNG, "images/b/2.jpg": JPEG, "texts/a/1.txt": b"one", "texts/a/2.txt": b"two"})
+    images, texts = ImageFolder(path=f"{folder}/images"), TextFolder(path=f"{folder}/texts")
+    first = [listed(images), listed(texts)]
+
+    def read(*given: object) -> list[bytes]:
+        raise AssertionError("read again")
+
+    with monkeypatch.context() as changed:
+        changed.setattr(files, "first_bytes", read)
+        assert [listed(images), listed(texts)] == first
+    fill(**{"images/a/1.png": b"no image"})
+    for _ in range(2):
+        assert "1 file of 2 without the content of a PNG" in problem_of(images, folder)
+    for number in range(3):
+        fill(**{"texts/a/1.txt": b"one" * (2 + number)})
+        assert listed(texts)["text"] == [b"one" * (2 + number), b"two"]
+    assert len(list((tmp_path / "cache/expkit/facts").glob("files-0-1-*"))) == 2
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # No place for a cache.
+    assert listed(texts)["text"] == [b"one" * 4, b"two"]
+
+
 @pytest.mark.parametrize(
     ("start", "name"),
     [(PNG, "PNG"), (JPEG, "JPEG"), (GIF, "GIF"), (b"GIF87a", "GIF"), (BMP, "BMP"), (b"RIFF", None), (b"", None)],
 )
-def test_the_first_bytes_are_those_of_a_format(start: bytes, name: str | None) -> None:
+def test_thefirst_bytes_are_those_of_a_format(start: bytes, name: str | None) -> None:
     assert image_format(start) == name
 
 
