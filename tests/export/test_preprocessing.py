@@ -96,6 +96,14 @@ def test_a_wrong_preprocessing_is_caught(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_preprocessing_by_itself_reads_files_all_at_once(exported: tuple[ExportSource, Path], tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("word")
+    done = call("predict", exported[1].with_name(PREPROCESSING), "a.txt", "b.txt", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.count("4.") == 2
+
+
 def reading_files(folder: Path) -> FrozenGraph:
     """Return a graph whose preprocessing reads the files that it is given the names of."""
     with tf.Graph().as_default() as graph:

@@ -8,6 +8,7 @@ import mmap
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from types import EllipsisType
 from typing import final
 
 import numpy as np
@@ -86,7 +87,9 @@ class DiskArray(ABC):
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, chosen: slice | np.ndarray) -> np.ndarray:
+    def __getitem__(self, chosen: slice | np.ndarray | EllipsisType) -> np.ndarray:
+        if chosen is ...:
+            chosen = slice(None)
         return self.take(np.arange(*chosen.indices(len(self))) if isinstance(chosen, slice) else np.asarray(chosen))
 
 
