@@ -55,7 +55,7 @@ def with_numbers(checked: CheckedConfig, given: Mapping[str, Any]) -> CheckedCon
         checked: the configuration.
         given: by names of ``numbers_of``; others stay as they are.
     """
-    return _replaced(checked, lambda name, number: given.get(name, number))
+    return _replaced(checked, lambda name, number: given.get(name, number)) if given else checked
 
 
 def _replaced(checked: CheckedConfig, new: Callable[[str, float | int], Any]) -> CheckedConfig:

@@ -74,7 +74,7 @@ def offered(line: str, cwd: Path, monkeypatch: pytest.MonkeyPatch, shell: str = 
         ("expkit train data=ta", ["data=table"]),
         ("expkit train data=tfrecord ", ["data.source.features=", "data.source.files="]),
         ("expkit check optimizer=sgd data=tfrecord data.source.files=a.tfrecord ", ["data.source.features="]),
-        ("expkit train data=table data.source.d", ["data.source.delimiter="]),
+        ("expkit train data=table data.source.del", ["data.source.delimiter="]),
     ],
 )
 def test_what_is_offered(line: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from conftest import Finished
 from expkit.config.schema import Config
-from expkit.network.spec import NetworkSpec
+from expkit.network.variables import VariableTable
 from support.command_line import call
 
 ONE_OF_EACH = {"composition": 1, "validation": 1, "elaboration": 1}
@@ -33,7 +33,8 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     composed = counted("composition", ConfigLoaderImpl.load_configuration)
     monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", composed)
     monkeypatch.setattr(Config, "model_validate_json", counted("validation", Config.model_validate_json))
-    monkeypatch.setattr(NetworkSpec, "__init__", counted("elaboration", NetworkSpec.__init__))
+    elaborated = counted("elaboration", VariableTable.__init__)  # A table for each network.
+    monkeypatch.setattr(VariableTable, "__init__", elaborated)
     return found
 
 
