@@ -28,7 +28,7 @@ def test_evaluate_prints_what_training_recorded_raw_and_averaged(digits_run: Fin
     assert lines[1].split() == ["metric", "raw", "EMA"]
     *_, last, test = RunFolder(digits_run.folder).metrics()
     known = {**last, **test}
-    rows = {name: values for name, *values in (line.split() for line in lines[2:])}
+    rows = {name: values for name, *values in map(str.split, lines[2 : lines.index("")])}
     assert rows == {
         name: [f"{known[name]:.6f}", f"{known[f'{name}/ema']:.6f}"]
         for name in ("valid/loss", "valid/accuracy", "test/loss", "test/accuracy")
