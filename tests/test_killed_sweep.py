@@ -1,4 +1,4 @@
-"""A sweep of twelve whose process is killed three times: all runs end once, as if nothing had happened."""
+"""A sweep of eight whose process is killed three times: all runs end once, as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from support.command_line import REPOSITORY, call, run, start
 
-RUNS = 12
+RUNS = 8
 WORDS = [
     "-m",
     f"run.seed=range({RUNS})",
@@ -49,7 +49,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw = random.Random()
     for attempt in range(3):
         process = start("train", *WORDS, cwd=cwd, PYTHONPATH=str(REPOSITORY))
-        wanted = 4 * attempt + draw.randrange(3)
+        wanted = 2 * attempt + draw.randrange(3)
         while finished(cwd) < wanted and process.poll() is None:
             time.sleep(0.02)
         time.sleep(draw.uniform(0, 3 if attempt == 0 else 1))

@@ -1,4 +1,7 @@
-"""A run that is killed 200 times, a hundred of them while it saves, ends as the unbroken one."""
+"""A run that is killed again and again, half of the times while it saves, ends as the unbroken one.
+
+``EXPKIT_KILLS=200 pytest tests/test_kills.py`` kills it more often.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from expkit.run_folder import RunFolder
 from support.command_line import ENVIRONMENT
 from support.experiments import assert_same, checkpoint_values
 
-SEED, KILLS = 20, 200
+SEED = 20
+KILLS = int(os.environ.get("EXPKIT_KILLS", "100"))
 
 
 def metrics(run: str) -> list[dict[str, float]]:
@@ -21,7 +25,7 @@ def metrics(run: str) -> list[dict[str, float]]:
     return [{key: value for key, value in line.items() if key != "train/steps_per_second"} for line in lines]
 
 
-def test_a_run_killed_at_200_moments_ends_as_the_unbroken_one_bit_for_bit(tmp_path: Path) -> None:
+def test_a_run_killed_at_many_moments_ends_as_the_unbroken_one_bit_for_bit(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "support.forked_runs", str(tmp_path), str(SEED), str(KILLS)]
     path = os.pathsep.join([ENVIRONMENT["PYTHONPATH"], str(Path(__file__).parent)])
     environment = {**ENVIRONMENT, "PYTHONPATH": path}
