@@ -12,8 +12,6 @@ from expkit.config.load import compose_plain
 from expkit.config.variations import Variations
 from expkit.errors import ConfigError
 
-pytestmark = pytest.mark.untraced
-
 VALUES = {
     "optimizer.learning_rate": ["0.1", "1e-3", "null", "'0.1'", "[1,2]", "[3]", "{a: 1}"],
     "run.seed": ["1", "2", "x", "true", "${train.steps}"],

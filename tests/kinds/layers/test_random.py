@@ -17,8 +17,6 @@ from expkit.network.build import TrainingCall, connect
 from support.experiments import config_of, examples, run
 from support.networks import plain_and_compiled, problems_of, spec_of
 
-pytestmark = pytest.mark.untraced
-
 COUNT = 4000
 KINDS: dict[str, dict[str, Any]] = {
     "normal": {"mean": 3.3, "stddev": 0.7},
