@@ -38,6 +38,7 @@ __all__ = [
     "describe_exception",
     "did_you_mean",
     "error_message",
+    "escaped",
     "limit_problems",
     "reading",
     "unknown",
@@ -205,6 +206,11 @@ def unknown(
     return (
         f"{sentence}{did_you_mean(word, known) or ';'} {label}: {comma_list(known if shown is None else shown, most)}"
     )
+
+
+def escaped(text: str) -> str:
+    """Return a text with characters that cannot be printed, as those that control a terminal, written as ``\\x1b``."""
+    return "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in text)
 
 
 def comma_list(words: Iterable[str], most: int = 20) -> str:

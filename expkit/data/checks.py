@@ -172,8 +172,8 @@ def _cached_not_finite(array: Array, read_as: str | None) -> tuple[int, int, boo
     """Return the same as ``_not_finite``; of files that have not changed, as it was found before."""
     known = array.identity() if isinstance(array, DiskArray) else None
     key = None if known is None else known + f" {read_as}".encode()
-    count, first, finite = remembered("finite-1", key, lambda: _not_finite(array, read_as))
-    return count, first, finite
+    count, first, rounded = remembered("finite-1", key, lambda: _not_finite(array, read_as))
+    return count, first, rounded
 
 
 def _not_finite(array: Array, read_as: str | None) -> tuple[int, int, bool]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from expkit.errors import DataError, comma_list
+from expkit.errors import DataError, comma_list, escaped
 
 __all__ = ["SHOWN", "Groups", "shown_values", "word"]
 
@@ -133,5 +133,5 @@ def shown_values(values: np.ndarray, chosen: Sequence[int]) -> str:
 def word(value: Any) -> str:
     """Return a value for messages."""
     if isinstance(value, bytes):
-        return "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in value.decode("utf-8", "replace"))
+        return escaped(value.decode("utf-8", "replace"))
     return f"{value:.10g}" if isinstance(value, float | np.floating) else str(value)

@@ -54,7 +54,7 @@ class _Member:
         self._shape: tuple[int, ...] | None = None
         self._dtype = np.dtype(np.bytes_)
         self._widths = list[tuple[int, int]]()
-        """Of strings, the number in each batch and the bytes of each."""
+        """Number of strings in each batch, and bytes of each string."""
         self._lengths: set[int] = set()
         self._ends_with_zero = False
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from expkit.errors import DataError, comma_list
+from expkit.errors import DataError, comma_list, escaped
 from expkit.kinds.sources.on_disk import Array
 from expkit.kinds.sources.strings import is_text
 
@@ -92,5 +92,5 @@ def check_counts(counts: Mapping[str, int], label: str, path: Path, *, drawn: bo
 
 def shown_name(name: str) -> str:
     """Return a name for messages: a long one is cut, characters that control a terminal are escaped."""
-    printed = "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in name)
+    printed = escaped(name)
     return printed if len(printed) <= LONGEST_NAME else f"{printed[:LONGEST_NAME]}..."

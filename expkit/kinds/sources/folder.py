@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from expkit.errors import DataError, Problem, comma_list, did_you_mean, error_message, limit_problems
+from expkit.errors import DataError, Problem, comma_list, did_you_mean, error_message, escaped, limit_problems
 from expkit.kinds.sources.strings import strings
 
 __all__ = ["AT", "Listing", "counted", "existing_folder", "list_folder", "printable", "some", "walk"]
@@ -188,8 +188,7 @@ def _as_text(root: Path, names: list[str]) -> np.ndarray:
 
 def printable(path: str) -> str:
     """Return a path with bytes that are not UTF-8, and characters that control a terminal, written as ``\\xff``."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in text)
+    return escaped(os.fsencode(path).decode("utf-8", "backslashreplace"))
 
 
 def some(names: Iterable[str]) -> str:
