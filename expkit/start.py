@@ -9,7 +9,7 @@ from expkit.config.schema import Config
 from expkit.data.classes import Classes
 from expkit.data.dataset import Dataset
 from expkit.data.derived import schedules_follow_steps
-from expkit.errors import ConfigError, Problem
+from expkit.errors import ConfigError
 from expkit.kinds.class_weights import ClassWeighted
 from expkit.preflight import CheckedConfig
 from expkit.run_folder import RunFolder
@@ -39,12 +39,10 @@ def begin(given: Config, derived: Config, dataset: Dataset, folder: RunFolder, p
     """
     steps, before = derived.train.last_step, folder.state().get("steps")
     if before not in (None, steps) and schedules_follow_steps(given):
-        raise ConfigError(
-            Problem(
-                f"train.{'steps' if given.train.epochs is None else 'epochs'}",
-                f"makes {steps} steps, but the run to resume has {before}, over which a schedule goes (its decay_steps "
-                "is null); undo that, or start a new run",
-            )
+        raise ConfigError.at(
+            f"train.{'steps' if given.train.epochs is None else 'epochs'}",
+            f"makes {steps} steps, but the run to resume has {before}, over which a schedule goes (its decay_steps "
+            "is null); undo that, or start a new run",
         )
     _log.info("%d training examples, %s", dataset.size("train"), dataset.placement)
     for warning in dataset.warnings:

@@ -10,7 +10,7 @@ from typing import Any
 
 from expkit.config.restore_files import read_restore
 from expkit.config.sections.restore import RestoreConfig
-from expkit.errors import ExportError, Problem
+from expkit.errors import ExportError
 from expkit.export.exporter import check_folder, export
 from expkit.export.input_file import open_arrays
 from expkit.export.targets.base import TARGETS, ExportOptions, check_installed, check_options, chosen_targets
@@ -153,6 +153,6 @@ def _shapes(given: list[str]) -> dict[str, list[int | None]]:
         words = [word.strip() for word in sizes.split(",")]
         if wrong := [word for word in words if word != "?" and not (word.isdecimal() and int(word) > 0)]:
             text = f"'{wrong[0]}' is no size; write sizes as in {example}, ? for one that is left open"
-            raise ExportError(Problem("--input-shape", text))
+            raise ExportError.at("--input-shape", text)
         found[name] = [None if word == "?" else int(word) for word in words]
     return found

@@ -77,7 +77,7 @@ def _find(given: argparse.Namespace) -> int:
         save(rate_curve(curve, checked.config.run.name), output if output.suffix == ".png" else output / PICTURE)
     except OSError as error:
         problem = cannot_write(output, error, "give a place that is writable with --output=FILE.png or FOLDER")
-        raise ConfigError(Problem("--output", problem)) from None
+        raise ConfigError.at("--output", problem) from None
     end = "where the loss exploded" if curve.exploded else "the last one"
     print(f"{len(curve.rates)} steps, learning rate {curve.rates[0]:.2g} to {curve.rates[-1]:.2g}, {end}; see {output}")
     if (rate := curve.suggestion) is None:

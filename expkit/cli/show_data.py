@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from expkit.errors import ConfigError, ExpkitError, Problem
+from expkit.errors import ConfigError, ExpkitError
 from expkit.fs import cannot_write
 from expkit.preflight import load_checked
 
@@ -35,12 +35,12 @@ def add_verbs(verbs: Any) -> None:
 def _show(given: argparse.Namespace) -> int:
     output = Path(given.output)
     if not 1 <= given.examples <= 100:
-        raise ConfigError(Problem("--examples", f"needs 1 to 100, got {given.examples}"))
+        raise ConfigError.at("--examples", f"needs 1 to 100, got {given.examples}")
     if output.suffix != ".png":
-        raise ConfigError(Problem("--output", f"{given.output} does not end in .png; give FILE.png"))
+        raise ConfigError.at("--output", f"{given.output} does not end in .png; give FILE.png")
     if output.is_dir() or not output.absolute().parent.is_dir():
         problem = "is a folder" if output.is_dir() else f"there is no folder {output.absolute().parent}"
-        raise ConfigError(Problem("--output", f"{given.output}: {problem}; give FILE.png in a folder that exists"))
+        raise ConfigError.at("--output", f"{given.output}: {problem}; give FILE.png in a folder that exists")
     checked = load_checked(given.overrides, given.config_dir)
     # Imported late: they need the libraries of plots and data, and a configuration that is right.
     from expkit.data.dataset import load_dataset

@@ -55,7 +55,7 @@ def complete(arguments: list[str]) -> int:
     if shell in ("bash", "fish", "zsh"):
         if not (line := os.environ.get("COMP_LINE", "")):
             way = 'answers a shell, which sets COMP_LINE; set it up with eval "$(expkit -sc install=bash)"'
-            raise ConfigError(Problem("-sc query", way))
+            raise ConfigError.at("-sc query", way)
         print(*completions(line), sep="\n" if shell == "fish" else " ")
         return 0
     return _hydra(arguments, [], [])
@@ -99,7 +99,7 @@ def _hydra(flags: list[str], overrides: list[str], folders: Sequence[str]) -> in
     except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.filename is None:
             raise  # The output cannot be written: no fault of the command line.
-        raise ConfigError(Problem("command line", composition_message(error))) from None
+        raise ConfigError.at("command line", composition_message(error)) from None
     return 0
 
 

@@ -49,11 +49,11 @@ def add_verbs(verbs: Any) -> None:
 def _verify(given: argparse.Namespace) -> int:
     steps = given.at
     if steps < 1:
-        raise ConfigError(Problem("--at", f"needs at least 1 step, got {steps}"))
+        raise ConfigError.at("--at", f"needs at least 1 step, got {steps}")
     checked = load_checked(given.overrides, given.config_dir)
     if schedules_follow_steps(checked.config):
         message = "a schedule goes over all steps (its decay_steps is null), of which there are now more and fewer"
-        raise ConfigError(Problem("--at", f"{message}; give it a number of decay_steps"))
+        raise ConfigError.at("--at", f"{message}; give it a number of decay_steps")
     spec = checked.spec
     with _training_folder(given.folder) as folder:
         train = _Trainer(folder, given.overrides, given.config_dir)
@@ -113,9 +113,9 @@ def _training_folder(folder: str | None) -> Iterator[Path]:
         path.mkdir(parents=True, exist_ok=True)
         empty = not any(path.iterdir())
     except OSError as error:
-        raise ConfigError(Problem("--folder", cannot_write(folder, error))) from None
+        raise ConfigError.at("--folder", cannot_write(folder, error)) from None
     if not empty:
-        raise ConfigError(Problem("--folder", f"{folder} is not empty; give a new folder"))
+        raise ConfigError.at("--folder", f"{folder} is not empty; give a new folder")
     yield path
 
 

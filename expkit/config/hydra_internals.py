@@ -22,7 +22,7 @@ from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, Node
 from omegaconf._utils import get_yaml_loader
 
-from expkit.errors import ConfigError, Problem
+from expkit.errors import ConfigError
 
 __all__ = [
     "Callbacks",
@@ -78,7 +78,7 @@ class _OwnPackages(ImportlibResourcesConfigSource):  # type: ignore[misc]
     def __init__(self, provider: str, path: str) -> None:
         if provider.startswith("hydra.searchpath"):
             at = "is a Python package, which reading would import; write file://FOLDER with the folder of its files"
-            raise ConfigError(Problem("hydra.searchpath", f"'{path}' {at}"))
+            raise ConfigError.at("hydra.searchpath", f"'{path}' {at}")
         super().__init__(provider, path)
 
 

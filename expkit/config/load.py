@@ -126,8 +126,8 @@ def validate(raw: Plain, config_dirs: Sequence[str] = (), plugin_copies: Path | 
         text = json.dumps(without_null_entries(raw, Config))
         return Config.model_validate_json(text)
     except TypeError as error:
-        raise ConfigError(
-            Problem("configuration", f"{error}; allowed: text, numbers, true, false, null, lists, mappings")
+        raise ConfigError.at(
+            "configuration", f"{error}; allowed: text, numbers, true, false, null, lists, mappings"
         ) from None
     except ValidationError as error:
         raise ConfigError(*limit_problems(explain(error, json.loads(text), Config))) from None
@@ -144,10 +144,10 @@ def read(path: Path) -> Config:
         try:
             content = read_yaml(path)
             if not isinstance(content, dict):
-                raise ConfigError(Problem(str(path), f"{problem}: it is empty, or no mapping of sections"))
+                raise ConfigError.at(str(path), f"{problem}: it is empty, or no mapping of sections")
             raw = OmegaConf.to_container(OmegaConf.create(content), resolve=True)
         except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:  # Their messages are long.
-            raise ConfigError(Problem(str(path), f"{problem}: {composition_message(error)}")) from None
+            raise ConfigError.at(str(path), f"{problem}: {composition_message(error)}") from None
     return validate(raw, plugin_copies=plugins_folder(path.parent))  # type: ignore[arg-type]
 
 
@@ -181,7 +181,7 @@ def _compose(overrides: Sequence[str], config_dirs: Sequence[str]) -> DictConfig
     except ConfigCompositionException:
         raise
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
-        raise ConfigError(Problem("configuration", composition_message(error))) from None
+        raise ConfigError.at("configuration", composition_message(error)) from None
 
 
 @contextmanager
@@ -263,10 +263,10 @@ def _within(path: str, outer: str) -> bool:
 def _missing_file(error: MissingConfigException) -> ConfigError:
     name = str(error.missing_cfg_file)
     if not error.options:
-        return ConfigError(Problem("configuration", composition_message(error)))
+        return ConfigError.at("configuration", composition_message(error))
     group, _, option = name.removesuffix(".yaml").rpartition("/")
     options = [str(choice) for choice in error.options]
-    return ConfigError(Problem(group, unknown(f"no file '{option}' in this group", option, options)))
+    return ConfigError.at(group, unknown(f"no file '{option}' in this group", option, options))
 
 
 def _composition_error(
@@ -279,10 +279,10 @@ def _composition_error(
     key = named[1].split("=")[0].split("@")[0] if named else "configuration"
     index = next((index for index, word in enumerate(overrides) if word.startswith(f"{key}=")), None)
     if index is None:
-        return ConfigError(Problem(key, composition_message(error)))
+        return ConfigError.at(key, composition_message(error))
     added = [*overrides[:index], f"+{overrides[index]}", *overrides[index + 1 :]]
     try:
         load(added, config_dirs)
     except ConfigError as explained:
         return explained
-    return ConfigError(Problem(key, f"no configuration file mentions this key; to add it write {added[index]}"))
+    return ConfigError.at(key, f"no configuration file mentions this key; to add it write {added[index]}")

@@ -38,7 +38,7 @@ def read_restore(source: str, at: str) -> RestoreConfig:
             content = OmegaConf.to_container(OmegaConf.create(read_yaml(Path(source))), resolve=True)
         content = content.get("restore", content) if isinstance(content, dict) else content
         if not isinstance(content, dict):
-            raise ConfigError(Problem(at, f"{problem}: it is no mapping with 'rename'"))
+            raise ConfigError.at(at, f"{problem}: it is no mapping with 'rename'")
         content.pop("defaults", None)
     try:
         return RestoreConfig.model_validate_json(json.dumps(content))

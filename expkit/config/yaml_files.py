@@ -46,7 +46,7 @@ class LimitedSource(FileSource):
             content = read_yaml(path)
         except UnicodeDecodeError as error:
             message = f"is not UTF-8 text ({error.reason} at byte {error.start})"
-            raise ConfigError(Problem(display_path(path), message)) from None
+            raise ConfigError.at(display_path(path), message) from None
         return _node(content) if isinstance(content, dict) else OmegaConf.create({} if content is None else content)
 
 
@@ -85,9 +85,7 @@ def read_node(path: Path) -> yaml.Node | None:
     size = state.st_size
     if size > MAX_BYTES:
         limit = f"a configuration file may have {MAX_BYTES / 1e6:g} MB"
-        raise ConfigError(
-            Problem(display_path(path), f"{size / 1e6:,.1f} MB; {limit}: keep data in files of their own")
-        )
+        raise ConfigError.at(display_path(path), f"{size / 1e6:,.1f} MB; {limit}: keep data in files of their own")
     text = path.read_text(encoding="utf-8")
     with _detailed_errors(path):
         _check_depth(text, path)
@@ -123,7 +121,7 @@ def _check_depth(text: str, path: Path) -> None:
             if depth > MAX_DEPTH:
                 mark = event.start_mark
                 location = f"{display_path(path)}:{mark.line + 1}" if mark is not None else display_path(path)
-                raise ConfigError(Problem(location, f"more than {MAX_DEPTH} nested mappings and lists; nest less"))
+                raise ConfigError.at(location, f"more than {MAX_DEPTH} nested mappings and lists; nest less")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
@@ -145,12 +143,12 @@ def _check_nodes(root: yaml.Node, path: Path) -> None:
         values = counted[key]
         if values is None:
             location = f"{display_path(path)}:{node.start_mark.line + 1}"
-            raise ConfigError(Problem(location, "this anchor contains an alias of itself; write it out"))
+            raise ConfigError.at(location, "this anchor contains an alias of itself; write it out")
         return values
 
     if count(root) > MAX_VALUES:
         limit = f"more than {MAX_VALUES:,} keys and values, contents of aliases counted each time"
-        raise ConfigError(Problem(display_path(path), f"{limit}; write fewer"))
+        raise ConfigError.at(display_path(path), f"{limit}; write fewer")
     if problems:
         raise ConfigError(*problems)
 

@@ -15,7 +15,7 @@ from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.augment_checks import misfits, mixing_step, partnered_fields
 from expkit.data.preprocess import FieldPreprocessing
-from expkit.errors import ConfigError, DataError, Problem, describe_exception
+from expkit.errors import ConfigError, DataError, describe_exception
 from expkit.kinds.augment.base import Augment, BaseAugment, Mixing
 from expkit.kinds.augment.draws import Draws
 from expkit.kinds.sources.base import Fields
@@ -238,9 +238,9 @@ def _failures(name: str, number: int, step: BaseAugment) -> Iterator[None]:
     try:
         yield
     except _WrongResult as error:
-        raise DataError(Problem(at, f"{step.kind} {error}")) from None
+        raise DataError.at(at, f"{step.kind} {error}") from None
     except Exception as error:
-        raise DataError(Problem(at, f"{step.kind} failed: {describe_exception(error)}")) from error
+        raise DataError.at(at, f"{step.kind} failed: {describe_exception(error)}") from error
 
 
 def _pieces(values: np.ndarray) -> Iterator[slice]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from expkit.config.sections.data import PairsConfig
-from expkit.errors import ConfigError, DataError, Problem, unknown
+from expkit.errors import ConfigError, DataError, unknown
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import rows_of
 
@@ -22,7 +22,7 @@ def paired(fields: Fields, pairs: PairsConfig, stream: int) -> Fields:
     """
     for name in (pairs.field, pairs.label):
         if name not in fields:
-            raise ConfigError(Problem("data.pairs", unknown(f"no field '{name}'", name, fields)))
+            raise ConfigError.at("data.pairs", unknown(f"no field '{name}'", name, fields))
     labels = fields[pairs.label][:]
     if labels.ndim != 1 or (labels.dtype.kind == "f" and np.isnan(labels).any()):
         what = "holds NaN" if labels.ndim == 1 else f"is of shape {list(labels.shape[1:])} per example"

@@ -72,12 +72,10 @@ def _parts(fields: Fields, split: SplitConfig) -> np.ndarray:
             return np.empty(0, object)
         what = "is neither text nor whole numbers" if found is not None else "is not in the data"
         texts = [name for name, array in fields.items() if _may_name(array)]
-        raise ConfigError(
-            Problem(
-                "data.split.field",
-                f"'{split.field}' {what}, so no part is named {comma_list(map(repr, names.values()))}; give the field "
-                f"that names parts, of these: {comma_list(texts)}; or fractions as data.split",
-            )
+        raise ConfigError.at(
+            "data.split.field",
+            f"'{split.field}' {what}, so no part is named {comma_list(map(repr, names.values()))}; give the field "
+            f"that names parts, of these: {comma_list(texts)}; or fractions as data.split",
         )
     parts = found[:] if is_text(found.dtype) else np.char.encode(found[:].astype(str)).astype(object)
     known = sorted(set(parts.tolist()))

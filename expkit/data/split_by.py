@@ -11,7 +11,7 @@ import numpy as np
 
 from expkit.config.sections.data import SplitConfig
 from expkit.data.split_groups import SHOWN, Groups, shown_values, word
-from expkit.errors import ConfigError, DataError, Problem, comma_list, unknown
+from expkit.errors import ConfigError, DataError, comma_list, unknown
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.strings import is_text
 
@@ -83,10 +83,10 @@ def _values(fields: Fields, key: str, name: str) -> np.ndarray:
     found = fields.get(name)
     at = f"data.split.{key}"
     if found is None:
-        raise ConfigError(Problem(at, unknown(f"the data has no field '{name}'", name, fields, label="fields")))
+        raise ConfigError.at(at, unknown(f"the data has no field '{name}'", name, fields, label="fields"))
     if any(size != 1 for size in found.shape[1:]):
         message = f"field '{name}' has the shape {list(found.shape[1:])} per example; a split needs one value of each"
-        raise ConfigError(Problem(at, message))
+        raise ConfigError.at(at, message)
     values = found[:].reshape(-1)
     absent = np.array([not value.strip() for value in values.tolist()]) if is_text(values.dtype) else values != values
     if absent.any():
@@ -98,12 +98,10 @@ def _values(fields: Fields, key: str, name: str) -> np.ndarray:
     if values.dtype.kind in "fc" and key != "by":
         whole = values == np.round(values)
         if not whole.all():
-            raise ConfigError(
-                Problem(
-                    at,
-                    f"field '{name}' holds numbers such as {values[~whole][0]:g}, which name no "
-                    f"{'classes' if key == 'stratify' else 'groups'}; give a field of text or of whole numbers",
-                )
+            raise ConfigError.at(
+                at,
+                f"field '{name}' holds numbers such as {values[~whole][0]:g}, which name no "
+                f"{'classes' if key == 'stratify' else 'groups'}; give a field of text or of whole numbers",
             )
     return values
 

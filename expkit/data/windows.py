@@ -7,7 +7,7 @@ from typing import final
 import numpy as np
 
 from expkit.config.sections.data import WindowsConfig
-from expkit.errors import ConfigError, DataError, Problem, unknown
+from expkit.errors import ConfigError, DataError, unknown
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import Array, DiskArray
 
@@ -30,10 +30,10 @@ def windowed(fields: Fields, windows: WindowsConfig, split: str) -> Fields:
     if windows.field is not None:
         if windows.field not in fields:
             message = unknown(f"the data has no field '{windows.field}'", windows.field, fields, label="fields")
-            raise ConfigError(Problem("data.windows.field", message))
+            raise ConfigError.at("data.windows.field", message)
         if windows.label in fields:
             message = f"the data has a field '{windows.label}' already; give the next values another name"
-            raise ConfigError(Problem("data.windows.label", message))
+            raise ConfigError.at("data.windows.label", message)
     count = (steps - ahead) // windows.length
     if count < 1:
         label = ", and one more for its label" if ahead else ""

@@ -16,7 +16,7 @@ from expkit.checkpoints.restore.restore import read_values
 from expkit.checkpoints.restore.targets import run_targets
 from expkit.checkpoints.store import Checkpoint
 from expkit.data.dataset import Dataset
-from expkit.errors import ConfigError, ExportError, Problem, reading
+from expkit.errors import ConfigError, ExportError, reading
 from expkit.export.freeze import FrozenGraph, freeze, read_frozen
 from expkit.export.operations import operations_of
 from expkit.export.output_file import writing_arrays
@@ -78,10 +78,10 @@ def weights_to_freeze(
     if weights == "auto":
         weights = "ema" if checked.ema_names else "raw"
     if weights == "ema" and not checked.ema_names:
-        raise ConfigError(Problem("weights", "this run keeps no EMA (ema.enabled is false); allowed: raw"))
+        raise ConfigError.at("weights", "this run keeps no EMA (ema.enabled is false); allowed: raw")
     if not checked.spec.served.outputs:
         problem = "all outputs are for training only, so there is nothing to freeze"
-        raise ConfigError(Problem("network.outputs", f"{problem}; train a network that has an output of use: always"))
+        raise ConfigError.at("network.outputs", f"{problem}; train a network that has an output of use: always")
     return weights
 
 

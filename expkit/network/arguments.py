@@ -56,7 +56,7 @@ def argument_values(layer: Block | Looped, block: BlockConfig, around: Names, at
             path = f"network.blocks.{layer.block}.arguments.{name}"
             values[name] = fill(default, {**values, **indices}, path)
         if len(json.dumps(values.get(name))) > MAX_TEXT:
-            raise ConfigError(Problem(path, f"more than {MAX_TEXT:,} characters"))
+            raise ConfigError.at(path, f"more than {MAX_TEXT:,} characters")
     if missing:
         raise ConfigError(*missing)
     return values | indices

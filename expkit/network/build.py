@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any, Protocol
 
 from expkit import tf1 as tf
-from expkit.errors import ConfigError, Problem
+from expkit.errors import ConfigError
 from expkit.kinds.layers.base import Call, Inputs, Update
 from expkit.kinds.layers.looped import Cell, Looped, with_dense_gradient
 from expkit.kinds.numbers import is_fed
@@ -271,10 +271,8 @@ def _check(layer: LayerSpec, results: Mapping[str, Any]) -> None:
             if shape.is_compatible_with(result.shape) and result.dtype.base_dtype.name == declared.dtype:
                 continue
         returned = None if result is None else f"{result.shape} {result.dtype.base_dtype.name}"
-        raise ConfigError(
-            Problem(
-                f"layer '{layer.path}'",
-                f"kind '{layer.layer.kind}' declares {layer.tensor(name)} as {declared}, but returns {returned}; "
-                "output_spec and apply must agree",
-            )
+        raise ConfigError.at(
+            f"layer '{layer.path}'",
+            f"kind '{layer.layer.kind}' declares {layer.tensor(name)} as {declared}, but returns {returned}; "
+            "output_spec and apply must agree",
         )

@@ -25,14 +25,12 @@ def ema_variables(ema: EmaConfig, spec: NetworkSpec) -> tuple[str, ...]:
     try:
         names = tuple(name for name in spec.trainable if re.fullmatch(ema.variables, name))
     except re.error as error:
-        raise ConfigError(Problem("ema.variables", f"'{ema.variables}' is not a regular expression: {error}")) from None
+        raise ConfigError.at("ema.variables", f"'{ema.variables}' is not a regular expression: {error}") from None
     if not names:
-        raise ConfigError(
-            Problem(
-                "ema.variables",
-                f"'{ema.variables}' matches no trained variable; variables: {comma_list(spec.trainable)}; "
-                "use ema=none for no EMA",
-            )
+        raise ConfigError.at(
+            "ema.variables",
+            f"'{ema.variables}' matches no trained variable; variables: {comma_list(spec.trainable)}; "
+            "use ema=none for no EMA",
         )
     _check_averages(spec, names, f"ema.variables does not match it: '{ema.variables}'; extend it")
     return names

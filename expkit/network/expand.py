@@ -96,7 +96,7 @@ class _Expansion:
             for name, copy, names in self._copies(key, layer, context):
                 if env.size + self.failures >= MAX_LAYERS:
                     count = f"there would be more than {MAX_LAYERS:,} layers, counted up to {at}"
-                    raise ConfigError(Problem("network.layers", f"{count}; repeat less, or write fewer"))
+                    raise ConfigError.at("network.layers", f"{count}; repeat less, or write fewer")
                 path = join(parent.path, name)
                 if name in siblings or path in env.repetitions:
                     env.report(at, f"creates '{name}', which exists already; rename one")

@@ -39,7 +39,7 @@ def fill_text(text: str, names: Names | None, at: str) -> str:
     try:
         return filled_text(text, names)
     except ExpressionError as error:
-        raise ConfigError(Problem(at, str(error))) from None
+        raise ConfigError.at(at, str(error)) from None
 
 
 def fill(value: Any, names: Names, at: str) -> Any:

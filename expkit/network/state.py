@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from expkit import tf1 as tf
-from expkit.errors import ConfigError, Problem
+from expkit.errors import ConfigError
 from expkit.kinds.layers.tensor_shapes import sizes_of
 from expkit.network.spec import LayerSpec, NetworkSpec
 
@@ -76,11 +76,9 @@ def next_state(layer: LayerSpec, returned: Mapping[str, Any]) -> dict[str, Any]:
             if shape.is_compatible_with(result.shape) and result.dtype.base_dtype.name == declared.dtype:
                 continue
         got = None if result is None else f"{result.shape} {result.dtype.base_dtype.name}"
-        raise ConfigError(
-            Problem(
-                f"layer '{layer.path}'",
-                f"kind '{layer.layer.kind}' declares the state '{name}' as {declared}, but next_state holds {got}; "
-                "declare_state and apply must agree",
-            )
+        raise ConfigError.at(
+            f"layer '{layer.path}'",
+            f"kind '{layer.layer.kind}' declares the state '{name}' as {declared}, but next_state holds {got}; "
+            "declare_state and apply must agree",
         )
     return {layer.state_variable(name): returned[name] for name in layer.state}

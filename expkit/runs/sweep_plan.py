@@ -130,11 +130,11 @@ def plan_sweep(overrides: Sequence[str], config_dirs: Sequence[str]) -> SweepPla
         without_intervals = tuple(item for item in given.items if not item.is_interval_sweep())
         check(Grid().checks(replace(given, items=without_intervals)))
         compose_plain(given.hydra, config_dirs)
-        raise ConfigError(Problem("command line", composition_message(error))) from None
+        raise ConfigError.at("command line", composition_message(error)) from None
     sweeper = sweeper_of(launcher.settings)
     given = parse_overrides(with_params(sweeper.params, overrides), config_dirs)
     if "sweep" in given.varied.values():
-        raise ConfigError(Problem("sweep", "a command runs the sweep of one file; give one name: +sweep=NAME"))
+        raise ConfigError.at("sweep", "a command runs the sweep of one file; give one name: +sweep=NAME")
     replication = replication_of(given, sweeper.repeats, sweeper.replicate_keys)
     points = replication.jobs(sweeper.checks(replication.points), partial(check_jobs, given=replication.points))
     if not points:
@@ -144,7 +144,7 @@ def plan_sweep(overrides: Sequence[str], config_dirs: Sequence[str]) -> SweepPla
     jobs = [replace(job, replicated=replication.keys) for point in points for job in point]
     points = [jobs[start : start + replication.count] for start in range(0, len(jobs), replication.count)]
     if any(job.config.run.resume is not None for job in jobs):
-        raise ConfigError(Problem("run.resume", "a sweep is resumed by the same command without run.resume"))
+        raise ConfigError.at("run.resume", "a sweep is resumed by the same command without run.resume")
     check_same_place(jobs)
     objectives = objectives_of(jobs[0].config, _known_metrics(jobs, sweeper), sweeper.objective, sweeper.direction)
     _check_objectives(jobs, objectives)
@@ -187,11 +187,11 @@ def _check_tie(sweeper: Sweeper, jobs: Sequence[SweepJob], objectives: Sequence[
     if sweeper.on_tie is None:
         return
     if len(objectives) > 1:
-        raise ConfigError(Problem("hydra.sweeper.on_tie", f"takes one objective, got {len(objectives)}; omit it"))
+        raise ConfigError.at("hydra.sweeper.on_tie", f"takes one objective, got {len(objectives)}; omit it")
     if len({job.configuration for job in jobs}) == len({job.digest for job in jobs}):
         way = "give hydra.sweeper.repeats=5, or vary run.seed"
-        raise ConfigError(
-            Problem("hydra.sweeper.on_tie", f"needs several runs of a configuration, which show what is tied; {way}")
+        raise ConfigError.at(
+            "hydra.sweeper.on_tie", f"needs several runs of a configuration, which show what is tied; {way}"
         )
 
 

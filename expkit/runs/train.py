@@ -21,7 +21,7 @@ from expkit.config.hydra_messages import composition_message
 from expkit.config.load import compose_plain
 from expkit.config.search import primary_conf
 from expkit.config.source_lines import locating_problems
-from expkit.errors import ConfigError, Problem
+from expkit.errors import ConfigError
 from expkit.preflight import check_composed, check_here
 from expkit.run_folder import unwritable
 from expkit.run_lookup import resumable
@@ -52,7 +52,7 @@ def train(
     with locating_problems(overrides, config_dirs):
         composed = compose_plain(overrides, config_dirs)
         if name := composed.hydra.runtime.choices.get("sweep"):
-            raise ConfigError(Problem("sweep", f"'{name}' is a sweep; add -m: expkit train -m +sweep={name}"))
+            raise ConfigError.at("sweep", f"'{name}' is a sweep; add -m: expkit train -m +sweep={name}")
         checked = check_composed(composed, config_dirs, check_here)
         config = checked.config
         resumed = resumable(config)
@@ -100,7 +100,7 @@ def _in_hydra(composed: DictConfig, run: Callable[[Path], Outcome], *, configure
         )
         callbacks.on_run_end(config=composed, config_name="config", job_return=ended)
     except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
-        raise ConfigError(Problem("command line", composition_message(error))) from None
+        raise ConfigError.at("command line", composition_message(error)) from None
     return outcomes[0]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expkit.config.search import builtin_conf
-from expkit.errors import ConfigError, Problem, comma_list
+from expkit.errors import ConfigError, comma_list
 from expkit.fs import atomic_write_text, cannot_write
 
 __all__ = ["Draft", "check_name", "name_of", "quoted", "split_line", "write_draft"]
@@ -61,12 +61,10 @@ def check_name(name: str) -> None:
         ConfigError: it has other characters than letters, digits, ``_`` and ``-``, or YAML reads it as a value.
     """
     if not _is_name(name):
-        raise ConfigError(
-            Problem(
-                "--name",
-                f"'{name}' is no name for files; allowed: a letter, then letters, digits, _ and -, and no word such as "
-                "null or true",
-            )
+        raise ConfigError.at(
+            "--name",
+            f"'{name}' is no name for files; allowed: a letter, then letters, digits, _ and -, and no word such as "
+            "null or true",
         )
 
 
@@ -93,15 +91,15 @@ def write_draft(draft: Draft, folder: Path) -> list[Path]:
     """
     files = {folder / "conf" / place: content for place, content in _files(draft).items()}
     if existing := [str(file) for file in files if file.exists()]:
-        raise ConfigError(
-            Problem("--name", f"{comma_list(existing)} exist already and are not overwritten; give another --name")
+        raise ConfigError.at(
+            "--name", f"{comma_list(existing)} exist already and are not overwritten; give another --name"
         )
     try:
         for file, content in files.items():
             file.parent.mkdir(parents=True, exist_ok=True)
             atomic_write_text(file, content)
     except OSError as error:
-        raise ConfigError(Problem("conf", cannot_write(folder / "conf", error))) from None
+        raise ConfigError.at("conf", cannot_write(folder / "conf", error)) from None
     return list(files)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from expkit import tf1 as tf
-from expkit.errors import DataError, Problem, comma_list, reading, unknown
+from expkit.errors import DataError, comma_list, reading, unknown
 from expkit.kinds.preprocess.images import DecodeImage
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.image_folder import TABLES, ImageFolder
@@ -121,7 +121,7 @@ def _labeled(path: Path, label: str | None) -> _Labeled:
     if label not in fields or label == "image":
         known = [name for name in fields if name != "image"]
         message = unknown(f"no column '{label}' in {path / tables[0]}", label, known, label="columns")
-        raise DataError(Problem("--label", message))
+        raise DataError.at("--label", message)
     target = fields[label][:]
     check_labels(target, label)
     named = names_classes(target) and (is_text(target.dtype) or target.min() >= 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from expkit.errors import DataError, Problem, comma_list, unknown
+from expkit.errors import DataError, comma_list, unknown
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.strings import is_text
 from expkit.starter.dense import Column, Columns, dense_network
@@ -33,7 +33,7 @@ def draft_table(
     written = read_table(path, encoding, delimiter)
     fields = written.fields
     if label not in fields:
-        raise DataError(Problem("--label", unknown(f"no column '{label}' in {path}", label, fields, label="columns")))
+        raise DataError.at("--label", unknown(f"no column '{label}' in {path}", label, fields, label="columns"))
     target = fields[label][:]
     named = names_classes(target)
     rows = len(target)

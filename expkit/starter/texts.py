@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from expkit.errors import ConfigError, DataError, Problem, comma_list
+from expkit.errors import ConfigError, DataError, comma_list
 from expkit.kinds.sources.files import FileContents, first_bytes
 from expkit.kinds.sources.folder import list_folder
 from expkit.kinds.sources.on_disk import rows_of
@@ -39,7 +39,7 @@ def draft_texts(path: Path, name: str, encoding: str | None = None) -> Draft:
         fields = TextFolder(path=str(path), encoding=encoding).load()
     except ValidationError as error:
         message = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise ConfigError(Problem("--encoding", message)) from None
+        raise ConfigError.at("--encoding", message) from None
     texts = fields["text"]
     if "label" not in fields:
         raise DataError.at(str(path), "the texts are in no folders of classes; put those of a class into a folder")

@@ -78,7 +78,7 @@ def parse_overrides(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -
     except OverrideParseException as error:
         raise ConfigError(unreadable_override(str(error.override), ", or =A,B")) from None
     except HydraException as error:
-        raise ConfigError(Problem("command line", composition_message(error))) from None
+        raise ConfigError.at("command line", composition_message(error)) from None
     given = GivenOverrides(
         tuple(item for item in parsed if not item.is_hydra_override()),
         tuple(str(item.input_line) for item in parsed if item.is_hydra_override()),

@@ -17,7 +17,7 @@ from expkit.config.hydra_internals import Callbacks, config_loader, failure_of
 from expkit.config.hydra_settings import check_hydra_settings
 from expkit.config.load import hydra_resolvable, quoted
 from expkit.config.search import primary_conf, searching
-from expkit.errors import ConfigError, Problem
+from expkit.errors import ConfigError
 from expkit.machine import cores
 from expkit.provenance import is_installed
 from expkit.sweeps.jobs import SweepJob
@@ -143,15 +143,11 @@ class Launcher:
 
 def _check_installed(launcher: str) -> None:
     if launcher == "ray" and not is_installed("ray"):
-        raise ConfigError(
-            Problem("hydra/launcher", "'ray' needs ray, which is not installed: pip install 'expkit[ray]'")
-        )
+        raise ConfigError.at("hydra/launcher", "'ray' needs ray, which is not installed: pip install 'expkit[ray]'")
     package = f"hydra_{_EXTRAS.get(launcher)}_launcher"
     if launcher in _EXTRAS and not is_installed(f"hydra_plugins.{package}"):
-        raise ConfigError(
-            Problem(
-                "hydra/launcher",
-                f"'{launcher}' needs {package.replace('_', '-')}, which is not installed: "
-                f"pip install 'expkit[{_EXTRAS[launcher]}]'; without a launcher runs are executed one after another",
-            )
+        raise ConfigError.at(
+            "hydra/launcher",
+            f"'{launcher}' needs {package.replace('_', '-')}, which is not installed: "
+            f"pip install 'expkit[{_EXTRAS[launcher]}]'; without a launcher runs are executed one after another",
         )

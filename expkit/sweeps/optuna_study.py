@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from expkit.errors import ConfigError, Problem, Pruned, error_message
+from expkit.errors import ConfigError, Pruned, error_message
 from expkit.redact import masked
 from expkit.sweeps import optuna_internals
 from expkit.sweeps.objective import Direction, Mode, Objective
@@ -91,11 +91,9 @@ class Study:
         name = self._study.study_name
         owner = self._study.user_attrs.get("folder") or (None if not self._all() else "another program")
         if owner not in (None, folder):
-            raise ConfigError(
-                Problem(
-                    "hydra.sweeper.study_name",
-                    f"'{name}' in this storage is the study of {owner}; give another name, or leave it out",
-                )
+            raise ConfigError.at(
+                "hydra.sweeper.study_name",
+                f"'{name}' in this storage is the study of {owner}; give another name, or leave it out",
             )
         self._study.set_user_attr("folder", folder)
 
@@ -245,12 +243,10 @@ def open_storage(url: str) -> BaseStorage:
                 return storages.get_storage(storages.RDBStorage(url, engine_kwargs=engine))
         return storages.get_storage(url)
     except Exception as error:  # SQLAlchemy, the driver and Optuna raise errors of their own
-        raise ConfigError(
-            Problem(
-                "hydra.sweeper.storage",
-                f"{masked(url)} cannot be opened ({masked(error_message(error))}); "
-                "correct it, or omit it: the study is then stored in the sweep's folder",
-            )
+        raise ConfigError.at(
+            "hydra.sweeper.storage",
+            f"{masked(url)} cannot be opened ({masked(error_message(error))}); "
+            "correct it, or omit it: the study is then stored in the sweep's folder",
         ) from None
 
 

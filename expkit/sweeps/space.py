@@ -145,12 +145,10 @@ def space_of(given: GivenOverrides) -> Space:
     if problems:
         raise ConfigError(*problems)
     if not dimensions:
-        raise ConfigError(
-            Problem(
-                "hydra/sweeper",
-                "there is nothing to search; vary a key: KEY=interval(LOW,HIGH), KEY=range(START,STOP,STEP), "
-                "KEY=choice(A,B), or KEY=A,B",
-            )
+        raise ConfigError.at(
+            "hydra/sweeper",
+            "there is nothing to search; vary a key: KEY=interval(LOW,HIGH), KEY=range(START,STOP,STEP), "
+            "KEY=choice(A,B), or KEY=A,B",
         )
     return Space(dict(sorted(dimensions.items())), given)
 

@@ -34,12 +34,10 @@ def sweeper_of(settings: Any) -> Sweeper:
         allowed = comma_list(kinds("sweeper"))
         named = raw["sweeper"].get("_target_")
         of = f"'{named}' is a sweeper of another package, which" if named else "the sweeper has no kind, so it"
-        raise ConfigError(
-            Problem(
-                "hydra/sweeper",
-                f"{of} cannot resume runs, nor give workers the next one as they become free; write "
-                f"hydra/sweeper=NAME; allowed: {allowed}",
-            )
+        raise ConfigError.at(
+            "hydra/sweeper",
+            f"{of} cannot resume runs, nor give workers the next one as they become free; write "
+            f"hydra/sweeper=NAME; allowed: {allowed}",
         )
     if named := [key for key in ("sampler", "pruner") if isinstance(raw["sweeper"].get(key), str)]:
         raise ConfigError(

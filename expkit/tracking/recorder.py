@@ -131,7 +131,7 @@ class Recorder:
         code = self._process.wait()
         message = f"MLflow's process ended (exit code {code}); tracking=none runs without it"
         with self._lock:
-            self._ended = TrackingError(Problem("tracking", message))
+            self._ended = TrackingError.at("tracking", message)
             open_calls, self._calls = self._calls, {}
         for future in open_calls.values():
             future.set_exception(self._ended)

@@ -16,9 +16,7 @@ from expkit.network.build import connect, create_variables, placeholders
 from expkit.network.ema_variables import create_ema_variables, read_averages
 from expkit.network.spec import NetworkSpec
 from expkit.training.session import Session, assign
-from expkit.training.step import (
-    network_inputs,
-)
+from expkit.training.step import network_inputs
 
 __all__ = ["InferGraph", "Predictor", "infer_graph"]
 

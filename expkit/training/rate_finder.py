@@ -9,7 +9,7 @@ import numpy as np
 
 from expkit.checkpoints.restore.restore import restore_from
 from expkit.data.dataset import Dataset
-from expkit.errors import ConfigError, Problem, comma_list
+from expkit.errors import ConfigError, comma_list
 from expkit.kinds.schedules import Exponential
 from expkit.metric_names import LEARNING_RATE, LOSS
 from expkit.preflight import CheckedConfig, with_config
@@ -75,7 +75,7 @@ def find_rates(checked: CheckedConfig, dataset: Dataset, rise: Rise) -> RateCurv
     if config.train.phases:
         names = comma_list(config.train.phases)
         message = f"{names} have learning rates of their own, of which none can rise alone; try rates in a sweep"
-        raise ConfigError(Problem("train.phases", message))
+        raise ConfigError.at("train.phases", message)
     rate = Exponential(initial_learning_rate=rise.low, decay_steps=rise.steps - 1, decay_rate=rise.high / rise.low)
     optimizer = config.optimizer.model_copy(update={"learning_rate": rate, "warmup_steps": 0})
     train = config.train.model_copy(update={"steps": 0, "epochs": None})
@@ -101,7 +101,7 @@ def find_rates(checked: CheckedConfig, dataset: Dataset, rise: Rise) -> RateCurv
             if step >= rise.steps // SETTLING and smoothed[-1] - lowest > (EXPLODED - 1) * abs(lowest):
                 break
     if not rates:
-        raise ConfigError(Problem("--from", f"the loss is not finite at a learning rate of {rise.low:g} already"))
+        raise ConfigError.at("--from", f"the loss is not finite at a learning rate of {rise.low:g} already")
     return RateCurve(
         rates=np.array(rates),
         losses=np.array(losses),

@@ -12,7 +12,7 @@ from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.batches import chunk_steps
 from expkit.data.order import consecutive, in_lanes
-from expkit.errors import CheckpointError, ConfigError, DamagedCheckpointError, Problem, error_message
+from expkit.errors import CheckpointError, ConfigError, DamagedCheckpointError, error_message
 from expkit.kinds.sources.base import Fields
 from expkit.metric_names import EMA
 from expkit.training.execution import Execution
@@ -42,12 +42,10 @@ class Executor(Session):
         """
         bfloat16 = built.execution.precision == "bfloat16"
         if bfloat16 and not tf.has_bfloat16():
-            raise ConfigError(
-                Problem(
-                    "train.precision",
-                    "bfloat16 needs a processor with AVX-512 or AVX-NE-CONVERT and oneDNN turned on "
-                    "(TF_ENABLE_ONEDNN_OPTS); set float32",
-                )
+            raise ConfigError.at(
+                "train.precision",
+                "bfloat16 needs a processor with AVX-512 or AVX-NE-CONVERT and oneDNN turned on "
+                "(TF_ENABLE_ONEDNN_OPTS); set float32",
             )
         threads = 1 if built.execution.parallelism == "inter_op" else 0
         super().__init__(tf.training_session(built.graph, bfloat16=bfloat16, threads=threads))

@@ -12,7 +12,7 @@ from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.augment import FRACTION, PARTNER
 from expkit.data.preprocess import FieldPreprocessing
-from expkit.errors import ConfigError, Problem
+from expkit.errors import ConfigError
 from expkit.kinds.evaluated import Evaluated, Readable
 from expkit.kinds.layers.base import Call
 from expkit.kinds.losses import BaseLoss
@@ -162,7 +162,7 @@ def _sums(
     if loss.weights is not None and not loss.joins_positions:
         shapes = (tuple(tensor.shape[1:]) for tensor in (readable.fields[loss.weights], values))
         if problem := loss.weights_problem(*shapes):
-            raise ConfigError(Problem(f"{at}.weights", problem))
+            raise ConfigError.at(f"{at}.weights", problem)
     return (
         *weighted_sums(values, factors, loss.reduction, batch_size),
         tf.cast(tf.shape(values)[0], tf.float32),

@@ -10,7 +10,7 @@ from typing import Any
 from expkit import tf1 as tf
 from expkit.config.schema import Config
 from expkit.data.preprocess import FieldPreprocessing
-from expkit.errors import ConfigError, Problem
+from expkit.errors import ConfigError
 from expkit.kinds.evaluated import Readable
 from expkit.kinds.layers.base import Update
 from expkit.network.build import TrainingCall, connect
@@ -271,9 +271,7 @@ def _loss(phase: Phase, objective: Objective, regularization: Any) -> Any:
 def _gradients(phase: Phase, loss: Any, trained: Sequence[Any]) -> list[Any]:
     """Return the gradient of every variable that a phase trains."""
     if not trained:
-        raise ConfigError(
-            Problem("network.layers", "no variable is trainable; train.steps=0 evaluates without training")
-        )
+        raise ConfigError.at("network.layers", "no variable is trainable; train.steps=0 evaluates without training")
     gradients = tf.gradients(loss, list(trained))
     if unreached := [name for name, gradient in zip(phase.variables, gradients, strict=True) if gradient is None]:
         raise ConfigError(unreached_problem(phase, unreached))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from expkit import tf1 as tf
-from expkit.errors import ConfigError, Problem, comma_list
+from expkit.errors import ConfigError, comma_list
 from expkit.kinds.base_optimizer import BaseOptimizer, Optimizer, Trained, sum_repeated
 from expkit.kinds.numbers import in_dtype, is_fed
 from expkit.kinds.wrapped_optimizer import WrappedOptimizer
@@ -206,13 +206,11 @@ def _apply_wrapped(optimizer: WrappedOptimizer, pairs: Pairs, rate: Any, multipl
         ConfigError: rates are to be multiplied, or it creates other variables than its kind declares.
     """
     if multipliers:
-        raise ConfigError(
-            Problem(
-                "optimizer.kind",
-                f"'{optimizer.kind}' wraps an optimizer of TensorFlow's, which has one learning rate for all "
-                f"variables: leave out the learning_rate_multiplier of {comma_list(multipliers)}, or "
-                "use another optimizer",
-            )
+        raise ConfigError.at(
+            "optimizer.kind",
+            f"'{optimizer.kind}' wraps an optimizer of TensorFlow's, which has one learning rate for all "
+            f"variables: leave out the learning_rate_multiplier of {comma_list(multipliers)}, or "
+            "use another optimizer",
         )
     with tf.init_scope():
         before = {variable.op.name for variable in tf.global_variables()}
@@ -221,12 +219,10 @@ def _apply_wrapped(optimizer: WrappedOptimizer, pairs: Pairs, rate: Any, multipl
         created = {variable.op.name for variable in tf.global_variables()} - before
     declared = {*optimizer.scalars, *(slot for name in pairs for slot in optimizer.slot_names(name))}
     if created != declared:
-        raise ConfigError(
-            Problem(
-                "optimizer.kind",
-                f"'{optimizer.kind}' declares other variables than it creates; only declared: "
-                f"{comma_list(sorted(declared - created))}; only created: {comma_list(sorted(created - declared))}; "
-                "change its slots and scalars",
-            )
+        raise ConfigError.at(
+            "optimizer.kind",
+            f"'{optimizer.kind}' declares other variables than it creates; only declared: "
+            f"{comma_list(sorted(declared - created))}; only created: {comma_list(sorted(created - declared))}; "
+            "change its slots and scalars",
         )
     return applied

@@ -8,7 +8,7 @@ import pytest
 
 from expkit.config.search import builtin_conf
 from expkit.config.source_lines import locating_problems
-from expkit.errors import ConfigError, Problem
+from expkit.errors import ConfigError
 from expkit.preflight import load_checked
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -46,7 +46,7 @@ def places(*overrides: str, config_dirs: tuple[str, ...] = ()) -> dict[str, str]
 
 def place_of(path: str, *overrides: str) -> str:
     with pytest.raises(ConfigError) as caught, locating_problems(overrides):
-        raise ConfigError(Problem(path, "wrong"))
+        raise ConfigError.at(path, "wrong")
     return caught.value.problems[0].location
 
 

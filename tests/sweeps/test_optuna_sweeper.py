@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("optuna")
 
-from expkit.errors import ConfigError, Problem, Pruned
+from expkit.errors import ConfigError, Pruned
 from expkit.sweeps import optuna_study as study
 from expkit.sweeps import optuna_sweeper as search
 from expkit.sweeps.board import Board
@@ -69,7 +69,7 @@ class Runs:
 
     def replicates(self, points: Sequence[Sequence[str]]) -> list[list[SweepJob]]:
         if any(self.refuse(_values(words)) for words in points):
-            raise ConfigError(Problem("network", "does not fit"))
+            raise ConfigError.at("network", "does not fit")
         config: Any = SimpleNamespace(run=SimpleNamespace(name="run"), train=CLOCK)
         seeds = [[f"seed={seed}"] for seed in range(self.repeats)] if self.repeats > 1 else [[]]
         return [

@@ -80,7 +80,7 @@ def read_lock(path: Path) -> dict[str, TensorSpec]:
         ConfigError: the file does not exist, or is not a lock.
     """
     if not path.exists():
-        raise ConfigError(Problem(str(path), "no such file; write it with expkit names --lock"))
+        raise ConfigError.at(str(path), "no such file; write it with expkit names --lock")
     with reading(str(path), "cannot be read", raises=ConfigError, fix="write it again with expkit names --lock"):
         try:
             raw = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)

@@ -20,7 +20,7 @@ from expkit.checkpoints.restore.targets import restore_targets
 from expkit.checkpoints.restore.transforms import apply
 from expkit.config.schema import Config
 from expkit.config.sections.restore import SourceConfig
-from expkit.errors import CheckpointError, Problem
+from expkit.errors import CheckpointError
 from expkit.preflight import CheckedConfig
 from expkit.redact import masked_values
 from expkit.run_lookup import run_of_uri
@@ -113,12 +113,10 @@ def check_restore(checked: CheckedConfig) -> None:
 def _check_steps(config: Config, values: Mapping[str, np.ndarray]) -> None:
     step = int(values.get("global_step", 0))
     if 0 < (config.train.steps or 0) <= step:
-        raise CheckpointError(
-            Problem(
-                "train.steps",
-                f"is {config.train.steps}, but the restored optimizer has done {step} steps, which count; give more, "
-                "or set restore.optimizer to reset",
-            )
+        raise CheckpointError.at(
+            "train.steps",
+            f"is {config.train.steps}, but the restored optimizer has done {step} steps, which count; give more, "
+            "or set restore.optimizer to reset",
         )
 
 
