@@ -79,7 +79,7 @@ def _best(sweep: Sweep) -> list[str]:
         return ['<div class="best">No run has finished with this metric.</div>']
     standing = sweep.standing
     assert standing.best is not None
-    found = standing.summaries[standing.ranked.index(standing.best)]
+    found = standing.best_summary
     score = mean_text(found) if found.n > 1 else number_text(found.mean)
     runs = f" mean of {found.n} runs" if found.n > 1 else ""
     label = standing.best.label if standing.replicated else sweep.best.label

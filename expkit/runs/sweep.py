@@ -18,7 +18,7 @@ from expkit.runs.sweep_results import SweepResults
 from expkit.sweeps.claims import is_held
 from expkit.sweeps.progress import LineDisplay, LiveDisplay, Progress, tally
 from expkit.sweeps.runner import SweepRunner
-from expkit.sweeps.sweep_folder import DONE, SweepFolder, find_sweep
+from expkit.sweeps.sweep_folder import CLOSED, DONE, SweepFolder, find_sweep
 from expkit.sweeps.sweeper import Grid
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _is_done(folder: SweepFolder, plan: SweepPlan) -> bool:
 def finish(plan: SweepPlan, folder: SweepFolder) -> None:
     """Finish a sweep whose runs have all ended, unless a process does that already."""
     children = plan.board(folder).known().children
-    ended = all(child.status in ("FINISHED", "PRUNED", "FAILED") for child in children)
+    ended = all(child.status in CLOSED for child in children)
     if not ended or any(is_held(child.folder.path) for child in children):
         return
     if not plan.sweeper.is_complete(folder, plan.given, plan.points):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -19,7 +18,7 @@ from expkit.errors import ConfigError, Problem, comma_list
 from expkit.provenance import code_digest, versions
 from expkit.run_folder import short_names
 from expkit.sweeps.board import Board
-from expkit.sweeps.given_overrides import GivenOverrides, parse_overrides
+from expkit.sweeps.given_overrides import EMPTY, GivenOverrides, parse_overrides
 from expkit.sweeps.jobs import SweepJob, check_jobs, check_same_place, hash_of
 from expkit.sweeps.launcher import Launcher
 from expkit.sweeps.objective import Objective, objectives_of
@@ -28,10 +27,6 @@ from expkit.sweeps.replicates import Replication, replication_of
 from expkit.sweeps.sweep_folder import SweepFolder
 from expkit.sweeps.sweeper import Grid, Sweeper
 from expkit.sweeps.sweeper_selection import sweeper_of
-
-if TYPE_CHECKING:
-    pass
-
 
 __all__ = ["SweepPlan", "code_of", "plan_sweep"]
 
@@ -139,7 +134,7 @@ def plan_sweep(overrides: Sequence[str], config_dirs: Sequence[str]) -> SweepPla
     points = replication.jobs(sweeper.checks(replication.points), partial(check_jobs, given=replication.points))
     if not points:
         empty = [key for index, key in given.varied.items() if not given.alternatives(index)]
-        raise ConfigError(*(Problem(key, "has no values, so the sweep is empty; give it some") for key in empty))
+        raise ConfigError(*(Problem(key, EMPTY) for key in empty))
     replication = replication.following(points)
     jobs = [replace(job, replicated=replication.keys) for point in points for job in point]
     points = [jobs[start : start + replication.count] for start in range(0, len(jobs), replication.count)]

@@ -11,7 +11,6 @@ from expkit.config.schema import Config
 from expkit.sweeps.best import best_command, objective_values, write_best
 from expkit.sweeps.progress import Progress
 from expkit.sweeps.standing import Standing
-from expkit.sweeps.statistics import Summary
 from expkit.sweeps.sweep_folder import Child, SweepFolder
 
 if TYPE_CHECKING:
@@ -71,7 +70,8 @@ class SweepResults:
         found = next((item for item in complete if any(run.name == child.name for run in item.runs)), None)
         if found is not None and standing.summaries:
             values = list(found.sample(metric).values())
-            self.parent.metrics(len(complete), {metric: sum(values) / len(values), "best/mean": _best(standing).mean})
+            best = standing.best_summary.mean
+            self.parent.metrics(len(complete), {metric: sum(values) / len(values), "best/mean": best})
 
     def keep_best(self, progress: Progress, config_dirs: Sequence[str]) -> list[str]:
         """Write and tag the best run, or the Pareto front of several objectives; return lines for the terminal."""
@@ -155,14 +155,9 @@ class SweepResults:
         )
 
 
-def _best(standing: Standing) -> Summary:
-    assert standing.best is not None
-    return standing.summaries[standing.ranked.index(standing.best)]
-
-
 def _final(standing: Standing) -> dict[str, float]:
     """Return the metrics of a sweep at its end: mean of the best configuration, its interval, ties."""
-    best = _best(standing)
+    best = standing.best_summary
     low, high = best.interval or (best.mean, best.mean)
     interval = {"best/low": low, "best/high": high, "best/tied": float(len(standing.tied))} if best.n > 1 else {}
     return {"best/mean": best.mean, "best/runs": float(best.n), **interval}

@@ -6,10 +6,11 @@ decided under one lock of the folder, so that workers agree without a process th
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from expkit.errors import ConfigError, ExpkitError
 from expkit.fs import file_lock
@@ -17,12 +18,9 @@ from expkit.sweeps.claims import MAX_DEATHS, Claim, forget, is_held
 from expkit.sweeps.given_overrides import GivenOverrides
 from expkit.sweeps.jobs import SweepJob
 from expkit.sweeps.objective import Objective
-from expkit.sweeps.sweep_folder import Child, SweepFolder
+from expkit.sweeps.sweep_folder import CLOSED, DONE, Child, SweepFolder
 
 __all__ = ["Board", "Known", "PointSource"]
-
-_CLOSED = ("FINISHED", "PRUNED", "FAILED")
-"""Statuses of runs that no worker takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,27 +34,31 @@ class Known:
     """The reasons why points are no valid configurations."""
 
 
-class PointSource(Protocol):
-    """The part of a sweeper that chooses runs; all of it is called under the board's lock."""
+class PointSource(ABC):
+    """The part of a sweeper that chooses runs; all of it is called, and iterated, under the board's lock."""
 
-    @property
-    def retries_failures(self) -> bool:
-        """True if a later command tries failed runs again."""
+    retries_failures: ClassVar[bool] = True
+    """True if a later command tries failed runs again."""
 
+    @abstractmethod
     def open_points(self, board: Board) -> Iterator[Sequence[Child]]:
-        """Yield the runs of each point that has any left; further points are chosen when they are asked for."""
+        """Yield the runs of each point that has any left, in order; further points are chosen as they are asked for."""
 
+    @abstractmethod
     def known(self, board: Board) -> Known:
         """Return the runs requested so far."""
 
     def settle(self, board: Board) -> None:
         """Record the results of points whose runs have ended."""
+        return
 
     def remark(self, board: Board) -> str | None:
         """Return why a command ends with points left, if it does."""
+        return None
 
     def explained(self, error: Exception) -> ExpkitError | None:
         """Return the message of an error of a library, if it is one of the sweeper's."""
+        return None
 
 
 @dataclass(kw_only=True)
@@ -102,7 +104,7 @@ class Board:
         with self._locked():
             for child in self.sweeper.known(self).children:
                 status = child.status
-                if status not in ("FINISHED", "PRUNED") and not is_held(child.folder.path):
+                if status not in DONE and not is_held(child.folder.path):
                     forget(child.folder.path)
                 if status == "FAILED" and self.sweeper.retries_failures:
                     child.set_waiting()
@@ -128,7 +130,7 @@ class Board:
         return self.folder.children(jobs)
 
     def _claim(self, child: Child) -> bool:
-        if child.name in self._claims or child.status in _CLOSED:
+        if child.name in self._claims or child.status in CLOSED:
             return False
         claim = Claim.take(child.folder.path)
         if claim is None:
@@ -138,7 +140,7 @@ class Board:
                 child.folder.update(status="KILLED", error=f"its process died {claim.deaths} times")
             claim.release(claim.deaths)
             return False
-        if child.status in _CLOSED:  # by a process that ended since
+        if child.status in CLOSED:  # by a process that ended since
             claim.release()
             return False
         self._claims[child.name] = claim

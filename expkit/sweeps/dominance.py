@@ -9,9 +9,15 @@ from expkit.errors import Pruned
 from expkit.run_folder import RunFolder
 from expkit.sweeps.objective import Objective, pareto_front
 
-__all__ = ["dominance_check", "dominated_by", "front_of"]
+__all__ = ["Costs", "Verdict", "dominance_check", "dominated_by", "front_of"]
 
 Costs = tuple[float, ...]
+"""Objectives of a point, each to be minimized."""
+Verdict = Callable[[int, int, Costs, Sequence[Costs]], str | None]
+"""Reason to prune a run, or ``None``.
+
+It is given the step, the number of points that have ended, the costs of the run's point at the step, and those of the
+others that have reached it."""
 
 
 def dominated_by(point: Costs, others: Sequence[Costs]) -> int:
@@ -36,7 +42,7 @@ def dominance_check(
     run: str,
     points: Callable[[], Sequence[Sequence[str]]],
     objectives: Sequence[Objective],
-    verdict: Callable[[int, int, Costs, Sequence[Costs]], str | None],
+    verdict: Verdict,
 ) -> Callable[[int, Mapping[str, float]], None]:
     """Return the check that prunes a run by all objectives.
 
@@ -47,8 +53,7 @@ def dominance_check(
         run: name of the run's folder.
         points: returns the names of the folders of the runs of each point so far.
         objectives: the objectives.
-        verdict: returns why a run is pruned, or ``None``, given the step, the number of points that have ended, the
-            costs of the run's point at the step, and those of the others that have reached it.
+        verdict: the pruner's rule.
     """
 
     def costs(metrics: Mapping[str, float]) -> Costs | None:

@@ -17,7 +17,10 @@ from expkit.config.search import group_files
 from expkit.config.variations import Variations
 from expkit.errors import ConfigError, Problem
 
-__all__ = ["GivenOverrides", "parse_overrides"]
+__all__ = ["EMPTY", "GivenOverrides", "parse_overrides"]
+
+EMPTY = "has no values, so the sweep is empty; give it some"
+"""Message about a key that varies over nothing."""
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from rich.text import Text
 
 from expkit.sweeps.objective import Objective, pareto_front
 from expkit.sweeps.standing import Entry, OnTie, Standing, mean_text, standing_of
-from expkit.sweeps.sweep_folder import Child, RunState
+from expkit.sweeps.sweep_folder import CLOSED, Child, RunState
 
 __all__ = ["Display", "LineDisplay", "LiveDisplay", "Progress", "progress_table", "tally"]
 
-_ENDED = ("FINISHED", "PRUNED", "FAILED", "KILLED")
-"""Statuses that do not change any more."""
+_ENDED = (*CLOSED, "KILLED")
+"""Statuses of runs that no process executes."""
 
 _POLL_SECONDS = 0.3
 _MAX_ROWS = 8
@@ -281,7 +281,7 @@ def _best(progress: Progress, child: Child, state: RunState) -> str:
     standing = progress.standing
     if len(progress.objectives) > 1 or standing.best is None:
         return f"best {state.values[progress.objective.metric]:.4f} ({child.label})"
-    summary = standing.summaries[standing.ranked.index(standing.best)]
+    summary = standing.best_summary
     runs = f", {summary.n} runs" if summary.n > 1 else ""
     tied = f", tied with {len(standing.tied)}" if standing.tied else ""
     return f"best {mean_text(summary)} ({standing.best.label}{runs}{tied})"

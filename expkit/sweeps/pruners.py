@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from expkit.registry import Kind, NonNegative, Positive, register
-from expkit.sweeps.dominance import dominated_by, front_of
+from expkit.sweeps.dominance import Costs, Verdict, dominated_by, front_of
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
-
-Costs = tuple[float, ...]
-Verdict = Callable[[int, int, Costs, Sequence[Costs]], str | None]
-"""Says why a run is pruned, given the step, the number of ended points, the costs of its own and of others there."""
 
 __all__ = ["Asha", "Hyperband", "Median", "NoPruner", "Pruner"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from expkit.config.load import plain
 from expkit.errors import ConfigError, Problem, unknown
 from expkit.run_folder import flat
-from expkit.sweeps.given_overrides import GivenOverrides
+from expkit.sweeps.given_overrides import EMPTY, GivenOverrides
 from expkit.sweeps.jobs import SEEDS, SweepJob, is_under
 
 __all__ = ["Replication", "replication_of"]
@@ -122,7 +122,7 @@ def replication_of(given: GivenOverrides, repeats: int, repeat_over: Sequence[st
         for index in replicates
     ]
     if empty := [key for key, values in zip(replicates.values(), alternatives, strict=True) if not values]:
-        raise ConfigError(*(Problem(key, "has no values, so the sweep is empty; give it some") for key in empty))
+        raise ConfigError(*(Problem(key, EMPTY) for key in empty))
     return Replication(
         points=replace(given, items=points),
         varied=tuple(itertools.product(*alternatives)),

@@ -19,7 +19,7 @@ from expkit.sweeps.board import Board
 from expkit.sweeps.claims import is_held
 from expkit.sweeps.launcher import Launcher
 from expkit.sweeps.progress import Progress
-from expkit.sweeps.sweep_folder import DONE, Child
+from expkit.sweeps.sweep_folder import CLOSED, DONE, Child
 
 __all__ = ["OVERRIDES", "SweepRunner", "work_here"]
 
@@ -130,7 +130,7 @@ class SweepRunner:
         self.progress.add([child], done=False)
 
     def _open(self) -> list[Child]:
-        return [child for child in self.board.known().children if child.status not in (*DONE, "FAILED")]
+        return [child for child in self.board.known().children if child.status not in CLOSED]
 
     def _follow(self, *, force: bool = False) -> None:
         """Show the runs that other processes have taken, and the points that are no valid configurations."""

@@ -11,7 +11,7 @@ from typing import TypeGuard
 from hydra.core.override_parser.types import IntervalSweep, RangeSweep
 
 from expkit.errors import ConfigError, Problem
-from expkit.sweeps.given_overrides import GivenOverrides
+from expkit.sweeps.given_overrides import EMPTY, GivenOverrides
 
 __all__ = ["Categorical", "Dimension", "Numeric", "Space", "Value", "space_of"]
 
@@ -168,11 +168,8 @@ def _dimension(given: GivenOverrides, index: int) -> Dimension:
         raise ValueError("a search chooses the order itself; write choice(A,B) without shuffle(...)")
     values = tuple(dict.fromkeys(given.alternatives(index)))
     if not values:
-        raise ValueError(_EMPTY)
+        raise ValueError(EMPTY)
     return Categorical(values)
-
-
-_EMPTY = "has no values, so the sweep is empty; give it some"
 
 
 def _interval(low: object, high: object, *, log: bool) -> Numeric:
@@ -194,7 +191,7 @@ def _range(values: list[int | float], stop: float) -> Numeric:
     if values and math.isclose(values[-1], stop, rel_tol=1e-9):
         values = values[:-1]
     if not values:
-        raise ValueError(_EMPTY)
+        raise ValueError(EMPTY)
     low, high = sorted((values[0], values[-1]))
     step = abs(values[1] - values[0]) if len(values) > 1 else 1
     if not all(isinstance(value, int) for value in values):

@@ -113,6 +113,12 @@ class Standing:
         return min(tied, key=lambda item: item.place) if self.on_tie == "first" else tied[0]
 
     @property
+    def best_summary(self) -> Summary:
+        """The summary of the best configuration, of which there must be one."""
+        assert self.best is not None
+        return self.summaries[self.ranked.index(self.best)]
+
+    @property
     def replicated(self) -> bool:
         """True if a configuration has several runs."""
         return any(len(configuration.runs) > 1 for configuration in self.configurations)
@@ -130,7 +136,7 @@ class Standing:
     def result(self) -> str:
         """The best configuration with its mean and interval."""
         assert self.best is not None
-        summary = self.summaries[self.ranked.index(self.best)]
+        summary = self.best_summary
         runs = f" ({summary.n} runs)" if summary.n > 1 else ""
         return f"{self.objective.metric} {mean_text(summary)}{runs}: {self.best.label}"
 

@@ -17,12 +17,14 @@ from expkit.run_folder import RunFolder, locked
 if TYPE_CHECKING:
     from expkit.sweeps.jobs import SweepJob
 
-__all__ = ["DONE", "Child", "RunState", "RunStatus", "SweepFolder", "find_sweep", "sweep_at", "sweep_folders"]
+__all__ = ["CLOSED", "DONE", "Child", "RunState", "RunStatus", "SweepFolder", "find_sweep", "sweep_at", "sweep_folders"]
 
 RunStatus = Literal["WAITING", "RUNNING", "FINISHED", "FAILED", "KILLED", "PRUNED"]
 
 DONE = ("FINISHED", "PRUNED")
 """Statuses of runs that are not run again."""
+CLOSED = (*DONE, "FAILED")
+"""Statuses of runs that no worker takes; a later command may try the failed ones again."""
 
 
 @dataclass(frozen=True, kw_only=True)

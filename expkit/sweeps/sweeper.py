@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from expkit.errors import ConfigError, ExpkitError, Problem
+from expkit.errors import ConfigError, Problem
 from expkit.registry import Kind, Positive, register
-from expkit.sweeps.board import Board, Known
+from expkit.sweeps.board import Board, Known, PointSource
 from expkit.sweeps.given_overrides import GivenOverrides
 from expkit.sweeps.jobs import SweepJob, hash_of
 from expkit.sweeps.objective import Direction, Objective
@@ -23,7 +23,7 @@ PruneCheck = Callable[[int, Mapping[str, float]], None]
 """Receives the metrics of every step, and raises ``Pruned`` to end the run early."""
 
 
-class Sweeper(Kind, ABC):
+class Sweeper(Kind, PointSource):
     """Choice of the runs of a sweep."""
 
     family = "sweeper"
@@ -86,33 +86,8 @@ class Sweeper(Kind, ABC):
             ConfigError: a requirement is not met.
         """
 
-    retries_failures: ClassVar[bool] = True
-    """True if a later command tries failed runs again."""
-
     def begin(self, board: Board) -> None:
         """Prepare the folder before the first run of a command."""
-
-    @abstractmethod
-    def open_points(self, board: Board) -> Iterator[Sequence[Child]]:
-        """Yield the runs of each point that has any left, in order; further points are chosen when they are asked for.
-
-        It is called and iterated under the board's lock.
-        """
-
-    @abstractmethod
-    def known(self, board: Board) -> Known:
-        """Return the runs requested so far, under the board's lock."""
-
-    def explained(self, error: Exception) -> ExpkitError | None:
-        """Return the message of an error of a library, if it is one of the sweeper's."""
-        return None
-
-    def remark(self, board: Board) -> str | None:
-        """Return why a command ends with points left, if it does."""
-        return None
-
-    def settle(self, board: Board) -> None:
-        """Record the results of points whose runs have ended, under the board's lock."""
 
     @abstractmethod
     def is_complete(self, folder: SweepFolder, given: GivenOverrides, points: Sequence[Sequence[SweepJob]]) -> bool:
