@@ -50,7 +50,7 @@ def _info(given: argparse.Namespace) -> int:
             print(f"{key}:")
             for name, item in value.items():
                 print(f"  {name}: {item['tensor']} {item.get('dtype', '')} {_shape(item.get('shape'))}".rstrip())
-        elif key in ("classes", "columns"):
+        elif key in ("classes", "columns", "labels"):
             print(f"{key}:", *(f"  {name}: {', '.join(words)}" for name, words in value.items()), sep="\n")
         elif isinstance(value, dict):
             print(f"{key}: {', '.join(f'{name} {word}' for name, word in value.items())}")

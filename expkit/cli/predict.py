@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from expkit.cli.predictions import Labels, Shown, Write, check_output, writing
+from expkit.cli.scores import Scores
 from expkit.export.examples import open_examples
 from expkit.export.feeding import in_rows
 from expkit.runs.frozen_graph import find_graph
@@ -26,7 +28,8 @@ def add_verbs(verbs: Any) -> None:
         "predict",
         help="compute outputs with a frozen graph",
         description="Compute a graph's outputs for arrays, the rows of a table, files or lines of text, read as its "
-        "training read them. Of a graph from elsewhere only operations run that are known to be pure functions.",
+        "training read them; where labels stand beside them, in a table's column or as folders of classes, also its "
+        "scores. Of a graph from elsewhere only operations run that are known to be pure functions.",
     )
     add_graph_arguments(parser)
     parser.add_argument(
@@ -34,7 +37,8 @@ def add_verbs(verbs: Any) -> None:
         metavar="INPUT",
         nargs="*",
         help="a .npz file of arrays named as the inputs; a table (.csv, .tsv, .parquet) with the columns of training; "
-        "files, each an example, such as photos/*.jpg; or - for lines of text on standard input",
+        "a folder of images or texts; files, each an example, such as photos/*.jpg; or - for lines of text on "
+        "standard input",
     )
     parser.add_argument(
         "--output",
@@ -105,8 +109,8 @@ def _predict(given: argparse.Namespace) -> int:
     with interruption_exits(), termination_raises():
         graph = find_graph(given.graph, given.uri, fetch=given.fetch, allowed=given.allow_op)
         with open_examples(given.inputs, graph.metadata) as examples, ExitStack() as opened:
-            labels = Labels(graph.metadata.get("classes", {}), examples.name_of)
-            takers: list[Write] = [(shown := Shown(labels)).add]
+            labels = Labels(graph.metadata.get("classes", {}), examples.name_of, examples.labels)
+            takers: list[Write] = [(shown := Shown(labels)).add, (scores := Scores(examples.labels)).add]
             if given.output is not None:
                 takers.append(opened.enter_context(writing(given.output, labels)))
             total = max((item.shape[0] for item in examples.inputs.values() if item.shape), default=0)
@@ -116,8 +120,9 @@ def _predict(given: argparse.Namespace) -> int:
                 for take in takers:
                     take(batch.outputs)
                 progress(batch.count)
-    for line in shown.lines():
-        print(line)
+        print(*shown.lines(), *scores.lines(), sep="\n")
+    for note in examples.notes:
+        print(f"note: {note}", file=sys.stderr)
     if given.output is not None:
         print(f"written to {given.output}")
     return 0

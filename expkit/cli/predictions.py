@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -19,7 +19,9 @@ from expkit.kinds.sources.folder import printable
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Labels", "Shown", "Write", "check_output", "writing"]
+    from expkit.export.labels import GivenLabels
+
+__all__ = ["Labels", "Shown", "Write", "check_output", "probabilities", "writing"]
 
 SHOWN = 20
 """Number of examples that are printed."""
@@ -39,6 +41,25 @@ class Labels:
     """Names of classes by output, of those that have names."""
     name_of: Callable[[int], str] | None
     """Returns the name of an example; ``None`` where they are numbered."""
+    given: Mapping[str, GivenLabels] = field(default_factory=dict)
+    """Labels beside the examples, by output."""
+
+    def names(self, output: str) -> Sequence[str] | None:
+        """Return the names of the classes of an output, which are numbers where its labels are; ``None`` of others."""
+        given = self.given.get(output)
+        return self.classes.get(output) or (given.classes if given is not None else None)
+
+    def heading(self, output: str) -> str:
+        """Return the heading of the column of labels."""
+        column = self.given[output].column
+        return f"{column} (label)" if column in {"example", *self.classes, *self.given} else column
+
+    def column(self, output: str, rows: slice) -> list[object]:
+        """Return labels as cells: text, or numbers."""
+        values = self.given[output].values[rows]
+        if values.ndim > 1:
+            return [", ".join(f"{number:g}" for number in row) for row in values.tolist()]
+        return _plain(values)
 
     def example(self, index: int) -> str | int:
         """Return the name of an example, or its number."""
@@ -66,10 +87,12 @@ class Shown:
         import numpy as np
 
         for name, parts in self._parts.items():
-            classes = self._labels.classes.get(name)
+            classes = self._labels.names(name)
             array = np.concatenate(parts) if len(parts) > 1 else parts[0]
             if classes is not None and 0 < array.ndim <= 2:
-                yield from self._class_lines(name, _probabilities(array), classes)
+                yield from self._class_lines(name, probabilities(array), classes)
+            elif name in self._labels.given and array.size == len(array):
+                yield from self._value_lines(name, array.reshape(-1))
             else:
                 yield from _number_lines(name, array, self._totals[name])
         if (most := max(self._totals.values(), default=0)) > SHOWN:
@@ -81,7 +104,22 @@ class Shown:
         for index, number in enumerate(best.tolist()):
             shown = str(self._labels.example(index))
             rows.append([shown, printable(classes[number]), f"{probabilities[index, number]:.4f}"])
-        yield from columns(rows, right=("probability",))
+        yield from columns(self._with_labels(name, rows), right=("probability",))
+
+    def _value_lines(self, name: str, values: np.ndarray) -> Iterator[str]:
+        rows = [["example", name]]
+        rows += [[str(self._labels.example(index)), f"{value:.6g}"] for index, value in enumerate(values.tolist())]
+        rows = self._with_labels(name, rows)
+        yield from columns(rows, right=rows[0][1:])
+
+    def _with_labels(self, name: str, rows: list[list[str]]) -> list[list[str]]:
+        """Return rows, the first of them headings, with labels beside the predictions."""
+        if name not in self._labels.given:
+            return rows
+        cells = self._labels.column(name, slice(len(rows) - 1))
+        shown = [f"{cell:.6g}" if isinstance(cell, float) else printable(str(cell)) for cell in cells]
+        beside = [self._labels.heading(name), *shown]
+        return [[*row[:2], label, *row[2:]] for row, label in zip(rows, beside, strict=True)]
 
 
 def _number_lines(name: str, array: np.ndarray, total: int) -> Iterator[str]:
@@ -147,22 +185,30 @@ class _Rows:
         for name, array in outputs.items():
             if not 0 < array.ndim <= 2 or len(array) != len(next(iter(outputs.values()))):
                 raise DataError.at("--output", f"output '{name}' has the shape {list(array.shape)}; write it as .npz")
-            cells |= self._cells(name, array)
+            own = self._cells(name, array)
+            beside = dict[str, list[object]]()
+            if name in self._labels.given:
+                rows = slice(self._done, self._done + len(array))
+                beside = {self._labels.heading(name): self._labels.column(name, rows)}
+            classes = {name: own.pop(name)} if name in own else own
+            cells |= {**classes, **beside, **own}
         count = len(next(iter(cells.values())))
         examples = map(self._labels.example, range(self._done, self._done + count))
         self._write(["example", *cells], zip(examples, *cells.values(), strict=True))
         self._done += count
 
     def _cells(self, name: str, array: np.ndarray) -> dict[str, list[object]]:
-        classes = self._labels.classes.get(name)
-        if classes is None:
-            if array.ndim == 1:
-                return {name: _plain(array)}
-            return {f"{name}/{place}": _plain(array[:, place]) for place in range(array.shape[1])}
-        probabilities = _probabilities(array)
-        best: list[object] = [classes[number] for number in probabilities.argmax(axis=1).tolist()]
-        parts = zip(classes, probabilities.T, strict=True)
-        return {name: best, **{f"{name}/{item}": values.tolist() for item, values in parts}}
+        classes = self._labels.names(name)
+        shares = None if classes is None else probabilities(array)
+        best: dict[str, list[object]] = {}
+        if classes is not None and shares is not None:
+            best = {name: [classes[number] for number in shares.argmax(axis=1).tolist()]}
+        if shares is not None and name in self._labels.classes:
+            parts = zip(self._labels.classes[name], shares.T, strict=True)
+            return {**best, **{f"{name}/{item}": values.tolist() for item, values in parts}}
+        if array.ndim == 1:
+            return best or {name: _plain(array)}
+        return {**best, **{f"{name}/{place}": _plain(array[:, place]) for place in range(array.shape[1])}}
 
 
 @contextmanager
@@ -214,7 +260,7 @@ def _plain(values: np.ndarray) -> list[object]:
     return [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values.tolist()]
 
 
-def _probabilities(logits: np.ndarray) -> np.ndarray:
+def probabilities(logits: np.ndarray) -> np.ndarray:
     """Return [examples, classes]: the softmax of logits, or of one logit the sigmoid and what it leaves."""
     import numpy as np
 

@@ -6,14 +6,16 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from expkit.errors import DataError, Problem, comma_list, reading
+from expkit.export.example_folder import read_folder
 from expkit.export.input_file import open_arrays
+from expkit.export.labels import GivenLabels, LabelColumns, label_columns
 from expkit.kinds.sources.files import FileContents
 from expkit.kinds.sources.on_disk import Array
 from expkit.kinds.sources.spool import Spool, Strings
@@ -45,6 +47,10 @@ class Examples:
     """Arrays by input name, or what has their ``shape`` and ``dtype`` and can be sliced."""
     name_of: Callable[[int], str] | None = None
     """Returns the name of an example, its file or its line; ``None`` where they are numbered."""
+    labels: Mapping[str, GivenLabels] = field(default_factory=dict)
+    """Labels that stand beside the examples, by output."""
+    notes: tuple[str, ...] = ()
+    """Sentences about labels that cannot be read, and files that are left out."""
 
 
 @contextmanager
@@ -52,13 +58,15 @@ def open_examples(given: Sequence[str], metadata: Mapping[str, Any]) -> Iterator
     """Open the examples that a command line names.
 
     Args:
-        given: nothing; a ``.npz`` file; a table; ``-`` for lines of text on standard input; or files, each an example.
+        given: nothing; a ``.npz`` file; a table; a folder of images or texts; ``-`` for lines of text on standard
+            input; or files, each an example.
         metadata: the graph's inputs, and the columns of a table where it was trained on one.
 
     Raises:
         DataError: a file is missing, damaged or of another kind, or the graph does not read what is given.
     """
     with _naming_inputs(metadata):
+        labels = label_columns(metadata)
         if not given:
             yield Examples({})
         elif list(given) == [STANDARD_INPUT]:
@@ -67,7 +75,11 @@ def open_examples(given: Sequence[str], metadata: Mapping[str, Any]) -> Iterator
                 lambda index: f"line {index + 1}",
             )
         elif len(given) == 1 and given[0].lower().endswith(TABLES):
-            yield Examples(_table(given[0], metadata))
+            yield _table(given[0], metadata, labels)
+        elif len(given) == 1 and os.path.isdir(given[0]) and _reads_files(metadata):
+            name = _text_input(metadata, "a folder")
+            found = read_folder(given[0], _encoding(metadata), labels)
+            yield Examples({name: found.contents}, found.contents.describe, found.labels, found.notes)
         elif (len(given) == 1 and not _reads_files(metadata)) or (
             len(given) == 1 and given[0].lower().endswith(".npz")
         ):
@@ -149,22 +161,29 @@ def _some_lines() -> Iterator[bytes]:
 
 def _files(paths: Sequence[str], metadata: Mapping[str, Any]) -> FileContents:
     """Return the contents of files: texts in the encoding of training, others as they are."""
-    encoding, sizes = None, []
-    if "encoding" in metadata and "columns" not in metadata:
-        with reading("INPUT", "the graph's metadata does not say how its texts are encoded", raises=DataError):
-            encoding = TextFolder(path="", encoding=metadata["encoding"]).encoding
+    sizes = []
     for path in paths:
         if os.path.isdir(path):
-            raise DataError.at(path, f"a folder; name its files: {os.path.join(path, '*')}")
+            raise DataError.at(
+                path, f"a folder among other inputs; give it alone, or name its files: {os.path.join(path, '*')}"
+            )
         try:
             sizes.append(os.stat(path).st_size)
         except OSError as error:
             raise DataError.at(path, f"cannot be read: {error.strerror}") from None
-    return FileContents(Path(), paths, np.array(sizes, np.int64), (), encoding)
+    return FileContents(Path(), paths, np.array(sizes, np.int64), (), _encoding(metadata))
 
 
-def _table(path: str, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the inputs of the rows of a table, from the columns that training read."""
+def _encoding(metadata: Mapping[str, Any]) -> str | None:
+    """Return the encoding of the texts of training; ``None`` where files are read as they are."""
+    if "encoding" not in metadata or "columns" in metadata:
+        return None
+    with reading("INPUT", "the graph's metadata does not say how its texts are encoded", raises=DataError):
+        return TextFolder(path="", encoding=metadata["encoding"]).encoding
+
+
+def _table(path: str, metadata: Mapping[str, Any], labels: Mapping[str, LabelColumns]) -> Examples:
+    """Return the rows of a table: the columns that training read, and the labels that stand beside them."""
     inputs = metadata["inputs"]
     columns: Mapping[str, Sequence[str]] = metadata.get("columns") or {name: [name] for name in inputs}
     types: dict[str, Literal["text", "int64", "float32", "float64"]] = {
@@ -175,6 +194,27 @@ def _table(path: str, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     with reading("INPUT", "the graph's metadata does not say how its table is written", raises=DataError):
         table = Table(path=path, columns=joined, types=types, missing=tuple(metadata.get("missing", ("",))), **written)
     try:
-        return table.load()
+        known = {*table.opened().names} - types.keys()
+        there = {output: item for output, item in labels.items() if known.issuperset(item.columns)}
+        if not there:
+            return Examples(table.load())
+        try:
+            read = _with_labels(table, there).load()
+        except DataError as error:  # Of labels or of what the graph reads, which is needed.
+            features = table.load()
+            return Examples(features, notes=tuple(f"no score: {problem.message}" for problem in error.problems))
+        given = {output: item.given(read[_field(item)]) for output, item in there.items()}
+        return Examples({name: read[name] for name in joined}, None, given)
     except DataError as error:
         raise DataError(*(replace(problem, path="INPUT") for problem in error.problems)) from None
+
+
+def _with_labels(table: Table, labels: Mapping[str, LabelColumns]) -> Table:
+    """Return a table that reads columns of labels, too, each once for all outputs that are compared with it."""
+    columns = {_field(item): item.columns if len(item.columns) > 1 else item.columns[0] for item in labels.values()}
+    types = {column: item.type for item in labels.values() for column in item.columns}
+    return table.model_copy(update={"columns": {**table.columns, **columns}, "types": {**table.types, **types}})
+
+
+def _field(labels: LabelColumns) -> str:
+    return f"labels {labels.columns}"

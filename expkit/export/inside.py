@@ -33,9 +33,13 @@ class _Facts(BaseModel):
     verdict: str | None = None
     classes: dict[str, list[str]] | None = None
     columns: dict[str, list[str]] | None = None
+    labels: dict[str, list[str]] | None = None
+    predicts: dict[str, str] | None = None
     missing: list[str] | None = None
     delimiter: str | None = None
     encoding: str | None = None
+    decimal: str | None = None
+    thousands: str | None = None
 
 
 def write_inside(kind: str, path: Path, about: Mapping[str, Any]) -> None:

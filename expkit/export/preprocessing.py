@@ -16,7 +16,7 @@ from expkit.export.subgraph import operation_of, subgraph
 __all__ = ["PREPROCESSING", "preprocess", "write_preprocessing"]
 
 PREPROCESSING = "preprocess.pb"
-_KEPT = ("name", "columns", "missing", "delimiter", "encoding")
+_KEPT = ("name", "columns", "missing", "delimiter", "encoding", "decimal", "thousands")
 
 
 def write_preprocessing(frozen: FrozenGraph, names: Collection[str], path: Path) -> None:

@@ -18,6 +18,7 @@ from expkit.checkpoints.store import Checkpoint
 from expkit.data.dataset import Dataset
 from expkit.errors import ConfigError, ExportError, reading
 from expkit.export.freeze import FrozenGraph, freeze, read_frozen
+from expkit.export.labels import labels_read
 from expkit.export.operations import operations_of
 from expkit.export.output_file import writing_arrays
 from expkit.export.parity import Difference, Outputs, check_parity, meta_graph_outputs
@@ -177,13 +178,18 @@ def _metadata(source: FrozenSource) -> dict[str, Any]:
 
 
 def _names(checked: CheckedConfig, dataset: Dataset) -> dict[str, Any]:
-    """Return the names of classes by output, inputs that are bytes of files, and a table's columns and encoding."""
+    """Return classes and labels by output, inputs that are bytes of files, and a table's columns and encoding."""
     yielded = checked.config.data.yielded
     read = {yielded.get(name, name) for name in checked.spec.inputs}
     columns = {name: list(names) for name, names in dataset.columns.items() if name in read}
     source = checked.config.data.source
     encoded = [name for name, item in dataset.preprocessing.items() if name in read and item.reads_files]
-    found: dict[str, Any] = {"classes": dataset.output_classes(checked.config), "columns": columns, "binary": encoded}
+    found: dict[str, Any] = {
+        "classes": dataset.output_classes(checked.config),
+        **labels_read(checked, dataset, read),
+        "columns": columns,
+        "binary": encoded,
+    }
     if columns and isinstance(source, Table):
         found |= source.model_dump(mode="json", include=TABLE_SETTINGS, exclude_defaults=True)
     elif isinstance(source, TextFolder):

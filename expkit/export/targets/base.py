@@ -144,7 +144,7 @@ class Exported:
 
 _INSIDE = (
     *("name", "weights", "step", "mlflow_run_id"),
-    *("classes", "columns", "missing", "delimiter", "encoding"),
+    *("classes", "labels", "predicts", "columns", "missing", "delimiter", "encoding", "decimal", "thousands"),
 )
 """Metadata of the frozen graph that exported files have inside."""
 _FLAGS = {

@@ -18,9 +18,10 @@ from expkit.kinds.sources.table import Table
 from expkit.registry import register
 
 if TYPE_CHECKING:
+    from expkit.kinds.sources.files import FileContents
     from expkit.kinds.sources.folder import Listing
 
-__all__ = ["ImageFolder", "image_format"]
+__all__ = ["ImageFolder", "image_contents", "image_format"]
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif")
 FOREIGN = (".webp", ".heic", ".heif", ".avif", ".tif", ".tiff", ".jp2", ".jxl", ".dng", ".svg", ".psd", ".ico")
@@ -62,12 +63,20 @@ class ImageFolder(Source):
         Raises:
             DataError: a file is missing, cannot be read or is no image, or a class has none.
         """
-        from expkit.kinds.sources.files import checked_contents
-
         listing, columns = _by_class(self.path) if self.labels is None else _by_table(self.path, self.labels)
-        notes = (*listing.notes, *_foreign(listing))
-        check = partial(_check_images, listing)
-        return {"image": checked_contents(listing, check, count=HEADER_BYTES, notes=notes), **columns}
+        return {"image": image_contents(listing), **columns}
+
+
+def image_contents(listing: Listing) -> FileContents:
+    """Return the contents of listed images.
+
+    Raises:
+        DataError: a file cannot be read or is no image.
+    """
+    from expkit.kinds.sources.files import checked_contents
+
+    notes = (*listing.notes, *_foreign(listing))
+    return checked_contents(listing, partial(_check_images, listing), count=HEADER_BYTES, notes=notes)
 
 
 def _foreign(listing: Listing) -> Iterator[str]:
