@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -16,6 +21,13 @@ from expkit.errors import RunError, error_message
 __all__ = ["RayLauncher"]
 
 _CONNECT_SECONDS = 10.0
+_ANSWER_SECONDS = 60.0
+_REASON = re.compile(r"(?:Error: (?:RPC error: )?|(?=RAY_AUTH_TOKEN_PATH is set))(.+?)(?:\. Ensure that.*)?$")
+"""The reason in what Ray prints: the message of an exception, or of an abort."""
+_TOKEN = (
+    "a cluster with tokens, as `ray start` makes where ~/.ray/auth_token exists, needs RAY_AUTH_MODE=token here, and "
+    "its token (ray get-auth-token on its head) in RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_token"
+)
 
 
 class RayLauncher(Launcher):  # type: ignore[misc]
@@ -47,14 +59,20 @@ class RayLauncher(Launcher):  # type: ignore[misc]
         try:
             if begun:
                 ray.init(address=self._address, include_dashboard=False, log_to_driver=False)
-        except (OSError, RuntimeError, ValueError, TimeoutError) as error:
-            where = "on this machine" if self._address is None else f"at {self._address}"
-            raise RunError.at(
-                "hydra.launcher.address", f"Ray cannot be reached {where} ({error_message(error)})"
-            ) from None
+        except (OSError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
+            raise _unreachable(self._address, error_message(error)) from None
         try:
             remote = ray.remote(**self._options)(_executed)
             ray.get([remote.remote(self._task) for _ in job_overrides])
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except ray.exceptions.RaySystemError as error:
+            if "No module named" not in str(error):
+                raise
+            missing = str(error).partition("No module named ")[2].split()[0]
+            raise RunError.at(
+                "hydra/launcher", f"the workers of Ray have no {missing}: install expkit where `ray start` is called"
+            ) from None
         finally:
             if begun:
                 ray.shutdown()
@@ -62,20 +80,39 @@ class RayLauncher(Launcher):  # type: ignore[misc]
 
 
 def _check_answers(address: str | None) -> None:
-    """Check that a cluster's address takes connections, for which Ray itself would wait for minutes.
+    """Check that a cluster's address answers, for which Ray itself would wait for minutes, and print each attempt.
+
+    On this machine the user's token is used, as Ray does for ``auto``; other machines get it only if the user says so.
 
     Raises:
         RunError: it does not.
     """
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal():
+    if address is None or not host or not port.isdecimal():
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS) as connection:
+            is_here = connection.getsockname()[0] == connection.getpeername()[0]
     except (OSError, OverflowError) as error:
-        raise RunError.at(
-            "hydra.launcher.address", f"Ray cannot be reached at {address} ({error_message(error)})"
-        ) from None
+        raise _unreachable(address, error_message(error)) from None
+    if is_here and (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if address.startswith("ray://"):
+        return
+    check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        found = subprocess.run(check, capture_output=True, text=True, errors="replace", timeout=_ANSWER_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise _unreachable(address, f"no answer in {_ANSWER_SECONDS:.0f} s") from None
+    if found.returncode:
+        said = [text for line in found.stderr.splitlines() for text in _REASON.findall(line)]
+        raise _unreachable(address, said[-1] if said else "no sign of a Ray cluster")
+
+
+def _unreachable(address: str | None, reason: str) -> RunError:
+    where = "on this machine" if address is None else f"at {address}"
+    way = f"; {_TOKEN}" if "token" in reason.lower() or address == "auto" else ""
+    return RunError.at("hydra.launcher.address", f"Ray cannot be reached {where} ({reason.rstrip('.')}){way}")
 
 
 def _executed(task: TaskFunction) -> None:

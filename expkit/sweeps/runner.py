@@ -211,10 +211,16 @@ class SweepRunner:
             thread.join()
 
     def _attempt(self, slots: int, only: str | None) -> str | None:
-        """Have the launcher execute workers; return its error if it failed."""
+        """Have the launcher execute workers; return its error if it failed.
+
+        Raises:
+            RunError: the launcher or a worker says why it cannot go on.
+        """
         job = self.board.points[0][0]
         try:
             self.launcher.launch_workers(slots, job, self.board.folder, self.worker(only))
+        except RunError:
+            raise
         except Exception as error:
             return _logged(error, self._log)
         return None
