@@ -15,7 +15,7 @@ from expkit.kinds.evaluated import Evaluated, Readable
 from expkit.kinds.preprocess.base import TEXT
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.numerals import marks_of
-from expkit.kinds.sources.on_disk import Array, DiskArray, scan
+from expkit.kinds.sources.on_disk import Array, identity_of, scan
 from expkit.kinds.sources.strings import dtype_text, is_text
 from expkit.kinds.weighting import Weighted
 from expkit.network.elaborate import network_spec
@@ -170,7 +170,7 @@ def _readables(spec: NetworkSpec, fields: Fields, names: Sequence[str]) -> Itera
 
 def _cached_not_finite(array: Array, read_as: str | None) -> tuple[int, int, bool]:
     """Return the same as ``_not_finite``; of files that have not changed, as it was found before."""
-    known = array.identity() if isinstance(array, DiskArray) else None
+    known = identity_of(array)
     key = None if known is None else known + f" {read_as}".encode()
     count, first, rounded = remembered("finite-1", key, lambda: _not_finite(array, read_as))
     return count, first, rounded

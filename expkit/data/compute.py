@@ -16,7 +16,7 @@ from expkit import tf1 as tf
 from expkit.data.preprocess import FieldPreprocessing, Step
 from expkit.errors import DataError, error_message
 from expkit.kinds.preprocess.base import TEXT, Fitted, Preprocess
-from expkit.kinds.sources.on_disk import Array, DiskArray, scan
+from expkit.kinds.sources.on_disk import Array, DiskArray, name_of, scan
 from expkit.machine import cores, machine_memory
 
 __all__ = ["Batches", "computed", "fit_steps"]
@@ -78,7 +78,7 @@ def computed(preprocessing: FieldPreprocessing, array: Array) -> Batches:
         others = f"; {len(failed) - 1:,} more cannot" if len(failed) > 1 else ""
         raise DataError.at(
             f"data.preprocess.{preprocessing.field}",
-            f"{_name(array, first)} cannot be preprocessed: {failed[first]}{others}; mend or remove the data"
+            f"{name_of(array, first)} cannot be preprocessed: {failed[first]}{others}; mend or remove the data"
             + ("" if preprocessing.kept[0].kind.kind != "decode_image" else ", or set on_error: skip in decode_image"),
         )
 
@@ -178,7 +178,3 @@ def _reason(error: Any) -> str:
     lines = (line.strip().partition("\t")[0].partition(" [[")[0] for line in str(error.message).splitlines())
     said = [line for line in lines if line and not line.startswith(("Detected", "Node:", "Graph execution error"))]
     return said[0] if said else type(error).__name__
-
-
-def _name(array: Array, index: int) -> str:
-    return array.describe(index) if isinstance(array, DiskArray) else f"example {index}"

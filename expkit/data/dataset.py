@@ -32,7 +32,7 @@ from expkit.errors import ConfigError, Problem
 from expkit.fs import atomic_write_text
 from expkit.kinds.evaluated import Labeled
 from expkit.kinds.sources.base import Fields
-from expkit.kinds.sources.on_disk import Array, DiskArray, MappedArray
+from expkit.kinds.sources.on_disk import Array, DiskArray, MappedArray, hash_values
 from expkit.kinds.sources.strings import is_text, string_array
 from expkit.machine import machine_memory
 from expkit.network.spec import NetworkSpec
@@ -248,25 +248,15 @@ def _digest(splits: Mapping[str, Fields]) -> str:
         for name, array in fields.items():
             digest.update(f"{split}/{name} {array.dtype.str} {array.shape}".encode())
             if not isinstance(array, DiskArray):
-                _add(digest, array)
+                hash_values(digest, array)
                 continue
             if array.dtype.hasobject:
-                _add(digest, array.sizes(np.arange(len(array))))
+                hash_values(digest, array.sizes(np.arange(len(array))))
             length = max(1, SAMPLE_BYTES * len(array) // max(1, array.nbytes))
             samples = min(SAMPLES, -(-len(array) // length))
             for start in np.linspace(0, max(0, len(array) - length), samples).astype(int).tolist():
-                _add(digest, array[start : start + length])
+                hash_values(digest, array[start : start + length])
     return digest.hexdigest()
-
-
-def _add(digest: hashlib._Hash, values: np.ndarray) -> None:
-    """Add numbers as they are in memory, and strings each after its length."""
-    if not values.dtype.hasobject:
-        digest.update(np.ascontiguousarray(values).data)
-        return
-    for value in values.reshape(-1).tolist():
-        digest.update(len(value).to_bytes(8, "little"))
-        digest.update(value)
 
 
 def _unscaled_warnings(config: Config, spec: NetworkSpec, train: Fields) -> Iterator[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from expkit.cache import remembered
 from expkit.errors import DataError
 from expkit.kinds.sources.base import Fields
-from expkit.kinds.sources.on_disk import Array, DiskArray, scan
+from expkit.kinds.sources.on_disk import identity_of, name_of, scan
 
 __all__ = ["Duplicates", "duplicate_warnings", "find_duplicates"]
 
@@ -116,11 +116,7 @@ def find_duplicates(parts: Mapping[str, Fields]) -> list[Duplicates]:
 
 def _cached(parts: Mapping[str, Fields]) -> list[Duplicates]:
     """Return duplicates: those that the cache has for these files, or found by reading them."""
-    identities = [
-        (part, name, array.identity() if isinstance(array, DiskArray) else None)
-        for part, fields in parts.items()
-        for name, array in fields.items()
-    ]
+    identities = [(part, name, identity_of(array)) for part, fields in parts.items() for name, array in fields.items()]
     known = None if any(digest is None for *_, digest in identities) else f"{identities}".encode()
     found = remembered("duplicates-1", known, lambda: [asdict(item) for item in find_duplicates(parts)])
     return [Duplicates(**item) for item in found]
@@ -160,6 +156,5 @@ def _mixed(values: np.ndarray) -> np.ndarray:
 
 
 def _name(part: str, fields: Fields, index: int) -> str:
-    array: Array = next(iter(fields.values()))
-    known = array.describe(index) if isinstance(array, DiskArray) else f"example {index}"
+    known = name_of(next(iter(fields.values())), index)
     return f"{part} {known}" if known.startswith("example ") else known

@@ -25,7 +25,7 @@ from expkit.errors import DataError
 from expkit.fs import cannot_write
 from expkit.kinds.preprocess.base import Preprocess
 from expkit.kinds.sources.base import Fields, located
-from expkit.kinds.sources.on_disk import Array, MappedArray, examples_at, rows_of
+from expkit.kinds.sources.on_disk import Array, MappedArray, examples_at, hash_values, identity_of, rows_of
 from expkit.network.spec import NetworkSpec
 from expkit.timing import timed
 
@@ -189,15 +189,10 @@ def _key(steps: Sequence[Preprocess], splits: Mapping[str, Array]) -> str:
 def identity(array: Array) -> bytes:
     """Return a digest of the values of an array, or of the files that hold them."""
     digest = hashlib.sha256()
-    if not isinstance(array, np.ndarray) and (known := array.identity()) is not None:
+    if (known := identity_of(array)) is not None:
         return known
     for start in range(0, len(array), 4096):
-        values = np.ascontiguousarray(array[start : start + 4096])
-        if values.dtype.hasobject:
-            for value in values.reshape(-1).tolist():
-                digest.update(len(value).to_bytes(8, "little") + value)
-        else:
-            digest.update(values.data)
+        hash_values(digest, array[start : start + 4096])
     return digest.digest()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from expkit.errors import DataError, reading
+from expkit.machine import machine_memory
 from expkit.npy_files import NpyHeader, npz_headers, read_member
 
 __all__ = ["ArrayInFile", "open_arrays"]
@@ -59,9 +59,7 @@ class ArrayInFile:
         """Return rows, or with ``...`` the whole array."""
         with reading(self._at, f"array '{self._info.filename}' cannot be read", raises=DataError):
             if rows is ... or self._fortran:
-                if (
-                    self._whole is None
-                ):  # Once: of all rows together none stands by itself in a file in Fortran's order.
+                if self._whole is None:  # Once: in Fortran's order no row stands by itself in the file.
                     self._check_memory(math.prod(self.shape) * self.dtype.itemsize)
                     whole = read_member(self._archive, self._info)
                     self._whole = whole if self._fortran else None
@@ -80,7 +78,7 @@ class ArrayInFile:
 
     def _check_memory(self, size: int) -> None:
         """Raise DataError if bytes that are read at once do not fit: a small file can unpack to any number of them."""
-        if size > _memory() // 2:
+        if size > machine_memory() // 2:
             name = self._info.filename
             way = (
                 "save it with np.ascontiguousarray" if self._fortran else "give fewer examples at once: --batch-size N"
@@ -93,8 +91,3 @@ class ArrayInFile:
         if self._file is None or row != self._row:
             self._file = self._archive.open(self._info)
             self._file.seek(self._start + row * math.prod(self.shape[1:]) * self.dtype.itemsize)
-
-
-def _memory() -> int:
-    """Return the bytes of this machine's memory."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

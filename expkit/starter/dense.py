@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from expkit.starter.words import RESERVED
+from expkit.kinds.preprocess.categories import RESERVED
 
 __all__ = ["Column", "Columns", "dense_network"]
 

@@ -108,9 +108,9 @@ def _files(draft: Draft) -> Mapping[str, str]:
     steps = min(max(EPOCHS * draft.training_examples // batch_size, FEWEST_STEPS), MOST_STEPS)
     every = max(steps // 10, 50)
     at_once = [] if draft.evaluated_at_once is None else [f"evaluation_batch_size: {draft.evaluated_at_once}"]
-    clock = f"{{steps: {steps}, batch_size: {batch_size}, evaluate_every_steps: {every}, save_every_steps: {every}}}"
+    train = f"{{steps: {steps}, batch_size: {batch_size}, evaluate_every_steps: {every}, save_every_steps: {every}}}"
     training = (
-        [f"train: {clock}   # about {EPOCHS} epochs"]
+        [f"train: {train}   # about {EPOCHS} epochs"]
         if not draft.train and not at_once
         else [
             "train:",

@@ -14,7 +14,7 @@ from expkit.errors import DataError, comma_list, reading, unknown
 from expkit.kinds.preprocess.images import DecodeImage
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.image_folder import TABLES, ImageFolder
-from expkit.kinds.sources.on_disk import Array, DiskArray
+from expkit.kinds.sources.on_disk import Array, DiskArray, name_of
 from expkit.kinds.sources.strings import is_text
 from expkit.starter.draft import Draft, quoted
 from expkit.starter.labels import as_words, check_counts, check_enough, check_labels, classes_found, names_classes
@@ -154,15 +154,11 @@ def _look(images: Array) -> tuple[list[tuple[int, int]], bool]:
                 shape, is_colored = session.run(found, {content: images[index : index + 1][0]})
             except tf.errors.OpError:
                 raise DataError.at(
-                    "data.source.path", f"{_named(images, index)} is no image that can be decoded; mend or remove it"
+                    "data.source.path", f"{name_of(images, index)} is no image that can be decoded; mend or remove it"
                 ) from None
             sizes.append((int(shape[0]), int(shape[1])))
             gray = gray and not is_colored
     return sizes, gray
-
-
-def _named(images: Array, index: int) -> str:
-    return f"example {index}" if isinstance(images, np.ndarray) else images.describe(index)
 
 
 def _span(sizes: Sequence[tuple[int, int]], place: int) -> str:

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from expkit.errors import DataError, comma_list, unknown
+from expkit.kinds.preprocess.categories import RESERVED
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.strings import is_text
 from expkit.starter.dense import Column, Columns, dense_network
 from expkit.starter.dialect import Written, read_table
 from expkit.starter.draft import Draft, quoted, split_line
 from expkit.starter.labels import check_counts, check_enough, check_labels, names_classes
-from expkit.starter.words import RESERVED, VOCABULARY, common_length, text_steps, training_rows, word_count
+from expkit.starter.words import VOCABULARY, common_length, text_steps, training_rows, word_count
 
 __all__ = ["draft_table"]
 

@@ -12,12 +12,11 @@ from expkit.data.compute import computed, fit_steps
 from expkit.data.preprocess import FieldPreprocessing, raw_spec
 from expkit.data.split import split_fields
 from expkit.kinds.preprocess.base import Preprocess
-from expkit.kinds.preprocess.categories import RESERVED
 from expkit.kinds.preprocess.text import Lowercase, RegexReplace, Split
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import Array, scan
 
-__all__ = ["RESERVED", "VOCABULARY", "common_length", "text_steps", "training_rows", "word_count"]
+__all__ = ["VOCABULARY", "common_length", "text_steps", "training_rows", "word_count"]
 
 VOCABULARY = 5000
 """Different words of texts that a network knows at most."""

@@ -272,7 +272,7 @@ def test_arrays_larger_than_a_batch_are_not_held_in_memory(tmp_path: Path) -> No
 def test_arrays_larger_than_memory_are_told_before_they_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("expkit.export.input_file._memory", lambda: 2000)
+    monkeypatch.setattr("expkit.export.input_file.machine_memory", lambda: 2000)
     x = np.zeros((100, 3), np.float32)
     np.savez_compressed(tmp_path / "x.npz", x=x)
     file, told = rows(tmp_path), "error: x.npz: array 'x.npy' has 1,200 bytes to be read at once, more than half of the"

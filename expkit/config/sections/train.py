@@ -143,9 +143,7 @@ class TrainConfig(Section):
     """Reaction to a loss or a trained variable that is not finite."""
     losses: dict[LossName, Annotated[BaseLoss, KindsOf("loss")]] = Field(min_length=1)
     """Losses by name. Each of several is recorded under ``loss/NAME``; the name may not end in ``ema``."""
-    metrics: dict[
-        Annotated[str, AfterValidator(metric_that_may_be_named)], Annotated[BaseMetric, KindsOf("metric")]
-    ] = {}
+    metrics: dict[MetricName, Annotated[BaseMetric, KindsOf("metric")]] = {}
     """Metrics by name, which MLflow must accept.
 
     Other values are recorded under ``loss``, ``loss/...``, ``learning_rate``, ``learning_rate/...``,

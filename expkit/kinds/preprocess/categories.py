@@ -15,7 +15,7 @@ from expkit.kinds.preprocess.word_file import read_words, word_file_problem
 from expkit.registry import Positive, register
 from expkit.tensor_spec import ShapeError, TensorSpec
 
-__all__ = ["HashBucket", "OneHot", "Vocabulary", "fingerprints", "lookup"]
+__all__ = ["RESERVED", "HashBucket", "OneHot", "Vocabulary", "fingerprints", "lookup"]
 
 RESERVED = 2
 """Numbers of a vocabulary before its words: 0 for nothing (an empty text, the end of a shorter text), 1 for others."""
@@ -98,7 +98,7 @@ class Vocabulary(Category):
 
     def apply(self, values: Any, fitted: Fitted) -> Any:
         """Look words up."""
-        text = values if values.dtype == tf.string else tf.strings.as_string(values)
+        text = _as_text(values)
         found = lookup(text, fitted["words"], RESERVED, 1)
         return tf.where_v2(tf.equal(text, ""), tf.zeros_like(found), found)
 
@@ -120,7 +120,7 @@ class HashBucket(Category):
 
     def apply(self, values: Any, fitted: Fitted) -> Any:
         """Return the hash (FarmHash64) modulo the number of buckets."""
-        text = values if values.dtype == tf.string else tf.strings.as_string(values)
+        text = _as_text(values)
         number = tf.cast(tf.strings.to_hash_bucket_fast(text, self.buckets), tf.int32) + 1
         return tf.where_v2(tf.equal(text, ""), tf.zeros_like(number), number)
 
@@ -178,6 +178,11 @@ def fingerprints(words: np.ndarray) -> np.ndarray:
         keys = tf.strings.to_hash_bucket_fast(text, 2**63 - 1)
     with tf.Session(graph=graph) as session:
         return np.asarray(session.run(keys, {text: words}))
+
+
+def _as_text(values: Any) -> Any:
+    """Return text as it is, whole numbers as text."""
+    return values if values.dtype == tf.string else tf.strings.as_string(values)
 
 
 def _as_bytes(values: np.ndarray) -> np.ndarray:

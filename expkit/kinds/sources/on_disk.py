@@ -22,6 +22,9 @@ __all__ = [
     "aligned_empty",
     "examples_at",
     "file_state",
+    "hash_values",
+    "identity_of",
+    "name_of",
     "pieces",
     "rows_of",
     "scan",
@@ -241,6 +244,25 @@ def rows_of(array: Array, chosen: range | np.ndarray) -> Array:
     if isinstance(array, DiskArray):
         return Selection(array, chosen)
     return array[chosen.start : chosen.stop] if isinstance(chosen, range) else array[chosen]
+
+
+def name_of(array: Array, index: int) -> str:
+    """Return a name of an example, for messages."""
+    return array.describe(index) if isinstance(array, DiskArray) else f"example {index}"
+
+
+def identity_of(array: Array) -> bytes | None:
+    """Return the identity of an array on disk; ``None`` where it has none, or is in memory."""
+    return array.identity() if isinstance(array, DiskArray) else None
+
+
+def hash_values(digest: hashlib._Hash, values: np.ndarray) -> None:
+    """Add numbers to a digest as they are in memory, and strings each after its length."""
+    if not values.dtype.hasobject:
+        digest.update(np.ascontiguousarray(values).data)
+        return
+    for value in values.reshape(-1).tolist():
+        digest.update(len(value).to_bytes(8, "little") + value)
 
 
 def scan(array: Array) -> Iterator[tuple[np.ndarray, np.ndarray]]:
