@@ -32,7 +32,7 @@ def evaluate(experiment: Experiment, checkpoint: Literal["latest", "best"] = "la
     """Evaluate a checkpoint on validation and test data, raw and EMA."""
     chosen = experiment.checkpoint(checkpoint)
     experiment, dataset = experiment.load()
-    classified = classified_outputs(experiment.checked, dataset)
+    classified = classified_outputs(experiment.config, experiment.spec, dataset)
     counting = with_class_metrics(experiment.checked, classified)
     metrics: dict[str, float] = {}
     classes: dict[str, Sequence[ClassTable]] = {}

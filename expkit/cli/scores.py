@@ -81,7 +81,7 @@ class _Classes:
             counts += np.bincount(of, minlength=len(counts))
 
     def lines(self, output: str) -> Iterator[str]:
-        from expkit.training.by_class import Classified
+        from expkit.training.by_class import ClassTable
 
         count, correct = int(self._labeled.sum()), int(self._correct.sum())
         yield from _left_out(self._column, self._without)
@@ -102,8 +102,7 @@ class _Classes:
             return
         yield f"{output} by {self._column}: accuracy {correct / count:.4f} ({correct:,} of {count:,})"
         sums = {"correct": self._correct, "predicted": self._predicted, "labeled": self._labeled, "count": count}
-        classified = Classified(output=output, labels=self._column, names=tuple(self._classes), metric="")
-        yield from class_lines(classified.table({"raw": sums}))
+        yield from class_lines(ClassTable.of(output, self._classes, {"raw": sums}))
 
 
 class _Numbers:

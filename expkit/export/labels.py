@@ -70,7 +70,9 @@ def labels_read(checked: CheckedConfig, dataset: Dataset, inputs: Collection[str
         dataset: its data.
         inputs: fields that the network reads, which are no labels.
     """
-    found = {item.output: (item.labels, "classes") for item in classified_outputs(checked, dataset)}
+    found = {
+        item.output: (item.labels, "classes") for item in classified_outputs(checked.config, checked.spec, dataset)
+    }
     for reader in checked.config.train.readers.values():
         if isinstance(reader, REGRESSIONS) and len(checked.spec.trained.output_spec(reader.output).shape) <= 1:
             found.setdefault(reader.output, (reader.labels, "numbers"))

@@ -14,11 +14,10 @@ from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
 from expkit.errors import DataError, reading
 from expkit.fs import atomic_write
-from expkit.kinds.losses import SparseSoftmaxCrossEntropy, class_labels_problem
-from expkit.kinds.metrics import Accuracy, TopK
 from expkit.kinds.sources.on_disk import Array
 from expkit.network.names import ema_name
 from expkit.network.spec import NetworkSpec
+from expkit.training.by_class import Classified, ClassTable, classified_outputs
 
 __all__ = ["Head", "Histogram", "Outputs", "PlotData", "collect_plot_data", "heads", "histogram"]
 
@@ -65,6 +64,18 @@ class Head:
     def examples(self) -> int:
         """Number of examples."""
         return int(self.pairs[:, 2].sum())
+
+    def class_table(self, title: str, weights: str) -> ClassTable:
+        """Return precision, recall and F1 of every class."""
+        true, predicted, count = self.pairs.T
+        right = true == predicted
+        sums = {
+            "labeled": np.bincount(true, count, self.classes),
+            "predicted": np.bincount(predicted, count, self.classes),
+            "correct": np.bincount(true[right], count[right], self.classes),
+            "count": self.examples,
+        }
+        return ClassTable.of(title, self.names, {weights: sums})
 
 
 @dataclass(frozen=True)
@@ -163,7 +174,7 @@ def collect_plot_data(
     test = dataset.splits["test"]
     count = min(dataset.size("test"), MAX_EXAMPLES) if found else 0
     weights = "ema" if any(ema_name(name) in values for name in spec.variables) else "raw"
-    logits: dict[str, list[np.ndarray]] = {output: [] for output, _ in found.values()}
+    logits: dict[str, list[np.ndarray]] = {item.output: [] for item in found.values()}
     for start in range(0, count, size):
         batch = {name: np.asarray(array[start : min(start + size, count)]) for name, array in test.items()}
         answer = outputs(batch)[weights]
@@ -173,13 +184,13 @@ def collect_plot_data(
     predictions = {
         name: replace(
             _head(
-                np.concatenate(logits[output]),
-                np.asarray(test[labels][:count], np.int64),
+                np.concatenate(logits[item.output]),
+                np.asarray(test[item.labels][:count]),
                 {field: (test[field], shape) for field, shape in shapes.items() if shape is not None},
             ),
-            names=dataset.classes[labels].names if labels in dataset.classes else (),
+            names=item.names,
         )
-        for name, (output, labels) in found.items()
+        for name, item in found.items()
     }
     largest = sorted(spec.variables, key=lambda name: -spec.variables[name].size)[:MAX_SHOWN]
     shown = [name for name in spec.variables if name in largest]
@@ -194,26 +205,21 @@ def collect_plot_data(
     )
 
 
-def heads(config: Config, spec: NetworkSpec, dataset: Dataset) -> dict[str, tuple[str, str]]:
-    """Return the outputs evaluated with class labels: a name, then the output with the field of its labels."""
-    pairs = dict.fromkeys(
-        (item.output, item.labels)
-        for item in config.train.readers.values()
-        if isinstance(item, SparseSoftmaxCrossEntropy | Accuracy | TopK)
-        and item.ignore is None  # Else labels may be no classes.
-        and len(spec.output_spec(item.output).shape) == 1  # one prediction per example
-        and spec.output_spec(item.output).shape != (1,)
-        and class_labels_problem(spec.output_spec(item.output), np.asarray(dataset.splits["test"][item.labels][:1]))
-        is None
-    )
-    several = [output for output, _ in pairs]
+def heads(config: Config, spec: NetworkSpec, dataset: Dataset) -> dict[str, Classified]:
+    """Return the outputs that are compared with a class per example, by name; with two fields both are in it."""
+    found = classified_outputs(config, spec, dataset)
+    several = [item.output for item in found]
     return {
-        output if several.count(output) == 1 else f"{output} ({labels})": (output, labels) for output, labels in pairs
+        item.output if several.count(item.output) == 1 else f"{item.output} ({item.labels})": item for item in found
     }
 
 
-def _head(logits: np.ndarray, targets: np.ndarray, inputs: Mapping[str, tuple[Array, tuple[int, ...]]]) -> Head:
-    shifted = logits.astype(np.float64)
+def _head(logits: np.ndarray, labels: np.ndarray, inputs: Mapping[str, tuple[Array, tuple[int, ...]]]) -> Head:
+    shifted = logits.reshape(len(logits), -1).astype(np.float64)
+    targets = labels.argmax(axis=1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.reshape(-1)
+    if shifted.shape[1] == 1:
+        shifted, targets = np.concatenate([np.zeros_like(shifted), shifted], axis=1), targets > 0.5
+    targets, classes = targets.astype(np.int64), shifted.shape[1]
     shifted -= shifted.max(axis=1, keepdims=True)
     log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     predicted = log_probabilities.argmax(axis=1)
@@ -222,7 +228,7 @@ def _head(logits: np.ndarray, targets: np.ndarray, inputs: Mapping[str, tuple[Ar
     wrong = order[predicted[order] != targets[order]]
     worst = (wrong if len(wrong) else order)[:MAX_SHOWN]
     return Head(
-        classes=logits.shape[1],
+        classes=classes,
         pairs=np.concatenate([pairs, frequencies[:, None]], axis=1).astype(np.int64),
         worst=np.stack([worst, targets[worst], predicted[worst]], axis=1).astype(np.int64),
         certainty=np.exp(log_probabilities[worst, predicted[worst]]),

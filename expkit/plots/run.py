@@ -1,4 +1,4 @@
-"""Plots of one run, drawn from the files in its folder."""
+"""Plots of one run and tables of its classes, from the files in its folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from expkit.errors import DataError, reading
+from expkit.fs import atomic_write_text
 from expkit.plots import style
+from expkit.plots.class_tables import class_tables, classes_csv
 from expkit.plots.confusion import confusion_matrix
 from expkit.plots.curves import learning_curves, learning_rate
 from expkit.plots.data import PlotData
@@ -24,21 +26,26 @@ __all__ = ["draw_run"]
 
 
 def draw_run(path: Path) -> list[Path]:
-    """Draw the plots of a run into its folder; plots without data are omitted.
+    """Draw the plots of a run into its folder, and write the tables of its classes; those without data are omitted.
 
     Returns:
-        All pictures of the run, including the diagram of the network.
+        All of them, including the diagram of the network.
     """
     folder = RunFolder(path)
     state = folder.state()
     title = ": ".join(str(state[key]) for key in ("name", "label") if state.get(key))
-    for name, figure in _figures(folder, title):
+    data = PlotData.load(folder.evidence_file) if folder.evidence_file.is_file() else None
+    for name, figure in _figures(folder, title, data):
         if figure is not None:
             style.save(figure, folder.plots / f"{name}.png")
-    return sorted(file for file in folder.plots.glob("*") if file.suffix in (".png", ".svg"))
+    tables = class_tables(data) if data is not None else {}
+    for name, table in tables.items():
+        suffix = f"_{_file_name(name)}" if len(tables) > 1 else ""
+        atomic_write_text(folder.plots / f"classes{suffix}.csv", classes_csv(table), durable=False)
+    return sorted(file for file in folder.plots.glob("*") if file.suffix in (".png", ".svg", ".csv"))
 
 
-def _figures(folder: RunFolder, title: str) -> Iterator[tuple[str, Figure | None]]:
+def _figures(folder: RunFolder, title: str, data: PlotData | None) -> Iterator[tuple[str, Figure | None]]:
     points = folder.metrics()
     yield "learning_curves", learning_curves(points, title)
     yield "learning_rate", learning_rate(points, title)
@@ -49,9 +56,8 @@ def _figures(folder: RunFolder, title: str) -> Iterator[tuple[str, Figure | None
         with reading(str(file), "not readable", raises=DataError):
             images = np.load(file, allow_pickle=False)
         yield f"samples_step_{step:08d}", image_grid(images, title, f"{len(images)} samples at step {step:,}")
-    if not folder.evidence_file.is_file():
+    if data is None:
         return
-    data = PlotData.load(folder.evidence_file)
     weights = f"{'EMA weights' if data.weights == 'ema' else 'weights'} of step {data.step:,}"
     for name, head in data.heads.items():
         several = len(data.heads) > 1

@@ -6,11 +6,12 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from expkit.errors import DataError
 from expkit.plots.axis_scale import number_text
 from expkit.report.configurations import configurations_table
 from expkit.report.rows import RunRow
 from expkit.report.runs import Sweep
-from expkit.report.table import Table, table_of
+from expkit.report.table import Table, classes_of, table_of
 from expkit.sweeps.standing import Configuration, Standing, mean_text
 
 __all__ = ["page"]
@@ -60,6 +61,7 @@ def page(sweep: Sweep, pictures: Mapping[str, bytes], missing: Mapping[str, str]
     if sweep.standing.replicated:
         sections += ["<h2>Configurations</h2>", _configurations(sweep)]
     sections += ["<h2>Runs</h2>", _table(sweep)]
+    sections += _classes(sweep)
     for name, heading in HEADINGS.items():
         sections.append(f"<h2>{heading}</h2>")
         if name in pictures:
@@ -112,6 +114,22 @@ def _table(sweep: Sweep) -> str:
         css = "first" if row is sweep.best else "" if line[0] else "bad"
         lines.append(_line(_with_error(line, row), table.numeric, css, None if line[0] else len(table.columns) - 2))
     return _as_html(table, lines)
+
+
+def _classes(sweep: Sweep) -> list[str]:
+    """Return how well the best run predicts each class, or why that is not known."""
+    if sweep.best is None:
+        return []
+    heading = f"<h2>Classes{f' of {escape(sweep.best.folder.name)}' if len(sweep.rows) > 1 else ''}</h2>"
+    try:
+        tables = classes_of(sweep.best)
+    except DataError as error:
+        return [heading, f'<p class="m">{escape(str(error))}</p>']
+    sections = [heading] if tables else []
+    for title, table in tables.items():
+        lines = [_line(line, table.numeric, "") for line in table.lines]
+        sections += [f'<p class="m">{escape(title)}</p>', _as_html(table, lines)]
+    return sections
 
 
 def _as_html(table: Table, lines: Sequence[str]) -> str:

@@ -7,10 +7,17 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from expkit.errors import DataError, reading
 from expkit.plots.axis_scale import number_text, value_text
-from expkit.report.runs import Sweep
+from expkit.plots.class_tables import class_tables
+from expkit.plots.data import PlotData
+from expkit.report.runs import RunRow, Sweep
+from expkit.run_folder import RunFolder
 
-__all__ = ["Table", "are_numbers", "as_csv", "table_of"]
+__all__ = ["Table", "are_numbers", "as_csv", "classes_of", "table_of"]
+
+MOST_CLASSES = 100
+"""Number of classes that are shown."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,22 @@ def as_csv(sweep: Sweep) -> str:
         scores = [row.last.get(name) for name in metrics]
         writer.writerow([row.folder.name, row.state.status, *values, row.seconds, row.size, *scores, row.state.error])
     return text.getvalue()
+
+
+def classes_of(row: RunRow) -> dict[str, Table]:
+    """Return how well a run predicts each class, by title: of many classes, those of the lowest F1."""
+    file = RunFolder(row.folder).evidence_file
+    if not file.is_file():
+        return {}
+    with reading(str(file), "not readable", raises=DataError):
+        tables = class_tables(PlotData.load(file)).values()
+    found = {}
+    for table in tables:
+        count = len(table.names)
+        more = f"; the {MOST_CLASSES} of {count:,} classes with the lowest F1" if count > MOST_CLASSES else ""
+        head, *lines = (tuple(line) for line in table.rows(table.lowest(MOST_CLASSES)))
+        found[f"{table.title}{more}"] = Table(head, tuple(lines), (False, *(True for _ in head[1:])))
+    return found
 
 
 def _score(value: float | None) -> str:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
 from expkit.kinds.losses import SoftmaxCrossEntropy, SparseSoftmaxCrossEntropy
 from expkit.kinds.metrics import Accuracy, TopK
 from expkit.kinds.metrics_classes import F1, ConfusionMetric, Precision, Recall, labels_of_classes
+from expkit.kinds.sources.folder import printable
+from expkit.network.spec import NetworkSpec
 from expkit.preflight import CheckedConfig, with_config
 
 __all__ = ["ClassTable", "Classified", "classified_outputs", "with_class_metrics"]
+
+COLUMNS = ("precision", "recall", "F1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +33,34 @@ class ClassTable:
     """Precision, recall and F1 [classes, 3], by weights."""
     support: np.ndarray
     """[classes] Number of examples whose label names the class."""
+
+    @classmethod
+    def of(cls, title: str, names: Sequence[str], sums: Mapping[str, Mapping[str, Any]]) -> ClassTable:
+        """Return the table of summed statistics of a ``ConfusionMetric`` by weights; no names stand for numbers."""
+        values = {
+            weights: np.stack([metric().values_of_classes(own) for metric in (Precision, Recall, F1)], axis=1)
+            for weights, own in sums.items()
+        }
+        support = labels_of_classes(next(iter(sums.values()))).astype(np.int64)
+        return cls(
+            title=title, names=tuple(names) or tuple(map(str, range(len(support)))), values=values, support=support
+        )
+
+    def lowest(self, count: int) -> list[int]:
+        """Return the numbers of as many classes, those of the lowest F1, in order."""
+        *_, last = self.values.values()
+        chosen: list[int] = sorted(last[:, COLUMNS.index("F1")].argsort(kind="stable")[:count].tolist())
+        return chosen
+
+    def rows(self, classes: Sequence[int]) -> list[list[str]]:
+        """Return headings, then the rows of some classes as text, with raw and EMA weights side by side."""
+        suffixes = {"raw": "", "ema": " EMA"}
+        headings = [f"{column}{suffixes[weights]}" for weights in self.values for column in COLUMNS]
+        rows = [["class", *headings, "support"]]
+        for number in classes:
+            values = [f"{value:.4f}" for of in self.values.values() for value in of[number].tolist()]
+            rows.append([printable(self.names[number]), *values, f"{self.support[number]:,}"])
+        return rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,18 +77,12 @@ class Classified:
 
     def table(self, sums: Mapping[str, Mapping[str, Any]]) -> ClassTable:
         """Return the table from the metric's summed statistics by weights."""
-        values = {
-            weights: np.stack([metric().values_of_classes(own) for metric in (Precision, Recall, F1)], axis=1)
-            for weights, own in sums.items()
-        }
-        support = labels_of_classes(next(iter(sums.values()))).astype(np.int64)
-        names = self.names or tuple(map(str, range(len(support))))
-        return ClassTable(title=f"{self.output} by {self.labels}", names=names, values=values, support=support)
+        return ClassTable.of(f"{self.output} by {self.labels}", self.names, sums)
 
 
-def classified_outputs(checked: CheckedConfig, dataset: Dataset) -> list[Classified]:
+def classified_outputs(config: Config, spec: NetworkSpec, dataset: Dataset) -> list[Classified]:
     """Return the outputs that a loss or a metric compares with a class per example."""
-    train, spec = checked.config.train, checked.spec.trained
+    train, spec = config.train, spec.trained
     kinds = SparseSoftmaxCrossEntropy | SoftmaxCrossEntropy | Accuracy | TopK | ConfusionMetric
     readers = [item for item in train.readers.values() if isinstance(item, kinds)]
     found: list[Classified] = []

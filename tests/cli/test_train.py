@@ -184,6 +184,7 @@ def test_a_run_leaves_all_that_is_needed_to_judge_and_continue_it(digits_run: Fi
         "frozen.parity.json",
         "frozen.restore.json",
         "checkpoints/checkpoint",
+        "plots/classes.csv",
         "plots/confusion_matrix.png",
         "plots/evidence.npz",
         "plots/examples.npz",

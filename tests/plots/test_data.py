@@ -98,7 +98,8 @@ def test_every_output_with_class_numbers_is_a_head_of_its_own(tmp_path: Path) ->
     }
     train = {"steps": 6, "batch_size": 8, "losses": losses, "metrics": {"right": {"kind": "accuracy"}}}
     config = config_of(tmp_path, arrays, network=network, train=train)
-    assert heads(config, loaded(config)[0].spec, loaded(config)[1]) == {
+    found = heads(config, loaded(config)[0].spec, loaded(config)[1])
+    assert {name: (item.output, item.labels) for name, item in found.items()} == {
         "logits": ("logits", "label"),
         "other (label)": ("other", "label"),
         "other (group)": ("other", "group"),

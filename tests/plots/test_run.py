@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import shutil
 from pathlib import Path
 
@@ -9,13 +11,17 @@ import numpy as np
 import pytest
 
 from conftest import Finished
+from expkit.evaluation import evaluate
+from expkit.experiment import Experiment
 from expkit.plots.axis_scale import is_logarithmic, number_text
 from expkit.plots.confusion import MAX_CLASSES, confusion_matrix, matrix_of
 from expkit.plots.curves import Line, learning_curves, learning_rate, lines_of
-from expkit.plots.data import Head, Histogram, PlotData
+from expkit.plots.data import Head, Histogram, PlotData, _head
 from expkit.plots.misclassified import image_of, worst_mistakes
 from expkit.plots.run import draw_run
 from expkit.plots.weights import weight_histograms
+from expkit.report.page import page
+from expkit.report.runs import read_sweep
 from expkit.run_folder import RunFolder
 
 POINTS = [
@@ -171,13 +177,46 @@ def test_a_finished_run_has_all_its_pictures(digits_run: Finished) -> None:
         "worst_mistakes.png",
     ]
     assert sorted(file.name for file in folder.plots.iterdir()) == sorted(
-        [*names, "evidence.npz", "examples.npz", "network.svg"]
+        [*names, "classes.csv", "evidence.npz", "examples.npz", "network.svg"]
     )
     for name in names:
         content = (folder.plots / name).read_bytes()
         assert content.startswith(PNG)
         assert 5_000 < len(content) < 300_000, name
     assert "layer1" in (folder.plots / "network.svg").read_text()
+
+
+def test_the_table_of_classes_has_the_numbers_of_evaluate(digits_run: Finished) -> None:
+    (table,) = evaluate(Experiment.open(RunFolder(digits_run.folder))).classes["test"]
+    text = (digits_run.folder / "plots/classes.csv").read_text()
+    head, *lines = csv.reader(io.StringIO(text))
+    assert head == ["class", "precision EMA", "recall EMA", "F1 EMA", "support"]
+    assert [line[0] for line in lines] == list(table.names)
+    np.testing.assert_allclose([[*map(float, line[1:4])] for line in lines], table.values["ema"], rtol=1e-12)
+    assert [int(line[4]) for line in lines] == table.support.tolist()
+    sweep = read_sweep(digits_run.folder)
+    shown = page(sweep, {}, {})
+    assert "<h2>Classes</h2>" in shown
+    assert f'<p class="m">logits, {table.support.sum()} test examples (EMA weights of step 60)</p>' in shown
+    precision, recall, f1 = table.values["ema"][3]
+    assert (
+        f"<tr><td>3</td><td class=n>{precision:.4f}</td><td class=n>{recall:.4f}</td><td class=n>{f1:.4f}</td>"
+        f"<td class=n>{table.support[3]}</td></tr>"
+    ) in shown
+
+
+def test_one_logit_and_one_hot_labels_have_the_classes_that_accuracy_compares() -> None:
+    logits = np.array([[2.0], [-1.0], [0.0], [3.0]])
+    binary = _head(logits, np.array([1.0, 1.0, 0.0, 0.0]), {})
+    assert (binary.classes, binary.pairs.tolist()) == (2, [[0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 1]])
+    rows = _head(np.eye(3), np.eye(3)[[0, 2, 2]], {})
+    assert (rows.classes, rows.pairs.tolist()) == (3, [[0, 0, 1], [2, 1, 1], [2, 2, 1]])
+
+
+def test_a_run_whose_data_of_plots_is_damaged_has_a_report(digits_run: Finished, tmp_path: Path) -> None:
+    copy = shutil.copytree(digits_run.folder, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    (copy / "plots/evidence.npz").write_bytes(b"PK nothing")
+    assert "evidence.npz: not readable: " in page(read_sweep(copy), {}, {})
 
 
 def test_equal_data_gives_equal_pictures(digits_run: Finished, tmp_path: Path) -> None:
