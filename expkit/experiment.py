@@ -245,8 +245,6 @@ def freeze(
     weights: Literal["auto", "raw", "ema"] | None = None,
     checkpoint: Literal["latest", "best"] | None = None,
     path: Path | None = None,
-    dataset: Dataset | None = None,
-    graphs: tuple[EvaluateGraph, InferGraph] | None = None,
 ) -> Frozen:
     """Freeze a checkpoint; the file is written only if it is proven to compute the same numbers.
 
@@ -255,13 +253,11 @@ def freeze(
         weights: overrides ``export.weights``.
         checkpoint: overrides ``export.checkpoint``.
         path: the file; ``frozen.pb`` in the run folder when not given.
-        dataset: the run's data, when ``load`` has loaded it already; the experiment then has what follows from it.
-        graphs: the run's evaluation and inference graphs, when they are built already.
 
     Raises:
         ExportError: the frozen graph differs from the evaluation graph, or its file cannot be written.
     """
-    source = frozen_source(experiment, weights=weights, checkpoint=checkpoint, dataset=dataset, graphs=graphs)
+    source = frozen_source(experiment, weights=weights, checkpoint=checkpoint)
     return freeze_checkpoint(source, path or experiment.folder.frozen)
 
 
@@ -273,7 +269,19 @@ def frozen_source(
     dataset: Dataset | None = None,
     graphs: tuple[EvaluateGraph, InferGraph] | None = None,
 ) -> FrozenSource:
-    """Return what is frozen of a run: arguments are those of ``freeze``."""
+    """Return a checkpoint of a run with what freezing it needs.
+
+    Args:
+        experiment: the run.
+        weights: overrides ``export.weights``.
+        checkpoint: overrides ``export.checkpoint``.
+        dataset: the run's data, when ``load`` has loaded it already; the experiment then has what follows from it.
+        graphs: the run's evaluation and inference graphs, when they are built already.
+
+    Raises:
+        ConfigError: the run keeps no EMA, or serves no output.
+        RunError: it has no checkpoint.
+    """
     config, spec, folder = experiment.config, experiment.spec, experiment.folder
     frozen_weights = weights_to_freeze(experiment.checked, weights)
     chosen = experiment.checkpoint(checkpoint or config.export.checkpoint)

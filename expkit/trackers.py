@@ -22,8 +22,8 @@ class Tracker(Protocol):
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Record metrics of a step."""
 
-    def artifacts(self, paths: Sequence[Path], folder: str | None = None) -> None:
-        """Keep copies of files, in a folder of the artifacts when one is given."""
+    def artifacts(self, paths: Sequence[Path]) -> None:
+        """Keep copies of files and folders."""
 
     def model(self, frozen: Frozen) -> None:
         """Keep the frozen graph as a model that can be served."""
@@ -53,7 +53,7 @@ class NoTracker:
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Record no metrics."""
 
-    def artifacts(self, paths: Sequence[Path], folder: str | None = None) -> None:
+    def artifacts(self, paths: Sequence[Path]) -> None:
         """Keep no copies."""
 
     def model(self, frozen: Frozen) -> None:

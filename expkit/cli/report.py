@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def _compare(folders: Sequence[Path], given: argparse.Namespace) -> int:
         print(_formatted(found.table, given.format), end="")
         return 0
     console = Console()
-    console.print(_rich(found.table, range(len(found.table.columns))))
+    _print_table(found.table, range(len(found.table.columns)), console)
     for line in found.lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0
@@ -108,7 +108,7 @@ def _log(folder: Path) -> int:
     journal = Journal(folder)
     if not journal.exists():
         raise RunError.at("--log", f"{folder} is not a sweep recorded in MLflow; omit --log")
-    journal.append("artifacts", paths=["report"], folder=None)
+    journal.append("artifacts", paths=["report"])
     (address,) = addresses([folder])
     synced = sync(folder, OpenStores(), address)
     print(synced)
@@ -137,25 +137,25 @@ def _folder(sweep: str, runs: Path) -> Path:
     )
 
 
-def _rich(content: Content, shown: Sequence[int]) -> Table:
-    """Return columns of a table for the terminal."""
+def _shown(content: Content, metric: str, hidden: Collection[str]) -> list[int]:
+    """Return the indices of the columns to print; those of the test split only where it decides."""
+    return [
+        index
+        for index, name in enumerate(content.columns)
+        if name not in hidden and (not name.startswith("test/") or metric.startswith("test/"))
+    ]
+
+
+def _print_table(content: Content, shown: Sequence[int], console: Console, *, bold: int | None = None) -> None:
+    """Print columns of the first lines of a table; those without a rank are dim, that of the best run may be bold."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for index in shown:
         name = content.columns[index].replace("/", "/\n")
         table.add_column(escape(name), justify="right" if content.numeric[index] else "left", overflow="fold")
-    for line in content.lines[:MAX_LINES]:
-        table.add_row(*(escape(line[index]) for index in shown), style="" if line[0] else "dim")
-    return table
-
-
-def _print_configurations(sweep: Sweep, console: Console) -> None:
-    content = configurations_table(sweep)
-    shown = [
-        index
-        for index, name in enumerate(content.columns)
-        if name not in ("median", "worst") and (not name.startswith("test/") or sweep.metric.startswith("test/"))
-    ]
-    console.print(_rich(content, shown))
+    for number, line in enumerate(content.lines[:MAX_LINES]):
+        style = "bold" if number == bold else "" if line[0] else "dim"
+        table.add_row(*(escape(line[index]) for index in shown), style=style)
+    console.print(table)
     if len(content.lines) > MAX_LINES:
         console.print(f"and {len(content.lines) - MAX_LINES} more", highlight=False)
 
@@ -163,9 +163,13 @@ def _print_configurations(sweep: Sweep, console: Console) -> None:
 def _print(sweep: Sweep) -> None:
     console = Console()
     if sweep.standing.replicated:
-        _print_configurations(sweep, console)
+        content = configurations_table(sweep)
+        _print_table(content, _shown(content, sweep.metric, ("median", "worst")), console)
     else:
-        _print_runs(sweep, console)
+        content = table_of(sweep)
+        hidden = (*_NOT_PRINTED, *(() if sweep.unfinished else ("ended",)))
+        best = next((index for index, row in enumerate(sweep.rows) if row is sweep.best), None)
+        _print_table(content, _shown(content, sweep.metric, hidden), console, bold=best)
     for row in [row for row in sweep.unfinished if row.state.error][:MAX_LINES]:
         error = str(row.state.error).partition("\n")[0]
         console.print(f"{row.state.status.lower()} {row.label}: {error}", highlight=False, markup=False, soft_wrap=True)
@@ -173,23 +177,3 @@ def _print(sweep: Sweep) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if sweep.constant:
         console.print(f"shared by all runs: {escape(', '.join(sweep.constant))}", highlight=False, soft_wrap=True)
-
-
-def _print_runs(sweep: Sweep, console: Console) -> None:
-    content = table_of(sweep)
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    dropped = {*_NOT_PRINTED, *(() if sweep.unfinished else ("ended",))}
-    shown = [
-        index
-        for index, name in enumerate(content.columns)
-        if name not in dropped and (not name.startswith("test/") or sweep.metric.startswith("test/"))
-    ]
-    for index in shown:
-        name = content.columns[index].replace("/", "/\n")
-        table.add_column(escape(name), justify="right" if content.numeric[index] else "left", overflow="fold")
-    for row, line in zip(sweep.rows[:MAX_LINES], content.lines, strict=False):
-        style = "bold" if row is sweep.best else "" if line[0] else "dim"
-        table.add_row(*(escape(line[index]) for index in shown), style=style)
-    console.print(table)
-    if len(sweep.rows) > MAX_LINES:
-        console.print(f"and {len(sweep.rows) - MAX_LINES} more", highlight=False)

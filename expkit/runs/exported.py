@@ -15,7 +15,7 @@ from expkit.export.operations import operations_of
 from expkit.export.run import freeze_checkpoint
 from expkit.export.targets.base import ExportSource
 from expkit.run_lookup import find_run, named_path
-from expkit.runs.frozen_graph import frozen_file
+from expkit.runs.frozen_graph import frozen_file, is_in_store, is_run_folder
 
 __all__ = ["export_source"]
 
@@ -42,9 +42,8 @@ def export_source(
         examples: arrays by input to compare on.
         check: looks at the folder by default, before anything is computed.
     """
-    is_stored = address.startswith(("models:", "runs:"))
-    path = None if is_stored else named_path(address, "run or frozen graph")
-    if path is not None and path.is_dir() and not (path / "saved_model.pb").is_file():
+    path = None if is_in_store(address) else named_path(address, "run or frozen graph")
+    if path is not None and is_run_folder(path):
         folder = find_run(address)
         if check is not None:
             check(folder.path / "export")

@@ -14,7 +14,17 @@ from expkit.export.runtime_graph import RuntimeGraph, runtime_of
 from expkit.redact import masked
 from expkit.run_lookup import named_path
 
-__all__ = ["find_frozen", "find_graph", "frozen_file"]
+__all__ = ["find_frozen", "find_graph", "frozen_file", "is_in_store", "is_run_folder"]
+
+
+def is_in_store(address: str) -> bool:
+    """Return True if an address is of a model or a run in MLflow."""
+    return address.startswith(("models:", "runs:"))
+
+
+def is_run_folder(path: Path) -> bool:
+    """Return True for a folder that is no SavedModel."""
+    return path.is_dir() and not (path / "saved_model.pb").is_file()
 
 
 def find_frozen(
@@ -45,7 +55,7 @@ def find_graph(
     Raises:
         ExpkitError: there is none, or it cannot be read.
     """
-    if address.startswith(("models:", "runs:")) or runtime_of(path := named_path(address, "graph")) is None:
+    if is_in_store(address) or runtime_of(path := named_path(address, "graph")) is None:
         return find_frozen(address, uri, fetch=fetch, allowed=allowed)
     refused = {"--fetch": fetch, "--allow-op": allowed and not path.with_name(PREPROCESSING).is_file(), "--uri": uri}
     if given := [name for name, value in refused.items() if value]:
@@ -60,7 +70,7 @@ def frozen_file(address: str, uri: str | None = None) -> Iterator[Path]:
     Raises:
         ExpkitError: there is none.
     """
-    if address.startswith(("models:", "runs:")):
+    if is_in_store(address):
         from expkit.tracking.download import downloaded
 
         with downloaded(address, uri or _default_uri(address)) as file:
@@ -69,8 +79,7 @@ def frozen_file(address: str, uri: str | None = None) -> Iterator[Path]:
     if uri is not None:
         raise RunError.at("--uri", f"{address} is no model or run in a store; allowed: models:/NAME@ALIAS, runs:/ID")
     path = named_path(address, "frozen graph")
-    is_run = path.is_dir() and not (path / "saved_model.pb").is_file()
-    yield path / "frozen.pb" if is_run else path
+    yield path / "frozen.pb" if is_run_folder(path) else path
 
 
 def _default_uri(address: str) -> str:

@@ -177,9 +177,9 @@ class Store:
         kept = re.sub(rf"^{_TEXT_BEGINS}.*?^{_TEXT_ENDS}$", "", note, flags=re.MULTILINE | re.DOTALL).strip("\n")
         self._call(self._client.set_tag, run_id, _NOTE, f"{_TEXT_BEGINS}\n{text}\n{_TEXT_ENDS}\n\n{kept}".strip("\n"))
 
-    def log_file(self, run_id: str, file: Path, folder: str | None) -> None:
-        """Copy a file, or a folder with all in it, into the run's artifacts, or into a folder of them."""
-        self._call(self._client.log_artifact, run_id, str(file), folder)
+    def log_file(self, run_id: str, file: Path) -> None:
+        """Copy a file, or a folder with all in it, into the run's artifacts."""
+        self._call(self._client.log_artifact, run_id, str(file))
 
     def log_model(self, run_id: str, folder: Path, record: ModelRecord) -> None:
         """Log the frozen graph of a run folder as a model."""

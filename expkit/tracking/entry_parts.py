@@ -64,7 +64,7 @@ def _parts(store: Store, run_id: str, folder: Path, entry: JournalEntry) -> Iter
         yield EntryPart(what=f"dataset '{values['kind']}'", send=partial(store.log_dataset, run_id, *about))
     elif entry.act == "artifacts":
         for path in values["paths"]:
-            send = partial(_send_file, store, run_id, folder, path, values["folder"])
+            send = partial(_send_file, store, run_id, folder, path)
             yield EntryPart(what=f"artifact '{path}'", send=send, is_file=True)
     elif entry.act == "model":
         record = ModelRecord(**values)
@@ -82,9 +82,9 @@ def _note(values: Any, changed: Any) -> str:
     return f"Resumed on {moment:%Y-%m-%d %H:%M:%S} UTC with {new}."
 
 
-def _send_file(store: Store, run_id: str, folder: Path, path: str, into: str | None) -> None:
+def _send_file(store: Store, run_id: str, folder: Path, path: str) -> None:
     _check_inside(folder, path)
-    store.log_file(run_id, folder / path, into)
+    store.log_file(run_id, folder / path)
 
 
 def _send_model(store: Store, run_id: str, folder: Path, record: ModelRecord) -> None:

@@ -105,9 +105,9 @@ class RecordedRun:
             self._journal.append("metrics", step=step, values=fresh, milliseconds=_now())
             self._last |= dict.fromkeys(fresh, step)
 
-    def artifacts(self, paths: Sequence[Path], folder: str | None = None) -> None:
-        """Copy files, as they are when they are uploaded, into the artifacts or a folder of them."""
-        self._journal.append("artifacts", paths=[self._relative(path) for path in paths], folder=folder)
+    def artifacts(self, paths: Sequence[Path]) -> None:
+        """Copy files and folders, as they are when they are uploaded, into the artifacts."""
+        self._journal.append("artifacts", paths=[self._relative(path) for path in paths])
 
     def _relative(self, path: Path) -> str:
         """Return a path relative to the run's folder, or an absolute one outside of it."""

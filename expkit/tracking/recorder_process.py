@@ -216,7 +216,7 @@ class _Server:
         if not draw_run(Path(folder)):
             return
         run = self._runs[folder]
-        run.uploader.journal.append("artifacts", paths=["plots"], folder=None)
+        run.uploader.journal.append("artifacts", paths=["plots"])
         if not run.stopped:
             self._attempt(run)
 

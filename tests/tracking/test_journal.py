@@ -114,7 +114,7 @@ def test_lost_answers_neither_duplicate_nor_lose_anything(
         journal.append("metrics", step=step, values=values, milliseconds=1000 + step)
         if step % 20 == 0:
             journal.append("tags", values={"step": str(step)})
-            journal.append("artifacts", paths=["file.txt"], folder="files")
+            journal.append("artifacts", paths=["file.txt"])
     journal.append("finish", status="FAILED", error="it broke", milliseconds=5000)
     journal.append("continue", address={}, process="y")
     journal.append("finish", status="FINISHED", error=None, milliseconds=9000)
@@ -133,7 +133,7 @@ def test_lost_answers_neither_duplicate_nor_lose_anything(
     assert "error" not in run.data.tags
     assert (run.data.params, run.data.tags["step"]) == ({"p": "1"}, "40")
     assert len(run.inputs.dataset_inputs) == 1
-    assert [item.path for item in client.list_artifacts(run.info.run_id, "files")] == ["files/file.txt"]
+    assert [item.path for item in client.list_artifacts(run.info.run_id)] == ["file.txt"]
 
 
 def test_a_run_created_by_a_call_that_came_too_late_is_deleted(
@@ -180,7 +180,7 @@ def test_each_record_that_the_store_refuses_is_left_out_by_name_and_all_others_a
     journal.append("metrics", step=2**63, values={"too late": 1.0}, milliseconds=1)
     journal.append("tags", values={"fine": "1", "a@b": "2", "": "3", "path": "/x/\udce9", "also fine": "4"})
     (tmp_path / "kept.txt").write_text("kept")
-    journal.append("artifacts", paths=["nosuch.txt", "kept.txt"], folder=None)
+    journal.append("artifacts", paths=["nosuch.txt", "kept.txt"])
     journal.append("dataset", kind="digits", digest="d" * 64, sizes={"train": 1})
     journal.append("tags", values="damaged")
     journal.append("finish", status="FINISHED", error="\ud800", milliseconds=2)
@@ -301,7 +301,7 @@ def test_paths_and_links_that_lead_out_of_the_run_folder_are_not_uploaded(
         "deep2",
         str(folder / "link.txt"),
     ]
-    journal.append("artifacts", paths=[*outside, "pipe", 5, "a\0b", "fine.txt", "inside"], folder=None)
+    journal.append("artifacts", paths=[*outside, "pipe", 5, "a\0b", "fine.txt", "inside"])
     about = {"metadata": {}, "register": None, "alias": None}
     journal.append("model", graph="link.txt", example="fine.txt", **about)
     journal.append("model", graph="fine.txt", example=str(secret), **about)
@@ -403,11 +403,11 @@ def test_files_that_a_server_cannot_store_delay_nothing_and_are_tried_again(
 ) -> None:
     journal = begun(tmp_path, "files")
     (tmp_path / "file.txt").write_text("kept")
-    journal.append("artifacts", paths=["file.txt"], folder=None)
+    journal.append("artifacts", paths=["file.txt"])
     journal.append("finish", status="FINISHED", error=None, milliseconds=2)
     tried = []
 
-    def broken(self: Store, run_id: str, file: Path, folder: str | None) -> None:
+    def broken(self: Store, run_id: str, file: Path) -> None:
         tried.append(file)
         raise StoreUnreachable("500: the bucket is not there")
 

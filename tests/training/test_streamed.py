@@ -17,7 +17,8 @@ from expkit.data import batches as pipeline
 from expkit.data.batches import Sampling, chunk_steps
 from expkit.data.prefetch import Stream
 from expkit.errors import DataError
-from expkit.experiment import freeze
+from expkit.experiment import frozen_source
+from expkit.export.run import freeze_checkpoint
 from expkit.kinds.sources.arrays import Npz
 from expkit.kinds.sources.on_disk import MappedArray
 from expkit.run_folder import RunFolder
@@ -232,5 +233,5 @@ def test_freezing_reads_only_the_examples_it_compares(tmp_path: Path, monkeypatc
     sizes: list[int] = []
     take = MappedArray.take
     monkeypatch.setattr(MappedArray, "take", lambda self, indices: (sizes.append(len(indices)), take(self, indices))[1])
-    freeze(opened(tmp_path / "run"), dataset=data)
+    freeze_checkpoint(frozen_source(opened(tmp_path / "run"), dataset=data), tmp_path / "again.pb")
     assert set(sizes) == {4}
