@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from expkit.errors import DataError, Problem, comma_list, limit_problems, unknown
+from expkit.errors import DataError, Problem, comma_list, limit_problems, reading, unknown
 from expkit.kinds.sources.base import Fields, Source, existing
 from expkit.kinds.sources.encoding import Encoding
 from expkit.kinds.sources.numerals import Decimal, Numerals, Thousands
@@ -99,7 +99,6 @@ class Table(Source):
         Raises:
             DataError: it is missing or damaged.
         """
-        from expkit.errors import reading
         from expkit.kinds.sources.table_files import CsvFile
         from expkit.kinds.sources.table_parquet import ParquetFile
 
@@ -140,11 +139,11 @@ def _listed(columns: str | Sequence[str]) -> Sequence[str]:
 
 def _places(file: Path, header: Sequence[str], names: Sequence[str], types: Mapping[str, Any]) -> dict[str, int]:
     """Return the positions of columns in the header; DataError where a name is not that of one column."""
+    from expkit.kinds.sources.table_files import separator_hint
+
     places: dict[str, list[int]] = {}
     for place, name in enumerate(header):
         places.setdefault(name, []).append(place)
-    from expkit.kinds.sources.table_files import separator_hint
-
     problems = []
     for name, requests in Counter(names).items():
         found = places.get(name, [])
