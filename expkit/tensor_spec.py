@@ -34,8 +34,9 @@ class TensorSpec:
     @property
     def sizes(self) -> tuple[int, ...]:
         """The shape where all sizes are known, as of a variable."""
-        assert None not in self.shape, f"{self} has an unknown size"
-        return self.shape  # type: ignore[return-value]
+        known = tuple(size for size in self.shape if size is not None)
+        assert len(known) == len(self.shape), f"{self} has an unknown size"
+        return known
 
     @property
     def floating(self) -> bool:

@@ -204,11 +204,12 @@ class CheckpointStore:
     def _prune(self) -> None:
         found = self.all()
         every = self._keep_every_steps
+        ranked = sorted((rank, index) for index, item in enumerate(found) if (rank := self._rank(item)) is not None)
         kept = [
             *found[-self._keep_last :],
             *(item for item in found if every is not None and item.step % every == 0),
             *[item for item in found if item.finite][-1:],
-            *sorted((item for item in found if self._rank(item)), key=self._rank)[-1:],  # type: ignore[arg-type]
+            *(found[index] for _, index in ranked[-1:]),
         ]
         gone = [item for item in found if item not in kept]
         if len(gone) == len(found) - 1:

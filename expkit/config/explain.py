@@ -116,8 +116,8 @@ class _Location:
             if isinstance(self.value, Mapping):
                 self.siblings = tuple(key for key in self.value if key != segment)
                 self.value = self.value.get(str(segment))
-            else:
-                self.value = self.value[segment] if segment < len(self.value) else None  # type: ignore[operator]
+            elif isinstance(segment, int):
+                self.value = self.value[segment] if segment < len(self.value) else None
 
 
 def _members(annotation: Any) -> list[Any]:

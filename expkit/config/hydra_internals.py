@@ -54,7 +54,7 @@ def hydra_completions(conf: Path, words: Sequence[str]) -> list[str]:
     return list(plugin._query("config", " ".join(words)))
 
 
-class FileSource(FileConfigSource):  # type: ignore[misc]
+class FileSource(FileConfigSource):  # type: ignore[misc]  # Hydra declares no types
     """Hydra's reader of configuration files, with the reading of a file left to a subclass."""
 
     @abstractmethod
@@ -72,7 +72,7 @@ class FileSource(FileConfigSource):  # type: ignore[misc]
         return ConfigResult(provider=self.provider, path=f"file://{self.path}", config=config, header=header)
 
 
-class _OwnPackages(ImportlibResourcesConfigSource):  # type: ignore[misc]
+class _OwnPackages(ImportlibResourcesConfigSource):  # type: ignore[misc]  # Hydra declares no types
     """Hydra's reader of files in Python packages, which imports them: only those of installed packages."""
 
     def __init__(self, provider: str, path: str) -> None:

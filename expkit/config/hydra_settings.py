@@ -88,8 +88,8 @@ def _not_followed(settings: Any) -> Iterator[Problem]:
             "true would look for data, runs and checkpoints inside each run's folder; leave this out, and write the "
             "folder of a run as ${hydra:run.dir}",
         )
-    subdir = str(OmegaConf.to_container(settings.sweep)["subdir"])  # type: ignore[call-overload, index]
-    if subdir not in ("${hydra.job.num}", "${hydra:job.num}_${run.name}"):
+    as_written: Any = OmegaConf.to_container(settings.sweep)
+    if as_written["subdir"] not in ("${hydra.job.num}", "${hydra:job.num}_${run.name}"):
         yield Problem(
             "hydra.sweep.subdir",
             "runs of a sweep are in folders called NUMBER_NAME; leave this out, and give run.name=NAME",
@@ -108,7 +108,8 @@ def _code(node: Any, at: str, modules: tuple[str, ...]) -> Iterator[Problem]:
         try:
             value = node[key]
         except OmegaConfBaseException:
-            value = OmegaConf.to_container(node)[key]  # type: ignore[index]
+            as_written: Any = OmegaConf.to_container(node)
+            value = as_written[key]
         if not (named or (isinstance(value, str) and value.startswith("ext://"))):
             yield from _code(value, inside, modules)
         elif value not in _KNOWN and not _in_modules(str(value), modules):

@@ -145,10 +145,10 @@ def read(path: Path) -> Config:
             content = read_yaml(path)
             if not isinstance(content, dict):
                 raise ConfigError.at(str(path), f"{problem}: it is empty, or no mapping of sections")
-            raw = OmegaConf.to_container(OmegaConf.create(content), resolve=True)
+            raw: Any = OmegaConf.to_container(OmegaConf.create(content), resolve=True)
         except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:  # Their messages are long.
             raise ConfigError.at(str(path), f"{problem}: {composition_message(error)}") from None
-    return validate(raw, plugin_copies=plugins_folder(path.parent))  # type: ignore[arg-type]
+    return validate(raw, plugin_copies=plugins_folder(path.parent))
 
 
 def plugins_folder(run: Path) -> Path:

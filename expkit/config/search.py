@@ -36,7 +36,7 @@ def folders(config_dirs: Sequence[str] = ()) -> list[Path]:
     return list(dict.fromkeys([primary_conf(), builtin_conf(), *(Path(name).resolve() for name in config_dirs)]))
 
 
-class _Folders(SearchPathPlugin):  # type: ignore[misc]
+class _Folders(SearchPathPlugin):  # type: ignore[misc]  # Hydra declares no types
     """Hydra plugin that searches the other folders after the user's, which then needs only the files that differ.
 
     A plugin acts on every Hydra program of its process, so this one is active only inside ``searching``. Folders are

@@ -27,7 +27,7 @@ _NODES: dict[Path, tuple[int, int, yaml.Node | None]] = {}
 _FastLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Loader(_FastLoader):  # type: ignore[misc,valid-type]
+class _Loader(_FastLoader):  # type: ignore[misc,valid-type]  # libyaml is optional
     """libyaml's parser, ten times faster than PyYAML's, with OmegaConf's rules for numbers and text."""
 
     yaml_implicit_resolvers = scalar_resolvers()

@@ -20,7 +20,6 @@ from expkit.network.spec import NetworkSpec
 
 __all__ = ["derived_config", "schedules_follow_steps"]
 
-_Value = TypeVar("_Value")
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -90,17 +89,17 @@ def _updated(model: _Model, values: Mapping[str, Any]) -> _Model:
     return model.model_copy(update=changed) if changed else model
 
 
-def _with_steps(value: _Value, steps: int) -> _Value:
+def _with_steps(value: Any, steps: int) -> Any:
     """Return a value whose schedules over the whole training have its steps; the same object if there are none."""
     if isinstance(value, BaseModel):
         fields = {name: getattr(value, name) for name in type(value).model_fields}
         done = _updated(value, {name: _with_steps(item, steps) for name, item in fields.items()})
-        return done.over(steps) if isinstance(done, Schedule) else done  # type: ignore[return-value]
+        return done.over(steps) if isinstance(done, Schedule) else done
     if isinstance(value, dict):
         items = {key: _with_steps(item, steps) for key, item in value.items()}
-        return value if all(item is value[key] for key, item in items.items()) else items  # type: ignore[return-value]
+        return value if all(item is value[key] for key, item in items.items()) else items
     if isinstance(value, tuple):
         members = tuple(_with_steps(item, steps) for item in value)
         same = all(new is old for new, old in zip(members, value, strict=True))
-        return value if same else members  # type: ignore[return-value]
+        return value if same else members
     return value

@@ -94,7 +94,9 @@ def _of_all_classes(sums: Statistics) -> tuple[np.ndarray, np.ndarray, np.ndarra
         return correct, predicted, labeled
     count = sums["count"]
     of_zero = count - predicted - labeled + correct, count - predicted, count - labeled
-    return tuple(np.concatenate(pair) for pair in zip(of_zero, (correct, predicted, labeled), strict=True))  # type: ignore[return-value]
+    pairs = zip(of_zero, (correct, predicted, labeled), strict=True)
+    correct, predicted, labeled = (np.concatenate(pair) for pair in pairs)
+    return correct, predicted, labeled
 
 
 def labels_of_classes(sums: Statistics) -> np.ndarray:

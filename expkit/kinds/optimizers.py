@@ -145,7 +145,7 @@ def _decay_and_add(slot: Any, decay: Any, indices: Any, rows: Any) -> Any:
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019): ``v -= rate * weight_decay * v`` first."""
 
-    kind: Literal["adamw"] = "adamw"  # type: ignore[assignment]  # narrower than Adam's on purpose
+    kind: Literal["adamw"] = "adamw"  # type: ignore[assignment]  # every kind has a name of its own
     weight_decay: float = Field(default=0.004, ge=0)
     """Fraction of every trained variable subtracted per step, times the learning rate."""
 

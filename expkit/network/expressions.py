@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 
 from expkit.errors import unknown
 
@@ -177,15 +177,15 @@ def _value(node: ast.AST, names: Mapping[str, Any]) -> Any:
     raise ExpressionError(f"'{ast.unparse(node)}' is not allowed; {_LANGUAGE}")
 
 
-def _is_name(node: ast.AST) -> bool:
+def _is_name(node: ast.AST) -> TypeGuard[ast.Name | ast.Attribute]:
     """Return True for a name that stands for a value, and for ``index.NAME``."""
     if isinstance(node, ast.Attribute):
         return isinstance(node.value, ast.Name) and node.value.id == "index"
     return isinstance(node, ast.Name)
 
 
-def _name(node: ast.AST) -> str:
-    return f"index.{node.attr}" if isinstance(node, ast.Attribute) else node.id  # type: ignore[attr-defined]
+def _name(node: ast.Name | ast.Attribute) -> str:
+    return f"index.{node.attr}" if isinstance(node, ast.Attribute) else node.id
 
 
 def _named(name: str, names: Mapping[str, Any]) -> Any:

@@ -270,7 +270,7 @@ def _trial(trial: FrozenTrial, space: Space) -> Trial:
     return Trial(
         number=trial.number,
         values={key: dimension.normalized(trial.params[key]) for key, dimension in space.dimensions.items()},
-        state=trial.state.name,  # type: ignore[arg-type]
+        state=trial.state.name,  # type: ignore[arg-type]  # Optuna's own names
         runs=_runs(trial),
     )
 

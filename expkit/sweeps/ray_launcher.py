@@ -30,7 +30,7 @@ _TOKEN = (
 )
 
 
-class RayLauncher(Launcher):  # type: ignore[misc]
+class RayLauncher(Launcher):  # type: ignore[misc]  # Hydra declares no types
     """Executes a task as often as it gets jobs, each as a task of Ray, on this machine or a cluster that runs."""
 
     def __init__(

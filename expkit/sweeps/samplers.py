@@ -106,7 +106,7 @@ class RandomSampler(Sampler):
 class GridSampler(RandomSampler):
     """Every combination in order; it takes no intervals, and its seed changes nothing."""
 
-    kind: Literal["grid"] = "grid"  # type: ignore[assignment]
+    kind: Literal["grid"] = "grid"  # type: ignore[assignment]  # every kind has a name of its own
 
 
 @register

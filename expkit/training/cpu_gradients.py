@@ -34,7 +34,8 @@ def cheaper_gradients(execution: Execution, shards: int = 1) -> AbstractContextM
         gradients["BiasAdd"] = "ExpkitRowsBiasAdd" if execution.precision == "bfloat16" else "ExpkitImagesBiasAdd"
     if shards > 1 and execution.precision == "float32":
         gradients["Conv2D"] = "ExpkitConv2D"
-    return tf.get_default_graph().gradient_override_map(gradients)  # type: ignore[no-any-return]
+    overridden: AbstractContextManager[None] = tf.get_default_graph().gradient_override_map(gradients)
+    return overridden
 
 
 def is_product(gradient: Any) -> bool:

@@ -161,8 +161,8 @@ class _EnclosingLayers:
 
     def agree(self, pair: LayerPair) -> bool:
         """Return True if the enclosing layers of both, if both have one, are a certain pair."""
-        enclosing = self._olds.get(pair[0].path[:-1]), self._news.get(pair[1].path[:-1])
-        return None in enclosing or self._joined.get(enclosing[0]) is enclosing[1]  # type: ignore[arg-type]
+        old, new = self._olds.get(pair[0].path[:-1]), self._news.get(pair[1].path[:-1])
+        return old is None or new is None or self._joined.get(old) is new
 
 
 def _candidates(olds: Sequence[LayerNames], news: Sequence[LayerNames], similarity: Similarity) -> list[LayerPair]:

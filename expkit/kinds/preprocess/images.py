@@ -201,4 +201,5 @@ def _decoded(content: Any, channels: int) -> Any:
 def _image(spec: TensorSpec, kind: str) -> tuple[int | None, int | None, int | None]:
     if len(need_numbers(spec, kind).shape) != 3:
         raise ShapeError(f"{kind} needs images [height, width, channels], got {sizes_text(spec.shape)}")
-    return spec.shape  # type: ignore[return-value]
+    height, width, channels = spec.shape
+    return height, width, channels

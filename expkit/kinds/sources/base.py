@@ -43,9 +43,10 @@ class Source(Kind):
 
     def image_shape(self, shape: tuple[int | None, ...]) -> tuple[int, int, int] | None:
         """Return height, width and channels of examples of a shape; ``None`` if they are no images."""
-        if len(shape) != 3 or shape[2] not in (1, 3, 4) or None in shape[:2]:
+        height, width, channels = shape if len(shape) == 3 else (None, None, None)
+        if height is None or width is None or channels is None or channels not in (1, 3, 4):
             return None
-        return shape  # type: ignore[return-value]
+        return height, width, channels
 
 
 def square_image_shape(shape: tuple[int | None, ...]) -> tuple[int, int, int] | None:

@@ -156,7 +156,7 @@ class MappedArray(DiskArray):
     def __init__(self, array: np.memmap) -> None:
         self._array = np.asarray(array)
         self._file: str | None = None if array.filename is None else os.fspath(array.filename)
-        self._map: mmap.mmap = array._mmap  # type: ignore[attr-defined]
+        self._map: mmap.mmap = array._mmap  # type: ignore[attr-defined]  # not in NumPy's stubs
         self._start = array.offset % mmap.ALLOCATIONGRANULARITY
         self._map.madvise(mmap.MADV_RANDOM)  # otherwise every example would load 128 kB around it
 
