@@ -81,7 +81,7 @@ def lacking(package: str, used: str, module: str) -> str | None:
     [(module, package, used) for module, uses in USED.items() for package, names in uses.items() for used in names],
 )
 def test_a_package_still_has_the_private_api_that_is_used(module: str, package: str, used: str) -> None:
-    pytest.importorskip(used.partition(".")[0])
+    pytest.importorskip(used.partition(".")[0], reason="the package is an extra that is not installed")
     assert (said := lacking(package, used, module)) is None, said
 
 
@@ -104,7 +104,7 @@ def test_a_mapping_of_omegaconf_keeps_its_nodes_where_they_are_put() -> None:
 
 
 def test_a_study_of_optuna_has_its_storage_and_trials_their_number_there() -> None:
-    optuna = pytest.importorskip("optuna")
+    optuna = pytest.importorskip("optuna", reason="expkit[optuna] is not installed")
     study = optuna.create_study()
     study.ask()
     for owner, name in ((study, "_storage"), (study.trials[0], "_trial_id")):

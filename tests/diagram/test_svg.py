@@ -9,6 +9,8 @@ from itertools import combinations, pairwise
 from xml.etree import ElementTree
 
 import pytest
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 
 from expkit.config.load import load
 from expkit.config.search import builtin_conf
@@ -286,10 +288,8 @@ def test_a_network_of_thousands_of_layers_is_drawn_in_seconds() -> None:
 
 @pytest.mark.parametrize("text", ["kernel", "8 × 8 × 32", "moving_variance", "conv2d · filters 32", "WWW…"])
 def test_a_texts_width_is_rather_too_much(text: str) -> None:
-    fonts = pytest.importorskip("matplotlib.font_manager")
-    paths = pytest.importorskip("matplotlib.textpath")
-    arial = fonts.FontProperties(family=["Liberation Sans", "Arial", "Helvetica", "DejaVu Sans"], size=11)
-    wide = paths.TextPath((0, 0), text, prop=arial).get_extents().width
+    arial = FontProperties(family=["Liberation Sans", "Arial", "Helvetica", "DejaVu Sans"], size=11)
+    wide = TextPath((0, 0), text, prop=arial).get_extents().width
     assert wide * 0.85 <= text_width(text, 11) <= wide * 1.6
 
 

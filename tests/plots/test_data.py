@@ -64,7 +64,10 @@ def test_without_a_mistake_the_least_certain_are_kept(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     checked, dataset = loaded(config)
     spec = checked.spec
-    right = lambda batch: {"raw": {"logits": np.eye(3)[batch["label"]] * np.abs(batch["x"][:, :1])}}  # noqa: E731
+
+    def right(batch: Any) -> Any:
+        return {"raw": {"logits": np.eye(3)[batch["label"]] * np.abs(batch["x"][:, :1])}}
+
     values = {name: np.zeros(item.shape) for name, item in spec.variables.items()}
     head = collect_plot_data(config, spec, dataset, right, values, 6).heads["logits"]
     assert head.wrong == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("optuna")
+pytest.importorskip("optuna", reason="expkit[optuna] is not installed")
 
 from conftest import Finished
 from expkit.run_folder import RunFolder

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("optuna")
+pytest.importorskip("optuna", reason="expkit[optuna] is not installed")
 
 from optuna.pruners import BasePruner
 from optuna.storages import BaseStorage, InMemoryStorage

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-pytest.importorskip("optuna")
+pytest.importorskip("optuna", reason="expkit[optuna] is not installed")
 
 from expkit.errors import ConfigError, Pruned
 from expkit.sweeps import optuna_study as study

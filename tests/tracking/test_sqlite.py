@@ -205,7 +205,7 @@ def test_a_password_that_is_not_kept_is_required_again(tmp_path: Path) -> None:
 
 
 def test_system_metrics_are_recorded_on_request(workspace: Path, digits_run: Finished) -> None:
-    pytest.importorskip("psutil")
+    pytest.importorskip("psutil", reason="expkit[system] is not installed")
     from mlflow import MlflowClient
 
     from expkit.run_folder import RunFolder

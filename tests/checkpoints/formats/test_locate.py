@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +26,17 @@ def said(source: Path) -> str:
     return str(caught.value)
 
 
+def written(prefix: str, value: float) -> bool:
+    write_checkpoint(Path(prefix), {"v": value})
+    return True
+
+
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     """Return a run folder with two checkpoints."""
     kept = CheckpointStore(tmp_path / "run/checkpoints", keep_last=3, best_metric=None, best_mode="min")
     for step in (1, 2):
-        kept.save(lambda prefix: write_checkpoint(Path(prefix), {"v": float(step)}) and None, b"graph", step, {}, {})  # noqa: B023
+        kept.save(partial(written, value=float(step)), b"graph", step, {}, {})
     return tmp_path / "run"
 
 
