@@ -29,7 +29,13 @@ def add_verbs(verbs: Any) -> None:
     parser.add_argument(
         "data", metavar="DATA", type=Path, help="a folder of images or texts, or a .csv, .tsv or .parquet file"
     )
-    parser.add_argument("--label", metavar="COLUMN", help="column to predict, of a table or of one in the folder")
+    parser.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="column to predict, of a table or of one in the folder; can be repeated: an output for each",
+    )
     parser.add_argument("--encoding", metavar="NAME", help="of a table or of texts that are not UTF-8: latin-1, cp1252")
     parser.add_argument("--delimiter", metavar="MARK", help="of a table whose delimiter is not recognized")
     parser.add_argument("--name", metavar="NAME", help="name of the files and of the experiment; default: of the data")
@@ -49,7 +55,7 @@ def _init(given: argparse.Namespace) -> int:
     with _naming_options():
         if data.is_dir():
             draft = _draft_folder(given, name)
-        elif given.label is None:
+        elif not given.label:
             raise DataError.at("--label", f"which column of {data} is to be predicted? give --label COLUMN")
         else:
             draft = draft_table(data, given.label, name, encoding=given.encoding, delimiter=given.delimiter)
@@ -65,7 +71,7 @@ def _draft_folder(given: argparse.Namespace, name: str) -> Draft:
     from expkit.starter.images import draft_images
     from expkit.starter.texts import draft_texts
 
-    texts = given.label is None and holds_texts(given.data)  # Labels in a table are of images.
+    texts = not given.label and holds_texts(given.data)  # Labels in a table are of images.
     if given.delimiter is not None:
         raise DataError.at("--delimiter", f"is of a table, and {given.data} is a folder; leave it out")
     if texts:

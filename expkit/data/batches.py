@@ -11,6 +11,7 @@ import numpy as np
 from expkit import tf1 as tf
 from expkit.data.order import lanes, stream_indices
 from expkit.kinds.sources.base import Fields
+from expkit.network.names import operation_name
 
 __all__ = [
     "CHUNK_BYTES",
@@ -131,7 +132,7 @@ def streamed_batches(arrays: Fields, steps: int, batch_size: int) -> Batches:
     with tf.name_scope("batches"):
         begin = tf.placeholder(tf.int32, (), name="begin")
         chunk = {
-            name: tf.placeholder(array.dtype, (steps, batch_size, *array.shape[1:]), name=name)
+            name: tf.placeholder(array.dtype, (steps, batch_size, *array.shape[1:]), name=operation_name(name))
             for name, array in arrays.items()
         }
     return Batches(
@@ -178,4 +179,4 @@ def resident(arrays: Fields) -> tuple[dict[str, Any], dict[Any, np.ndarray], Any
 def _local(value: Any, name: str) -> Any:
     """Return a variable that is in no checkpoint."""
     collections = [tf.GraphKeys.LOCAL_VARIABLES]
-    return tf.Variable(value, trainable=False, collections=collections, name=name, use_resource=True)
+    return tf.Variable(value, trainable=False, collections=collections, name=operation_name(name), use_resource=True)

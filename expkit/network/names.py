@@ -18,6 +18,7 @@ __all__ = [
     "is_state",
     "join",
     "name_seed",
+    "operation_name",
     "state_name",
 ]
 
@@ -37,6 +38,11 @@ def is_name(word: str, *, inside: bool = False) -> bool:
     A word ``inside`` a scope may begin with ``_``; TensorFlow keeps for itself the names that begin so as a whole.
     """
     return bool(_NAME.match(word)) and word[0] not in ("-" if inside else "-_") and word.strip(".") != ""
+
+
+def operation_name(field: str) -> str:
+    """Return the name of a field of the data as a part of an operation's name: a table's column may have any."""
+    return re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", field)
 
 
 def is_path(words: str, *, inside: bool = False) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from expkit.kinds.preprocess.categories import RESERVED
+from expkit.starter.heads import Head, head_layers, output_lines
 
 __all__ = ["Column", "Columns", "dense_network"]
 
@@ -37,8 +38,8 @@ class Columns:
     """Sentences about columns that are no features."""
 
 
-def dense_network(columns: Columns, classes: int | None) -> list[str]:
-    """Return the YAML of dense layers over the joined columns, with a number of classes or a number to predict."""
+def dense_network(columns: Columns, heads: Sequence[Head]) -> list[str]:
+    """Return the YAML of dense layers over the joined columns, with their heads."""
     inputs, layers, joined = [], [], []
     if columns.numbers:
         inputs.append(f"  numbers: {{shape: [{len(columns.numbers)}]}}")
@@ -57,8 +58,6 @@ def dense_network(columns: Columns, classes: int | None) -> list[str]:
     if len(joined) > 1:
         layers.append(f"  features: {{kind: concat, input: [{', '.join(joined)}]}}")
     first = "features" if len(joined) > 1 else joined[0]
-    output = f"logits: {{kind: dense, units: {classes}}}" if classes else "prediction: {kind: dense, units: 1}"
-    name = output.partition(":")[0]
     return [
         "# A small network of dense layers.",
         "inputs:",
@@ -67,7 +66,6 @@ def dense_network(columns: Columns, classes: int | None) -> list[str]:
         *layers,
         f"  hidden: {{kind: dense, input: {first}, units: 64, activation: relu}}",
         "  dropout: {kind: dropout, rate: 0.2}",
-        f"  {output}",
-        "outputs:",
-        f"  {name}: {name}",
+        *head_layers(heads),
+        *output_lines(heads),
     ]

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from expkit import tf1 as tf
-from expkit.errors import DataError, comma_list, reading, unknown
+from expkit.errors import DataError, comma_list, reading
 from expkit.kinds.preprocess.images import DecodeImage
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.image_folder import TABLES, ImageFolder
-from expkit.kinds.sources.on_disk import Array, DiskArray, name_of
+from expkit.kinds.sources.on_disk import Array, DiskArray, name_of, rows_of
 from expkit.kinds.sources.strings import is_text
 from expkit.starter.draft import Draft, quoted
-from expkit.starter.labels import as_words, check_counts, check_enough, check_labels, classes_found, names_classes
+from expkit.starter.heads import (
+    Head,
+    check_columns,
+    class_lines,
+    group_of,
+    head_layers,
+    head_of,
+    of_folders,
+    output_lines,
+    sentence,
+    stratified,
+    train_lines,
+    with_names,
+)
+from expkit.starter.labels import as_words, check_counts, check_enough, classes_found
 from expkit.starter.parts import draws_parts, folder_split, parts_found
 from expkit.starter.words import training_rows
 
@@ -41,34 +55,33 @@ class _Labeled:
     """The images and what is to be predicted of them."""
 
     fields: Fields
-    label: str
-    """Name of the field of labels."""
+    heads: Sequence[Head]
     table: str | None
     """Table beside the images that has the labels."""
-    counts: Mapping[str, int] | None
-    """Examples by class; ``None`` where a number is to be predicted."""
-    units: int
-    """Outputs of the network."""
 
 
-def draft_images(path: Path, name: str, label: str | None = None) -> Draft:
+def draft_images(path: Path, name: str, labels: Sequence[str] = ()) -> Draft:
     """Return a draft for a folder of images, a class per sub-folder, or with a table beside them.
 
     Args:
         path: the folder.
         name: name of the experiment.
-        label: of a table beside the images the column to predict.
+        labels: of a table beside the images the columns to predict.
 
     Raises:
         DataError: there are no images, one of those looked at cannot be decoded, or there is no such column.
     """
-    labeled = _labeled(path, label)
-    fields = labeled.fields
+    labeled = _labeled(path, labels)
+    fields, heads = labeled.fields, labeled.heads
     sizes, gray = _look(fields["image"])
     check_enough(len(fields["image"]), "images", path)
-    if labeled.counts is not None:
-        check_counts(labeled.counts, labeled.label, path, drawn=draws_parts(fields))
-    split = folder_split(fields, quoted(labeled.label) if labeled.counts is not None else None)
+    for head in heads:
+        if head.counts is not None:
+            check_counts(head.counts, head.column, path, drawn=draws_parts(fields))
+    split = folder_split(fields, stratified(heads))
+    training = training_rows(fields, split)
+    texts = [head for head in heads if is_text(fields[head.field].dtype)]  # Numbers are classes that none has to have.
+    seen = {head.column: {*as_words(rows_of(fields[head.field], training))} for head in texts}
     common, _ = Counter(sizes).most_common(1)[0]
     resized = len(set(sizes)) > 1 or max(common) > LARGEST
     height, width = (SIZE, SIZE) if resized else common
@@ -78,18 +91,17 @@ def draft_images(path: Path, name: str, label: str | None = None) -> Draft:
         steps.append(f"{{kind: resize, size: [{height}, {width}]}}")
     steps.append("{kind: rescale, scale: 0.00392156862745098}     # from 0..255 to 0..1")
     shown = f"{common[0]} x {common[1]}" if len(set(sizes)) == 1 else f"{_span(sizes, 0)} x {_span(sizes, 1)}"
-    classes = labeled.counts
     return Draft(
         name=name,
-        data="\n".join(_data(path, steps, labeled, split)) + "\n",
-        network="\n".join(_network(height, width, channels, labeled)) + "\n",
-        train=_train(labeled),
+        data="\n".join([*_data(path, steps, labeled, split), *class_lines(texts, seen)]) + "\n",
+        network="\n".join(_network(height, width, channels, heads)) + "\n",
+        train=train_lines(heads),
         evaluated_at_once=EVALUATED_BYTES // (4 * CHANNELS[0] * height * width) if height * width > SMALL else None,
-        group="classification" if classes is not None else "regression",
-        training_examples=len(training_rows(fields, split)),
+        group=group_of(heads),
+        training_examples=len(training),
         found=[
             f"{len(fields['image']):,} images of {shown} pixels, {'gray' if gray else 'in color'}",
-            (f"'{labeled.label}' is a number" if classes is None else classes_found(classes)),
+            *_found(labeled),
             *(["resized to 64 x 64, because sizes differ or are large"] if resized else []),
             *parts_found(fields),
             *(fields["image"].notes if isinstance(fields["image"], DiskArray) else ()),
@@ -97,19 +109,26 @@ def draft_images(path: Path, name: str, label: str | None = None) -> Draft:
     )
 
 
-def _labeled(path: Path, label: str | None) -> _Labeled:
-    """Return the images with the names of their folders, or the column of a table, as labels."""
+def _found(labeled: _Labeled) -> list[str]:
+    """Return a sentence about each column of labels."""
+    (head, *others) = labeled.heads
+    if others:
+        return [sentence(item, labeled.fields[item.field][:]) for item in labeled.heads]
+    return [f"'{head.column}' is a number" if head.counts is None else classes_found(head.counts)]
+
+
+def _labeled(path: Path, labels: Sequence[str]) -> _Labeled:
+    """Return the images with the names of their folders, or columns of a table, as labels."""
     with reading(str(path), "cannot be read", raises=DataError):
         entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
     tables = sorted(entry.name for entry in entries if entry.name.lower().endswith(TABLES))
-    if label is None:
+    if not labels:
         if len(tables) == 1 and not any(entry.is_dir() for entry in entries):
             raise DataError.at("--label", f"which column of {path / tables[0]} is to be predicted? give --label COLUMN")
         fields = ImageFolder(path=str(path)).load()
         if "label" not in fields:
             raise DataError.at(str(path), "the images are in no folders of classes, and no table has their labels")
-        counts = Counter(as_words(fields["label"]))
-        return _Labeled(fields=fields, label="label", table=None, counts=counts, units=len(counts))
+        return _Labeled(fields=fields, heads=[of_folders(Counter(as_words(fields["label"])))], table=None)
     if len(tables) != 1:
         held = "no table" if not tables else f"several tables ({comma_list(tables)})"
         raise DataError.at(
@@ -118,25 +137,9 @@ def _labeled(path: Path, label: str | None) -> _Labeled:
             "leave --label out where sub-folders are the classes",
         )
     fields = ImageFolder(path=str(path), labels=tables[0]).load()
-    if label not in fields or label == "image":
-        known = [name for name in fields if name != "image"]
-        message = unknown(f"no column '{label}' in {path / tables[0]}", label, known, label="columns")
-        raise DataError.at("--label", message)
-    target = fields[label][:]
-    check_labels(target, label)
-    named = names_classes(target) and (is_text(target.dtype) or target.min() >= 0)
-    found = Counter(as_words(target)) if named else None
-    units = 1 if found is None else len(found) if is_text(target.dtype) else int(target.max()) + 1
-    return _Labeled(fields=fields, label=label, table=tables[0], counts=found, units=units)
-
-
-def _train(labeled: _Labeled) -> list[str]:
-    """Return the settings of training that read a label of another name."""
-    if labeled.label == "label":
-        return []
-    metric = "accuracy" if labeled.counts is not None else "mae"
-    field = quoted(labeled.label)
-    return [f"losses: {{main: {{labels: {field}}}}}", f"metrics: {{{metric}: {{labels: {field}}}}}"]
+    check_columns(labels, [name for name in fields if name != "image"], str(path / tables[0]))
+    heads = [replace(head_of(label, fields[label][:], numbered=True), field=label) for label in labels]
+    return _Labeled(fields=fields, heads=with_names(heads, _layers(CHANNELS)), table=tables[0])
 
 
 def _look(images: Array) -> tuple[list[tuple[int, int]], bool]:
@@ -181,10 +184,15 @@ def _data(path: Path, steps: Sequence[str], labeled: _Labeled, split: str) -> li
     ]
 
 
-def _network(height: int, width: int, channels: int, labeled: _Labeled) -> list[str]:
+def _layers(filters: Sequence[int]) -> list[str]:
+    """Return the names of the layers of convolutions."""
+    return [f"{name}{number}" for number in range(1, len(filters) + 1) for name in ("conv", "norm", "relu", "pool")]
+
+
+def _network(height: int, width: int, channels: int, heads: Sequence[Head]) -> list[str]:
     """Return three convolutions, fewer for small images, each with batch normalization and pooling."""
     count = max(1, min(len(CHANNELS), int(np.log2(max(min(height, width) // 2, 2)))))
-    output, layers = "logits" if labeled.counts is not None else "prediction", []
+    layers = []
     for number, filters in enumerate(CHANNELS[:count], start=1):
         layers += [
             f"  conv{number}: {{kind: conv2d, filters: {filters}, kernel_size: 3, padding: same, use_bias: false}}",
@@ -200,7 +208,6 @@ def _network(height: int, width: int, channels: int, labeled: _Labeled) -> list[
         *layers,
         "  flat: {kind: flatten}",
         "  dropout: {kind: dropout, rate: 0.4}",
-        f"  {output}: {{kind: dense, units: {labeled.units}}}",
-        "outputs:",
-        f"  {output}: {output}",
+        *head_layers(heads),
+        *output_lines(heads),
     ]

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from expkit.errors import DataError, comma_list, unknown
+from expkit.errors import DataError, comma_list
 from expkit.kinds.preprocess.categories import RESERVED
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.strings import is_text
 from expkit.starter.dense import Column, Columns, dense_network
 from expkit.starter.dialect import Written, read_table
 from expkit.starter.draft import Draft, quoted, split_line
-from expkit.starter.labels import check_counts, check_enough, check_labels, names_classes
+from expkit.starter.heads import (
+    Head,
+    check_columns,
+    class_lines,
+    group_of,
+    head_of,
+    sentence,
+    stratified,
+    train_lines,
+    with_names,
+)
+from expkit.starter.labels import as_words, check_counts, check_enough
 from expkit.starter.words import VOCABULARY, common_length, text_steps, training_rows, word_count
 
 __all__ = ["draft_table"]
@@ -24,56 +36,45 @@ MOST_CATEGORIES = 100
 
 
 def draft_table(
-    path: Path, label: str, name: str, *, encoding: str | None = None, delimiter: str | None = None
+    path: Path, labels: Sequence[str], name: str, *, encoding: str | None = None, delimiter: str | None = None
 ) -> Draft:
-    """Return a draft for a table, one of whose columns is to be predicted.
+    """Return a draft for a table, of which columns are to be predicted.
 
     Raises:
         DataError: there is no such column, or no other that could be a feature.
     """
     written = read_table(path, encoding, delimiter)
     fields = written.fields
-    if label not in fields:
-        raise DataError.at("--label", unknown(f"no column '{label}' in {path}", label, fields, label="columns"))
-    target = fields[label][:]
-    named = names_classes(target)
-    rows = len(target)
+    check_columns(labels, fields, str(path))
+    targets = {label: fields[label][:] for label in labels}
+    rows = len(targets[labels[0]])
     check_enough(rows, "rows", path)
-    check_labels(target, label)
-    counts = Counter(target.tolist())
-    if named:
-        check_counts({_word(value): count for value, count in counts.items()}, label, path)
-    training = training_rows({"label": target}, split_line("label" if named else None))
-    columns = _sorted_out(fields, label, training)
-    if not (columns.numbers or columns.categories or columns.texts):
-        raise DataError.at("data.source", f"{path} has no column besides '{label}' that could be a feature")
-    what = (
-        f"{len(counts)} classes of '{label}': "
-        + ", ".join(f"{_word(word)} {count:,}" for word, count in counts.most_common(20))
-        if named
-        else f"'{label}' is a number from {target.min():g} to {target.max():g}"
+    heads = [head_of(label, target, numbered=False) for label, target in targets.items()]
+    for head in heads:
+        if head.counts is not None:
+            check_counts(head.counts, head.column, path)
+    features = [f"column_{number}" for number in range(len(fields))]
+    heads = with_names(
+        heads, [*features, *(f"{name}_{end}" for name in features for end in ("words", "mean"))], fields=True
     )
+    split = split_line(stratified(heads))
+    training = training_rows({head.field: targets[head.column] for head in heads}, split)
+    seen = {label: {*as_words(target[training])} for label, target in targets.items()}
+    columns = _sorted_out(fields, labels, training)
+    if not (columns.numbers or columns.categories or columns.texts):
+        besides = comma_list(f"'{label}'" for label in labels)
+        raise DataError.at("data.source", f"{path} has no column besides {besides} that could be a feature")
     return Draft(
         name=name,
-        data="\n".join(
-            _data(
-                path,
-                label,
-                columns,
-                written,
-                by_class=named and not is_text(target.dtype),
-                by_label=named,
-            )
-        )
-        + "\n",
-        network="\n".join(dense_network(columns, len(counts) if named else None)) + "\n",
-        train=(),
-        group="classification" if named else "regression",
+        data="\n".join([*_data(path, heads, targets, columns, written, split), *class_lines(heads, seen)]) + "\n",
+        network="\n".join(dense_network(columns, heads)) + "\n",
+        train=train_lines(heads),
+        group=group_of(heads),
         training_examples=len(training),
         found=[
             f"{rows:,} rows",
             *([f"the table is written with {comma_list(_settings(written))}"] if written.settings else []),
-            what,
+            *(sentence(head, targets[head.column]) for head in heads),
             f"features: {len(columns.numbers)} numbers{' (some are missing)' if columns.missing else ''}, "
             f"{len(columns.categories)} categories, {len(columns.texts)} texts",
             *written.left_out,
@@ -94,14 +95,10 @@ def _yaml(value: object) -> str:
     return '"\\t"' if value == "\t" else quoted(str(value))
 
 
-def _word(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _sorted_out(fields: Fields, label: str, training: np.ndarray) -> Columns:
+def _sorted_out(fields: Fields, labels: Sequence[str], training: np.ndarray) -> Columns:
     numbers, categories, texts, left_out, missing = [], [], [], [], False
     for number, (name, array) in enumerate(fields.items()):
-        if name == label:
+        if name in labels:
             continue
         values, field = array[:], f"column_{number}"
         if not is_text(values.dtype):
@@ -133,7 +130,19 @@ def _sorted_out(fields: Fields, label: str, training: np.ndarray) -> Columns:
     return Columns(numbers=numbers, missing=missing, categories=categories, texts=texts, left_out=left_out)
 
 
-def _data(path: Path, label: str, columns: Columns, written: Written, *, by_class: bool, by_label: bool) -> list[str]:
+def _data(
+    path: Path,
+    heads: Sequence[Head],
+    targets: Mapping[str, np.ndarray],
+    columns: Columns,
+    written: Written,
+    split: str,
+) -> list[str]:
+    by_class = [
+        f"{quoted(head.column)}: text"
+        for head in heads
+        if head.counts is not None and not is_text(targets[head.column].dtype)
+    ]
     numbers = ", ".join(map(quoted, columns.numbers))
     steps = ["{kind: impute, value: median}"] if columns.missing else []
     lines = [
@@ -145,9 +154,9 @@ def _data(path: Path, label: str, columns: Columns, written: Written, *, by_clas
         "  columns:",
         *([f"    numbers: [{numbers}]"] if numbers else []),
         *(f"    {column.field}: {quoted(column.name)}" for column in (*columns.categories, *columns.texts)),
-        f"    label: {quoted(label)}",
-        *([f"  types: {{{quoted(label)}: text}}   # its numbers are names of classes"] if by_class else []),
-        split_line("label" if by_label else None),
+        *(f"    {head.field}: {quoted(head.column)}" for head in heads),
+        *([f"  types: {{{', '.join(by_class)}}}   # its numbers are names of classes"] if by_class else []),
+        split,
         "preprocess:                  # fitted on the training part, inside the frozen graph, too",
         *([f"  numbers: [{', '.join([*steps, '{kind: standardize}'])}]"] if numbers else []),
     ]

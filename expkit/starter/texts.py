@@ -15,6 +15,7 @@ from expkit.kinds.sources.table_content import FIRST_BYTES, likely_encoding
 from expkit.kinds.sources.text import ENDINGS, TextFolder
 from expkit.starter.dense import Column, Columns, dense_network
 from expkit.starter.draft import Draft, quoted
+from expkit.starter.heads import of_folders
 from expkit.starter.labels import as_words, check_counts, check_enough, classes_found, shown_name
 from expkit.starter.parts import draws_parts, folder_split, parts_found
 from expkit.starter.words import VOCABULARY, common_length, text_steps, training_rows, word_count
@@ -74,7 +75,7 @@ def draft_texts(path: Path, name: str, encoding: str | None = None) -> Draft:
     return Draft(
         name=name,
         data="\n".join(data) + "\n",
-        network="\n".join(dense_network(columns, len(counts))) + "\n",
+        network="\n".join(dense_network(columns, [of_folders(counts)])) + "\n",
         train=(),
         group="classification",
         training_examples=len(training),

@@ -16,7 +16,7 @@ from expkit.kinds.schedules import Constant
 from expkit.metric_names import rate_name
 from expkit.network.build import Connection, connect, create_variables, placeholders
 from expkit.network.ema_variables import create_ema_variables, read_averages
-from expkit.network.names import ema_name
+from expkit.network.names import ema_name, operation_name
 from expkit.network.spec import NetworkSpec
 from expkit.network.state import create_state_variables, reset_state, state_placeholders
 from expkit.preflight import CheckedConfig
@@ -236,7 +236,8 @@ def evaluate_graph(checked: CheckedConfig, dataset: Dataset) -> EvaluateGraph:
         fields = placeholders(spec, {name: kept.get(name, item) for name, item in spec.inputs.items()})
         for name, array in dataset.splits["train"].items():
             if name not in fields:
-                fields[name] = tf.placeholder(array.dtype, (None, *array.shape[1:]), name=f"labels/{name}")
+                shape = (None, *array.shape[1:])
+                fields[name] = tf.placeholder(array.dtype, shape, name=f"labels/{operation_name(name)}")
         scheduled = any(not isinstance(loss.weight, Constant) for loss in config.train.losses.values())
         step = tf.placeholder(tf.int64, (), name="step") if scheduled else None
         every = {"raw": variables, "ema": ema} if checked.ema_names else {"raw": variables}

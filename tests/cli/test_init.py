@@ -14,6 +14,7 @@ from expkit.config.load import load
 from expkit.data.dataset import load_dataset
 from expkit.data.split import split_fields
 from expkit.kinds.sources.base import EMBEDDED
+from expkit.kinds.sources.table import Table
 from expkit.preflight import check
 from expkit.starter.draft import name_of
 from support.command_line import call
@@ -117,6 +118,88 @@ def test_a_table_beside_images_may_have_several_labels(photos: Path, monkeypatch
         ["error: --label: which column of flat/known.csv is to be predicted? give --label COLUMN"],
         ["error: --label: no column 'knd' in flat/known.csv; did you mean 'kind'? columns: kind, room, depth"],
     ]
+
+
+def test_several_labels_beside_images_are_heads_that_are_trained(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flat = photos.parent / "flat"
+    flat.mkdir()
+    rows = []
+    for number, file in enumerate(sorted(photos.glob("train/*/*.png"))):
+        shutil.copy(file, flat / f"{number}.png")
+        room = "cellar" if number in (7, 31, 50) else ("attic", "kitchen")[number % 2]
+        rows.append(f"{number}.png,{file.parent.name},{room},{100 * (file.parent.name == 'light') + number / 99:.3f}")
+    (flat / "known.csv").write_text("file,kind,room,depth (m)\n" + "\n".join(rows) + "\n")
+    done = call("init", "flat", "--label", "kind", "--label", "room", "--label", "depth (m)", cwd=photos.parent)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[1:4] == [
+        "2 classes of 'kind': dark 30, light 30",
+        "3 classes of 'room': attic 29, kitchen 28, cellar 3",
+        "'depth (m)' is a number from 0 to 100.596",
+    ]
+    monkeypatch.chdir(photos.parent)
+    checked = check(load(["experiment=flat", "tracking=none"]))
+    sizes = {name: checked.spec.output_spec(name).shape for name in ("kind", "room", "depth_m")}
+    assert sizes == {"kind": (2,), "room": (3,), "depth_m": (1,)}
+    losses = checked.config.train.losses
+    assert {name: (item.kind, item.output, item.labels) for name, item in losses.items()} == {
+        "kind": ("sparse_softmax_cross_entropy", "kind", "kind"),
+        "room": ("sparse_softmax_cross_entropy", "room", "room"),
+        "depth_m": ("mean_squared_error", "depth_m", "depth (m)"),
+    }
+    assert [*checked.config.train.metrics] == ["kind_accuracy", "room_accuracy", "depth_m_mae"]
+    variance = np.var([float(row.split(",")[3]) for row in rows])
+    assert losses["depth_m"].weight.value == pytest.approx(1 / variance, rel=0.01)
+    short = ["train.steps=4", "train.jit_compile=false", "train.parallelism=intra_op", "tracking=none"]
+    result = run(load(["experiment=flat", *short, f"run.folder={photos.parent / 'runs'}"]), photos.parent / "run")
+    assert result.frozen is not None
+    assert result.frozen.metadata["labels"] == {"kind": ["kind"], "room": ["room"], "depth_m": ["depth (m)"]}
+
+
+def test_several_labels_of_a_table_are_heads_that_are_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(0)
+    rows = [
+        f"{draw.normal():.3f},{('a', 'b')[i % 2]},{'rare' if i in (1, 2, 4) else ('no', 'yes')[i % 2]},{i % 3},{i % 7}"
+        for i in range(60)
+    ]
+    (tmp_path / "t.csv").write_text("size,city,Y,hidden,grade\n" + "\n".join(rows) + "\n")
+    words = [word for name in ("Y", "city", "hidden") for word in ("--label", name)]
+    done = call("init", "t.csv", *words, cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert "features: 2 numbers, 0 categories, 0 texts" in done.out
+    monkeypatch.chdir(tmp_path)
+    data = load(["experiment=t"]).data
+    assert data.source.columns_of_fields() == {
+        "numbers": ("size", "grade"),
+        "head_y": ("Y",),
+        "city": ("city",),
+        "head_hidden": ("hidden",),
+    }
+    short = ["train.steps=4", "train.jit_compile=false", "train.parallelism=intra_op", "tracking=none"]
+    result = run(load(["experiment=t", *short, f"run.folder={tmp_path / 'runs'}"]), tmp_path / "run")
+    assert result.frozen is not None
+    assert result.frozen.metadata["classes"] == {
+        "head_y": ["no", "rare", "yes"],
+        "city": ["a", "b"],
+        "head_hidden": ["0", "1", "2"],
+    }
+
+
+def test_a_class_that_no_training_example_has_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [f"{i / 7:.2f},{'ab'[i % 2]},{'xy'[i % 2]}" for i in range(40)]
+    (tmp_path / "t.csv").write_text("size,city,kind\n" + "\n".join(rows) + "\n")
+    monkeypatch.chdir(tmp_path)
+    assert call("init", "t.csv", "--label", "city", "--label", "kind", cwd=tmp_path).code == 0
+    config = load(["experiment=t"])
+    parts = split_fields(Table(path="t.csv").load(), config.data.split.model_copy(update={"stratify": "city"}))
+    outside = sorted({*parts["valid"]["size"][:].tolist(), *parts["test"]["size"][:].tolist()})[:3]
+    for place, row in enumerate(rows):
+        if float(row.split(",")[0]) in outside:
+            rows[place] = row[:-1] + "z"
+    (tmp_path / "t.csv").write_text("size,city,kind\n" + "\n".join(rows) + "\n")
+    assert call("init", "t.csv", "--label", "city", "--label", "kind", "--name", "u", cwd=tmp_path).code == 0
+    assert "\n  'kind': ['x', 'y', 'z']\n" in (tmp_path / "conf/data/u.yaml").read_text()
+    config = load(["experiment=u"])
+    assert load_dataset(config, check(config).spec).classes["kind"].names == ("x", "y", "z")
 
 
 def test_categories_and_words_of_a_table_are_those_of_its_training_part(
@@ -245,6 +328,14 @@ def test_names_that_expkit_ships_are_not_taken(tmp_path: Path) -> None:
         (["absent"], "error: absent: no such file or folder; give a folder of images or texts, or a table"),
         (["visits.csv"], "error: --label: which column of visits.csv is to be predicted? give --label COLUMN"),
         (["visits.csv", "--label", "levle"], "error: --label: no column 'levle' in visits.csv; did you mean 'level'? "),
+        (
+            ["visits.csv", "--label", "level,age"],
+            "error: --label: no column 'level,age' in visits.csv; give --label level --label age",
+        ),
+        (
+            ["visits.csv", "--label", "level", "--label", "level"],
+            "error: --label: column 'level' is named twice; name each column once",
+        ),
         (["visits.csv", "--label", "age"], "error: --label: 27 of 240 rows have no 'age'; remove these rows first"),
         (["visits.csv", "--label", "level", "--name", "../x"], "error: --name: '../x' is no name for files; allowed: "),
         (["empty"], "error: empty: holds no image and no text: no file that ends in .png, "),
