@@ -181,7 +181,7 @@ def load_config(
 def plan_restore(
     experiment: str | None = None, overrides: Sequence[str] = (), *, config_dirs: Sequence[str | Path] = ()
 ) -> Plan:
-    """Return what a restore will do, before any value is loaded; ``plan.check()`` raises where it is incomplete.
+    """Return the plan of a restore, before any value is loaded; ``plan.check()`` raises where it is incomplete.
 
     Args:
         experiment: a file of ``conf/experiment``, without its ending; the default one when not given.

@@ -26,7 +26,7 @@ def cache_folder(name: str) -> Path:
 
 
 def remembered(name: str, identity: bytes | None, find: Callable[[], Any]) -> Any:
-    """Return what was found about unchanged data before, or find it and keep it for the next start.
+    """Return a fact about unchanged data that an earlier start found, or find it and keep it for the next.
 
     Args:
         name: name of the fact, with a number that a change of how it is found increases, such as ``images-1``.

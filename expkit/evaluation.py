@@ -25,7 +25,7 @@ class Evaluation:
     """The checkpoint's step."""
     metrics: Mapping[str, float]
     classes: Mapping[str, Sequence[ClassTable]]
-    """How well each class is predicted, by split: a table for each output that is compared with a class per example."""
+    """Scores of each class, by split: a table for each output that is compared with a class per example."""
 
 
 def evaluate(experiment: Experiment, checkpoint: Literal["latest", "best"] = "latest") -> Evaluation:

@@ -222,7 +222,7 @@ def _unreadable_of(reader: Evaluated, at: str, readable: Readable, spec: Network
 
 
 def _wrong_order(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
-    """Yield what contradicts the order of the examples."""
+    """Yield the settings that contradict the order of the examples."""
     data, carrying = config.data, [layer.path for layer in spec.layers if layer.state]
     if data.order == "shuffled" and carrying:
         yield Problem(

@@ -55,7 +55,7 @@ def _no_metric(metric: str, known: list[str], config: Config) -> str:
 
 
 def unknown_metrics(config: Config, ema: bool) -> Iterator[Problem]:
-    """Yield what names a metric that no run records, or one of unknown mode."""
+    """Yield the problems of settings that name a metric that no run records, or one of unknown mode."""
     train = config.train
     known = _names_of(config, "valid", ema)
     stopping = train.early_stopping

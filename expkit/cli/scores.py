@@ -1,4 +1,4 @@
-"""How well outputs predict the labels that stand beside the examples."""
+"""Scores of outputs against the labels that stand beside the examples."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def config_loader(conf: Path) -> Any:
 
 
 def hydra_completions(conf: Path, words: Sequence[str]) -> list[str]:
-    """Return what Hydra offers in place of the last of a list of overrides, for a folder of configuration files."""
+    """Return Hydra's completions of the last of a list of overrides, for a folder of configuration files."""
     plugin = BashCompletion(config_loader(conf))
     return list(plugin._query("config", " ".join(words)))
 

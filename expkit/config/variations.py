@@ -37,7 +37,7 @@ class Variations:
         self._parsed: dict[str, Override] = {}
 
     def compose(self, overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> DictConfig:
-        """Return what ``compose_plain`` returns, but for Hydra's own settings; it is valid until the next call.
+        """Return the composition of ``compose_plain`` without Hydra's own settings; it is valid until the next call.
 
         Raises:
             ConfigError: as ``compose_plain``.

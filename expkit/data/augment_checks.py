@@ -19,7 +19,7 @@ __all__ = ["augment_problems", "augment_warnings", "misfits", "mixing_step", "pa
 
 
 def augment_problems(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
-    """Yield what is wrong with augmentation, as far as it is known without the data.
+    """Yield the problems of augmentation that are known without the data.
 
     Args:
         config: fields may be wrong.

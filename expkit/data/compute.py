@@ -154,7 +154,7 @@ class _Computation:
 
 
 def _batches(array: Array, most: int) -> Iterator[slice]:
-    """Yield slices of examples to compute at once: so many, and of strings so many bytes."""
+    """Yield slices of examples to compute at once, limited by their number, of strings by their bytes too."""
     for first in range(0, len(array), most):
         end = min(first + most, len(array))
         ends = np.cumsum(_sizes(array, first, end))

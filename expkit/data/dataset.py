@@ -221,7 +221,7 @@ def _as_field(name: str, array: Array) -> Array:
 
 
 def _notes(fields: Fields) -> list[str]:
-    """Return what the source says that it left out."""
+    """Return the sentences of the source about examples that it left out."""
     noted = (array.notes for array in fields.values() if isinstance(array, DiskArray))
     return list(dict.fromkeys(itertools.chain.from_iterable(noted)))
 
@@ -234,7 +234,7 @@ def _column_warnings(spec: NetworkSpec, fields: Fields, columns: Mapping[str, tu
 
 
 def _identity(splits: Mapping[str, Fields]) -> bytes | None:
-    """Return what the digest depends on, found without reading files; ``None`` where that is not less work."""
+    """Return the identity of all values, found without reading files; ``None`` where that is not less work."""
     arrays = [(split, name, array) for split, fields in splits.items() for name, array in fields.items()]
     on_disk = [array.identity() for *_, array in arrays if isinstance(array, DiskArray)]
     if not on_disk or None in on_disk:

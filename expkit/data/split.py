@@ -104,7 +104,7 @@ def _may_name(array: Array) -> bool:
 
 
 def _likely(parts: list[str]) -> list[str]:
-    """Return what probably stands for training, validation and test among the names of parts."""
+    """Return the likely names of training, validation and test among the names of parts."""
     train, valid, test = (
         next((part for part in parts if part.lower().startswith(word)), "") for word in ("tr", "val", "te")
     )

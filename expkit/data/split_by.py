@@ -42,7 +42,7 @@ def divided(fields: Fields, split: SplitConfig, sizes: Mapping[str, float], orde
     if split.by is not None:
         order = np.sort(order)  # Of examples of one time the earlier in the data counts as the earlier.
         order = order[np.argsort(_times(_values(fields, "by", split.by)[order], order), kind="stable")]
-    ends = [round(share * len(order)) for share in itertools.accumulate(sizes.values())]
+    ends = [round(fraction * len(order)) for fraction in itertools.accumulate(sizes.values())]
     counts = {name: end - start for name, start, end in zip(sizes, [0, *ends], ends, strict=False)}
     if split.stratify is not None:
         return _stratified(_values(fields, "stratify", split.stratify)[order], counts, order)
@@ -140,7 +140,7 @@ def _check_common(values: np.ndarray, counts: np.ndarray, parts: int) -> None:
 
 
 def _times(values: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Return what orders times: numbers as they are, text as dates of ISO 8601."""
+    """Return sortable times: numbers as they are, text as dates of ISO 8601."""
     if not is_text(values.dtype):
         return values
     times: list[Any] = []

@@ -175,7 +175,7 @@ def _random(source: ExportSource) -> dict[str, np.ndarray]:
 
 
 def _behind(source: ExportSource, door: Door, raw: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    """Return what a door reads, for what the frozen graph reads."""
+    """Return the inputs of a door, computed from those of the frozen graph."""
     preprocessed = source.frozen.metadata.get("preprocessed", {})
     if door.name == "raw" or not preprocessed:
         return raw
@@ -201,7 +201,7 @@ def _session_run(
 
 
 def frozen_outputs(source: ExportSource, door: Door, *several: Batches) -> list[dict[str, np.ndarray]]:
-    """Return what the frozen graph computes of examples, as it is written, by the names of a door's outputs.
+    """Return the outputs of the frozen graph for examples, run as it is written, by the names of a door's outputs.
 
     Raises:
         ExportError: TensorFlow cannot compute it, or the numbers are not finite, so that nothing can be compared.

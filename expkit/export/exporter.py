@@ -94,7 +94,7 @@ def export(
 def _write(
     source: ExportSource, targets: Sequence[Target], options: ExportOptions, into: Path, say: Callable[[str], None]
 ) -> tuple[list[Exported], list[Problem]]:
-    """Return what was written, and what is wrong with it."""
+    """Return the files of each target, and their problems."""
     done: list[Exported] = []
     problems: list[Problem] = []
     for item in targets:

@@ -44,7 +44,7 @@ def write_preprocessing(frozen: FrozenGraph, names: Collection[str], path: Path)
 def preprocess(
     before: FrozenGraph, batch: Mapping[str, np.ndarray], inputs: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, np.ndarray]:
-    """Return what a file reads, of what the source gives.
+    """Return the inputs of a file, computed from the values that the source gives.
 
     Args:
         before: the preprocessing beside the file.

@@ -117,7 +117,7 @@ class RuntimeGraph:
 
 
 def _facts(kind: str, path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what expkit wrote into a file, or else what its format has about itself."""
+    """Return the facts that expkit wrote into a file, or else those of its format."""
     if KEY in metadata:
         with reading(str(path), "its facts of expkit are damaged", raises=ExportError):
             return checked(json.loads(metadata[KEY]))

@@ -49,7 +49,7 @@ class Evaluated(Kind):
         return self.names(self.reads_fields)
 
     def read_network(self, readable: Readable) -> dict[str, Any]:
-        """Return what it reads of the network, by the field that names it; ``None`` where the field is ``None``."""
+        """Return the outputs and variables that it reads, by field; ``None`` where the field is ``None``."""
         return {
             **self._looked_up(self.reads_outputs, readable.outputs),
             **self._looked_up(self.reads_variables, readable.variables),

@@ -95,7 +95,7 @@ class BaseMetric(Evaluated):
         """Return the metric from summed statistics, and from all rows in any order."""
 
     def parts(self, sums: Statistics) -> dict[str, float]:
-        """Return what is recorded beside the result, under ``METRIC/PART``, by part; its mode is the metric's."""
+        """Return the values recorded beside the result, under ``METRIC/PART``, by part; their mode is the metric's."""
         return {}
 
 

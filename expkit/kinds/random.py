@@ -69,7 +69,7 @@ _FRACTION = 20
 
 @cache
 def _quantiles() -> np.ndarray:
-    """Return what a normal number exceeds in size with probability p, for p from 2**-32 to 1, times 2**20."""
+    """Return the magnitude that a normal number exceeds with probability p, for p from 2**-32 to 1, times 2**20."""
     import numpy as np
 
     edges = (

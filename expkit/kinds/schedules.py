@@ -27,7 +27,7 @@ class Schedule(Kind):
         """Return the float32 learning rate of an int64 step, counted from 0."""
 
     def over(self, steps: int) -> Schedule:
-        """Return the schedule of a training of so many steps; most are the same for any."""
+        """Return the schedule of a training with this number of steps; most are the same for any."""
         return self
 
 

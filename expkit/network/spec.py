@@ -113,7 +113,7 @@ class NetworkSpec:
         )
 
     def use(self, name: str) -> Use:
-        """Return what an input or output is for."""
+        """Return the use of an input or output."""
         having = [side for side, one in self.sides.items() if name in one.inputs or name in one.outputs]
         return having[0] if len(having) == 1 else "always"
 

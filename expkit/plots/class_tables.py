@@ -1,4 +1,4 @@
-"""How well each class is predicted by a run, in the words of ``expkit evaluate``: from the data of its plots."""
+"""Scores of each class of a run, in the words of ``expkit evaluate``: from the data of its plots."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ __all__ = ["image_grid"]
 SIDE, SPACE = 0.5, 0.05
 """Inches: height of an image, distance between images."""
 SMALL = 16
-"""Images of up to so many pixels in height are smoothed."""
+"""Height in pixels up to which images are smoothed."""
 
 
 def image_grid(images: np.ndarray, title: str, caption: str) -> Figure:

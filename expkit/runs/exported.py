@@ -30,7 +30,7 @@ def export_source(
     examples: Mapping[str, Any] | None = None,
     check: Callable[[Path], None] | None = None,
 ) -> Iterator[tuple[ExportSource, Path]]:
-    """Yield what is exported, and the folder for it by default.
+    """Yield the source of an export, and the default folder for its files.
 
     A run is frozen anew, so that the graph is proven to be that of its checkpoint.
 

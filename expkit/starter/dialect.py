@@ -1,4 +1,4 @@
-"""How a table is written: its encoding, delimiter, marks of numbers, and words for missing values."""
+"""The dialect of a table: its encoding, delimiter, marks of numbers, and words for missing values."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def training_rows(fields: Fields, split: str) -> np.ndarray:
 
 
 def word_count(texts: Array, most: int) -> int:
-    """Return the number of different words of training texts, at most so many; 0 if they have none.
+    """Return the number of different words of training texts, at most ``most``; 0 if they have none.
 
     Raises:
         DataError: a text cannot be read.

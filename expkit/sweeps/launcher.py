@@ -102,7 +102,7 @@ class Launcher:
         self._launch([[*child.job.overrides, f"hydra.sweep.subdir={quoted(child.name)}"]], sweep, task, child.number)
 
     def launch_workers(self, count: int, job: SweepJob, sweep: SweepFolder, task: TaskFunction) -> None:
-        """Execute a task so many times in processes of the launcher; return when all have ended.
+        """Execute a task in ``count`` processes of the launcher; return when all have ended.
 
         Args:
             count: number of processes.

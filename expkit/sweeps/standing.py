@@ -16,7 +16,7 @@ from expkit.sweeps.sweep_folder import RunStatus
 __all__ = ["Configuration", "Entry", "OnTie", "Standing", "mean_text", "score_text", "standing_of"]
 
 OnTie = Literal["simplest", "first"]
-_SHARES = ("accuracy", "top_k")
+_FRACTIONS = ("accuracy", "top_k")
 """Kinds of metrics that are a fraction of the examples."""
 
 
@@ -127,10 +127,10 @@ class Standing:
     def chance(self) -> float | None:
         """Difference from the best mean that may be chance, with one run each; ``None`` if it cannot be said."""
         split, _, name = self.objective.metric.removesuffix(f"/{EMA}").partition("/")
-        if self.best is None or self.replicated or self.kinds.get(name) not in _SHARES:
+        if self.best is None or self.replicated or self.kinds.get(name) not in _FRACTIONS:
             return None
-        share, examples = self.summaries[0].mean, self.examples.get(split, 0)
-        return chance_difference(share, examples) if examples and 0 <= share <= 1 else None
+        fraction, examples = self.summaries[0].mean, self.examples.get(split, 0)
+        return chance_difference(fraction, examples) if examples and 0 <= fraction <= 1 else None
 
     @property
     def result(self) -> str:

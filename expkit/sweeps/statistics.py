@@ -187,17 +187,17 @@ def p_value(first: Sample, second: Sample, pooled: _Pooled | None = None) -> flo
     return float(stats.ttest_ind(one, other, equal_var=False).pvalue)
 
 
-def chance_difference(share: float, examples: int) -> float:
-    """Return how much worse than a share of so many examples another may be by chance: to the end of Wilson's interval.
+def chance_difference(fraction: float, examples: int) -> float:
+    """Return the difference from a fraction of examples that may be chance: to the farther end of Wilson's interval.
 
     Args:
-        share: an accuracy or an error rate of one run, from 0 to 1.
+        fraction: an accuracy or an error rate of one run, from 0 to 1.
         examples: the number of examples that it was computed from.
     """
     from scipy import stats
 
-    found = stats.binomtest(round(share * examples), examples).proportion_ci(1 - LEVEL, method="wilson")
-    return float(max(share - found.low, found.high - share))
+    found = stats.binomtest(round(fraction * examples), examples).proportion_ci(1 - LEVEL, method="wilson")
+    return float(max(fraction - found.low, found.high - fraction))
 
 
 def _pooled(samples: Sequence[Sample]) -> _Pooled | None:

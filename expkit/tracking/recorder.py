@@ -44,7 +44,7 @@ class RecorderProcess(Protocol):
         """Its answers, one JSON object a line."""
 
     def wait(self, timeout: float | None = None) -> int:
-        """Return the exit code once the process has ended; subprocess.TimeoutExpired after so many seconds."""
+        """Return the exit code once the process has ended; subprocess.TimeoutExpired after ``timeout`` seconds."""
 
     def kill(self) -> None:
         """Kill the process."""

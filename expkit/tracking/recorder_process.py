@@ -249,7 +249,7 @@ class _Server:
 
 
 def serve() -> None:
-    """Be the process: answer the calls on standard input until it ends."""
+    """Answer the calls on standard input until it ends, and end the process."""
     os.nice(5)  # A step that needs all cores gets them.
     server = _Server()
     prepare()  # while the first call is still on its way

@@ -143,7 +143,7 @@ def _unmeasured(config: Config, spec: NetworkSpec) -> Execution:
 
 
 def _budget(executor: Executor, steps: int) -> float:
-    """Return the seconds that a run of so many steps may spend on measuring; 0 if they are too few."""
+    """Return the seconds that a run of ``steps`` steps may spend on measuring; 0 if they are too few."""
     budget = 0.0
     for seconds in (0.0, 0.1):  # A single step shows of most short runs that they are short.
         budget = min(MAX_SECONDS, MAX_FRACTION * steps / _steps_per_second(executor, seconds=seconds))

@@ -24,7 +24,7 @@ COLUMNS = ("precision", "recall", "F1")
 
 @dataclass(frozen=True, kw_only=True)
 class ClassTable:
-    """How well each class is predicted."""
+    """Precision, recall and F1 of each class of an output."""
 
     title: str
     names: tuple[str, ...]

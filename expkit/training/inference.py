@@ -98,7 +98,7 @@ class Predictor(Session):
         return self._run(self._built.outputs, inputs, batch_size)
 
     def preprocessed(self, inputs: Fields) -> dict[str, np.ndarray]:
-        """Return what the network reads of a batch of inputs, of those that are preprocessed."""
+        """Return a batch's preprocessed inputs as the network reads them."""
         return self._run(self._built.preprocessed, inputs) if self._built.preprocessed else {}
 
     def _run(self, fetches: Mapping[str, Any], inputs: Fields, batch_size: int | None = None) -> dict[str, np.ndarray]:

@@ -153,7 +153,7 @@ def slow_with_xla(spec: NetworkSpec) -> list[str]:
 
 
 def suits_shards(spec: NetworkSpec, shards: int) -> bool:
-    """Return whether a network may be fast by so many batch shards, with one core for every operation.
+    """Return whether a network may be faster in this number of batch shards, with one core for every operation.
 
     With windows over images it is not where cores are left over, nor where images are joined, for batch statistics as a
     rule, and sharded again.

@@ -120,7 +120,7 @@ def loss_and_statistics(
 
 
 def _partners(loss: BaseLoss, readable: Readable) -> Readable | None:
-    """Return what a loss reads of the examples that are mixed in; ``None`` if none are, or it reads nothing of them."""
+    """Return the values of mixed-in examples that a loss reads; ``None`` if none are, or it reads nothing of them."""
     fields = readable.fields
     partners = {name: fields[f"{PARTNER}{name}"] for name in loss.data_fields.values() if f"{PARTNER}{name}" in fields}
     return replace(readable, fields={**fields, **partners}) if partners else None
@@ -170,7 +170,7 @@ def _sums(
 
 
 def _read(item: Evaluated, readable: Readable) -> dict[str, Any]:
-    """Return what a loss or metric reads, outputs in at least float32."""
+    """Return the values that a loss or metric reads, outputs in at least float32."""
     read = item.read(readable)
     read |= {field: widened(read[field]) for field in item.names(item.reads_outputs)}
     return item.prepared(read) if isinstance(item, Weighted) else read

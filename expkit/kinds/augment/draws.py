@@ -99,6 +99,6 @@ class Draws:
         return found.reshape(len(self), *shape)
 
     def others(self, examples: int) -> np.ndarray:
-        """Return for every example another one of so many, int64 [n], all equally likely; of one only itself."""
+        """Return another example for every one, int64 [n], all equally likely; of one only itself."""
         shift = self.integers(1, max(2, examples))
         return np.asarray((self._examples.astype(np.int64) + shift) % examples)

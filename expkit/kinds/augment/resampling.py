@@ -24,7 +24,7 @@ class Filled(ImageAugment):
     """Value beyond the edges with ``fill: constant``, in the units of the values, such as that of a black pixel."""
 
     def padded(self, images: np.ndarray, edges: int) -> np.ndarray:
-        """Return images with so many pixels more at every edge."""
+        """Return images padded by a number of pixels at every edge."""
         sizes = ((0, 0), (edges, edges), (edges, edges), (0, 0))
         if self.fill == "constant":
             return np.pad(images, sizes, constant_values=images.dtype.type(self.value))

@@ -89,7 +89,7 @@ class Preprocess(Kind):
         return "float32" if np.can_cast(dtype, np.float32, "safe") else "float64"
 
     def fit(self, values: Iterable[np.ndarray]) -> Fitted:
-        """Return what is learned from the training examples, given in batches.
+        """Return the arrays fitted on the training examples, given in batches.
 
         Raises:
             ValueError: nothing can be learned from them; the message says why.

@@ -35,7 +35,7 @@ class Listing:
     others: list[str]
     """Paths of files that are no examples."""
     reason: str = "hidden or with another ending"
-    """Says why they are none."""
+    """Reason for leaving them out, as a sentence ends."""
 
     @property
     def columns(self) -> dict[str, np.ndarray]:

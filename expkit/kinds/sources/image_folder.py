@@ -131,7 +131,7 @@ def _check_images(listing: Listing, starts: Sequence[bytes]) -> None:
 
 
 def _header(listing: Listing, place: int, start: bytes) -> ImageHeader:
-    """Return what an image declares, of a JPEG file wherever its first frame is."""
+    """Return the declarations of an image; those of a JPEG file wherever its first frame is."""
     header = image_header(start)
     if header.height or len(start) < HEADER_BYTES or image_format(start) != "JPEG":
         return header

@@ -26,7 +26,7 @@ class ImageHeader(NamedTuple):
 
 
 def image_header(start: bytes | mmap.mmap) -> ImageHeader:
-    """Return what the first bytes of a PNG, JPEG, GIF or BMP file declare; damaged ones declare nothing."""
+    """Return the declarations in the first bytes of a PNG, JPEG, GIF or BMP file; damaged ones declare nothing."""
     try:
         if start[:4] == b"\x89PNG":
             width, height = struct.unpack_from(">II", start, 16)

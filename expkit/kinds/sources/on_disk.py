@@ -281,7 +281,7 @@ def scan(array: Array) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _chunk_ends(array: DiskArray, order: np.ndarray) -> list[int]:
-    """Return the positions after the last example of each chunk: of so many values, of strings of so many bytes."""
+    """Return the positions after the last example of each chunk, limited in values, of strings in bytes."""
     if not array.dtype.hasobject:
         step = max(1, CHUNK_VALUES // max(1, math.prod(array.shape[1:])))
         return [*range(step, len(order), step), len(order)] if len(order) else []

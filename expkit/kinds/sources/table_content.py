@@ -36,7 +36,7 @@ MARKS = {
 
 
 def content_problem(start: bytes) -> str | None:
-    """Return what a file is by its first bytes, with the way out; ``None`` if it may be a table."""
+    """Return the format that the first bytes of a file show, with the way out; ``None`` if it may be a table."""
     if start.startswith(b"PK\x03\x04"):
         if b"xl/" in start or b"[Content_Types].xml" in start or b"opendocument.spreadsheet" in start:
             return "is a workbook of Excel or another office program, not a CSV file; save its sheet as a CSV file"

@@ -27,7 +27,7 @@ __all__ = ["CsvFile", "TableFile", "first_bytes", "separator_hint"]
 AT = "data.source.path"
 BLOCK_BYTES, MOST_BLOCK_BYTES = 1 << 24, 1 << 28
 BLOCK_ROWS = 512
-"""Rows that are parsed at once: so many headers long, within the limits above. A row must be shorter."""
+"""Length of the block that is parsed at once, in headers, within the limits above; a row must be shorter."""
 LINE_LENGTH = 1 << 26
 """Characters of the longest line: what is unpacked from a small file may be of any length."""
 MOST_COLUMNS = 1 << 20
