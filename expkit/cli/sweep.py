@@ -100,7 +100,8 @@ def _led(folder: SweepFolder) -> str:
         return "stopped"
     if folder.is_led:
         return "running"
-    return str(folder.settings().get("status", "")).lower() + ", without the command that began it"
+    status = str(folder.settings().get("status", "")).lower()
+    return status if status == "finished" else f"{status}, without the command that began it"
 
 
 def _stop(given: argparse.Namespace) -> int:
@@ -108,6 +109,9 @@ def _stop(given: argparse.Namespace) -> int:
     if given.undo:
         folder.stop_file.unlink(missing_ok=True)
         print("workers may take runs again: the same command, or expkit sweep work")
+        return 0
+    if folder.settings().get("status") == "FINISHED" and not folder.is_led:
+        print("nothing to stop: the sweep is finished")
         return 0
     folder.stop_file.write_text("now\n" if given.now else "")
     running = [name for name in folder.states() if (holder := holder_of(folder.path / name)) and holder.alive]

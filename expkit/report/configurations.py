@@ -37,7 +37,7 @@ def configurations_table(sweep: Sweep) -> Table:
         line = [ranks[item.label] if ranked else "", *_numbers(sweep, item, metric, several)]
         line += [_mean(sweep, item, name) for name in others]
         line += [value_text(rows[0].values.get(key)) for key in sweep.varied]
-        line += [_against(sweep, item)] if several else []
+        line += [standing.against(item)] if several else []
         line += [_missing(item, metric)] if missing else []
         lines.append(tuple(line))
     numeric = [True] * (2 + 4 * several + len(others))
@@ -117,21 +117,6 @@ def _numbers(sweep: Sweep, item: Configuration, metric: str, several: bool) -> l
 def _mean(sweep: Sweep, item: Configuration, metric: str) -> str:
     sample = item.sample(metric)
     return mean_text(summarize(list(sample.values()), sweep.objective.mode)) if sample else ""
-
-
-def _against(sweep: Sweep, item: Configuration) -> str:
-    """Return whether a configuration is tied with the best mean, and the adjusted p-value."""
-    standing = sweep.standing
-    if item not in standing.ranked or standing.ranking is None or len(standing.ranked) < 2:
-        return ""
-    place = standing.ranked.index(item)
-    if place == 0:
-        return "best mean"
-    if place not in standing.ranking.p_values:
-        return "not compared"
-    found = standing.ranking.p_values[place]
-    shown = "p < 0.001" if found < 0.001 else f"p = {found:.3f}"
-    return f"{'tied' if item in standing.tied else 'worse'}, {shown}"
 
 
 def _missing(item: Configuration, metric: str) -> str:

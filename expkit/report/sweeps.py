@@ -54,10 +54,7 @@ def compare_sweeps(sweeps: Sequence[Sweep]) -> SweepComparison:
     for place, (item, found) in enumerate(zip(standing.ranked, standing.summaries, strict=True)):
         name = item.runs[0].configuration
         deviation = "" if found.deviation is None else score_text(found.deviation)
-        against = "" if place == 0 else "tied" if item in standing.tied else "worse"
-        if standing.ranking is not None and place in standing.ranking.untested:
-            against = "not compared"
-        chosen = (best[name].label, str(sizes[name]), against)
+        chosen = (best[name].label, str(sizes[name]), standing.against(item))
         lines.append((str(place + 1), name, mean_text(found), str(found.n), deviation, *chosen))
     columns = ("", "sweep", f"{objective.metric} (95 %)", "n", "sd", "best configuration", "of", "against the best")
     table = Table(columns, tuple(lines), (True, False, True, True, True, False, True, False))

@@ -69,10 +69,10 @@ class SweepJob:
         """Number of its trained parameters."""
         return network_spec(self.config.network).trained_parameters
 
-    def with_seed(self, seed: int) -> SweepJob:
-        """Return the same job with its seed among its overrides and in its label."""
-        label = ", ".join([*([self.label] if self.label != self.config.run.name else []), f"seed={seed}"])
-        return replace(self, overrides=(*self.overrides, f"run.seed={seed}"), label=label)
+    def with_seed(self, given: GivenOverrides) -> SweepJob:
+        """Return the same job with its seed among its overrides and in its label, as its repeats have theirs."""
+        overrides = (*self.overrides, f"run.seed={self.config.run.seed}")
+        return replace(self, overrides=overrides, label=_label(given, overrides))
 
     @property
     def digest(self) -> str:

@@ -133,8 +133,9 @@ class Progress:
 
     @property
     def ended(self) -> int:
-        """Number of runs that have ended."""
-        return sum(count for status, count in self.counts.items() if status in _ENDED)
+        """Number of runs that have ended, and were reported; rejected jobs count."""
+        ended = [name for name, (_, state) in self.states.items() if state.status in _ENDED]
+        return self.rejected + sum(name not in self._open for name in ended)
 
     @property
     def standing(self) -> Standing:

@@ -49,7 +49,7 @@ class Replication:
         first = check([[*point, *words] for point in points for words in self.varied])
         if self.repeats > 1:
             _check_one_seed(first, self.repeats)
-            first = [job.with_seed(job.config.run.seed) for job in first]
+            first = [job.with_seed(self.points) for job in first]
         later = check(
             [
                 [*job.overrides[:-1], f"run.seed={job.config.run.seed + repeat}"]

@@ -152,19 +152,38 @@ class Standing:
             if self.replicated:
                 return "no test: a configuration has one run"
             return "one seed: hydra.sweeper.repeats=5 shows which differences are chance"
-        labels = [item.label for item in self.tied]
-        many = f"{len(labels)} other{'s' if len(labels) > 1 else ''}"
-        shown = "; ".join([*labels[:3], *([f"and {len(labels) - 3} more"] if len(labels) > 3 else [])])
-        tied = f"tied with {many} at 5 %: {shown}" if labels else ""
+        if self.ranking.single:
+            return f"better than {'the other' if others == 1 else f'each of the {others} others'} at 5 %"
+        said = self._tie() if self.tied else []
         if self.ranking.untested:
-            tied += f"{'; ' if tied else ''}{len(self.ranking.untested)} with one run not compared"
-        elif self.ranking.single:
-            tied = f"better than {'the other' if others == 1 else f'each of the {others} others'} at 5 %"
-        elif self.ranking.ahead and labels:
-            tied += f"; better than the mean of the {others} others"
-        if labels and self.best is not self.ranked[0]:
-            tied += f"; chosen as the {self.on_tie}, the best mean is {self.ranked[0].label}"
-        return tied
+            said.append(f"{len(self.ranking.untested)} with one run not compared")
+        elif self.ranking.ahead:
+            which = "" if self.best is self.ranked[0] else "the best mean is "
+            said.append(f"{which}ahead of the {others} others together at 5 %")
+        return "; ".join(said)
+
+    def _tie(self) -> list[str]:
+        """Return with whom the best is tied, or of whom it was chosen."""
+        if self.best is self.ranked[0]:
+            labels = [item.label for item in self.tied]
+            many = f"tied with {len(labels)} other{'s' if len(labels) > 1 else ''} at 5 %"
+        else:
+            labels = [f"{self.ranked[0].label} (best mean)"]
+            labels += [item.label for item in self.tied if item is not self.best]
+            many = f"chosen as the {self.on_tie} of {len(labels) + 1} tied at 5 %, before"
+        return [f"{many}: {labels[0]}", *labels[1:3], *([f"and {len(labels) - 3} more"] if len(labels) > 3 else [])]
+
+    def against(self, item: Configuration) -> str:
+        """Return whether a configuration is tied with the best mean, and the adjusted p-value."""
+        if self.ranking is None or item not in self.ranked or len(self.ranked) < 2:
+            return ""
+        place = self.ranked.index(item)
+        if place == 0:
+            return "best mean"
+        found = self.ranking.p_values.get(place)
+        if found is None:
+            return "not compared"
+        return f"{'tied' if item in self.tied else 'worse'}, {'p < 0.001' if found < 0.001 else f'p = {found:.3f}'}"
 
     @property
     def choice(self) -> str | None:

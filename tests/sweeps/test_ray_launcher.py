@@ -19,12 +19,11 @@ needs_ray = pytest.mark.skipif(not is_installed("ray"), reason="pip install 'exp
 CLUSTER = "ray.scripts.scripts"
 
 
-def test_an_address_where_nothing_listens_is_reported_at_once() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with pytest.raises(RunError, match=rf"hydra\.launcher\.address: Ray cannot be reached at 127\.0\.0\.1:{port} \("):
-        RayLauncher(address=f"127.0.0.1:{port}").launch([[]], 0)
+def test_a_cluster_of_ray_that_does_not_answer_is_reported_at_once() -> None:
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1", "127.0.0.1:99999"):
+        with pytest.raises(RunError) as caught:
+            RayLauncher(address).launch([[]], 0)
+        assert str(caught.value).startswith(f"hydra.launcher.address: Ray cannot be reached at {address} (")
 
 
 @pytest.mark.parametrize(

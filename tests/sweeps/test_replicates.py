@@ -40,6 +40,11 @@ def test_repeats_of_a_point_have_consecutive_seeds_and_one_configuration() -> No
     assert jobs[0][0].configuration != jobs[1][0].configuration
 
 
+def test_repeats_beside_another_seed_are_told_apart() -> None:
+    _, jobs = replicated("data.split.seed=3,4", repeats=2)
+    assert labels(jobs) == [[f"split.seed={split}, run.seed={seed}" for split in (3, 4) for seed in (0, 1)]]
+
+
 def test_the_first_repeat_is_the_run_without_repeats_so_that_repeats_can_be_added() -> None:
     _, once = replicated(RATES)
     _, twice = replicated(RATES, repeats=2)

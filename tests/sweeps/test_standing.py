@@ -49,7 +49,7 @@ def test_the_best_mean_is_named_with_its_interval_and_the_ones_tied_with_it() ->
     found = standing(runs("a", [0.80, 0.81, 0.79, 0.82, 0.80]), runs("b", CLOSE), runs("c", [*CLOSE[1:], CLOSE[0]]))
     assert [item.label for item in found.ranked] == ["rate=b", "rate=c", "rate=a"]
     assert found.result == f"valid/accuracy {mean_text(found.summaries[0])} (5 runs): rate=b"
-    assert found.verdict == "tied with 1 other at 5 %: rate=c; better than the mean of the 2 others"
+    assert found.verdict == "tied with 1 other at 5 %: rate=c; ahead of the 2 others together at 5 %"
     assert [item.label for item in found.tied] == ["rate=c"]
 
 
@@ -71,7 +71,7 @@ def test_on_a_tie_the_simplest_or_the_first_is_chosen_on_request() -> None:
     assert chosen.best is not None
     assert chosen.best.label == "rate=x"
     assert chosen.result.endswith("(3 runs): rate=x")
-    assert chosen.verdict == "tied with 1 other at 5 %: rate=x; chosen as the simplest, the best mean is rate=y"
+    assert chosen.verdict == "chosen as the simplest of 2 tied at 5 %, before: rate=y (best mean)"
 
 
 def test_failed_runs_are_counted_and_rank_behind_complete_configurations() -> None:
