@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expkit.config.schema import Config
-from expkit.sweeps.best import best_command, objective_values, write_best
+from expkit.sweeps.best import best_command, write_best
 from expkit.sweeps.progress import Progress
 from expkit.sweeps.standing import Standing
 from expkit.sweeps.sweep_folder import Child, SweepFolder
@@ -77,9 +77,9 @@ class SweepResults:
         """Write and tag the best run, or the Pareto front of several objectives; return lines for the terminal."""
         if not (best := progress.best):
             return []
-        one = len(progress.objectives) == 1 and progress.standing.replicated
-        result = f"best {progress.standing.result}" if one else None
-        files = write_best(self._folder, best, progress.objectives, config_dirs, result)
+        of_run = {run.name: item for item in progress.standing.configurations for run in item.runs}
+        results = [of_run[child.name].result(progress.objectives) for child, _ in best]
+        files = write_best(self._folder, [child for child, _ in best], results, config_dirs)
         self._tag_best(progress)
         if self.parent is not None and len(progress.objectives) == 1:
             self.parent.metrics(len(progress.standing.ranked), _final(progress.standing))
@@ -90,11 +90,10 @@ class SweepResults:
             lines = [f"best {standing.result}"]
             lines += [line for line in (standing.verdict, standing.choice) if line is not None]
         else:
+            what = "configuration" if progress.standing.replicated else "run"
             front = "this one" if len(best) == 1 else f"these {len(best)}"
-            lines = [f"no run is better than {front} in all objectives:"]
-            lines += [
-                f"  {objective_values(progress.objectives, state)}: {child.label}" for child, state in best[:_MAX_LINES]
-            ]
+            lines = [f"no {what} is better than {front} in all objectives:"]
+            lines += [f"  {result}" for result in results[:_MAX_LINES]]
             lines += [f"  and {len(best) - _MAX_LINES} more"] if len(best) > _MAX_LINES else []
         return [*lines, f"train again with {best_command(self._folder, best[0][0], files[0].stem)}"]
 

@@ -12,10 +12,9 @@ from expkit.config.load import compose_plain, plain
 from expkit.config.schema import Config
 from expkit.fs import atomic_write_text
 from expkit.redact import masked_values
-from expkit.sweeps.objective import Objective
-from expkit.sweeps.sweep_folder import Child, RunState, SweepFolder
+from expkit.sweeps.sweep_folder import Child, SweepFolder
 
-__all__ = ["best_command", "objective_values", "write_best"]
+__all__ = ["best_command", "write_best"]
 
 # Sections that belong to a run rather than to its experiment.
 _OMITTED = ("plugins", "tracking")
@@ -24,19 +23,17 @@ _KEPT_OF_RUN = ("name", "seed")
 
 def write_best(
     folder: SweepFolder,
-    best: Sequence[tuple[Child, RunState]],
-    objectives: Sequence[Objective],
+    best: Sequence[Child],
+    results: Sequence[str],
     config_dirs: Sequence[str],
-    result: str | None = None,
 ) -> list[Path]:
     """Write the best run as ``conf/experiment/best.yaml`` in the sweep's folder, or several as ``best_0.yaml`` etc.
 
     Args:
         folder: the sweep.
-        best: its best runs, best first.
-        objectives: its objectives.
+        best: its best runs, best first; of a configuration with several runs the first.
+        results: the results of each.
         config_dirs: its ``--config-dir`` folders.
-        result: mean of the best configuration, if it has several runs, of which ``best`` has the first.
 
     Returns:
         The files; those of an earlier call are deleted.
@@ -46,21 +43,16 @@ def write_best(
     choices = compose_plain([], config_dirs).hydra.runtime.choices
     groups = [group for group in Config.model_fields if group in choices and group not in ("run", *_OMITTED)]
     files: list[Path] = []
-    for index, (child, state) in enumerate(best):
+    for index, (child, result) in enumerate(zip(best, results, strict=True)):
         name = "best" if len(best) == 1 else f"best_{index}"
         file = experiments / f"{name}.yaml"
-        header = f"# {result or f'{child.label}: {objective_values(objectives, state)}'}\n"
+        header = f"# {result}\n"
         header += f"# Command:  {best_command(folder, child, name)}\n"
         atomic_write_text(file, "# @package _global_\n" + header + _experiment(child.job.config, groups))
         files.append(file)
     for file in set(experiments.glob("best*.yaml")) - set(files):
         file.unlink()
     return files
-
-
-def objective_values(objectives: Sequence[Objective], state: RunState) -> str:
-    """Return the values that a run reached, of every objective."""
-    return ", ".join(f"{item.metric} {state.values[item.metric]:.4f}" for item in objectives)
 
 
 def best_command(folder: SweepFolder, child: Child, name: str) -> str:

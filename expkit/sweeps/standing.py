@@ -61,6 +61,16 @@ class Configuration:
         """Return the runs without a value: failed, pruned, not finished, or not finite."""
         return [run for run in self.runs if run.replicate not in self.sample(metric)]
 
+    def result(self, objectives: Sequence[Objective]) -> str:
+        """Return the mean of every objective with its interval, the number of runs, and the label."""
+        samples = [(item, list(self.sample(item.metric).values())) for item in objectives]
+        means = [
+            f"{item.metric} {mean_text(summarize(values, item.mode)) if values else 'not finite'}"
+            for item, values in samples
+        ]
+        most = max(len(values) for _, values in samples)
+        return f"{', '.join(means)}{f' ({most} runs)' if most > 1 else ''}: {self.label}"
+
     @property
     def parameters(self) -> int | None:
         """Number of trained parameters."""
@@ -136,9 +146,7 @@ class Standing:
     def result(self) -> str:
         """The best configuration with its mean and interval."""
         assert self.best is not None
-        summary = self.best_summary
-        runs = f" ({summary.n} runs)" if summary.n > 1 else ""
-        return f"{self.objective.metric} {mean_text(summary)}{runs}: {self.best.label}"
+        return self.best.result([self.objective])
 
     @property
     def verdict(self) -> str | None:

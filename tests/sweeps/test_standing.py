@@ -49,6 +49,7 @@ def test_the_best_mean_is_named_with_its_interval_and_the_ones_tied_with_it() ->
     found = standing(runs("a", [0.80, 0.81, 0.79, 0.82, 0.80]), runs("b", CLOSE), runs("c", [*CLOSE[1:], CLOSE[0]]))
     assert [item.label for item in found.ranked] == ["rate=b", "rate=c", "rate=a"]
     assert found.result == f"valid/accuracy {mean_text(found.summaries[0])} (5 runs): rate=b"
+    assert [found.against(item).partition(",")[0] for item in found.ranked] == ["best mean", "tied", "worse"]
     assert found.verdict == "tied with 1 other at 5 %: rate=c; ahead of the 2 others together at 5 %"
     assert [item.label for item in found.tied] == ["rate=c"]
 
@@ -105,6 +106,14 @@ def test_a_choice_by_test_data_is_said() -> None:
     assert standing(runs("a", CLOSE)).choice is None
     found = standing(runs("a", CLOSE), objective=Objective("test/accuracy", "max"))
     assert found.choice == "chosen by test data, whose value of the best is therefore too good; choose by valid/..."
+
+
+def test_a_result_has_the_mean_of_every_objective() -> None:
+    (item,) = standing(runs("a", [0.9, 0.8, 0.7])).configurations
+    objectives = [Objective("valid/accuracy", "max"), Objective("valid/loss", "min")]
+    assert item.result(objectives) == "valid/accuracy 0.8000 ± 0.2484, valid/loss not finite (3 runs): rate=a"
+    (alone,) = standing(runs("a", [0.9])).configurations
+    assert alone.result(objectives[:1]) == "valid/accuracy 0.9000: rate=a"
 
 
 def test_nothing_stands_before_a_run_has_finished() -> None:
