@@ -107,9 +107,9 @@ def has_bfloat16() -> bool:
 
 
 def lite_module() -> Any:
-    """Return ``tf.lite``, the converter of TensorFlow Lite; the one of graph mode lacks signatures."""
+    """Return the module of TensorFlow Lite's converters; those of graph mode lack signatures."""
     _load()
-    return importlib.import_module("tensorflow").lite
+    return importlib.import_module("tensorflow.lite.python.lite")
 
 
 def saved_model_proto() -> Any:

@@ -8,10 +8,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from expkit.config.sections.restore import RenameRule, WeightLayout
 from expkit.errors import ExportError, Problem, comma_list, unknown
+from expkit.export.converters.job import Quantize
 from expkit.export.freeze import FrozenGraph
 from expkit.export.run import FrozenSource
 from expkit.provenance import is_installed
@@ -38,8 +39,6 @@ TARGETS: Mapping[str, str] = {
     "npz": "expkit.export.targets.npz",
 }
 """Modules of the targets by name; each has the target as ``TARGET``, and is imported when it is chosen."""
-
-Quantize = Literal["none", "float16", "dynamic", "int8"]
 
 
 @dataclass(frozen=True, kw_only=True)

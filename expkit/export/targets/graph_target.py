@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from expkit.errors import ExportError, Problem, comma_list
+from expkit.export.converters.job import Conversion
 from expkit.export.differences import difference
 from expkit.export.doors import Door, DoorName, layer_tensors, open_door
 from expkit.export.exported_examples import Batches, door_examples, frozen_latency, frozen_outputs
@@ -21,7 +21,7 @@ from expkit.export.inside import write_inside
 from expkit.export.metrics_of_outputs import metric_rows
 from expkit.export.preprocessing import PREPROCESSING, write_preprocessing
 from expkit.export.targets.base import Exported, ExportOptions, ExportSource, Proof, Target
-from expkit.export.targets.converting import Conversion, convert_in_child
+from expkit.export.targets.converting import convert_in_child
 from expkit.export.targets.processes import Runtime
 from expkit.export.targets.ways import ways
 
@@ -45,10 +45,6 @@ class GraphTarget(Target):
     """Way out where the runtime refuses the file."""
     batch: ClassVar[int | None] = None
     """The number of examples that files of the format are fixed to."""
-
-    @abstractmethod
-    def convert(self, job: Conversion) -> None:
-        """Write the file of a job; called in a process of its own."""
 
     def doors(self, source: ExportSource, options: ExportOptions) -> list[Door]:
         """Return the doors that are proven; the first is the one that the file is made from."""

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-from expkit import tf1 as tf
 from expkit.export.doors import Door
-from expkit.export.folding import folded
-from expkit.export.targets.converting import Conversion
 from expkit.export.targets.graph_target import GraphTarget
 
 __all__ = ["TARGET"]
@@ -30,13 +26,6 @@ class OpencvTarget(GraphTarget):
     def signature(self, door: Door, *, several: bool) -> str:
         """Return the names of the outputs, as JSON."""
         return json.dumps(list(door.outputs))
-
-    def convert(self, job: Conversion) -> None:
-        """Write a ``.pb`` file."""
-        graph_def = tf.GraphDef.FromString(Path(job.graph).read_bytes())
-        inputs = {name: item["tensor"] for name, item in job.inputs.items()}
-        outputs = {name: item["tensor"] for name, item in job.outputs.items()}
-        Path(job.into).write_bytes(folded(graph_def, inputs, outputs).SerializeToString())
 
 
 TARGET = OpencvTarget()
