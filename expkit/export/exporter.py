@@ -16,7 +16,7 @@ from expkit.export.targets.base import Exported, ExportOptions, ExportSource, Pr
 from expkit.fs import cannot_write, file_digest, force_to_disk, read_json
 from expkit.provenance import versions
 
-__all__ = ["RECORD", "ExportFolder", "check_folder", "export", "recorded_verdict"]
+__all__ = ["RECORD", "ExportFolder", "check_folder", "export", "recorded"]
 
 RECORD = "export.json"
 
@@ -29,6 +29,16 @@ class ExportFolder:
     targets: Sequence[Exported]
     record: dict[str, Any]
     """The content of ``export.json``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """Facts of ``export.json`` about a file beside it."""
+
+    target: str
+    verdict: str
+    outputs: tuple[str, ...]
+    """Names of the outputs."""
 
 
 def check_folder(path: Path) -> None:
@@ -164,14 +174,20 @@ def _finite(row: Proof) -> dict[str, Any]:
     return {key: str(value) if value == float("inf") else value for key, value in row.as_dict().items()}
 
 
-def recorded_verdict(file: Path) -> str | None:
-    """Return the verdict of the record beside an exported file, if it is about this very file."""
+def recorded(file: Path) -> Recorded | None:
+    """Return what the record beside an exported file says about it, if it is about this very file."""
     for folder in (file.parent, file.parent.parent):
-        for item in read_json(folder / RECORD).get("targets", {}).values():
+        for name, item in _targets(folder / RECORD).items():
             try:
                 wanted = item["files"][file.relative_to(folder).as_posix()]["sha256"]
                 if file.is_file() and wanted == file_digest(file):
-                    return "; ".join([item["verdict"], *item["problems"]])
+                    verdict = "; ".join([item["verdict"], *item["problems"]])
+                    return Recorded(target=name, verdict=verdict, outputs=tuple(map(str, item.get("outputs", ()))))
             except (KeyError, TypeError):
                 continue
     return None
+
+
+def _targets(record: Path) -> dict[str, Any]:
+    targets = read_json(record).get("targets")
+    return targets if isinstance(targets, dict) else {}

@@ -18,6 +18,7 @@ from expkit.errors import ExportError, Problem, comma_list, limit_problems, read
 from expkit.export.feeding import Computed, batches, cast, check_inputs, join
 from expkit.export.inside import read_inside
 from expkit.export.operations import check_operations
+from expkit.export.outside import check_inside
 from expkit.export.subgraph import keep_called_functions, operation_of, subgraph, tensor_info, unread_operations
 from expkit.importer.foreign import output_operations
 from expkit.importer.graph_file import GraphFile, read_graph_file
@@ -144,6 +145,8 @@ def read_frozen(path: Path, *, fetch: Sequence[str] = (), allowed: Collection[st
     if not path.exists():
         raise ExportError.at(str(path), "no such file; `expkit freeze RUN` writes the frozen graph of a run")
     about, at = read_inside("savedmodel", path), str(path)
+    if path.is_dir():
+        check_inside(path, [f"variables/{file.name}" for file in sorted((path / "variables").glob("*"))], at)
     file = read_graph_file(path, "raw" if about else None)
     metadata = _kept_metadata(file.graph_def, at)
     names = _requested(file, fetch, metadata, at)

@@ -13,10 +13,11 @@ from expkit.export.feeding import cast
 from expkit.export.freeze import METADATA, FrozenGraph
 from expkit.export.subgraph import operation_of, subgraph
 
-__all__ = ["PREPROCESSING", "preprocess", "write_preprocessing"]
+__all__ = ["KEPT", "PREPROCESSING", "preprocess", "write_preprocessing"]
 
 PREPROCESSING = "preprocess.pb"
-_KEPT = ("name", "columns", "missing", "delimiter", "encoding", "decimal", "thousands")
+KEPT = ("name", "columns", "missing", "delimiter", "encoding", "decimal", "thousands")
+"""Metadata of the frozen graph that is kept: how its source is read."""
 
 
 def write_preprocessing(frozen: FrozenGraph, names: Collection[str], path: Path) -> None:
@@ -35,7 +36,7 @@ def write_preprocessing(frozen: FrozenGraph, names: Collection[str], path: Path)
     for node in part.node:
         node.attr.pop(METADATA, None)
     carrier = next(node for node in part.node if node.op == "Placeholder")
-    kept = {key: metadata[key] for key in _KEPT if key in metadata}
+    kept = {key: metadata[key] for key in KEPT if key in metadata}
     carrier.attr[METADATA].s = json.dumps({**kept, "inputs": inputs, "outputs": outputs}).encode()
     part.node.sort(key=lambda node: node.name != carrier.name)
     path.write_bytes(part.SerializeToString(deterministic=True))

@@ -1,4 +1,4 @@
-"""Exported files that their own runtime computes, in a process of its own: ONNX, TFLite, OpenVINO."""
+"""Exported files that their own runtime computes, in a process of its own: ONNX, TFLite, OpenVINO, OpenCV."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from expkit.errors import ExportError, reading
-from expkit.export.exporter import recorded_verdict
+from expkit.export.exporter import recorded
 from expkit.export.feeding import Computed, batches, cast, check_inputs, join
 from expkit.export.freeze import BATCH_SIZE, FrozenGraph, read_frozen
 from expkit.export.inside import KEY, checked, read_inside
-from expkit.export.preprocessing import PREPROCESSING, preprocess
+from expkit.export.preprocessing import KEPT, PREPROCESSING, preprocess
 from expkit.export.targets.base import check_installed, target
 from expkit.export.targets.processes import Runtime
 
@@ -26,8 +26,12 @@ _BY_ENDING = {".onnx": "onnx", ".tflite": "tflite", ".xml": "openvino"}
 
 
 def runtime_of(path: Path) -> str | None:
-    """Return the target whose runtime reads a file, by its ending; ``None`` for what TensorFlow reads."""
-    return _BY_ENDING.get(path.suffix.lower())
+    """Return the target whose runtime reads a file; ``None`` for what TensorFlow reads.
+
+    The ending decides; a ``.pb`` is OpenCV's if ``export.json`` beside it says so.
+    """
+    about = recorded(path) if path.suffix == ".pb" else None
+    return "opencv" if about is not None and about.target == "opencv" else _BY_ENDING.get(path.suffix.lower())
 
 
 class RuntimeGraph:
@@ -49,23 +53,22 @@ class RuntimeGraph:
             raise ExportError.at(str(path), "no such file" if not path.exists() else "not a regular file")
         check_installed([target(kind)], str(path))
         self._kind, self._path = kind, path
-        weights = path.with_suffix(".bin")
-        hint = f"its weights are missing: {weights}" if kind == "openvino" and not weights.is_file() else ""
-        with Runtime(kind, path, explain=lambda log: hint) as runtime:
-            found = runtime.describe()
+        found = _described_by_tensorflow(path) if kind == "opencv" else _described(kind, path)
+        self._signature = json.dumps(list(found["outputs"])) if kind == "opencv" else ""
         self._tensors = {name: {"tensor": name, **item} for name, item in found["inputs"].items()}
         """The inputs of the file itself."""
         self._before = _preprocessing(path.with_name(PREPROCESSING), self._tensors, allowed)
         self.metadata: dict[str, Any] = {
             "format": kind,
             **_facts(kind, path, found["metadata"]),
-            **({"verdict": verdict} if (verdict := recorded_verdict(path)) else {}),
+            **({"verdict": about.verdict} if (about := recorded(path)) else {}),
             "inputs": self._tensors,
             "outputs": {name: {"tensor": name, **item} for name, item in found["outputs"].items()},
         }
         if self._before is not None:
-            read, made = self._before.metadata["inputs"], self._before.metadata["outputs"]
+            facts, read, made = (self._before.metadata, *(self._before.metadata[key] for key in ("inputs", "outputs")))
             plain = {name: item for name, item in self._tensors.items() if name not in made}
+            self.metadata = {**{key: facts[key] for key in KEPT if key in facts}, **self.metadata}
             self.metadata |= {"inputs": {**read, **plain}, "preprocessed": {name: self._tensors[name] for name in made}}
 
     def predict(self, inputs: Mapping[str, Any], *, batch_size: int | None = None) -> dict[str, np.ndarray]:
@@ -89,7 +92,7 @@ class RuntimeGraph:
         size = next(iter(fixed), None) or batch_size or self._batch_size()
         free = {name: _free_batch(item, bool(fixed)) for name, item in expected.items()}
         check_inputs(free, (), inputs)
-        with Runtime(self._kind, self._path) as runtime:
+        with Runtime(self._kind, self._path, signature=self._signature) as runtime:
             for cut in batches(free, inputs, size):
                 batch = {
                     name: cast(np.asarray(inputs[name][cut.get(name, ...)]), item["dtype"])
@@ -114,6 +117,22 @@ class RuntimeGraph:
         tensors = [*self.metadata["inputs"].values(), *self.metadata["outputs"].values()]
         own = "verdict" in self.metadata and all(item["shape"] and item["shape"][0] is None for item in tensors)
         return BATCH_SIZE if own else None
+
+
+def _described(kind: str, path: Path) -> dict[str, Any]:
+    """Return inputs, outputs and metadata as the runtime of a file has them."""
+    weights = path.with_suffix(".bin")
+    hint = f"its weights are missing: {weights}" if kind == "openvino" and not weights.is_file() else ""
+    with Runtime(kind, path, explain=lambda log: hint) as runtime:
+        return runtime.describe()
+
+
+def _described_by_tensorflow(path: Path) -> dict[str, Any]:
+    """Return inputs and outputs of a file for OpenCV, which knows no shapes before it computes."""
+    about = recorded(path)
+    assert about is not None
+    graph = read_frozen(path, fetch=about.outputs)
+    return {"inputs": graph.metadata["inputs"], "outputs": graph.metadata["outputs"], "metadata": {}}
 
 
 def _facts(kind: str, path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:

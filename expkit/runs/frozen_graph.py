@@ -55,11 +55,11 @@ def find_graph(
     Raises:
         ExpkitError: there is none, or it cannot be read.
     """
-    if is_in_store(address) or runtime_of(path := named_path(address, "graph")) is None:
+    if is_in_store(address) or (kind := runtime_of(path := named_path(address, "graph"))) is None:
         return find_frozen(address, uri, fetch=fetch, allowed=allowed)
     refused = {"--fetch": fetch, "--allow-op": allowed and not path.with_name(PREPROCESSING).is_file(), "--uri": uri}
     if given := [name for name, value in refused.items() if value]:
-        raise RunError.at(given[0], f"{address} is not a graph of TensorFlow: its runtime computes its outputs only")
+        raise RunError.at(given[0], f"{address} is computed by the runtime of {kind}, which gives its outputs only")
     return RuntimeGraph(path, allowed=allowed)
 
 

@@ -18,6 +18,7 @@ from expkit.export.preprocessing import PREPROCESSING, write_preprocessing
 from expkit.export.runtime_graph import RuntimeGraph
 from expkit.export.targets import graph_target
 from expkit.export.targets.base import ExportOptions, ExportSource, target
+from expkit.runs.frozen_graph import find_graph
 from support.command_line import call
 
 WORDS = np.array([b"abc", b"de", b"f"])
@@ -65,6 +66,19 @@ def test_a_file_reads_what_the_source_gives_by_the_graph_beside_it(exported: tup
     np.testing.assert_array_equal(runtime.predict({"word": tensors}, batch_size=2)["z"], wanted)
     with pytest.raises(ExportError, match=r"the graph reads shape \[\?, 1\], got \[1\]"):
         runtime.predict({"word": np.array([1])})
+
+
+def test_opencvs_file_reads_what_the_source_gives_in_its_runtime(
+    exported: tuple[ExportSource, Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("cv2", reason="expkit[opencv] is not installed")
+    options = ExportOptions(input_shapes={"word": [None, 1]}, rename_outputs={"y": "z"})
+    export(exported[0], [target("opencv")], options, tmp_path / "out")
+    graph = find_graph(str(tmp_path / "out" / "model.pb"))
+    assert (graph.metadata["format"], graph.metadata["name"], graph.metadata["verdict"]) == ("opencv", "net", "proven")
+    np.testing.assert_array_equal(graph.predict({"word": WORDS})["z"], [[3.0, 30.0], [2.0, 20.0], [1.0, 10.0]])
+    (tmp_path / "out" / RECORD).unlink()
+    assert "format" not in find_graph(str(tmp_path / "out" / "model.pb")).metadata  # As a graph of TensorFlow.
 
 
 def test_raw_examples_through_the_preprocessing_are_in_the_table_of_proofs(exported: tuple[ExportSource, Path]) -> None:

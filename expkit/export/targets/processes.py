@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from expkit.errors import ExpkitError, ExportError
+from expkit.export.outside import check_named_files
 from expkit.export.targets import runtimes
 
 __all__ = ["ChildFailed", "Runtime", "run_child"]
@@ -108,7 +109,7 @@ class Runtime:
             timeout: seconds to wait for an answer.
             explain: takes the messages of a runtime that refused the file; returns what is known of the reason.
         """
-        self._at, self._timeout, self._kind, self._explain = path.name, timeout, kind, explain
+        self._path, self._timeout, self._kind, self._explain = path, timeout, kind, explain
         self._folder = TemporaryDirectory(prefix="expkit-")
         self._log = Path(self._folder.name) / "log"
         with self._log.open("wb") as log:
@@ -132,7 +133,8 @@ class Runtime:
         self.close()
 
     def open(self) -> None:
-        """Open the file, which may be written after the process has started."""
+        """Open the file, which may be written after the process has started, and what it names in its folder."""
+        check_named_files(self._kind, self._path)
         self._request({"open": True})
 
     def close(self) -> None:
@@ -181,7 +183,7 @@ class Runtime:
 
     def _error(self, text: str) -> ExpkitError:
         known = self._explain(_tail(self._log))
-        return ExportError.at(self._at, f"the runtime of {self._kind} {text}{f'; {known}' if known else ''}")
+        return ExportError.at(self._path.name, f"the runtime of {self._kind} {text}{f'; {known}' if known else ''}")
 
 
 def last_line(log: str) -> str:
