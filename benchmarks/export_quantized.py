@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from expkit.export.converters.job import Quantize
 from expkit.export.exporter import export
-from expkit.export.targets.base import Exported, ExportOptions, Quantize, target
+from expkit.export.targets.base import Exported, ExportOptions, target
 from expkit.runs.exported import export_source
 from expkit.runs.train import train
 

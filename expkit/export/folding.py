@@ -10,7 +10,7 @@ import numpy as np
 from expkit import tf1 as tf
 from expkit.export.subgraph import operation_of, subgraph
 
-__all__ = ["folded"]
+__all__ = ["folded", "source"]
 
 _PASSED = ("Identity", "IdentityN", "StopGradient", "PreventGradient", "Snapshot", "EnsureShape", "CheckNumerics")
 _SIZES = ("Shape", "Size", "Rank")
@@ -34,11 +34,11 @@ def folded(graph_def: Any, inputs: Mapping[str, str], outputs: Mapping[str, str]
     new = {operation_of(tensor): name for name, tensor in inputs.items()}
     copied: dict[str, Tensor] = {}
     for name, tensor in outputs.items():
-        source = _source(nodes, tensor)
-        if source[0] in new or source[1] or source in constants or nodes[source[0]].op == "Const":
-            copied[name] = source
+        origin = source(nodes, tensor)
+        if origin[0] in new or origin[1] or origin in constants or nodes[origin[0]].op == "Const":
+            copied[name] = origin
         else:
-            new[source[0]] = name
+            new[origin[0]] = name
     part = tf.GraphDef(versions=graph_def.versions, library=graph_def.library)
     for (operation, index), value in constants.items():
         _add_constant(part, _constant_name(operation, index), value)
@@ -55,9 +55,9 @@ def folded(graph_def: Any, inputs: Mapping[str, str], outputs: Mapping[str, str]
             copy.CopyFrom(node)
             copy.name = new.get(node.name, node.name)
             del copy.input[:]
-            copy.input.extend(reference(_source(nodes, item)) for item in node.input if item[0] != "^")
-    for name, source in copied.items():
-        identity = part.node.add(name=name, op="Identity", input=[reference(source)])
+            copy.input.extend(reference(source(nodes, item)) for item in node.input if item[0] != "^")
+    for name, origin in copied.items():
+        identity = part.node.add(name=name, op="Identity", input=[reference(origin)])
         identity.attr["T"].CopyFrom(nodes[operation_of(outputs[name])].attr["T"])
     return subgraph(part, list(outputs))
 
@@ -78,8 +78,8 @@ def _constants(graph_def: Any, nodes: Mapping[str, Any], outputs: Mapping[str, s
             if is_constant and operation.type not in _KEPT and not any(t.dtype in opaque for t in operation.outputs):
                 free.add(operation.name)
         needed = [item for node in graph_def.node if node.name not in free for item in node.input if item[0] != "^"]
-        sources = dict.fromkeys(_source(nodes, item) for item in (*needed, *outputs.values()))
-        wanted = [source for source in sources if source[0] in free and nodes[source[0]].op != "Const"]
+        sources = dict.fromkeys(source(nodes, item) for item in (*needed, *outputs.values()))
+        wanted = [item for item in sources if item[0] in free and nodes[item[0]].op != "Const"]
         with tf.plain_session(graph) as session:
             values = session.run(
                 [graph.get_tensor_by_name(f"{name}:{index}") for name, index in wanted],
@@ -88,7 +88,7 @@ def _constants(graph_def: Any, nodes: Mapping[str, Any], outputs: Mapping[str, s
     return dict(zip(wanted, values, strict=True))
 
 
-def _source(nodes: Mapping[str, Any], tensor: str) -> Tensor:
+def source(nodes: Mapping[str, Any], tensor: str) -> Tensor:
     """Return the tensor that identities pass on."""
     while True:
         name, _, index = tensor.partition(":")

@@ -16,6 +16,7 @@ from expkit.export.freeze import BATCH_SIZE, FrozenGraph, read_frozen
 from expkit.export.inside import KEY, checked, read_inside
 from expkit.export.preprocessing import KEPT, PREPROCESSING, preprocess
 from expkit.export.targets.base import check_installed, target
+from expkit.export.targets.opencv import products
 from expkit.export.targets.processes import Runtime
 
 __all__ = ["RuntimeGraph", "runtime_of"]
@@ -54,7 +55,7 @@ class RuntimeGraph:
         check_installed([target(kind)], str(path))
         self._kind, self._path = kind, path
         found = _described_by_tensorflow(path) if kind == "opencv" else _described(kind, path)
-        self._signature = json.dumps(list(found["outputs"])) if kind == "opencv" else ""
+        self._signature = found.get("signature", "")
         self._tensors = {name: {"tensor": name, **item} for name, item in found["inputs"].items()}
         """The inputs of the file itself."""
         self._before = _preprocessing(path.with_name(PREPROCESSING), self._tensors, allowed)
@@ -66,10 +67,11 @@ class RuntimeGraph:
             "outputs": {name: {"tensor": name, **item} for name, item in found["outputs"].items()},
         }
         if self._before is not None:
-            facts, read, made = (self._before.metadata, *(self._before.metadata[key] for key in ("inputs", "outputs")))
+            facts = self._before.metadata
+            read, made = facts["inputs"], facts["outputs"]
             plain = {name: item for name, item in self._tensors.items() if name not in made}
-            self.metadata = {**{key: facts[key] for key in KEPT if key in facts}, **self.metadata}
-            self.metadata |= {"inputs": {**read, **plain}, "preprocessed": {name: self._tensors[name] for name in made}}
+            kept = {key: facts[key] for key in KEPT if key in facts and key not in self.metadata}
+            self.metadata |= {**kept, "inputs": {**read, **plain}, "preprocessed": {name: self._tensors[name] for name in made}}
 
     def predict(self, inputs: Mapping[str, Any], *, batch_size: int | None = None) -> dict[str, np.ndarray]:
         """Return the outputs for all examples; arguments and errors are those of ``compute``."""
@@ -132,7 +134,9 @@ def _described_by_tensorflow(path: Path) -> dict[str, Any]:
     about = recorded(path)
     assert about is not None
     graph = read_frozen(path, fetch=about.outputs)
-    return {"inputs": graph.metadata["inputs"], "outputs": graph.metadata["outputs"], "metadata": {}}
+    outputs = graph.metadata["outputs"]
+    signature = products(graph.graph_def, {name: item["tensor"] for name, item in outputs.items()})
+    return {"inputs": graph.metadata["inputs"], "outputs": outputs, "metadata": {}, "signature": signature}
 
 
 def _facts(kind: str, path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:

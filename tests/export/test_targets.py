@@ -10,11 +10,14 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.errors import ExportError
+from expkit.export.converters.job import Conversion
+from expkit.export.converters.opencv import convert
 from expkit.export.doors import open_door
 from expkit.export.exporter import export
 from expkit.export.failures import blamed
 from expkit.export.folding import folded
 from expkit.export.freeze import freeze, read_frozen
+from expkit.export.targets import runtimes
 from expkit.export.targets.base import ExportOptions, ExportSource, target
 from expkit.export.tensor_lists import without_tensor_lists
 from expkit.training.inference import Predictor, infer_graph
@@ -103,6 +106,47 @@ def test_two_outputs_of_one_tensor_are_both_folded(tmp_path: Path) -> None:
     part = folded(door.graph_def, {"x": "x:0"}, {"one": "out:0", "two": "out:0"})
     one, two = outputs(part, ["one:0", "two:0"], {"x:0": np.ones((1, 4, 3), np.float32)})
     np.testing.assert_array_equal(one, two)
+
+
+def test_outputs_that_others_read_are_had_from_opencv(tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="expkit[opencv] is not installed")
+    network = """
+    inputs: {x: {shape: [3]}}
+    layers:
+      code: {kind: dense, units: 4}
+      relu: {kind: activation, function: relu}
+      last: {kind: dense, units: 2}
+    outputs: {code: code, relu: relu, last: last}
+    """
+    source = exported(network, tmp_path)
+    door, x = open_door(source.frozen, "raw", batch=1), np.array([[1.0, -2.0, 3.0]], np.float32)
+    (tmp_path / "door.pb").write_bytes(door.graph_def.SerializeToString())
+    into = tmp_path / "model.pb"
+    convert(
+        Conversion(
+            target="opencv", graph=str(tmp_path / "door.pb"), inputs=door.inputs, outputs=door.outputs, into=str(into),
+            name="net",
+        )
+    )  # fmt: skip
+    opened = runtimes.Opencv(str(into), target("opencv").signature(door, several=False))  # type: ignore[attr-defined]
+    got, again = opened.run({"x": x}), read_frozen(into, fetch=["code", "relu", "last"]).predict({"x": x})
+    for name, expected in source.frozen.predict({"x": x}).items():
+        np.testing.assert_allclose(got[name], expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(again[name], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_what_opencv_reads_wrongly_is_named_with_its_layer(tmp_path: Path) -> None:
+    network = """
+    inputs: {x: {shape: [4, 4, 4, 2]}}
+    layers: {conv: {kind: conv3d, filters: 2, kernel_size: 3}, out: {kind: flatten}}
+    """
+    log = (  # As OpenCV 5 writes it; it computes wrong numbers then.
+        "[ERROR:0@5.361] global tf_importer.cpp:3196 parseNode DNN/TF: Can't parse layer for node='conv/Conv3D' of "
+        "type='Conv3D'. Exception: OpenCV(5.0.0) convolution_layer.cpp:350: error: (-215:Assertion failed) ngroups > 0"
+    )
+    assert blamed(log, exported(network, tmp_path).frozen.graph_def) == (
+        "it could not take Conv3D 'conv/Conv3D' of layer 'conv'"
+    )
 
 
 def test_a_layer_that_a_converter_cannot_take_is_named_with_a_substitute(tmp_path: Path) -> None:

@@ -176,13 +176,15 @@ class GraphTarget(Target):
                 say(f"{self.name}: computing {examples.count} examples ({way.name})")
                 runtime.open()
                 got = examples.joined([runtime.run(way.feed(batch))[0] for batch in examples])
+                apart, allowed = difference(expected, got), _allowed(options, self.quantizes, source)
+                known = "" if apart <= allowed else runtime.explained()
                 common: dict[str, Any] = {"target": self.name, "door": way.name, "examples": examples.count}
                 rows += [
                     Proof(
                         **common,
-                        difference=difference(expected, got),
-                        allowed=_allowed(options, self.quantizes, source),
-                        note=examples.note,
+                        difference=apart,
+                        allowed=allowed,
+                        note=f"{examples.note}; {known}" if known else examples.note,
                         **(self._latencies(source, door, examples, runtime) if way.door is door else {}),
                     ),
                     Proof(
@@ -290,5 +292,5 @@ def _sentence(target: str, row: Proof) -> str:
         return f"{target}: {row.compared} falls from {row.note.replace(' -> ', ' to ')}, allowed is {row.allowed:g}"
     return (
         f"{target}: outputs ({row.door}) differ from the frozen graph by {row.difference:.3g} of the largest output, "
-        f"allowed {row.allowed:.3g}"
+        f"allowed {row.allowed:.3g}{row.note}"
     )

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from expkit.export.doors import Door
+from expkit.export.folding import source
 from expkit.export.targets.graph_target import GraphTarget
 
-__all__ = ["TARGET"]
+__all__ = ["TARGET", "products"]
+
+
+_SUMS = ("BiasAdd", "Add", "AddV2")
 
 
 class OpencvTarget(GraphTarget):
@@ -24,8 +30,23 @@ class OpencvTarget(GraphTarget):
     hint = "OpenCV's reader does not take it; use onnx, which OpenCV reads as well: cv2.dnn.readNetFromONNX"
 
     def signature(self, door: Door, *, several: bool) -> str:
-        """Return the names of the outputs, as JSON."""
-        return json.dumps(list(door.outputs))
+        """Return the outputs with the products that they add a bias to, as JSON."""
+        return products(door.graph_def, {name: item["tensor"] for name, item in door.outputs.items()})
+
+
+def products(graph_def: Any, outputs: Mapping[str, str]) -> str:
+    """Return the operations whose layer in OpenCV has an output, where it is a product with a bias, as JSON.
+
+    Args:
+        graph_def: the graph.
+        outputs: tensors by name.
+    """
+    nodes = {node.name: node for node in graph_def.node}
+    found: dict[str, str | None] = {}
+    for name, tensor in outputs.items():
+        node = nodes[source(nodes, tensor)[0]]
+        found[name] = source(nodes, node.input[0])[0] if node.op in _SUMS and len(node.input) == 2 else None
+    return json.dumps(found)
 
 
 TARGET = OpencvTarget()

@@ -137,6 +137,10 @@ class Runtime:
         check_named_files(self._kind, self._path)
         self._request({"open": True})
 
+    def explained(self) -> str:
+        """Return what is known of the reason of wrong numbers, from the messages of the runtime."""
+        return self._explain(_tail(self._log))
+
     def close(self) -> None:
         """End the process."""
         self._process.kill()
@@ -182,7 +186,7 @@ class Runtime:
         return answer
 
     def _error(self, text: str) -> ExpkitError:
-        known = self._explain(_tail(self._log))
+        known = self.explained()
         return ExportError.at(self._path.name, f"the runtime of {self._kind} {text}{f'; {known}' if known else ''}")
 
 

@@ -161,7 +161,7 @@ class Opencv:
 
     def __init__(self, path: str, signature: str) -> None:
         self._cv = importlib.import_module("cv2")
-        self._outputs: list[str] = json.loads(signature)
+        self._products: dict[str, str | None] = json.loads(signature)
         self._net = self._cv.dnn.readNetFromTensorflow(path)
 
     def describe(self) -> Any:
@@ -173,12 +173,11 @@ class Opencv:
         for name, array in inputs.items():
             blob = np.moveaxis(array, -1, 1) if array.ndim > 3 else array
             self._net.setInput(np.ascontiguousarray(blob), name)
-        names, last = self._outputs, list(self._net.getUnconnectedOutLayersNames())
-        if not set(names) <= set(self._net.getLayerNames()):
-            if len(last) != len(names):
-                raise ValueError(f"it gives {len(last)} of {len(names)} outputs, because other layers read the rest")
-            names = last  # It names a layer with the bias that it adds by the product.
-        found = dict(zip(self._outputs, self._net.forward(names), strict=True))
+        known = set(self._net.getLayerNames())  # A layer with the bias that it adds has the name of the product.
+        names = [name if name in known else product for name, product in self._products.items()]
+        if lacking := [name for name, other in zip(self._products, names, strict=True) if other not in known]:
+            raise ValueError(f"it has no layer for output {', '.join(lacking)}")
+        found = dict(zip(self._products, self._net.forward(names), strict=True))
         return {name: np.moveaxis(array, 1, -1) if array.ndim > 3 else array for name, array in found.items()}
 
 
