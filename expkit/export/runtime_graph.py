@@ -71,7 +71,11 @@ class RuntimeGraph:
             read, made = facts["inputs"], facts["outputs"]
             plain = {name: item for name, item in self._tensors.items() if name not in made}
             kept = {key: facts[key] for key in KEPT if key in facts and key not in self.metadata}
-            self.metadata |= {**kept, "inputs": {**read, **plain}, "preprocessed": {name: self._tensors[name] for name in made}}
+            self.metadata |= {
+                **kept,
+                "inputs": {**read, **plain},
+                "preprocessed": {name: self._tensors[name] for name in made},
+            }
 
     def predict(self, inputs: Mapping[str, Any], *, batch_size: int | None = None) -> dict[str, np.ndarray]:
         """Return the outputs for all examples; arguments and errors are those of ``compute``."""
