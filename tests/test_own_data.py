@@ -289,6 +289,33 @@ def test_damaged_files_are_counted_and_the_first_is_named(tmp_path: Path, photos
     assert problem.endswith("2 more cannot; mend or remove the data, or set on_error: skip in decode_image")
 
 
+@pytest.mark.parametrize(
+    ("steps", "problem"),
+    [
+        ([], "examples have the shape [12, 12, 3], but network.inputs.image is [8, 8, 3]; change the input, or "),
+        ([{"kind": "center_crop", "size": [13, 12]}], "/0.png cannot be preprocessed: it is smaller than the size of "),
+        ([{"kind": "pad", "size": [11, 12]}], "/0.png cannot be preprocessed: it is larger than the size of pad; add "),
+    ],
+)
+def test_images_of_other_sizes_than_the_steps_need_are_told_with_both(
+    steps: list[dict[str, Any]], problem: str, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    for name in ("0.png", "1.png", "2.png"):
+        (tmp_path / "same" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (12, 12)).save(tmp_path / "same" / name)
+    section = {
+        "source": {"kind": "image_folder", "path": str(tmp_path / "same")},
+        "split": {"train": [0, 2], "valid": None, "test": [2, 3]},
+        "preprocess": {"image": [{"kind": "decode_image"}, *steps]},
+    }
+    network = dense(image={"shape": [*(steps[0]["size"] if steps else [8, 8]), 3]})
+    train = {"batch_size": 1, "losses": {"main": {"kind": "value", "output": "logits"}}, "metrics": {}}
+    (said,) = problems_of(config_of(tmp_path, network=network, data=section, train=train))
+    assert problem in said
+
+
 def test_damaged_files_are_left_out_where_that_is_asked(tmp_path: Path, photos: Path) -> None:
     steps = [{"kind": "decode_image", "on_error": "skip"}, *PIXELS[1:]]
     config = photo_config(tmp_path, damaged(photos, tmp_path / "bad"), steps)
@@ -363,6 +390,10 @@ def test_text_is_no_target_of_a_regression(tmp_path: Path) -> None:
     losses = {"main": {"kind": "mean_squared_error"}}
     config = config.model_copy(update={"train": config_of(tmp_path, train={"losses": losses, "metrics": {}}).train})
     assert problems_of(config) == ["train.losses.main.labels: field 'label' holds text, needs numbers"]
+    weighted = labels_config(tmp_path, ["a", "b", "c", "a", "b", "c", "a", "b"])
+    losses = {"main": {"kind": "sparse_softmax_cross_entropy", "weights": "label"}}
+    weighted = weighted.model_copy(update={"train": config_of(tmp_path, train={"losses": losses}).train})
+    assert problems_of(weighted) == ["train.losses.main.weights: field 'label' holds text, needs numbers"]
 
 
 def test_a_label_that_training_never_saw_is_an_error_with_its_count(tmp_path: Path) -> None:
@@ -378,7 +409,26 @@ def test_a_label_that_training_never_saw_is_an_error_with_its_count(tmp_path: Pa
     ]
 
 
+def test_names_of_classes_that_nothing_reads_are_an_error(tmp_path: Path) -> None:
+    labels = ["a", "b", "a", "a", "b", "a", "a", "b"]
+    assert problems_of(labels_config(tmp_path, labels, classes={"labels": ["a", "b"]})) == [
+        "data.classes.labels: no loss or metric reads a field 'labels'; did you mean 'label'? allowed: label"
+    ]
+    assert problems_of(labels_config(tmp_path, list("01010101"), classes={"label": ["a", "b"]})) == [
+        "data.classes.label: field 'label' holds no text, so its classes have no names; leave them out, or read it as "
+        "text"
+    ]
+    with pytest.raises(ConfigError, match=r"data.classes: 'label' has the class 'a' twice; every class has one number"):
+        labels_config(tmp_path, labels, classes={"label": ["a", "b", "a"]})
+
+
 def test_labels_that_differ_in_case_and_rare_classes_are_warnings(tmp_path: Path) -> None:
+    labels = ["caf\u00e9", "cafe\u0301", "b"] * 3
+    data = load_dataset(config := labels_config(tmp_path, labels), check(config).spec)
+    assert data.warnings == (
+        "classes of 'label' differ only in case, white space or encoding of letters: 'cafe\\u0301', 'caf\\xe9'; clean "
+        "the labels",
+    )
     labels = ["a"] * 200 + ["A ", "b"]
     config = labels_config(tmp_path, [*labels, "a", "a"], split={"train": [0, 202], "valid": None, "test": [202, 204]})
     data = load_dataset(config, check(config).spec)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from expkit.cli.fitted import fitted_lines
 from expkit.cli.predict import add_graph_arguments
+from expkit.errors import escaped
 from expkit.export.freeze import read_frozen
 from expkit.export.runtime_graph import runtime_of
 from expkit.runs.frozen_graph import find_graph, frozen_file
@@ -44,23 +46,27 @@ def _info(given: argparse.Namespace) -> int:
     if given.json:
         print(json.dumps(content, indent=2))
         return 0
+    for line in (*_lines(content), *([f"fitted ({fitted}):", *shown] if shown else [])):
+        print(escaped(line))  # Names of classes and columns are of the data, and may hold anything.
+    return 0
+
+
+def _lines(content: Mapping[str, Any]) -> Iterator[str]:
     last = ("inputs", "preprocessed", "outputs", "operations", "bytes")
     for key, value in sorted(content.items(), key=lambda item: last.index(item[0]) if item[0] in last else -1):
         if key in ("inputs", "outputs", "preprocessed"):
-            print(f"{key}:")
+            yield f"{key}:"
             for name, item in value.items():
-                print(f"  {name}: {item['tensor']} {item.get('dtype', '')} {_shape(item.get('shape'))}".rstrip())
+                yield f"  {name}: {item['tensor']} {item.get('dtype', '')} {_shape(item.get('shape'))}".rstrip()
         elif key in ("classes", "columns", "labels"):
-            print(f"{key}:", *(f"  {name}: {', '.join(words)}" for name, words in value.items()), sep="\n")
+            yield f"{key}:"
+            yield from (f"  {name}: {', '.join(words)}" for name, words in value.items())
         elif isinstance(value, dict):
-            print(f"{key}: {', '.join(f'{name} {word}' for name, word in value.items())}")
+            yield f"{key}: {', '.join(f'{name} {word}' for name, word in value.items())}"
         elif isinstance(value, list):
-            print(f"{key}: {', '.join(map(repr, value))}")
+            yield f"{key}: {', '.join(map(repr, value))}"
         else:
-            print(f"{key}: {'unknown' if value is None else value}")
-    if shown:
-        print(f"fitted ({fitted}):", *shown, sep="\n")
-    return 0
+            yield f"{key}: {'unknown' if value is None else value}"
 
 
 def _shape(shape: list[int | None] | None) -> str:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expkit.errors import DataError, Problem
+from expkit.errors import DataError, Problem, escaped
 
 if TYPE_CHECKING:
     from expkit.starter.draft import Draft
@@ -52,6 +52,8 @@ def _init(given: argparse.Namespace) -> int:
     name = given.name or name_of(data)
     if not data.exists():
         raise DataError.at(str(data), "no such file or folder; give a folder of images or texts, or a table")
+    if not (data.is_dir() or data.is_file()):
+        raise DataError.at(str(data), "no regular file; give a folder of images or texts, or a table")
     with _naming_options():
         if data.is_dir():
             draft = _draft_folder(given, name)
@@ -60,7 +62,7 @@ def _init(given: argparse.Namespace) -> int:
         else:
             draft = draft_table(data, given.label, name, encoding=given.encoding, delimiter=given.delimiter)
     files = write_draft(draft, Path())
-    print("\n".join([*draft.found, "", *(f"written: {file}" for file in files)]))
+    print("\n".join([*map(escaped, draft.found), "", *(f"written: {file}" for file in files)]))
     print(f"\nnext: expkit train experiment={draft.name}")
     return 0
 

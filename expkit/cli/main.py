@@ -15,7 +15,7 @@ from contextlib import suppress
 
 import expkit
 from expkit.cli.verbs import VERBS
-from expkit.errors import ExpkitError
+from expkit.errors import ExpkitError, escaped
 from expkit.redact import masked_terminal
 
 __all__ = ["main"]
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.stdout.flush()  # Here, where it may fail with a message.
     except ExpkitError as error:
         for problem in error.problems:
-            print(f"error: {problem}".replace("\n", " "), file=sys.stderr)
+            print(escaped(f"error: {problem}".replace("\n", " ")), file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         _drop_output()

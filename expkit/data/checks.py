@@ -17,7 +17,7 @@ from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.numerals import marks_of
 from expkit.kinds.sources.on_disk import Array, identity_of, scan
 from expkit.kinds.sources.strings import dtype_text, is_text
-from expkit.kinds.weighting import Weighted
+from expkit.kinds.weighting import Classed, Weighted
 from expkit.network.elaborate import network_spec
 from expkit.network.spec import NetworkSpec
 from expkit.tensor_spec import Shape, TensorSpec, accepts, fits, sizes_text
@@ -48,21 +48,26 @@ def check_fields(config: Config, spec: NetworkSpec, fields: Fields) -> list[str]
             problems.append(_no_field(f"network.inputs.{name}", field, fields if name in sources else known))
         elif not preprocess.get(field) and (problem := _input_problem(declared, fields[field])):
             problems.append(Problem(f"network.inputs.{name}", problem))
-    readers = config.train.readers
+    readers, texts = config.train.readers, list[tuple[Problem, bool]]()
     for at, reader in readers.items():
         for key, name in reader.data_fields.items():
             if (field := sources.get(name, name)) not in fields:
                 problems.append(_no_field(f"{at}.{key}", field, fields if name in sources else known))
             elif not preprocess.get(field) and fields[field].dtype.kind not in "biuf":
                 message = f"field '{name}' holds {dtype_text(fields[field].dtype)}, needs numbers"
-                problems.append(Problem(f"{at}.{key}", message))
-    names = [*spec.inputs, *(name for reader in readers.values() for name in reader.data_fields.values())]
+                texts.append((Problem(f"{at}.{key}", message), key == "labels" and isinstance(reader, Classed)))
+    # Text is numbered where all that read it take it for classes: the others are wrong, if there are any.
+    problems += [problem for problem, classed in texts if not classed] or [problem for problem, _ in texts]
+    read_by = (name for reader in readers.values() for name in reader.data_fields.values())
+    names = list(dict.fromkeys([*spec.inputs, *read_by]))
     used = list(dict.fromkeys(sources.get(name, name) for name in names))
     for field, steps in preprocess.items():
         yields = steps[-1].yields if steps else ()
         if field not in used:
             read = "' or '".join(yields) or field
-            message = unknown(f"neither the network nor a loss or metric reads a field '{read}'", read, names)
+            message = unknown(
+                f"neither the network nor a loss or metric reads a field '{read}'", read, dict.fromkeys(names)
+            )
             problems.append(Problem(f"data.preprocess.{field}", message))
         elif steps and field in fields:
             problems += spec_problems(field, steps, raw_spec(steps, fields[field]), spec.inputs)
@@ -105,8 +110,20 @@ def with_sizes(config: Config, spec: NetworkSpec, shapes: Mapping[str, Shape]) -
     """Return the network of training with the sizes that the data gives where the configuration leaves them open.
 
     Raises:
-        ConfigError: a layer does not fit these sizes.
+        ConfigError: an input, or a layer, does not fit these sizes, such as those of images that are not resized.
     """
+    wrong = [name for name, item in spec.inputs.items() if not fits(item.shape, shapes[name])]
+    if wrong:
+        message = "examples have the shape {}, but network.inputs.{} is {}; change the input, or resize or pad them"
+        raise ConfigError(
+            *(
+                Problem(
+                    f"data.preprocess.{name}",
+                    message.format(sizes_text(shapes[name]), name, sizes_text(spec.inputs[name].shape)),
+                )
+                for name in wrong
+            )
+        )
     if not any(None in item.shape for item in spec.inputs.values()):
         return spec
     inputs = {

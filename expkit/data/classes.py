@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from expkit.config.schema import Config
-from expkit.errors import ConfigError, DataError, Problem, comma_list, did_you_mean
+from expkit.errors import ConfigError, DataError, Problem, comma_list, did_you_mean, unknown
 from expkit.kinds.class_weights import ClassWeighted
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.on_disk import Array
@@ -65,9 +66,19 @@ def numbered_classes(config: Config, splits: Mapping[str, Fields]) -> tuple[Mapp
             numbered[split][field] = order[place].astype(np.int64)
         counts = np.bincount(numbered["train"][field][:], minlength=len(names))
         classes[field] = Classes(names, tuple(counts.tolist()))
+    for field in config.data.classes.keys() - classes.keys():
+        problems.append(Problem(f"data.classes.{field}", _unused(config, field, read)))
     if problems:
         raise DataError(*problems)
     return numbered, classes
+
+
+def _unused(config: Config, field: str, read: Mapping[str, bool]) -> str:
+    if field not in read:
+        return unknown(f"no loss or metric reads a field '{field}'", field, read)
+    if field in config.data.preprocess:
+        return f"data.preprocess.{field} numbers the labels by its steps; leave one of the two out"
+    return f"field '{field}' holds no text, so its classes have no names; leave them out, or read it as text"
 
 
 def named_config(config: Config, classes: Mapping[str, Classes]) -> Config:
@@ -96,11 +107,13 @@ def class_warnings(classes: Mapping[str, Classes]) -> Iterator[str]:
     for field, item in classes.items():
         alike: dict[str, list[str]] = {}
         for name in item.names:
-            alike.setdefault(" ".join(name.split()).casefold(), []).append(name)
+            alike.setdefault(" ".join(_composed(name).split()).casefold(), []).append(name)
         for names in alike.values():
             if len(names) > 1:
-                shown = comma_list([repr(name) for name in names])
-                yield f"classes of '{field}' differ only in case or white space: {shown}; clean the labels"
+                look_equal = len(set(map(_composed, names))) < len(names)
+                shown = comma_list([ascii(name) if look_equal else repr(name) for name in names])
+                what = "case, white space or encoding of letters" if look_equal else "case or white space"
+                yield f"classes of '{field}' differ only in {what}: {shown}; clean the labels"
         most, least = max(item.counts), min(item.counts)
         if least * UNBALANCED <= most:
             rare, common = item.names[item.counts.index(least)], item.names[item.counts.index(most)]
@@ -108,6 +121,11 @@ def class_warnings(classes: Mapping[str, Classes]) -> Iterator[str]:
                 f"classes of '{field}' are unbalanced: {most:,} training examples of '{common}', {least:,} of "
                 f"'{rare}'; class_weights of a loss, or more examples, balance them"
             )
+
+
+def _composed(name: str) -> str:
+    """Return a name with one encoding of letters that look alike, such as e and an accent."""
+    return unicodedata.normalize("NFKC", name)
 
 
 def _text(array: Array) -> np.ndarray:

@@ -34,6 +34,12 @@ THREAD_BYTES = 1 << 30
 FINISHED = 2
 """Computed batches that wait for the reader, beside those in the threads."""
 
+_SIZES = {
+    "Expected begin[": "it is smaller than the size of center_crop; add resize or pad before it",
+    "Paddings must be non-negative": "it is larger than the size of pad; add resize or center_crop before it",
+}
+"""Messages for images of other sizes, by the beginning of TensorFlow's."""
+
 Batches = Generator[tuple[np.ndarray, np.ndarray], None, None]
 """Indices of examples and their values; whoever does not read all of them closes it."""
 
@@ -174,7 +180,8 @@ def _sizes(array: Array, first: int, end: int) -> np.ndarray:
 
 
 def _reason(error: Any) -> str:
-    """Return the sentence of TensorFlow's message that says what is wrong, without the places in the graph."""
-    lines = (line.strip().partition("\t")[0].partition(" [[")[0] for line in str(error.message).splitlines())
-    said = [line for line in lines if line and not line.startswith(("Detected", "Node:", "Graph execution error"))]
-    return said[0] if said else type(error).__name__
+    """Return what is wrong with an example, by TensorFlow's message without the places in the graph."""
+    lines = [line.strip().partition("\t")[0].partition(" [[")[0] for line in str(error.message).splitlines()]
+    traced = [number for number, line in enumerate(lines) if line.startswith(("Detected", "Node:", "Graph execution"))]
+    said = next((line for line in lines[max(traced, default=-1) + 1 :] if line), type(error).__name__)
+    return next((message for start, message in _SIZES.items() if said.startswith(start)), said)

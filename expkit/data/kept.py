@@ -25,7 +25,7 @@ from expkit.errors import DataError
 from expkit.fs import cannot_write
 from expkit.kinds.preprocess.base import Preprocess
 from expkit.kinds.sources.base import Fields, located
-from expkit.kinds.sources.on_disk import Array, MappedArray, examples_at, hash_values, identity_of, rows_of
+from expkit.kinds.sources.on_disk import Array, MappedArray, examples_at, hash_values, identity_of, name_of, rows_of
 from expkit.network.spec import NetworkSpec
 from expkit.timing import timed
 
@@ -262,7 +262,7 @@ def _same_shape(once: FieldPreprocessing, array: Array) -> Batches:
                     "add {kind: resize, size: [HEIGHT, WIDTH]}" if len(shape) > 1 else "end with {kind: pad, length: N}"
                 )
                 sizes = f"{list(values.shape[1:])}, those before it {list(shape)}"
-                message = f"example {indices[0]} has the shape {sizes}; {fix}"
+                message = f"{name_of(array, int(indices[0]))} has the shape {sizes}; {fix}"
                 raise DataError.at(f"data.preprocess.{once.field}", message)
             yield indices, values
 

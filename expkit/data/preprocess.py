@@ -109,8 +109,8 @@ class FieldPreprocessing:
         return {name: kept[:, place] for place, name in enumerate(self.names)}
 
     def connect_in_step(self, kept: Any) -> Any:
-        """Return the result for values that were kept."""
-        return _connect(self.in_step, kept, self.kept_spec, PARALLEL)
+        """Return the result for values that were kept, whole numbers also as the source gives them."""
+        return _connect(self.in_step, tf.cast(kept, self.kept_spec.dtype), self.kept_spec, PARALLEL)
 
 
 def preprocessing_of(preprocessing: Mapping[str, FieldPreprocessing]) -> dict[str, FieldPreprocessing]:

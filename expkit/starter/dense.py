@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from expkit.errors import escaped
 from expkit.kinds.preprocess.categories import RESERVED
 from expkit.starter.heads import Head, head_layers, output_lines
 
@@ -45,11 +46,11 @@ def dense_network(columns: Columns, heads: Sequence[Head]) -> list[str]:
         inputs.append(f"  numbers: {{shape: [{len(columns.numbers)}]}}")
         joined.append("numbers")
     for column in columns.categories:
-        inputs.append(f"  {column.field}: {{shape: [{column.size + RESERVED}]}}   # {column.name}")
+        inputs.append(f"  {column.field}: {{shape: [{column.size + RESERVED}]}}   # {escaped(column.name)}")
         joined.append(column.field)
     for column in columns.texts:
         words = f"input_dim: {column.size + RESERVED}, output_dim: {EMBEDDING}"
-        inputs.append(f"  {column.field}: {{shape: [{column.length}], dtype: int32}}   # {column.name}")
+        inputs.append(f"  {column.field}: {{shape: [{column.length}], dtype: int32}}   # {escaped(column.name)}")
         layers += [
             f"  {column.field}_words: {{kind: embedding, input: {column.field}, {words}}}",
             f"  {column.field}_mean: {{kind: reduce, axis: 1, function: mean}}",

@@ -73,8 +73,12 @@ def _is_name(name: str) -> bool:
 
 
 def quoted(text: str) -> str:
-    """Return text as a YAML scalar in single quotes."""
-    return "'" + text.replace("'", "''") + "'"
+    """Return text of any characters as a YAML scalar in quotes, in which ``${...}`` names no value elsewhere."""
+    text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
+    if text.isprintable():
+        return "'" + text.replace("'", "''") + "'"
+    marks = (mark if mark.isprintable() and mark not in '"\\' else f"\\U{ord(mark):08x}" for mark in text)
+    return f'"{"".join(marks)}"'
 
 
 def split_line(stratify: str | None) -> str:

@@ -13,6 +13,7 @@ from expkit import tf1 as tf
 from expkit.errors import DataError, comma_list, reading
 from expkit.kinds.preprocess.images import DecodeImage
 from expkit.kinds.sources.base import Fields
+from expkit.kinds.sources.folder import printable
 from expkit.kinds.sources.image_folder import TABLES, ImageFolder
 from expkit.kinds.sources.on_disk import Array, DiskArray, name_of, rows_of
 from expkit.kinds.sources.strings import is_text
@@ -170,9 +171,10 @@ def _span(sizes: Sequence[tuple[int, int]], place: int) -> str:
 
 
 def _data(path: Path, steps: Sequence[str], labeled: _Labeled, split: str) -> list[str]:
-    fields = "fields `image`, `label`" if labeled.table is None else f"columns of {labeled.table}"
+    fields = "fields `image`, `label`" if labeled.table is None else f"columns of {printable(labeled.table)}"
+    labels = "a class per folder" if labeled.table is None else "with a table"
     return [
-        f"# Images of {path.name}, {'a class per folder' if labeled.table is None else 'with a table'}: {fields}.",
+        f"# Images of {printable(path.name)}, {labels}: {fields}.",
         "defaults: [image_folder]",
         "source:",
         f"  path: {quoted(str(path))}",
@@ -198,7 +200,7 @@ def _network(height: int, width: int, channels: int, heads: Sequence[Head]) -> l
             f"  conv{number}: {{kind: conv2d, filters: {filters}, kernel_size: 3, padding: same, use_bias: false}}",
             f"  norm{number}: {{kind: batch_norm, momentum: 0.95}}",
             f"  relu{number}: {{kind: activation, function: relu}}",
-            f"  pool{number}: {{kind: max_pool, pool_size: 2}}",
+            *([f"  pool{number}: {{kind: max_pool, pool_size: 2}}"] if min(height, width) > 1 else []),
         ]
     return [
         "# A small convolutional network.",

@@ -11,7 +11,9 @@ import numpy as np
 from expkit.errors import DataError, comma_list
 from expkit.kinds.preprocess.categories import RESERVED
 from expkit.kinds.sources.base import Fields
+from expkit.kinds.sources.folder import printable
 from expkit.kinds.sources.strings import is_text
+from expkit.kinds.sources.table import REST
 from expkit.starter.dense import Column, Columns, dense_network
 from expkit.starter.dialect import Written, read_table
 from expkit.starter.draft import Draft, quoted, split_line
@@ -100,6 +102,9 @@ def _sorted_out(fields: Fields, labels: Sequence[str], training: np.ndarray) -> 
     for number, (name, array) in enumerate(fields.items()):
         if name in labels:
             continue
+        if name == REST:
+            left_out.append(f"'{name}' is left out: as a column it stands for all others; give it another name")
+            continue
         values, field = array[:], f"column_{number}"
         if not is_text(values.dtype):
             present = values[~np.isnan(values.astype(np.float64))]
@@ -123,7 +128,7 @@ def _sorted_out(fields: Fields, labels: Sequence[str], training: np.ndarray) -> 
                 texts.append(Column(name, field, words, common_length(values)))
             else:
                 left_out.append(f"'{name}' is left out: its texts have no words of letters or digits")
-        elif len(counts) > max(MOST_CATEGORIES, len(values) // 2):
+        elif len(counts) > max(MOST_CATEGORIES, len(values) // 2) or len(counts) == len(values):
             left_out.append(f"'{name}' is left out: {len(counts):,} different values name the rows")
         else:
             categories.append(Column(name, field, min(MOST_CATEGORIES, max(1, len(known)))))
@@ -146,7 +151,7 @@ def _data(
     numbers = ", ".join(map(quoted, columns.numbers))
     steps = ["{kind: impute, value: median}"] if columns.missing else []
     lines = [
-        f"# Rows of {path.name}: what is read of them, and what is done to it.",
+        f"# Rows of {printable(path.name)}: what is read of them, and what is done to it.",
         "defaults: [table]",
         "source:",
         f"  path: {quoted(str(path))}",

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from expkit.errors import ConfigError, DataError, comma_list
 from expkit.kinds.sources.files import FileContents, first_bytes
-from expkit.kinds.sources.folder import list_folder
+from expkit.kinds.sources.folder import list_folder, printable
 from expkit.kinds.sources.on_disk import rows_of
 from expkit.kinds.sources.table_content import FIRST_BYTES, likely_encoding
 from expkit.kinds.sources.text import ENDINGS, TextFolder
@@ -62,7 +62,7 @@ def draft_texts(path: Path, name: str, encoding: str | None = None) -> Draft:
     column = Column("words", "text", words, length)
     columns = Columns(numbers=[], missing=False, categories=[], texts=[column], left_out=[])
     data = [
-        f"# Texts of {path.name}, a class per folder: fields `text`, `label`.",
+        f"# Texts of {printable(path.name)}, a class per folder: fields `text`, `label`.",
         "defaults: [text]",
         "source:",
         f"  path: {quoted(str(path))}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -313,6 +314,36 @@ def test_nested_columns_and_infinities_are_left_out(tmp_path: Path) -> None:
     ]
 
 
+def test_names_in_the_data_are_text_whatever_they_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["${oc.env:HOME}", "a\\${b}", "it's", "\x1b[31m", "*", "kind\noutputs: {evil: x}", "number of the row", "y"]
+    columns = [[float(i * k % 7) for i in range(30)] for k in range(1, 6)]
+    texts = [["u", "v"] * 15, [f"n{i}" for i in range(30)], ["\x1b[31m", "w"] * 15]
+    pq.write_table(pa.table(dict(zip(names, [*columns, *texts], strict=True))), tmp_path / "t.parquet")
+    done = call("init", "t.parquet", "--label", "y", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[1:5] == [
+        r"2 classes of 'y': \x1b[31m 15, w 15",
+        "features: 4 numbers, 1 categories, 0 texts",
+        "'*' is left out: as a column it stands for all others; give it another name",
+        "'number of the row' is left out: 30 different values name the rows",
+    ]
+    monkeypatch.chdir(tmp_path)
+    config = check(load(["experiment=t"])).config
+    assert config.data.source.columns_of_fields()["numbers"] == tuple(names[:4])
+    assert config.network.outputs.keys() == {"logits"}
+
+
+def test_the_smallest_images_have_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    for index in range(20):
+        (tmp_path / "dots" / "ab"[index % 2]).mkdir(parents=True, exist_ok=True)
+        Image.new("L", (1, 1), 9 * index).save(tmp_path / "dots" / "ab"[index % 2] / f"{index}.png")
+    assert call("init", "dots", cwd=tmp_path).code == 0
+    monkeypatch.chdir(tmp_path)
+    assert check(load(["experiment=dots"])).spec.inputs["image"].shape == (1, 1, 1)
+
+
 def test_names_that_expkit_ships_are_not_taken(tmp_path: Path) -> None:
     (tmp_path / "iris.csv").write_text(
         "a,b,species\n" + "".join(f"{i * 7 % 10}.5,{i % 4}.5,{'xy'[i % 2]}\n" for i in range(40))
@@ -326,6 +357,7 @@ def test_names_that_expkit_ships_are_not_taken(tmp_path: Path) -> None:
     ("words", "said"),
     [
         (["absent"], "error: absent: no such file or folder; give a folder of images or texts, or a table"),
+        (["pipe", "--label", "y"], "error: pipe: no regular file; give a folder of images or texts, or a table"),
         (["visits.csv"], "error: --label: which column of visits.csv is to be predicted? give --label COLUMN"),
         (["visits.csv", "--label", "levle"], "error: --label: no column 'levle' in visits.csv; did you mean 'level'? "),
         (
@@ -366,6 +398,7 @@ def test_names_that_expkit_ships_are_not_taken(tmp_path: Path) -> None:
 def test_a_mistake_is_one_message_and_writes_nothing(words: list[str], said: str, tmp_path: Path) -> None:
     write_visits(tmp_path)
     (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "one.csv").write_text("x,y\n1,2\n")
     (tmp_path / "same.csv").write_text("x,y\n" + "".join(f"{i * i},u\n" for i in range(20)))
     (tmp_path / "rare.csv").write_text(

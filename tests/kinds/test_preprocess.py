@@ -226,8 +226,23 @@ def test_hashes_are_within_the_buckets_and_empty_texts_apart() -> None:
 
 
 def test_rows_have_a_one_at_the_number() -> None:
-    got = results([OneHot(depth=3)], np.array([0, 2, 3, -1]))
-    assert got.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]]
+    got = results([OneHot(depth=3)], np.array([0, 2, 3, -1, 2**32 + 1]))
+    assert got.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0]]
+
+
+def test_large_whole_numbers_are_the_same_in_every_step_and_in_the_frozen_graph() -> None:
+    values, steps = (
+        np.array([1_700_000_000_123, 1_700_000_000_456]),
+        [Rescale(scale=1.0, offset=-1.7e12), Clip(low=0.1)],
+    )
+    assert results(steps, values).tolist() == [123, 456]
+    raw = raw_spec(steps, values)
+    in_step = fit_steps(FieldPreprocessing(field="x", raw=raw), steps, values).kept
+    with tf.Graph().as_default() as graph:
+        kept = tf.placeholder(tf.int64, (None,))
+        result = FieldPreprocessing(field="x", raw=raw, in_step=in_step).connect_in_step(kept)
+    with tf.Session(graph=graph) as session:
+        assert session.run(result, {kept: values}).tolist() == [123, 456]
 
 
 WORDS = st.text(st.sampled_from("abcXYZ ÄÖß,.!-_ \t0٣中é"))
@@ -244,6 +259,11 @@ def test_text_is_replaced_and_split_as_python_does(values: list[str], pattern: s
     assert [[word.decode() for word in row if word] for row in split] == [value.split() for value in values]
 
 
+def test_patterns_of_re2_alone_are_known() -> None:
+    assert results([RegexReplace(pattern=r"[[:digit:]\w]+")], texts("a-ä1 é")).tolist() == [b"- "]
+    assert results([RegexReplace(pattern=r"\pN|\Q.*\E", to="_")], texts("1 .* z")).tolist() == [b"_ _ z"]
+
+
 def test_groups_are_put_in() -> None:
     assert results([RegexReplace(pattern=r"(\w)-(\w)", to=r"\2\1")], texts("a-b ä-ö")).tolist() == ["ba öä".encode()]
 
@@ -251,9 +271,19 @@ def test_groups_are_put_in() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: RegexReplace(pattern="(?=a)"), "'(?=a)' has a look-ahead, which RE2 does not know"),
-        (lambda: RegexReplace(pattern=r"(a)\1"), r"'(a)\1' has a back-reference, which RE2 does not know"),
-        (lambda: RegexReplace(pattern="("), "'(' is not a regular expression: missing ), unterminated subpattern"),
+        (
+            lambda: RegexReplace(pattern="(?=a)"),
+            "'(?=a)' is no regular expression of RE2, which has no look-around and back-references: invalid perl "
+            "operator: (?=",
+        ),
+        (lambda: RegexReplace(pattern=r"(a)\1"), r"references: invalid escape sequence: \1"),
+        (lambda: RegexReplace(pattern="("), "'(' is no regular expression of RE2, "),
+        (lambda: RegexReplace(pattern="a++"), "bad repetition operator: ++"),
+        (lambda: RegexReplace(pattern="a{1,2000}"), "invalid repetition size: {1,2000}"),
+        (
+            lambda: RegexReplace(pattern="(a)", to=r"\2"),
+            r"'\2' cannot replace matches of '(a)': Rewrite schema requests 2",
+        ),
         (lambda: RegexReplace(pattern=r"[\W]"), r"'[\W]' has \W inside brackets, which RE2 knows of ASCII alone"),
         (lambda: Clip(), "clip needs 'low', 'high' or both"),
         (lambda: Clip(low=2.0, high=1.0), "low is 2.0, above high, 1.0"),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 import expkit.kinds.augment
 import expkit.kinds.preprocess
@@ -148,6 +149,16 @@ class DataConfig(Section):
     the machine's memory; results do not depend on it. With ``augment`` a thread prepares batches in any case:
     ``resident`` then reads the examples into memory first.
     """
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, classes: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for field, names in classes.items():
+            if not names:
+                raise ValueError(f"'{field}' has no classes; list their names, or leave the field out")
+            if twice := [name for name, count in Counter(names).items() if count > 1]:
+                raise ValueError(f"'{field}' has the class '{twice[0]}' twice; every class has one number")
+        return classes
 
     @model_validator(mode="after")
     def _split_agrees(self) -> DataConfig:

@@ -146,7 +146,7 @@ class OneHot(Preprocess):
 
     def apply(self, values: Any, fitted: Fitted) -> Any:
         """Return the rows."""
-        return tf.one_hot(tf.cast(values, tf.int32), self.depth)
+        return tf.one_hot(values if values.dtype == tf.int64 else tf.cast(values, tf.int32), self.depth)
 
 
 def lookup(text: Any, words: np.ndarray, first: int, missing: int) -> Any:

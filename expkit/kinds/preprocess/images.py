@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from expkit import tf1 as tf
@@ -147,6 +148,8 @@ class Pad(Preprocess):
         """Return the padded sizes."""
         if spec.dtype == TEXT:
             raise ShapeError(f"{self.kind} needs numbers, got {spec}; use kind 'vocabulary' first")
+        if not _holds(np.dtype(spec.dtype), self.value):
+            raise ShapeError(f"{self.kind} with value {self.value:g} of {spec}, which holds no such number")
         if self.length is not None:
             if not spec.shape:
                 raise ShapeError(f"{self.kind} needs sequences [length, ...], got {spec}")
@@ -174,6 +177,11 @@ class Pad(Preprocess):
         padded = tf.pad(values, edges, constant_values=value)
         padded.set_shape((None, *self.size, values.shape[3]))
         return padded
+
+
+def _holds(dtype: np.dtype, value: float) -> bool:
+    """Return True if a dtype has a value; numbers that floats round are theirs."""
+    return dtype.kind not in "iu" or (value.is_integer() and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
 
 
 def _decoded(content: Any, channels: int) -> Any:

@@ -43,8 +43,8 @@ class Rescale(Elementwise):
     def apply(self, values: Any, fitted: Fitted) -> Any:
         """Multiply and add."""
         values = _floats(values)
-        values = values * tf.cast(self.scale, values.dtype)
-        return values + tf.cast(self.offset, values.dtype) if self.offset else values
+        values = values * _constant(self.scale, values.dtype)
+        return values + _constant(self.offset, values.dtype) if self.offset else values
 
 
 @register
@@ -68,8 +68,8 @@ class Clip(Elementwise):
     def apply(self, values: Any, fitted: Fitted) -> Any:
         """Clip."""
         values = _floats(values)
-        values = values if self.low is None else tf.maximum(values, tf.cast(self.low, values.dtype))
-        return values if self.high is None else tf.minimum(values, tf.cast(self.high, values.dtype))
+        values = values if self.low is None else tf.maximum(values, _constant(self.low, values.dtype))
+        return values if self.high is None else tf.minimum(values, _constant(self.high, values.dtype))
 
 
 @register
@@ -218,6 +218,11 @@ class Bucketize(Preprocess):
 
 def _float_dtype(spec: TensorSpec) -> str:
     return spec.dtype if spec.dtype in ("float32", "float64") else "float32"
+
+
+def _constant(value: float, dtype: Any) -> Any:
+    """Return a number as a tensor, not by way of float32, which TensorFlow takes for a number of Python."""
+    return tf.cast(np.asarray(value, dtype.as_numpy_dtype), dtype)
 
 
 def _floats(values: Any) -> Any:

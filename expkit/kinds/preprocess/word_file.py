@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from expkit.kinds.sources.base import located
+from expkit.kinds.sources.base import located, no_file
 
 __all__ = ["LARGEST", "read_words", "word_file_problem"]
 
@@ -17,6 +17,8 @@ def read_words(path: str) -> list[bytes]:
         ValueError: it cannot be read, is too large, is no UTF-8, or has a word twice.
     """
     file = located(path)
+    if file.exists() and not file.is_file():  # Opening a pipe would wait for its writer.
+        raise ValueError(f"{file} is {no_file(file)}; give a file with a word per line")
     try:
         with file.open("rb") as opened:
             content = opened.read(LARGEST + 1)

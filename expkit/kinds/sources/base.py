@@ -14,7 +14,7 @@ from expkit.registry import Kind
 if TYPE_CHECKING:
     from expkit.kinds.sources.on_disk import Array
 
-__all__ = ["Fields", "Source", "existing", "located", "square_image_shape"]
+__all__ = ["Fields", "Source", "existing", "located", "no_file", "square_image_shape"]
 
 OWN = "expkit:"
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -61,6 +61,11 @@ def located(path: str) -> Path:
     return EMBEDDED / path.removeprefix(OWN) if path.startswith(OWN) else Path(path).expanduser()
 
 
+def no_file(path: Path) -> str:
+    """Return what a path is that exists and is no file, such as a pipe, which cannot be read twice."""
+    return "a folder" if path.is_dir() else "no regular file"
+
+
 def existing(path: str, field: str) -> Path:
     """Return the path of a file that exists, ``located``.
 
@@ -69,9 +74,9 @@ def existing(path: str, field: str) -> Path:
     """
     file = located(path)
     if not file.is_file():
+        fix = f"give the path of an existing file with data.source.{field}=PATH"
+        if file.exists():
+            raise DataError.at(f"data.source.{field}", f"{file} is {no_file(file)}; {fix}")
         near = did_you_mean(file.name, (p.name for p in file.parent.iterdir())) if file.parent.is_dir() else ""
-        raise DataError.at(
-            f"data.source.{field}",
-            f"no file {file}{near or ';'} give the path of an existing file with data.source.{field}=PATH",
-        )
+        raise DataError.at(f"data.source.{field}", f"no file {file}{near or ';'} {fix}")
     return file

@@ -19,6 +19,9 @@ from expkit.kinds.sources.table_content import FIRST_BYTES, encoding_problem
 
 __all__ = ["FileContents", "checked_contents", "first_bytes"]
 
+LARGEST = 1 << 30
+"""Size of a file from which on it is no example: its content would be in memory, several times."""
+
 
 @final
 class FileContents(DiskArray):
@@ -132,6 +135,9 @@ def checked_contents(
             state = os.stat(path)
         except OSError as error:
             raise _unreadable(path, error) from None
+        if state.st_size > LARGEST:
+            size = f"{printable(path)} has {state.st_size / LARGEST:,.1f} GiB, and an example at most 1"
+            raise DataError.at(AT, f"{size}; remove or divide it")
         sizes[index] = state.st_size
         digest.update(f"{file_state(path, state)}\0".encode("utf-8", "surrogateescape"))
     identity = digest.digest()

@@ -27,13 +27,15 @@ BLOCK_BYTES = 1 << 24
 """Bytes that are decompressed at once."""
 
 
-def mapped(file: Path) -> mmap.mmap:
-    """Return the bytes of a file; a compressed one (GZIP, ZLIB) is unpacked into a temporary file.
+def mapped(file: Path) -> mmap.mmap | None:
+    """Return the bytes of a file, ``None`` if it is empty; a compressed one (GZIP, ZLIB) is unpacked temporarily.
 
     Raises:
         DataError: the file cannot be read, or is compressed and damaged.
     """
     try:
+        if not file.stat().st_size:
+            return None
         with file.open("rb") as opened:
             content = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
@@ -51,7 +53,7 @@ def mapped(file: Path) -> mmap.mmap:
         for block in _gzip_blocks(file) if zipped else _zlib_blocks(file):
             write_temporary(unpacked, block, AT, f"{file}, which is compressed,")
         unpacked.flush()
-        return mmap.mmap(unpacked.fileno(), 0, access=mmap.ACCESS_READ)
+        return mmap.mmap(unpacked.fileno(), 0, access=mmap.ACCESS_READ) if unpacked.tell() else None
 
 
 def _gzip_blocks(file: Path) -> Iterator[bytes]:

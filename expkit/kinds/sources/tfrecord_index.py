@@ -9,7 +9,7 @@ from typing import final
 
 import numpy as np
 
-from expkit.errors import DataError
+from expkit.errors import DataError, comma_list
 from expkit.kinds.sources.on_disk import advise, pieces
 from expkit.kinds.sources.tfrecord_example import Features, parse_example
 from expkit.kinds.sources.tfrecord_files import AT, CHECKSUM, checksum, mapped, record_offsets
@@ -25,14 +25,16 @@ class Records:
     """The records of TFRecord files, numbered in the order of the files."""
 
     def __init__(self, files: Sequence[Path]) -> None:
-        """Map the files and index them in one pass, checking the checksum of every length.
+        """Map the files and index them in one pass, checking the checksum of every length; some may hold no record.
 
         Raises:
-            DataError: a file is empty, truncated or damaged, or is no TFRecord file.
+            DataError: no file holds a record, or one is truncated or damaged, or is no TFRecord file.
         """
-        self.files = tuple(files)
-        self._maps = [mapped(file) for file in files]
-        indices = [record_offsets(file, content) for file, content in zip(files, self._maps, strict=True)]
+        filled = [(file, content) for file in files if (content := mapped(file)) is not None]
+        if not filled:
+            raise DataError.at(AT, f"{comma_list(map(str, files), 3)}: no record; give files that hold examples")
+        self.files, self._maps = [file for file, _ in filled], [content for _, content in filled]
+        indices = [record_offsets(file, content) for file, content in filled]
         for content in self._maps:
             content.madvise(mmap.MADV_RANDOM)
         self._offsets = np.concatenate([offsets for offsets, _ in indices])

@@ -218,6 +218,14 @@ def test_names_that_are_not_utf8_are_read_but_are_no_classes(fill: Fill, tmp_pat
     )
 
 
+def test_a_file_too_large_for_an_example_is_refused_before_it_is_read(fill: Fill) -> None:
+    folder = fill(**{"a/1.png": PNG, "b/1.png": PNG})
+    os.truncate(f"{folder}/b/1.png", 3 << 30)
+    assert problem_of(ImageFolder(path=folder), folder) == (
+        "data.source.path: FOLDER/b/1.png has 3.0 GiB, and an example at most 1; remove or divide it"
+    )
+
+
 def test_a_file_that_vanishes_is_named(fill: Fill, tmp_path: Path) -> None:
     image = ImageFolder(path=fill(**{"a/1.png": PNG, "a/2.png": PNG})).load()["image"]
     (tmp_path / "a/2.png").unlink()
