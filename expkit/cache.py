@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
 
 from expkit.fs import atomic_write_text
 
 __all__ = ["cache_folder", "remembered"]
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +28,7 @@ def cache_folder(name: str) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "expkit" / name
 
 
-def remembered(name: str, identity: bytes | None, find: Callable[[], Any]) -> Any:
+def remembered(name: str, identity: bytes | None, find: Callable[[], T], kind: Any) -> T:
     """Return a fact about unchanged data that an earlier start found, or find it and keep it for the next.
 
     Args:
@@ -33,17 +36,19 @@ def remembered(name: str, identity: bytes | None, find: Callable[[], Any]) -> An
         identity: digest that differs where the data does, and all else that the fact depends on; ``None`` if there is
             none, so that nothing is kept.
         find: function that returns the fact, a value of JSON; its errors are not kept.
+        kind: type of the fact, as pydantic reads it: a file that holds anything else is damaged, and found anew.
     """
     if identity is None:
         return find()
     file = cache_folder("facts") / f"{name}-{hashlib.sha256(identity).hexdigest()[:32]}.json"
+    fact: TypeAdapter[T] = TypeAdapter(kind)
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return fact.validate_json(file.read_bytes(), strict=True)
     except (OSError, ValueError):
         found = find()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(file, json.dumps(found), durable=False)
+        atomic_write_text(file, fact.dump_json(found).decode(), durable=False)
         facts = sorted(file.parent.glob(f"{name}-*.json"), key=lambda path: path.stat().st_mtime)
         for oldest in facts[:-MOST_FACTS]:
             oldest.unlink(missing_ok=True)

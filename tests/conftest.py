@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from omegaconf import DictConfig
 
 from expkit.runs.recording import recorders_started_by
 from expkit.tracking import recorder
-from support.command_line import BARE, SHORT, Done, call
+from support.command_line import BARE, ENVIRONMENT, SHORT, Done, call
 from support.forked_recorder import ForkedRecorder, warm
 
 UNTRACED = {"cli", "diagram", "export", "importer", "plots", "report", "runs", "sweeps", "tracking", "training"}
@@ -122,6 +123,19 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder without a ``conf`` of its own, so that only the built-in files are read."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Leave the user's cache as it is; matplotlib keeps its own there, whose fonts take seconds to list."""
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    places = {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+    places |= {"MPLCONFIGDIR": os.environ.get("MPLCONFIGDIR") or str(usual / "matplotlib")}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, place in places.items():
+            patch.setenv(name, place)
+            patch.setitem(ENVIRONMENT, name, place)  # of processes that tests start
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,8 @@ __all__ = ["add_verbs"]
 DEFAULT = "learning-rate.png"
 FILES = CURVE, PICTURE, SUGGESTION, CONFIG = "curve.csv", "curve.png", "suggestion.json", "config.yaml"
 """Files of a folder that keeps what was found."""
+RECORDS = "find-learning-rate"
+"""Folder in that of the runs, of what MLflow has."""
 LEAST, MOST = 20, 100_000
 """Number of steps."""
 
@@ -34,8 +38,9 @@ def add_verbs(verbs: Any) -> None:
         help="train while the learning rate rises, draw the loss and suggest a rate",
         description="Train from the initial values (or those of restore) while the learning rate rises exponentially, "
         "until the loss explodes; draw the loss over the rate, and suggest the rate at which its moving average falls "
-        "steepest. The rising rate replaces the optimizer's rate, schedule and warm-up. No run is recorded; a folder "
-        "given with --output keeps the curve, its picture, the suggestion and the configuration.",
+        "steepest. The rising rate replaces the optimizer's rate, schedule and warm-up. A folder given "
+        "with --output keeps the curve, its picture, the suggestion and the configuration; so does an MLflow run, if "
+        "tracking is enabled.",
     )
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for `expkit train`: experiment=digits_cnn")
     parser.add_argument(
@@ -62,22 +67,43 @@ def _find(given: argparse.Namespace) -> int:
     from expkit.data.derived import derived_config
     from expkit.plots.rates import rate_curve
     from expkit.plots.style import save
-    from expkit.training.rate_finder import Rise, find_rates
+    from expkit.runs.recording import recorder_of_process, say_environment
+    from expkit.training.rate_finder import Rise, check_one_rate, find_rates
 
-    dataset = load_dataset(checked.config, checked.spec)
-    derived = with_config(checked, derived_config(checked.config, checked.spec.trained, dataset))
-    curve = find_rates(derived, dataset, Rise(low=given.low, high=given.high, steps=given.steps))
-    key, note = _key(checked.config)
-    try:
-        if output.suffix != ".png":
-            output.mkdir(exist_ok=True)
-            atomic_write_text(output / CURVE, _table(curve))
-            atomic_write_text(output / SUGGESTION, json.dumps({key: curve.suggestion}, indent=1) + "\n")
-            atomic_write_text(output / CONFIG, plain_yaml(checked.config))
-        save(rate_curve(curve, checked.config.run.name), output if output.suffix == ".png" else output / PICTURE)
-    except OSError as error:
-        problem = cannot_write(output, error, "give a place that is writable with --output=FILE.png or FOLDER")
-        raise ConfigError.at("--output", problem) from None
+    config, rise = checked.config, Rise(low=given.low, high=given.high, steps=given.steps)
+    key, note = _key(config)
+    check_one_rate(config)
+    say_environment(config)
+    with recorder_of_process(tracked=config.tracking.enabled) as recorder, ExitStack() as opened:
+        dataset = load_dataset(config, checked.spec)
+        derived = with_config(checked, derived_config(config, checked.spec.trained, dataset))
+        record, folder = None, output
+        if recorder is not None:
+            from expkit.tracking.rates import recorded_rates
+
+            folder = Path(config.run.folder) / RECORDS / f"{datetime.now():%Y-%m-%d}" / _name(config)
+            record = opened.enter_context(recorded_rates(recorder, config, folder, rise))
+        curve = find_rates(derived, dataset, rise)
+        picture = rate_curve(curve, config.run.name)
+
+        def write(into: Path) -> None:
+            into.mkdir(exist_ok=True)
+            atomic_write_text(into / CURVE, _table(curve))
+            atomic_write_text(into / SUGGESTION, json.dumps({key: curve.suggestion}, indent=1) + "\n")
+            atomic_write_text(into / CONFIG, plain_yaml(config))
+            save(picture, into / PICTURE)
+
+        try:
+            if output.suffix == ".png":
+                save(picture, output)
+            else:
+                write(output)
+        except OSError as error:
+            problem = cannot_write(output, error, "give a place that is writable with --output=FILE.png or FOLDER")
+            raise ConfigError.at("--output", problem) from None
+        if record is not None:
+            write(folder)
+            record.curve(curve, key, [folder / name for name in FILES])
     end = "where the loss exploded" if curve.exploded else "the last one"
     print(f"{len(curve.rates)} steps, learning rate {curve.rates[0]:.2g} to {curve.rates[-1]:.2g}, {end}; see {output}")
     if (rate := curve.suggestion) is None:
@@ -87,6 +113,10 @@ def _find(given: argparse.Namespace) -> int:
         print(note)
     print(f"suggestion {rate:.2g}, where the loss falls steepest: {key}={rate:.2g}")
     return 0
+
+
+def _name(config: Config) -> str:
+    return f"{datetime.now():%H-%M-%S-%f}_{config.run.name}"
 
 
 def _check(given: argparse.Namespace) -> None:

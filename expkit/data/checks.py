@@ -189,8 +189,7 @@ def _cached_not_finite(array: Array, read_as: str | None) -> tuple[int, int, boo
     """Return the same as ``_not_finite``; of files that have not changed, as it was found before."""
     known = identity_of(array)
     key = None if known is None else known + f" {read_as}".encode()
-    count, first, rounded = remembered("finite-1", key, lambda: _not_finite(array, read_as))
-    return count, first, rounded
+    return remembered("finite-1", key, lambda: _not_finite(array, read_as), tuple[int, int, bool])
 
 
 def _not_finite(array: Array, read_as: str | None) -> tuple[int, int, bool]:

@@ -143,7 +143,7 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
         raw=done.raw,
         classes=classes,
         columns={name: names for name, names in columns.items() if name in used},
-        digest=remembered("digest-1", _identity(raw), lambda: _digest(raw)),
+        digest=remembered("digest-1", _identity(raw), lambda: _digest(raw), str),
         kind=data.source.kind,
         notes=notes,
         placement=_placement(data, train),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -118,8 +118,7 @@ def _cached(parts: Mapping[str, Fields]) -> list[Duplicates]:
     """Return duplicates: those that the cache has for these files, or found by reading them."""
     identities = [(part, name, identity_of(array)) for part, fields in parts.items() for name, array in fields.items()]
     known = None if any(digest is None for *_, digest in identities) else f"{identities}".encode()
-    found = remembered("duplicates-1", known, lambda: [asdict(item) for item in find_duplicates(parts)])
-    return [Duplicates(**item) for item in found]
+    return remembered("duplicates-1", known, lambda: find_duplicates(parts), list[Duplicates])
 
 
 def _fingerprints(fields: Fields) -> np.ndarray:

@@ -109,6 +109,10 @@ class RecordedRun:
         """Copy files and folders, as they are when they are uploaded, into the artifacts."""
         self._journal.append("artifacts", paths=[self._relative(path) for path in paths])
 
+    def describe(self, text: str) -> None:
+        """Record a text in Markdown for the run's page, in place of an earlier one."""
+        self._journal.append("describe", text=text)
+
     def _relative(self, path: Path) -> str:
         """Return a path relative to the run's folder, or an absolute one outside of it."""
         folder, path = self._folder.resolve(), path.resolve()

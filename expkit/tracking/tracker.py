@@ -25,7 +25,7 @@ from expkit.tracking.recorded_run import NewRun, RecordedRun
 from expkit.tracking.recorder import Recorder, warn
 from expkit.tracking.store_address import environment_note, records_system_metrics, store_address, sync_command
 
-__all__ = ["MlflowTracker", "SweepRun", "tag_ended_run"]
+__all__ = ["MlflowTracker", "SweepRun", "run_tags", "tag_ended_run"]
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +62,12 @@ class MlflowTracker(RecordedRun):
             _log.info("%s", note)
         self._run = folder
         self._registered = (config.tracking.register_, config.tracking.alias)
-        new = NewRun(name=name or config.run.name, tags=_tags(folder), params=params_of(config), parent=parent)
+        new = NewRun(
+            name=name or config.run.name,
+            tags=run_tags(folder.path, "expkit train"),
+            params=params_of(config),
+            parent=parent,
+        )
         super().__init__(recorder, config, folder.path, new, system_metrics=system_metrics)
         if config.tracking.plots:
             recorder.submit("prepare_plots")
@@ -131,10 +136,6 @@ class SweepRun(RecordedRun):
         new = NewRun(name=name, tags=tags, params=texts({param_name(key): value for key, value in params.items()}))
         super().__init__(recorder, config, folder, new)
 
-    def describe(self, text: str) -> None:
-        """Record a text in Markdown for the run's page, in place of an earlier one."""
-        self._journal.append("describe", text=text)
-
 
 def tag_ended_run(recorder: Recorder, config: Config, folder: Path, tags: Mapping[str, str]) -> None:
     """Record tags of a run that has ended, without a change of its status or end.
@@ -164,15 +165,21 @@ def _warn_without_plots(drawn: Future[Any]) -> None:
         warn(f"the run's plots could not be drawn: {error}")
 
 
-def _tags(folder: RunFolder) -> dict[str, str]:
+def run_tags(folder: Path, source: str) -> dict[str, str]:
+    """Return the tags of a run: user, program, commit, versions, folder.
+
+    Args:
+        folder: the run's folder.
+        source: the command that made it.
+    """
     commit = git_commit()
     return {
         "mlflow.user": _user(),
-        "mlflow.source.name": "expkit train",
+        "mlflow.source.name": source,
         "mlflow.source.type": "LOCAL",
         **({"mlflow.source.git.commit": commit.removesuffix("-dirty"), "git_commit": commit} if commit else {}),
         **{f"version.{name}": version for name, version in versions().items()},
-        "run_folder": str(folder.path),
+        "run_folder": str(folder),
     }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from expkit.checkpoints.restore.restore import restore_from
+from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
 from expkit.errors import ConfigError, comma_list
 from expkit.kinds.schedules import Exponential
@@ -17,7 +18,7 @@ from expkit.training.execution import Execution
 from expkit.training.graphs import train_graph
 from expkit.training.sessions import Executor
 
-__all__ = ["RateCurve", "Rise", "find_rates"]
+__all__ = ["RateCurve", "Rise", "check_one_rate", "find_rates"]
 
 SMOOTHING = 0.9
 """Part of the average of the losses that stays at each step."""
@@ -59,6 +60,18 @@ class RateCurve:
         return float(self.rates[first + steepest]) if slope[steepest] < 0 else None
 
 
+def check_one_rate(config: Config) -> None:
+    """Check that a training has one learning rate.
+
+    Raises:
+        ConfigError: it has phases, each with a rate of its own.
+    """
+    if config.train.phases:
+        names = comma_list(config.train.phases)
+        message = f"{names} have learning rates of their own, of which none can rise alone; try rates in a sweep"
+        raise ConfigError.at("train.phases", message)
+
+
 def find_rates(checked: CheckedConfig, dataset: Dataset, rise: Rise) -> RateCurve:
     """Train from the initial or restored values with a rate that rises, until the loss explodes; nothing is kept.
 
@@ -68,14 +81,9 @@ def find_rates(checked: CheckedConfig, dataset: Dataset, rise: Rise) -> RateCurv
         rise: the range of rates, which replaces the schedule of the optimizer and its warm-up.
 
     Raises:
-        ConfigError: the training has phases, each with a rate of its own.
         CheckpointError: the section ``restore`` does not fit.
     """
     config = checked.config
-    if config.train.phases:
-        names = comma_list(config.train.phases)
-        message = f"{names} have learning rates of their own, of which none can rise alone; try rates in a sweep"
-        raise ConfigError.at("train.phases", message)
     rate = Exponential(initial_learning_rate=rise.low, decay_steps=rise.steps - 1, decay_rate=rise.high / rise.low)
     optimizer = config.optimizer.model_copy(update={"learning_rate": rate, "warmup_steps": 0})
     train = config.train.model_copy(update={"steps": 0, "epochs": None})

@@ -15,7 +15,16 @@ from support.command_line import call
 
 
 def test_a_rising_rate_is_drawn_and_the_rate_of_the_steepest_descent_suggested(tmp_path: Path) -> None:
-    words = ("find-learning-rate", "experiment=iris", "optimizer=sgd_exponential", "--to", "10", "--output", "r.png")
+    words = (
+        "find-learning-rate",
+        "experiment=iris",
+        "optimizer=sgd_exponential",
+        "tracking=none",
+        "--to",
+        "10",
+        "--output",
+        "r.png",
+    )
     first, second = call(*words, cwd=tmp_path), call(*words[:-1], "kept", cwd=tmp_path)
     assert (first.code, first.err) == (0, "")
     assert first.out == second.out.replace("see kept", "see r.png")
@@ -42,6 +51,32 @@ def test_a_rising_rate_is_drawn_and_the_rate_of_the_steepest_descent_suggested(t
         2,
         ["error: --output: kept: holds files, and nothing is overwritten; give a new folder, or FILE.png"],
     )
+
+
+def test_a_tracked_search_is_a_run_in_mlflow(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    done = call("find-learning-rate", "experiment=iris", "--steps", "30", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["learning-rate.png", "runs"]
+    client = MlflowClient(f"sqlite:///{tmp_path / 'runs/mlflow.db'}")
+    experiments = [item.experiment_id for item in client.search_experiments()]
+    (found,) = client.search_runs(experiments)
+    assert (found.info.run_name, found.info.status) == ("iris, learning rates", "FINISHED")
+    assert found.data.tags["mlflow.source.name"] == "expkit find-learning-rate"
+    assert found.data.params["find_learning_rate.steps"] == "30"
+    (folder,) = (tmp_path / "runs/find-learning-rate").glob("*/*_iris")
+    names = ["config.yaml", "curve.csv", "curve.png", "suggestion.json"]
+    assert sorted(item.path for item in client.list_artifacts(found.info.run_id)) == names
+    assert sorted(file.name for file in folder.iterdir() if not file.name.startswith("tracking")) == names
+    rows = list(csv.DictReader((folder / "curve.csv").read_text().splitlines()))
+    for metric, column in (("learning_rate", "learning_rate"), ("train/loss", "loss")):
+        history = client.get_metric_history(found.info.run_id, metric)
+        assert [item.value for item in history] == pytest.approx([float(row[column]) for row in rows])
+    (rate,) = json.loads((folder / "suggestion.json").read_text()).values()
+    assert found.data.metrics["suggested_learning_rate"] == pytest.approx(rate)
+    assert found.data.tags["suggestion"] == f"optimizer.learning_rate={rate:.2g}"
+    assert f"`optimizer.learning_rate={rate:.2g}`" in found.data.tags["mlflow.note.content"]
 
 
 def curve(losses: np.ndarray) -> RateCurve:

@@ -29,7 +29,10 @@ class DecodeImage(Preprocess):
     reads_files: ClassVar[bool] = True
     one_by_one: ClassVar[bool] = True
     channels: Literal[1, 3, 4] = 3
-    """Channels of the result: 1 for gray, 3 for RGB, 4 for RGB with alpha; files of others are converted."""
+    """Channels of the result: 1 for gray, 3 for RGB, 4 for RGB with alpha; files of others are converted.
+
+    CMYK becomes RGB, of 16 bits the upper 8 stay, and alpha is dropped, not painted; a GIF's transparent pixels are
+    black and opaque, as TensorFlow decodes them."""
     orientation: Literal["exif", "as_stored"] = "exif"
     """``exif`` turns JPEG files as the camera was held, by the orientation that it wrote into them; ``as_stored`` does
     not, as TensorFlow's and Keras' functions do not."""
@@ -197,12 +200,27 @@ def _decoded(content: Any, channels: int) -> Any:
     def opaque() -> Any:
         return tf.pad(decoded(3), [[0, 0], [0, 0], [0, 1]], constant_values=tf.constant(255, tf.uint8))
 
+    def cmyk() -> Any:
+        return tf.equal(tf.raw_ops.ExtractJpegShape(contents=content)[2], 4)
+
+    def no_alpha() -> Any:
+        """Return whether pixels of fewer than 8 bits have no alpha, of which TensorFlow makes 1, 3 or 15."""
+        header = tf.raw_ops.StringSplitV2(input=[content], sep="IDAT", maxsplit=1).values[:1]
+        return tf.equal(tf.size(tf.raw_ops.StringSplitV2(input=header, sep="tRNS", maxsplit=1).values), 1)
+
+    def thin() -> Any:
+        few = tf.reduce_any(tf.equal(tf.strings.substr(content, 24, 1), [b"\x01", b"\x02", b"\x04"]))
+        return tf.cond(few, no_alpha, lambda: tf.constant(False))
+
     start = tf.strings.substr(content, 0, 3)
     if channels == 1:
         converted = tf.equal(start, b"GIF") | tf.equal(tf.strings.substr(start, 0, 2), b"BM")
+        converted |= tf.cond(tf.equal(start, b"\xff\xd8\xff"), cmyk, lambda: tf.constant(False))
         return tf.cond(converted, gray, lambda: decoded(1))
     if channels == 4:
-        return tf.cond(tf.reduce_any(tf.equal(start, [b"GIF", b"\xff\xd8\xff"])), opaque, lambda: decoded(4))
+        is_opaque = tf.reduce_any(tf.equal(start, [b"GIF", b"\xff\xd8\xff"]))
+        is_opaque |= tf.cond(tf.equal(start, b"\x89PN"), thin, lambda: tf.constant(False))
+        return tf.cond(is_opaque, opaque, lambda: decoded(4))
     return decoded(3)
 
 

@@ -109,7 +109,7 @@ class FileContents(DiskArray):
 
 def checked_contents(
     listing: Listing,
-    check: Callable[[Sequence[bytes]], object],
+    check: Callable[[Sequence[bytes]], None],
     *,
     count: int = 0,
     notes: tuple[str, ...] = (),
@@ -141,7 +141,7 @@ def checked_contents(
         sizes[index] = state.st_size
         digest.update(f"{file_state(path, state)}\0".encode("utf-8", "surrogateescape"))
     identity = digest.digest()
-    remembered(f"files-{count}-1", identity, lambda: check(first_bytes(listing.root, listing.names, count)))
+    remembered(f"files-{count}-1", identity, lambda: check(first_bytes(listing.root, listing.names, count)), None)
     return FileContents(listing.root, listing.names, sizes, notes, encoding, identity)
 
 
