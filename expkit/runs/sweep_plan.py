@@ -26,7 +26,7 @@ from expkit.sweeps.params import with_params
 from expkit.sweeps.replicates import Replication, replication_of
 from expkit.sweeps.sweep_folder import SweepFolder
 from expkit.sweeps.sweeper import Grid, Sweeper
-from expkit.sweeps.sweeper_selection import sweeper_of
+from expkit.sweeps.sweeper_selection import sweeper_of, unknown_field
 
 __all__ = ["SweepPlan", "code_of", "plan_sweep"]
 
@@ -121,6 +121,8 @@ def plan_sweep(overrides: Sequence[str], config_dirs: Sequence[str]) -> SweepPla
     try:
         launcher = Launcher(overrides, config_dirs)
     except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
+        if (problem := unknown_field(str(error))) is not None:
+            raise ConfigError(problem) from None
         # Checking the jobs, then composing Hydra's settings alone, finds the same mistakes with better messages.
         without_intervals = tuple(item for item in given.items if not item.is_interval_sweep())
         check(Grid().checks(replace(given, items=without_intervals)))

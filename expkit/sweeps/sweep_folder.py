@@ -143,8 +143,10 @@ class SweepFolder:
             return False
 
     def settings(self) -> dict[str, Any]:
-        """Return the content of ``sweep.json``; empty if the file is missing."""
-        return read_json(self.file)
+        """Return the content of ``sweep.json``; empty if the file is missing, or none of a sweep."""
+        found = read_json(self.file)
+        runs = found.get("runs", {})
+        return found if isinstance(runs, dict) and all(_is_run(name, run) for name, run in runs.items()) else {}
 
     def update(self, **values: Any) -> None:
         """Change values in ``sweep.json`` atomically, also against other processes that change others."""
@@ -212,6 +214,11 @@ class SweepFolder:
             yield
 
 
+def _is_run(name: str, run: object) -> bool:
+    """Return True for the name of a folder in the sweep's, and the entry of a run."""
+    return name == Path(name).name and isinstance(run, dict) and run.keys() >= {"label", "digest"}
+
+
 def sweep_folders(runs: Path) -> list[SweepFolder]:
     """Return the sweeps in the folder that holds all runs, newest first."""
     return [SweepFolder(file.parent) for file in sorted(runs.glob("multirun/*/*/sweep.json"), reverse=True)]
@@ -224,7 +231,7 @@ def sweep_at(address: str) -> SweepFolder:
         RunError: there is none.
     """
     folder = SweepFolder(Path(address).resolve())
-    if not folder.settings().get("key"):
+    if not folder.settings().keys() >= {"key", "name"}:
         raise RunError.at(address, "no sweep: a folder with sweep.json, which expkit train -m writes")
     return folder
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from omegaconf import OmegaConf
 from pydantic import ValidationError
 
 from expkit.config.explain import explain
-from expkit.errors import ConfigError, Problem, comma_list
+from expkit.errors import ConfigError, Problem, comma_list, unknown
 from expkit.registry import KindsOf, Section, kinds
 from expkit.sweeps import optuna_sweeper  # noqa: F401  # registers its kind
 from expkit.sweeps.sweeper import Sweeper
 
-__all__ = ["HydraSettings", "sweeper_of"]
+__all__ = ["HydraSettings", "sweeper_of", "unknown_field"]
 
 
 class HydraSettings(Section):
@@ -51,3 +52,18 @@ def sweeper_of(settings: Any) -> Sweeper:
     except ValidationError as error:
         problems = explain(error, raw, HydraSettings)
         raise ConfigError(*(Problem(f"hydra.{item.path}", item.message) for item in problems)) from None
+
+
+def unknown_field(message: str) -> Problem | None:
+    """Return the problem of Hydra's message about a field that the selected sweeper has not."""
+    found = re.search(r"Could not override 'hydra\.sweeper\.(\w+)", message)
+    if found is None:
+        return None
+    field, models = found[1], kinds("sweeper")
+    having = [name for name, model in models.items() if field in model.model_fields]
+    if having:
+        said = f"is a field of another sweeper; add hydra/sweeper={having[0]}, or omit it"
+    else:
+        fields = dict.fromkeys(name for model in models.values() for name in model.model_fields if name != "kind")
+        said = unknown("no sweeper has this field", field, fields)
+    return Problem(f"hydra.sweeper.{field}", said)

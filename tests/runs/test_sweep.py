@@ -231,6 +231,15 @@ def test_a_sweep_whose_parent_was_deleted_resumes_under_a_new_one_with_a_note(tm
             "direction, params, n_jobs, repeats, repeat_over, on_tie",
         ),
         (
+            ["hydra.sweeper.n_trials=3", "run.seed=1,2"],
+            "hydra.sweeper.n_trials: is a field of another sweeper; add hydra/sweeper=optuna, or omit it",
+        ),
+        (
+            ["hydra/sweeper=optuna", "hydra.sweeper.n_trial=3", "run.seed=1,2"],
+            "hydra.sweeper.n_trial: no sweeper has this field; did you mean 'n_trials'? allowed: objective, direction, "
+            "params, n_jobs, repeats, repeat_over, on_tie, sampler, pruner, n_trials, timeout, storage, study_name",
+        ),
+        (
             ["hydra/sweeper=basic"],
             "hydra/sweeper: 'hydra._internal.core_plugins.basic_sweeper.BasicSweeper' is a sweeper of another package, "
             "which cannot resume runs, nor give workers the next one as they become free; write hydra/sweeper=NAME; "

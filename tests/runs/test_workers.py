@@ -140,6 +140,19 @@ def test_a_folder_without_a_sweep_is_reported(tmp_path: Path) -> None:
         assert done.errors == ["error: nosuch: no sweep: a folder with sweep.json, which expkit train -m writes"]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"runs": 3}, {"runs": {"../elsewhere": {"label": "x", "digest": "y"}}}, {"runs": {"0_a": {}}}, {"key": None}],
+    ids=lambda change: json.dumps(change),
+)
+def test_a_file_that_was_written_by_another_hand_is_no_sweep(change: dict[str, object], tmp_path: Path) -> None:
+    settings = {"key": "k", "name": "n", "total": 1, "runs": {"0_a": {"label": "a", "digest": "d"}}} | change
+    (tmp_path / "sweep.json").write_text(json.dumps({key: value for key, value in settings.items() if value}))
+    for action in ("work", "status", "stop"):
+        done = call("sweep", action, ".", cwd=tmp_path)
+        assert done.errors == ["error: .: no sweep: a folder with sweep.json, which expkit train -m writes"]
+
+
 @needs_slurm
 def test_workers_are_an_array_of_slurm(tmp_path: Path) -> None:
     words = ["-m", "hydra.sweep.dir=mine", "run.seed=range(3)", *BARE, "tracking=none"]
