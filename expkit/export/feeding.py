@@ -12,7 +12,10 @@ from expkit import tf1 as tf
 from expkit.errors import ExportError, Problem, comma_list, unknown
 from expkit.tensor_spec import accepts
 
-__all__ = ["Computed", "batches", "cast", "check_inputs", "in_rows", "join"]
+__all__ = ["Computed", "batches", "cast", "check_inputs", "in_rows", "join", "own_batch_size"]
+
+BATCH_SIZE = 1024
+"""Examples that a graph of expkit computes at once, so that memory is bounded; its examples do not depend on others."""
 
 
 def check_inputs(expected: Mapping[str, Any], other: Collection[str], inputs: Mapping[str, Any]) -> None:
@@ -89,6 +92,17 @@ def batches(expected: Mapping[str, Any], inputs: Mapping[str, Any], size: int | 
     (count,) = set(counts.values())
     starts = range(0, count, size) if count else (0,)
     return [dict.fromkeys(counts, slice(start, min(start + size, count))) for start in starts]
+
+
+def own_batch_size(metadata: Mapping[str, Any], mark: str) -> int | None:
+    """Return the number of examples that a graph of expkit computes at once; ``None``, for all, where it is another's.
+
+    Args:
+        metadata: of the graph.
+        mark: key that the metadata of expkit's graphs has.
+    """
+    tensors = [*metadata["inputs"].values(), *metadata["outputs"].values()]
+    return BATCH_SIZE if mark in metadata and all(map(_is_batched, tensors)) else None
 
 
 def _is_batched(item: Mapping[str, Any]) -> bool:

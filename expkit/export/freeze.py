@@ -15,7 +15,7 @@ import numpy as np
 from expkit import tf1 as tf
 from expkit.checkpoints.formats.open import open_variables
 from expkit.errors import ExportError, Problem, comma_list, limit_problems, reading, unknown
-from expkit.export.feeding import Computed, batches, cast, check_inputs, join
+from expkit.export.feeding import Computed, batches, cast, check_inputs, join, own_batch_size
 from expkit.export.inside import read_inside
 from expkit.export.operations import check_operations
 from expkit.export.outside import check_inside
@@ -24,12 +24,10 @@ from expkit.importer.foreign import output_operations
 from expkit.importer.graph_file import GraphFile, read_graph_file
 from expkit.training.inference import InferGraph, Predictor
 
-__all__ = ["BATCH_SIZE", "FrozenGraph", "freeze", "read_frozen"]
+__all__ = ["FrozenGraph", "freeze", "read_frozen"]
 
 METADATA = "_expkit"
 """Attribute of the first placeholder that holds the metadata; TensorFlow and others ignore attributes with ``_``."""
-BATCH_SIZE = 1024
-"""Examples that a graph of expkit computes at once, so that memory is bounded; its examples do not depend on others."""
 _PLACEHOLDERS = ("Placeholder", "PlaceholderV2", "PlaceholderWithDefault")
 _VARIABLES = ("VarHandleOp", "Variable", "VariableV2")
 _SEVERAL_RESULTS = ("TopK", "TopKV2", "Split", "SplitV", "Unpack")
@@ -75,7 +73,7 @@ class FrozenGraph:
         given = {name: item for name, item in expected.items() if name in inputs}
         fetches = {name: item["tensor"] for name, item in self.metadata["outputs"].items()}
         with self._session(plain) as session:
-            for cut in batches(given, inputs, batch_size or self._batch_size()):
+            for cut in batches(given, inputs, batch_size or own_batch_size(self.metadata, "weights")):
                 feed = {
                     item["tensor"]: cast(np.asarray(inputs[name][cut.get(name, ...)]), item["dtype"])
                     for name, item in given.items()
@@ -88,11 +86,6 @@ class FrozenGraph:
         """Return the same graph, which reads what preprocessing yields in place of what it preprocesses."""
         inputs = {**self.metadata["inputs"], **self.metadata.get("preprocessed", {})}
         return replace(self, metadata={**self.metadata, "inputs": inputs})
-
-    def _batch_size(self) -> int | None:
-        tensors = [*self.metadata["inputs"].values(), *self.metadata["outputs"].values()]
-        own = "weights" in self.metadata and all(item["shape"] and item["shape"][0] is None for item in tensors)
-        return BATCH_SIZE if own else None
 
     @contextmanager
     def _session(self, plain: bool) -> Iterator[Any]:

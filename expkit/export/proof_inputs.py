@@ -8,14 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
 from expkit.data.preprocess import preprocessing_of
-from expkit.errors import comma_list
+from expkit.errors import ExportError, comma_list, reading
 from expkit.export.feeding import cast
 from expkit.network.spec import NetworkSpec
+from expkit.training.graphs import EvaluateGraph
 from expkit.training.inference import InferGraph
+from expkit.training.session import Values
+from expkit.training.sessions import Evaluator
 
-__all__ = ["ProofInputs", "proof_inputs"]
+__all__ = ["ProofInputs", "evaluated_outputs", "proof_inputs"]
 
 FREE_SIZE = 8
 """Size of dimensions that a random input leaves open, where no input of the data has one."""
@@ -69,6 +73,27 @@ def proof_inputs(spec: NetworkSpec, inference: InferGraph, dataset: Dataset, cou
         kept={**{name: kept[name] for name in read}, **random},
         random=tuple(random),
     )
+
+
+def evaluated_outputs(
+    evaluation: EvaluateGraph, config: Config, values: Values, proof: ProofInputs
+) -> dict[str, dict[str, np.ndarray]]:
+    """Return the outputs that the frozen graph is compared with, by weights: of the evaluation graph as it is written.
+
+    Args:
+        evaluation: the graph.
+        config: the configuration.
+        values: of its variables, raw and EMA.
+        proof: the batch.
+
+    Raises:
+        ExportError: TensorFlow cannot compute them.
+    """
+    with Evaluator(evaluation, config, plain=True) as evaluator:
+        evaluator.load(values)
+        problem = f"TensorFlow cannot compute the outputs of the test data{proof.note}"
+        with reading("export", problem, raises=ExportError):
+            return evaluator.served_outputs(proof.kept)
 
 
 def _random(draw: np.random.Generator, placeholder: Any, count: int, free_size: int) -> np.ndarray:

@@ -16,13 +16,13 @@ from expkit.checkpoints.restore.restore import read_values
 from expkit.checkpoints.restore.targets import run_targets
 from expkit.checkpoints.store import Checkpoint
 from expkit.data.dataset import Dataset
-from expkit.errors import ConfigError, ExportError, reading
+from expkit.errors import ConfigError, ExportError
 from expkit.export.freeze import FrozenGraph, freeze, read_frozen
 from expkit.export.labels import labels_read
 from expkit.export.operations import operations_of
 from expkit.export.output_file import writing_arrays
 from expkit.export.parity import Difference, Outputs, check_parity, meta_graph_outputs
-from expkit.export.proof_inputs import proof_inputs
+from expkit.export.proof_inputs import evaluated_outputs, proof_inputs
 from expkit.fs import atomic_write, atomic_write_text, cannot_write
 from expkit.kinds.sources.table import TABLE_SETTINGS, Table
 from expkit.kinds.sources.text import TextFolder
@@ -31,7 +31,6 @@ from expkit.provenance import git_commit, versions
 from expkit.run_folder import config_digest
 from expkit.training.graphs import EvaluateGraph
 from expkit.training.inference import InferGraph, Predictor
-from expkit.training.sessions import Evaluator
 
 __all__ = ["Frozen", "FrozenSource", "freeze_checkpoint", "weights_to_freeze"]
 
@@ -103,12 +102,7 @@ def freeze_checkpoint(source: FrozenSource, path: Path) -> Frozen:
     proof = proof_inputs(spec, inference, source.dataset, PARITY_EXAMPLES)
     inputs = proof.raw
     size = source.checked.config.train.evaluation_batch_size  # Random numbers depend on the index in the batch.
-    with Evaluator(evaluation, source.checked.config, plain=True) as evaluator:
-        evaluator.load(stored)
-        with reading(
-            "export", f"TensorFlow cannot compute the outputs of the test data{proof.note}", raises=ExportError
-        ):
-            expected = evaluator.served_outputs(proof.kept)
+    expected = evaluated_outputs(evaluation, source.checked.config, stored, proof)
     with Predictor(inference) as predictor:
         predictor.load(values)
         predicted = predictor.predict(inputs, size)

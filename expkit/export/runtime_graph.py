@@ -11,8 +11,8 @@ import numpy as np
 
 from expkit.errors import ExportError, reading
 from expkit.export.exporter import recorded
-from expkit.export.feeding import Computed, batches, cast, check_inputs, join
-from expkit.export.freeze import BATCH_SIZE, FrozenGraph, read_frozen
+from expkit.export.feeding import Computed, batches, cast, check_inputs, join, own_batch_size
+from expkit.export.freeze import FrozenGraph, read_frozen
 from expkit.export.inside import KEY, checked, read_inside
 from expkit.export.preprocessing import KEPT, PREPROCESSING, preprocess
 from expkit.export.targets.base import check_installed, target
@@ -95,7 +95,7 @@ class RuntimeGraph:
         before = self._before if self._before is not None and not self._are_tensors(inputs) else None
         expected = self._tensors if before is None else self.metadata["inputs"]
         fixed = {item["shape"][0] for item in self._tensors.values() if item["shape"]} - {None}
-        size = next(iter(fixed), None) or batch_size or self._batch_size()
+        size = next(iter(fixed), None) or batch_size or own_batch_size(self.metadata, "verdict")
         free = {name: _free_batch(item, bool(fixed)) for name, item in expected.items()}
         check_inputs(free, (), inputs)
         with Runtime(self._kind, self._path, signature=self._signature) as runtime:
@@ -118,11 +118,6 @@ class RuntimeGraph:
         return self._tensors.keys() <= inputs.keys() and not any(
             np.dtype(inputs[name].dtype).kind in "SUOV" for name in self._tensors
         )
-
-    def _batch_size(self) -> int | None:
-        tensors = [*self.metadata["inputs"].values(), *self.metadata["outputs"].values()]
-        own = "verdict" in self.metadata and all(item["shape"] and item["shape"][0] is None for item in tensors)
-        return BATCH_SIZE if own else None
 
 
 def _described(kind: str, path: Path) -> dict[str, Any]:

@@ -11,15 +11,14 @@ import numpy as np
 
 from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
-from expkit.errors import ExportError, Problem, reading
+from expkit.errors import ExportError, Problem
 from expkit.export.freeze import freeze, read_frozen
 from expkit.export.operations import operations_of
 from expkit.export.parity import check_parity
-from expkit.export.proof_inputs import ProofInputs, proof_inputs
+from expkit.export.proof_inputs import ProofInputs, evaluated_outputs, proof_inputs
 from expkit.preflight import CheckedConfig
 from expkit.training.graphs import EvaluateGraph
 from expkit.training.inference import InferGraph, Predictor
-from expkit.training.sessions import Evaluator
 
 __all__ = ["try_freeze"]
 
@@ -62,12 +61,7 @@ def try_freeze(
     proof = proof_inputs(spec, inference, dataset, count)
     _log.info("freezing is tried with %.1f MB of variables; number of examples: %d", size / 1e6, count)
     try:
-        with Evaluator(evaluation, config, plain=True) as evaluator:
-            evaluator.load(values)
-            with reading(
-                "export", f"TensorFlow cannot compute the outputs of the test data{proof.note}", raises=ExportError
-            ):
-                expected = evaluator.served_outputs(proof.kept)["raw"]
+        expected = evaluated_outputs(evaluation, config, values, proof)["raw"]
         if not all(np.isfinite(array.astype(np.float64)).all() for array in expected.values()):
             _log.warning("freezing cannot be tried before training: the outputs are not finite")
             return False

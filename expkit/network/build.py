@@ -15,7 +15,7 @@ from expkit.kinds.numbers import is_fed
 from expkit.kinds.random import of_time
 from expkit.network.names import Reuse, ema_name, join, name_seed
 from expkit.network.spec import LayerSpec, NetworkSpec
-from expkit.network.state import initial_state, next_state
+from expkit.network.state import initial_state, next_state, returned_otherwise
 from expkit.tensor_spec import TensorSpec
 
 __all__ = [
@@ -265,14 +265,10 @@ def _cell(layer: LayerSpec, spec: NetworkSpec, bound: Mapping[str, Any], call: C
 def _check(layer: LayerSpec, results: Mapping[str, Any]) -> None:
     """Check that ``apply`` returned what ``output_spec`` declared."""
     for name in dict.fromkeys([*layer.outputs, *results]):
-        declared, result = layer.outputs.get(name), results.get(name)
-        if declared is not None and result is not None:
-            shape = tf.TensorShape([None if declared.batched else 1, *declared.shape])
-            if shape.is_compatible_with(result.shape) and result.dtype.base_dtype.name == declared.dtype:
-                continue
-        returned = None if result is None else f"{result.shape} {result.dtype.base_dtype.name}"
-        raise ConfigError.at(
-            f"layer '{layer.path}'",
-            f"kind '{layer.layer.kind}' declares {layer.tensor(name)} as {declared}, but returns {returned}; "
-            "output_spec and apply must agree",
-        )
+        declared = layer.outputs.get(name)
+        if (got := returned_otherwise(declared, results.get(name))) is not None:
+            raise ConfigError.at(
+                f"layer '{layer.path}'",
+                f"kind '{layer.layer.kind}' declares {layer.tensor(name)} as {declared}, but returns {got}; "
+                "output_spec and apply must agree",
+            )

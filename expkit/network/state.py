@@ -9,8 +9,16 @@ from expkit import tf1 as tf
 from expkit.errors import ConfigError
 from expkit.kinds.layers.tensor_shapes import sizes_of
 from expkit.network.spec import LayerSpec, NetworkSpec
+from expkit.tensor_spec import TensorSpec
 
-__all__ = ["create_state_variables", "initial_state", "next_state", "reset_state", "state_placeholders"]
+__all__ = [
+    "create_state_variables",
+    "initial_state",
+    "next_state",
+    "reset_state",
+    "returned_otherwise",
+    "state_placeholders",
+]
 
 
 def create_state_variables(spec: NetworkSpec, batch_size: int) -> dict[str, Any]:
@@ -63,6 +71,15 @@ def initial_state(spec: NetworkSpec, inputs: Mapping[str, Any]) -> dict[str, Any
     }
 
 
+def returned_otherwise(declared: TensorSpec | None, result: Any) -> str | None:
+    """Return the shape and dtype of a tensor that is not as declared; ``None`` if it is."""
+    if declared is not None and result is not None:
+        shape = tf.TensorShape([None if declared.batched else 1, *declared.shape])
+        if shape.is_compatible_with(result.shape) and result.dtype.base_dtype.name == declared.dtype:
+            return None
+    return "nothing" if result is None else f"{result.shape} {result.dtype.base_dtype.name}"
+
+
 def next_state(layer: LayerSpec, returned: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state after a batch, by full name.
 
@@ -70,15 +87,11 @@ def next_state(layer: LayerSpec, returned: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: ``apply`` did not return the state that ``declare_state`` declared.
     """
     for name in dict.fromkeys([*layer.state, *returned]):
-        declared, result = layer.state.get(name), returned.get(name)
-        if declared is not None and result is not None:
-            shape = tf.TensorShape([None, *declared.shape])
-            if shape.is_compatible_with(result.shape) and result.dtype.base_dtype.name == declared.dtype:
-                continue
-        got = None if result is None else f"{result.shape} {result.dtype.base_dtype.name}"
-        raise ConfigError.at(
-            f"layer '{layer.path}'",
-            f"kind '{layer.layer.kind}' declares the state '{name}' as {declared}, but next_state holds {got}; "
-            "declare_state and apply must agree",
-        )
+        declared = layer.state.get(name)
+        if (got := returned_otherwise(declared, returned.get(name))) is not None:
+            raise ConfigError.at(
+                f"layer '{layer.path}'",
+                f"kind '{layer.layer.kind}' declares the state '{name}' as {declared}, but next_state holds {got}; "
+                "declare_state and apply must agree",
+            )
     return {layer.state_variable(name): returned[name] for name in layer.state}
