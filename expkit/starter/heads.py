@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from expkit.errors import DataError, Problem, unknown
+from expkit.kinds.sources.on_disk import Array
 from expkit.kinds.sources.strings import is_text
 from expkit.starter.draft import YAML_WORDS, quoted
 from expkit.starter.labels import as_words, check_labels, names_classes, shown_name
@@ -18,6 +19,7 @@ __all__ = [
     "Head",
     "check_columns",
     "class_lines",
+    "fitted",
     "group_of",
     "head_layers",
     "head_of",
@@ -33,6 +35,10 @@ LABEL = "label"
 """Field of labels that the files of ``conf/train`` read."""
 OWN_NAMES = {"image", "numbers", "features", "hidden", "dropout", "flat", LABEL, "main", "accuracy", "mae", "file"}
 """Names that fields, layers, losses and metrics of a draft have."""
+USUAL = 5
+"""Largest mean and spread of numbers that a network of usual initial values reaches soon."""
+SHARE = 0.15
+"""Spread of weights of some tens of inputs, by which their sum has the spread of the labels."""
 SHOWN = 20
 """Classes that are listed."""
 
@@ -49,8 +55,9 @@ class Head:
     units: int
     counts: Mapping[str, int] | None
     """Examples by class; ``None`` where a number is predicted."""
+    mean: float = 0.0
     variance: float = 1.0
-    """Variance of numbers."""
+    """Mean and variance of training examples' numbers."""
 
 
 def check_columns(labels: Sequence[str], known: Collection[str], where: str) -> None:
@@ -90,8 +97,15 @@ def head_of(column: str, target: np.ndarray, *, numbered: bool) -> Head:
         counts = Counter(as_words(target))
         units = len(counts) if text or not numbered else int(target.max()) + 1
         return Head(column=column, field=LABEL, output="logits", units=units, counts=counts)
-    variance = float(np.var(target.astype(np.float64)))
-    return Head(column=column, field=LABEL, output="prediction", units=1, counts=None, variance=variance)
+    return Head(column=column, field=LABEL, output="prediction", units=1, counts=None)
+
+
+def fitted(head: Head, training: Array) -> Head:
+    """Return a head of numbers with the mean and the variance of those of the training examples."""
+    if head.counts is not None:
+        return head
+    values = training[:].astype(np.float64)
+    return replace(head, mean=float(values.mean()), variance=float(values.var()))
 
 
 def of_folders(counts: Mapping[str, int]) -> Head:
@@ -124,7 +138,19 @@ def with_names(heads: Sequence[Head], taken: Collection[str] = (), *, fields: bo
 def head_layers(heads: Sequence[Head]) -> list[str]:
     """Return the YAML of the heads' layers, which follow a dropout."""
     reads = "input: dropout, " if len(heads) > 1 else ""
-    return [f"  {head.output}: {{kind: dense, {reads}units: {head.units}}}" for head in heads]
+    return [f"  {head.output}: {{kind: dense, {reads}units: {head.units}{_initialized(head)}}}" for head in heads]
+
+
+def _initialized(head: Head) -> str:
+    """Return initializers by which first predictions have the mean and spread of labels, if these are unusual.
+
+    Steps of a usual learning rate would take long to numbers in the thousands.
+    """
+    usual = abs(head.mean) <= USUAL and 1 / USUAL <= head.variance**0.5 <= USUAL
+    if head.counts is not None or usual or head.variance == 0:
+        return ""
+    kernel = f"{{kind: random_normal, stddev: {SHARE * head.variance**0.5:.3g}}}"
+    return f", initializer: {{kernel: {kernel}, bias: {{kind: constant, value: {head.mean:.3g}}}}}"
 
 
 def output_lines(heads: Sequence[Head]) -> list[str]:

@@ -22,6 +22,7 @@ from expkit.starter.heads import (
     Head,
     check_columns,
     class_lines,
+    fitted,
     group_of,
     head_layers,
     head_of,
@@ -81,6 +82,7 @@ def draft_images(path: Path, name: str, labels: Sequence[str] = ()) -> Draft:
             check_counts(head.counts, head.column, path, drawn=draws_parts(fields))
     split = folder_split(fields, stratified(heads))
     training = training_rows(fields, split)
+    heads = [fitted(head, rows_of(fields[head.field], training)) for head in heads]
     texts = [head for head in heads if is_text(fields[head.field].dtype)]  # Numbers are classes that none has to have.
     seen = {head.column: {*as_words(rows_of(fields[head.field], training))} for head in texts}
     common, _ = Counter(sizes).most_common(1)[0]

@@ -21,6 +21,7 @@ from expkit.starter.heads import (
     Head,
     check_columns,
     class_lines,
+    fitted,
     group_of,
     head_of,
     sentence,
@@ -61,6 +62,7 @@ def draft_table(
     )
     split = split_line(stratified(heads))
     training = training_rows({head.field: targets[head.column] for head in heads}, split)
+    heads = [fitted(head, targets[head.column][training]) for head in heads]
     seen = {label: {*as_words(target[training])} for label, target in targets.items()}
     columns = _sorted_out(fields, labels, training)
     if not (columns.numbers or columns.categories or columns.texts):

@@ -148,8 +148,12 @@ def test_several_labels_beside_images_are_heads_that_are_trained(photos: Path, m
         "depth_m": ("mean_squared_error", "depth_m", "depth (m)"),
     }
     assert [*checked.config.train.metrics] == ["kind_accuracy", "room_accuracy", "depth_m_mae"]
-    variance = np.var([float(row.split(",")[3]) for row in rows])
-    assert losses["depth_m"].weight.value == pytest.approx(1 / variance, rel=0.01)
+    parts = split_fields(checked.config.data.source.load(), checked.config.data.split)
+    depths = parts["train"]["depth (m)"][:]
+    assert losses["depth_m"].weight.value == pytest.approx(1 / np.var(depths), rel=0.01)
+    initial = checked.config.network.layers["depth_m"].initializer
+    assert initial["bias"].value == pytest.approx(np.mean(depths), rel=0.01)
+    assert initial["kernel"].stddev == pytest.approx(0.15 * np.std(depths), rel=0.01)
     short = ["train.steps=4", "train.jit_compile=false", "train.parallelism=intra_op", "tracking=none"]
     result = run(load(["experiment=flat", *short, f"run.folder={photos.parent / 'runs'}"]), photos.parent / "run")
     assert result.frozen is not None
@@ -183,6 +187,17 @@ def test_several_labels_of_a_table_are_heads_that_are_trained(tmp_path: Path, mo
         "city": ["a", "b"],
         "head_hidden": ["0", "1", "2"],
     }
+
+
+def test_numbers_in_the_hundred_thousands_are_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(0)
+    rows = [f"{a:.3f},{b:.3f},{3e5 + 6e4 * a + 2e4 * b:.0f}" for a, b in draw.normal(size=(200, 2)).tolist()]
+    (tmp_path / "t.csv").write_text("size,age,price\n" + "\n".join(rows) + "\n")
+    assert call("init", "t.csv", "--label", "price", cwd=tmp_path).code == 0
+    monkeypatch.chdir(tmp_path)
+    short = ["train.steps=300", "train.jit_compile=false", "train.parallelism=intra_op", "tracking=none", "export=none"]
+    result = run(load(["experiment=t", *short, f"run.folder={tmp_path / 'runs'}"]), tmp_path / "run")
+    assert result.test["test/mae"] < 2e4  # The mean of all is 5e4 away from a price on average.
 
 
 def test_a_class_that_no_training_example_has_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
