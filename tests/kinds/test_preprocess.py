@@ -342,12 +342,26 @@ def test_fields_that_do_not_agree_are_refused(make: Any, message: str) -> None:
 
 IMAGE = TensorSpec((8, 6, 3), "uint8")
 TEXT = TensorSpec((), "string")
+WORDS_OF_TEXT = TensorSpec((None,), "int32")
 
 
 @pytest.mark.parametrize(
     ("step", "spec", "message"),
     [
         (DecodeImage(), IMAGE, "decode_image needs text, got [batch, 8, 6, 3] uint8"),
+        (Pad(length=3, value=1), WORDS_OF_TEXT, "pad with value 1 of words, which end with 0; leave value out"),
+        (
+            OneHot(depth=3),
+            WORDS_OF_TEXT,
+            "one_hot needs texts of one length, got [batch, ?] int32; put {kind: pad, ",
+        ),
+        (Standardize(), WORDS_OF_TEXT, "standardize needs texts of one length, got [batch, ?] int32; put {kind: pad, "),
+        (
+            Vocabulary(),
+            WORDS_OF_TEXT,
+            "vocabulary needs texts of one length, got [batch, ?] int32; put {kind: pad, ",
+        ),
+        (RegexReplace(pattern=r"\d*", to="#"), TensorSpec((None,), "string"), "regex_replace makes words of the"),
         (Resize(size=(2, 2)), TEXT, "resize needs numbers, got [batch] string; turn text into numbers first"),
         (Resize(size=(2, 2)), TensorSpec((8,)), "resize needs images [height, width, channels], got [8]"),
         (CenterCrop(size=(9, 2)), IMAGE, "center_crop to height 9 of [batch, 8, 6, 3] uint8, which is smaller"),

@@ -12,7 +12,7 @@ import numpy as np
 from expkit.registry import Kind, KindsOf
 from expkit.tensor_spec import ShapeError, TensorSpec
 
-__all__ = ["AnyPreprocess", "Fitted", "Numbering", "Preprocess", "need_numbers", "need_text"]
+__all__ = ["AnyPreprocess", "Fitted", "Numbering", "Preprocess", "need_numbers", "need_text", "words_of_texts"]
 
 Fitted = Mapping[str, np.ndarray]
 """Arrays by name that a step has fitted; they become constants of the graph."""
@@ -109,14 +109,24 @@ AnyPreprocess = Annotated[Preprocess, KindsOf("preprocess")]
 
 
 def need_numbers(spec: TensorSpec, kind: str) -> TensorSpec:
-    """Return the spec of values that are numbers.
+    """Return the spec of values that are numbers, those of words in sequences of one length.
 
     Raises:
-        ShapeError: they are text.
+        ShapeError: they are text, or sequences of words that are not padded.
     """
     if spec.dtype == TEXT:
         raise ShapeError(f"{kind} needs numbers, got {spec}; turn text into numbers first, by kind 'vocabulary'")
+    if words_of_texts(spec):
+        raise ShapeError(f"{kind} needs texts of one length, got {spec}; put {{kind: pad, length: N}} before it")
     return spec
+
+
+def words_of_texts(spec: TensorSpec) -> bool:
+    """Return True for numbers of words, or words, of which shorter texts of a batch have 0, or the empty one.
+
+    What becomes another number depends on the other texts of the batch.
+    """
+    return spec.shape == (None,) and spec.dtype in ("int32", TEXT)
 
 
 def need_text(spec: TensorSpec, kind: str) -> TensorSpec:

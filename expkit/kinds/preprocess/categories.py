@@ -32,6 +32,8 @@ class Category(Preprocess):
         """Return the same shape, int32."""
         if spec.dtype != TEXT and not spec.dtype.startswith(("int", "uint")):
             raise ShapeError(f"{self.kind} needs text or whole numbers, got {spec}; use kind 'bucketize' for others")
+        if spec.dtype != TEXT:
+            need_numbers(spec, self.kind)
         return TensorSpec(spec.shape, "int32")
 
 

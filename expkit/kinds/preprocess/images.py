@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from expkit import tf1 as tf
-from expkit.kinds.preprocess.base import TEXT, Fitted, Preprocess, need_numbers, need_text
+from expkit.kinds.preprocess.base import TEXT, Fitted, Preprocess, need_numbers, need_text, words_of_texts
 from expkit.kinds.preprocess.orientation import upright
 from expkit.registry import Positive, register
 from expkit.tensor_spec import ShapeError, TensorSpec, sizes_text
@@ -156,6 +156,8 @@ class Pad(Preprocess):
         if self.length is not None:
             if not spec.shape:
                 raise ShapeError(f"{self.kind} needs sequences [length, ...], got {spec}")
+            if self.value and words_of_texts(spec):
+                raise ShapeError(f"{self.kind} with value {self.value:g} of words, which end with 0; leave value out")
             return TensorSpec((self.length, *spec.shape[1:]), spec.dtype)
         assert self.size is not None
         height, width, channels = _image(spec, self.kind)

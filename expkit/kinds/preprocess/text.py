@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ValidationInfo, field_validator
 
 from expkit import tf1 as tf
-from expkit.kinds.preprocess.base import Fitted, Preprocess, need_text
+from expkit.kinds.preprocess.base import Fitted, Preprocess, need_text, words_of_texts
 from expkit.registry import register
 from expkit.tensor_spec import ShapeError, TensorSpec
 
@@ -67,6 +67,14 @@ class RegexReplace(TextStep):
             raise ValueError(f"'{to}' cannot replace matches of '{given.data['pattern']}': {problem}")
         return to
 
+    def output_spec(self, spec: TensorSpec) -> TensorSpec:
+        """Return the same shape, of text."""
+        if words_of_texts(spec) and _replaced("", self.pattern, self.to):
+            raise ShapeError(
+                f"{self.kind} makes words of the empty ones with which shorter texts end; put it before 'split'"
+            )
+        return super().output_spec(spec)
+
     def apply(self, values: Any, fitted: Fitted) -> Any:
         """Replace."""
         return tf.strings.regex_replace(values, _of_all_scripts(self.pattern), self.to)
@@ -80,15 +88,23 @@ def lower(text: Any) -> Any:
 
 
 def _re2_problem(pattern: str, to: str) -> str | None:
-    """Return why RE2, here that of Arrow, takes a pattern or what replaces its matches for wrong."""
-    import pyarrow as pa  # Not above: a quarter of a second that other configurations need not wait.
-    import pyarrow.compute as pc
+    """Return why RE2 takes a pattern or what replaces its matches for wrong."""
+    import pyarrow as pa
 
     try:
-        pc.replace_substring_regex(pa.array([""]), pattern=_of_all_scripts(pattern), replacement=to)
+        _replaced("", pattern, to)
     except pa.ArrowInvalid as error:
         return str(error).partition(": ")[2]
     return None
+
+
+def _replaced(text: str, pattern: str, to: str) -> str:
+    """Return a text with matches replaced by RE2, here that of Arrow, without TensorFlow."""
+    import pyarrow as pa  # Not above: a quarter of a second that other configurations need not wait.
+    import pyarrow.compute as pc
+
+    pattern = _of_all_scripts(pattern)
+    return str(pc.replace_substring_regex(pa.array([text]), pattern=pattern, replacement=to)[0])
 
 
 def _of_all_scripts(pattern: str) -> str:
