@@ -248,6 +248,7 @@ def error_message(error: BaseException) -> str:
     TensorFlow puts the traceback of the failing operation around it: the cause follows the line ``Node: ...``.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("Graph execution error:")] or lines
     after_node = [after for line, after in itertools.pairwise(lines) if line.startswith("Node: ")]
     return (after_node or lines or [type(error).__name__])[0]
 

@@ -106,6 +106,10 @@ def test_photographs_become_a_graph_that_reads_files(tmp_path: Path, photos: Pat
     rows = [line.split() for line in done.out.splitlines()]
     assert rows[0] == ["example", "logits", "probability"]
     assert [row[1] for row in rows[1:]] == ["red", "blue"]
+    (tmp_path / "page.png").write_text("<html>")
+    done = call("predict", "run", photos / "red/00.png", "page.png", cwd=tmp_path)
+    (said,) = done.errors
+    assert (done.code, said.partition(": Unknown image")[0]) == (2, "error: predict: ./page.png cannot be computed")
 
 
 WITHOUT_EXPKIT = """

@@ -121,7 +121,7 @@ def _predict(given: argparse.Namespace) -> int:
                     take(batch.outputs)
                 progress(batch.count)
         print(*shown.lines(), *scores.lines(), sep="\n")
-    for note in examples.notes:
+    for note in (*examples.notes, *shown.notes()):
         print(f"note: {note}", file=sys.stderr)
     if given.output is not None:
         print(f"written to {given.output}")

@@ -73,6 +73,7 @@ class Shown:
         self._labels = labels
         self._parts = dict[str, list["np.ndarray"]]()
         self._totals = dict[str, int]()
+        self._nan = dict[str, tuple[int, int]]()
 
     def add(self, outputs: Outputs) -> None:
         """Add a batch."""
@@ -80,6 +81,11 @@ class Shown:
             parts, total = self._parts.setdefault(name, []), self._totals.get(name, 0)
             if not parts or total < SHOWN:
                 parts.append(array[: SHOWN - total].copy() if array.ndim else array)
+            if array.ndim and array.dtype.kind == "f":
+                wrong = array != array if array.ndim == 1 else (array != array).any(axis=tuple(range(1, array.ndim)))
+                if wrong.any():
+                    count, first = self._nan.get(name, (0, total + int(wrong.argmax())))
+                    self._nan[name] = count + int(wrong.sum()), first
             self._totals[name] = total + (len(array) if array.ndim else 0)
 
     def lines(self) -> Iterator[str]:
@@ -98,12 +104,17 @@ class Shown:
         if (most := max(self._totals.values(), default=0)) > SHOWN:
             yield f"... and {most - SHOWN:,} more; --output FILE.csv writes all"
 
+    def notes(self) -> Iterator[str]:
+        """Yield a sentence about every output that is no number for some examples."""
+        for name, (count, first) in self._nan.items():
+            of = f"{count:,} of {self._totals[name]:,} examples, the first is {self._labels.example(first)}"
+            yield f"'{name}' is NaN for {of}; is a value missing that data.preprocess does not impute?"
+
     def _class_lines(self, name: str, probabilities: np.ndarray, classes: Sequence[str]) -> Iterator[str]:
-        best = probabilities.argmax(axis=1)
         rows = [["example", name, "probability"]]
-        for index, number in enumerate(best.tolist()):
-            shown = str(self._labels.example(index))
-            rows.append([shown, printable(classes[number]), f"{probabilities[index, number]:.4f}"])
+        best = zip(_best(probabilities, classes), probabilities.max(axis=1), strict=True)
+        for index, (word, share) in enumerate(best):
+            rows.append([str(self._labels.example(index)), printable(word or "-"), f"{share:.4f}"])
         yield from columns(self._with_labels(name, rows), right=("probability",))
 
     def _value_lines(self, name: str, values: np.ndarray) -> Iterator[str]:
@@ -130,6 +141,12 @@ def _number_lines(name: str, array: np.ndarray, total: int) -> Iterator[str]:
         yield f"{name} {array.dtype} {shape}\n{array}"
         if array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "biuf":
             yield f"{name} largest at {array.argmax(axis=1)}"
+
+
+def _best(probabilities: np.ndarray, classes: Sequence[str]) -> Iterator[str]:
+    """Yield the most probable class of every example; none, an empty name, where probabilities are NaN."""
+    for row in probabilities:
+        yield "" if row[0] != row[0] else classes[row.argmax()]
 
 
 def check_output(output: Path | None) -> None:
@@ -202,7 +219,7 @@ class _Rows:
         shares = None if classes is None else probabilities(array)
         best: dict[str, list[object]] = {}
         if classes is not None and shares is not None:
-            best = {name: [classes[number] for number in shares.argmax(axis=1).tolist()]}
+            best = {name: [*_best(shares, classes)]}
         if shares is not None and name in self._labels.classes:
             parts = zip(self._labels.classes[name], shares.T, strict=True)
             return {**best, **{f"{name}/{item}": values.tolist() for item, values in parts}}

@@ -105,8 +105,13 @@ def _of_input(problem: Problem, metadata: Mapping[str, Any]) -> Problem:
         message += f"; convert it to {encoding}, the encoding of the training data, or train on data in its encoding"
     elif "data.source.delimiter=" in setting:
         message += f"; write it with {metadata.get('delimiter') or ','!r}, the delimiter of the training data"
+    elif "data.source.path=" in setting:
+        message += "; give the path of an existing file"
     else:
-        message = problem.message
+        message = problem.message.replace(
+            "leave the column out, or list words that stand for missing values in data.source.missing",
+            "write a number, or nothing where it is missing",
+        )
     return replace(problem, path="INPUT" if problem.path == "data.source.path" else problem.path, message=message)
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from expkit import tf1 as tf
-from expkit.errors import ExportError, Problem, comma_list, unknown
+from expkit.errors import ExportError, Problem, comma_list, reading, unknown
+from expkit.kinds.sources.on_disk import name_of
 from expkit.tensor_spec import accepts
 
-__all__ = ["Computed", "batches", "cast", "check_inputs", "in_rows", "join", "own_batch_size"]
+__all__ = ["Computed", "batches", "cast", "check_inputs", "compute_each", "in_rows", "join", "own_batch_size"]
 
 BATCH_SIZE = 1024
 """Examples that a graph of expkit computes at once, so that memory is bounded; its examples do not depend on others."""
@@ -92,6 +93,25 @@ def batches(expected: Mapping[str, Any], inputs: Mapping[str, Any], size: int | 
     (count,) = set(counts.values())
     starts = range(0, count, size) if count else (0,)
     return [dict.fromkeys(counts, slice(start, min(start + size, count))) for start in starts]
+
+
+def compute_each(compute: Callable[[Any], object], feed: Mapping[str, np.ndarray], examples: Any, rows: slice) -> None:
+    """Compute the examples of a batch by themselves, so that the first one that fails is named.
+
+    Args:
+        compute: computes what is fed.
+        feed: values of the batch; those that are as many as its rows have one of each example.
+        examples: an array that names the examples, or what has their content.
+        rows: indices of the batch.
+
+    Raises:
+        ExportError: an example cannot be computed.
+    """
+    count = rows.stop - rows.start
+    for place in range(count):
+        one = {key: value[place : place + 1] if value.shape[:1] == (count,) else value for key, value in feed.items()}
+        with reading("predict", f"{name_of(examples, rows.start + place)} cannot be computed", raises=ExportError):
+            compute(one)
 
 
 def own_batch_size(metadata: Mapping[str, Any], mark: str) -> int | None:

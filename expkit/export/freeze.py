@@ -15,7 +15,7 @@ import numpy as np
 from expkit import tf1 as tf
 from expkit.checkpoints.formats.open import open_variables
 from expkit.errors import ExportError, Problem, comma_list, limit_problems, reading, unknown
-from expkit.export.feeding import Computed, batches, cast, check_inputs, join, own_batch_size
+from expkit.export.feeding import Computed, batches, cast, check_inputs, compute_each, join, own_batch_size
 from expkit.export.inside import read_inside
 from expkit.export.operations import check_operations
 from expkit.export.outside import check_inside
@@ -78,8 +78,13 @@ class FrozenGraph:
                     item["tensor"]: cast(np.asarray(inputs[name][cut.get(name, ...)]), item["dtype"])
                     for name, item in given.items()
                 }
-                with reading("predict", "TensorFlow cannot compute it", raises=ExportError):
-                    outputs = session.run(fetches, feed)
+                try:
+                    with reading("predict", "TensorFlow cannot compute it", raises=ExportError):
+                        outputs = session.run(fetches, feed)
+                except ExportError:
+                    for name in list(cut)[:1]:
+                        compute_each(partial(session.run, fetches), feed, inputs[name], cut[name])
+                    raise
                 yield Computed(next((len(feed[given[name]["tensor"]]) for name in cut), 0), outputs)
 
     def after_preprocessing(self) -> FrozenGraph:

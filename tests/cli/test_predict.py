@@ -193,6 +193,22 @@ def test_outputs_are_written_batch_by_batch(tmp_path: Path) -> None:
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 5000
 
 
+def test_an_example_whose_outputs_are_nan_has_no_class_and_is_told(tmp_path: Path) -> None:
+    shown = Shown(labels := Labels({"kind": ["a", "b"]}, None))
+    with writing(tmp_path / "out.csv", labels) as write:
+        for take in (shown.add, write):
+            take({"kind": np.array([[2, 1], [np.nan, np.nan], [0, 3]])})
+    assert [line.split() for line in shown.lines()][1:] == [
+        ["0", "a", "0.7311"],
+        ["1", "-", "nan"],
+        ["2", "b", "0.9526"],
+    ]
+    assert list(shown.notes()) == [
+        "'kind' is NaN for 1 of 3 examples, the first is 1; is a value missing that data.preprocess does not impute?"
+    ]
+    assert (tmp_path / "out.csv").read_text().splitlines()[2] == "1,,nan,nan"
+
+
 def test_strings_of_any_length_come_back_from_a_file(tmp_path: Path) -> None:
     def strings(*values: bytes) -> dict[str, np.ndarray]:
         return {"word": np.array([*values, None], object)[:-1]}
