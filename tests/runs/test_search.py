@@ -12,6 +12,8 @@ import pytest
 
 pytest.importorskip("optuna", reason="expkit[optuna] is not installed")
 
+from mlflow import MlflowClient
+
 from conftest import Finished
 from expkit.run_folder import RunFolder
 from expkit.sweeps.sweep_folder import SweepFolder
@@ -133,6 +135,22 @@ def test_a_repeated_search_runs_nothing_or_only_further_points(tmp_path: Path) -
     assert store.execute("select value from tags where key = 'mlflow.parentRunId'").fetchall() == [(parent,)] * 3
     best = store.execute("select count(*) from tags where key = 'expkit.best' and value = 'true'").fetchone()
     assert best == (1,)
+
+
+@pytest.mark.parametrize(
+    "varied", [["run.seed=1,2"], [*SEARCH[1:2], "hydra.sweeper.n_trials=2", RATE]], ids=["grid", "optuna"]
+)
+def test_every_run_of_a_sweep_has_its_export_in_its_folder_and_in_mlflow(varied: list[str], tmp_path: Path) -> None:
+    words = ["train.steps=1", "tracking.plots=false", "tracking.model=false", "export.to=[npz]", *SEARCH[2:]]
+    done = call("train", "-m", *varied, *words, cwd=tmp_path)
+    assert done.code == 0, done.err
+    client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    folders = [RunFolder(tmp_path / "mine" / f"{number}_digits_mlp") for number in range(2)]
+    for folder in folders:
+        record = json.loads((folder.path / "export" / "export.json").read_text())
+        assert (record["source"]["run"], record["targets"]["npz"]["verdict"]) == (str(folder.path), "proven")
+        kept = client.list_artifacts(folder.state()["mlflow_run_id"], "export")
+        assert [item.path for item in kept] == ["export/export.json", "export/variables.npz"]
 
 
 def test_several_objectives_end_in_the_runs_that_none_is_better_than(tmp_path: Path) -> None:
