@@ -15,6 +15,7 @@ from expkit.export.exporter import check_folder, export
 from expkit.export.input_file import open_arrays
 from expkit.export.targets.base import TARGETS, ExportOptions, check_installed, check_options, chosen_targets
 from expkit.runs.exported import export_source
+from expkit.runs.interruption import interruption_exits, termination_raises
 from expkit.runs.terminal import export_table
 
 __all__ = ["add_verbs"]
@@ -121,7 +122,7 @@ def _export(given: argparse.Namespace) -> int:
     check_installed(targets, "--to")
     if given.output is not None:
         check_folder(given.output)
-    with ExitStack() as held:
+    with interruption_exits(), termination_raises(), ExitStack() as held:
         examples = None if given.examples is None else held.enter_context(open_arrays(given.examples))
         source, default = held.enter_context(
             export_source(

@@ -45,8 +45,10 @@ def check_folder(path: Path) -> None:
     """Check that a folder can be written as a whole: there is none, or it is empty.
 
     Raises:
-        ExportError: it has files, or is a file.
+        ExportError: it has files, is a file or a symbolic link.
     """
+    if path.is_symlink():  # A folder cannot take the place of a link.
+        raise ExportError.at("--output", f"{path} is a symbolic link; give a new folder")
     if path.is_dir() and any(path.iterdir()):
         raise ExportError.at("--output", f"{path} has files; give a new folder, or remove it")
     if path.exists() and not path.is_dir():

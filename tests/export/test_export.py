@@ -148,6 +148,10 @@ def test_every_target_is_the_one_of_its_name() -> None:
         ({"input_shapes": {"y": [1, 6]}}, "--input-shape: no input 'y'"),
         ({"input_shapes": {"x": [1, 7]}}, "--input-shape: x is [?, 6], which [1, 7] does not fit"),
         ({"opset": 3}, "--opset: 3: allowed: 13 to 18"),
+        (
+            {"batch": 2, "input_shapes": {"x": [3, 6]}},
+            "--input-shape: x would have 3 examples, --batch says 2; give one of both",
+        ),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_is_converted(
@@ -157,6 +161,13 @@ def test_wrong_settings_are_refused_before_anything_is_converted(
         export(source, [target("onnx")], ExportOptions(**options), tmp_path / "out")
     assert message in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_names_that_no_operation_has_are_refused_for_opencv(source: ExportSource) -> None:
+    (problem,) = target("opencv").problems(source, ExportOptions(rename_outputs={"out": "sc ö"}))
+    assert problem.path == "--rename-output"
+    assert problem.message.startswith("'sc ö' is no name of an operation, as opencv needs; allowed: letters, digits")
+    assert not target("opencv").problems(source, ExportOptions(rename_outputs={"out": "a/b.c-1_x"}))
 
 
 def test_int8_needs_examples(source: ExportSource, tmp_path: Path) -> None:
@@ -169,6 +180,18 @@ def test_a_folder_with_files_is_left_alone(source: ExportSource, tmp_path: Path)
     with pytest.raises(ExportError, match="has files; give a new folder, or remove it"):
         export(source, [target("savedmodel")], ExportOptions(), tmp_path)
     assert [item.name for item in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_link_in_place_of_the_folder_is_refused_before_anything_is_converted(
+    made: bool, source: ExportSource, tmp_path: Path
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to("real" if made else "gone")
+    with pytest.raises(ExportError) as caught:
+        export(source, [target("savedmodel")], ExportOptions(), tmp_path / "out")
+    assert str(caught.value) == f"--output: {tmp_path / 'out'} is a symbolic link; give a new folder"
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["out", "real"]
 
 
 def test_a_missing_extra_is_one_message_with_its_command(

@@ -68,6 +68,10 @@ class GraphTarget(Target):
 
     def problems(self, source: ExportSource, options: ExportOptions) -> list[Problem]:
         """Return what is wrong with the settings, before anything is converted."""
+        sizes = {name: shape[0] for name, shape in options.input_shapes.items() if shape}
+        if other := [name for name, size in sizes.items() if options.batch and size not in (None, options.batch)]:
+            text = f"{other[0]} would have {sizes[other[0]]} examples, --batch says {options.batch}; give one of both"
+            return [Problem("--input-shape", text)]
         if options.quantize == "int8" and self.quantizes and source.run is None and source.examples is None:
             text = "int8 is calibrated on examples of the training part; give the run's folder, or --examples FILE.npz"
             return [Problem("--quantize", text)]

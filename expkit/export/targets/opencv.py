@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from expkit.errors import Problem
 from expkit.export.doors import Door
 from expkit.export.folding import source
+from expkit.export.targets.base import ExportOptions, ExportSource
 from expkit.export.targets.graph_target import GraphTarget
 
 __all__ = ["TARGET", "products"]
 
 
+_OPERATION = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_./-]*")
 _SUMS = ("BiasAdd", "Add", "AddV2")
 
 
@@ -28,6 +32,12 @@ class OpencvTarget(GraphTarget):
     modules = {"cv2": "opencv-python-headless"}
     batch = 1
     hint = "OpenCV's reader does not take it; use onnx, which OpenCV reads as well: cv2.dnn.readNetFromONNX"
+
+    def problems(self, source: ExportSource, options: ExportOptions) -> list[Problem]:
+        """Return what is wrong with the settings: outputs are operations in the file, which have TensorFlow's names."""
+        wrong = [name for name in options.rename_outputs.values() if not _OPERATION.fullmatch(name)]
+        rule = "is no name of an operation, as opencv needs; allowed: letters, digits, _ . - /, a letter or digit first"
+        return super().problems(source, options) + [Problem("--rename-output", f"'{name}' {rule}") for name in wrong]
 
     def signature(self, door: Door, *, several: bool) -> str:
         """Return the outputs with the products that they add a bias to, as JSON."""
