@@ -90,6 +90,10 @@ class Switched:
         """Wait for the store."""
         self._tracker.begin()
 
+    def identify(self) -> None:
+        """Wait for the run's id."""
+        self._tracker.identify()
+
     def artifacts(self, paths: Sequence[Path], folder: str | None = None) -> None:
         """Keep nothing."""
 

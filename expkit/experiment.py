@@ -207,6 +207,8 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
                     evaluator.load(values)
                 save_evidence(experiment.checked, dataset, evaluator.outputs, values, chosen.step, folder)
     frozen = None
+    with timed("waiting for MLflow"):
+        tracker.identify()  # The frozen graph names its run.
     if config.export.enabled:
         with timed("freezing"):
             source = frozen_source(experiment, dataset=dataset, graphs=graphs)

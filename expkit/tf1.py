@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from expkit.garbage import uncollected
+
 __all__ = [
     "compiled_by_xla",
     "has_bfloat16",
@@ -46,7 +48,8 @@ def _import_quietly(name: str) -> Any:
         kept = os.dup(2)
         os.dup2(aside.fileno(), 2)
         try:
-            return importlib.import_module(name)
+            with uncollected():
+                return importlib.import_module(name)
         except BaseException:
             aside.seek(0)
             os.write(kept, aside.read())

@@ -19,6 +19,9 @@ class Tracker(Protocol):
     def begin(self) -> None:
         """Wait until records are accepted, or the store is known not to answer; raise if it is misconfigured."""
 
+    def identify(self) -> None:
+        """Wait until the run has an id, or the store is known not to answer."""
+
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Record metrics of a step."""
 
@@ -48,6 +51,9 @@ class NoTracker:
     link: str | None = None
 
     def begin(self) -> None:
+        """Wait for nothing."""
+
+    def identify(self) -> None:
         """Wait for nothing."""
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:

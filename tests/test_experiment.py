@@ -334,6 +334,9 @@ class Recorder:
     def begin(self) -> None:
         assert self.seen == []
 
+    def identify(self) -> None:
+        assert self.seen != []
+
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         self.seen.append((step, dict(values)))
 

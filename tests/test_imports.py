@@ -47,6 +47,7 @@ FLOORS = (
         "cache",
         "errors",
         "fs",
+        "garbage",
         "machine",
         "metric_names",
         "npy_files",

@@ -41,6 +41,9 @@ USED = {
     },
     "tracking/mlflow_internals.py": {
         "mlflow": (
+            "mlflow.store.db.utils:_initialize_tables",
+            "mlflow.store.db.utils:create_sqlalchemy_engine",
+            "mlflow.utils.requirements_utils:_MODULES_TO_PACKAGES",
             "mlflow.utils.validation:MAX_EXPERIMENT_TAG_VAL_LENGTH",
             *(
                 f"mlflow.system_metrics.metrics.{name.lower()}_monitor:{name}Monitor.{method}"

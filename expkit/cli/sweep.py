@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from typing import Any
 
+from expkit import tf1 as tf
 from expkit.cli.columns import columns
 from expkit.sweeps.claims import holder_of
 from expkit.sweeps.sweep_folder import DONE, Child, RunState, SweepFolder, sweep_at
@@ -56,6 +58,10 @@ def _work(given: argparse.Namespace) -> int:
         taken.append(child)
 
     with interruption_exits():
+        if given.attached:
+            tf.tensorflow_version()  # imported while the command that began the sweep prepares it
+            if not sys.stdin.readline():
+                return 0
         plan, count = work(given.folder, given.overrides, attached=given.attached, say=say)
         if not given.attached:
             if taken:

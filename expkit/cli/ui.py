@@ -16,9 +16,9 @@ from typing import Any
 from expkit.errors import RunError
 from expkit.redact import masked, without_user
 from expkit.runs.interruption import Terminated, termination_raises
-from expkit.tracking.client import check_sqlite, sqlite_file
 from expkit.tracking.errors import StoreRefused
 from expkit.tracking.mlflow_internals import experiments_page
+from expkit.tracking.sqlite_store import check_sqlite, sqlite_file
 from expkit.tracking.store_address import local_artifacts, local_store, uri_of_environment
 
 __all__ = ["add_verbs"]

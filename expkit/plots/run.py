@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from expkit.plots.samples import image_grid
 from expkit.plots.weights import weight_histograms
 from expkit.run_folder import RunFolder
 
-__all__ = ["draw_run"]
+__all__ = ["draw", "draw_run"]
 
 
 def draw_run(path: Path) -> list[Path]:
@@ -31,6 +31,16 @@ def draw_run(path: Path) -> list[Path]:
     Returns:
         All of them, including the diagram of the network.
     """
+    pictures = draw(path)
+    while True:
+        try:
+            next(pictures)
+        except StopIteration as end:
+            return list(end.value)
+
+
+def draw(path: Path) -> Generator[None, None, list[Path]]:
+    """Draw as ``draw_run`` does, and yield after every plot."""
     folder = RunFolder(path)
     state = folder.state()
     title = ": ".join(str(state[key]) for key in ("name", "label") if state.get(key))
@@ -38,6 +48,7 @@ def draw_run(path: Path) -> list[Path]:
     for name, figure in _figures(folder, title, data):
         if figure is not None:
             style.save(figure, folder.plots / f"{name}.png")
+            yield
     tables = class_tables(data) if data is not None else {}
     for name, table in tables.items():
         suffix = f"_{_file_name(name)}" if len(tables) > 1 else ""

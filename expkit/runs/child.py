@@ -57,11 +57,11 @@ def run_child(config: DictConfig) -> None:
         runs=sweep["total"],
         pool=_pool,
     )
+    before = _pool.built
     with interruption_exits():
         outcome = run_job(job)
-    gc.collect()  # graphs are full of cycles, and the next run builds its own
-    if not gc.get_freeze_count():
-        gc.freeze()  # the objects left after a first run are TensorFlow's, which need not be searched again
+    if _pool.built != before:
+        gc.collect()  # graphs are full of cycles, and the next run may build its own
     if outcome.exit_code and RunFolder(folder).state().get("status") not in ("FAILED", "FINISHED"):
         raise RunError.at(sweep["runs"][folder.name]["label"], str(outcome.message))
 

@@ -218,7 +218,14 @@ def _tracker(job: Job, folder: RunFolder) -> MlflowTracker | NoTracker:
         return NoTracker()
     from expkit.tracking.tracker import MlflowTracker
 
-    tracker = MlflowTracker(job.recorder, job.checked.config, folder, name=job.label, parent=job.parent)
+    tracker = MlflowTracker(
+        job.recorder,
+        job.checked.config,
+        folder,
+        name=job.label,
+        parent=job.parent,
+        in_background=job.pool is not None,
+    )
     if job.tags:
         tracker.tags(job.tags)
     return tracker

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omegaconf import DictConfig
 from rich.console import Console
 
+from expkit import tf1 as tf
 from expkit.machine import cores
 from expkit.run_folder import unwritable
 from expkit.runs.interruption import termination_raises
@@ -89,30 +92,34 @@ def run_planned(plan: SweepPlan, folder: SweepFolder, *, retry: bool = True) -> 
 
 
 def _execute(plan: SweepPlan, folder: SweepFolder, recorder: Recorder | None, console: Console, retry: bool) -> int:
-    from expkit.runs.child import run_child
     from expkit.runs.worker import worker_task
 
     results = SweepResults(folder, recorder)
-    if plan.config.tracking.enabled:
-        results.start_parent(plan.config, plan.name, plan.key, plan.params)
     display = LiveDisplay if console.is_terminal else LineDisplay
     progress = Progress(plan.total, plan.objectives, lambda: display(console), plan.sweeper.on_tie)
     progress.on_end = lambda child: results.record_point(progress, child, plan.replication.count)
     runner = SweepRunner(
         board=plan.board(folder),
         launcher=plan.launcher,
-        task=run_child,
+        task=_run_child,
         worker=partial(worker_task, str(folder.path), tuple(plan.overrides)),
         overrides=plan.overrides,
         progress=progress,
         on_death=results.record_death,
     )
     slots = min(plan.sweeper.n_jobs or plan.launcher.slots, plan.total)
+    with runner.prepared(slots):
+        if plan.config.tracking.enabled:
+            results.start_parent(plan.config, plan.name, plan.key, plan.params)
+        if plan.launcher.in_this_process and slots == 1:
+            _import_for_runs()  # while MLflow's process opens the store
+        results.wait_for_parent()
     if plan.launcher.in_this_process and slots > cores():
         progress.note(f"note: n_jobs={slots} on {cores()} cores: more processes than cores slow each other down")
     status: Status = "KILLED"
     try:
         plan.sweeper.begin(runner.board)
+        results.upload_missing(runner.board.known().children)
         with plan.launcher.callbacks():
             runner.run(slots, retry=retry)
         summary = results.keep_best(progress, plan.given.config_dirs)
@@ -135,6 +142,17 @@ def _execute(plan: SweepPlan, folder: SweepFolder, recorder: Recorder | None, co
     if results.parent is not None:
         console.print(f"MLflow run {results.parent.link}", soft_wrap=True, highlight=False)
     return min(failed + lacking, MAX_EXIT_CODE)
+
+
+def _import_for_runs() -> None:
+    tf.tensorflow_version()
+    importlib.import_module("expkit.runs.child")
+
+
+def _run_child(config: DictConfig) -> None:
+    from expkit.runs.child import run_child
+
+    run_child(config)
 
 
 def _folder(plan: SweepPlan, *, given: bool) -> SweepFolder:

@@ -11,7 +11,7 @@ from expkit.config.schema import Config
 from expkit.sweeps.best import best_command, write_best
 from expkit.sweeps.progress import Progress
 from expkit.sweeps.standing import Standing
-from expkit.sweeps.sweep_folder import Child, SweepFolder
+from expkit.sweeps.sweep_folder import DONE, Child, SweepFolder
 
 if TYPE_CHECKING:
     from expkit.tracking.client import Status
@@ -34,15 +34,34 @@ class SweepResults:
         self._recorder = recorder
 
     def start_parent(self, config: Config, name: str, key: str, params: Mapping[str, object]) -> None:
-        """Start the sweep's run in MLflow, or resume it; ``params`` say what varies, and how."""
+        """Start the sweep's run in MLflow, or resume it, without waiting; ``params`` say what varies, and how."""
         from expkit.tracking.tracker import SweepRun
 
         assert self._recorder is not None
         self.parent = SweepRun(
             self._recorder, config, self._folder.path, name, tags={"expkit.sweep.key": key}, params=params
         )
-        self.parent.begin()
-        self._folder.update(mlflow_run_id=self.parent.run_id, parent=self.parent.reference)
+
+    def wait_for_parent(self) -> None:
+        """Wait until the sweep's run has begun in MLflow, if it has one, or its server is known not to answer.
+
+        Raises:
+            TrackingError: the store cannot be used as it is configured.
+        """
+        if self.parent is not None:
+            self.parent.begin()
+            self._folder.update(mlflow_run_id=self.parent.run_id, parent=self.parent.reference)
+
+    def upload_missing(self, children: Sequence[Child]) -> None:
+        """Upload what MLflow lacks of runs that have ended, if the process of an earlier command was killed then."""
+        if self.parent is None:
+            return
+        from expkit.tracking.tracker import upload_ended_run
+
+        assert self._recorder is not None
+        for child in children:
+            if child.status in DONE:
+                upload_ended_run(self._recorder, child.job.config, child.folder.path)
 
     def record_death(self, child: Child, reason: str) -> None:
         """Mark a run as killed, which its dead process could not."""

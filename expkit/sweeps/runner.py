@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,6 +79,20 @@ class SweepRunner:
     on_death: Callable[[Child, str], None]
     """Called with a run whose process ended before it recorded a status, and the reason."""
     _followed: float = field(default=0.0)
+    _waiting: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @contextmanager
+    def prepared(self, slots: int) -> Iterator[None]:
+        """Start the workers of this machine, if any; they import TensorFlow during the block, then wait for ``run``."""
+        if self.launcher.in_this_process and slots > 1:
+            self._waiting = [self._start() for _ in range(slots)]
+        try:
+            yield
+        except BaseException:
+            for process in self._waiting:
+                process.kill()
+                process.communicate()
+            raise
 
     def run(self, slots: int, *, retry: bool = True) -> None:
         """Execute all runs; return when none is left, here or with another worker.
@@ -147,7 +162,9 @@ class SweepRunner:
 
     def _local(self, slots: int) -> None:
         """Execute runs in processes of this machine; one that dies is replaced."""
-        processes = [self._start(number) for number in range(slots)]
+        processes, self._waiting = self._waiting or [self._start() for _ in range(slots)], []
+        for process in processes:
+            _begin(process)
         deaths = 0
         try:
             while processes:
@@ -159,7 +176,8 @@ class SweepRunner:
                         raise RunError.at("hydra.sweeper.n_jobs", f"a worker failed: {self._last_line()}")
                     if process.returncode < 0 and deaths < _MOST_DEATHS:
                         deaths += 1
-                        processes.append(self._start(slots + deaths))
+                        processes.append(self._start())
+                        _begin(processes[-1])
         except BaseException:
             for process in processes:
                 process.terminate()
@@ -167,11 +185,11 @@ class SweepRunner:
                 process.wait()
             raise
 
-    def _start(self, number: int) -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "expkit", "sweep", "work", str(self.board.folder.path), "--attached"]
         environment = {**os.environ, OVERRIDES: json.dumps(list(self.overrides))}
         with self._log.open("ab") as log:
-            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+            return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment)
 
     def _elsewhere(self, slots: int) -> None:
         """Execute runs in processes of the launcher; after one died, those that were running, one at a time.
@@ -232,6 +250,13 @@ class SweepRunner:
     def _last_line(self) -> str:
         lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.startswith("error: ")]
         return lines[-1].removeprefix("error: ") if lines else f"see {self._log}"
+
+
+def _begin(process: subprocess.Popen[bytes]) -> None:
+    """Let a worker take runs: it waits for a line."""
+    assert process.stdin is not None
+    with suppress(OSError), process.stdin:  # One that has ended is found by its exit code.
+        process.stdin.write(b"begin\n")
 
 
 def _log_of(board: Board) -> Path:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import logging
 import os
 import re
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from expkit.fs import file_lock
 from expkit.redact import HIDDEN, is_masked, masked, without_user
 from expkit.tracking.errors import StoreRefused, StoreUnreachable, TrackingError, failure
-from expkit.tracking.mlflow_internals import run_page, schema_revisions
+from expkit.tracking.mlflow_internals import run_page
 from expkit.tracking.model import ModelRecord, log_model
 from expkit.tracking.records import Record
+from expkit.tracking.sqlite_store import check_sqlite, created_alone
 
-__all__ = ["Status", "Store", "StoreAddress", "check_sqlite", "prepare", "sqlite_file"]
+__all__ = ["Status", "Store", "StoreAddress", "prepare"]
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -85,7 +83,7 @@ class Store:
         try:
             self._uri = _without_hidden(address.uri)
             check_sqlite(self._uri)
-            with _creation_lock(self._uri):
+            with created_alone(self._uri):
                 self._client = MlflowClient(self._uri)
                 self._experiment_id = self._experiment(address)
         except Exception as error:  # SQLAlchemy's, requests' and MLflow's own errors all end here
@@ -236,47 +234,6 @@ class Store:
 def _storable(text: Any) -> str:
     """Return a text that any database keeps: surrogates, as of file names that are no UTF-8, and NUL are escaped."""
     return str(text).encode(errors="backslashreplace").decode().replace("\0", "\\x00")
-
-
-def check_sqlite(uri: str) -> None:
-    """Check a SQLite file before MLflow opens it, which retries for minutes when it cannot.
-
-    Raises:
-        StoreRefused: a newer MLflow wrote the file.
-        sqlite3.DatabaseError: it cannot be opened.
-    """
-    path = sqlite_file(uri)
-    if path is None:
-        return
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("pragma schema_version")
-        tables = connection.execute("select name from sqlite_master where name = 'alembic_version'").fetchall()
-        revisions = (
-            [str(row[0]) for row in connection.execute("select version_num from alembic_version")] if tables else []
-        )
-    unknown = set(revisions) - schema_revisions()
-    if unknown:
-        raise StoreRefused(
-            f"a newer MLflow created it: its schema {', '.join(sorted(unknown))} is unknown to the one installed here; "
-            "pip install --upgrade mlflow"
-        )
-
-
-def sqlite_file(uri: str) -> str | None:
-    """Return the path of a SQLite store; ``None`` for another store."""
-    scheme, found, path = uri.partition(":///")
-    return path.partition("?")[0] if found and scheme == "sqlite" else None
-
-
-@contextlib.contextmanager
-def _creation_lock(uri: str) -> Iterator[None]:
-    """Hold a lock while a SQLite store is opened: of several processes that create its tables at once, most fail."""
-    path = sqlite_file(uri)
-    if path is None:
-        yield
-        return
-    with file_lock(Path(path), wait=True):
-        yield
 
 
 def _without_hidden(uri: str) -> str:

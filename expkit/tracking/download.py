@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 from expkit.errors import RunError, comma_list, unknown
 from expkit.redact import masked
-from expkit.tracking.client import check_sqlite, prepare
+from expkit.tracking.client import prepare
 from expkit.tracking.errors import StoreRefused, StoreUnreachable, TrackingError, failure
 from expkit.tracking.model import GRAPH
+from expkit.tracking.sqlite_store import check_sqlite
 
 __all__ = ["downloaded"]
 

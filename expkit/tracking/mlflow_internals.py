@@ -19,6 +19,7 @@ from expkit.metric_names import EMA
 __all__ = [
     "SHARED_VIEW",
     "compared_page",
+    "create_tables",
     "experiments_page",
     "latest_metrics",
     "monitors",
@@ -26,6 +27,7 @@ __all__ = [
     "schema_revisions",
     "shared_view",
     "shared_view_pages",
+    "skip_package_search",
     "view_text",
 ]
 
@@ -61,6 +63,15 @@ def schema_revisions() -> set[str]:
     return {file.name.partition("_")[0] for file in versions.glob("*.py")}
 
 
+def create_tables(path: Path) -> None:
+    """Create the tables of MLflow in a new SQLite file."""
+    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+
+    engine = create_sqlalchemy_engine(f"sqlite:///{path}")
+    _initialize_tables(engine)
+    engine.dispose()
+
+
 def experiments_page(server: str) -> str:
     """Return the address of the list of experiments."""
     return f"{server}/#/experiments?{_WORKFLOW}"
@@ -82,6 +93,17 @@ def compared_page(server: str, experiment: str, run_ids: Sequence[str]) -> str:
     compared = json.dumps(list(run_ids), separators=(",", ":"))
     query = urllib.parse.urlencode({"runs": compared, "experiments": json.dumps([experiment])})
     return f"{server}/#/compare-runs?{query}&{_WORKFLOW}"
+
+
+def skip_package_search() -> None:
+    """Keep MLflow from listing the files of all installed packages for the first model, which takes half a second.
+
+    It would use the list to find the version of a package that is not installed under its own name.
+    """
+    from mlflow.utils import requirements_utils
+
+    if requirements_utils._MODULES_TO_PACKAGES is None:
+        requirements_utils._MODULES_TO_PACKAGES = {}
 
 
 def latest_metrics(run: Any) -> list[Any]:

@@ -16,7 +16,7 @@ import numpy as np
 
 import expkit.export
 from expkit.fs import file_digest
-from expkit.tracking.mlflow_internals import latest_metrics
+from expkit.tracking.mlflow_internals import latest_metrics, skip_package_search
 
 __all__ = ["GRAPH", "Flavor", "ModelRecord", "log_model"]
 
@@ -116,6 +116,7 @@ def _save(into: Path, model: Any, run_id: str, record: ModelRecord, folder: Path
     """Write the model into a folder, as ``model``, without importing TensorFlow or reading the graph."""
     from mlflow.models import Model, ModelSignature
 
+    skip_package_search()
     metadata, path = record.metadata, into / "model"
     inputs = {} if record.example is None else _arrays(folder / record.example)
     is_table = record.flavor == "frozen" and _reads_columns(metadata)

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,14 @@ class NewRun:
 class RecordedRun:
     """A run that is recorded: in the journal at once, in MLflow when the recorder uploads it.
 
-    Only ``begin`` and ``finish`` wait for the store, each at most ``tracking.wait_seconds``.
+    Only ``begin``, ``identify`` and ``finish`` wait for the store, each at most ``tracking.wait_seconds``.
     """
 
     def __init__(
         self, recorder: Recorder, config: Config, folder: Path, new: NewRun, *, system_metrics: bool = False
     ) -> None:
         self._recorder = recorder
+        self._in_background = False
         self._folder = folder
         self._seconds = config.tracking.wait_seconds
         self._journal = Journal(folder)
@@ -59,6 +61,8 @@ class RecordedRun:
             self._journal.append("continue", milliseconds=_now(), changed=changed, **start)
         else:
             self._journal.append("begin", key=uuid.uuid4().hex, milliseconds=_now(), **asdict(new), **start)
+        self._store = tuple(address.values())
+        self._waited = False
         self._begun: Future[Any] = recorder.submit(
             "begin", folder=str(folder.resolve()), address=address, process=process, system_metrics=system_metrics
         )
@@ -66,14 +70,32 @@ class RecordedRun:
     def begin(self) -> None:
         """Wait until the run has begun in the store, or its server is known not to answer.
 
+        A run whose records are uploaded in the background waits only for a store that no earlier run has opened.
+
         Raises:
             TrackingError: the store cannot be used as it is configured.
         """
+        if not self._in_background or self._store not in self._recorder.opened:
+            self._wait_for_begin()
+
+    def identify(self) -> None:
+        """Wait until the run has an id, or its server is known not to answer."""
+        try:
+            self._wait_for_begin()
+        except TrackingError as error:
+            warn(f"MLflow does not accept records ({error}); upload them with `{self._sync}`")
+
+    def _wait_for_begin(self) -> None:
+        if self._waited:
+            return
+        self._waited = True
         try:
             begun = self._begun.result(self._seconds)
         except TimeoutError:
             begun = {"run_id": None, "cause": f"no answer within {self._seconds:g} s"}
-        if begun["cause"] is not None:
+        if begun["cause"] is None:
+            self._recorder.opened.add(self._store)
+        else:
             warn(
                 f"MLflow does not accept records ({begun['cause']}): the run continues and keeps them; they are "
                 f"uploaded as soon as it does, or with `{self._sync}`"
@@ -123,10 +145,16 @@ class RecordedRun:
         self._journal.append("finish", status=status, error=error, milliseconds=_now())
         if self._begun.done() and self._begun.exception() is not None:
             return
+        finished = self._recorder.submit("finish", folder=str(self._folder.resolve()), seconds=self._seconds)
+        if self._in_background:
+            self._recorder.settle_later(partial(self._settle, finished))
+        else:
+            self._settle(finished)
+
+    def _settle(self, finished: Future[Any]) -> None:
+        """Wait until the end of the run is in the store; warn if records are missing."""
         try:
-            ended = self._recorder.submit("finish", folder=str(self._folder.resolve()), seconds=self._seconds).result(
-                self._seconds
-            )
+            ended = finished.result(self._seconds)
             cause = ended["cause"] or (f"not all within {self._seconds:g} s" if ended["missing"] else None)
         except (TrackingError, TimeoutError) as failed:
             cause = str(failed) or f"no answer within {self._seconds:g} s"

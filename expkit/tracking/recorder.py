@@ -7,7 +7,7 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
@@ -74,9 +74,13 @@ class Recorder:
         self._calls: dict[int, Future[Any]] = {}
         self._number = 0
         self._ended: TrackingError | None = None
+        self._answers = 0
+        self._settle: Callable[[], None] | None = None
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._listen, name="recorder", daemon=True)
         self._thread.start()
+        self.opened: set[Hashable] = set()
+        """Addresses of the stores that have answered."""
 
     def __enter__(self) -> Recorder:
         return self
@@ -102,23 +106,41 @@ class Recorder:
                 self._process.stdin.flush()
         return future
 
+    def settle_later(self, settle: Callable[[], None]) -> None:
+        """Wait for a run that has ended when the next one has, by a function; at most one upload lags behind."""
+        before, self._settle = self._settle, settle
+        if before is not None:
+            before()
+
     def close(self) -> None:
-        """End the process; one that still waits for a server is killed after some seconds."""
+        """End the process after its last call; one that still waits for a server is killed after some seconds."""
         assert self._process.stdin is not None
+        if self._settle is not None:
+            self._settle()
         with self._lock:
             with suppress(OSError):
                 self._process.stdin.close()
-        try:
-            self._process.wait(_CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()  # The journals keep what is not uploaded.
-            self._process.wait()
+        answers = -1
+        while self._process_runs(_CLOSE_SECONDS):
+            if answers == self._answers:
+                self._process.kill()  # The journals keep what is not uploaded.
+                self._process.wait()
+            answers = self._answers
         self._thread.join()
+
+    def _process_runs(self, seconds: float) -> bool:
+        """Return True if the process has not ended after some seconds."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             answer = json.loads(line)
+            self._answers += 1
             if (warning := answer.get("warning")) is not None:
                 warn(warning)
                 continue

@@ -10,11 +10,13 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from expkit.garbage import uncollected
 from expkit.tracking.client import StoreAddress, prepare
 from expkit.tracking.errors import RunDeleted, StoreUnreachable, TrackingError
 from expkit.tracking.journal import Journal
@@ -30,8 +32,6 @@ _LONGEST_PAUSE_SECONDS = 30.0
 """Longest time between two attempts at a server that is down."""
 _GRACE_SECONDS = 5.0
 """Time for which the end of a run retries while the server is down."""
-_IDLE_SECONDS = 1.0
-"""Time without a call after which plots are drawn."""
 _LAST_SECONDS = 60.0
 """Time for which records are uploaded after the run was killed; nobody waits for that."""
 
@@ -129,8 +129,8 @@ class _Server:
         self._calls: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._stores = OpenStores()
         self._runs: dict[str, _OpenRun] = {}
-        self._drawings: list[dict[str, Any]] = []
-        """Calls for plots that have not been drawn yet."""
+        self._drawings: deque[tuple[int, Iterator[None]]] = deque()
+        """Numbers of the calls for plots, each with what draws the next picture."""
         logging.getLogger("expkit").addHandler(_Warnings(self))
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -142,40 +142,40 @@ class _Server:
                 self._answers.flush()
 
     def run(self) -> None:
-        """Answer calls until the run has ended or was killed; upload what is due between them.
-
-        The next run of a sweep begins before the plots of the last are drawn: it waits for its beginning alone.
-        """
+        """Answer calls until the run has ended or was killed; upload what is due between them, and draw."""
         while True:
             open_runs = [run for run in self._runs.values() if not run.stopped]
-            pause = min((run.due for run in open_runs), default=float("inf")) - time.monotonic()
-            pause = min(pause, _IDLE_SECONDS) if self._drawings else pause
+            pause = max(min((run.due for run in open_runs), default=float("inf")) - time.monotonic(), 0.01)
             try:
-                call = self._calls.get(timeout=None if pause == float("inf") else max(pause, 0.01))
+                call = self._calls.get(timeout=0 if self._drawings else None if pause == float("inf") else pause)
             except queue.Empty:
-                if self._drawings:
-                    self._draw()
-                    continue
                 for run in open_runs:
                     if time.monotonic() >= run.due:
                         self._attempt(run)
+                if self._drawings:
+                    self._draw()
                 continue
             if call is None:
                 break
-            if (act := call["act"]) == "plots":
-                self._drawings.append(call)
-                continue
-            self._answer(call)
-            if act == "begin":
-                self._draw()
-        self._draw()
+            if call["act"] == "plots":
+                self._drawings.append((call["number"], self._plots(call["folder"])))
+            else:
+                self._answer(call)
+        while self._drawings:
+            self._draw()
         self._end()
 
     def _draw(self) -> None:
-        """Answer the calls for plots."""
-        drawings, self._drawings = self._drawings, []
-        for call in drawings:
-            self._answer(call)
+        """Draw the next picture; answer the call after its last one."""
+        number, pictures = self._drawings[0]
+        try:
+            next(pictures)
+            return
+        except StopIteration:
+            self.send(number=number, result=None)
+        except Exception as error:  # The run is informed of any error.
+            self._report(number, error)
+        self._drawings.popleft()
 
     def _listen(self) -> None:
         for line in sys.stdin:
@@ -185,12 +185,16 @@ class _Server:
     def _answer(self, call: dict[str, Any]) -> None:
         number, act = call.pop("number"), call.pop("act")
         acts: dict[str, Callable[..., Any]] = {"begin": self._begin, "finish": self._finish}
-        acts |= {"prepare_plots": self._prepare_plots, "plots": self._plots}
+        acts |= {"prepare_plots": self._prepare_plots}
         try:
             self.send(number=number, result=acts[act](**call))
-        except TrackingError as error:
-            self.send(number=number, problems=[(problem.path, problem.message) for problem in error.problems])
         except Exception as error:  # The run is informed of any error, and continues.
+            self._report(number, error)
+
+    def _report(self, number: int, error: Exception) -> None:
+        if isinstance(error, TrackingError):
+            self.send(number=number, problems=[(problem.path, problem.message) for problem in error.problems])
+        else:
             self.send(number=number, problems=[("tracking", f"{type(error).__name__}: {error}")])
 
     def _begin(self, folder: str, address: dict[str, Any], process: str, system_metrics: bool) -> dict[str, Any]:
@@ -207,13 +211,14 @@ class _Server:
 
     def _prepare_plots(self) -> None:
         """Import the plots' libraries while the run continues."""
-        importlib.import_module("expkit.plots.run")
+        with uncollected():
+            importlib.import_module("expkit.plots.run")
 
-    def _plots(self, folder: str) -> None:
-        """Draw a run's plots into its folder and record them, even after the run has ended."""
-        from expkit.plots.run import draw_run
+    def _plots(self, folder: str) -> Iterator[None]:
+        """Draw a run's plots into its folder one by one and record them, even after the run has ended."""
+        from expkit.plots.run import draw
 
-        if not draw_run(Path(folder)):
+        if not (yield from draw(Path(folder))):
             return
         run = self._runs[folder]
         run.uploader.journal.append("artifacts", paths=["plots"])
@@ -252,6 +257,7 @@ def serve() -> None:
     """Answer the calls on standard input until it ends, and end the process."""
     os.nice(5)  # A step that needs all cores gets them.
     server = _Server()
-    prepare()  # while the first call is still on its way
+    with uncollected():
+        prepare()  # while the first call is still on its way
     server.run()
     os._exit(0)  # Everything is written; an orderly end of MLflow would only take time.

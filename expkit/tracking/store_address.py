@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expkit.redact import masked
-from expkit.tracking.client import StoreAddress, sqlite_file
+from expkit.tracking.client import StoreAddress
+from expkit.tracking.sqlite_store import sqlite_file
 
 if TYPE_CHECKING:
     from expkit.config.schema import Config

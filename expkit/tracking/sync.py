@@ -9,9 +9,10 @@ from pathlib import Path
 from expkit.errors import Problem, RunError, comma_list
 from expkit.redact import masked
 from expkit.run_lookup import named_path, run_of_uri
-from expkit.tracking.client import StoreAddress, sqlite_file
+from expkit.tracking.client import StoreAddress
 from expkit.tracking.errors import RunDeleted, StoreUnreachable, TrackingError
 from expkit.tracking.journal import Journal
+from expkit.tracking.sqlite_store import sqlite_file
 from expkit.tracking.store_address import is_default, local_artifacts, sync_command, uri_of_environment
 from expkit.tracking.uploader import OpenStores, Uploader
 

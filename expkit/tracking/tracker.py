@@ -16,7 +16,6 @@ from expkit.export.exporter import ExportFolder
 from expkit.export.run import Frozen
 from expkit.provenance import git_commit, is_installed, versions
 from expkit.run_folder import RunFolder
-from expkit.tracking.client import Status
 from expkit.tracking.errors import TrackingError
 from expkit.tracking.exported import models_of
 from expkit.tracking.journal import Journal
@@ -25,7 +24,7 @@ from expkit.tracking.recorded_run import NewRun, RecordedRun
 from expkit.tracking.recorder import Recorder, warn
 from expkit.tracking.store_address import environment_note, records_system_metrics, store_address, sync_command
 
-__all__ = ["MlflowTracker", "SweepRun", "run_tags", "tag_ended_run"]
+__all__ = ["MlflowTracker", "SweepRun", "run_tags", "tag_ended_run", "upload_ended_run"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +40,7 @@ class MlflowTracker(RecordedRun):
         *,
         name: str | None = None,
         parent: str | None = None,
+        in_background: bool = False,
     ) -> None:
         """Begin a run, or resume the one of the folder's journal, without waiting for the store.
 
@@ -50,6 +50,7 @@ class MlflowTracker(RecordedRun):
             folder: the run folder.
             name: name of the MLflow run, in place of the run's own.
             parent: the parent run: its id, or the folder of its journal.
+            in_background: whether its last records are uploaded while the next run begins.
 
         Raises:
             TrackingError: system metrics are enabled without psutil.
@@ -69,12 +70,18 @@ class MlflowTracker(RecordedRun):
             parent=parent,
         )
         super().__init__(recorder, config, folder.path, new, system_metrics=system_metrics)
+        self._in_background = in_background
         if config.tracking.plots:
             recorder.submit("prepare_plots")
 
     def begin(self) -> None:
         """Wait until the run has begun in the store, or its server is known not to answer."""
         super().begin()
+        self._keep_id()
+
+    def identify(self) -> None:
+        """Wait until the run has an id, or its server is known not to answer."""
+        super().identify()
         self._keep_id()
 
     def dataset(self, dataset: Dataset) -> None:
@@ -94,9 +101,8 @@ class MlflowTracker(RecordedRun):
         for values in models_of(exported, frozen, self._relative) if frozen is not None else ():
             self._journal.append("model", **values)
 
-    def finish(self, status: Status, error: str | None = None) -> None:
-        """End the run with its status, and the message of the error that failed it; warn if records are missing."""
-        super().finish(status, error)
+    def _settle(self, finished: Future[Any]) -> None:
+        super()._settle(finished)
         self._keep_id()
 
     def plots(self) -> None:
@@ -146,18 +152,30 @@ def tag_ended_run(recorder: Recorder, config: Config, folder: Path, tags: Mappin
         folder: the run folder; one without a journal is left alone.
         tags: the tags.
     """
-    journal, seconds, path = Journal(folder), config.tracking.wait_seconds, str(folder.resolve())
+    journal = Journal(folder)
     if not journal.exists():
         return
     journal.append("tags", values=dict(tags))
-    address = asdict(store_address(config))
     try:
-        recorder.submit("begin", folder=path, address=address, process="", system_metrics=False)
-        missing = bool(recorder.submit("finish", folder=path, seconds=seconds).result(seconds)["missing"])
+        missing = bool(_upload(recorder, config, folder).result(config.tracking.wait_seconds)["missing"])
     except (TrackingError, TimeoutError):
         missing = True
     if missing:
-        warn(f"MLflow does not have {', '.join(tags)} of this run; `{sync_command(folder, address['uri'])}` uploads it")
+        sync = sync_command(folder, store_address(config).uri)
+        warn(f"MLflow does not have {', '.join(tags)} of this run; `{sync}` uploads it")
+
+
+def upload_ended_run(recorder: Recorder, config: Config, folder: Path) -> None:
+    """Upload what MLflow lacks of a run that has ended, if anything, without waiting; arguments as above."""
+    journal = Journal(folder)
+    if journal.exists() and journal.pending():
+        _upload(recorder, config, folder)
+
+
+def _upload(recorder: Recorder, config: Config, folder: Path) -> Future[Any]:
+    path, address = str(folder.resolve()), asdict(store_address(config))
+    recorder.submit("begin", folder=path, address=address, process="", system_metrics=False)
+    return recorder.submit("finish", folder=path, seconds=config.tracking.wait_seconds)
 
 
 def _warn_without_plots(drawn: Future[Any]) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 from expkit.sweeps.jobs import SEEDS, is_under
 from expkit.sweeps.objective import mode_of
-from expkit.tracking.client import check_sqlite, prepare
+from expkit.tracking.client import prepare
 from expkit.tracking.errors import StoreRefused, TrackingError, failure
 from expkit.tracking.mlflow_internals import SHARED_VIEW, compared_page, shared_view, shared_view_pages, view_text
+from expkit.tracking.sqlite_store import check_sqlite
 
 __all__ = ["store_pages"]
 

@@ -62,6 +62,7 @@ class Measurements:
 
     def _keep(self, key: str, plain: Any) -> None:
         try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)  # A sweep may be elsewhere.
             atomic_write_text(self._file, json.dumps({**read_json(self._file), key: plain}, indent=2) + "\n")
         except OSError as error:
             _log.info("the execution mode is not kept in %s: %s", self._file, error)
@@ -83,6 +84,7 @@ class Measurements:
         """Wait until no other process measures, and let none begin inside the block."""
         with ExitStack() as held:
             with suppress(OSError):  # A folder that cannot be written is shared with no one who could keep a choice.
+                self._file.parent.mkdir(parents=True, exist_ok=True)
                 held.enter_context(file_lock(self._file.with_suffix(".lock"), wait=True))
             yield
 

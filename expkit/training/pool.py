@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from expkit.config.schema import Config
 from expkit.config.sections.export import ExportConfig
 from expkit.data.dataset import Dataset
@@ -33,6 +35,15 @@ PROOF_STEPS = 3
 """Steps after which a graph that is fed must have the bits of one with constants."""
 AWKWARD = 0.7548776662
 """Factor of the numbers of that proof: of powers of two, products in any order have the same bits."""
+
+FEW_BITS = 0xFFF
+"""Bits of a float32 that are 0 in a number of few bits."""
+
+_CLOCK = (
+    *("steps", "epochs", "log_every_steps", "evaluate_every_steps", "save_every_steps", "keep_every_steps"),
+    *("keep_last", "early_stopping"),
+)
+"""Fields of ``train`` that the loop reads, and no graph."""
 
 _log = logging.getLogger(__name__)
 
@@ -70,12 +81,14 @@ class _Structure:
         same = with_numbers(checked, dict.fromkeys(numbers_of(checked), 1))
         config = same.config
         split = config.data.split.model_copy(update={"seed": 0})
+        train = config.train.model_copy(update=dict.fromkeys(_CLOCK))
         elsewhere = dict.fromkeys(("network", "restore", "export", "tracking"))
         return cls(
             config=config.model_copy(
                 update={
                     **elsewhere,
                     "run": config.run.model_copy(update={"name": "", "folder": "", "resume": None}),
+                    "train": train,
                     "data": config.data.model_copy(update={"split": split}),
                 }
             ),
@@ -114,6 +127,10 @@ class _Trained:
     size: int
     """Bytes that its session holds."""
 
+    def is_own(self, execution: Execution, structure: _Structure, numbers: Mapping[str, float | int]) -> bool:
+        """Return True if it is the graph of one run, with all numbers as constants, of a structure."""
+        return (self.execution, self.structure) == (execution, structure) and self.constants.keys() == numbers.keys()
+
 
 @dataclass(kw_only=True)
 class GraphPool:
@@ -125,6 +142,8 @@ class GraphPool:
     of runs keeps which it was, so that the next process begins with that graph.
     """
 
+    built: int = 0
+    """Number of graphs that were built, kept or not."""
     _evaluated: list[_Evaluated] = field(default_factory=list)
     _trained: list[_Trained] = field(default_factory=list)
     _built: set[str] = field(default_factory=set)
@@ -141,6 +160,7 @@ class GraphPool:
             if (kept.seed, kept.structure) == (seed, structure):
                 return kept.evaluation
         evaluation = EvaluationGraphs.of(checked, dataset)
+        self.built += 1
         if _may_be_kept(checked, dataset):
             while len(self._evaluated) >= MOST_SESSIONS:
                 self._evaluated.pop(0).evaluation.evaluator.close()
@@ -154,6 +174,7 @@ class GraphPool:
         Its execution mode may have fewer steps per execution than were asked for.
         """
         if not _may_be_kept(checked, dataset):
+            self.built += 1
             return Executor(train_graph(checked, dataset, execution))
         numbers, structure = numbers_of(checked), _Structure.of(checked, dataset)
         self._trained = [kept for kept in self._trained if not kept.executor.closed]
@@ -166,10 +187,15 @@ class GraphPool:
         size = _size(checked, dataset)
         while len(self._trained) >= MOST_SESSIONS or size + sum(kept.size for kept in self._trained) > MOST_BYTES:
             self._trained.pop(0).executor.close()
+        own = next((kept for kept in self._trained if kept.is_own(execution, structure, numbers)), None)
         # Other numbers than these are in the structure: those may be in products with them.
+        self.built += 1
         key = same_graph(checked, dataset, [str(execution), list(numbers), repr(structure)])
-        fed, executor = _fed(checked, dataset, execution, key, prove=key in self._built)
+        fed, executor = _fed(checked, dataset, execution, key, prove=key in self._built, own=own)
         self._built.add(key)
+        if own is not None and SEED in fed:
+            self._trained.remove(own)  # The graph that is fed serves its run too.
+            own.executor.close()
         executor = executor or Executor(train_graph(checked, dataset, execution))
         executor.shared = True
         constants = {name: value for name, value in numbers.items() if name not in fed}
@@ -187,7 +213,7 @@ class GraphPool:
 
 
 def _fed(
-    checked: CheckedConfig, dataset: Dataset, execution: Execution, key: str, *, prove: bool
+    checked: CheckedConfig, dataset: Dataset, execution: Execution, key: str, *, prove: bool, own: _Trained | None
 ) -> tuple[Collection[str], Executor | None]:
     """Return the names of the numbers that a graph may be fed, and an executor of that graph, if any.
 
@@ -197,6 +223,7 @@ def _fed(
         execution: execution mode.
         key: hash of all that the graph depends on, but for these numbers.
         prove: whether to prove it where no earlier run has; else nothing is fed then.
+        own: the graph of an earlier run that has its numbers as constants, if it is kept.
     """
     numbers = numbers_of(checked)
     measurements = Measurements(Path(checked.config.run.folder))
@@ -206,7 +233,7 @@ def _fed(
         return (), None
     for names in (tuple(numbers), (SEED,)):
         executor = Executor(train_graph(checked, dataset, execution, names), numbers)
-        if _is_exact(checked, dataset, executor, names):
+        if _is_exact(checked, dataset, executor, names, own if names != (SEED,) else None):
             measurements.keep_fed(key, names)
             executor.renew(numbers, None)
             _log.info("runs share a graph that is fed %s", ", ".join(names))
@@ -216,15 +243,25 @@ def _fed(
     return (), None
 
 
-def _is_exact(checked: CheckedConfig, dataset: Dataset, executor: Executor, fed: Collection[str]) -> bool:
-    """Return whether a graph that is fed its numbers gives the bits of one that has them as constants."""
-    numbers = {
-        name: value + 1 if isinstance(value, int) else value * AWKWARD
-        for name, value in numbers_of(checked).items()
-        if name in fed
-    }
-    own = train_graph(with_numbers(checked, numbers), dataset, executor.execution)
-    with Executor(own) as expected:
+def _is_exact(
+    checked: CheckedConfig, dataset: Dataset, executor: Executor, fed: Collection[str], own: _Trained | None = None
+) -> bool:
+    """Return whether a graph that is fed its numbers gives the bits of one that has them as constants.
+
+    That is the graph of an earlier run, or a new one where products with its numbers might have the same bits in any
+    order.
+    """
+    if own is not None and all(map(_is_awkward, own.constants.values())):
+        numbers, expected = own.constants, own.executor
+        expected.renew({}, None if own.data == dataset.digest else dataset.splits["train"])
+    else:
+        numbers = {
+            name: value + 1 if isinstance(value, int) else value * AWKWARD
+            for name, value in numbers_of(checked).items()
+            if name in fed
+        }
+        expected = Executor(train_graph(with_numbers(checked, numbers), dataset, executor.execution))
+    with expected:
         executor.renew(numbers, None)
         values = []
         for one in (expected, executor):
@@ -233,6 +270,12 @@ def _is_exact(checked: CheckedConfig, dataset: Dataset, executor: Executor, fed:
             values.append(one.values(one.names))
     first, second = values
     return all(first[name].tobytes() == second[name].tobytes() for name in first)
+
+
+def _is_awkward(number: float | int) -> bool:
+    """Return whether neither a number nor its difference to 1 has few bits: 0.001, but not 0.5."""
+    parts = np.array([number, 1 - number], np.float32).view(np.uint32)
+    return isinstance(number, int) or bool((parts & FEW_BITS != 0).all())
 
 
 def _may_be_kept(checked: CheckedConfig, dataset: Dataset) -> bool:

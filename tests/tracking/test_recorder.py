@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,30 @@ def test_records_are_uploaded_when_the_run_is_killed_and_its_status_says_it(tmp_
     assert done.returncode == -signal.SIGKILL, done.stderr
     run = run_in(tmp_path)
     assert (run.data.metrics, run.info.status) == ({"loss": 3.0}, "KILLED")
+
+
+def test_pictures_wait_for_calls_and_the_end_of_the_process_for_both(tmp_path: Path) -> None:
+    folders = [tmp_path / "first", tmp_path / "second"]
+    order = []
+    with Recorder() as recorder:
+        for folder in folders:
+            folder.mkdir()
+            journal_in(folder).append("metrics", step=1, values={"train/loss": 1.0}, milliseconds=1)
+            (folder / "metrics.jsonl").write_text('{"step": 1, "train/loss": 1.0}\n{"step": 2, "train/loss": 0.5}\n')
+            begin(recorder, folder, address(tmp_path))
+        drawn = [recorder.submit("plots", folder=str(folder)) for folder in folders]
+        finished = [recorder.submit("finish", folder=str(folder), seconds=60) for folder in folders]
+        for what, futures in (("drawn", drawn), ("finished", finished)):
+            for future in futures:
+                future.add_done_callback(lambda _, what=what: order.append(what))  # type: ignore[misc]
+    assert order == ["finished", "finished", "drawn", "drawn"]
+    assert all((folder / "plots" / "learning_curves.png").is_file() for folder in folders)
+
+
+def test_one_run_at_most_lags_behind_and_the_end_waits_for_it(tmp_path: Path) -> None:
+    settled: list[int] = []
+    with Recorder() as recorder:
+        for number in range(3):
+            recorder.settle_later(partial(settled.append, number))
+            assert settled == list(range(number))
+    assert settled == [0, 1, 2]

@@ -10,8 +10,9 @@ import pytest
 
 from expkit.config.load import load
 from expkit.data.dataset import Dataset, load_dataset
+from expkit.data.derived import derived_config
 from expkit.errors import Pruned
-from expkit.preflight import CheckedConfig, check
+from expkit.preflight import CheckedConfig, check, with_config
 from expkit.training import pool
 from expkit.training.execution import Execution
 from expkit.training.graphs import train_graph
@@ -27,7 +28,8 @@ PLAIN, XLA = Execution(4), Execution(4, jit_compile=True)
 
 def parts(folder: Path, overrides: list[str]) -> tuple[CheckedConfig, Dataset]:
     checked = check(load([f"run.folder={folder}", *overrides]))
-    return checked, load_dataset(checked.config, checked.spec)
+    dataset = load_dataset(checked.config, checked.spec)
+    return with_config(checked, derived_config(checked.config, checked.spec.trained, dataset)), dataset
 
 
 def trained(executor: Executor) -> dict[str, np.ndarray]:
@@ -69,9 +71,24 @@ def test_runs_of_other_numbers_share_one_graph_and_have_the_bits_of_their_own(tm
         ["optimizer.learning_rate=0.003", "run.seed=1"],
         ["optimizer.weight_decay=0.1", "network.layers.dropout.rate=0.1", "ema.decay=0.9", "data.split.seed=5"],
     ]
-    # The second run builds a graph that is fed, and one to compare it with.
-    assert graphs_built(tmp_path, base, runs, own=(1, 2)) == [1, 2, 0]
-    assert graphs_built(tmp_path, base, runs[1:]) == [1, 0], "that the graph is exact is remembered"
+    # The second run builds a graph that is fed, which is compared with that of the first.
+    assert graphs_built(tmp_path / "new", base, runs, own=(0, 1, 2)) == [1, 1, 0]
+    assert graphs_built(tmp_path / "new", base, runs[1:]) == [1, 0], "that the graph is exact is remembered"
+
+
+def test_runs_of_other_lengths_share_a_graph(tmp_path: Path) -> None:
+    runs = [["train.steps=500"], ["train.steps=700", "train.log_every_steps=7", "train.keep_last=1"], ["train.steps=3"]]
+    assert graphs_built(tmp_path, DIGITS, runs) == [1, 0, 0]
+    scheduled = ["optimizer.learning_rate={kind: cosine, initial_learning_rate: 0.001}"]
+    assert graphs_built(tmp_path, [*DIGITS, *scheduled], runs[:2]) == [1, 1], "the schedule ends with the last step"
+
+
+def test_a_graph_is_not_compared_with_one_of_a_number_of_few_bits(tmp_path: Path) -> None:
+    runs = [["network.layers.dropout.rate=0.5"], ["optimizer.learning_rate=0.003"]]
+    assert graphs_built(tmp_path, DIGITS, runs) == [1, 2], "the second builds one more to compare with"
+    assert [number for number in (0.5, 0.75, 10.0, 0.1, 0.001, 0.99, 7) if pool._is_awkward(number)] == [
+        *(0.1, 0.001, 0.99, 7)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +98,7 @@ def test_convolutions_an_lstm_and_compiled_steps_share_their_graphs(
     tmp_path: Path, base: list[str], execution: Execution
 ) -> None:
     rates = [[f"optimizer.learning_rate={rate}", f"run.seed={seed}"] for seed, rate in enumerate((0.01, 0.003))]
-    assert graphs_built(tmp_path, base, rates, execution) == [1, 2]
+    assert graphs_built(tmp_path, base, rates, execution) == [1, 1]
 
 
 def test_another_structure_has_a_graph_of_its_own(tmp_path: Path) -> None:
