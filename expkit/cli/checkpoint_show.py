@@ -25,6 +25,8 @@ from expkit.tensor_spec import TensorSpec
 __all__ = ["diff", "list_checkpoints", "show_variables", "stats"]
 
 _LEVELS = " ▁▂▃▄▅▆▇█"
+_BAR_WIDTH = 50
+"""Characters of the longest bar."""
 _BARS = " ▏▎▍▌▋▊▉█"
 _REAL_NUMBERS = ("float", "bfloat", "int", "uint", "bool")
 
@@ -191,7 +193,7 @@ def _sparkline(counts: Sequence[int]) -> str:
     return "".join(_LEVELS[math.ceil(count / most * 8) if most else 0] for count in pairs)
 
 
-def _bar_chart(item: Stats, width: int = 50) -> list[str]:
+def _bar_chart(item: Stats) -> list[str]:
     """Return a histogram with a line for every two counts."""
     pairs = [sum(item.counts[index : index + 2]) for index in range(0, len(item.counts), 2)]
     if not item.minimum < item.maximum:
@@ -200,7 +202,7 @@ def _bar_chart(item: Stats, width: int = 50) -> list[str]:
     starts = [f"{item.minimum + index * step:.4g}" for index in range(len(pairs))]
     lines = []
     for start, count in zip(starts, pairs, strict=True):
-        eighths = math.ceil(count / most * width * 8)
+        eighths = math.ceil(count / most * _BAR_WIDTH * 8)
         bar = _BARS[8] * (eighths // 8) + (_BARS[eighths % 8] if eighths % 8 else "")
         lines.append(" ".join(part for part in (start.rjust(max(map(len, starts))), bar, f"{count:,}") if part))
     return lines

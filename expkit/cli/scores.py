@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from expkit.cli.classes import class_lines
 from expkit.cli.predictions import probabilities
 from expkit.errors import comma_list
 from expkit.export.labels import GivenLabels, class_numbers
+from expkit.kinds.metrics_regression import R2, RootMeanSquaredError
 from expkit.kinds.sources.folder import printable
-
-if TYPE_CHECKING:
-    import numpy as np
+from expkit.training.by_class import ClassTable
 
 __all__ = ["Scores"]
 
@@ -53,8 +53,6 @@ class _Classes:
     """Numbers of examples by class: those that are predicted, those that have the label, and both."""
 
     def __init__(self, labels: GivenLabels) -> None:
-        import numpy as np
-
         assert labels.classes is not None
         self._column, self._classes = labels.column, labels.classes
         self._correct, self._predicted, self._labeled = np.zeros((3, len(labels.classes)), np.int64)
@@ -62,8 +60,6 @@ class _Classes:
         self._without = 0
 
     def add(self, output: np.ndarray, labels: np.ndarray) -> None:
-        import numpy as np
-
         best, numbers = probabilities(output).argmax(axis=1), class_numbers(labels, self._classes)
         for label in labels[numbers < 0].tolist():
             if not label.strip():
@@ -81,8 +77,6 @@ class _Classes:
             counts += np.bincount(of, minlength=len(counts))
 
     def lines(self, output: str) -> Iterator[str]:
-        from expkit.training.by_class import ClassTable
-
         count, correct = int(self._labeled.sum()), int(self._correct.sum())
         yield from _left_out(self._column, self._without)
         if self._unknown:
@@ -114,8 +108,6 @@ class _Numbers:
         self._sums: dict[str, np.ndarray] = {}
 
     def add(self, output: np.ndarray, labels: np.ndarray) -> None:
-        import numpy as np
-
         label = labels.reshape(len(labels), -1).astype(np.float64)
         present = np.isfinite(label).all(axis=1)
         label, value = label[present], output.reshape(len(output), -1).astype(np.float64)[present]
@@ -127,10 +119,6 @@ class _Numbers:
         self._without += int((~present).sum())
 
     def lines(self, output: str) -> Iterator[str]:
-        import numpy as np
-
-        from expkit.kinds.metrics_regression import R2, RootMeanSquaredError
-
         yield from _left_out(self._column, self._without)
         if not self._count:
             yield f"{output} by {self._column}: no score, because no example has a label"

@@ -95,16 +95,16 @@ def class_labels_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
 
 def class_numbers_problem(classes: int, labels: np.ndarray) -> str | None:
     """Return why labels of any shape are not whole numbers in [0, classes), or ``None`` if they are."""
-    if problem := label_values_problem(labels, 0, classes - 1, whole=True):
+    if problem := label_values_problem(labels, classes - 1, whole=True):
         return f"{problem}, for {classes} classes; change the last layer's units or the data"
     return None
 
 
-def label_values_problem(labels: np.ndarray, low: float, high: float, *, whole: bool) -> str | None:
-    """Return how many examples have labels outside of a range, and the first of them, or ``None`` if there are none."""
+def label_values_problem(labels: np.ndarray, high: float, *, whole: bool) -> str | None:
+    """Return how many examples have labels outside of 0 to ``high``, with the first one; ``None`` without any."""
     import numpy as np
 
-    wrong = ~((labels >= low) & (labels <= high))
+    wrong = ~((labels >= 0) & (labels <= high))
     if whole and labels.dtype.kind == "f":
         wrong |= labels != np.floor(labels)
     examples = wrong.reshape(len(labels), -1).any(axis=1)
@@ -114,7 +114,7 @@ def label_values_problem(labels: np.ndarray, low: float, high: float, *, whole: 
     value = labels[first][wrong[first]].flat[0]
     return (
         f"{examples.sum():,} of {len(labels):,} examples have a label that is not allowed, the first is {value} "
-        f"(example {first}); allowed: {'whole numbers ' if whole else ''}{low} to {high}"
+        f"(example {first}); allowed: {'whole numbers ' if whole else ''}0 to {high}"
     )
 
 
@@ -190,7 +190,7 @@ class SigmoidCrossEntropy(Loss, Ignoring, ClassWeighted, Smoothed):
         """Return why the labels do not fit."""
         if problem := same_shape_problem(output, labels):
             return problem
-        return label_values_problem(labels, 0, 1, whole=False)
+        return label_values_problem(labels, 1, whole=False)
 
     def values(self, output: Any, labels: Any) -> Any:
         """Return ``tf.nn.sigmoid_cross_entropy_with_logits``."""

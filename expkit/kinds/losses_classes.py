@@ -37,7 +37,7 @@ class Hinge(Loss, Ignoring, ClassWeighted):
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return why the labels do not fit."""
-        return same_shape_problem(output, labels) or label_values_problem(labels, 0, 1, whole=True)
+        return same_shape_problem(output, labels) or label_values_problem(labels, 1, whole=True)
 
     def values(self, output: Any, labels: Any) -> Any:
         """Return ``max(0, 1 - sign * output)``."""
@@ -98,7 +98,7 @@ class KLDivergence(Loss, Classed):
         """Return why the labels are no probabilities for this output."""
         if not output.shape:
             return f"needs an output of shape [batch, ..., classes], got {output}"
-        return same_shape_problem(output, labels) or label_values_problem(labels, 0, 1, whole=False)
+        return same_shape_problem(output, labels) or label_values_problem(labels, 1, whole=False)
 
     def values(self, output: Any, labels: Any) -> Any:
         """Return the divergence at every position; ``0 * log(0)`` is 0."""
@@ -151,6 +151,6 @@ def _form_problem(loss: Classed, output: TensorSpec, labels: np.ndarray) -> str 
     if shape and fits(shape[:-1], got) and loss.form(shape, got) == "numbers":
         return class_labels_problem(output, labels)
     if fits(shape or (1,), got or (1,)) or (shape[-1:] == (1,) and fits(shape[:-1], got)):
-        return label_values_problem(labels, 0, 1, whole=False)
+        return label_values_problem(labels, 1, whole=False)
     numbers = f"{sizes_text(shape[:-1])} (class numbers) or " if shape and shape[-1] != 1 else ""
     return f"needs labels of shape {numbers}{sizes_text(shape)} (0 to 1 per logit) per example, got {list(got)}"

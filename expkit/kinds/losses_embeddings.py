@@ -73,7 +73,7 @@ class Contrastive(Loss):
         """Return why the labels are not 0 or 1 per pair."""
         if not fits(output.shape[:-1], labels.shape[1:]) and labels.shape[1:] != (1,):
             return f"needs one label per pair, 0 or 1, got labels of shape {list(labels.shape[1:])} per example"
-        return label_values_problem(labels, 0, 1, whole=True)
+        return label_values_problem(labels, 1, whole=True)
 
     def values(self, output: Any, other: Any, labels: Any) -> Any:
         """Return the loss of every pair."""

@@ -67,7 +67,7 @@ class Poisson(Loss):
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
         """Return why the labels do not fit."""
-        return same_shape_problem(output, labels) or label_values_problem(labels, 0, math.inf, whole=False)
+        return same_shape_problem(output, labels) or label_values_problem(labels, math.inf, whole=False)
 
     def values(self, output: Any, labels: Any) -> Any:
         """Return ``tf.nn.log_poisson_loss``."""

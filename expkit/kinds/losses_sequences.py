@@ -57,7 +57,7 @@ class CTC(Loss):
         used = _within(label_lengths, labels)
         blank = self.blank % classes
         safe = np.where(used, labels, 0 if blank else classes - 1)
-        if problem := label_values_problem(safe, 0, classes - 1, whole=True):
+        if problem := label_values_problem(safe, classes - 1, whole=True):
             return f"{problem}, for {classes} classes"
         if (found := (safe == blank).any(axis=1)).any():
             return (

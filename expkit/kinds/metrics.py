@@ -143,7 +143,7 @@ def class_or_one_hot_problem(output: TensorSpec, labels: np.ndarray) -> str | No
     got, shape = labels.shape[1:], output.shape or (1,)
     if fits(shape, got) or fits(shape[:-1], got):
         if shape[-1] == 1:
-            return label_values_problem(labels, 0, 1, whole=False)
+            return label_values_problem(labels, 1, whole=False)
         return None if fits(shape, got) or shape[-1] is None else class_numbers_problem(shape[-1], labels)
     return (
         f"needs labels of shape {sizes_text(shape[:-1])} (class numbers) or {sizes_text(shape)} (one-hot) per "

@@ -62,7 +62,7 @@ class RankingMetric(AveragedOverClasses):
             each = f", or {output.shape[-1]}" if several else ""
             return f"{self.kind} needs one label per example{each}, got {list(got)}"
         if bits:
-            return label_values_problem(labels, 0, 1, whole=True)
+            return label_values_problem(labels, 1, whole=True)
         assert output.shape[-1] is not None, "checked with the network"
         return class_numbers_problem(output.shape[-1], labels)
 

@@ -35,6 +35,8 @@ __all__ = [
     "wrapped",
 ]
 
+MOST_TICKS = 8
+"""Values that all have a tick."""
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5C00", "#4D4D4D")
 """By Okabe and Ito (2008), with the yellow darkened, which is too light for lines."""
 SPLITS = {"train": COLORS[0], "valid": COLORS[1], "test": COLORS[2]}
@@ -134,10 +136,10 @@ def plain_numbers(axis: Axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: number_text(value)))
 
 
-def ticks_at(axes: Axes, values: Sequence[float], most: int = 8) -> None:
+def ticks_at(axes: Axes, values: Sequence[float]) -> None:
     """Put the ticks of the x axis at the values, if these are few, without overlapping labels."""
     distinct = sorted(set(values))
-    if len(distinct) <= most:
+    if len(distinct) <= MOST_TICKS:
         position = math.log if axes.get_xscale() == "log" else float
         distance = (position(distinct[-1]) - position(distinct[0])) / 10
         shown = distinct[:1]

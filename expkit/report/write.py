@@ -15,11 +15,10 @@ from expkit.report.plots.importance import importances
 from expkit.report.plots.means import means
 from expkit.report.plots.parallel import parallel_coordinates
 from expkit.report.plots.slices import slices
-from expkit.report.runs import Sweep, read_sweep
+from expkit.report.runs import Sweep
 from expkit.report.table import as_csv
-from expkit.sweeps.objective import Mode
 
-__all__ = ["REPORT", "draw_report", "write_report"]
+__all__ = ["REPORT", "draw_report"]
 
 REPORT = "report"
 """Name of the report's folder in the sweep's folder."""
@@ -34,25 +33,19 @@ _MISSING = {
 }
 
 
-def write_report(folder: Path, metric: str | None = None, mode: Mode | None = None) -> list[Path]:
-    """Write the report of a sweep into its folder, from the folders of its runs alone, without MLflow.
+def draw_report(sweep: Sweep, into: Path) -> list[Path]:
+    """Write the report of a sweep, from the folders of its runs alone, without MLflow.
 
     Args:
-        folder: of the sweep.
-        metric: the objective; by default the sweep's own, else ``train.best_metric``, else a loss.
-        mode: mode of the objective; by default the usual one of the metric.
+        sweep: the sweep.
+        into: the folder.
 
     Returns:
         The files: the page first.
 
     Raises:
-        RunError: there are no runs, no run has the metric, or the report cannot be written.
+        RunError: the report cannot be written.
     """
-    return draw_report(read_sweep(folder, metric, mode), folder / REPORT)
-
-
-def draw_report(sweep: Sweep, into: Path) -> list[Path]:
-    """Write the report of a sweep that has been read."""
     importance = importance_of(sweep)
     figures = {
         "means": means(sweep, sweep.name),

@@ -28,12 +28,9 @@ _SCHEDULES: Mapping[type[Schedule], str] = {
 }
 _OPTIMIZERS = (Adagrad, Adam, AdamW, Momentum, RMSProp, Sgd)
 
-Numbers = Mapping[str, float | int]
-"""Numbers by name: a field of the configuration, or of a layer by its path."""
-
 
 def numbers_of(checked: CheckedConfig) -> dict[str, float | int]:
-    """Return the numbers of a configuration that a graph may be fed.
+    """Return the numbers of a configuration that a graph may be fed, by field, of a layer by ``PATH.FIELD``.
 
     Only kinds of expkit are known to read them as ``expkit.kinds.numbers`` has it; a plugin's may be any class of its
     own.

@@ -17,7 +17,7 @@ from expkit.report.plots.curves import children_curves, panels_of
 from expkit.report.plots.parallel import parallel_coordinates
 from expkit.report.plots.slices import slices
 from expkit.report.runs import read_sweep
-from expkit.report.write import write_report
+from expkit.report.write import REPORT, draw_report
 from expkit.sweeps.objective import Mode
 from support.command_line import call
 from support.sweeps_by_hand import curve, write_run, write_sweep
@@ -29,7 +29,7 @@ PICTURES = {"parallel_coordinates.png", "slices.png", "importance.png", "learnin
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sweep made by hand, and its report."""
     folder = write_sweep(tmp_path_factory.mktemp("sweep"))
-    written = write_report(folder)
+    written = draw_report(read_sweep(folder), folder / REPORT)
     assert written[0] == folder / "report" / "report.html"
     assert {file.name for file in written} == {"report.html", "table.csv", *PICTURES}
     return folder
@@ -156,7 +156,7 @@ def test_a_sweep_where_nothing_finished_has_a_report_all_the_same(tmp_path: Path
     write_run(tmp_path / "0_a", {"x": 1}, [], "FAILED", "gone")
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "slices.png").write_text("of a report before")
-    assert {file.name for file in write_report(tmp_path)} == {"report.html", "table.csv"}
+    assert {file.name for file in draw_report(read_sweep(tmp_path), tmp_path / REPORT)} == {"report.html", "table.csv"}
     text = (tmp_path / "report" / "report.html").read_text()
     assert "No run has finished with this metric." in text
     assert "Needs 5 configurations with different scores" in text
@@ -166,7 +166,7 @@ def test_a_sweep_where_nothing_finished_has_a_report_all_the_same(tmp_path: Path
 def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (write_sweep(tmp_path) / "report").write_text("a file")
     with pytest.raises(RunError, match=r"^report: cannot write .*/report \("):
-        write_report(tmp_path)
+        draw_report(read_sweep(tmp_path), tmp_path / REPORT)
 
 
 def test_the_verb_prints_the_table_and_says_where_the_page_is(sweep: Finished) -> None:
