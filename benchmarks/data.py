@@ -1,14 +1,18 @@
 """Speed of reading a user's own data beside tf.data: JPEG files, a table, sentences; memory and start of a training.
 
-Usage: python benchmarks/data.py [--images 2000] [--size 256] [--rows 200000] [--sentences 20000] [--repeat 3]
+Usage: python benchmarks/data.py [--images 2000 8000] [--size 256] [--rows 200000] [--sentences 20000] [--repeat 3]
                                  [--train-images 20000]
 
 Writes random data to a temporary folder and reads all of it in batches of 128, in this process: expkit by its sources,
-``preprocess`` and its cache on disk, tf.data by Keras' functions with all that makes them fast (AUTOTUNE, ``cache`` in
-memory, ``prefetch``): ``image_dataset_from_directory``; pandas and the layers ``Normalization`` and ``StringLookup``;
-pandas and ``TextVectorization``. Images become 64 x 64 pixels, numbers are standardized, words are numbered.
-Cold is the first pass, with reading files, fitting and an empty cache; cached the next one over the same values. Both
-take turns, the first of which does not count; a ratio is that of the best times.
+``preprocess`` and its cache on disk, tf.data by Keras' functions with all that makes them fast (AUTOTUNE, ``cache``,
+``prefetch``): ``image_dataset_from_directory``; pandas and the layers ``Normalization`` and ``StringLookup``; pandas
+and ``TextVectorization``. Images become 64 x 64 pixels, numbers are standardized, words are numbered. tf.data caches in
+memory, and in another turn in a file, as expkit does.
+
+Cold is the first pass, with reading files, fitting and an empty cache; cached the next one over the same values in
+their order, as an evaluation reads them; shuffled an epoch of training on cached images, in another order each time
+(``shuffle`` of all examples after ``cache``). All take turns, the first of which does not count; a ratio is that of the
+best times.
 
 ``--train-images`` writes so many JPEG files of 256 x 256 pixels, trains on them by ``expkit init`` and ``expkit
 train``, each a process, and prints the training's peak resident memory, and the time in which another process has the
@@ -19,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -39,8 +44,8 @@ BLOCK = 64
 DRAWN = 200
 """Images that are drawn; the others have the same pixels in another file."""
 
-Passes = tuple[float, float]
-"""Seconds of the first pass and of the next."""
+Passes = dict[str, float]
+"""Seconds of a pass, by its name."""
 
 
 def write_images(folder: Path, count: int, size: int) -> None:
@@ -88,9 +93,14 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def expkit_passes(load: Callable[[], Any], steps: Mapping[str, Sequence[Any]], cache: Path) -> Passes:
+def expkit_passes(
+    load: Callable[[], Any], steps: Mapping[str, Sequence[Any]], cache: Path, *, shuffles: bool = False
+) -> Passes:
     """Return the times of expkit for a source and the steps of its fields, with an empty cache."""
+    from expkit.data.batches import Sampling, chunk_steps
     from expkit.data.kept import _preprocess_field
+    from expkit.data.order import consecutive
+    from expkit.data.prefetch import Stream
 
     os.environ["XDG_CACHE_HOME"] = str(cache)
     held: dict[str, tuple[Any, Any, Any, Any]] = {}
@@ -106,47 +116,85 @@ def expkit_passes(load: Callable[[], Any], steps: Mapping[str, Sequence[Any]], c
 
     def read() -> None:
         for values, session, fed, result in held.values():
-            for first in range(0, len(values), BLOCK * BATCH):
-                block = values[first : first + BLOCK * BATCH]
+            fields = {"values": values}
+            for (block,) in consecutive(fields, BATCH * chunk_steps(fields, BLOCK, BATCH)):
                 block = block if result is None else session.run(result, {fed: block})
                 for place in range(0, len(block), BATCH):
                     block[place : place + BATCH].sum()
 
-    return seconds(start) + seconds(read), seconds(read)
+    def epoch(number: int) -> None:
+        for block in range(number * blocks, (number + 1) * blocks):
+            for fields in stream.chunk(block).values():
+                for batch in fields:
+                    batch.sum()
+
+    found = {"cold": seconds(start) + seconds(read), "cached": seconds(read)}
+    if shuffles:
+        fields = {name: values for name, (values, *_) in held.items()}
+        count = len(next(iter(fields.values())))
+        length = chunk_steps(fields, count // BATCH, BATCH)
+        blocks = count // BATCH // length
+        stream = Stream(fields, length, Sampling(batch_size=BATCH, seed=0))
+        epoch(0)
+        found["shuffled"] = seconds(lambda: epoch(1)) * count / (blocks * length * BATCH)
+        stream.close()
+    return found
 
 
-def tf_data_passes(load: Callable[[], Any]) -> Passes:
-    """Return the times of a tf.data pipeline, which fills its cache in memory during the first pass."""
+def tf_data_passes(load: Callable[[], Any], examples: Callable[[], Any] | None = None, cache: str = "") -> Passes:
+    """Return the times of a tf.data pipeline.
 
-    def read() -> None:
-        for batch in datasets[0]:
+    Args:
+        load: the data set, in batches.
+        examples: the same data set, example by example, where an epoch in another order is timed too.
+        cache: the file in which it is cached; in memory if there is none.
+    """
+
+    def read(dataset: Any) -> None:
+        for batch in dataset:
             for part in batch if isinstance(batch, tuple) else (batch,):
                 part.numpy().sum()
 
+    def first() -> None:
+        datasets.append(load().cache(cache).prefetch(tf.data.AUTOTUNE))
+        read(datasets[0])
+
     datasets: list[Any] = []
-    start = time.perf_counter()
-    datasets.append(load().cache().prefetch(tf.data.AUTOTUNE))
-    read()
-    return time.perf_counter() - start, seconds(read)
+    found = {"cold": seconds(first), "cached": seconds(lambda: read(datasets[0]))}
+    if examples is not None:
+        own = examples().cache(f"{cache}-examples" if cache else "")
+        shuffled = own.shuffle(len(own)).batch(BATCH, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        read(shuffled)
+        found["shuffled"] = seconds(lambda: read(shuffled))
+    return found
 
 
-def image_readers(folder: Path, cache: Path) -> tuple[Passes, Passes]:
+def beside(own: Callable[[], Passes], other: Callable[[str], Passes], cache: Path) -> tuple[Passes, Passes, Passes]:
+    """Return the times of expkit, and of tf.data with a cache in memory and with one in a file."""
+    cache.mkdir()
+    return own(), other(""), other(str(cache / "tf.data"))
+
+
+def image_readers(folder: Path, cache: Path) -> tuple[Passes, Passes, Passes]:
     """Return the times of expkit and tf.data for image files."""
     import keras
 
     from expkit.kinds.preprocess.images import DecodeImage, Resize
     from expkit.kinds.sources.image_folder import ImageFolder
 
-    def dataset() -> Any:
-        given = {"labels": None, "batch_size": BATCH, "image_size": (RESIZED, RESIZED), "verbose": False}
+    def dataset(batch_size: int | None) -> Any:
+        given = {"labels": None, "batch_size": batch_size, "image_size": (RESIZED, RESIZED), "verbose": False}
         return keras.utils.image_dataset_from_directory(folder, shuffle=False, **given)
 
     steps = {"image": (DecodeImage(), Resize(size=(RESIZED, RESIZED), antialias=False))}
-    other = tf_data_passes(dataset)
-    return expkit_passes(ImageFolder(path=str(folder)).load, steps, cache), other
+    return beside(
+        lambda: expkit_passes(ImageFolder(path=str(folder)).load, steps, cache, shuffles=True),
+        lambda file: tf_data_passes(lambda: dataset(BATCH), lambda: dataset(None), file),
+        cache,
+    )
 
 
-def table_readers(file: Path, cache: Path) -> tuple[Passes, Passes]:
+def table_readers(file: Path, cache: Path) -> tuple[Passes, Passes, Passes]:
     """Return the times of expkit and tf.data for numbers and categories."""
     import keras
     import pandas
@@ -167,11 +215,12 @@ def table_readers(file: Path, cache: Path) -> tuple[Passes, Passes]:
     numbers = tuple(f"n{number}" for number in range(8))
     source = Table(path=str(file), columns={"numbers": numbers, "city": "city"})
     steps = {"numbers": (Standardize(),), "city": (Vocabulary(), OneHot(depth=52))}
-    other = tf_data_passes(dataset)
-    return expkit_passes(source.load, steps, cache), other
+    return beside(
+        lambda: expkit_passes(source.load, steps, cache), lambda file: tf_data_passes(dataset, cache=file), cache
+    )
 
 
-def text_readers(file: Path, cache: Path) -> tuple[Passes, Passes]:
+def text_readers(file: Path, cache: Path) -> tuple[Passes, Passes, Passes]:
     """Return the times of expkit and tf.data for sentences."""
     import keras
     import pandas
@@ -189,8 +238,11 @@ def text_readers(file: Path, cache: Path) -> tuple[Passes, Passes]:
         return batches.map(numbered, num_parallel_calls=tf.data.AUTOTUNE)
 
     words = Lowercase(), RegexReplace(pattern=r"[^\w\s]"), Split(), Vocabulary(max_size=WORDS), Pad(length=LENGTH)
-    other = tf_data_passes(dataset)
-    return expkit_passes(Table(path=str(file)).load, {"text": words}, cache), other
+    return beside(
+        lambda: expkit_passes(Table(path=str(file)).load, {"text": words}, cache),
+        lambda file: tf_data_passes(dataset, cache=file),
+        cache,
+    )
 
 
 START = """
@@ -232,27 +284,33 @@ def training(folder: Path, count: int) -> None:
 def main() -> None:
     """Print examples per second and ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in (("images", 2000), ("size", 256), ("rows", 200_000), ("sentences", 20_000), ("repeat", 3)):
+    parser.add_argument("--images", type=int, nargs="*", default=[2000, 8000])
+    for name, value in (("size", 256), ("rows", 200_000), ("sentences", 20_000), ("repeat", 3)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--train-images", type=int, default=20_000)
     given = parser.parse_args()
     tf.get_logger()  # Imported here, so that expkit's settings of TensorFlow's threads and log hold for both.
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        write_images(folder / "jpegs", given.images, given.size)
+        workloads: dict[str, tuple[Any, Path, int]] = {}
+        for count in given.images:
+            write_images(folder / f"jpegs{count}", count, given.size)
+            workloads[f"{count:,} JPEG files"] = image_readers, folder / f"jpegs{count}", count
         write_table(folder / "table.csv", given.rows)
         write_sentences(folder / "text.csv", given.sentences)
-        workloads = {
-            "JPEG files": (image_readers, folder / "jpegs", given.images),
-            "table": (table_readers, folder / "table.csv", given.rows),
-            "sentences": (text_readers, folder / "text.csv", given.sentences),
-        }
-        print(f"{'examples per second':24} {'expkit':>12} {'tf.data':>12} {'expkit / tf.data':>18}")
+        workloads["table"] = table_readers, folder / "table.csv", given.rows
+        workloads["sentences"] = text_readers, folder / "text.csv", given.sentences
+        print(f"{'examples per second':28} {'expkit':>11} {'tf.data':>11} {'in a file':>11} {'expkit / tf.data':>17}")
         for name, (readers, path, count) in workloads.items():
-            turns = [readers(path, folder / f"cache {name} {number}") for number in range(given.repeat + 1)][1:]
-            for place, state in enumerate(("cold", "cached")):
-                own, other = (min(turn[side][place] for turn in turns) for side in (0, 1))
-                print(f"{f'{name}, {state}':24} {count / own:12,.0f} {count / other:12,.0f} {other / own:18.2f}")
+            turns = []
+            for number in range(given.repeat + 1):
+                cache = folder / f"cache {name} {number}"
+                turns.append(readers(path, cache))
+                shutil.rmtree(cache)
+            for state in turns[0][0]:
+                own, memory, file = (min(turn[side][state] for turn in turns[1:]) for side in range(3))
+                speeds = " ".join(f"{count / best:11,.0f}" for best in (own, memory, file))
+                print(f"{f'{name}, {state}':28} {speeds} {memory / own:8.2f} {file / own:8.2f}", flush=True)
         if given.train_images:
             training(folder, given.train_images)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any, final
@@ -25,8 +25,10 @@ BATCH = 128
 """Most examples that are computed at once."""
 BATCH_ONE_BY_ONE = 32
 """Most examples that are computed at once where each is a loop's iteration, as images are."""
+BATCH_OF_TEXT = 1024
+"""Most texts that are computed at once: a call takes longer than a short text."""
 BATCH_BYTES = 1 << 22
-"""Size of the strings that are computed at once, such as encoded images, if they are more than one."""
+"""Size of the strings that are computed at once, were all as long as the longest, if they are more than one."""
 SPARE_THREADS = 1
 """Threads beyond the number of cores: they read files while the others compute."""
 THREAD_BYTES = 1 << 30
@@ -108,15 +110,13 @@ class _Computation:
 
     def __init__(self, preprocessing: FieldPreprocessing, array: Array) -> None:
         self._array = array
+        self._preprocessing = preprocessing
         self._dtype = preprocessing.raw.dtype
         one_by_one = any(step.kind.one_by_one for step in preprocessing.kept)
-        self._most = BATCH_ONE_BY_ONE if one_by_one else BATCH
-        with tf.Graph().as_default() as graph:
-            self._raw = tf.placeholder(self._dtype, (None, *preprocessing.raw.shape))
-            self._kept = preprocessing.connect_kept(self._raw, parallel=1)
-        graph.finalize()
-        in_caller = tf.ConfigProto(inter_op_parallelism_threads=-1, intra_op_parallelism_threads=1)
-        self._session = tf.Session(graph=graph, config=in_caller)
+        self._most = BATCH_ONE_BY_ONE if one_by_one else BATCH_OF_TEXT if self._dtype == TEXT else BATCH
+        self._opened = ExitStack()
+        self._opening = Lock()
+        self._runs: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
         self._threads = max(1, min(cores(), machine_memory() // THREAD_BYTES)) + SPARE_THREADS
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="expkit-preprocess")
         self._reading = Lock()
@@ -124,7 +124,7 @@ class _Computation:
     def close(self) -> None:
         """End the threads, after the batches that they are computing."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-        self._session.close()
+        self._opened.close()
 
     def results(self) -> Iterator[_Result]:
         """Yield the results of all examples, in order."""
@@ -155,28 +155,44 @@ class _Computation:
         return result
 
     def _run(self, values: np.ndarray) -> np.ndarray:
-        kept: np.ndarray = self._session.run(self._kept, {self._raw: values})
-        return kept
+        first = self._preprocessing.kept[0].kind.reduced(values)
+        with self._opening:
+            run = self._runs.get(key := repr(first)) or self._runs.setdefault(key, self._session(first))
+        return run(values)
+
+    def _session(self, first: Preprocess) -> Callable[[np.ndarray], np.ndarray]:
+        """Open a session for a kind of first step; return the function that computes a batch in it."""
+        steps = replace(self._preprocessing.kept[0], kind=first), *self._preprocessing.kept[1:]
+        with tf.Graph().as_default() as graph:
+            raw = tf.placeholder(self._dtype, (None, *self._preprocessing.raw.shape))
+            kept = replace(self._preprocessing, kept=steps).connect_kept(raw, parallel=1)
+        graph.finalize()
+        in_caller = tf.ConfigProto(inter_op_parallelism_threads=-1, intra_op_parallelism_threads=1)
+        session = self._opened.enter_context(closing(tf.Session(graph=graph, config=in_caller)))
+        run: Callable[[np.ndarray], np.ndarray] = session.make_callable(kept, [raw])
+        return run
 
 
 def _batches(array: Array, most: int) -> Iterator[slice]:
     """Yield slices of examples to compute at once, limited by their number, of strings by their bytes too."""
     for first in range(0, len(array), most):
-        end = min(first + most, len(array))
-        ends = np.cumsum(_sizes(array, first, end))
-        start = 0
-        while start < len(ends):
-            before = int(ends[start - 1]) if start else 0
-            after = max(start + 1, int(np.searchsorted(ends, before + BATCH_BYTES, side="right")))
+        sizes, start = _sizes(array, first, min(first + most, len(array))), 0
+        while start < len(sizes):
+            longest = np.maximum.accumulate(sizes[start:]) * np.arange(1, len(sizes) - start + 1)
+            after = start + max(1, int(np.searchsorted(longest, BATCH_BYTES, side="right")))
             yield slice(first + start, first + after)
             start = after
 
 
 def _sizes(array: Array, first: int, end: int) -> np.ndarray:
-    """Return the sizes in bytes of strings on disk; of other values 0, since they are in memory or small."""
-    if isinstance(array, DiskArray) and array.dtype.hasobject:
+    """Return the sizes in bytes of the strings of examples; 0 where they are numbers, which are small."""
+    if not array.dtype.hasobject:
+        return np.zeros(end - first, np.int64)
+    if isinstance(array, DiskArray):
         return array.sizes(np.arange(first, end))
-    return np.zeros(end - first, np.int64)
+    strings = array[first:end]
+    sizes = np.fromiter(map(len, strings.flat), np.int64, strings.size)
+    return np.asarray(sizes.reshape(len(strings), -1).sum(axis=1))
 
 
 def _reason(error: Any) -> str:

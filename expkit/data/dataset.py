@@ -32,7 +32,8 @@ from expkit.errors import ConfigError, Problem
 from expkit.fs import atomic_write_text
 from expkit.kinds.evaluated import Labeled
 from expkit.kinds.sources.base import Fields
-from expkit.kinds.sources.on_disk import Array, DiskArray, MappedArray, hash_values
+from expkit.kinds.sources.mapped import MappedArray
+from expkit.kinds.sources.on_disk import Array, DiskArray, hash_values
 from expkit.kinds.sources.strings import is_text, string_array
 from expkit.machine import machine_memory
 from expkit.network.spec import NetworkSpec

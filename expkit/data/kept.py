@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,8 @@ from expkit.errors import DataError
 from expkit.fs import cannot_write
 from expkit.kinds.preprocess.base import Preprocess
 from expkit.kinds.sources.base import Fields, located
-from expkit.kinds.sources.on_disk import Array, MappedArray, examples_at, hash_values, identity_of, name_of, rows_of
+from expkit.kinds.sources.mapped import MappedArray
+from expkit.kinds.sources.on_disk import Array, hash_values, identity_of, name_of, rows_of
 from expkit.network.spec import NetworkSpec
 from expkit.timing import timed
 
@@ -34,7 +36,7 @@ __all__ = ["Kept", "Preprocessed", "preprocess"]
 _log = logging.getLogger(__name__)
 
 IN_MEMORY = 1 << 28
-"""Bytes of a field up to which the values of its splits are held in memory, the first ones first."""
+"""Bytes of a field up to which the values of its splits stay mapped into memory, the first ones first."""
 UNCACHED = 1 << 20
 """Bytes of a field up to which its values are computed anew in every run."""
 MOST_CACHED = 20 << 30
@@ -164,12 +166,12 @@ def _computed_once(
     plain = json.loads((entry / "fitted.json").read_text(encoding="utf-8"))
     fitted = tuple(Step.of(kind, item) for kind, item in zip(steps, plain, strict=True))
     once = FieldPreprocessing(field=before.field, raw=before.raw, kept=fitted)
-    opened, held = {split: _opened(entry, split) for split in splits}, 0
-    for split, part in opened.items():
-        held += part.values.nbytes
-        if held > IN_MEMORY:
-            break
-        opened[split] = Kept(examples_at(part.values, np.arange(len(part.indices))), part.indices)
+    opened, held = {}, 0
+    for split in splits:
+        values, indices = _opened(entry, split)
+        held += values.nbytes
+        large = isinstance(values, np.memmap) and held > IN_MEMORY
+        opened[split] = Kept(MappedArray(values) if large else np.asarray(values), indices)
     return once, opened
 
 
@@ -232,13 +234,12 @@ def _write(folder: Path, split: str, once: FieldPreprocessing, array: Array) -> 
     np.save(folder / f"{split}.indices.npy", kept, allow_pickle=False)
 
 
-def _opened(entry: Path, split: str) -> Kept:
+def _opened(entry: Path, split: str) -> tuple[Any, np.ndarray]:
+    """Return the values of a split, a memory map unless there are none, and the indices of their examples."""
     indices = np.load(entry / f"{split}.indices.npy", allow_pickle=False)
     if not len(indices):
-        return Kept(np.zeros(0, np.float32), indices)
-    file = entry / f"{split}.npy"
-    values = np.load(file, mmap_mode="r", allow_pickle=False)[: len(indices)]
-    return Kept(MappedArray(values), indices)
+        return np.zeros(0, np.float32), indices
+    return np.load(entry / f"{split}.npy", mmap_mode="r", allow_pickle=False)[: len(indices)], indices
 
 
 def _in_memory(once: FieldPreprocessing, array: Array) -> Kept:

@@ -89,6 +89,21 @@ def test_no_bit_depends_on_threads_or_batches(monkeypatch: pytest.MonkeyPatch, s
     np.testing.assert_array_equal(results, wanted)
 
 
+def test_texts_are_computed_together_unless_one_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compute, "BATCH_BYTES", 100)
+    values = texts([3] * 40 + [60] + [3] * 5 + [200])
+    for array in (values, OnDisk(values)):
+        assert [(item.start, item.stop) for item in compute._batches(array, 30)] == [
+            (0, 30), (30, 40), (40, 41), (41, 46), (46, 47)
+        ]  # fmt: skip
+    columns = np.stack([values, values], axis=1)
+    assert [item.stop for item in compute._batches(columns, 30)][:2] == [16, 30]
+
+
+def texts(lengths: list[int]) -> np.ndarray:
+    return strings([bytes(length) for length in lengths], (len(lengths),))
+
+
 def test_whoever_stops_reading_ends_the_threads() -> None:
     values = files()
     field = fit_steps(FieldPreprocessing(field="image", raw=raw_spec(STEPS, values)), STEPS, values)

@@ -18,6 +18,7 @@ from expkit.data.split import split_fields
 from expkit.errors import ConfigError, DataError
 from expkit.kinds.preprocess.base import Fitted
 from expkit.kinds.sources import on_disk as stored
+from expkit.kinds.sources.mapped import MappedArray
 from expkit.kinds.sources.on_disk import DiskArray
 from expkit.preflight import check
 from support.experiments import MLP, STANDARDIZED, Values, config_of, examples, write_arrays
@@ -480,8 +481,8 @@ def test_the_digest_of_fields_on_disk_changes_with_a_sampled_value_and_the_split
     assert len({first, on_disk(tmp_path, {**MARKED, "x": changed}).digest, on_disk(tmp_path, data=split).digest}) == 3
     assert on_disk(tmp_path).digest == first
     read: list[int] = []
-    take = stored.MappedArray.take
-    monkeypatch.setattr(stored.MappedArray, "take", lambda self, at: (read.append(len(at)), take(self, at))[1])
+    span = MappedArray.span
+    monkeypatch.setattr(MappedArray, "span", lambda self, *ends: (read.append(ends[1] - ends[0]), span(self, *ends))[1])
     monkeypatch.setattr(datasets, "SAMPLES", 3)
     monkeypatch.setattr(datasets, "SAMPLE_BYTES", 32)
     datasets._digest({"train": {"x": on_disk(tmp_path).splits["train"]["x"]}})

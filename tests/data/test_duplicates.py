@@ -16,7 +16,7 @@ from expkit.errors import DataError
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.files import FileContents, checked_contents
 from expkit.kinds.sources.folder import Listing
-from expkit.kinds.sources.on_disk import MappedArray
+from expkit.kinds.sources.mapped import MappedArray
 from expkit.preflight import check
 
 

@@ -55,6 +55,16 @@ def tiff(orientation: int, order: str = ">", kind: int = 3, before: int = 0, fir
     return b"Exif\0\0" + head + struct.pack(f"{order}H", len(entries)) + b"".join(entries) + bytes(4)
 
 
+def test_files_without_exif_are_decoded_without_looking_for_it(decoders: tuple[Decode, Decode]) -> None:
+    with_exif, far = with_segments(segment(tiff(6))), with_segments(segment(bytes(5000), 0xFE), segment(tiff(6)))
+    step = DecodeImage()
+    for files, looks in (([JPEG, encoded("PNG"), far], False), ([JPEG, with_exif], True)):
+        assert step.reduced(np.array(files, object)) == (step if looks else DecodeImage(orientation="as_stored"))
+    exif, stored = decoders
+    np.testing.assert_array_equal(exif(far), stored(far))
+    assert exif(with_exif).shape != stored(with_exif).shape
+
+
 def turned(stored: np.ndarray, orientation: int) -> np.ndarray:
     image = Image.fromarray(stored)
     image.getexif()[TAG] = orientation

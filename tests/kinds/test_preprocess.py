@@ -305,6 +305,15 @@ def test_patterns_of_re2_alone_are_known() -> None:
     assert results([RegexReplace(pattern=r"\pN|\Q.*\E", to="_")], texts("1 .* z")).tolist() == [b"_ _ z"]
 
 
+def test_ascii_is_lowered_as_text_of_other_scripts() -> None:
+    every = texts(*(chr(code) * 2 + "Iİ"[beyond:] for code in range(1, 128) for beyond in (2, 1)))
+    step = Lowercase()
+    ascii_alone, mixed = every[::2], every
+    assert type(step.reduced(ascii_alone)) is not Lowercase
+    assert step.reduced(mixed) is step
+    np.testing.assert_array_equal(results([step], ascii_alone), results([step], mixed)[::2].astype("S2").astype(object))
+
+
 def test_groups_are_put_in() -> None:
     assert results([RegexReplace(pattern=r"(\w)-(\w)", to=r"\2\1")], texts("a-b ä-ö")).tolist() == ["ba öä".encode()]
 

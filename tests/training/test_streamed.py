@@ -20,7 +20,7 @@ from expkit.errors import DataError
 from expkit.experiment import frozen_source
 from expkit.export.run import freeze_checkpoint
 from expkit.kinds.sources.arrays import Npz
-from expkit.kinds.sources.on_disk import MappedArray
+from expkit.kinds.sources.mapped import MappedArray
 from expkit.run_folder import RunFolder
 from expkit.training import sessions as executors
 from expkit.training.execution import Execution
@@ -211,8 +211,8 @@ def test_evaluation_reads_only_what_one_call_works_on(tmp_path: Path, monkeypatc
     config = stored(tmp_path, "streamed", train={"evaluation_batch_size": 3})
     checked, data = loaded(config)
     sizes: list[int] = []
-    take = MappedArray.take
-    monkeypatch.setattr(MappedArray, "take", lambda self, indices: (sizes.append(len(indices)), take(self, indices))[1])
+    span = MappedArray.span
+    monkeypatch.setattr(MappedArray, "span", lambda self, a, b: (sizes.append(b - a), span(self, a, b))[1])
     monkeypatch.setattr(pipeline, "CHUNK_BYTES", 7 * (144 + 8))  # two batches of 3: 36 numbers and a label
     built = train_graph(checked, data)
     with Executor(built) as executor, Evaluator(evaluate_graph(checked, data), config) as evaluator:
@@ -231,7 +231,7 @@ def test_freezing_reads_only_the_examples_it_compares(tmp_path: Path, monkeypatc
     assert done.frozen is not None
     data = loaded(config)[1]
     sizes: list[int] = []
-    take = MappedArray.take
-    monkeypatch.setattr(MappedArray, "take", lambda self, indices: (sizes.append(len(indices)), take(self, indices))[1])
+    span = MappedArray.span
+    monkeypatch.setattr(MappedArray, "span", lambda self, a, b: (sizes.append(b - a), span(self, a, b))[1])
     freeze_checkpoint(frozen_source(opened(tmp_path / "run"), dataset=data), tmp_path / "again.pb")
     assert set(sizes) == {1, 4}  # one label shows whether it is a class

@@ -100,6 +100,10 @@ class Preprocess(Kind):
         """Return the whole numbers of the result, or of the first field that it yields, if they stand for words."""
         return None
 
+    def reduced(self, values: np.ndarray) -> Preprocess:
+        """Return a step that does the same to these values by fewer operations, if there is one."""
+        return self
+
     @abstractmethod
     def apply(self, values: Any, fitted: Fitted) -> Any:
         """Return the result for values of shape [batch, ...], by TensorFlow's core operations."""

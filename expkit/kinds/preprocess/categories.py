@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -82,11 +83,8 @@ class Vocabulary(Category):
             for batch in values:
                 counts.update(np.ravel(_as_bytes(batch)).tolist())
             del counts[b""]
-            common = sorted(
-                ((word, count) for word, count in counts.items() if count >= self.min_count),
-                key=lambda item: (-item[1], item[0]),
-            )
-            words = [word for word, _ in common[: self.max_size]]
+            by_bytes = sorted(word for word, count in counts.items() if count >= self.min_count)
+            words = sorted(by_bytes, key=counts.__getitem__, reverse=True)[: self.max_size]
         if not words:
             raise ValueError("no word is found, so every text would be 0; look at the steps before it")
         table = np.array(words, object)
@@ -175,11 +173,17 @@ def lookup(text: Any, words: np.ndarray, first: int, missing: int) -> Any:
 
 def fingerprints(words: np.ndarray) -> np.ndarray:
     """Return the int64 fingerprints of words, by the operation that the graph uses (FarmHash64 modulo 2**63 - 1)."""
+    return np.asarray(_fingerprints()(words))
+
+
+@cache
+def _fingerprints() -> Callable[[np.ndarray], np.ndarray]:
+    """Open a session for fingerprints, which are asked for several times."""
     with tf.Graph().as_default() as graph:
         text = tf.placeholder(tf.string, (None,))
         keys = tf.strings.to_hash_bucket_fast(text, 2**63 - 1)
-    with tf.Session(graph=graph) as session:
-        return np.asarray(session.run(keys, {text: words}))
+    run: Callable[[np.ndarray], np.ndarray] = tf.Session(graph=graph).make_callable(keys, [text])
+    return run
 
 
 def _as_text(values: Any) -> Any:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from expkit import tf1 as tf
 from expkit.kinds.preprocess.base import TEXT, Fitted, Preprocess, need_numbers, need_text, words_of_texts
-from expkit.kinds.preprocess.orientation import upright
+from expkit.kinds.preprocess.orientation import may_be_turned, upright
 from expkit.registry import Positive, register
 from expkit.tensor_spec import ShapeError, TensorSpec, sizes_text
 
@@ -49,6 +49,12 @@ class DecodeImage(Preprocess):
         if need_text(spec, self.kind).shape:
             raise ShapeError(f"{self.kind} needs one file per example, got {spec}")
         return TensorSpec((None, None, self.channels), "uint8")
+
+    def reduced(self, values: np.ndarray) -> DecodeImage:
+        """Return a step that looks for no orientation where no file has any."""
+        if self.orientation == "as_stored" or any(may_be_turned(content) for content in values.tolist()):
+            return self
+        return self.model_copy(update={"orientation": "as_stored"})
 
     def apply(self, values: Any, fitted: Fitted) -> Any:
         """Decode the only example of a batch."""

@@ -6,10 +6,11 @@ from typing import Any
 
 from expkit import tf1 as tf
 
-__all__ = ["upright"]
+__all__ = ["may_be_turned", "upright"]
 
 SOUGHT_BYTES = 1 << 12
 """Bytes at the beginning of a file in which EXIF begins; to look at them takes a fraction of decoding an image."""
+EXIF = b"Exif\0\0"
 BEFORE_EXIF = r"(\C*?Exif\x00\x00)\C*"
 """Regular expression of bytes with the beginning of EXIF's content; its group ends with that."""
 HEAD_BYTES = 10
@@ -20,6 +21,11 @@ ORIENTATION = 0x0112
 SHORT = 3
 """Type of TIFF: 16 bits without a sign."""
 ENTRY_BYTES = 12
+
+
+def may_be_turned(content: bytes) -> bool:
+    """Return False for a file that ``upright`` leaves as it is stored, found without a graph."""
+    return content.find(EXIF, 0, SOUGHT_BYTES) >= 0
 
 
 def upright(image: Any, content: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import ValidationInfo, field_validator
 
 from expkit import tf1 as tf
@@ -36,9 +37,21 @@ class Lowercase(TextStep):
 
     kind: Literal["lowercase"] = "lowercase"
 
+    def reduced(self, values: np.ndarray) -> Lowercase:
+        """Return a step without the rules of Unicode for text that is ASCII."""
+        return _LowercaseAscii() if b"".join(values.flat).isascii() else self
+
     def apply(self, values: Any, fitted: Fitted) -> Any:
         """Return the text in lower case."""
         return lower(values)
+
+
+class _LowercaseAscii(Lowercase):
+    """ASCII text in lower case."""
+
+    def apply(self, values: Any, fitted: Fitted) -> Any:
+        """Return the text in lower case."""
+        return tf.strings.lower(values)
 
 
 @register

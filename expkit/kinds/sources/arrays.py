@@ -97,7 +97,7 @@ class NpyFiles(Source):
         """Return the fields, on disk."""
         import numpy as np
 
-        from expkit.kinds.sources.on_disk import MappedArray
+        from expkit.kinds.sources.mapped import MappedArray
         from expkit.npy_files import npy_header
 
         headers: dict[str, NpyHeader] = {}

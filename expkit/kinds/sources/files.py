@@ -81,13 +81,13 @@ class FileContents(DiskArray):
         Raises:
             DataError: a file cannot be read, or is not in the encoding.
         """
-        return strings([self._content_of(self._names[index]) for index in indices.tolist()], (len(indices),))
+        chosen = zip(indices.tolist(), self._sizes[indices].tolist(), strict=True)
+        return strings([self._content_of(self._names[index], size) for index, size in chosen], (len(indices),))
 
-    def _content_of(self, name: str) -> bytes:
+    def _content_of(self, name: str, size: int) -> bytes:
         path = os.path.join(self._root, name)
         try:
-            with open(path, "rb", buffering=0) as file:
-                content: bytes = file.read()
+            content = _read(path, size + 1, whole=True)
         except OSError as error:
             cause = error.strerror or error_message(error)
             raise DataError.at(
@@ -155,14 +155,22 @@ def first_bytes(root: Path, names: Sequence[str], count: int) -> list[bytes]:
     for name in names:
         path = os.path.join(folder, name)
         try:
-            opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-            try:
-                starts.append(os.read(opened, count))
-            finally:
-                os.close(opened)
+            starts.append(_read(path, count))
         except OSError as error:
             raise _unreadable(path, error) from None
     return starts
+
+
+def _read(path: str, count: int, *, whole: bool = False) -> bytes:
+    """Return the first bytes of a file; with ``whole`` all of them, which are fastest read if they are less."""
+    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # A pipe in the file's place would stop the program.
+    try:
+        content = os.read(opened, count)
+        while whole and (more := os.read(opened, max(count, len(content)))):
+            content += more
+        return content
+    finally:
+        os.close(opened)
 
 
 def _unreadable(path: str, error: OSError) -> DataError:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-import mmap
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from itertools import chain
 from types import EllipsisType
 from typing import final
 
@@ -16,16 +16,13 @@ import numpy as np
 __all__ = [
     "Array",
     "DiskArray",
-    "MappedArray",
     "Selection",
-    "advise",
     "aligned_empty",
     "examples_at",
     "file_state",
     "hash_values",
     "identity_of",
     "name_of",
-    "pieces",
     "rows_of",
     "scan",
 ]
@@ -34,11 +31,8 @@ CHUNK_VALUES = 1 << 22
 """Number of values that a pass over an array holds at once."""
 CHUNK_BYTES = 1 << 25
 """Size of the strings that a pass over an array holds at once."""
-PIECE_EXAMPLES = 64
-PIECE_BYTES = 1 << 25
-"""Amount of a file that is read before its pages are released: this number of examples, or this span of bytes.
-
-One example may map 2 MB around it, where the system keeps the file in large pages."""
+HASHED_STRINGS = 4096
+"""Strings that are added to a digest at once, which is several times as fast as one by one."""
 ALIGNMENT_BYTES = 64
 """TensorFlow reads an array in place when it begins at a multiple of this; any other it copies first."""
 
@@ -59,6 +53,10 @@ class DiskArray(ABC):
     @abstractmethod
     def take(self, indices: np.ndarray) -> np.ndarray:
         """Return the examples at indices counted from 0, in the order of the indices."""
+
+    def span(self, start: int, end: int) -> np.ndarray:
+        """Return consecutive examples, which may be read-only."""
+        return self.take(np.arange(start, end))
 
     def describe(self, index: int) -> str:
         """Return a name of an example, for messages."""
@@ -93,7 +91,10 @@ class DiskArray(ABC):
     def __getitem__(self, chosen: slice | np.ndarray | EllipsisType) -> np.ndarray:
         if chosen is ...:
             chosen = slice(None)
-        return self.take(np.arange(*chosen.indices(len(self))) if isinstance(chosen, slice) else np.asarray(chosen))
+        if not isinstance(chosen, slice):
+            return self.take(np.asarray(chosen))
+        start, end, step = chosen.indices(len(self))
+        return self.span(start, max(start, end)) if step == 1 else self.take(np.arange(start, end, step))
 
 
 Array = np.ndarray | DiskArray
@@ -127,6 +128,12 @@ class Selection(DiskArray):
         """Return examples of the selection."""
         return self._whole.take(self.whole_indices(indices))
 
+    def span(self, start: int, end: int) -> np.ndarray:
+        """Return consecutive examples of the selection."""
+        if isinstance(self._chosen, range):
+            return self._whole.span(self._chosen.start + start, self._chosen.start + end)
+        return self.take(np.arange(start, end))
+
     def sizes(self, indices: np.ndarray) -> np.ndarray:
         """Return the sizes in bytes of examples of the selection."""
         return self._whole.sizes(self.whole_indices(indices))
@@ -149,74 +156,10 @@ class Selection(DiskArray):
         return indices + self._chosen.start if isinstance(self._chosen, range) else self._chosen[indices]
 
 
-@final
-class MappedArray(DiskArray):
-    """A memory-mapped array; pages are released after every piece, so that it takes no memory of the process."""
-
-    def __init__(self, array: np.memmap) -> None:
-        self._array = np.asarray(array)
-        self._file: str | None = None if array.filename is None else os.fspath(array.filename)
-        self._map: mmap.mmap = array._mmap  # type: ignore[attr-defined]  # not in NumPy's stubs
-        self._start = array.offset % mmap.ALLOCATIONGRANULARITY
-        self._map.madvise(mmap.MADV_RANDOM)  # otherwise every example would load 128 kB around it
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape, examples first."""
-        return self._array.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Dtype of the values, in the byte order of this machine."""
-        return self._array.dtype.newbyteorder("=")
-
-    def identity(self) -> bytes | None:
-        """Return a digest of the file's name, size and time of change, and of the place of the values in it."""
-        if self._file is None:
-            return None
-        whole = np.frombuffer(self._map, np.uint8)
-        layout = self._array.ctypes.data - whole.ctypes.data, self._array.strides, self.shape, self._array.dtype.str
-        return hashlib.sha256(f"{layout} {file_state(self._file)}".encode("utf-8", "surrogateescape")).digest()
-
-    def take(self, indices: np.ndarray) -> np.ndarray:
-        """Return examples, read in the order of the file."""
-        values = aligned_empty((len(indices), *self.shape[1:]), self.dtype)
-        order = np.argsort(indices, kind="stable")
-        example = self._array.nbytes // max(1, len(self))
-        for piece in pieces(indices[order] * example):
-            positions = order[piece]
-            rows = indices[positions]
-            start, end = self._start + int(rows[0]) * example, self._start + (int(rows[-1]) + 1) * example
-            if 2 * (end - start) <= 3 * len(rows) * example:  # most of the span is needed: request it at once
-                advise(self._map, mmap.MADV_WILLNEED, start, end)
-            values[positions] = self._array[rows]
-            advise(self._map, mmap.MADV_DONTNEED, start, end)
-        return values
-
-
 def file_state(path: str, state: os.stat_result | None = None) -> str:
     """Return text that differs where a file is another or has changed, if its state is not given as it is now."""
     found = os.stat(path) if state is None else state
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ino} {path}"
-
-
-def pieces(starts: np.ndarray) -> Iterator[slice]:
-    """Yield slices of examples to read before pages are released, given their ascending offsets in bytes."""
-    first = 0
-    while first < len(starts):
-        near = int(np.searchsorted(starts, starts[first] + PIECE_BYTES, side="right"))
-        after = max(first + PIECE_EXAMPLES, near)
-        yield slice(first, after)
-        first = after
-
-
-def advise(mapped: mmap.mmap, advice: int, start: int, end: int) -> None:
-    """Advise the system about the pages that hold a span of a mapped file.
-
-    ``MADV_DONTNEED`` releases them: the process holds them no longer, the system as long as there is room.
-    """
-    start = start // mmap.PAGESIZE * mmap.PAGESIZE
-    mapped.madvise(advice, start, max(end, start + 1) - start)
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -261,8 +204,11 @@ def hash_values(digest: hashlib._Hash, values: np.ndarray) -> None:
     if not values.dtype.hasobject:
         digest.update(np.ascontiguousarray(values).data)
         return
-    for value in values.reshape(-1).tolist():
-        digest.update(len(value).to_bytes(8, "little") + value)
+    for start in range(0, values.size, HASHED_STRINGS):
+        strings = values.reshape(-1)[start : start + HASHED_STRINGS].tolist()
+        lengths = [len(value) for value in strings]
+        heads = {length: length.to_bytes(8, "little") for length in set(lengths)}
+        digest.update(b"".join(chain.from_iterable(zip((heads[length] for length in lengths), strings, strict=True))))
 
 
 def scan(array: Array) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -270,19 +216,16 @@ def scan(array: Array) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     order = np.arange(len(array))
     if isinstance(array, Selection):
         order = np.argsort(array.whole_indices(order), kind="stable")
-    if not isinstance(array, DiskArray):
-        step = max(1, CHUNK_VALUES // max(1, math.prod(array.shape[1:])))
-        yield from ((order[start : start + step], array[start : start + step]) for start in range(0, len(array), step))
-        return
-    start, ends = 0, _chunk_ends(array, order)
-    for end in ends:
-        yield order[start:end], array.take(order[start:end])
+    start = 0
+    for end in _chunk_ends(array, order):
+        chosen = order[start:end]
+        yield chosen, array[chosen] if isinstance(array, Selection) else array[start:end]
         start = end
 
 
-def _chunk_ends(array: DiskArray, order: np.ndarray) -> list[int]:
+def _chunk_ends(array: Array, order: np.ndarray) -> list[int]:
     """Return the positions after the last example of each chunk, limited in values, of strings in bytes."""
-    if not array.dtype.hasobject:
+    if not (isinstance(array, DiskArray) and array.dtype.hasobject):
         step = max(1, CHUNK_VALUES // max(1, math.prod(array.shape[1:])))
         return [*range(step, len(order), step), len(order)] if len(order) else []
     ends, total = [], np.cumsum(array.sizes(order))

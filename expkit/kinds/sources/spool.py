@@ -8,12 +8,14 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import IO, final
 
 import numpy as np
 
 from expkit.errors import DataError
-from expkit.kinds.sources.on_disk import ALIGNMENT_BYTES, Array, DiskArray, advise, aligned_empty
+from expkit.kinds.sources.mapped import advise
+from expkit.kinds.sources.on_disk import ALIGNMENT_BYTES, Array, DiskArray, aligned_empty
 from expkit.kinds.sources.strings import strings
 from expkit.machine import size_text
 
@@ -55,10 +57,15 @@ class Strings:
         starts, ends = self.offsets[rows].tolist(), self.offsets[rows + 1].tolist()
         return strings([bytes(content[start:end]) for start, end in zip(starts, ends, strict=True)], shape)
 
+    def all(self) -> np.ndarray:
+        """Return all rows."""
+        content, ends = self.data.tobytes(), self.offsets.tolist()
+        return strings([content[start:end] for start, end in pairwise(ends)], self.shape)
+
     @classmethod
     def joined(cls, columns: list[Strings]) -> Strings:
         """Return the strings of columns as rows."""
-        lists = [column.take(np.arange(len(column))).tolist() for column in columns]
+        lists = [column.all().tolist() for column in columns]
         values = [value for row in zip(*lists, strict=True) for value in row]
         offsets = np.cumsum([0, *map(len, values)], dtype=np.int64)
         return cls(offsets, np.frombuffer(b"".join(values), np.uint8), len(columns))
@@ -155,9 +162,7 @@ class Spool:
 
 
 def _joined(chunks: list[Chunk]) -> np.ndarray:
-    return np.concatenate(
-        [chunk.take(np.arange(len(chunk))) if isinstance(chunk, Strings) else chunk for chunk in chunks]
-    )
+    return np.concatenate([chunk.all() if isinstance(chunk, Strings) else chunk for chunk in chunks])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import google_crc32c
 import numpy as np
 
 from expkit.errors import DataError, reading
-from expkit.kinds.sources.on_disk import advise
+from expkit.kinds.sources.mapped import advise
 from expkit.kinds.sources.spool import temporary_file, write_temporary
 
 __all__ = ["AT", "CHECKSUM", "checksum", "mapped", "record_offsets"]

@@ -10,7 +10,7 @@ from typing import final
 import numpy as np
 
 from expkit.errors import DataError, comma_list
-from expkit.kinds.sources.on_disk import advise, pieces
+from expkit.kinds.sources.mapped import advise, pieces
 from expkit.kinds.sources.tfrecord_example import Features, parse_example
 from expkit.kinds.sources.tfrecord_files import AT, CHECKSUM, checksum, mapped, record_offsets
 

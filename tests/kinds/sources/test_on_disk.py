@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from expkit.kinds.sources import mapped
 from expkit.kinds.sources import on_disk as stored
+from expkit.kinds.sources.mapped import MappedArray, pieces
 from expkit.kinds.sources.on_disk import (
     ALIGNMENT_BYTES,
     Array,
-    MappedArray,
     Selection,
     examples_at,
-    pieces,
     rows_of,
     scan,
 )
@@ -26,8 +26,8 @@ ORDER = np.random.default_rng(0).permutation(100)[:70]
 @pytest.fixture
 def field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MappedArray:
     """Return a mapped array that is read in several pieces and passed over in several chunks."""
-    monkeypatch.setattr(stored, "PIECE_EXAMPLES", 3)
-    monkeypatch.setattr(stored, "PIECE_BYTES", 200)
+    monkeypatch.setattr(mapped, "PIECE_EXAMPLES", 3)
+    monkeypatch.setattr(mapped, "PIECE_BYTES", 200)
     monkeypatch.setattr(stored, "CHUNK_VALUES", 60)
     np.save(tmp_path / "x.npy", VALUES)
     return MappedArray(np.load(tmp_path / "x.npy", mmap_mode="r"))
@@ -41,8 +41,8 @@ def test_indices_come_back_in_their_order(field: MappedArray) -> None:
 
 
 def test_pieces_span_few_bytes_or_hold_few_examples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored, "PIECE_EXAMPLES", 2)
-    monkeypatch.setattr(stored, "PIECE_BYTES", 10)
+    monkeypatch.setattr(mapped, "PIECE_EXAMPLES", 2)
+    monkeypatch.setattr(mapped, "PIECE_BYTES", 10)
     starts = np.array([0, 1, 2, 10, 11, 50, 90, 95, 99, 101, 200])
     assert [starts[piece].tolist() for piece in pieces(starts)] == [
         [0, 1, 2, 10], [11, 50], [90, 95, 99], [101, 200]
@@ -88,3 +88,32 @@ def test_examples_are_aligned_for_tensorflow_whatever_holds_them(field: MappedAr
         found = examples_at(array, np.array([7, 3, 3]))
         assert found.ctypes.data % ALIGNMENT_BYTES == 0
         np.testing.assert_array_equal(found, array[np.array([7, 3, 3])])
+
+
+def test_consecutive_examples_of_a_file_are_read_where_they_are_mapped(field: MappedArray) -> None:
+    first, again, part = field[20:30], field[20:30], rows_of(field, range(20, 60))[0:10]
+    assert np.shares_memory(first, again)
+    assert np.shares_memory(first, part)
+    last = first[9]
+    del first, again, part
+    np.testing.assert_array_equal(last, VALUES[29])
+    with pytest.raises(ValueError, match="read-only"):
+        last[0] = 1
+    np.testing.assert_array_equal(field[0:90:30], VALUES[0:90:30])
+
+
+@pytest.mark.parametrize("dtype", [">f4", "<f4"])
+def test_maps_of_any_layout_give_the_values_of_this_machine(tmp_path: Path, dtype: str) -> None:
+    np.save(tmp_path / "x.npy", VALUES.astype(dtype))
+    whole = np.load(tmp_path / "x.npy", mmap_mode="r")
+    for array, expected in ((whole, VALUES), (whole[::2], VALUES[::2]), (whole[:, :, 1], VALUES[:, :, 1])):
+        read = MappedArray(array)[3:7]
+        assert read.dtype == np.float32
+        np.testing.assert_array_equal(read, expected[3:7])
+
+
+def test_large_examples_are_copied_one_by_one_to_their_places(tmp_path: Path) -> None:
+    values = np.arange(20 * 2000, dtype=np.float32).reshape(20, 2000)
+    np.save(tmp_path / "x.npy", values)
+    indices = np.array([7, 3, 3, 19, 0])
+    np.testing.assert_array_equal(MappedArray(np.load(tmp_path / "x.npy", mmap_mode="r"))[indices], values[indices])

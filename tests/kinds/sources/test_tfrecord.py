@@ -16,8 +16,7 @@ from expkit.config.sections.data import SplitConfig
 from expkit.data.split import split_fields
 from expkit.data.split_by import split_notes
 from expkit.errors import DataError
-from expkit.kinds.sources import on_disk as stored
-from expkit.kinds.sources import tfrecord_files
+from expkit.kinds.sources import mapped, tfrecord_files
 from expkit.kinds.sources import tfrecord_index as records
 from expkit.kinds.sources.on_disk import DiskArray
 from expkit.kinds.sources.tfrecord import TFRecord
@@ -78,8 +77,8 @@ def problem_of(act: Callable[[], Any]) -> str:
 
 
 def test_every_feature_is_read_by_index_across_files(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored, "PIECE_EXAMPLES", 3)
-    monkeypatch.setattr(stored, "PIECE_BYTES", 100)
+    monkeypatch.setattr(mapped, "PIECE_EXAMPLES", 3)
+    monkeypatch.setattr(mapped, "PIECE_BYTES", 100)
     monkeypatch.setattr(tfrecord_files, "SCANNED_BYTES", 100)
     fields = source(str(files / "part-*.tfrecord")).load()
     order = np.array([8, 0, 3, 4, 4, 7, 1])
