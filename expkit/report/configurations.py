@@ -122,8 +122,10 @@ def _mean(sweep: Sweep, item: Configuration, metric: str) -> str:
 def _missing(item: Configuration, metric: str) -> str:
     """Return the runs without a value by status, with what tells them from the other replicates."""
     without = item.without(metric)
-    own = {run.name: run.label.removeprefix(item.label).lstrip(", ") or run.label for run in without}
-    shown = [f"{own[run.name]} {_status(run.status)}" for run in without[:5]]
+    parts = {run.name: run.label.split(", ") for run in item.runs}
+    shared = set.intersection(*map(set, parts.values()))
+    own = {name: ", ".join(part for part in each if part not in shared) for name, each in parts.items()}
+    shown = [f"{own[run.name] or run.label} {_status(run.status)}" for run in without[:5]]
     return ", ".join([*shown, *([f"and {len(without) - 5} more"] if len(without) > 5 else [])])
 
 

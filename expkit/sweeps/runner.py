@@ -172,6 +172,8 @@ class SweepRunner:
                 self._follow()
                 for process in [item for item in processes if item.poll() is not None]:
                     processes.remove(process)
+                    if process.returncode > 0 and self.board.folder.stops_now:
+                        raise SystemExit(process.returncode)  # as a run of this process would
                     if process.returncode > 0:
                         raise RunError.at("hydra.sweeper.n_jobs", f"a worker failed: {self._last_line()}")
                     if process.returncode < 0 and deaths < _MOST_DEATHS:

@@ -56,7 +56,12 @@ def test_a_metric_can_be_chosen_and_brings_its_mode(tmp_path: Path) -> None:
 
 def test_the_objective_of_the_sweep_comes_before_the_best_metric(tmp_path: Path) -> None:
     write_sweep(tmp_path)
-    kept = {"name": "mine", "objective": "valid/accuracy/ema", "mode": "min", "runs": {"0_made": {"label": "first"}}}
+    kept = {
+        "name": "mine",
+        "objective": "valid/accuracy/ema",
+        "mode": "min",
+        "runs": {"0_made": {"label": "first", "digest": "d"}},
+    }
     (tmp_path / "sweep.json").write_text(json.dumps(kept))
     sweep = read_sweep(tmp_path)
     assert (sweep.name, sweep.metric, sweep.objective.mode) == ("mine", "valid/accuracy/ema", "min")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -260,6 +261,19 @@ def test_a_stopped_sweep_gives_no_run(make: Callable[..., Made]) -> None:
     assert not made.folder.stops_now
     made.folder.stop_file.write_text("now\n")
     assert made.folder.stops_now
+
+
+def test_workers_that_a_stop_has_interrupted_end_the_sweep_as_an_interruption(
+    make: Callable[..., Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make(Launcher(lambda child: None), 0)
+    (made.folder.path / "launcher.log").touch()
+    monkeypatch.setattr(made.sweep, "_start", lambda number: subprocess.Popen(["sh", "-c", "exit 143"]))
+    with pytest.raises(RunError, match="a worker failed"):
+        made.run(2)
+    made.folder.stop_file.write_text("now\n")
+    with pytest.raises(SystemExit, match="143"):
+        made.run(2)
 
 
 def test_settings_that_several_processes_write_are_all_kept(tmp_path: Path) -> None:
