@@ -52,6 +52,7 @@ convert.main()
 """,
     "openvino": """
 import sys
+sys.modules["openvino_telemetry"] = None
 import openvino
 openvino.save_model(openvino.convert_model(sys.argv[1]), sys.argv[2] + ".xml", compress_to_fp16=False)
 """,
@@ -97,6 +98,7 @@ import onnxruntime
 got = onnxruntime.InferenceSession(sys.argv[2]).run(None, {"x:0": rows})[0]
 """,
     "openvino": """
+sys.modules["openvino_telemetry"] = None
 import openvino
 got = openvino.Core().compile_model(sys.argv[2] + ".xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(rows)[0]
 """,

@@ -178,3 +178,14 @@ def test_a_disk_that_fills_while_a_converter_writes_leaves_nothing(tmp_path: Pat
         f"--output: cannot write {folder / 'out'} (No space left on device); nothing was written"
     )
     assert list(folder.iterdir()) == []
+
+
+def test_an_export_to_openvino_reports_itself_to_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO's package makes an identity of the user below the home folder and sends it with every import."""
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    (home := tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    source = exported("{inputs: {x: {shape: [3]}}, layers: {out: {kind: dense, units: 2}}}", tmp_path)
+    export(source, [target("openvino")], ExportOptions(), tmp_path / "out")
+    assert list((tmp_path / "out").rglob("model.xml"))
+    assert not (home / "intel").exists()

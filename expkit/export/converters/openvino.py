@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
 
 from expkit.export.converters.job import Conversion
@@ -12,6 +13,7 @@ __all__ = ["convert"]
 
 def convert(job: Conversion) -> None:
     """Write an ``.xml`` file and its ``.bin``."""
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # It would report its user to Google.
     openvino = importlib.import_module("openvino")
     model = openvino.convert_model(
         job.graph,

@@ -68,7 +68,7 @@ def _command(arguments: Sequence[str]) -> list[str]:
 
 
 def _env() -> dict[str, str]:
-    return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "OPENVINO_TELEMETRY_DISABLE": "1", "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
 
 
 def _ending(code: int) -> str:

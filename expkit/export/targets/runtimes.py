@@ -252,6 +252,8 @@ def main(kind: str, path: str, signature: str) -> None:
     """Answer requests until the input ends; the first opens the file, and the libraries are loaded before it."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # Libraries print; the answers go alone.
+    # OpenVINO's import reports its user to Google, by a fork that never ends while this program waits for its input.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # The documented way to forbid an import.
     try:
         with contextlib.suppress(ImportError):
             importlib.import_module(LIBRARIES[kind])
