@@ -34,7 +34,7 @@ def add_verbs(verbs: Any) -> None:
     work.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="replaces one whose secret no file keeps")
     work.add_argument("--attached", action="store_true", help=argparse.SUPPRESS)
     work.set_defaults(run=_work)
-    status = actions.add_parser("status", help="show runs, workers and the best so far")
+    status = actions.add_parser("status", help="show runs by status, and which worker executes which")
     status.add_argument("folder", metavar="FOLDER", help="the sweep's folder, with sweep.json")
     status.set_defaults(run=_status)
     stop = actions.add_parser("stop", help="let workers take no further run")
