@@ -62,7 +62,7 @@ class RegexReplace(TextStep):
     pattern: str
     """Regular expression of RE2, without look-around and back-references."""
     to: str = ""
-    r"""Text that replaces a match; ``\\1`` is its first group."""
+    r"""Text that replaces a match; ``\1`` is its first group."""
 
     @field_validator("pattern")
     @classmethod
