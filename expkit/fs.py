@@ -14,8 +14,10 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,6 +31,7 @@ __all__ = [
     "file_digest",
     "file_lock",
     "force_to_disk",
+    "partial_folder",
     "read_json",
 ]
 
@@ -65,6 +68,40 @@ def atomic_write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Write a text as UTF-8; arguments and errors are those of ``atomic_write``."""
     with atomic_write(path, durable=durable) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def partial_folder(path: Path) -> Iterator[Path]:
+    """Yield a new hidden folder beside a path, to be put in its place; at the end it is removed if it is still there.
+
+    Those that killed processes left behind are removed first. A lock tells that a process still writes into one.
+
+    Args:
+        path: the folder that is to be written; folders above it are created.
+
+    Raises:
+        OSError: the folder cannot be created.
+    """
+    for left in path.parent.glob(f".{escape(path.name)}.{'[0-9a-f]' * 8}.partial"):
+        with suppress(OSError), _locked_folder(left):
+            shutil.rmtree(left)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    partial.mkdir(parents=True)
+    try:
+        with _locked_folder(partial):
+            yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _locked_folder(path: Path) -> Iterator[None]:
+    opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(opened)
 
 
 def read_json(path: Path) -> dict[str, Any]:

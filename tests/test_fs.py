@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from expkit import fs
-from expkit.fs import Locked, atomic_write, atomic_write_text, cannot_write, file_lock
+from expkit.fs import Locked, atomic_write, atomic_write_text, cannot_write, file_lock, partial_folder
 
 HOLD = """
 import sys
@@ -140,3 +140,17 @@ def test_the_message_for_an_unwritable_path_gives_the_path_the_cause_and_the_way
         == "cannot write a (Permission denied); give another folder"
     )
     assert cannot_write("a", ValueError("first\nsecond")) == "cannot write a (first)"
+
+
+def test_folders_that_killed_processes_left_are_removed_and_those_in_use_are_not(tmp_path: Path) -> None:
+    left, mine = tmp_path / ".out.0123abcd.partial", tmp_path / ".out.mine.partial"
+    for folder in (left, mine):
+        (folder / "deep").mkdir(parents=True)
+    (tmp_path / ".out.76543210.partial").symlink_to(mine)
+    with partial_folder(tmp_path / "out") as first, partial_folder(tmp_path / "out") as second:
+        assert first.is_dir()
+        assert second.is_dir()
+        assert not left.exists()
+        second.rename(tmp_path / "out")
+    assert sorted(item.name for item in tmp_path.iterdir()) == [".out.76543210.partial", ".out.mine.partial", "out"]
+    assert (mine / "deep").is_dir()

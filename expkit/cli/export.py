@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from expkit.cli.predict import add_allow_op
 from expkit.config.restore_files import read_restore
 from expkit.config.sections.restore import RestoreConfig
 from expkit.errors import ExportError
@@ -32,7 +34,10 @@ def add_verbs(verbs: Any) -> None:
     parser.add_argument("graph", metavar="RUN|FILE.pb|models:/NAME@ALIAS", help="run folder, frozen graph, or model")
     parser.add_argument("--to", required=True, metavar="TARGETS", help=f"separated by commas: {', '.join(TARGETS)}")
     parser.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="a new folder; default: RUN/export, or FILE-export"
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="a new folder; default: RUN/export, FILE-export; of a model: export",
     )
     parser.add_argument("--checkpoint", choices=("latest", "best"), help="of a run; default: its export.checkpoint")
     parser.add_argument("--weights", choices=("raw", "ema"), help="of a run; default: its export.weights")
@@ -57,6 +62,7 @@ def add_verbs(verbs: Any) -> None:
         help="largest difference allowed, as a fraction of the largest output (default: 2e-5)",
     )
     parser.add_argument("--examples", type=Path, metavar="FILE.npz", help="compare and calibrate on these arrays")
+    add_allow_op(parser)
     parser.add_argument("--keep-anyway", action="store_true", help="write files whose proof failed, with the verdict")
     parser.add_argument("--per-layer", action="store_true", help="compare the output of every layer, too")
     parser.add_argument("--batch", type=_count, metavar="N", help="fix the number of examples; default: open")
@@ -126,10 +132,11 @@ def _export(given: argparse.Namespace) -> int:
         examples = None if given.examples is None else held.enter_context(open_arrays(given.examples))
         source, default = held.enter_context(
             export_source(
-                given.graph, given.uri, weights=given.weights, checkpoint=given.checkpoint, examples=examples,
+                given.graph, given.uri, weights=given.weights, checkpoint=given.checkpoint, allowed=given.allow_op,
                 check=check_folder if given.output is None else None,
             )
         )  # fmt: skip
+        source = replace(source, examples=examples)
         folder = export(source, targets, options, given.output or default, lambda text: print(text, file=sys.stderr))
     export_table(folder)
     return 0

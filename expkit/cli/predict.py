@@ -16,7 +16,7 @@ from expkit.export.feeding import in_rows
 from expkit.runs.frozen_graph import find_graph
 from expkit.runs.interruption import interruption_exits, termination_raises
 
-__all__ = ["add_graph_arguments", "add_verbs"]
+__all__ = ["add_allow_op", "add_graph_arguments", "add_verbs"]
 
 BAR_EXAMPLES = 2000
 """Smallest number of examples for which a progress bar is drawn."""
@@ -74,6 +74,11 @@ def add_graph_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TENSOR",
         help="compute this in place of the outputs, by its name in the graph: top_k:1; can be repeated",
     )
+    add_allow_op(parser)
+
+
+def add_allow_op(parser: argparse.ArgumentParser) -> None:
+    """Add the argument ``allow_op``."""
     parser.add_argument(
         "--allow-op",
         action="append",
@@ -121,7 +126,9 @@ def _predict(given: argparse.Namespace) -> int:
                     take(batch.outputs)
                 progress(batch.count)
         print(*shown.lines(), *scores.lines(), sep="\n")
-    for note in (*examples.notes, *shown.notes()):
+    verdict = str(graph.metadata.get("verdict", "proven"))
+    unproven = [] if verdict.startswith("proven") else [f"this file is {verdict}"]
+    for note in (*examples.notes, *shown.notes(), *unproven):
         print(f"note: {note}", file=sys.stderr)
     if given.output is not None:
         print(f"written to {given.output}")

@@ -28,8 +28,9 @@ def _off(expected: np.ndarray, got: np.ndarray) -> float:
     if expected.dtype.kind in "OSU" or got.dtype.kind in "OSU":
         return 0.0 if expected.tolist() == got.tolist() else float("inf")
     if expected.dtype.kind in "iub":
-        return 0.0 if np.array_equal(expected, got.astype(expected.dtype)) else float("inf")
-    first, second = expected.astype(np.float64), got.astype(np.float64)
+        return 0.0 if np.array_equal(expected, got) else float("inf")
+    wide = np.complex128 if "c" in expected.dtype.kind + got.dtype.kind else np.float64
+    first, second = expected.astype(wide), got.astype(wide)
     largest = np.max(np.abs(first), initial=0.0)
     with np.errstate(invalid="ignore"):
         off = float(np.max(np.abs(first - second), initial=0.0)) / (float(largest) or 1.0)

@@ -42,16 +42,16 @@ class Batches:
     @classmethod
     def of(cls, inputs: Mapping[str, np.ndarray]) -> Batches:
         """Return one batch."""
-        return cls(inputs, len(next(iter(inputs.values()))))
+        return cls(inputs, _count(inputs))
 
     @property
     def count(self) -> int:
         """Number of examples."""
-        return len(next(iter(self.inputs.values())))
+        return _count(self.inputs)
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         for start in range(0, self.count, self.size):
-            yield {name: array[start : start + self.size] for name, array in self.inputs.items()}
+            yield self._rows(slice(start, start + self.size))
 
     def first(self) -> dict[str, np.ndarray]:
         """Return the first batch."""
@@ -59,14 +59,18 @@ class Batches:
 
     def one(self, batch: int | None) -> dict[str, np.ndarray]:
         """Return one example, or a batch where its size is fixed."""
-        return {name: array[: batch or 1] for name, array in self.inputs.items()}
+        return self._rows(slice(batch or 1))
+
+    def _rows(self, rows: slice) -> dict[str, np.ndarray]:
+        """Return examples; a number without dimensions is for all of them."""
+        return {name: array[rows] if array.ndim else array for name, array in self.inputs.items()}
 
     def joined(self, parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Return the outputs of batches, joined; those without a row for each example as in the first batch.
 
         Where other sizes differ between batches, as those of texts that are padded to the longest, numbers in a row.
         """
-        sizes = [len(next(iter(batch.values()))) for batch in self]
+        sizes = [_count(batch) for batch in self]
 
         def rows(name: str) -> bool:
             pairs = zip(parts, sizes, strict=True)
@@ -82,7 +86,7 @@ class Batches:
     def permuted(self) -> Batches:
         """Return the examples in another order; a single one with its numbers in another order."""
         if self.count > 1:
-            return replace(self, inputs={name: array[::-1] for name, array in self.inputs.items()})
+            return replace(self, inputs=self._rows(slice(None, None, -1)))
         return replace(
             self, inputs={name: array.reshape(-1)[::-1].reshape(array.shape) for name, array in self.inputs.items()}
         )
@@ -111,10 +115,16 @@ def door_examples(source: ExportSource, door: Door, *, split: str = "test", whol
     inputs = {name: cast(np.asarray(inputs[name]), item["dtype"]) for name, item in door.inputs.items()}
     size = door.batch
     if size is not None:
-        count = len(next(iter(inputs.values())))
-        kept = max(size, count // size * size)
-        inputs = {name: np.resize(array, (kept, *array.shape[1:])) for name, array in inputs.items()}
+        kept = max(size, _count(inputs) // size * size)
+        inputs = {
+            name: np.resize(array, (kept, *array.shape[1:])) if array.ndim else array for name, array in inputs.items()
+        }
     return Batches(inputs, size or BATCH, note)
+
+
+def _count(inputs: Mapping[str, np.ndarray]) -> int:
+    """Return the number of examples; 1 where no input has a dimension."""
+    return next((len(array) for array in inputs.values() if array.ndim), 1)
 
 
 def _without_batch(inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -133,20 +143,19 @@ def _raw(source: ExportSource, split: str, whole: bool) -> tuple[dict[str, np.nd
     if source.run is None:
         return _random(source), ", random inputs"
     dataset = source.run.dataset
-    if whole:
-        count = dataset.size(split)
-    elif split == "train":  # Evenly over all of them: they may be in the order of their classes.
-        fields = {**dataset.splits[split], **dataset.raw.get(split, {})}
-        rows = np.unique(np.linspace(0, dataset.size(split) - 1, count).astype(int)).tolist()
-        names = source.frozen.metadata["inputs"]
-        return {
-            name: np.concatenate([np.asarray(fields[name][row : row + 1]) for row in rows])
-            for name in names
-            if name in fields
-        }, ""
-    proof = proof_inputs(source.run.checked.spec, source.run.graphs[1], dataset, min(count, dataset.size(split)))
+    size = dataset.size("test")
+    count = size if whole else min(count, size)
+    proof = proof_inputs(source.run.checked.spec, source.run.graphs[1], dataset, count)
     inputs = dict(proof.raw)
-    if not whole:
+    if split == "train":  # Evenly over all of them: they may be in the order of their classes.
+        fields = {**dataset.splits[split], **dataset.raw.get(split, {})}
+        rows = np.unique(np.linspace(0, dataset.size(split) - 1, CALIBRATION).astype(int)).tolist()
+        for name, array in inputs.items():
+            if name in proof.random:
+                inputs[name] = np.resize(array, (len(rows), *array.shape[1:]))
+            else:
+                inputs[name] = np.concatenate([np.asarray(fields[name][row : row + 1]) for row in rows])
+    elif not whole:
         each = sum(array.nbytes for array in inputs.values()) / max(1, len(next(iter(inputs.values()))))
         inputs = {name: array[: max(2, int(BYTES / max(each, 1)))] for name, array in inputs.items()}
     return inputs, proof.note
@@ -211,8 +220,14 @@ def frozen_outputs(source: ExportSource, door: Door, *several: Batches) -> list[
     joined = [examples.joined([next(parts) for _ in examples]) for examples in several]
     for outputs in joined:
         for name, array in outputs.items():
-            if array.dtype.kind not in "OSUiub" and not np.isfinite(array.astype(np.float64)).all():
-                problem = f"output '{name}' is not finite on the examples, so nothing can be compared"
+            if array.dtype.kind in "OSUiub":
+                continue
+            numbers = array if array.dtype.kind in "fc" else array.astype(np.float64)  # bfloat16's kind is V
+            if not np.isfinite(numbers).all():
+                problem = (
+                    f"output '{name}' is not finite on the examples, so nothing can be compared; give others with "
+                    "--examples FILE.npz"
+                )
                 raise ExportError.at("export", problem)
     return joined
 

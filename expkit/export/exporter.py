@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from expkit.errors import ExpkitError, ExportError, Problem
+from expkit.errors import ExpkitError, ExportError, Problem, comma_list
 from expkit.export.targets.base import Exported, ExportOptions, ExportSource, Proof, Target, check_installed
-from expkit.fs import cannot_write, file_digest, force_to_disk, read_json
+from expkit.fs import cannot_write, file_digest, force_to_disk, partial_folder, read_json
 from expkit.provenance import versions
 
 __all__ = ["RECORD", "ExportFolder", "check_folder", "export", "recorded"]
@@ -82,23 +81,20 @@ def export(
         check_folder(into)
     if problems := [problem for item in targets for problem in item.problems(source, options)]:
         raise ExportError(*problems)
-    partial = into.with_name(f".{into.name}.{secrets.token_hex(4)}.partial")
     try:
-        partial.mkdir(parents=True)
-        done, failed = _write(source, targets, options, partial, say)
-        if failed:
-            raise ExportError(*failed)
-        record = _record(source, done, options, partial)
-        (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n")
-        for file in partial.rglob("*"):
-            force_to_disk(file)
-        if into.is_dir():
-            shutil.rmtree(into) if replace_folder else into.rmdir()
-        os.replace(partial, into)
+        with partial_folder(into) as partial:
+            done, failed = _write(source, targets, options, partial, say)
+            if failed:
+                raise ExportError(*failed)
+            record = _record(source, done, options, partial)
+            (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+            for file in partial.rglob("*"):
+                force_to_disk(file)
+            if into.is_dir():
+                shutil.rmtree(into) if replace_folder else into.rmdir()
+            os.replace(partial, into)
     except OSError as error:
         raise ExportError.at("--output", cannot_write(into, error, "nothing was written")) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     moved = [replace(item, files=[into / file.relative_to(partial) for file in item.files]) for item in done]
     return ExportFolder(path=into, targets=moved, record=record)
 
@@ -120,10 +116,13 @@ def _write(
         item.keep_inside(folder, {**source.about, "verdict": _verdict(exported)})
         done.append(replace(exported, files=sorted(path for path in folder.rglob("*") if path.is_file())))
         if exported.problems and not options.keep_anyway:
-            text = "; ".join(sentence.removeprefix(f"{item.name}: ") for sentence in exported.problems)
+            text = "; ".join(exported.problems)
             fix = "nothing was written; --keep-anyway writes it with this verdict"
             problems.append(Problem(f"--to {item.name}", f"{text}; {fix}"))
-    return done, problems
+    proven = [item.target for item in done if not item.problems]
+    if problems and proven:
+        problems.append(Problem("--to", f"{comma_list(proven)}: proven, but not written, because all are or none is"))
+    return done, list(dict.fromkeys(problems))
 
 
 def _record(source: ExportSource, done: Sequence[Exported], options: ExportOptions, folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from expkit.errors import comma_list
 from expkit.export.doors import layer_of
 from expkit.export.subgraph import called_functions
 
-__all__ = ["blamed", "failure_message"]
+__all__ = ["blamed", "cause_of", "failure_message"]
 
 _WORD = re.compile(r"[A-Za-z0-9_./\-]+")
 _CAUSES = re.compile(r"Error|error|not supported|[Uu]nsupported|[Ff]ailed|[Cc]annot|not implemented|No conversion rule")
@@ -32,7 +32,7 @@ SUBSTITUTES = {
 
 def failure_message(log: str, graph_def: Any) -> str:
     """Return the operations that messages blame, with their layers, and the line that says why."""
-    return "; ".join(item for item in (blamed(log, graph_def), _cause(log)) if item)
+    return "; ".join(item for item in (blamed(log, graph_def), cause_of(log)) if item)
 
 
 def blamed(log: str, graph_def: Any) -> str:
@@ -84,7 +84,8 @@ def _is_blamed(kind: str, log: str) -> bool:
     return any(_CAUSES.search(line) and re.search(rf"\b{kind}\b", line) for line in log.splitlines())
 
 
-def _cause(log: str) -> str:
+def cause_of(log: str) -> str:
+    """Return the last line of messages that says why a converter failed."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     causes = [line for line in lines if _CAUSES.search(line) and not line.startswith(_NO_CAUSE)]
     return (causes or lines or ["it said nothing"])[-1][:300]

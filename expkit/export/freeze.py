@@ -269,11 +269,11 @@ def _initializers(graph: Any, file: GraphFile, at: str) -> list[tuple[Any, Calla
     variables = [operation for operation in graph.get_operations() if operation.type in _VARIABLES]
     if not variables:
         return []
-    values = open_variables(str(file.checkpoint), at)
+    values = open_variables(str(file.checkpoint), at, by_key=bool(file.keys))
     problems: list[Problem] = []
     found: list[tuple[Any, Callable[[], np.ndarray]]] = []
     for operation in variables:
-        name = operation.get_attr("shared_name").decode() or operation.name
+        name = file.keys.get(operation.name) or operation.get_attr("shared_name").decode() or operation.name
         spec = values.variables.get(name)
         shape, dtype = tf.TensorShape(operation.get_attr("shape")), operation.get_attr("dtype")
         if spec is None or not shape.is_compatible_with(spec.shape) or dtype.name != spec.dtype:

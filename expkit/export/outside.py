@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from expkit.errors import ExportError, Problem, limit_problems, reading
+from expkit.errors import ExportError, Problem, error_message, limit_problems, reading
+from expkit.export.packages import cannot_load
 
 __all__ = ["check_inside", "check_named_files"]
 
@@ -27,8 +28,12 @@ def check_named_files(kind: str, path: Path) -> None:
     if kind == "openvino":
         check_inside(path.parent, [path.with_suffix(".bin").name], str(path))
     if kind == "onnx":
+        try:
+            onnx = importlib.import_module("onnx")
+        except ImportError as error:
+            raise ExportError.at(str(path), cannot_load(kind, error_message(error))) from None
         with reading(str(path), "not a file in ONNX", raises=ExportError, fix="it is cut off or of another kind"):
-            model = importlib.import_module("onnx").load_model(str(path), format="protobuf", load_external_data=False)
+            model = onnx.load_model(str(path), format="protobuf", load_external_data=False)
         check_inside(path.parent, dict.fromkeys(_locations(model)), str(path))
 
 

@@ -1,4 +1,4 @@
-"""The preprocessing of an exported file that cannot read text or encoded images: a frozen graph beside it."""
+"""The preprocessing of an exported file that cannot read what the source gives: a frozen graph beside it."""
 
 from __future__ import annotations
 

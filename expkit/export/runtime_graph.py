@@ -92,7 +92,7 @@ class RuntimeGraph:
         Raises:
             ExportError: an input is missing, unknown, or of a wrong shape or dtype, or the runtime cannot compute it.
         """
-        before = self._before if self._before is not None and not self._are_tensors(inputs) else None
+        before = None if self._before is None or self._are_tensors(self._before, inputs) else self._before
         expected = self._tensors if before is None else self.metadata["inputs"]
         fixed = {item["shape"][0] for item in self._tensors.values() if item["shape"]} - {None}
         size = next(iter(fixed), None) or batch_size or own_batch_size(self.metadata, "verdict")
@@ -113,10 +113,12 @@ class RuntimeGraph:
                 fed = batch if before is None else preprocess(before, batch, self._tensors)
                 yield Computed(count, runtime.run(fed)[0])
 
-    def _are_tensors(self, inputs: Mapping[str, Any]) -> bool:
-        """Return whether arrays are what the file itself reads: all of it, and no text."""
-        return self._tensors.keys() <= inputs.keys() and not any(
-            np.dtype(inputs[name].dtype).kind in "SUOV" for name in self._tensors
+    def _are_tensors(self, before: FrozenGraph, inputs: Mapping[str, Any]) -> bool:
+        """Return whether arrays are what the file itself reads: all of it, and no text where the source gives text."""
+        return (
+            any(item["dtype"] == "string" for item in before.metadata["inputs"].values())
+            and self._tensors.keys() <= inputs.keys()
+            and not any(np.dtype(inputs[name].dtype).kind in "SUOV" for name in self._tensors)
         )
 
 

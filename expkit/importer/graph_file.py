@@ -23,6 +23,8 @@ class GraphFile:
     graph_def: Any
     checkpoint: Path | None = None
     """Prefix of the checkpoint with the values of its variables; ``None`` where the file has none."""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Keys of the checkpoint by variable operation, where a function of the graph restores them."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Tensors by the names of the signature; empty where the file has none."""
     outputs: Mapping[str, str] = field(default_factory=dict)
@@ -45,6 +47,9 @@ def read_graph_file(path: Path, signature: str | None = None) -> GraphFile:
         path = path / "saved_model.pb"
     if not path.is_file():
         raise ExportError.at(str(path), f"{'not a regular file' if path.exists() else 'no such file'}; {_ALLOWED}")
+    if path.suffix in (".npz", ".safetensors"):
+        text = f"a file of variables, not a graph; `expkit checkpoint show {path}` lists them; {_ALLOWED}"
+        raise ExportError.at(str(path), text)
     with reading(str(path), "cannot be read", raises=ExportError):
         content = path.read_bytes()
     for parse in (_of_meta_graph,) if path.suffix == ".meta" else (_of_graph, _of_saved_model):
@@ -72,6 +77,36 @@ def _of_saved_model(content: bytes, path: Path, signature: str | None) -> GraphF
     return _with_signature(serving[0], path.parent / "variables" / "variables", signature) if serving else None
 
 
+def _restored_keys(graph: Any) -> dict[str, str]:
+    """Return the checkpoint's keys by variable, as the function that restores an object-based checkpoint has them.
+
+    The name of a variable need not be that in the checkpoint: of two with one name, the second has another one here.
+    """
+    functions = {function.signature.name: function for function in graph.graph_def.library.function}
+    restore = _operation(graph.saver_def.restore_op_name)
+    call = next((node for node in graph.graph_def.node if node.name == restore), None)
+    if call is None or call.attr["f"].func.name not in functions:
+        return {}
+    function = functions[call.attr["f"].func.name]
+    given = dict(zip((item.name for item in function.signature.input_arg), call.input, strict=False))
+    nodes = {node.name: node for node in function.node_def}
+    found = {}
+    for node in function.node_def:
+        if node.op == "AssignVariableOp":
+            variable, value = node.input
+            if nodes[_operation(value)].op == "Identity":
+                (value,) = (name for name in nodes[_operation(value)].input if not name.startswith("^"))
+            read = nodes[_operation(value)]
+            if read.op == "RestoreV2":
+                keys = nodes[_operation(read.input[1])].attr["value"].tensor.string_val
+                found[given[variable]] = keys[int(value.rpartition(":")[2])].decode()
+    return found
+
+
+def _operation(tensor: str) -> str:
+    return tensor.partition(":")[0]
+
+
 def _with_signature(graph: Any, prefix: Path, wanted: str | None) -> GraphFile:
     """Return a graph with the tensors of its signature, if it has one and that names plain tensors."""
     signatures = {
@@ -86,6 +121,7 @@ def _with_signature(graph: Any, prefix: Path, wanted: str | None) -> GraphFile:
     return GraphFile(
         graph_def=graph.graph_def,
         checkpoint=prefix if has_values else None,
+        keys=_restored_keys(graph) if has_values else {},
         inputs={name: info.name for name, info in sorted(signature.inputs.items())} if signature else {},
         outputs={name: info.name for name, info in sorted(signature.outputs.items())} if signature else {},
         has_training=True,

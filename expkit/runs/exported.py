@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Literal
 
-from expkit.errors import ExportError
+from expkit.errors import ExpkitError, ExportError, Problem
 from expkit.experiment import Experiment, frozen_source
 from expkit.export.freeze import read_frozen
 from expkit.export.operations import operations_of
@@ -27,7 +27,7 @@ def export_source(
     *,
     weights: Literal["raw", "ema"] | None = None,
     checkpoint: Literal["latest", "best"] | None = None,
-    examples: Mapping[str, Any] | None = None,
+    allowed: Collection[str] = (),
     check: Callable[[Path], None] | None = None,
 ) -> Iterator[tuple[ExportSource, Path]]:
     """Yield the source of an export, and the default folder for its files.
@@ -39,22 +39,29 @@ def export_source(
         uri: the MLflow store of ``models:/`` and ``runs:/``.
         weights: of a run; overrides its ``export.weights``.
         checkpoint: of a run; overrides its ``export.checkpoint``.
-        examples: arrays by input to compare on.
+        allowed: operations of a file to allow besides those known to be pure.
         check: looks at the folder by default, before anything is computed.
     """
     path = None if is_in_store(address) else named_path(address, "run or frozen graph")
     if path is not None and is_run_folder(path):
         folder = find_run(address)
+        if allowed:
+            raise ExportError.at("--allow-op", f"{address} is a run, whose operations are expkit's own; leave it out")
         if check is not None:
             check(folder.path / "export")
         experiment = Experiment.open(folder)
-        run = frozen_source(experiment, weights=weights, checkpoint=checkpoint)
+        try:
+            run = frozen_source(experiment, weights=weights, checkpoint=checkpoint)
+        except ExpkitError as error:
+            alone = folder.path / "frozen.pb"
+            if not (alone.is_file() and all(problem.path.startswith("data.") for problem in error.problems)):
+                raise
+            text = f"a run is exported with its data; its frozen graph can be without: `expkit export {alone} ...`"
+            raise type(error)(*error.problems, Problem(address, text)) from None
         with TemporaryDirectory(prefix="expkit-") as temporary:
             file = freeze_checkpoint(run, Path(temporary) / "frozen.pb").path
             frozen = read_frozen(file, allowed=operations_of(run.graphs[1].graph.as_graph_def()))
-            source = ExportSource(
-                file=file, frozen=frozen, run=run, run_folder=folder.path.resolve(), examples=examples
-            )
+            source = ExportSource(file=file, frozen=frozen, run=run, run_folder=folder.path.resolve())
             yield source, folder.path / "export"
         return
     if weights is not None or checkpoint is not None:
@@ -65,11 +72,7 @@ def export_source(
     if check is not None:
         check(default)
     with frozen_file(address, uri) as file:
-        yield ExportSource(file=file, frozen=_read(file), examples=examples), default
-
-
-def _read(file: Path) -> Any:
-    frozen = read_frozen(file)
-    if frozen.initializers:
-        raise ExportError.at(str(file), "has variables; freeze it first, or give a run's folder")
-    return frozen
+        frozen = read_frozen(file, allowed=allowed)
+        if frozen.initializers:
+            raise ExportError.at(str(file), "has variables; freeze it first, or give a run's folder")
+        yield ExportSource(file=file / "saved_model.pb" if file.is_dir() else file, frozen=frozen), default

@@ -15,7 +15,7 @@ from expkit.redact import masked
 from expkit.tracking.client import prepare
 from expkit.tracking.errors import StoreRefused, StoreUnreachable, TrackingError, failure
 from expkit.tracking.model import GRAPH
-from expkit.tracking.sqlite_store import check_sqlite
+from expkit.tracking.sqlite_store import check_sqlite, sqlite_file
 
 __all__ = ["downloaded"]
 
@@ -60,6 +60,8 @@ class _Store:
         self._address = address
         self._shown = masked(uri)
         self._uri = uri
+        if (file := sqlite_file(uri)) is not None and not Path(file).is_file():  # MLflow would create it.
+            raise RunError.at(address, f"no store {self._shown}; give the store's address with --uri URI")
         self._call(check_sqlite, uri)
         self._client: Any = self._call(MlflowClient, uri)
 

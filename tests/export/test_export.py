@@ -20,7 +20,17 @@ from expkit.export.failures import failure_message
 from expkit.export.folding import folded
 from expkit.export.freeze import freeze, read_frozen
 from expkit.export.runtime_graph import RuntimeGraph
-from expkit.export.targets.base import TARGETS, Exported, ExportOptions, ExportSource, Target, chosen_targets, target
+from expkit.export.targets.base import (
+    TARGETS,
+    Exported,
+    ExportOptions,
+    ExportSource,
+    Proof,
+    Target,
+    chosen_targets,
+    target,
+)
+from expkit.export.targets.verdicts import failures_of
 from expkit.training.inference import Predictor, infer_graph
 from support.networks import spec_of
 
@@ -111,7 +121,16 @@ class Failing(Target):
 
     def write(self, source: Any, options: Any, into: Path, say: Any) -> Exported:
         (into / "file").write_text("half")
-        return Exported(target="npz", files=[into / "file"], proofs=[], problems=["npz: it differs"])
+        return Exported(target="npz", files=[into / "file"], proofs=[], problems=["it differs"])
+
+
+class Proven(Failing):
+    """A target whose proof holds."""
+
+    name = "savedmodel"
+
+    def write(self, source: Any, options: Any, into: Path, say: Any) -> Exported:
+        return replace(super().write(source, options, into, say), target="savedmodel", problems=[])
 
 
 def test_what_is_not_proven_is_not_written(source: ExportSource, tmp_path: Path) -> None:
@@ -122,13 +141,30 @@ def test_what_is_not_proven_is_not_written(source: ExportSource, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_proven_beside_a_target_that_fails_is_told(source: ExportSource, tmp_path: Path) -> None:
+    with pytest.raises(ExportError) as caught:
+        export(source, [Failing(), Proven()], ExportOptions(), tmp_path / "out")
+    last = "--to: savedmodel: proven, but not written, because all are or none is"
+    assert [str(problem) for problem in caught.value.problems][1:] == [last]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_not_proven_is_kept_anyway_with_its_verdict(source: ExportSource, tmp_path: Path) -> None:
     made = export(source, [Damaging()], ExportOptions(keep_anyway=True), tmp_path / "out")
     kept = json.loads((tmp_path / "out" / RECORD).read_text())["targets"]["savedmodel"]
     assert kept["verdict"] == "not proven, kept anyway"
     first, second = made.targets[0].problems
-    assert first.startswith("savedmodel: outputs (raw) differ from the frozen graph by")
+    assert first.startswith("outputs (raw) differ from the frozen graph by")
     assert "the first layer that differs is 'hidden'" in second
+
+
+def test_what_decides_on_a_quantized_file_without_metrics_is_told() -> None:
+    off = Proof(target="tflite", door="raw", difference=0.1, allowed=0.01)
+    (first, second) = failures_of([off], quantized=True)
+    assert first == "outputs (raw) differ from the frozen graph by 0.1 of the largest output, allowed 0.01"
+    assert second == "no metric of a run can be computed from the outputs, so --tolerance decides"
+    error = replace(off, compared="metric mae", note="0.5000 -> 0.6000", allowed=0.1, difference=0.2)
+    assert failures_of([error], quantized=True) == ["metric mae rises from 0.5000 to 0.6000, allowed is 0.1"]
 
 
 def test_unknown_targets_are_named_with_the_nearest() -> None:
@@ -244,12 +280,23 @@ def test_outputs_of_batches_are_joined_whatever_their_other_sizes_are() -> None:
     assert joined["z"].shape == (10,)
 
 
+def test_a_number_without_dimensions_is_fed_with_every_batch() -> None:
+    rate, x = np.array(0.5), np.arange(3)
+    for examples in (Batches({"rate": rate, "x": x}, 2), Batches.of({"rate": rate, "x": x})):
+        assert [batch["rate"].shape for batch in examples] == [()] * len([*examples])
+        assert sum(len(batch["x"]) for batch in examples) == examples.count == 3
+        assert examples.permuted().inputs["x"].tolist() == [2, 1, 0]
+        assert examples.one(None)["x"].tolist() == [0]
+
+
 @pytest.mark.parametrize(
     ("expected", "got", "wanted"),
     [
         ([2.0, 4.0], [2.0, 3.0], 0.25),
         ([0.0, 0.0], [0.0, 0.5], 0.5),
         ([1, 2], [1, 3], float("inf")),
+        ([1, 2], [1.0, 2.5], float("inf")),
+        ([2j, 4j], [2j, 3j], 0.25),
         ([1.0, 2.0], [1.0, float("nan")], float("inf")),
         ([1.0, 2.0], [1.0], float("inf")),
     ],

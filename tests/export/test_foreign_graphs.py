@@ -14,6 +14,7 @@ import pytest
 from expkit import tf1 as tf
 from expkit.errors import ExpkitError, ExportError
 from expkit.export.freeze import read_frozen
+from expkit.runs.exported import export_source
 from support.command_line import call
 
 
@@ -197,15 +198,16 @@ def test_a_saved_model_of_functions_and_objects_runs(tmp_path: Path) -> None:
         def __init__(self) -> None:
             super().__init__()
             self.w = Variable([[1.0], [2.0]], name="w")
+            self.other = Variable([[10.0], [20.0]], name="w")  # In the graph it has another name.
 
         @function(input_signature=[TensorSpec((None, 2), float32)], autograph=False)
         def __call__(self, x: Any) -> Any:
-            return {"y": x @ self.w}
+            return {"y": x @ self.w + x @ self.other}
 
     saved.save(Model(), str(tmp_path / "saved"))
     (name,) = read_frozen(tmp_path / "saved").metadata["inputs"]
     got = read_frozen(tmp_path / "saved").predict({name: np.float32([[1, 2]])})
-    assert {key: array.tolist() for key, array in got.items()} == {"y": [[5]]}
+    assert {key: array.tolist() for key, array in got.items()} == {"y": [[55]]}
 
 
 def test_a_checkpoint_that_does_not_fit_the_graph_beside_it_is_reported(tmp_path: Path) -> None:
@@ -352,4 +354,15 @@ def test_a_saved_model_that_reaches_outside_is_neither_computed_nor_exported(tmp
             f"error: saved: refused: {operation}: not known to be pure functions of their inputs, so they may reach "
             f"files, network or Python; freeze the graph without them, or allow what you trust: --allow-op {operation}"
         ]
+    with export_source(str(tmp_path / "saved"), allowed=[operation]) as (source, default):
+        assert (source.file, default) == (tmp_path / "saved" / "saved_model.pb", tmp_path / "saved-export")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["saved", "secret", "x.npz"]
+
+
+def test_a_file_of_variables_is_no_graph_and_the_way_to_list_it_is_told(tmp_path: Path) -> None:
+    np.savez(tmp_path / "variables.npz", x=np.ones(2))
+    done = call("info", "variables.npz", cwd=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert done.errors[0].startswith(
+        "error: variables.npz: a file of variables, not a graph; `expkit checkpoint show variables.npz` lists them; "
+    )

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from expkit.export.preprocessing import PREPROCESSING, write_preprocessing
 from expkit.export.runtime_graph import RuntimeGraph
 from expkit.export.targets import graph_target
 from expkit.export.targets.base import ExportOptions, ExportSource, target
+from expkit.export.targets.graph_target import GraphTarget
 from expkit.runs.frozen_graph import find_graph
 from support.command_line import call
 
@@ -66,6 +68,35 @@ def test_a_file_reads_what_the_source_gives_by_the_graph_beside_it(exported: tup
     np.testing.assert_array_equal(runtime.predict({"word": tensors}, batch_size=2)["z"], wanted)
     with pytest.raises(ExportError, match=r"the graph reads shape \[\?, 1\], got \[1\]"):
         runtime.predict({"word": np.array([1])})
+
+
+def numbers_graph(folder: Path) -> FrozenGraph:
+    """Return a frozen graph that reads numbers of 64 bits, as of a table, and whose network reads their halves."""
+    with tf.Graph().as_default() as graph:
+        numbers = tf.placeholder(tf.float64, [None, 1], "word")
+        made = tf.cast(0.5 * numbers, tf.float32, name="preprocess/word")
+        tf.matmul(made, tf.constant([[1.0, 10.0]]), name="y")
+    words = words_graph(folder)
+    inputs = {"word": {"tensor": "word:0", "dtype": "float64", "shape": [None, 1]}}
+    return replace(words, graph_def=graph.as_graph_def(), graph=graph, metadata={**words.metadata, "inputs": inputs})
+
+
+@pytest.mark.parametrize(("name", "door"), [("tflite", "preprocessed"), ("opencv", "preprocessed"), ("onnx", "raw")])
+def test_numbers_that_a_format_cannot_compute_with_are_read_by_the_graph_beside_it(
+    name: str, door: str, tmp_path: Path
+) -> None:
+    source = ExportSource(file=tmp_path / "frozen.pb", frozen=numbers_graph(tmp_path))
+    doors = cast(GraphTarget, target(name)).doors(source, ExportOptions())
+    dtype = {"preprocessed": "float32", "raw": "float64"}[door]
+    assert [(item.name, item.inputs["word"]["dtype"]) for item in doors] == [(door, dtype)]
+
+
+def test_a_preprocessing_of_numbers_is_always_computed(exported: tuple[ExportSource, Path], tmp_path: Path) -> None:
+    shutil.copy(exported[1], tmp_path)
+    write_preprocessing(numbers_graph(tmp_path), ["word"], tmp_path / PREPROCESSING)
+    runtime = RuntimeGraph(tmp_path / "model.onnx")
+    for dtype in (np.float32, np.float64):
+        np.testing.assert_array_equal(runtime.predict({"word": np.array([[4], [6]], dtype)})["z"], [[2, 20], [3, 30]])
 
 
 def test_opencvs_file_reads_what_the_source_gives_in_its_runtime(
@@ -144,3 +175,16 @@ def test_a_preprocessing_that_reaches_files_is_refused_unless_it_is_allowed(
     done = call(*words, "--allow-op", "ReadFile", cwd=tmp_path)
     assert done.code == 0, done.err
     assert "43210" in done.out
+
+
+def test_a_file_whose_proof_failed_says_so_with_what_it_computes(
+    exported: tuple[ExportSource, Path], tmp_path: Path
+) -> None:
+    for name in ("model.onnx", PREPROCESSING):
+        shutil.copy(exported[1].with_name(name), tmp_path)
+    record = json.loads((exported[1].parent / RECORD).read_text())
+    record["targets"]["onnx"] |= {"verdict": "not proven, kept anyway", "problems": ["outputs (raw) differ"]}
+    (tmp_path / RECORD).write_text(json.dumps(record))
+    (tmp_path / "a.txt").write_text("word")
+    done = call("predict", "model.onnx", "a.txt", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "note: this file is not proven, kept anyway; outputs (raw) differ\n")

@@ -12,13 +12,14 @@ from expkit import tf1 as tf
 from expkit.errors import ExportError
 from expkit.export.converters.job import Conversion
 from expkit.export.converters.opencv import convert
-from expkit.export.doors import open_door
+from expkit.export.doors import Door, open_door
 from expkit.export.exporter import export
 from expkit.export.failures import blamed
 from expkit.export.folding import folded
 from expkit.export.freeze import freeze, read_frozen
-from expkit.export.targets import runtimes
+from expkit.export.targets import converting, runtimes
 from expkit.export.targets.base import ExportOptions, ExportSource, target
+from expkit.export.targets.processes import ChildFailed, Runtime
 from expkit.export.tensor_lists import without_tensor_lists
 from expkit.training.inference import Predictor, infer_graph
 from support.networks import spec_of
@@ -157,6 +158,47 @@ def test_a_layer_that_a_converter_cannot_take_is_named_with_a_substitute(tmp_pat
     assert "of layer 'noise'" in message
     assert "give random numbers as an input" in message
     assert not (tmp_path / "out").exists()
+
+
+def test_a_package_that_cannot_be_imported_is_told_with_the_command_that_installs_it_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As OpenCV's package on a machine without a library of the system."""
+    text = "libGL.so.1: cannot open shared object file"
+    (tmp_path / "cv2.py").write_text(f"raise ImportError({text!r})")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    told = f"a package that it needs cannot be loaded (ImportError: {text}); install it anew: pip install "
+    with pytest.raises(ExportError) as caught, Runtime("opencv", tmp_path / "model.pb", signature="{}"):
+        pass
+    assert str(caught.value) == f"model.pb: {told}--force-reinstall 'expkit[opencv]'"
+
+    assert converter_message(
+        tmp_path, monkeypatch, ChildFailed("failed", f"Traceback (most recent call last):\nImportError: {text}\n")
+    ) == (f"--to openvino: {told}--force-reinstall 'expkit[openvino]'")
+
+
+def converter_message(folder: Path, monkeypatch: pytest.MonkeyPatch, failed: ChildFailed) -> str:
+    """Return the message for a converter that fails."""
+
+    def failing(*arguments: Any) -> None:
+        raise failed
+
+    monkeypatch.setattr(converting, "run_child", failing)
+    graph = folder / "graph.pb"
+    job = Conversion(target="openvino", graph=str(graph), inputs={}, outputs={}, into="model.xml", name="net")
+    door = Door(name="raw", graph_def=tf.GraphDef(), inputs={}, outputs={}, origins={})
+    with pytest.raises(ExportError) as caught:
+        converting.convert_in_child(job, door, folder, 1)
+    return str(caught.value)
+
+
+def test_a_converter_that_takes_too_long_is_told_with_the_way_to_give_it_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = "did not end within 1 seconds and was stopped"
+    assert converter_message(tmp_path, monkeypatch, ChildFailed(stopped, "", in_time=False)) == (
+        f"--to openvino: the converter {stopped}; --timeout SECONDS gives it longer"
+    )
 
 
 class Full(type(target("opencv"))):  # type: ignore[misc]  # the class of a target

@@ -298,6 +298,15 @@ def test_what_the_store_lacks_is_named(address: str, message: str, registered: F
     assert line.startswith(f"error: {address}: {message.replace('{runs}', str(registered.cwd.resolve() / 'runs'))}")
 
 
+def test_a_store_that_is_not_there_is_not_created(registered: Finished, images: Path) -> None:
+    uri = f"sqlite:///{registered.cwd}/absent.db"
+    done = call("predict", "models:/digits@champion", images, "--uri", uri, cwd=registered.cwd)
+    assert (done.code, done.out) == (2, "")
+    problem = f"models:/digits@champion: no store {uri}; give the store's address with --uri URI"
+    assert done.errors == [f"error: {problem}"]
+    assert not (registered.cwd / "absent.db").exists()
+
+
 def test_runs_without_a_graph_deleted_runs_and_models_of_others(registered: Finished, images: Path) -> None:
     client = client_of(registered.cwd)
     run = client.create_run("1", run_name="bare")

@@ -22,7 +22,7 @@ _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _CONFIG = "/.ATTRIBUTES/OBJECT_CONFIG_JSON"
 
 
-def open_variables(source: str | Path, at: str) -> VariableSource:
+def open_variables(source: str | Path, at: str, *, by_key: bool = False) -> VariableSource:
     """Open a checkpoint prefix, a folder of checkpoints, a run, a SavedModel, or a V1, .npz or safetensors file.
 
     Names, shapes and dtypes are read at once, values only by ``VariableSource.read``. A variable of an object-based
@@ -33,6 +33,7 @@ def open_variables(source: str | Path, at: str) -> VariableSource:
     Args:
         source: path given by the user.
         at: setting or argument that gave it (``restore.from``), for errors.
+        by_key: name the variables of an object-based checkpoint as its keys.
 
     Raises:
         CheckpointError: it is missing, damaged, or of an unknown format.
@@ -43,7 +44,7 @@ def open_variables(source: str | Path, at: str) -> VariableSource:
             return open_npz(found.path, at)
         if found.format == "safetensors":
             return open_safetensors(found.path, at)
-        if found.format == "v2" and _OBJECT_GRAPH not in (variables := read_index(found.path)):
+        if found.format == "v2" and (_OBJECT_GRAPH not in (variables := read_index(found.path)) or by_key):
             return _name_based(found.path, variables, at)
         reader = tf.train.load_checkpoint(str(found.path))
         dtypes = reader.get_variable_to_dtype_map()

@@ -9,7 +9,8 @@ from pathlib import Path
 from expkit.errors import ExportError
 from expkit.export.converters.job import JOB, Conversion
 from expkit.export.doors import Door
-from expkit.export.failures import failure_message
+from expkit.export.failures import cause_of, failure_message
+from expkit.export.packages import cannot_load, is_loading_failure
 from expkit.export.targets.processes import ChildFailed, run_child
 
 __all__ = ["convert_in_child", "write_job"]
@@ -32,6 +33,10 @@ def convert_in_child(conversion: Conversion, door: Door, folder: Path, timeout: 
         run_child(["-m", "expkit.export.converters", str(folder)], timeout)
     except ChildFailed as failed:
         place = f"--to {conversion.target}"
+        if is_loading_failure(cause := cause_of(failed.log)):
+            raise ExportError.at(place, cannot_load(conversion.target, cause)) from None
+        if not failed.in_time:
+            raise ExportError.at(place, f"the converter {failed}; --timeout SECONDS gives it longer") from None
         fix = "leave this target out, or put another layer in its place"
         raise ExportError.at(
             place, f"the converter {failed}; {failure_message(failed.log, door.graph_def)}; {fix}"

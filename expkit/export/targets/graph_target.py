@@ -23,6 +23,7 @@ from expkit.export.preprocessing import PREPROCESSING, write_preprocessing
 from expkit.export.targets.base import Exported, ExportOptions, ExportSource, Proof, Target
 from expkit.export.targets.converting import convert_in_child
 from expkit.export.targets.processes import Runtime
+from expkit.export.targets.verdicts import failures_of
 from expkit.export.targets.ways import ways
 
 __all__ = ["GraphTarget"]
@@ -39,8 +40,8 @@ class GraphTarget(Target):
     file: ClassVar[str]
     """Name of the file or folder that is written."""
     quantizes: ClassVar[bool] = False
-    reads_text: ClassVar[bool] = False
-    """Whether the format has inputs of strings."""
+    refused: ClassVar[frozenset[str]] = frozenset({"string"})
+    """Dtypes of inputs that the format cannot read; the preprocessing that does is then in a file beside it."""
     hint: ClassVar[str] = ""
     """Way out where the runtime refuses the file."""
     batch: ClassVar[int | None] = None
@@ -48,15 +49,13 @@ class GraphTarget(Target):
 
     def doors(self, source: ExportSource, options: ExportOptions) -> list[Door]:
         """Return the doors that are proven; the first is the one that the file is made from."""
-        is_text = any(item["dtype"] == "string" for item in source.frozen.metadata["inputs"].values())
-        behind = is_text and not self.reads_text and source.frozen.metadata.get("preprocessed")
+        read = {item["dtype"] for item in source.frozen.metadata["inputs"].values()}
+        behind = read & self.refused and source.frozen.metadata.get("preprocessed")
         door = self._door(source, "preprocessed" if behind else "raw", options)
-        if door.reads_text and not self.reads_text:
-            raise ExportError.at(f"--to {self.name}", self._text_problem(door.reads_text))
+        if door.reads_text and "string" in self.refused:
+            text = f"input {comma_list(door.reads_text)} is text, which the format cannot read; use savedmodel"
+            raise ExportError.at(f"--to {self.name}", text)
         return [door]
-
-    def _text_problem(self, names: list[str]) -> str:
-        return f"input {comma_list(names)} is text, which the format cannot read; use savedmodel"
 
     def signature(self, door: Door, *, several: bool) -> str:
         """Return what tells the runtime which part of the file to run."""
@@ -90,18 +89,20 @@ class GraphTarget(Target):
             for door in doors:
                 at = into / self.file, self.signature(door, several=len(doors) > 1)
                 proofs += self._proven(source, options, door, at, converted.result, say)
-        if quantized:
+        if quantized and source.run is not None:
             say(f"{self.name}: evaluating {options.quantize} on the test part")
             proofs = self._with_metrics(source, options, doors[0], into / self.file, proofs)
-        problems = [_sentence(self.name, row) for row in proofs if not row.holds]
+        problems = failures_of(proofs, quantized=quantized)
         if options.per_layer or problems:
             say(f"{self.name}: comparing layers")
             proofs += (worst := self._layers(source, options, doors[0]))
+            if not worst:
+                say(f"{self.name}: outputs of layers cannot be had")
             first = next((row for row in worst if row.difference > options.tolerance), None)
             drift = max(worst, key=lambda row: row.difference, default=None)
             if problems and drift is not None and first is not None:
                 problems.append(
-                    f"{self.name}: the first layer that differs is '{first.note}' ({first.difference:.3g}); the output "
+                    f"the first layer that differs is '{first.note}' ({first.difference:.3g}); the output "
                     f"that drifts most is that of '{drift.note}' ({drift.difference:.3g})"
                 )
         return Exported(
@@ -158,7 +159,8 @@ class GraphTarget(Target):
         def explain(log: str) -> str:
             return "; ".join(filter(None, (blamed(log, door.graph_def), self.hint)))
 
-        return Runtime(self.name, at[0], signature=at[1], timeout=options.timeout, explain=explain)
+        place = f"--to {self.name}"
+        return Runtime(self.name, at[0], signature=at[1], timeout=options.timeout, at=place, explain=explain)
 
     def _proven(
         self,
@@ -216,8 +218,7 @@ class GraphTarget(Target):
         self, source: ExportSource, options: ExportOptions, door: Door, file: Path, proofs: list[Proof]
     ) -> list[Proof]:
         """Return the rows with those of the run's metrics on the whole test part."""
-        if source.run is None:
-            return proofs
+        assert source.run is not None
         way = ways(source, options, door, file)[-1]
         examples = door_examples(source, way.door, whole=True)
         with self._runtime((file, self.signature(door, several=False)), door, options) as runtime:
@@ -287,14 +288,3 @@ def _control(control: Arrays, got: Arrays, tolerance: float) -> float:
     """Return by how much the frozen graph differs on a permuted input; 0 if that would pass as equal."""
     apart = difference(control, got)
     return apart if apart > tolerance else 0.0
-
-
-def _sentence(target: str, row: Proof) -> str:
-    if row.allowed is None:
-        return f"{target}: the control failed: a permuted input gives the same numbers, so these examples prove nothing"
-    if row.compared.startswith("metric"):
-        return f"{target}: {row.compared} falls from {row.note.replace(' -> ', ' to ')}, allowed is {row.allowed:g}"
-    return (
-        f"{target}: outputs ({row.door}) differ from the frozen graph by {row.difference:.3g} of the largest output, "
-        f"allowed {row.allowed:.3g}{row.note}"
-    )

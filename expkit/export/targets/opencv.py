@@ -31,6 +31,7 @@ class OpencvTarget(GraphTarget):
     extra = "opencv"
     modules = {"cv2": "opencv-python-headless"}
     batch = 1
+    refused = frozenset({"string", "float64", "uint8", "int32", "int64"})  # It casts nothing to float32.
     hint = "OpenCV's reader does not take it; use onnx, which OpenCV reads as well: cv2.dnn.readNetFromONNX"
 
     def problems(self, source: ExportSource, options: ExportOptions) -> list[Problem]:

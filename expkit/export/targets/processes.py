@@ -19,6 +19,7 @@ import numpy as np
 
 from expkit.errors import ExpkitError, ExportError
 from expkit.export.outside import check_named_files
+from expkit.export.packages import cannot_load, is_loading_failure
 from expkit.export.targets import runtimes
 
 __all__ = ["ChildFailed", "Runtime", "run_child"]
@@ -32,9 +33,9 @@ _LAST = 1 << 16
 class ChildFailed(Exception):
     """Raised when a child failed; the text says how, and ``log`` is the end of its messages."""
 
-    def __init__(self, text: str, log: str) -> None:
+    def __init__(self, text: str, log: str, *, in_time: bool = True) -> None:
         super().__init__(text)
-        self.log = log
+        self.log, self.in_time = log, in_time
 
 
 def run_child(arguments: Sequence[str], timeout: float) -> None:
@@ -53,7 +54,8 @@ def run_child(arguments: Sequence[str], timeout: float) -> None:
         try:
             code = process.wait(timeout)
         except subprocess.TimeoutExpired:
-            raise ChildFailed(f"did not end within {timeout:g} seconds and was stopped", _tail(log)) from None
+            text = f"did not end within {timeout:g} seconds and was stopped"
+            raise ChildFailed(text, _tail(log), in_time=False) from None
         finally:
             process.kill()
             process.wait()
@@ -98,6 +100,7 @@ class Runtime:
         *,
         signature: str = "",
         timeout: float = 1800.0,
+        at: str = "",
         explain: Callable[[str], str] = lambda log: "",
     ) -> None:
         """Start the process, which loads the libraries of the runtime.
@@ -107,9 +110,11 @@ class Runtime:
             path: the file or folder.
             signature: tells which part of the file to run.
             timeout: seconds to wait for an answer.
+            at: path of the problems of errors; the file's name by default.
             explain: takes the messages of a runtime that refused the file; returns what is known of the reason.
         """
         self._path, self._timeout, self._kind, self._explain = path, timeout, kind, explain
+        self._at = at or path.name
         self._folder = TemporaryDirectory(prefix="expkit-")
         self._log = Path(self._folder.name) / "log"
         with self._log.open("wb") as log:
@@ -181,13 +186,15 @@ class Runtime:
                 raise self._error(f"{ending}: {last_line(_tail(self._log))}")
             line += part
         answer: dict[str, Any] = json.loads(line)
+        if is_loading_failure(answer.get("error", "")):
+            raise ExportError.at(self._at, cannot_load(self._kind, answer["error"]))
         if "error" in answer:
             raise self._error(f"cannot compute it: {' '.join(answer['error'].split())}")
         return answer
 
     def _error(self, text: str) -> ExpkitError:
         known = self.explained()
-        return ExportError.at(self._path.name, f"the runtime of {self._kind} {text}{f'; {known}' if known else ''}")
+        return ExportError.at(self._at, f"the runtime of {self._kind} {text}{f'; {known}' if known else ''}")
 
 
 def last_line(log: str) -> str:

@@ -43,7 +43,8 @@ class SavedModel:
 
     def run(self, inputs: Arrays) -> dict[str, Any]:
         """Return the outputs of a batch."""
-        outputs = self._call(**{name: self._tf.constant(array) for name, array in inputs.items()})
+        specs = self._call.structured_input_signature[1]
+        outputs = self._call(**{name: self._tf.cast(array, specs[name].dtype) for name, array in inputs.items()})
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 

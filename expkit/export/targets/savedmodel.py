@@ -19,7 +19,7 @@ class SavedModelTarget(GraphTarget):
 
     name = "savedmodel"
     file = "savedmodel"
-    reads_text = True
+    refused = frozenset()
 
     def doors(self, source: ExportSource, options: ExportOptions) -> list[Door]:
         """Return the raw door, and the one behind the preprocessing."""

@@ -15,6 +15,7 @@ class TfliteTarget(GraphTarget):
     extra = "tflite"
     modules = {"ai_edge_litert|tensorflow.lite": "ai-edge-litert|tensorflow"}
     quantizes = True
+    refused = frozenset({"string", "float64"})  # It has no arithmetic of float64.
     takes = (*GraphTarget.takes, "quantize")
 
 
