@@ -24,7 +24,7 @@ __all__ = ["add_verbs"]
 
 DEFAULT = "learning-rate.png"
 FILES = CURVE, PICTURE, SUGGESTION, CONFIG = "curve.csv", "curve.png", "suggestion.json", "config.yaml"
-"""Files of a folder that keeps what was found."""
+"""Files of a folder that keeps the curve."""
 RECORDS = "find-learning-rate"
 """Folder in that of the runs, of what MLflow has."""
 LEAST, MOST = 20, 100_000

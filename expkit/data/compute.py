@@ -196,7 +196,7 @@ def _sizes(array: Array, first: int, end: int) -> np.ndarray:
 
 
 def _reason(error: Any) -> str:
-    """Return what is wrong with an example, by TensorFlow's message without the places in the graph."""
+    """Return the fault of an example, by TensorFlow's message without the places in the graph."""
     lines = [line.strip().partition("\t")[0].partition(" [[")[0] for line in str(error.message).splitlines()]
     traced = [number for number, line in enumerate(lines) if line.startswith(("Detected", "Node:", "Graph execution"))]
     said = next((line for line in lines[max(traced, default=-1) + 1 :] if line), type(error).__name__)

@@ -1,4 +1,4 @@
-"""The draft of a project: its files, and what was found in the data."""
+"""The draft of a project: its files, and a summary of the data."""
 
 from __future__ import annotations
 

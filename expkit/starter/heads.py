@@ -207,7 +207,7 @@ def train_lines(heads: Sequence[Head]) -> list[str]:
 
 
 def sentence(head: Head, target: np.ndarray) -> str:
-    """Return what was found in a column of labels."""
+    """Return a summary of a column of labels."""
     if head.counts is None:
         return f"'{head.column}' is a number from {target.min():g} to {target.max():g}"
     shown = ", ".join(f"{shown_name(word)} {count:,}" for word, count in Counter(head.counts).most_common(SHOWN))

@@ -276,9 +276,7 @@ def _trial(trial: FrozenTrial, space: Space) -> Trial:
 
 
 def _runs(trial: FrozenTrial) -> tuple[str, ...]:
-    """Return the names of a trial's runs; studies of expkit before repeats have one name instead of a list."""
-    runs = trial.user_attrs.get("run", [])
-    return (runs,) if isinstance(runs, str) else tuple(runs)
+    return tuple(trial.user_attrs.get("run", ()))
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:

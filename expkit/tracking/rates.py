@@ -27,7 +27,7 @@ class RateRun(RecordedRun):
         """Record a curve.
 
         Args:
-            curve: what was found.
+            curve: the rates and losses.
             key: key of the configuration that the suggestion is for.
             files: artifacts.
         """

@@ -170,7 +170,7 @@ class Target(ABC):
     """Packages by the module that must be importable; of alternatives, joined by ``|``, one is enough."""
 
     def problems(self, source: ExportSource, options: ExportOptions) -> list[Problem]:
-        """Return what is wrong with the settings, before anything is converted."""
+        """Return the problems of the settings, before anything is converted."""
         return []
 
     @abstractmethod

@@ -66,7 +66,7 @@ class GraphTarget(Target):
         write_inside(self.name, folder / self.file, about)
 
     def problems(self, source: ExportSource, options: ExportOptions) -> list[Problem]:
-        """Return what is wrong with the settings, before anything is converted."""
+        """Return the problems of the settings, before anything is converted."""
         sizes = {name: shape[0] for name, shape in options.input_shapes.items() if shape}
         if other := [name for name, size in sizes.items() if options.batch and size not in (None, options.batch)]:
             text = f"{other[0]} would have {sizes[other[0]]} examples, --batch says {options.batch}; give one of both"

@@ -22,7 +22,7 @@ class OnnxTarget(GraphTarget):
     modules = {"tf2onnx": "tf2onnx", "onnx": "onnx", "onnxruntime": "onnxruntime"}
 
     def problems(self, source: ExportSource, options: ExportOptions) -> list[Problem]:
-        """Return what is wrong with the opset."""
+        """Return the problems of the opset."""
         found = super().problems(source, options)
         if options.opset is not None and options.opset not in OPSETS:
             found.append(Problem("--opset", f"{options.opset}: allowed: {OPSETS.start} to {OPSETS.stop - 1}"))

@@ -35,7 +35,7 @@ class OpencvTarget(GraphTarget):
     hint = "OpenCV's reader does not take it; use onnx, which OpenCV reads as well: cv2.dnn.readNetFromONNX"
 
     def problems(self, source: ExportSource, options: ExportOptions) -> list[Problem]:
-        """Return what is wrong with the settings: outputs are operations in the file, which have TensorFlow's names."""
+        """Return the problems of the settings: outputs are operations in the file, which have TensorFlow's names."""
         wrong = [name for name in options.rename_outputs.values() if not _OPERATION.fullmatch(name)]
         rule = "is no name of an operation, as opencv needs; allowed: letters, digits, _ . - /, a letter or digit first"
         return super().problems(source, options) + [Problem("--rename-output", f"'{name}' {rule}") for name in wrong]

@@ -37,7 +37,7 @@ class WeightsTarget(Target):
     form: WeightsFormat
 
     def problems(self, source: ExportSource, options: ExportOptions) -> list[Problem]:
-        """Return what is wrong with the settings, before anything is written."""
+        """Return the problems of the settings, before anything is written."""
         if source.run is None:
             text = "the variables of a frozen graph are constants; give the folder of a run"
             return [Problem(f"--to {self.name}", text)]
