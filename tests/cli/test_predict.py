@@ -92,7 +92,7 @@ def test_arrays_that_do_not_fit(file: str, said: list[str], digits_run: Finished
     ("file", "said"),
     [
         ("nosuch.pb", "no such file; `expkit freeze RUN` writes the frozen graph of a run"),
-        ("good.npz", "not a graph of TensorFlow: the file is damaged or of another kind; "),
+        ("good.npz", "a file of variables, not a graph; `expkit checkpoint show "),
         ("empty.pb", "not a graph of TensorFlow: it has no operations"),
     ],
 )

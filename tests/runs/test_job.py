@@ -100,4 +100,4 @@ def test_a_run_whose_export_is_not_proven_keeps_its_result_and_can_be_exported_w
 def not_proven(self: Any, source: Any, options: Any, into: Path, say: Any) -> Exported:
     """Write a file of a target whose proof fails."""
     (into / "half").touch()
-    return Exported(target="npz", files=[into / "half"], proofs=[], problems=["npz: it differs"])
+    return Exported(target="npz", files=[into / "half"], proofs=[], problems=["it differs"])

@@ -268,7 +268,8 @@ def test_workers_that_a_stop_has_interrupted_end_the_sweep_as_an_interruption(
 ) -> None:
     made = make(Launcher(lambda child: None), 0)
     (made.folder.path / "launcher.log").touch()
-    monkeypatch.setattr(made.sweep, "_start", lambda: subprocess.Popen(["sh", "-c", "exit 143"]))
+    command = ["sh", "-c", "read line; exit 143"]
+    monkeypatch.setattr(made.sweep, "_start", lambda: subprocess.Popen(command, stdin=subprocess.PIPE))
     with pytest.raises(RunError, match="a worker failed"):
         made.run(2)
     made.folder.stop_file.write_text("now\n")
