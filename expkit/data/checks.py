@@ -65,9 +65,7 @@ def check_fields(config: Config, spec: NetworkSpec, fields: Fields) -> list[str]
         yields = steps[-1].yields if steps else ()
         if field not in used:
             read = "' or '".join(yields) or field
-            message = unknown(
-                f"neither the network nor a loss or metric reads a field '{read}'", read, dict.fromkeys(names)
-            )
+            message = unknown(f"neither the network nor a loss or metric reads a field '{read}'", read, names)
             problems.append(Problem(f"data.preprocess.{field}", message))
         elif steps and field in fields:
             problems += spec_problems(field, steps, raw_spec(steps, fields[field]), spec.inputs)
