@@ -23,6 +23,7 @@ from expkit.evaluation import evaluate
 from expkit.experiment import freeze as freeze_run
 from expkit.export import run as freezing
 from expkit.export.freeze import freeze, read_frozen
+from expkit.export.proof_inputs import evaluated_outputs
 from expkit.kinds.preprocess.numbers import Standardize
 from expkit.result import Result
 from expkit.run_folder import RunFolder, config_digest
@@ -433,12 +434,11 @@ def test_a_plain_programs_mnist_checkpoint_restores_with_no_rename_and_gives_its
     folder = RunFolder.create(tmp_path / "run", config, asked)
     evaluated: dict[str, Any] = {}
 
-    class Spy(freezing.Evaluator):
-        def served_outputs(self, inputs: Any) -> Any:
-            evaluated.update(super().served_outputs(inputs))
-            return evaluated
+    def outputs(*arguments: Any) -> Any:
+        evaluated.update(evaluated_outputs(*arguments))
+        return evaluated
 
-    monkeypatch.setattr(freezing, "Evaluator", Spy)
+    monkeypatch.setattr(freezing, "evaluated_outputs", outputs)
     monkeypatch.setattr(freezing, "PARITY_EXAMPLES", 2000)
     result = run(config, folder.path)
     for weights, end in (("raw", ""), ("ema", "/ema")):
