@@ -25,6 +25,11 @@ class Column:
     """Categories or words; length of a text in words."""
     length: int = 0
 
+    @property
+    def note(self) -> str:
+        """The comment that names the column, where the field is called otherwise."""
+        return "" if self.name == self.field else f"   # {escaped(self.name)}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
@@ -46,11 +51,11 @@ def dense_network(columns: Columns, heads: Sequence[Head]) -> list[str]:
         inputs.append(f"  numbers: {{shape: [{len(columns.numbers)}]}}")
         joined.append("numbers")
     for column in columns.categories:
-        inputs.append(f"  {column.field}: {{shape: [{column.size + RESERVED}]}}   # {escaped(column.name)}")
+        inputs.append(f"  {column.field}: {{shape: [{column.size + RESERVED}]}}{column.note}")
         joined.append(column.field)
     for column in columns.texts:
         words = f"input_dim: {column.size + RESERVED}, output_dim: {EMBEDDING}"
-        inputs.append(f"  {column.field}: {{shape: [{column.length}], dtype: int32}}   # {escaped(column.name)}")
+        inputs.append(f"  {column.field}: {{shape: [{column.length}], dtype: int32}}{column.note}")
         layers += [
             f"  {column.field}_words: {{kind: embedding, input: {column.field}, {words}}}",
             f"  {column.field}_mean: {{kind: reduce, axis: 1, function: mean}}",

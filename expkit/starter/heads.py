@@ -16,6 +16,7 @@ from expkit.starter.draft import YAML_WORDS, quoted
 from expkit.starter.labels import as_words, check_labels, names_classes, shown_name
 
 __all__ = [
+    "OWN_NAMES",
     "Head",
     "check_columns",
     "class_lines",
@@ -23,8 +24,10 @@ __all__ = [
     "group_of",
     "head_layers",
     "head_of",
+    "is_free",
     "of_folders",
     "output_lines",
+    "plain_name",
     "sentence",
     "stratified",
     "train_lines",
@@ -33,7 +36,10 @@ __all__ = [
 
 LABEL = "label"
 """Field of labels that the files of ``conf/train`` read."""
-OWN_NAMES = {"image", "numbers", "features", "hidden", "dropout", "flat", LABEL, "main", "accuracy", "mae", "file"}
+OWN_NAMES = {
+    *("image", "numbers", "features", "hidden", "dropout", "flat", "logits", "prediction"),
+    *(LABEL, "main", "accuracy", "mae", "file"),
+}
 """Names that fields, layers, losses and metrics of a draft have."""
 USUAL = 5
 """Largest mean and spread of numbers that a network of usual initial values reaches soon."""
@@ -125,14 +131,24 @@ def with_names(heads: Sequence[Head], taken: Collection[str] = (), *, fields: bo
         return [*heads]
     named, used = [], {*OWN_NAMES, *taken}
     for number, head in enumerate(heads, start=1):
-        name = re.sub(r"[^A-Za-z0-9_]+", "_", head.column).strip("_").lower()
-        if not re.fullmatch("[a-z][a-z0-9_]*", name) or name in YAML_WORDS or name in used:
+        name = plain_name(head.column)
+        if not is_free(name, used):
             name = f"head_{name}" if name else f"head_{number}"
         if name in used:
             name = f"{name}_{number}"
         used.add(name)
         named.append(replace(head, output=name, field=name if fields else head.field))
     return named
+
+
+def plain_name(column: str) -> str:
+    """Return a column's name in lower case, with ``_`` for other characters than letters and digits."""
+    return re.sub(r"[^A-Za-z0-9_]+", "_", column).strip("_").lower()
+
+
+def is_free(name: str, used: Collection[str]) -> bool:
+    """Return whether a field or a layer can be called so."""
+    return bool(re.fullmatch("[a-z][a-z0-9_]*", name)) and name not in YAML_WORDS and name not in used
 
 
 def head_layers(heads: Sequence[Head]) -> list[str]:

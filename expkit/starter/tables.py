@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,15 @@ from expkit.starter.dense import Column, Columns, dense_network
 from expkit.starter.dialect import Written, read_table
 from expkit.starter.draft import Draft, quoted, split_line
 from expkit.starter.heads import (
+    OWN_NAMES,
     Head,
     check_columns,
     class_lines,
     fitted,
     group_of,
     head_of,
+    is_free,
+    plain_name,
     sentence,
     stratified,
     train_lines,
@@ -34,6 +38,17 @@ from expkit.starter.words import VOCABULARY, common_length, text_steps, training
 
 __all__ = ["draft_table"]
 
+NEARLY = 0.95
+"""Fraction of texts that have a form where a column has it."""
+FEW = 20
+"""Different dates, or numbers with a sign, up to which they are categories."""
+FORMS = {
+    r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}.*|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}.*": "its texts are dates; to use them, write "
+    "numbers, such as days since the first",
+    r"[-+(]?\s*[^\w\s.,]?\s*[-+]?\s*\d[\d.,']*\s*[^\d\s]{0,4}\)?": "its texts are numbers with a unit or another sign; "
+    "to use them, write the numbers alone",
+}
+"""What texts are that have a form, by its regular expression."""
 MOST_CATEGORIES = 100
 """Different texts up to which a column names categories; a category that is rarer counts as other."""
 
@@ -56,15 +71,13 @@ def draft_table(
     for head in heads:
         if head.counts is not None:
             check_counts(head.counts, head.column, path)
-    features = [f"column_{number}" for number in range(len(fields))]
-    heads = with_names(
-        heads, [*features, *(f"{name}_{end}" for name in features for end in ("words", "mean"))], fields=True
-    )
+    names = _field_names([name for name in fields if name not in labels])
+    heads = with_names(heads, [word for name in names.values() for word in _named_after(name)], fields=True)
     split = split_line(stratified(heads))
     training = training_rows({head.field: targets[head.column] for head in heads}, split)
     heads = [fitted(head, targets[head.column][training]) for head in heads]
     seen = {label: {*as_words(target[training])} for label, target in targets.items()}
-    columns = _sorted_out(fields, labels, training)
+    columns = _sorted_out(fields, names, training)
     if not (columns.numbers or columns.categories or columns.texts):
         besides = comma_list(f"'{label}'" for label in labels)
         raise DataError.at("data.source", f"{path} has no column besides {besides} that could be a feature")
@@ -99,15 +112,31 @@ def _yaml(value: object) -> str:
     return '"\\t"' if value == "\t" else quoted(str(value))
 
 
-def _sorted_out(fields: Fields, labels: Sequence[str], training: np.ndarray) -> Columns:
+def _field_names(columns: Sequence[str]) -> dict[str, str]:
+    """Return a name of a field for each column: the column's own where a field, and layers after it, may have it."""
+    names: dict[str, str] = {}
+    used = {*OWN_NAMES}
+    for number, column in enumerate(columns):
+        plain = plain_name(column)
+        free = all(is_free(word, used) for word in _named_after(plain))
+        names[column] = plain if free and not re.fullmatch("column_[0-9]+", plain) else f"column_{number}"
+        used |= {*_named_after(names[column])}
+    return names
+
+
+def _named_after(field: str) -> tuple[str, ...]:
+    """Return the names of a field and of layers that may follow it."""
+    return field, f"{field}_words", f"{field}_mean"
+
+
+def _sorted_out(fields: Fields, names: Mapping[str, str], training: np.ndarray) -> Columns:
+    """Return which columns are features, of what type, under the names of their fields."""
     numbers, categories, texts, left_out, missing = [], [], [], [], False
-    for number, (name, array) in enumerate(fields.items()):
-        if name in labels:
-            continue
+    for name, field in names.items():
         if name == REST:
             left_out.append(f"'{name}' is left out: as a column it stands for all others; give it another name")
             continue
-        values, field = array[:], f"column_{number}"
+        values = fields[name][:]
         if not is_text(values.dtype):
             present = values[~np.isnan(values.astype(np.float64))]
             if infinite := int(np.isinf(present.astype(np.float64)).sum()):
@@ -130,11 +159,22 @@ def _sorted_out(fields: Fields, labels: Sequence[str], training: np.ndarray) -> 
                 texts.append(Column(name, field, words, common_length(values)))
             else:
                 left_out.append(f"'{name}' is left out: its texts have no words of letters or digits")
+        elif len(counts) > FEW and (form := _form(counts)):
+            left_out.append(f"'{name}' is left out: {form}")
         elif len(counts) > max(MOST_CATEGORIES, len(values) // 2) or len(counts) == len(values):
             left_out.append(f"'{name}' is left out: {len(counts):,} different values name the rows")
         else:
             categories.append(Column(name, field, min(MOST_CATEGORIES, max(1, len(known)))))
     return Columns(numbers=numbers, missing=missing, categories=categories, texts=texts, left_out=left_out)
+
+
+def _form(texts: Iterable[bytes]) -> str | None:
+    """Return what texts are, if nearly all have one form."""
+    words = [text.decode("utf-8", "replace").strip() for text in texts if text.strip()]
+    for form, what in FORMS.items():
+        if sum(re.fullmatch(form, word) is not None for word in words) > NEARLY * len(words):
+            return what
+    return None
 
 
 def _data(

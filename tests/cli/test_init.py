@@ -329,6 +329,38 @@ def test_nested_columns_and_infinities_are_left_out(tmp_path: Path) -> None:
     ]
 
 
+def test_fields_have_the_names_of_their_columns_and_dates_and_amounts_are_no_categories(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = "City,city,null,label,note,note_words,day,price,share,size,visited,y"
+    rows = [
+        f"{'abc'[i % 3]},d{i % 4},n{i % 2},l{i % 2},he came {'xyz'[i % 3]},w{i % 3},"
+        f"2024-{1 + i % 12:02}-{1 + i % 28:02},$ {i}.5,{i} %,{i} cm,{1 + i % 28}/{1 + i % 12}/24 10:00,{'uv'[i % 2]}"
+        for i in range(60)
+    ]
+    (tmp_path / "t.csv").write_text("\n".join([header, *rows]) + "\n")
+    done = call("init", "t.csv", "--label", "y", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    dates = "its texts are dates; to use them, write numbers, such as days since the first"
+    amounts = "its texts are numbers with a unit or another sign; to use them, write the numbers alone"
+    assert done.out.splitlines()[2:8] == [
+        "features: 0 numbers, 5 categories, 1 texts",
+        f"'day' is left out: {dates}",
+        *(f"'{name}' is left out: {amounts}" for name in ("price", "share", "size")),
+        f"'visited' is left out: {dates}",
+    ]
+    monkeypatch.chdir(tmp_path)
+    assert check(load(["experiment=t"])).config.data.source.columns_of_fields() == {
+        "city": ("City",),
+        "column_1": ("city",),  # of another column already
+        "column_2": ("null",),  # YAML's word
+        "column_3": ("label",),  # the field that is predicted
+        "note": ("note",),
+        "column_5": ("note_words",),  # a layer of the text's words
+        "label": ("y",),
+    }
+
+
 def test_names_in_the_data_are_text_whatever_they_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["${oc.env:HOME}", "a\\${b}", "it's", "\x1b[31m", "*", "kind\noutputs: {evil: x}", "number of the row", "y"]
     columns = [[float(i * k % 7) for i in range(30)] for k in range(1, 6)]
