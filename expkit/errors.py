@@ -239,7 +239,7 @@ def reading(at: str, problem: str, *, raises: type[ExpkitError] = ExpkitError, f
         raise
     except Exception as error:
         cause = "its sizes need more memory than there is" if isinstance(error, MemoryError) else error_message(error)
-        raise raises.at(at, f"{problem}: {cause}" + (f"; {fix}" if fix else "")) from error
+        raise raises.at(at, f"{problem}: {cause.rstrip('.')}; {fix}" if fix else f"{problem}: {cause}") from error
 
 
 def error_message(error: BaseException) -> str:

@@ -27,8 +27,9 @@ from expkit.config.load import read
 from expkit.export.freeze import read_frozen
 from expkit.export.input_file import open_arrays
 from expkit.importer.foreign import read_graph
-from expkit.plots.data import Head, Histogram, PlotData
+from expkit.plots.data import Histogram, PlotData
 from expkit.plots.examples_data import ExampleRow, ExampleSheet
+from expkit.plots.head import Head
 from expkit.run_folder import RunFolder
 from expkit.sweeps.sweep_folder import RunState, SweepFolder
 from expkit.tracking.journal import Journal
@@ -161,7 +162,7 @@ def write_all(folder: Path) -> None:
     SweepFolder(folder / "sweep").update(key="k", name="n", runs={"a": "b"})
     head = Head(classes=["a"], pairs=np.zeros((1, 1)), worst=np.zeros(1), certainty=np.zeros(1), images={})
     histogram = Histogram(np.arange(3.0), {"raw": np.arange(2)})
-    data = PlotData(step=1, weights="raw", examples=1, variables=1, heads={"y": head}, histograms={"w": histogram})
+    data = PlotData(step=1, weights="raw", variables=1, heads={"y": head}, histograms={"w": histogram})
     data.save(folder / "run/plots/evidence.npz")
     row = ExampleRow(label="a", images=[np.zeros((2, 2, 3), np.uint8)], captions=[""], lines=["x: 1"])
     ExampleSheet(columns=["x"], rows=[row], examples=1).save(folder / "run/plots/examples.npz")

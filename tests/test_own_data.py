@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -277,6 +278,26 @@ def test_an_unwritable_cache_is_told(tmp_path: Path, photos: Path, monkeypatch: 
     assert problem.startswith("data.preprocess.image: cannot write ")
 
 
+def test_an_entry_of_the_cache_that_cannot_be_read_is_told(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    config = photo_config(tmp_path, photos)
+    load_dataset(config, check(config).spec)
+
+    def refused(path: Path) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "utime", refused)  # Another user's entry is used all the same.
+        load_dataset(config, check(config).spec)
+    (entry,) = (tmp_path / "cache/expkit/preprocessed").iterdir()
+    (entry / "train.npy").write_bytes(b"")
+    (problem,) = problems_of(config)
+    assert problem.startswith(f"data.preprocess.image: {entry} cannot be read: ")
+    assert problem.endswith("; delete it, or the environment variable XDG_CACHE_HOME names another folder")
+
+
 def damaged(photos: Path, folder: Path) -> Path:
     import shutil
 
@@ -286,11 +307,17 @@ def damaged(photos: Path, folder: Path) -> Path:
     return folder
 
 
-def test_damaged_files_are_counted_and_the_first_is_named(tmp_path: Path, photos: Path) -> None:
+def test_damaged_files_are_counted_and_the_first_are_named(tmp_path: Path, photos: Path) -> None:
     split = {"train": [0, 58], "valid": None, "test": [58, 60]}
     (problem,) = problems_of(photo_config(tmp_path, damaged(photos, tmp_path / "bad"), split=split))
     assert "bad/blue/03.png cannot be preprocessed: " in problem
-    assert problem.endswith("2 more cannot; mend or remove the data, or set on_error: skip in decode_image")
+    assert "; 2 more cannot: " in problem
+    others = problem.partition("; 2 more cannot: ")[2]
+    assert [name.rpartition("bad/")[2] for name in others.partition(";")[0].split(", ")] == [
+        "green/10.jpg",
+        "red/00.png",
+    ]
+    assert problem.endswith("; mend or remove the data, or set on_error: skip in decode_image")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -82,8 +83,18 @@ class CheckpointStore:
         )
 
     def all(self) -> list[Checkpoint]:
-        """Return the checkpoints whose record and file sizes are intact, oldest first."""
+        """Return the checkpoints whose record and file sizes are intact, oldest first.
+
+        Raises:
+            CheckpointError: the folder is there and cannot be read, so that a run would seem to have none.
+        """
         found = []
+        try:
+            os.listdir(self._folder)  # ``glob`` finds nothing in a folder that it may not read.
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise CheckpointError.at(str(self._folder), f"cannot be read: {error.strerror}") from None
         for folder in self._folder.glob("step-*"):
             if (match := _FOLDER.match(folder.name)) and folder.name not in self._damaged:
                 try:

@@ -61,6 +61,11 @@ def _lines(content: Mapping[str, Any]) -> Iterator[str]:
         elif key in ("classes", "columns", "labels"):
             yield f"{key}:"
             yield from (f"  {name}: {', '.join(words)}" for name, words in value.items())
+        elif key == "label_steps":
+            yield "labels are preprocessed:"
+            yield from (
+                f"  {name}: {', '.join(step['kind'] for step in item['steps'])}" for name, item in value.items()
+            )
         elif isinstance(value, dict):
             yield f"{key}: {', '.join(f'{name} {word}' for name, word in value.items())}"
         elif isinstance(value, list):

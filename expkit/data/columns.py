@@ -1,49 +1,121 @@
-"""Columns of tables that are probably no features: those that never vary, and those that number the rows."""
+"""Columns of tables that are probably no features: those that never vary, and those that identify the rows."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from expkit.kinds.sources.on_disk import Array, scan
 
-__all__ = ["column_warnings"]
+__all__ = ["category_warnings", "column_warnings", "identifier"]
 
 FEWEST_ROWS = 20
-"""Number of rows from which numbers without a gap hardly come by chance."""
+"""Number of rows from which values that are all different hardly come by chance."""
+CROWDED = 20
+"""Squared rows per possible value from which on values that are all different hardly come by chance.
+
+Of n values drawn from R all differ with a probability of at most exp(-n * (n - 1) / 2R), of which this makes e-10.
+"""
+NEARLY_ALL = 0.95
+"""Fraction of different values from which on a column identifies rows, if its name says so or it is a category."""
+IDENTIFIERS = {"id", "ids", "uid", "uuid", "guid", "key", "pk", "idx", "index", "rowid", "userid"}
+"""Words of names that say so, in lower case."""
+SAMPLED_ROWS = 10_000
+"""Rows of each chunk by which most columns are known to be measurements."""
+HELD_COLUMNS = 16
+"""Columns of a field whose values are in memory at once."""
 
 
 def column_warnings(names: Sequence[str], array: Array) -> Iterator[str]:
-    """Yield a sentence about each column of a field of numbers that is constant or numbers the rows.
+    """Yield a sentence about each column of a field of numbers that is constant or probably identifies the rows.
 
     Args:
         names: names of the columns.
         array: the values of all rows, of shape [rows] or [rows, columns].
     """
     low, high, rows = np.full(len(names), np.inf), np.full(len(names), -np.inf), len(array)
+    whole = np.ones(len(names), bool)
     for _, values in scan(array):
         table = values.reshape(len(values), -1).astype(np.float64)
         low, high = np.fmin(low, np.fmin.reduce(table)), np.fmax(high, np.fmax.reduce(table))
-    for place, name in enumerate(names):
-        first, last = low[place], high[place]
-        if not first < last:
-            yield f"column '{name}' is the same in all {rows:,} rows, so a network learns nothing from it; leave it out"
-        elif rows >= FEWEST_ROWS and last - first + 1 == rows and _numbers_rows(array, place, first):
+        for place in np.flatnonzero(whole).tolist():
+            whole[place] = _differ(table[:SAMPLED_ROWS, place])
+    constant = f"is the same in all {rows:,} rows, so a network learns nothing from it; leave it out"
+    told = dict.fromkeys(np.flatnonzero(~(low < high)).tolist(), constant)
+    varying = np.flatnonzero(whole & (low < high)).tolist()
+    for start in range(0, len(varying), HELD_COLUMNS):
+        places = varying[start : start + HELD_COLUMNS]
+        for place, values in zip(places, _columns(array, places), strict=True):
+            if reason := identifier(names[place], values):
+                told[place] = f"{reason}, and is read as a feature; leave it out unless it means more"
+    yield from (f"column '{names[place]}' {told[place]}" for place in sorted(told))
+
+
+def category_warnings(names: Sequence[str], array: Array) -> Iterator[str]:
+    """Yield a sentence about each column of categories, text or whole numbers, that probably identifies the rows.
+
+    Args:
+        names: names of the columns.
+        array: the values of all rows, of shape [rows] or [rows, columns].
+    """
+    seen, rows = [set[object]() for _ in names], len(array)
+    for done, values in scan(array):
+        for column, cells in zip(seen, values.reshape(len(values), -1).T, strict=True):
+            column.update(cells.tolist())
+        if len(done) >= FEWEST_ROWS and not any(len(column) >= NEARLY_ALL * len(done) for column in seen):
+            return
+    for name, column in zip(names, seen, strict=True):
+        if rows >= FEWEST_ROWS and len(column) >= NEARLY_ALL * rows:
             yield (
-                f"column '{name}' numbers the rows, from {first:.0f} to {last:.0f}, and is read as a feature; leave it "
-                "out unless it means more"
+                f"column '{name}' probably identifies the rows: {len(column):,} different values in {rows:,} rows, "
+                "read as categories, which tell nothing about other rows; leave it out"
             )
 
 
-def _numbers_rows(array: Array, place: int, first: float) -> bool:
-    """Return True if every whole number from the first on occurs once."""
-    if first != round(first):
-        return False
-    seen = np.zeros(len(array), bool)
-    for _, values in scan(array):
-        offsets = values.reshape(len(values), -1)[:, place] - first
-        if not np.array_equal(offsets, np.round(offsets)):
-            return False
-        seen[offsets.astype(np.int64)] = True
-    return bool(seen.all())
+def identifier(name: str, values: np.ndarray) -> str | None:
+    """Return why a column of numbers probably identifies the rows, as a sentence goes on after its name, if it does.
+
+    Its values are whole numbers, and all different: without a gap, in order, or in a range in which measurements would
+    repeat. Nearly all different are enough where a word of the name, such as ``id`` or ``key``, says so.
+    """
+    present = values[~np.isnan(values)] if values.dtype.kind == "f" else values
+    rows = len(present)
+    if rows < FEWEST_ROWS or not np.array_equal(present, np.round(present)):
+        return None
+    different = np.unique(present)
+    low, high = int(different[0]), int(different[-1])
+    if len(different) == rows:
+        if high - low + 1 == rows == len(values):
+            return f"numbers the rows, from {low} to {high}"
+        steps = np.diff(present)
+        if (steps > 0).all() or (steps < 0).all():
+            return f"probably identifies the rows: {rows:,} whole numbers in order, all different"
+        if (high - low + 1) * CROWDED <= rows**2:
+            return (
+                f"probably identifies the rows: {rows:,} whole numbers from {low} to {high}, all different, of which "
+                "measurements would repeat some"
+            )
+    if len(different) >= NEARLY_ALL * rows and not IDENTIFIERS.isdisjoint(_words(name)):
+        return f"probably identifies the rows, as its name says: {len(different):,} whole numbers in {rows:,} rows"
+    return None
+
+
+def _words(name: str) -> list[str]:
+    """Return the words of a name such as ``PassengerId``, ``customer_id`` or ``row ID``, in lower case."""
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+
+
+def _differ(values: np.ndarray) -> bool:
+    """Return whether some values are whole numbers, nearly all of them different, those that are missing aside."""
+    present = values[~np.isnan(values)]
+    return np.array_equal(present, np.round(present)) and len(np.unique(present)) >= NEARLY_ALL * len(present)
+
+
+def _columns(array: Array, places: Sequence[int]) -> Iterator[np.ndarray]:
+    """Yield the values of columns, in the order of the rows."""
+    held = np.empty((len(places), len(array)), array.dtype)
+    for rows, values in scan(array):
+        held[:, rows] = values.reshape(len(values), -1)[:, list(places)].T
+    yield from held

@@ -14,8 +14,9 @@ import numpy as np
 
 from expkit import tf1 as tf
 from expkit.data.preprocess import FieldPreprocessing, Step
-from expkit.errors import DataError, error_message
+from expkit.errors import DataError, comma_list, error_message
 from expkit.kinds.preprocess.base import TEXT, Fitted, Preprocess
+from expkit.kinds.sources.folder import SHOWN
 from expkit.kinds.sources.on_disk import Array, DiskArray, name_of, scan
 from expkit.machine import cores, machine_memory
 
@@ -71,7 +72,7 @@ def computed(preprocessing: FieldPreprocessing, array: Array) -> Batches:
     Examples that a step is to skip are left out.
 
     Raises:
-        DataError: examples cannot be preprocessed; the message names the first and their number.
+        DataError: examples cannot be preprocessed; the message names the first few and their number.
     """
     if not preprocessing.kept:
         yield from scan(array)
@@ -82,8 +83,9 @@ def computed(preprocessing: FieldPreprocessing, array: Array) -> Batches:
             failed |= result.failed
             yield from result.batches
     if failed and not any(step.kind.skips_failures for step in preprocessing.kept):
-        first = min(failed)
-        others = f"; {len(failed) - 1:,} more cannot" if len(failed) > 1 else ""
+        first, *rest = sorted(failed)
+        names = comma_list((name_of(array, index) for index in rest), SHOWN)
+        others = f"; {len(rest):,} more cannot: {names}" if rest else ""
         raise DataError.at(
             f"data.preprocess.{preprocessing.field}",
             f"{name_of(array, first)} cannot be preprocessed: {failed[first]}{others}; mend or remove the data"

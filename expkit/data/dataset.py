@@ -19,7 +19,7 @@ from expkit.data.augment import Augmentation, augmentation
 from expkit.data.augment_checks import augment_warnings
 from expkit.data.checks import check_fields, check_values, with_sizes
 from expkit.data.classes import Classes, class_warnings, named_config, numbered_classes
-from expkit.data.columns import column_warnings
+from expkit.data.columns import category_warnings, column_warnings
 from expkit.data.duplicates import duplicate_warnings
 from expkit.data.kept import identity, preprocess
 from expkit.data.pairs import paired
@@ -31,6 +31,8 @@ from expkit.data.windows import windowed
 from expkit.errors import ConfigError, Problem
 from expkit.fs import atomic_write_text
 from expkit.kinds.evaluated import Labeled
+from expkit.kinds.preprocess.categories import Category
+from expkit.kinds.preprocess.text import Lowercase
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.mapped import MappedArray
 from expkit.kinds.sources.on_disk import Array, DiskArray, hash_values
@@ -151,7 +153,7 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
         augmentation=augmented,
         warnings=(
             *_notes(arrays),
-            *_column_warnings(spec, arrays, columns),
+            *_column_warnings(config, spec, arrays, columns),
             *_unscaled_warnings(config, spec, train),
             *vocabulary_warnings(spec, done.fields),
             *class_warnings(classes),
@@ -227,10 +229,15 @@ def _notes(fields: Fields) -> list[str]:
     return list(dict.fromkeys(itertools.chain.from_iterable(noted)))
 
 
-def _column_warnings(spec: NetworkSpec, fields: Fields, columns: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
-    """Yield sentences about columns of numbers that the network reads, and probably should not."""
+def _column_warnings(
+    config: Config, spec: NetworkSpec, fields: Fields, columns: Mapping[str, tuple[str, ...]]
+) -> Iterator[str]:
+    """Yield sentences about columns that the network reads, and probably should not."""
     for name, names in columns.items():
-        if name in spec.inputs and fields[name].dtype.kind in "iuf":
+        steps = [step for step in config.data.preprocess.get(name, ()) if not isinstance(step, Lowercase)]
+        if name in spec.inputs and steps and isinstance(steps[0], Category):
+            yield from category_warnings(names, fields[name])
+        elif name in spec.inputs and fields[name].dtype.kind in "iuf":
             yield from column_warnings(names, fields[name])
 
 

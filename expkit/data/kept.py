@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from expkit.config.schema import Config
 from expkit.data.compute import Batches, computed, fit_steps
 from expkit.data.parts import parts_of
 from expkit.data.preprocess import FieldPreprocessing, Step, raw_spec
-from expkit.errors import DataError
+from expkit.errors import DataError, reading
 from expkit.fs import cannot_write
 from expkit.kinds.preprocess.base import Preprocess
 from expkit.kinds.sources.base import Fields, located
@@ -43,6 +43,7 @@ MOST_CACHED = 20 << 30
 """Bytes of the cache; the entries that were not used for the longest time are deleted."""
 PARTIAL = "partial-"
 """Beginning of the name of an entry that a process is writing; no other deletes it."""
+OTHER_FOLDER = "the environment variable XDG_CACHE_HOME names another folder"
 VERSION = 2
 """Number that a change of the operations increases, so that older entries are not used."""
 
@@ -156,13 +157,22 @@ def _computed_once(
         once = fit_steps(before, steps, splits["train"])
         return once, {split: _in_memory(once, array) for split, array in splits.items()}
     entry = cache_folder("preprocessed") / _key(steps, splits)
-    if not entry.is_dir():
-        try:
+    at = f"data.preprocess.{before.field}"
+    try:
+        if not entry.is_dir():
             _fill(entry, before, steps, splits)
-        except OSError as error:
-            fix = "the environment variable XDG_CACHE_HOME names another folder"
-            raise DataError.at(f"data.preprocess.{before.field}", cannot_write(entry.parent, error, fix)) from None
-    os.utime(entry)
+    except OSError as error:
+        raise DataError.at(at, cannot_write(entry.parent, error, OTHER_FOLDER)) from None
+    with suppress(OSError):  # The cache of another user may be read.
+        os.utime(entry)
+    with reading(at, f"{entry} cannot be read", raises=DataError, fix=f"delete it, or {OTHER_FOLDER}"):
+        return _of_cache(entry, before, steps, splits)
+
+
+def _of_cache(
+    entry: Path, before: FieldPreprocessing, steps: Sequence[Preprocess], splits: Mapping[str, Array]
+) -> tuple[FieldPreprocessing, Mapping[str, Kept]]:
+    """Return the fitted steps and their values, which an entry of the cache holds."""
     plain = json.loads((entry / "fitted.json").read_text(encoding="utf-8"))
     fitted = tuple(Step.of(kind, item) for kind, item in zip(steps, plain, strict=True))
     once = FieldPreprocessing(field=before.field, raw=before.raw, kept=fitted)

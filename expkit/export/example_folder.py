@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from expkit.errors import DataError, comma_list
-from expkit.export.labels import GivenLabels, LabelColumns
+from expkit.export.labels import GivenLabels, LabelColumns, given_labels
 from expkit.kinds.sources.base import Fields
 from expkit.kinds.sources.files import FileContents
 from expkit.kinds.sources.folder import list_folder
 from expkit.kinds.sources.image_folder import ENDINGS, TABLES, ImageFolder, image_contents
-from expkit.kinds.sources.strings import is_text
+from expkit.kinds.sources.on_disk import Array
 from expkit.kinds.sources.table import Table
 from expkit.kinds.sources.text import TextFolder
 
@@ -56,18 +56,18 @@ def read_folder(path: str, encoding: str | None, labels: Mapping[str, LabelColum
         fields = {"image": image_contents(listing), **listing.columns}
     contents = next(iter(fields.values()))
     assert isinstance(contents, FileContents)
-    given, notes = dict[str, GivenLabels](), list[str]()
+    there = dict[str, LabelColumns]()
     for output, item in labels.items():
         if len(labels) == 1 and item.classes is not None and item.columns[0] not in fields:
             item = replace(item, columns=(OF_FOLDERS,))
-        if not fields.keys() >= {*item.columns}:
-            continue
+        if fields.keys() >= {*item.columns}:
+            there[output] = item
+
+    def read(item: LabelColumns) -> Array:
         values = [fields[column] for column in item.columns]
-        if item.classes is None and any(is_text(array.dtype) for array in values):
-            notes.append(f"no score of {output}: {comma_list(item.columns)} holds text, not numbers")
-        else:
-            joined = np.stack([array[:] for array in values], axis=1) if len(values) > 1 else values[0]
-            given[output] = item.given(joined)
+        return np.stack([array[:] for array in values], axis=1) if len(values) > 1 else values[0]
+
+    given, notes = given_labels(there, read)
     return FolderExamples(contents, given, (*contents.notes, *notes))
 
 

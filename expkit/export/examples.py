@@ -14,8 +14,8 @@ import numpy as np
 
 from expkit.errors import DataError, Problem, comma_list, reading
 from expkit.export.example_folder import read_folder
-from expkit.export.input_file import open_arrays
-from expkit.export.labels import GivenLabels, LabelColumns, label_columns
+from expkit.export.input_file import ArrayInFile, open_arrays
+from expkit.export.labels import GivenLabels, LabelColumns, given_labels, label_columns
 from expkit.kinds.sources.files import FileContents
 from expkit.kinds.sources.on_disk import Array
 from expkit.kinds.sources.spool import Spool, Strings
@@ -84,7 +84,7 @@ def open_examples(given: Sequence[str], metadata: Mapping[str, Any]) -> Iterator
             len(given) == 1 and given[0].lower().endswith(".npz")
         ):
             with open_arrays(Path(given[0])) as arrays:
-                yield Examples(arrays)
+                yield _with_given(arrays, metadata, labels)
         else:
             yield Examples({_text_input(metadata, "files"): _files(given, metadata)}, given.__getitem__)
 
@@ -208,10 +208,31 @@ def _table(path: str, metadata: Mapping[str, Any], labels: Mapping[str, LabelCol
         except DataError as error:  # Of labels or of what the graph reads, which is needed.
             features = table.load()
             return Examples(features, notes=tuple(f"no score: {problem.message}" for problem in error.problems))
-        given = {output: item.given(read[_field(item)]) for output, item in there.items()}
-        return Examples({name: read[name] for name in joined}, None, given)
+        given, notes = given_labels(there, lambda item: read[_field(item)])
+        return Examples({name: read[name] for name in joined}, None, given, tuple(notes))
     except DataError as error:
         raise DataError(*(replace(problem, path="INPUT") for problem in error.problems)) from None
+
+
+def _with_given(
+    arrays: Mapping[str, ArrayInFile], metadata: Mapping[str, Any], labels: Mapping[str, LabelColumns]
+) -> Examples:
+    """Return the arrays that a graph reads, and the labels among the others."""
+    others = {name: array for name, array in arrays.items() if name not in metadata["inputs"]}
+    there = {output: item for output, item in labels.items() if others.keys() >= {*item.columns}}
+    inputs = {name: array for name, array in arrays.items() if name in metadata["inputs"]}
+    read = {column for item in there.values() for column in item.columns}
+    counts = {array.shape[0] for array in inputs.values() if array.shape}
+
+    def values(item: LabelColumns) -> Array:
+        found = [others[column][...] for column in item.columns]
+        for column, array in zip(item.columns, found, strict=True):
+            if not array.ndim or {len(array)} != counts:
+                raise DataError.at("INPUT", f"array '{column}' has the shape {list(array.shape)}, not one per example")
+        return np.stack(found, axis=1) if len(found) > 1 else found[0]
+
+    given, notes = given_labels(there, values)
+    return Examples({name: array for name, array in arrays.items() if name not in read}, None, given, tuple(notes))
 
 
 def _with_labels(table: Table, labels: Mapping[str, LabelColumns]) -> Table:

@@ -35,6 +35,7 @@ class _Facts(BaseModel):
     columns: dict[str, list[str]] | None = None
     labels: dict[str, list[str]] | None = None
     predicts: dict[str, str] | None = None
+    label_steps: dict[str, dict[str, Any]] | None = None
     missing: list[str] | None = None
     delimiter: str | None = None
     encoding: str | None = None

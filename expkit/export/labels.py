@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from expkit.data.dataset import Dataset
+from expkit.data.preprocess import FieldPreprocessing
 from expkit.errors import DataError, reading
 from expkit.export.inside import checked as checked_facts
+from expkit.export.label_steps import preprocessed, read_steps, recorded
 from expkit.kinds.losses import MeanSquaredError
 from expkit.kinds.losses_regression import AbsoluteError, Huber
 from expkit.kinds.metrics import MeanAbsoluteError
 from expkit.kinds.metrics_regression import R2, MeanSquaredErrorMetric, RootMeanSquaredError
+from expkit.kinds.preprocess.base import TEXT
 from expkit.kinds.sources.on_disk import Array
-from expkit.kinds.sources.strings import is_text, strings
+from expkit.kinds.sources.strings import is_text, string_array, strings
 from expkit.preflight import CheckedConfig
 from expkit.training.by_class import classified_outputs
 
-__all__ = ["GivenLabels", "LabelColumns", "class_numbers", "label_columns", "labels_read"]
+__all__ = ["GivenLabels", "LabelColumns", "class_numbers", "given_labels", "label_columns", "labels_read"]
 
 REGRESSIONS = (
     *(MeanSquaredError, AbsoluteError, Huber),
     *(MeanAbsoluteError, MeanSquaredErrorMetric, RootMeanSquaredError, R2),
 )
 """Losses and metrics of labels in the unit of the output."""
+KEYS = ("labels", "predicts", "classes", "label_steps")
+"""Metadata of labels and their classes."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +53,65 @@ class LabelColumns:
     columns: tuple[str, ...]
     classes: tuple[str, ...] | None
     """Names of the classes, their numbers where they have no names; ``None`` of numbers."""
+    steps: FieldPreprocessing | None = None
+    """What training did to the labels before it compared them."""
 
     @property
     def type(self) -> Literal["text", "float64"]:
         """Type of the columns: classes are read as text, also those that are numbers."""
+        if self.steps is not None:
+            return "text" if self.steps.raw.dtype == TEXT else "float64"
         return "float64" if self.classes is None else "text"
 
     def given(self, values: Array) -> GivenLabels:
-        """Return labels with values that were read."""
-        if self.classes is not None and not is_text(values.dtype):
-            words = ["" if value != value else str(value) for value in values[:].tolist()]
-            values = strings([word.encode() for word in words], (len(words),))
-        return GivenLabels(", ".join(self.columns), values, self.classes)
+        """Return labels with values that were read.
+
+        Raises:
+            DataError: they cannot be preprocessed as in training, or are text where numbers are compared.
+        """
+        name = ", ".join(self.columns)
+        if is_text(values.dtype):
+            values = string_array(name, values[:])
+            if self.type == "float64":
+                raise DataError.at("INPUT", f"{name} holds text, not numbers")
+        elif self.type == "text":
+            values = _words(values[:])
+        if self.steps is None:
+            return GivenLabels(name, values, self.classes)
+        compared = preprocessed(self.steps, values[:], None if self.classes is None else len(self.classes))
+        return GivenLabels(f"{name}, preprocessed", compared, self.classes)
+
+
+def given_labels(
+    labels: Mapping[str, LabelColumns], read: Callable[[LabelColumns], Array]
+) -> tuple[dict[str, GivenLabels], list[str]]:
+    """Return labels by output, and sentences about those that cannot be compared with it.
+
+    Args:
+        labels: columns by output.
+        read: returns the values of columns, which may raise a DataError.
+    """
+    given, notes = dict[str, GivenLabels](), list[str]()
+    for output, item in labels.items():
+        try:
+            given[output] = item.given(read(item))
+        except DataError as error:
+            notes += [f"no score of {output}: {problem.message}" for problem in error.problems]
+    return given, notes
+
+
+def _words(values: np.ndarray) -> np.ndarray:
+    """Return numbers of classes as text, of one-hot rows their places; NaN is the empty text."""
+    if values.ndim == 2 and values.shape[1] > 1:
+        words = [str(row.argmax()) if row.any() else "" for row in values]
+    else:
+        words = ["" if value != value else str(value) for value in values.reshape(-1).tolist()]
+    return strings([word.encode() for word in words], (len(words),))
 
 
 def labels_read(checked: CheckedConfig, dataset: Dataset, inputs: Collection[str]) -> dict[str, Any]:
-    """Return the metadata of labels: ``labels``, their columns by output, and ``predicts``, classes or numbers.
+    """Return the metadata of labels: ``labels``, their columns by output, ``predicts``, classes or numbers, and
+    ``label_steps``, their preprocessing.
 
     Args:
         checked: the configuration.
@@ -76,13 +124,22 @@ def labels_read(checked: CheckedConfig, dataset: Dataset, inputs: Collection[str
     for reader in checked.config.train.readers.values():
         if isinstance(reader, REGRESSIONS) and len(checked.spec.trained.output_spec(reader.output).shape) <= 1:
             found.setdefault(reader.output, (reader.labels, "numbers"))
-    labels, predicts = {}, {}
+    labels, predicts, steps = {}, {}, {}
     for output, (field, what) in found.items():
         columns = list(dataset.columns.get(field, [field]))
-        served = output in checked.spec.served.outputs and field not in {*inputs, *dataset.preprocessing}
-        if served and (len(columns) == 1 or what == "numbers"):  # Columns of several classes are one-hot.
+        if output not in checked.spec.served.outputs or field in inputs:
+            continue
+        if field in dataset.preprocessing:
+            if (plain := recorded(dataset.preprocessing[field])) is None:
+                continue
+            steps[output] = plain
+        if len(columns) == 1 or what == "numbers":  # Columns of several classes are one-hot.
             labels[output], predicts[output] = columns, what
-    return {"labels": labels, "predicts": predicts}
+    return {
+        "labels": labels,
+        "predicts": predicts,
+        "label_steps": {name: steps[name] for name in steps if name in labels},
+    }
 
 
 def label_columns(metadata: Mapping[str, Any]) -> dict[str, LabelColumns]:
@@ -92,13 +149,14 @@ def label_columns(metadata: Mapping[str, Any]) -> dict[str, LabelColumns]:
         DataError: the metadata, of a file of others, is not of its form.
     """
     with reading("INPUT", "the graph's metadata does not say which labels it predicts", raises=DataError):
-        about = checked_facts({key: metadata[key] for key in ("labels", "predicts", "classes") if key in metadata})
+        about = checked_facts({key: metadata[key] for key in KEYS if key in metadata})
+        steps = {name: read_steps(plain) for name, plain in about.get("label_steps", {}).items()}
     found = {}
     for output, columns in about.get("labels", {}).items():
         if columns and output in metadata["outputs"]:
             of_classes = about.get("predicts", {}).get(output) == "classes"
             names = about.get("classes", {}).get(output) or _numbers(metadata["outputs"][output])
-            found[output] = LabelColumns(tuple(columns), tuple(names) if of_classes else None)
+            found[output] = LabelColumns(tuple(columns), tuple(names) if of_classes else None, steps.get(output))
     return found
 
 

@@ -21,7 +21,10 @@ from expkit.export.targets.processes import Runtime
 
 __all__ = ["RuntimeGraph", "runtime_of"]
 
-_OWN = ("format", "inputs", "outputs", "preprocessed", "verdict", "classes", "columns", "labels", "predicts")
+_OWN = (
+    *("format", "inputs", "outputs", "preprocessed", "verdict"),
+    *("classes", "columns", "labels", "predicts", "label_steps"),
+)
 """Keys of the metadata that a file cannot give by itself."""
 _BY_ENDING = {".onnx": "onnx", ".tflite": "tflite", ".xml": "openvino"}
 

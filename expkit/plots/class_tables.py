@@ -16,9 +16,7 @@ def class_tables(data: PlotData) -> dict[str, ClassTable]:
     weights = "EMA weights" if data.weights == "ema" else "weights"
     return {
         name: head.class_table(
-            f"{name}, {'' if head.examples == data.examples else 'the first '}{head.examples:,} test examples "
-            f"({weights} of step {data.step:,})",
-            data.weights,
+            f"{name}, {head.examples:,} test examples ({weights} of step {data.step:,})", data.weights
         )
         for name, head in data.heads.items()
     }

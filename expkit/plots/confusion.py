@@ -7,7 +7,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from expkit.plots import style
-from expkit.plots.data import Head
+from expkit.plots.head import Head
 
 __all__ = ["confusion_matrix", "matrix_of"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +14,15 @@ from expkit.config.schema import Config
 from expkit.data.dataset import Dataset
 from expkit.errors import DataError, reading
 from expkit.fs import atomic_write
-from expkit.kinds.sources.on_disk import Array
 from expkit.network.names import ema_name
 from expkit.network.spec import NetworkSpec
-from expkit.training.by_class import Classified, ClassTable, classified_outputs
+from expkit.plots.head import Head, HeadCounter
+from expkit.training.by_class import Classified, classified_outputs
 
-__all__ = ["Head", "Histogram", "Outputs", "PlotData", "collect_plot_data", "heads", "histogram"]
+__all__ = ["Histogram", "Outputs", "PlotData", "collect_plot_data", "heads", "histogram"]
 
-MAX_EXAMPLES = 10_000
-"""Maximum number of test examples whose predictions are collected."""
 MAX_SHOWN = 24
-"""Maximum number of misclassified examples, and of variables."""
+"""Maximum number of variables that are shown."""
 MAX_VALUES = 1_000_000
 """Maximum number of values of a variable in its histogram, taken at regular distances."""
 MAX_BINS = 60
@@ -33,49 +31,6 @@ MAX_BINS = 60
 Arrays = Mapping[str, np.ndarray]
 Outputs = Callable[[Arrays], Mapping[str, Mapping[str, np.ndarray]]]
 """Computes the network's outputs from fields of the data, by weights and output name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Head:
-    """Predictions of a classification output on the test split."""
-
-    classes: int
-    pairs: np.ndarray
-    """[pairs, 3] integers: true class, predicted class, number of examples."""
-    worst: np.ndarray
-    """[errors, 3] integers: index in the test split, true class, predicted class; worst first."""
-    certainty: np.ndarray
-    """[errors] probability of the predicted class."""
-    images: Arrays = field(default_factory=dict)
-    """Images among the inputs of the errors, [errors, height, width, channels], by name."""
-    names: tuple[str, ...] = ()
-    """Names of the classes, where the labels are text."""
-
-    def name_of(self, number: int) -> str:
-        """Return the name of a class; its number where it has none."""
-        return self.names[number] if number < len(self.names) else str(number)
-
-    @property
-    def wrong(self) -> int:
-        """Number of misclassified examples."""
-        return int(self.pairs[self.pairs[:, 0] != self.pairs[:, 1], 2].sum())
-
-    @property
-    def examples(self) -> int:
-        """Number of examples."""
-        return int(self.pairs[:, 2].sum())
-
-    def class_table(self, title: str, weights: str) -> ClassTable:
-        """Return precision, recall and F1 of every class."""
-        true, predicted, count = self.pairs.T
-        right = true == predicted
-        sums = {
-            "labeled": np.bincount(true, count, self.classes),
-            "predicted": np.bincount(predicted, count, self.classes),
-            "correct": np.bincount(true[right], count[right], self.classes),
-            "count": self.examples,
-        }
-        return ClassTable.of(title, self.names, {weights: sums})
 
 
 @dataclass(frozen=True)
@@ -94,8 +49,6 @@ class PlotData:
     step: int
     weights: str
     """Weights of the predictions: ``ema`` if there are EMA weights, otherwise ``raw``."""
-    examples: int
-    """Number of test examples; ``heads`` has the first ``MAX_EXAMPLES`` of them."""
     heads: Mapping[str, Head]
     variables: int
     """Number of variables of the network; ``histograms`` has the largest of them."""
@@ -106,7 +59,6 @@ class PlotData:
         facts = {
             "step": self.step,
             "weights": self.weights,
-            "examples": self.examples,
             "variables": self.variables,
             "heads": {
                 name: {"classes": head.classes, "images": list(head.images), "names": list(head.names)}
@@ -152,7 +104,7 @@ class PlotData:
                 )
                 for index, (name, kept) in enumerate(facts["histograms"].items())
             }
-        numbers = {name: facts[name] for name in ("step", "weights", "examples", "variables")}
+        numbers = {name: facts[name] for name in ("step", "weights", "variables")}
         return cls(**numbers, heads=heads, histograms=histograms)
 
 
@@ -172,33 +124,23 @@ def collect_plot_data(
     found = heads(config, spec, dataset)
     size = config.train.evaluation_batch_size
     test = dataset.splits["test"]
-    count = min(dataset.size("test"), MAX_EXAMPLES) if found else 0
+    count = dataset.size("test") if found else 0
     weights = "ema" if any(ema_name(name) in values for name in spec.variables) else "raw"
-    logits: dict[str, list[np.ndarray]] = {item.output: [] for item in found.values()}
+    counters = {name: HeadCounter(item.names) for name, item in found.items()}
     for start in range(0, count, size):
         batch = {name: np.asarray(array[start : min(start + size, count)]) for name, array in test.items()}
         answer = outputs(batch)[weights]
-        for output, batches in logits.items():
-            batches.append(answer[output])
+        for name, item in found.items():
+            counters[name].add(answer[item.output], batch[item.labels])
     shapes = {name: config.data.source.image_shape(item.shape) for name, item in spec.trained.inputs.items()}
-    predictions = {
-        name: replace(
-            _head(
-                np.concatenate(logits[item.output]),
-                np.asarray(test[item.labels][:count]),
-                {field: (test[field], shape) for field, shape in shapes.items() if shape is not None},
-            ),
-            names=item.names,
-        )
-        for name, item in found.items()
-    }
+    images = {name: (test[name], shape) for name, shape in shapes.items() if shape is not None}
+    predictions = {name: counter.head(images) for name, counter in counters.items()}
     largest = sorted(spec.variables, key=lambda name: -spec.variables[name].size)[:MAX_SHOWN]
     shown = [name for name in spec.variables if name in largest]
     histograms = {name: histogram(values[name], values.get(ema_name(name))) for name in shown}
     return PlotData(
         step=step,
         weights=weights,
-        examples=dataset.size("test"),
         heads=predictions,
         variables=len(spec.variables),
         histograms=histograms,
@@ -212,28 +154,6 @@ def heads(config: Config, spec: NetworkSpec, dataset: Dataset) -> dict[str, Clas
     return {
         item.output if several.count(item.output) == 1 else f"{item.output} ({item.labels})": item for item in found
     }
-
-
-def _head(logits: np.ndarray, labels: np.ndarray, inputs: Mapping[str, tuple[Array, tuple[int, ...]]]) -> Head:
-    shifted = logits.reshape(len(logits), -1).astype(np.float64)
-    targets = labels.argmax(axis=1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.reshape(-1)
-    if shifted.shape[1] == 1:
-        shifted, targets = np.concatenate([np.zeros_like(shifted), shifted], axis=1), targets > 0.5
-    targets, classes = targets.astype(np.int64), shifted.shape[1]
-    shifted -= shifted.max(axis=1, keepdims=True)
-    log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    predicted = log_probabilities.argmax(axis=1)
-    pairs, frequencies = np.unique(np.stack([targets, predicted], axis=1), axis=0, return_counts=True)
-    order = np.argsort(log_probabilities[np.arange(len(targets)), targets], kind="stable")
-    wrong = order[predicted[order] != targets[order]]
-    worst = (wrong if len(wrong) else order)[:MAX_SHOWN]
-    return Head(
-        classes=classes,
-        pairs=np.concatenate([pairs, frequencies[:, None]], axis=1).astype(np.int64),
-        worst=np.stack([worst, targets[worst], predicted[worst]], axis=1).astype(np.int64),
-        certainty=np.exp(log_probabilities[worst, predicted[worst]]),
-        images={name: array[worst].reshape(-1, *shape) for name, (array, shape) in inputs.items()},
-    )
 
 
 def histogram(raw: np.ndarray, ema: np.ndarray | None) -> Histogram:

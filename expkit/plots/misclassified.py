@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from expkit.plots import style
-from expkit.plots.data import Head
+from expkit.plots.head import Head
 
 __all__ = ["image_of", "worst_mistakes"]
 

@@ -74,10 +74,9 @@ def _figures(folder: RunFolder, title: str, data: PlotData | None) -> Iterator[t
         several = len(data.heads) > 1
         suffix = f"_{_file_name(name)}" if several else ""
         head_title = f"{title}, {name}" if several else title
-        of = f"{head.examples:,}" if head.examples == data.examples else f"the first {head.examples:,}"
-        errors = f"{head.wrong:,} of {of} test examples wrong ({weights})"
+        errors = f"{head.wrong:,} of {head.examples:,} test examples wrong ({weights})"
         yield f"confusion_matrix{suffix}", confusion_matrix(head, head_title, errors)
-        errors = errors if head.wrong else f"no error in {of} test examples ({weights}): the least certain"
+        errors = errors if head.wrong else f"no error in {head.examples:,} test examples ({weights}): the least certain"
         caption = f"{errors}; text: probability of the predicted class, index of the example"
         yield f"worst_mistakes{suffix}", worst_mistakes(head, head_title, caption)
     count = len(data.histograms)

@@ -13,8 +13,10 @@ from expkit import tf1 as tf
 from expkit.errors import DataError, comma_list, reading
 from expkit.kinds.preprocess.images import DecodeImage
 from expkit.kinds.sources.base import Fields
-from expkit.kinds.sources.folder import printable
+from expkit.kinds.sources.files import FileContents
+from expkit.kinds.sources.folder import SHOWN, printable
 from expkit.kinds.sources.image_folder import TABLES, ImageFolder
+from expkit.kinds.sources.image_header import HEADER_BYTES, is_damaged
 from expkit.kinds.sources.on_disk import Array, DiskArray, name_of, rows_of
 from expkit.kinds.sources.strings import is_text
 from expkit.starter.draft import Draft, quoted
@@ -146,24 +148,37 @@ def _labeled(path: Path, labels: Sequence[str]) -> _Labeled:
 
 
 def _look(images: Array) -> tuple[list[tuple[int, int]], bool]:
-    """Return the height and width of some images, and whether all are gray."""
+    """Return the height and width of some images, and whether all are gray.
+
+    Raises:
+        DataError: images cannot be decoded: by the headers of all, or because one of those looked at is not.
+    """
     chosen = np.linspace(0, len(images) - 1, min(LOOKED_AT, len(images))).astype(np.int64)
     with tf.Graph().as_default() as graph:
         content = tf.placeholder(tf.string, ())
         pixels = DecodeImage(channels=3).apply(content[None], {})[0]
         colored = tf.reduce_any(tf.not_equal(pixels[..., :1], pixels))
         found = tf.shape(pixels), colored
+    starts = images.first_bytes(HEADER_BYTES) if isinstance(images, FileContents) else []
+    damaged = {index for index, start in enumerate(starts) if is_damaged(start)}
     sizes, gray = [], True
     with tf.Session(graph=graph) as session:
         for index in chosen.tolist():
             try:
                 shape, is_colored = session.run(found, {content: images[index : index + 1][0]})
             except tf.errors.OpError:
-                raise DataError.at(
-                    "data.source.path", f"{name_of(images, index)} is no image that can be decoded; mend or remove it"
-                ) from None
+                damaged.add(index)
+                continue
             sizes.append((int(shape[0]), int(shape[1])))
             gray = gray and not is_colored
+    if damaged:
+        wrong = sorted(damaged)
+        shown = comma_list((name_of(images, index) for index in wrong), SHOWN)
+        raise DataError.at(
+            "data.source.path",
+            f"{len(wrong):,} of {len(images):,} images cannot be decoded: {shown}; mend or remove them (the headers of "
+            f"all and {len(chosen):,} whole images were looked at)",
+        )
     return sizes, gray
 
 

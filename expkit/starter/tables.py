@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from expkit.data.columns import identifier
 from expkit.errors import DataError, comma_list
 from expkit.kinds.preprocess.categories import RESERVED
 from expkit.kinds.sources.base import Fields
@@ -143,8 +144,8 @@ def _sorted_out(fields: Fields, names: Mapping[str, str], training: np.ndarray) 
                 left_out.append(f"'{name}' is left out: {infinite:,} rows hold infinity")
             elif len(np.unique(present)) < 2:
                 left_out.append(f"'{name}' is left out: it has one value")
-            elif values.dtype.kind in "iu" and np.array_equal(np.sort(values), np.arange(len(values)) + values.min()):
-                left_out.append(f"'{name}' is left out: it numbers the rows")
+            elif reason := identifier(name, values):
+                left_out.append(f"'{name}' is left out: it {reason}")
             else:
                 numbers.append(name)
                 missing = missing or len(present) < len(values)

@@ -307,3 +307,15 @@ def test_remains_of_a_killed_save_or_deletion_are_not_checkpoints_and_the_next_s
     assert steps(kept) == [1]
     save(kept, 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "step-00000001", "step-00000002"]
+
+
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert store(tmp_path / "none").latest() is None
+
+    def refused(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", refused)  # Root is refused nothing.
+    with pytest.raises(CheckpointError) as caught:
+        store(tmp_path).latest()
+    assert str(caught.value) == f"{tmp_path}: cannot be read: Permission denied"

@@ -17,6 +17,7 @@ from expkit.data.split import split_fields
 from expkit.kinds.sources.base import EMBEDDED
 from expkit.kinds.sources.table import Table
 from expkit.preflight import check
+from expkit.starter import images
 from expkit.starter.draft import name_of
 from support.command_line import call
 from support.experiments import run
@@ -76,6 +77,22 @@ def test_a_folder_of_images_becomes_an_experiment(photos: Path, monkeypatch: pyt
         "error: --name: conf/data/my_photos.yaml, conf/network/my_photos.yaml, conf/experiment/my_photos.yaml exist "
         "already and are not overwritten; give another --name"
     ]
+
+
+def test_images_that_cannot_be_decoded_are_named_and_counted(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "LOOKED_AT", 2)  # The first and the last; the headers of all are read.
+    files = sorted(photos.rglob("*.png"))
+    for file in files[2:7]:
+        file.write_bytes(file.read_bytes()[:20])
+    files[0].write_bytes(files[0].read_bytes()[:-20])
+    files[8].write_bytes(files[8].read_bytes()[:-20])  # Its header is whole: only training finds it.
+    done = call("init", photos.name, cwd=photos.parent)
+    names = ", ".join(str(files[place].relative_to(photos.parent)) for place in (0, 2, 3))
+    assert (done.code, done.err) == (
+        2,
+        f"error: data.source.path: 6 of {len(files)} images cannot be decoded: {names} and 3 more; mend or remove them "
+        "(the headers of all and 2 whole images were looked at)\n",
+    )
 
 
 def test_folders_of_parts_may_have_other_names(photos: Path) -> None:
@@ -268,7 +285,7 @@ def test_a_table_becomes_an_experiment(tmp_path: Path, monkeypatch: pytest.Monke
     )
     assert done.out.splitlines()[3:6] == [
         "features: 2 numbers (some are missing), 1 categories, 1 texts",
-        "'number' is left out: it numbers the rows",
+        "'number' is left out: it numbers the rows, from 0 to 239",
         "'same' is left out: it has one value",
     ]
     assert trained(tmp_path, "first", monkeypatch) == 1
@@ -434,7 +451,11 @@ def test_names_that_expkit_ships_are_not_taken(tmp_path: Path) -> None:
             ["latin.csv", "--label", "y", "--encoding", "latin1x"],
             "error: --encoding: unknown encoding 'latin1x'; did you mean 'latin-1'? such as utf-8, ",
         ),
-        (["ragged.csv", "--label", "y"], "error: data.source.path: ragged.csv line 3: 3 columns, the header has 2"),
+        (
+            ["ragged.csv", "--label", "y"],
+            "error: data.source.path: ragged.csv line 3 ('1,2,3'): 3 columns, the header has 2 (x, y); put a cell that "
+            "holds a ',' into quotes, or remove what is too much",
+        ),
         (
             ["empty", "--label", "x"],
             "error: --label: empty holds no table; a column is of one table beside the images, which names them in a "

@@ -46,7 +46,7 @@ def test_predictions_use_ema_weights_if_there_are_any(averaged: bool, tmp_path: 
     logits = linear(test)["ema" if averaged else "raw"]["logits"].astype(np.float64)
     taken = logits.argmax(axis=1)
     head = found.heads["logits"]
-    assert (found.weights, found.examples, head.classes) == ("ema" if averaged else "raw", 10, 3)
+    assert (found.weights, head.examples, head.classes) == ("ema" if averaged else "raw", 10, 3)
     expected = np.zeros((3, 3), int)
     np.add.at(expected, (test["label"], taken), 1)
     assert {(a, b): n for a, b, n in head.pairs.tolist()} == {
@@ -72,12 +72,6 @@ def test_without_a_mistake_the_least_certain_are_kept(tmp_path: Path) -> None:
     head = collect_plot_data(config, spec, dataset, right, values, 6).heads["logits"]
     assert head.wrong == 0
     assert head.worst[:, 0].tolist() == np.argsort(np.abs(dataset.splits["test"]["x"][:, 0])).tolist()
-
-
-def test_the_limit_of_examples_is_applied_and_all_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "MAX_EXAMPLES", 7)
-    found, _ = gathered(tmp_path)
-    assert (found.examples, found.heads["logits"].examples) == (10, 7)
 
 
 def test_misclassified_examples_keep_their_images(tmp_path: Path) -> None:
@@ -141,7 +135,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     found, _ = gathered(tmp_path, network=CNN)
     found.save(tmp_path / "plots" / "evidence.npz")
     again = PlotData.load(tmp_path / "plots" / "evidence.npz")
-    assert (again.step, again.weights, again.examples, again.variables) == (6, "ema", 10, found.variables)
+    assert (again.step, again.weights, again.variables) == (6, "ema", found.variables)
     assert list(again.heads) == list(found.heads)
     for part in ("pairs", "worst", "certainty"):
         np.testing.assert_array_equal(getattr(again.heads["logits"], part), getattr(found.heads["logits"], part))

@@ -16,7 +16,8 @@ from expkit.experiment import Experiment
 from expkit.plots.axis_scale import is_logarithmic, number_text
 from expkit.plots.confusion import MAX_CLASSES, confusion_matrix, matrix_of
 from expkit.plots.curves import Line, learning_curves, learning_rate, lines_of
-from expkit.plots.data import Head, Histogram, PlotData, _head
+from expkit.plots.data import Histogram, PlotData
+from expkit.plots.head import Head, HeadCounter
 from expkit.plots.misclassified import image_of, worst_mistakes
 from expkit.plots.run import draw_run
 from expkit.plots.weights import weight_histograms
@@ -205,12 +206,37 @@ def test_the_table_of_classes_has_the_numbers_of_evaluate(digits_run: Finished) 
     ) in shown
 
 
+def counted(logits: np.ndarray, labels: np.ndarray, size: int = 1000) -> Head:
+    counter = HeadCounter()
+    for start in range(0, len(labels), size):
+        counter.add(logits[start : start + size], labels[start : start + size])
+    return counter.head({})
+
+
 def test_one_logit_and_one_hot_labels_have_the_classes_that_accuracy_compares() -> None:
     logits = np.array([[2.0], [-1.0], [0.0], [3.0]])
-    binary = _head(logits, np.array([1.0, 1.0, 0.0, 0.0]), {})
+    binary = counted(logits, np.array([1.0, 1.0, 0.0, 0.0]))
     assert (binary.classes, binary.pairs.tolist()) == (2, [[0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 1]])
-    rows = _head(np.eye(3), np.eye(3)[[0, 2, 2]], {})
+    rows = counted(np.eye(3), np.eye(3)[[0, 2, 2]])
     assert (rows.classes, rows.pairs.tolist()) == (3, [[0, 0, 1], [2, 1, 1], [2, 2, 1]])
+
+
+@pytest.mark.parametrize("right", [False, True])
+def test_all_examples_are_counted_and_the_worst_found_whatever_the_size_of_batches(right: bool) -> None:
+    draw = np.random.default_rng(0)
+    logits = draw.normal(size=(12_345, 4)).round(1)  # Many are equal: of those the first come first.
+    labels = logits.argmax(axis=1) if right else draw.integers(0, 4, 12_345)
+    whole, batches = counted(logits, labels, 12_345), counted(logits, labels, 100)
+    assert whole.examples == 12_345
+    expected = np.zeros((4, 4), int)
+    np.add.at(expected, (labels, logits.argmax(axis=1)), 1)
+    for head in (whole, batches):
+        assert [n for *_, n in head.pairs.tolist()] == expected[expected > 0].tolist()
+        np.testing.assert_array_equal(head.worst, whole.worst)
+        np.testing.assert_array_equal(head.certainty, whole.certainty)
+    true = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))[np.arange(12_345), labels]
+    shown = np.flatnonzero((logits.argmax(axis=1) == labels) == right)
+    np.testing.assert_allclose(true[whole.worst[:, 0]], np.sort(true[shown])[:24])
 
 
 def test_a_run_whose_data_of_plots_is_damaged_has_a_report(digits_run: Finished, tmp_path: Path) -> None:
@@ -244,6 +270,6 @@ def test_names_of_classes_stand_in_the_matrix_and_in_the_file(tmp_path: Path) ->
     ticks = confusion_matrix(named, "title", "caption").axes[0].get_xticklabels()
     assert [tick.get_text() for tick in ticks] == ["cat", "a dog a dog a dog…"]
     assert [named.name_of(number) for number in (0, 2)] == ["cat", "2"]
-    data = PlotData(step=1, weights="raw", examples=6, variables=0, heads={"logits": named}, histograms={})
+    data = PlotData(step=1, weights="raw", variables=0, heads={"logits": named}, histograms={})
     data.save(tmp_path / "evidence.npz")
     assert PlotData.load(tmp_path / "evidence.npz").heads["logits"].names == named.names

@@ -143,7 +143,18 @@ class Exported:
 
 _INSIDE = (
     *("name", "weights", "step", "mlflow_run_id"),
-    *("classes", "labels", "predicts", "columns", "missing", "delimiter", "encoding", "decimal", "thousands"),
+    *(
+        "classes",
+        "labels",
+        "predicts",
+        "label_steps",
+        "columns",
+        "missing",
+        "delimiter",
+        "encoding",
+        "decimal",
+        "thousands",
+    ),
 )
 """Metadata of the frozen graph that exported files have inside."""
 _FLAGS = {

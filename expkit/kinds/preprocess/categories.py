@@ -16,7 +16,7 @@ from expkit.kinds.preprocess.word_file import read_words, word_file_problem
 from expkit.registry import Positive, register
 from expkit.tensor_spec import ShapeError, TensorSpec
 
-__all__ = ["RESERVED", "HashBucket", "OneHot", "Vocabulary", "fingerprints", "lookup"]
+__all__ = ["RESERVED", "Category", "HashBucket", "OneHot", "Vocabulary", "fingerprints", "lookup"]
 
 RESERVED = 2
 """Numbers of a vocabulary before its words: 0 for nothing (an empty text, the end of a shorter text), 1 for others."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from expkit.errors import DataError, did_you_mean
+from expkit.errors import DataError, did_you_mean, reading
 from expkit.registry import Kind
 
 if TYPE_CHECKING:
@@ -70,13 +70,14 @@ def existing(path: str, field: str) -> Path:
     """Return the path of a file that exists, ``located``.
 
     Raises:
-        DataError: it does not exist.
+        DataError: it does not exist, or nobody may look whether it does.
     """
     file = located(path)
-    if not file.is_file():
-        fix = f"give the path of an existing file with data.source.{field}=PATH"
-        if file.exists():
-            raise DataError.at(f"data.source.{field}", f"{file} is {no_file(file)}; {fix}")
-        near = did_you_mean(file.name, (p.name for p in file.parent.iterdir())) if file.parent.is_dir() else ""
-        raise DataError.at(f"data.source.{field}", f"no file {file}{near or ';'} {fix}")
+    with reading(f"data.source.{field}", f"{file} cannot be read", raises=DataError):
+        if not file.is_file():
+            fix = f"give the path of an existing file with data.source.{field}=PATH"
+            if file.exists():
+                raise DataError.at(f"data.source.{field}", f"{file} is {no_file(file)}; {fix}")
+            near = did_you_mean(file.name, (p.name for p in file.parent.iterdir())) if file.parent.is_dir() else ""
+            raise DataError.at(f"data.source.{field}", f"no file {file}{near or ';'} {fix}")
     return file

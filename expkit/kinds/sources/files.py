@@ -71,6 +71,14 @@ class FileContents(DiskArray):
         """Return a digest of the names, sizes and times of change of all files when they were listed."""
         return self._identity
 
+    def first_bytes(self, count: int) -> list[bytes]:
+        """Return the first bytes of every file.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        return first_bytes(self._root, self._names, count)
+
     def sizes(self, indices: np.ndarray) -> np.ndarray:
         """Return the sizes of files when they were listed, in bytes."""
         return self._sizes.take(indices)

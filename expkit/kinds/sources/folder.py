@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from expkit.errors import DataError, Problem, comma_list, did_you_mean, error_message, escaped, limit_problems
+from expkit.errors import DataError, Problem, comma_list, did_you_mean, error_message, escaped, limit_problems, reading
 from expkit.kinds.sources.strings import strings
 
-__all__ = ["AT", "Listing", "counted", "existing_folder", "list_folder", "printable", "some", "walk"]
+__all__ = ["AT", "SHOWN", "Listing", "counted", "existing_folder", "list_folder", "printable", "some", "walk"]
 
 AT = "data.source.path"
 TRAIN_FOLDERS = {"train", "training"}
@@ -120,11 +120,12 @@ def existing_folder(path: str) -> Path:
         DataError: it does not exist, or is a file.
     """
     folder = Path(path).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists():
-        raise DataError.at(AT, f"{folder} is a file; give the folder that holds the files")
-    near = did_you_mean(folder.name, os.listdir(folder.parent)) if folder.parent.is_dir() else ""
+    with reading(AT, f"{folder} cannot be read", raises=DataError):
+        if folder.is_dir():
+            return folder
+        if folder.exists():
+            raise DataError.at(AT, f"{folder} is a file; give the folder that holds the files")
+        near = did_you_mean(folder.name, os.listdir(folder.parent)) if folder.parent.is_dir() else ""
     raise DataError.at(AT, f"no folder {folder}{near or ';'} give the path of an existing folder with {AT}=PATH")
 
 

@@ -6,7 +6,7 @@ import mmap
 import struct
 from typing import NamedTuple
 
-__all__ = ["HEADER_BYTES", "ImageHeader", "bmp_is_decoded", "image_header"]
+__all__ = ["HEADER_BYTES", "ImageHeader", "bmp_is_decoded", "image_header", "is_damaged"]
 
 HEADER_BYTES = 4096
 """First bytes of a file that hold its declarations, but for JPEG files with more than that before them."""
@@ -42,6 +42,11 @@ def image_header(start: bytes | mmap.mmap) -> ImageHeader:
     except struct.error:  # The file ends early.
         pass
     return ImageHeader()
+
+
+def is_damaged(start: bytes) -> bool:
+    """Return True if the first ``HEADER_BYTES`` of a file, or all that it has, declare no size."""
+    return not image_header(start).height and (len(start) < HEADER_BYTES or start[:2] != b"\xff\xd8")
 
 
 def bmp_is_decoded(start: bytes) -> bool:

@@ -21,6 +21,7 @@ FORMATS = {
     b"\x89HDF": ("an HDF5 file", AS_CSV),
     b"ARROW1": ("an Arrow (Feather) file", AS_CSV),
     b"ORC": ("an ORC file", AS_CSV),
+    b"PARE": ("an encrypted Parquet file", "write it without encryption"),
     b"\x93NUMPY": ("a NumPy array", "read it with data=arrays"),
     b"\x80\x04\x95": ("a pickle, which could run any code and is not read", AS_CSV),
     b"\x80\x05\x95": ("a pickle, which could run any code and is not read", AS_CSV),

@@ -18,7 +18,7 @@ from typing import Any, final
 import pyarrow as pa
 import pyarrow.csv
 
-from expkit.errors import DataError, reading
+from expkit.errors import DataError, comma_list, reading
 from expkit.kinds.sources.table_content import FIRST_BYTES, content_problem, encoding_problem
 from expkit.machine import size_text
 
@@ -32,6 +32,8 @@ LINE_LENGTH = 1 << 26
 """Characters of the longest line: what is unpacked from a small file may be of any length."""
 MOST_COLUMNS = 1 << 20
 """Columns that a header may have, for the same reason."""
+SHOWN = 8
+"""Columns of a header that a message names."""
 
 
 class TableFile(ABC):
@@ -122,7 +124,7 @@ class CsvFile(TableFile):
         )
         header = True
         with self._reading(), _unzipped(self.file) as opened:
-            counted = _CountingQuotes(opened)
+            counted = _CountingBytes(opened)
             try:
                 for batch in pa.csv.open_csv(pa.PythonFile(counted, "r"), *options):
                     yield [column.slice(1) if header else column for column in batch.columns]
@@ -130,13 +132,20 @@ class CsvFile(TableFile):
             except (pa.ArrowInvalid, UnicodeError) as error:
                 if "Empty CSV file" in str(error):
                     return
-                self._diagnose(only_quotes=False)
+                self._diagnose(lengths=True)
                 if "straddling" in str(error):
                     size = size_text(self._block)
-                    raise DataError.at(AT, f"{self.file} has a row of more than {size}, which is not read") from None
+                    raise DataError.at(
+                        AT, f"{self.file} has a row of more than {size}, which is not read; shorten its cells"
+                    ) from None
                 raise
-            if counted.quotes % 2:
-                self._diagnose(only_quotes=True)
+            if counted.quotes % 2 or (counted.zeros and not self._has_zeros):
+                self._diagnose(lengths=False)
+
+    @property
+    def _has_zeros(self) -> bool:
+        """Whether text in the encoding has bytes that are 0."""
+        return b"\0" in "a".encode(self._encoding)
 
     def _codec(self) -> str:
         name = codecs.lookup(self._encoding).name
@@ -172,32 +181,44 @@ class CsvFile(TableFile):
             "data.source.encoding=latin-1 or cp1252",
         )
 
-    def _diagnose(self, *, only_quotes: bool) -> None:
-        """Raise DataError for the first row that has another number of columns, or a quote that is not closed."""
+    def _diagnose(self, *, lengths: bool) -> None:
+        """Raise DataError for the first row with a byte 0, or a quote that is not closed.
+
+        Args:
+            lengths: whether the first row with another number of columns than the header is searched for, too.
+        """
         line = 1
         try:
             with self._rows(strict=True) as rows:
                 for row in rows:
-                    if row and len(row) != len(self._names) and not only_quotes:
-                        raise DataError.at(
-                            AT,
-                            f"{self.file} line {rows.line_num}: {_count(row)}, the header has {len(self._names)}"
-                            + self._hint(row),
-                        )
+                    here = f"{self.file} line {line}"
+                    if any("\0" in cell for cell in row):
+                        raise DataError.at(AT, f"{here}: a byte 0, which no text has; fetch or write the file again")
+                    if row and len(row) != len(self._names) and lengths:
+                        raise DataError.at(AT, f"{here}{self._other_length(row, last=_at_end(rows))}")
                     line = rows.line_num + 1
         except csv.Error as error:
             if "unexpected end" in str(error) or "limit" in str(error):
-                raise DataError.at(AT, f'{self.file} line {line}: a quote (") is not closed') from None
+                fix = 'close it, or write two ("") for one that belongs to the text'
+                raise DataError.at(AT, f'{self.file} line {line}: a quote (") is not closed; {fix}') from None
 
-    def _hint(self, row: Sequence[str]) -> str:
-        """Return the likely cause of a row that is longer or shorter than the header."""
-        if len(row) == len(self._names) + 1 and not row[-1].strip():
-            return "; its last cell is empty: remove the delimiter at the end of rows, or add one to the header"
-        if len(self._names) > 1:
-            return ""
-        return separator_hint(self._names) or (
-            f"; the first line, '{_shown(self._names[0])}', is taken for the header: remove lines that are above it"
-        )
+    def _other_length(self, row: Sequence[str], *, last: bool) -> str:
+        """Return the end of a message about a row that is longer or shorter than the header."""
+        names = self._names
+        found = f" ({_shown(self._delimiter.join(row))!r}): {_count(row)}, the header has {len(names)}"
+        if len(row) == len(names) + 1 and not row[-1].strip():
+            return found + "; its last cell is empty: remove the delimiter at the end of rows, or add one to the header"
+        if len(names) == 1:
+            return found + (
+                separator_hint(names)
+                or f"; the first line, '{_shown(names[0])}', is taken for the header: remove lines that are above it"
+            )
+        found += f" ({comma_list([_shown(name) for name in names], SHOWN)})"
+        if len(row) > len(names):
+            return found + f"; put a cell that holds a {self._delimiter!r} into quotes, or remove what is too much"
+        if last:
+            return found + "; it is the last row: fetch the file again if it is cut off, complete or remove the row"
+        return found + "; complete or remove the row"
 
 
 def first_bytes(file: Path) -> bytes:
@@ -247,17 +268,24 @@ def _lines(text: io.TextIOWrapper, delimiter: str) -> Iterator[str]:
         yield line
 
 
+def _at_end(rows: Iterator[Any]) -> bool:
+    try:
+        return next(rows, None) is None
+    except csv.Error:
+        return False
+
+
 def _count(row: Sequence[str]) -> str:
     return f"{len(row)} column{'s' * (len(row) != 1)}"
 
 
-class _CountingQuotes(io.RawIOBase):
-    """A file that counts the quotes read from it; an odd number hints at one that is not closed."""
+class _CountingBytes(io.RawIOBase):
+    """A file that counts bytes read from it: an odd number of quotes hints at one that is not closed, 0 at damage."""
 
     def __init__(self, file: Any) -> None:
         super().__init__()
         self._file = file
-        self.quotes = 0
+        self.quotes = self.zeros = 0
 
     def readable(self) -> bool:
         return True
@@ -265,4 +293,5 @@ class _CountingQuotes(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         content: bytes = self._file.read(size)
         self.quotes += content.count(b'"')
+        self.zeros += content.count(b"\0")
         return content

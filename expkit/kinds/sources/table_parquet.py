@@ -16,6 +16,7 @@ __all__ = ["ParquetFile"]
 
 BATCH_ROWS = 1 << 16
 """Rows of a batch."""
+FIX = "fetch it again, or write it anew, without encryption"
 
 
 @final
@@ -62,14 +63,21 @@ class ParquetFile(TableFile):
                 "columns to read in data.source.columns, without these",
             )
         with self._reading():
-            opened = pa.parquet.ParquetFile(self.file, memory_map=True)
+            opened, row = pa.parquet.ParquetFile(self.file, memory_map=True, page_checksum_verification=True), 0
             names = [self._schema.names[place] for place in places]
-            for batch in opened.iter_batches(batch_size=BATCH_ROWS, columns=names):
+            batches = opened.iter_batches(batch_size=BATCH_ROWS, columns=names)
+            while (batch := self._next(batches, row)) is not None:
                 found = [batch.column(batch.schema.get_field_index(name)) for name in names]
                 yield [column.cast(_target(column.type)) for column in found]
+                row += len(batch)
 
-    def _reading(self) -> Any:
-        return reading("data.source.path", f"{self.file} is not a readable Parquet file", raises=DataError)
+    def _next(self, batches: Iterator[pa.RecordBatch], row: int) -> pa.RecordBatch | None:
+        """Return the batch that begins after so many rows; ``None`` at the end."""
+        with self._reading(f"cannot be read after row {row:,}" if row else "cannot be read"):
+            return next(batches, None)
+
+    def _reading(self, problem: str = "is not a readable Parquet file") -> Any:
+        return reading("data.source.path", f"{self.file} {problem}", raises=DataError, fix=FIX)
 
 
 def _target(found: pa.DataType) -> pa.DataType | None:

@@ -265,7 +265,11 @@ def test_a_table_beside_the_images_has_their_labels(fill: Fill) -> None:
         ("file,y\n,1\n", "column 'file' of TABLE: 1 path not in the folder: an empty cell;"),
         ("file,y\n1.png,1\n./1.png,2\n", "column 'file' of TABLE: 1 path named more than once: 1.png;"),
         ("file,image\n1.png,1\n", "TABLE has a column 'image', which is the name of the images' field; rename it"),
-        ("file,y\n1.png\n", "TABLE line 2: 1 column, the header has 2"),
+        (
+            "file,y\n1.png\n",
+            "TABLE line 2 ('1.png'): 1 column, the header has 2 (file, y); it is the last row: fetch the file again if "
+            "it is cut off, complete or remove the row",
+        ),
     ],
 )
 def test_a_table_of_labels_that_is_wrong_is_explained(fill: Fill, table: str | None, problem: str) -> None:

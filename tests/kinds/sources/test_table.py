@@ -166,9 +166,44 @@ def test_encodings_marks_tabs_and_compression_are_read(table: Write) -> None:
         ),
         ("a,b\n1,2\n", {"types": {"c": "text"}}, ": types: no column 'c' in FILE; columns: a, b"),
         ("a,b\n1,2\n", {"columns": {"x": ("a", "b"), "y": "*"}}, '.columns: no column of FILE is left for "*"'),
-        ("a,y\n1,2\n\n3\n", {}, ".path: FILE line 4: 1 column, the header has 2"),
-        ("a,y\n1,2\n1,2,3\n", {}, ".path: FILE line 3: 3 columns, the header has 2"),
-        ('a,y\n1,2\n3,"4\n5,6\n', {}, '.path: FILE line 3: a quote (") is not closed'),
+        (
+            "a,y\n1,2\n\n3\n5,6\n",
+            {},
+            ".path: FILE line 4 ('3'): 1 column, the header has 2 (a, y); complete or remove the row",
+        ),
+        (
+            "a,y\n1,2\n\n3\n",
+            {},
+            ".path: FILE line 4 ('3'): 1 column, the header has 2 (a, y); it is the last row: fetch the file again if "
+            "it is cut off, complete or remove the row",
+        ),
+        (
+            "a,y\n1,2\n1,2,3\n",
+            {},
+            ".path: FILE line 3 ('1,2,3'): 3 columns, the header has 2 (a, y); put a cell that holds a ',' into "
+            "quotes, or remove what is too much",
+        ),
+        (
+            'a,y\n1,2\n3,"4\n5,6\n',
+            {},
+            '.path: FILE line 3: a quote (") is not closed; close it, or write two ("") for one that belongs to the '
+            "text",
+        ),
+        (
+            'a,y\n1,2\n3\n5,"6\n',  # The first fault in the file is told.
+            {},
+            ".path: FILE line 3 ('3'): 1 column, the header has 2 (a, y); complete or remove the row",
+        ),
+        (
+            "a,y\n1,2\n3,4\0\n5,6\n",
+            {},
+            ".path: FILE line 3: a byte 0, which no text has; fetch or write the file again",
+        ),
+        (
+            "a,y\n1,2\n\0\0\0\0\n",
+            {},
+            ".path: FILE line 3: a byte 0, which no text has; fetch or write the file again",
+        ),
         ("a,y\n", {}, ".path: FILE has no rows after its header"),
         ("a,y", {}, ".path: FILE has no rows after its header"),
         ("", {}, ".path: FILE has no header and no rows"),
@@ -276,19 +311,19 @@ def test_encodings_marks_tabs_and_compression_are_read(table: Write) -> None:
         (
             "a,b\n1,2,\n",
             {},
-            ".path: FILE line 2: 3 columns, the header has 2; its last cell is empty: remove the delimiter at the end "
-            "of rows, or add one to the header",
+            ".path: FILE line 2 ('1,2,'): 3 columns, the header has 2; its last cell is empty: remove the "
+            "delimiter at the end of rows, or add one to the header",
         ),
         (
             "a;b\n1,5;2\n",
             {},
-            ".path: FILE line 2: 2 columns, the header has 1; give data.source.delimiter=';'",
+            ".path: FILE line 2 ('1,5;2'): 2 columns, the header has 1; give data.source.delimiter=';'",
         ),
         (
             "My table\na,b\n1,2\n",
             {},
-            ".path: FILE line 2: 2 columns, the header has 1; the first line, 'My table', is taken for the header: "
-            "remove lines that are above it",
+            ".path: FILE line 2 ('a,b'): 2 columns, the header has 1; the first line, 'My table', is taken for the "
+            "header: remove lines that are above it",
         ),
         (
             'a,b\n"1,5",2\n',
@@ -350,15 +385,15 @@ def test_a_column_that_is_not_read_may_be_there_twice_and_hold_anything(table: W
     assert values(table("a,a,b\nx,,3\n", columns={"y": "b"})) == {"y": ("int64", [3])}
 
 
-def test_stray_quotes_and_nul_bytes_are_text(table: Write) -> None:
-    assert values(table('a,b\n5" pipe,\0\n')) == {"a": ("object", [b'5" pipe']), "b": ("object", [b"\0"])}
+def test_stray_quotes_are_text(table: Write) -> None:
+    assert values(table('a,b\n5" pipe,x\n')) == {"a": ("object", [b'5" pipe']), "b": ("object", [b"x"])}
 
 
 def test_a_row_longer_than_a_block_is_a_message(table: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table_files, "BLOCK_BYTES", 64)
     monkeypatch.setattr(table_files, "BLOCK_ROWS", 1)
     message = problem_of(table('a,b\n1,"' + "x\n" * 1000 + '"\n'))
-    assert message == "data.source.path: FILE has a row of more than 64 bytes, which is not read"
+    assert message == "data.source.path: FILE has a row of more than 64 bytes, which is not read; shorten its cells"
 
 
 def test_an_endless_line_in_a_small_file_is_not_read_to_its_end(table: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -417,8 +452,27 @@ def test_parquet_with_nested_columns_names_them(tmp_path: Path) -> None:
         "data.source.columns: FILE has columns that are neither numbers, text nor bytes: 'list' (list<"
     )
     assert values(Table(path=str(file), columns={"x": "a"})) == {"x": ("int64", [1])}
-    file.write_bytes(file.read_bytes()[:-20])
-    assert problem_of(Table(path=str(file))).startswith("data.source.path: FILE is not a readable Parquet file: ")
+
+
+def test_a_damaged_parquet_file_says_after_which_row_and_what_to_do(tmp_path: Path) -> None:
+    file, rows = tmp_path / "t.parquet", 3 << 16
+    table = pa.table({"a": range(rows)})
+    pq.write_table(table, file, 1 << 15, use_dictionary=False, compression="none", write_page_checksum=True)
+    fix = "; fetch it again, or write it anew, without encryption"
+    whole = file.read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2] ^= 1  # One bit of a number: only the checksum shows it.
+    file.write_bytes(damaged)
+    problem = problem_of(Table(path=str(file)))
+    assert problem.startswith("data.source.path: FILE cannot be read after row 65,536: could not verify page integrity")
+    assert problem.endswith(fix)
+    file.write_bytes(whole[: len(whole) // 2])
+    problem = problem_of(Table(path=str(file)))
+    assert problem.startswith("data.source.path: FILE is not a readable Parquet file: ")
+    assert problem.endswith(fix)
+    file.write_bytes(b"PARE" + whole[4:-4] + b"PARE")
+    expected = "data.source.path: FILE is an encrypted Parquet file, not a CSV file; write it without encryption"
+    assert problem_of(Table(path=str(file))) == expected
 
 
 def test_a_large_table_is_read_by_index_from_a_temporary_file(
