@@ -20,7 +20,10 @@ ALLOWED = {
     "omegaconf": ("config/", "preflight.py", "cli/", "runs/", "sweeps/", "tracking/"),
     "matplotlib": ("plots/", "report/plots/"),
     "fcntl": ("fs.py",),
-    "optuna": ("sweeps/optuna_study.py", "sweeps/optuna_internals.py", "sweeps/pruners.py", "sweeps/samplers.py"),
+    "optuna": (
+        *("sweeps/optuna_study.py", "sweeps/optuna_storage.py", "sweeps/optuna_internals.py"),
+        *("sweeps/pruners.py", "sweeps/samplers.py"),
+    ),
 }
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from expkit.plots.axis_scale import number_text, value_text
+from expkit.plots.axis_scale import number_text, value_texts
 from expkit.report.compare import MISSING, RunComparison, ValuePair, compare_runs
 from expkit.report.over_seeds import MetricOverSeeds, over_seeds
 from expkit.run_lookup import find_run
@@ -61,7 +61,7 @@ def _print(comparison: RunComparison) -> None:
         for column in (name, "A", "B", *(("B - A",) if numbers else ())):
             table.add_column(column, overflow="fold", justify="right" if numbers and column != name else "left")
         for pair in shown:
-            cells = [pair.name, _text(pair.first), _text(pair.second), *([_difference(pair)] if numbers else [])]
+            cells = [pair.name, *_texts(pair), *([_difference(pair)] if numbers else [])]
             table.add_row(*(escape(cell) for cell in cells), style=None if pair.relevant else "dim")
         console.print(table)
         console.print(f"{f'and {same:,} the same' if same else ''}\n", highlight=False)
@@ -82,8 +82,10 @@ def _print_over_seeds(metrics: Sequence[MetricOverSeeds]) -> None:
     console.print("p: of each metric alone, paired where seeds are shared\n", highlight=False)
 
 
-def _text(value: Any) -> str:
-    return "-" if value is MISSING else value_text(value)
+def _texts(pair: ValuePair) -> list[str]:
+    both = [value for value in (pair.first, pair.second) if value is not MISSING]
+    text = value_texts(both)
+    return ["-" if value is MISSING else text(value) for value in (pair.first, pair.second)]
 
 
 def _difference(pair: ValuePair) -> str:

@@ -62,7 +62,12 @@ def _work(given: argparse.Namespace) -> int:
             tf.tensorflow_version()  # imported while the command that began the sweep prepares it
             if not sys.stdin.readline():
                 return 0
-        plan, count = work(given.folder, given.overrides, attached=given.attached, say=say)
+        try:
+            plan, count = work(given.folder, given.overrides, attached=given.attached, say=say)
+        except SystemExit:
+            if folder.stops_now and not given.attached:
+                print(f"stopped; expkit sweep stop --undo {folder.path} lets workers go on", file=sys.stderr)
+            raise
         if not given.attached:
             if taken:
                 print(_outcome(taken[-1]))

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median_low
 from typing import Any
 
-__all__ = ["AxisScale", "is_logarithmic", "is_number", "number_text", "scale_of", "spans_decades", "value_text"]
+__all__ = [
+    "AxisScale",
+    "is_logarithmic",
+    "is_number",
+    "number_text",
+    "scale_of",
+    "spans_decades",
+    "value_text",
+    "value_texts",
+]
 
 LARGE_RATIO = 30.0
 """Ratio from which positive numbers are distinguishable on a logarithmic axis only."""
@@ -22,11 +31,13 @@ class AxisScale:
     words: tuple[str, ...] = ()
     """Categories in the order of the axis; empty for numbers."""
     logarithmic: bool = False
+    text: Callable[[Any], str] = field(default=lambda value: value_text(value), compare=False)
+    """Text of a value, by which its category is found."""
 
     def position(self, value: Any) -> float:
         """Return the position of a value."""
         if self.words:
-            return float(self.words.index(value_text(value)))
+            return float(self.words.index(self.text(value)))
         return math.log10(value) if self.logarithmic else float(value)
 
 
@@ -35,7 +46,8 @@ def scale_of(values: Iterable[Any]) -> AxisScale:
     every = list(values)
     if every and all(is_number(value) for value in every):
         return AxisScale(logarithmic=is_logarithmic(every))
-    return AxisScale(words=tuple(dict.fromkeys(value_text(value) for value in every)))
+    text = value_texts(every)
+    return AxisScale(words=tuple(dict.fromkeys(map(text, every))), text=text)
 
 
 def is_number(value: Any) -> bool:
@@ -70,6 +82,19 @@ def value_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return number_text(value) if isinstance(value, int | float) else str(value)
+
+
+def value_texts(values: Iterable[Any]) -> Callable[[Any], str]:
+    """Return the function from each of some values to its text: exact where a short one would be another's, too."""
+    exact: dict[str, set[str]] = {}
+    for value in values:
+        exact.setdefault(value_text(value), set()).add(repr(value))
+
+    def text(value: Any) -> str:
+        short = value_text(value)
+        return short if len(exact.get(short, ())) < 2 else repr(value)
+
+    return text
 
 
 def number_text(value: float) -> str:

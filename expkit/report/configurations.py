@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from expkit.plots.axis_scale import value_text
 from expkit.redact import masked
 from expkit.report.runs import Sweep
 from expkit.report.table import Table, are_numbers
@@ -30,13 +29,12 @@ def configurations_table(sweep: Sweep) -> Table:
     head += [*(sweep.names[key] for key in sweep.varied), *(("against the best",) if several else ())]
     missing = any(item.without(metric) for item in standing.configurations)
     head += ["without a value"] if missing else []
-    ranks = {item.label: str(place) for place, item in enumerate(standing.ranked, 1)}
     lines = []
-    for item, rows in sweep.configurations:
-        ranked = item in standing.ranked
-        line = [ranks[item.label] if ranked else "", *_numbers(sweep, item, metric, several)]
+    for place, (item, rows) in enumerate(sweep.configurations, 1):
+        ranked = place <= len(standing.ranked)
+        line = [str(place) if ranked else "", *_numbers(sweep, item, metric, several)]
         line += [_mean(sweep, item, name) for name in others]
-        line += [value_text(rows[0].values.get(key)) for key in sweep.varied]
+        line += [sweep.texts[key](rows[0].values.get(key)) for key in sweep.varied]
         line += [standing.against(item)] if several else []
         line += [_missing(item, metric)] if missing else []
         lines.append(tuple(line))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +12,13 @@ from typing import Any
 
 import yaml
 
-from expkit.plots.axis_scale import value_text
 from expkit.sweeps.jobs import configuration_of, is_under, replicate_of
 from expkit.sweeps.sweep_folder import RunState
 
-__all__ = ["RunRow", "differences", "identified", "labelled", "split_override", "varied_keys"]
+__all__ = ["RunRow", "differences", "identified", "split_override", "values_text", "varied_keys"]
 
 Points = Sequence[Mapping[str, float]]
+Text = Callable[[Any], str]
 
 _NEVER_VARIED = ("run.folder", "run.resume", "hydra.", "tracking")
 
@@ -103,14 +103,13 @@ def varied_keys(rows: Sequence[RunRow], keys: Sequence[str]) -> list[str]:
     return [
         key
         for key in dict.fromkeys(keys)
-        if not key.startswith(_NEVER_VARIED) and len({value_text(row.values.get(key)) for row in rows}) > 1
+        if not key.startswith(_NEVER_VARIED) and len({repr(row.values.get(key)) for row in rows}) > 1
     ]
 
 
-def labelled(row: RunRow, names: Mapping[str, str]) -> RunRow:
-    """Return a row with a label of its values, given the short names of the keys that differ."""
-    label = ", ".join(f"{name}={value_text(row.values.get(key))}" for key, name in names.items())
-    return replace(row, label=label or row.folder.name)
+def values_text(row: RunRow, names: Mapping[str, str], texts: Mapping[str, Text]) -> str:
+    """Return the values of a row, given the short names of keys, and the text of the values of each."""
+    return ", ".join(f"{name}={texts[key](row.values.get(key))}" for key, name in names.items())
 
 
 def identified(row: RunRow, replicated: Sequence[str]) -> RunRow:

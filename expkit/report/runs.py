@@ -15,9 +15,9 @@ import yaml
 from expkit.errors import ExpkitError, RunError, unknown
 from expkit.metric_names import is_rate
 from expkit.network.elaborate import network_spec
-from expkit.plots.axis_scale import value_text
+from expkit.plots.axis_scale import value_texts
 from expkit.recorded import unknown_mode
-from expkit.report.rows import RunRow, differences, identified, labelled, split_override, varied_keys
+from expkit.report.rows import RunRow, Text, differences, identified, split_override, values_text, varied_keys
 from expkit.run_folder import RunFolder, flat, short_names
 from expkit.sweeps.jobs import SEEDS, is_under
 from expkit.sweeps.objective import Mode, Objective, default_metric, mode_of
@@ -38,6 +38,8 @@ class Sweep:
     """Short names of the keys whose values differ, without replicates."""
     replicates: Mapping[str, str]
     """Short names of the keys in which replicates differ."""
+    texts: Mapping[str, Text]
+    """Text of the values of each of these keys, which differs where the values do."""
     constant: tuple[str, ...]
     """Overrides that all runs share."""
     standing: Standing
@@ -112,8 +114,10 @@ def read_sweep(path: Path, metric: str | None = None, mode: Mode | None = None) 
     varied, constant = differences(rows, replicated)
     replicates = varied_keys(rows, [key for row in rows for key in row.values if is_under(key, replicated)])
     names = short_names([*varied, *replicates])
-    rows = [identified(row if row.label else labelled(row, names), replicated) for row in rows]
-    points = {row.name: ", ".join(f"{names[key]}={value_text(row.values.get(key))}" for key in varied) for row in rows}
+    texts = {key: value_texts([row.values.get(key) for row in rows]) for key in names}
+    rows = [row if row.label else replace(row, label=values_text(row, names, texts) or row.folder.name) for row in rows]
+    rows = [identified(row, replicated) for row in rows]
+    points = {row.name: values_text(row, {key: names[key] for key in varied}, texts) for row in rows}
     standing = _standing(rows, objective, points, settings)
     chosen = standing.best
     places = {
@@ -131,6 +135,7 @@ def read_sweep(path: Path, metric: str | None = None, mode: Mode | None = None) 
         objective=objective,
         names={key: names[key] for key in varied},
         replicates={key: names[key] for key in replicates},
+        texts=texts,
         constant=constant,
         standing=standing,
     )

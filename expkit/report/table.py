@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from expkit.errors import DataError, reading
-from expkit.plots.axis_scale import number_text, value_text
+from expkit.plots.axis_scale import number_text
 from expkit.plots.class_tables import class_tables
 from expkit.plots.data import PlotData
 from expkit.report.runs import RunRow, Sweep
@@ -48,7 +48,7 @@ def table_of(sweep: Sweep) -> Table:
             (
                 rank,
                 *(_score(row.last.get(name)) for name in metrics),
-                *(value_text(row.values.get(key)) for key in keys),
+                *(sweep.texts[key](row.values.get(key)) for key in keys),
                 "" if row.seconds is None else f"{row.seconds:.1f}",
                 "" if row.size is None else f"{row.size:,}",
                 row.state.status.lower(),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Transformer, ValueType
+from hydra.core.override_parser.types import Override, RangeSweep, Transformer, ValueType
 from hydra.errors import HydraException, OverrideParseException
 
 from expkit.config.hydra_messages import composition_message, unreadable_override
@@ -17,7 +19,7 @@ from expkit.config.search import group_files
 from expkit.config.variations import Variations
 from expkit.errors import ConfigError, Problem
 
-__all__ = ["EMPTY", "GivenOverrides", "parse_overrides"]
+__all__ = ["EMPTY", "GivenOverrides", "parse_overrides", "range_values"]
 
 EMPTY = "has no values, so the sweep is empty; give it some"
 """Message about a key that varies over nothing."""
@@ -60,7 +62,24 @@ class GivenOverrides:
         if item.value_type is ValueType.GLOB_CHOICE_SWEEP:
             files: Any = group_files(item.key_or_group, self.config_dirs, self.hydra)
             return list(item.value().filter(files))
-        return [_written(value) for value in item.sweep_iterator()]
+        values: list[Any] = list(item.sweep_iterator())
+        if isinstance(sweep := item.value(), RangeSweep):
+            values = range_values(sweep, values)
+        return [_written(value) for value in values]
+
+    def shown(self, value: str) -> str:
+        """Return a value for people: a number of many digits rounded to five, if that is no other's of the sweep."""
+        return value if value in self._similar else _rounded(value)
+
+    @cached_property
+    def _similar(self) -> set[str]:
+        """Values that rounding would not tell apart."""
+        found: set[str] = set()
+        for index in self.varied:
+            values = [] if self.items[index].is_interval_sweep() else self.alternatives(index)
+            texts = Counter(map(_rounded, dict.fromkeys(values)))
+            found.update(value for value in values if texts[_rounded(value)] > 1)
+        return found
 
     def words(self, values: Mapping[int, str]) -> list[str]:
         """Return the overrides of a job, given the value of each that varies, by its index."""
@@ -90,6 +109,28 @@ def parse_overrides(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -
     if problems := list(_useless(given)):
         raise ConfigError(*problems)
     return given
+
+
+def _rounded(value: str) -> str:
+    try:
+        return f"{float(value):.5g}" if len(value) > 8 and "." in value else value
+    except ValueError:
+        return value
+
+
+def range_values(sweep: RangeSweep, values: Sequence[int | float]) -> list[int | float]:
+    """Return the values of a range without the rounding errors of repeated addition.
+
+    They may have left its stop, which it excludes, just before itself: ``range(0.1, 0.4, 0.1)`` is 0.1, 0.2, 0.3.
+    """
+    if all(isinstance(value, int) for value in values):
+        return list(values)
+    stop, nothing = float(sweep.stop), 1e-9 * abs(sweep.step)
+    return [
+        float(f"{value:.12g}") if abs(value) > nothing else 0.0
+        for value in values
+        if not math.isclose(value, stop, rel_tol=1e-9, abs_tol=nothing)
+    ]
 
 
 def _written(value: Any) -> str:

@@ -84,14 +84,6 @@ _NOT_COMPARED = ("run.folder", "run.resume", "tracking.")
 """Keys that say where a run is, and change nothing else."""
 
 
-def _rounded(value: str) -> str:
-    """Return a number of many digits rounded to five, and any other value unchanged."""
-    try:
-        return f"{float(value):.5g}" if len(value) > 8 and "." in value else value
-    except ValueError:
-        return value
-
-
 def check_jobs(override_lists: Sequence[Sequence[str]], given: GivenOverrides) -> list[SweepJob]:
     """Return the jobs of lists of overrides.
 
@@ -163,7 +155,7 @@ def _label(given: GivenOverrides, overrides: Sequence[str]) -> str:
         key.lstrip("+"): value for key, _, value in (word.partition("=") for word in overrides[len(given.items) :])
     }
     names = short_names(list(values))
-    return ", ".join(f"{names[key]}={masked(_rounded(value))}" for key, value in values.items())
+    return ", ".join(f"{names[key]}={masked(given.shown(value))}" for key, value in values.items())
 
 
 def is_under(key: str, sections: Sequence[str]) -> bool:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from expkit.errors import ConfigError, Pruned, error_message
-from expkit.redact import masked
 from expkit.sweeps import optuna_internals
 from expkit.sweeps.objective import Direction, Mode, Objective
-from expkit.sweeps.samplers import Sampler
+from expkit.sweeps.samplers import Planned, Sampler
 from expkit.sweeps.space import Categorical, Dimension, Space, Value
 
 if TYPE_CHECKING:
@@ -25,12 +21,11 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-__all__ = ["Study", "Trial", "open_storage", "prune_check", "runs_of_trials"]
+    from expkit.sweeps.sweep_folder import SweepFolder
+
+__all__ = ["Study", "Trial", "prune_check", "runs_of_trials"]
 
 _log = logging.getLogger(__name__)
-_JOURNAL = "journal:///"
-_CONNECTING = {"sqlite": {"timeout": 60.0}, "postgresql": {"connect_timeout": 20}}
-"""Seconds that a process waits for another that is writing, or for a server that does not answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +50,7 @@ class Study:
         space: Space,
         sampler: Sampler,
     ) -> None:
-        """Create a study, or open the existing study of that name.
-
-        Trials that a killed process left half suggested are marked as failed, and do not count.
-        """
+        """Create a study, or open the existing study of that name, which may be another's."""
         import optuna
 
         directions: dict[Mode, Direction] = {"min": "minimize", "max": "maximize"}
@@ -72,7 +64,6 @@ class Study:
             load_if_exists=True,
         )
         self._distributions = {key: _distribution(dimension) for key, dimension in space.dimensions.items()}
-        self.drop_unfinished()
 
     def drop_unfinished(self) -> None:
         """Mark the trials as failed that a killed process left half suggested; they do not count."""
@@ -82,20 +73,34 @@ class Study:
             if trial.state == optuna.trial.TrialState.RUNNING and not self._is_complete(trial):
                 self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
 
-    def belongs_to(self, folder: str) -> None:
-        """Reserve the study for a sweep's folder.
+    def belongs_to(self, sweep: SweepFolder, *, shared: bool) -> None:
+        """Reserve the study for a sweep, whose folder may have been moved since.
+
+        Args:
+            sweep: the sweep.
+            shared: whether the storage may have studies of other folders.
 
         Raises:
-            ConfigError: it is another's, or optimizes in other directions.
+            ConfigError: it is that of another sweep.
         """
-        name = self._study.study_name
+        here, before = str(sweep.path), sweep.settings().get("study", {}).get("folder")
         owner = self._study.user_attrs.get("folder") or (None if not self._all() else "another program")
-        if owner not in (None, folder):
+        if self._study.user_attrs.get("key", sweep.settings()["key"]) != sweep.settings()["key"]:
             raise ConfigError.at(
                 "hydra.sweeper.study_name",
-                f"'{name}' in this storage is the study of {owner}; give another name, or leave it out",
+                f"'{self._study.study_name}' in this storage is the study of a search with another space, objective, "
+                "sampler or configuration; undo that, or give another name",
             )
-        self._study.set_user_attr("folder", folder)
+        if shared and owner not in (None, here) and (owner != before or sweep.is_copy_of(before)):
+            raise ConfigError.at(
+                "hydra.sweeper.study_name",
+                f"'{self._study.study_name}' in this storage is the study of {owner}; give another name, or leave it "
+                "out; a copy of a sweep needs a new hydra.sweep.dir=FOLDER, too",
+            )
+        self._study.set_user_attr("folder", here)
+        self._study.set_user_attr("key", sweep.settings()["key"])
+        if before != here:
+            sweep.update(study={**sweep.settings().get("study", {}), "folder": here})
 
     def trials(self) -> list[Trial]:
         """Return all trials, in the order in which they were suggested."""
@@ -112,9 +117,9 @@ class Study:
 
         trials = self.trials()
         self._study.sampler = self._sampler.at(len(trials))
-        if self._sampler.kind == "grid" and not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            suggested = [trial.values for trial in trials]
-            point = next((point for point in self._space.grid() if point not in suggested), None)
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        if isinstance(self._sampler, Planned) and not waiting:
+            point = self._sampler.next_point(self._space, [trial.values for trial in trials])
             if point is None:
                 return None
             self._study.enqueue_trial(point)
@@ -215,55 +220,6 @@ def runs_of_trials(storage: BaseStorage, name: str) -> list[tuple[str, ...]]:
 
     study = optuna.load_study(study_name=name, storage=storage)
     return [runs for trial in study.get_trials(deepcopy=False) if (runs := _runs(trial))]
-
-
-@cache
-def open_storage(url: str) -> BaseStorage:
-    """Return the storage at a URL; its tables are created if they are missing.
-
-    Raises:
-        ConfigError: it cannot be opened.
-    """
-    import optuna
-    from optuna import storages
-
-    optuna.logging.disable_default_handler()  # its messages go where everything is logged
-    optuna.logging.enable_propagation()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        if url.startswith(_JOURNAL):
-            from optuna.storages.journal import JournalFileBackend, JournalStorage
-
-            backend = JournalFileBackend(file := url.removeprefix(_JOURNAL))
-            _check_journal(Path(file))
-            return JournalStorage(backend)
-        for kind, option in _CONNECTING.items():
-            if url.startswith(kind):
-                engine = {"connect_args": option}
-                return storages.get_storage(storages.RDBStorage(url, engine_kwargs=engine))
-        return storages.get_storage(url)
-    except Exception as error:  # SQLAlchemy, the driver and Optuna raise errors of their own
-        raise ConfigError.at(
-            "hydra.sweeper.storage",
-            f"{masked(url)} cannot be opened ({masked(error_message(error))}); "
-            "correct it, or omit it: the study is then stored in the sweep's folder",
-        ) from None
-
-
-def _check_journal(file: Path) -> None:
-    """Check that a file is Optuna's, which it reads without a check of its own.
-
-    Raises:
-        ValueError: it is not.
-    """
-    with file.open("rb") as journal:
-        first = journal.readline(100_000)
-    try:
-        is_entry = not first or "op_code" in json.loads(first)
-    except (TypeError, ValueError):
-        is_entry = first.startswith(b"{") and not first.endswith(b"\n")  # another process is writing it
-    if not is_entry:
-        raise ValueError("the file is no journal of Optuna")
 
 
 def _trial(trial: FrozenTrial, space: Space) -> Trial:

@@ -21,7 +21,8 @@ from expkit.sweeps.dominance import dominance_check
 from expkit.sweeps.given_overrides import GivenOverrides
 from expkit.sweeps.jobs import SweepJob, hash_of
 from expkit.sweeps.objective import Objective
-from expkit.sweeps.optuna_study import Study, Trial, open_storage, prune_check, runs_of_trials
+from expkit.sweeps.optuna_storage import open_storage
+from expkit.sweeps.optuna_study import Study, Trial, prune_check, runs_of_trials
 from expkit.sweeps.pruners import NoPruner, Pruner
 from expkit.sweeps.samplers import Sampler, Tpe
 from expkit.sweeps.space import Numeric, Space, space_of
@@ -144,7 +145,8 @@ class Optuna(Sweeper):
                     rejected.append(study.error(trial))
                 continue
             runs = self._children_of(board, study, trial)
-            unneeded = trial.state != "RUNNING" and _is_decided(runs)
+            # A point needs no further run once one of its runs was pruned, or failed.
+            unneeded = trial.state != "RUNNING" and any(child.status in ("PRUNED", "FAILED") for child in runs)
             for child in runs:
                 if unneeded and not child.folder.state():
                     skipped += 1
@@ -227,11 +229,12 @@ class Optuna(Sweeper):
         first, last = self._rungs(board.objectives[0], [job for point in board.points for job in point])
         steps = {"name": name, "first_step": first, "last_step": last}
         if any(settings.get("study", {}).get(key) != value for key, value in steps.items()):
-            board.folder.update(study=steps)
+            board.folder.update(study={**settings.get("study", {}), **steps})
         study = Study(
             open_storage(self._url(board.folder)), name, board.objectives, space_of(board.given), self.sampler
         )
-        study.belongs_to(str(board.folder.path))
+        study.belongs_to(board.folder, shared=self.storage is not None)
+        study.drop_unfinished()
         board.memory["study"] = study
         return study
 
@@ -265,21 +268,21 @@ class Optuna(Sweeper):
         if self.sampler.kind == "cmaes" and len(numeric) < 2:
             yield Problem(
                 "hydra/sweeper/sampler",
-                f"'cmaes' needs at least two intervals or ranges, got {comma_list(numeric)}; use tpe, random or nsgaii",
+                f"'cmaes' needs at least two intervals or ranges, got {comma_list(numeric)}; use tpe or random",
             )
         for key, dimension in numeric.items():
             if self.sampler.kind == "grid" and dimension.step is None:
                 yield Problem(
                     key,
                     "an interval has infinitely many values, so 'grid' cannot search it; write range(START,STOP,STEP) "
-                    "or choice(A,B), or use another hydra/sweeper/sampler: tpe, cmaes, random, nsgaii",
+                    "or choice(A,B), or use another hydra/sweeper/sampler: tpe, cmaes, random, qmc, nsgaii",
                 )
 
     def _unsupported_objectives(self, objectives: Sequence[Objective], jobs: Sequence[SweepJob]) -> Iterator[Problem]:
         """Yield the reasons why the sampler or the pruner cannot use these objectives."""
         several = f"takes one objective, got {len(objectives)}"
         if len(objectives) > 1 and self.sampler.kind == "cmaes":
-            yield Problem("hydra/sweeper/sampler", f"'cmaes' {several}; use nsgaii, tpe, random or grid")
+            yield Problem("hydra/sweeper/sampler", f"'cmaes' {several}; use nsgaii, tpe, random, qmc or grid")
         if self.pruner.kind == "none":
             return
         if len(objectives) > 1 and self.pruner.dominated(0) is None:
@@ -293,8 +296,3 @@ class Optuna(Sweeper):
         if last is not None and first >= last:
             why = f"prunes nothing before step {first}: runs end at step {last}"
             yield Problem("hydra/sweeper/pruner", f"'{self.pruner.kind}' {why}")
-
-
-def _is_decided(children: Sequence[Child]) -> bool:
-    """Return True if a point needs no further run: one of its runs was pruned, or failed."""
-    return any(child.status in ("PRUNED", "FAILED") for child in children)

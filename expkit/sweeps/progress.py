@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from expkit.sweeps.objective import Objective, pareto_front
-from expkit.sweeps.standing import Entry, OnTie, Standing, mean_text, standing_of
+from expkit.sweeps.standing import Entry, OnTie, Standing, mean_text, score_text, standing_of
 from expkit.sweeps.sweep_folder import CLOSED, Child, RunState
 
 __all__ = ["Display", "LineDisplay", "LiveDisplay", "Progress", "progress_table", "tally"]
@@ -267,7 +267,7 @@ def progress_table(progress: Progress) -> Group:
         table.add_row(
             escape(child.label),
             f"{state.step:,}{'' if state.last is None else f' of {state.last:,}'}",
-            "" if value is None else f"{value:.4f}",
+            "" if value is None else score_text(value),
         )
     counts = [f"{progress.ended} of {progress.total} done", f"{len(running)} running", *_failures(progress.counts)]
     if best := progress.best:
@@ -281,7 +281,7 @@ def _best(progress: Progress, child: Child, state: RunState) -> str:
     """Return the best so far: its mean, its number of runs, how many others are tied with it."""
     standing = progress.standing
     if len(progress.objectives) > 1 or standing.best is None:
-        return f"best {state.values[progress.objective.metric]:.4f} ({child.label})"
+        return f"best {score_text(state.values[progress.objective.metric])} ({child.label})"
     summary = standing.best_summary
     runs = f", {summary.n} runs" if summary.n > 1 else ""
     tied = f", tied with {len(standing.tied)}" if standing.tied else ""
@@ -290,7 +290,7 @@ def _best(progress: Progress, child: Child, state: RunState) -> str:
 
 def _outcome(objective: Objective, state: RunState) -> str:
     value = state.values.get(objective.metric)
-    score = "" if value is None or state.status == "FAILED" else f", {objective.metric} {value:.4f}"
+    score = "" if value is None or state.status == "FAILED" else f", {objective.metric} {score_text(value)}"
     return f"{_WORDS[state.status]}{', not exported' if state.is_not_exported else ''}{score}"
 
 

@@ -17,7 +17,7 @@ from hydra.types import TaskFunction
 
 from expkit.errors import RunError
 from expkit.sweeps.board import Board
-from expkit.sweeps.claims import is_held
+from expkit.sweeps.claims import holder_of, is_held
 from expkit.sweeps.launcher import Launcher
 from expkit.sweeps.progress import Progress
 from expkit.sweeps.sweep_folder import CLOSED, DONE, Child
@@ -30,6 +30,8 @@ OVERRIDES = "EXPKIT_SWEEP_OVERRIDES"
 _POLL_SECONDS = 0.1
 _FOLLOW_SECONDS = 0.5
 _MOST_DEATHS = 1000
+_ORDERLY = (0, 1, 2, 130, 143)
+"""Exit codes of a worker that was not killed, and not ended by a library: 1 after a traceback, 2 after an error."""
 
 
 def work_here(board: Board, launcher: Launcher, task: TaskFunction, taken: Callable[[Child], None]) -> int:
@@ -172,11 +174,12 @@ class SweepRunner:
                 self._follow()
                 for process in [item for item in processes if item.poll() is not None]:
                     processes.remove(process)
+                    died = process.returncode not in _ORDERLY or (process.returncode and self._left_run(process.pid))
                     if process.returncode > 0 and self.board.folder.stops_now:
                         raise SystemExit(process.returncode)  # as a run of this process would
-                    if process.returncode > 0:
+                    if process.returncode > 0 and not died:
                         raise RunError.at("hydra.sweeper.n_jobs", f"a worker failed: {self._last_line()}")
-                    if process.returncode < 0 and deaths < _MOST_DEATHS:
+                    if died and deaths < _MOST_DEATHS:
                         deaths += 1
                         processes.append(self._start())
                         _begin(processes[-1])
@@ -186,6 +189,11 @@ class SweepRunner:
             for process in processes:
                 process.wait()
             raise
+
+    def _left_run(self, process: int) -> bool:
+        """Return True if a process has ended without giving back its run, as one does that a library ends."""
+        holders = (holder_of(child.folder.path) for child in self._open())
+        return any(holder is not None and holder.process == process for holder in holders)
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "expkit", "sweep", "work", str(self.board.folder.path), "--attached"]

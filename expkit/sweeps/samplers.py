@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from expkit.registry import Kind, NonNegative, Positive, register
+from expkit.sweeps.space import Space, Value
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
-__all__ = ["CmaEs", "GridSampler", "Nsga2", "RandomSampler", "Sampler", "Tpe"]
+__all__ = ["CmaEs", "GridSampler", "Nsga2", "Planned", "Qmc", "RandomSampler", "Sampler", "Tpe"]
 
 _Probability = Annotated[float, Field(ge=0, le=1)]
 _Population = Annotated[int, Field(gt=1)]
@@ -102,11 +104,47 @@ class RandomSampler(Sampler):
         return samplers.RandomSampler(seed=seed)
 
 
+class Planned(Sampler, ABC):
+    """Algorithm whose points depend on no result."""
+
+    @abstractmethod
+    def next_point(self, space: Space, points: Sequence[Mapping[str, Value]]) -> dict[str, Value] | None:
+        """Return the point after those suggested so far, or ``None`` if there is no other."""
+
+    def create(self, seed: int) -> BaseSampler:
+        """Return any sampler: Optuna gets the point."""
+        from optuna import samplers
+
+        return samplers.RandomSampler(seed=seed)
+
+
 @register
-class GridSampler(RandomSampler):
+class GridSampler(Planned):
     """Every combination in order; it takes no intervals, and its seed changes nothing."""
 
-    kind: Literal["grid"] = "grid"  # type: ignore[assignment]  # every kind has a name of its own
+    kind: Literal["grid"] = "grid"
+
+    def next_point(self, space: Space, points: Sequence[Mapping[str, Value]]) -> dict[str, Value] | None:
+        """Return the first point that is new."""
+        return next((point for point in space.grid() if point not in points), None)
+
+
+@register
+class Qmc(Planned):
+    """Quasi-random points, which cover the space more evenly than random ones: Sobol's sequence, scrambled."""
+
+    kind: Literal["qmc"] = "qmc"
+
+    def next_point(self, space: Space, points: Sequence[Mapping[str, Value]]) -> dict[str, Value]:
+        """Return the point of the sequence whose index is the number of those before."""
+        import numpy as np
+        from scipy.stats import qmc
+
+        sequence = qmc.Sobol(len(space.dimensions), seed=np.random.default_rng(self.seed))
+        if points:
+            sequence.fast_forward(len(points))
+        fractions = sequence.random(1)[0].tolist()
+        return {key: item.at(part) for (key, item), part in zip(space.dimensions.items(), fractions, strict=True)}
 
 
 @register

@@ -11,7 +11,7 @@ from typing import TypeGuard
 from hydra.core.override_parser.types import IntervalSweep, RangeSweep
 
 from expkit.errors import ConfigError, Problem
-from expkit.sweeps.given_overrides import EMPTY, GivenOverrides
+from expkit.sweeps.given_overrides import EMPTY, GivenOverrides, range_values
 
 __all__ = ["Categorical", "Dimension", "Numeric", "Space", "Value", "space_of"]
 
@@ -32,6 +32,10 @@ class Categorical:
     def grid(self) -> tuple[Value, ...]:
         """Return all values."""
         return self.values
+
+    def at(self, fraction: float) -> Value:
+        """Return the value at a fraction of the dimension, from 0 to below 1: each for an equal part."""
+        return self.values[int(fraction * len(self.values))]
 
     def normalized(self, value: Value) -> Value:
         """Return a value from Optuna's storage as a value of this dimension."""
@@ -76,6 +80,17 @@ class Numeric:
             raise ValueError("an interval has infinitely many values")
         count = round((self.high - self.low) / self.step) + 1
         return tuple(self.normalized(self.low + index * self.step) for index in range(count))
+
+    def at(self, fraction: float) -> Value:
+        """Return the value at a fraction of the dimension, from 0 to below 1; each value has an equal part."""
+        if self.step is not None:
+            values = self.grid()
+            return values[int(fraction * len(values))]
+        half = 0.5 if self.integral else 0.0  # each whole number stands for those that round to it
+        low, high = self.low - half, self.high + half
+        value = low * (high / low) ** fraction if self.log else low + fraction * (high - low)
+        nearest = math.floor(value + half) if self.integral else value
+        return min(max(nearest, self.low), self.high)
 
     def normalized(self, value: Value) -> Value:
         """Return a value from Optuna's storage as a value of this dimension.
@@ -163,7 +178,7 @@ def _dimension(given: GivenOverrides, index: int) -> Dimension:
     if tags:
         raise ValueError("tag(log, ...) takes an interval; write tag(log, interval(LOW,HIGH))")
     if isinstance(sweep, RangeSweep):
-        return _range(list(sweep.range()), sweep.stop)
+        return _range(range_values(sweep, list(sweep.range())))
     if getattr(sweep, "shuffle", False):
         raise ValueError("a search chooses the order itself; write choice(A,B) without shuffle(...)")
     values = tuple(dict.fromkeys(given.alternatives(index)))
@@ -186,10 +201,7 @@ def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _range(values: list[int | float], stop: float) -> Numeric:
-    """Return a range without its stop, which rounding errors of repeated addition may have left just below itself."""
-    if values and math.isclose(values[-1], stop, rel_tol=1e-9):
-        values = values[:-1]
+def _range(values: list[int | float]) -> Numeric:
     if not values:
         raise ValueError(EMPTY)
     low, high = sorted((values[0], values[-1]))

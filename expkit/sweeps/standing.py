@@ -252,9 +252,11 @@ def mean_text(summary: Summary) -> str:
         return mean
     if summary.method == "BCa":
         return f"{mean} ({score_text(summary.interval[0])} to {score_text(summary.interval[1])})"
-    return f"{mean} ± {score_text(summary.half_width or 0.0)}"
+    half = summary.half_width or 0.0
+    decimals = 5e-5 <= half < 1e-3 <= abs(summary.mean) < 1e4
+    return f"{mean} ± {f'{half:.4f}' if decimals else score_text(half)}"
 
 
 def score_text(value: float) -> str:
     """Return a score with four decimals, or with four digits if it is very large or small."""
-    return f"{value:.4f}" if 5e-5 <= abs(value) < 1e4 or value == 0 else f"{value:.4g}"
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.4g}"

@@ -170,9 +170,10 @@ def p_value(first: Sample, second: Sample, pooled: _Pooled | None = None) -> flo
     shared = [key for key in first if key in second]
     if len(shared) > 1:
         differences = np.array([first[key] - second[key] for key in shared])
-        if _is_constant(differences) and (pooled is None or pooled.deviation == 0):
+        size = max(abs(value) for sample in (first, second) for value in sample.values())
+        if _is_constant(differences, size) and (pooled is None or pooled.deviation == 0):
             # No variance was seen, which few rounded values may show by chance: the sign test needs none.
-            return 1.0 if abs(differences[0]) < _ROUNDING else 2.0 ** (1 - len(shared))
+            return 1.0 if abs(differences[0]) <= _ROUNDING * size else 2.0 ** (1 - len(shared))
         if len(shared) >= _BOOTSTRAP_FROM:
             return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
         if pooled is None:
@@ -216,7 +217,8 @@ def _pooled(samples: Sequence[Sample]) -> _Pooled | None:
         constant = all(_is_constant(row) for row in values)
         if count > 2 and not constant and stats.levene(*values, center="median").pvalue <= LEVEL:
             continue
-        deviation = 0.0 if _is_constant(residuals) else math.sqrt(float((residuals**2).sum()) / freedom)
+        is_exact = _is_constant(residuals, float(np.max(np.abs(values))))
+        deviation = 0.0 if is_exact else math.sqrt(float((residuals**2).sum()) / freedom)
         return _Pooled(configurations=count, n=len(seeds), deviation=deviation, freedom=freedom)
     return None
 
@@ -250,6 +252,11 @@ def _holm(p_values: Mapping[int, float]) -> dict[int, float]:
     return adjusted
 
 
-def _is_constant(values: Sequence[float] | np.ndarray) -> bool:
-    """Return True if values differ by no more than rounding."""
-    return bool(np.ptp(values) <= _ROUNDING * max(1.0, float(np.max(np.abs(values)))))
+def _is_constant(values: Sequence[float] | np.ndarray, size: float = 0.0) -> bool:
+    """Return True if values differ by no more than rounding, which is relative to their size.
+
+    Args:
+        values: the values.
+        size: largest of the numbers that they are differences of, if they are.
+    """
+    return bool(np.ptp(values) <= _ROUNDING * max(size, float(np.max(np.abs(values)))))

@@ -188,6 +188,11 @@ class SweepFolder:
         """Return the state of every run, by the name of its folder."""
         return {name: RunState.read(RunFolder(self.path / name)) for name in self.settings().get("runs", {})}
 
+    def is_copy_of(self, other: str) -> bool:
+        """Return True if another folder holds the sweep, too; False if it is this one, or was moved here."""
+        original = SweepFolder(Path(other)).file
+        return original.is_file() and not original.samefile(self.file)
+
     @property
     def is_led(self) -> bool:
         """True while the command that began or resumed the sweep is running."""

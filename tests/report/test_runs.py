@@ -9,8 +9,10 @@ import pytest
 
 from conftest import Finished
 from expkit.errors import RunError
+from expkit.plots.axis_scale import value_texts
 from expkit.report.configurations import as_latex, as_markdown, configurations_table
 from expkit.report.importance import MIN_RUNS, importance_of
+from expkit.report.plots.slices import slices
 from expkit.report.runs import read_sweep
 from expkit.report.table import Table, as_csv, table_of
 from support.sweeps_by_hand import curve, write_run, write_sweep
@@ -172,6 +174,39 @@ def test_importance_leaves_out_seeds_and_counts_configurations(tmp_path: Path) -
     found = importance_of(read_sweep(tmp_path))
     assert found is not None
     assert (list(found.fractions), found.configurations) == (["a"], 8)
+
+
+def test_values_that_differ_far_behind_the_point_are_different_configurations(tmp_path: Path) -> None:
+    rates = {0.00012345678: 0.9, 0.00012345679: 0.7, 0.5: 0.8}
+    for number in range(6):
+        rate = [*rates][number // 2]
+        values = {"optimizer.learning_rate": rate, "run.seed": number % 2}
+        write_run(tmp_path / f"{number}_made", values, curve(rates[rate] + 0.01 * (number % 2)))
+    sweep = read_sweep(tmp_path)
+    lines = configurations_table(sweep).lines
+    assert [(line[0], line[1][:6], line[6]) for line in lines] == [
+        ("1", "0.9050", "0.00012345678"),
+        ("2", "0.8050", "0.5"),
+        ("3", "0.7050", "0.00012345679"),
+    ]
+    assert [item.label.partition("=")[2] for item in sweep.standing.ranked] == [line[6] for line in lines]
+    figure = slices(sweep, "made")
+    assert figure is not None
+    ring = figure.axes[0].lines[-1]
+    assert (ring.get_xdata(), ring.get_ydata()) == ([0.00012345678], [pytest.approx(0.905)])
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([0.001, 0.01], ["0.001", "0.01"]),
+        ([1.00001, 1.00002, 2], ["1.00001", "1.00002", "2"]),
+        ([None, "none", True, "true"], ["None", "'none'", "True", "'true'"]),
+        ([1e-5, 1e-5], ["1e-5", "1e-5"]),
+    ],
+)
+def test_every_value_has_a_text_of_its_own(values: list[object], texts: list[str]) -> None:
+    assert [*map(value_texts(values), values)] == texts
 
 
 def test_seeds_are_replicates_of_a_configuration(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from conftest import Finished
 from expkit.errors import RunError
 from expkit.report.page import page
+from expkit.report.plots.bands import band_of
 from expkit.report.plots.cost import cost_against_score
 from expkit.report.plots.curves import children_curves, panels_of
 from expkit.report.plots.parallel import parallel_coordinates
@@ -114,6 +115,12 @@ def test_curves_of_all_runs_are_raw_solid_ema_dashed_failed_dotted(folder: Path)
     assert {look: looks.count(look) for look in ["-", "--", ":"]} == {"-": 7, "--": 7, ":": 2}
     best = max(figure.axes[0].lines, key=lambda line: line.get_linewidth())
     assert best.get_linewidth() > 2
+
+
+def test_bands_are_drawn_where_all_runs_are_finite(tmp_path: Path) -> None:
+    for seed, scores in enumerate([(0.1, 0.2, 0.4), (float("nan"), float("inf"), 0.6)]):
+        write_run(tmp_path / f"{seed}_a", {"run.seed": seed}, curve(*scores))
+    assert [(step, mean) for step, mean, _, _ in band_of(read_sweep(tmp_path).rows, "valid/accuracy")] == [(30, 0.5)]
 
 
 def test_few_runs_have_their_names_in_the_picture(tmp_path: Path) -> None:

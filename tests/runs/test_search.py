@@ -202,7 +202,8 @@ def test_a_killed_search_resumes_where_it_was(tmp_path: Path) -> None:
         (
             [RATE, "hydra/sweeper/sampler=grid"],
             "optimizer.learning_rate: an interval has infinitely many values, so 'grid' cannot search it; write "
-            "range(START,STOP,STEP) or choice(A,B), or use another hydra/sweeper/sampler: tpe, cmaes, random, nsgaii",
+            "range(START,STOP,STEP) or choice(A,B), or use another hydra/sweeper/sampler: tpe, cmaes, random, qmc, "
+            "nsgaii",
         ),
         (
             ["run.sed=choice(1,2)"],
@@ -216,7 +217,7 @@ def test_a_killed_search_resumes_where_it_was(tmp_path: Path) -> None:
         (
             [RATE, "hydra/sweeper/sampler=tppe"],
             "hydra/sweeper/sampler: no file 'tppe' in this group; did you mean 'tpe'? allowed: cmaes, grid, nsgaii, "
-            "random, tpe",
+            "qmc, random, tpe",
         ),
         (
             [RATE, "hydra/sweeper/pruner=mdian"],
@@ -225,8 +226,7 @@ def test_a_killed_search_resumes_where_it_was(tmp_path: Path) -> None:
         ),
         (
             ["network.layers.layer1.activation=relu,tanh", "hydra/sweeper/sampler=cmaes"],
-            "hydra/sweeper/sampler: 'cmaes' needs at least two intervals or ranges, got none; use tpe, "
-            "random or nsgaii",
+            "hydra/sweeper/sampler: 'cmaes' needs at least two intervals or ranges, got none; use tpe or random",
         ),
         (
             [RATE, "hydra.sweeper.storage=sqlite:////nosuch/study.db"],

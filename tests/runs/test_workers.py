@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -62,6 +63,26 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     return cwd
+
+
+def test_a_worker_that_is_stopped_now_interrupts_its_run_which_others_resume(killed: Path) -> None:
+    sweep = SweepFolder(killed / "mine")
+
+    def stop() -> None:
+        while not executed(sweep.path):  # its graph is built after that, before the first evaluation
+            time.sleep(0.02)
+        sweep.stop_file.write_text("now\n")
+
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    stopped = call("sweep", "work", "mine", cwd=killed)
+    stopping.join()
+    assert stopped.code == 143
+    assert stopped.errors[-1] == f"stopped; expkit sweep stop --undo {sweep.path} lets workers go on"
+    assert "KILLED" in statuses(sweep.path)
+    assert executed(sweep.path) == []
+    assert call("sweep", "status", "mine", cwd=killed).out.splitlines()[0].endswith("; stopped")
+    assert call("sweep", "stop", "mine", "--undo", cwd=killed).code == 0
 
 
 def test_a_worker_by_hand_executes_what_is_left_and_finishes_the_sweep(killed: Path) -> None:

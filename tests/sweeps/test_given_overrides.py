@@ -19,6 +19,7 @@ from expkit.sweeps.jobs import SweepJob, check_jobs, check_same_place
 from expkit.sweeps.launcher import Launcher
 from expkit.sweeps.optuna_sweeper import Optuna
 from expkit.sweeps.samplers import RandomSampler
+from expkit.sweeps.space import space_of
 from expkit.sweeps.sweeper import Grid
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -173,3 +174,26 @@ def test_fields_that_follow_the_run_may_differ() -> None:
 def test_texts_keep_their_type_in_a_choice() -> None:
     found = parse_overrides(["x=choice('10','null',\"it's\",a,${y},1e3,str(7))"])
     assert found.alternatives(0) == ["'10'", "'null'", "'it\\'s'", "a", "$\\{y\\}", "1000.0", "'7'"]
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        ("range(0.1,0.4,0.1)", ["0.1", "0.2", "0.3"]),
+        ("range(1,0,-0.25)", ["1.0", "0.75", "0.5", "0.25"]),
+        ("range(2,8,3)", ["2", "5"]),
+        ("range(-0.2,0.3,0.1)", ["-0.2", "-0.1", "0.0", "0.1", "0.2"]),
+        ("range(0.3)", ["0.0"]),
+        ("sort(range(0.1,0.5,0.1),reverse=true)", ["0.4", "0.3", "0.2", "0.1"]),
+    ],
+)
+def test_a_range_excludes_its_stop_in_every_sweeper(words: str, values: list[str]) -> None:
+    found = parse_overrides([f"x={words}"])
+    assert found.alternatives(0) == values
+    assert sorted(map(str, space_of(found).dimensions["x"].grid())) == sorted(values)
+
+
+def test_values_are_rounded_for_people_where_that_tells_them_apart() -> None:
+    found = parse_overrides(["x=0.1234512,0.1234511,0.5", "y=0.12345678,0.2", "z=interval(0.1,0.2)"])
+    values = ["0.1234512", "0.1234511", "0.5", "0.12345678", "0.11111111111"]
+    assert [*map(found.shown, values)] == ["0.1234512", "0.1234511", "0.5", "0.12346", "0.11111"]

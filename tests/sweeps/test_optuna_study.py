@@ -19,9 +19,10 @@ from optuna.trial import TrialState
 from expkit.errors import ConfigError, Pruned
 from expkit.sweeps.given_overrides import parse_overrides
 from expkit.sweeps.objective import Mode, Objective
-from expkit.sweeps.optuna_study import Study, Trial, open_storage, prune_check
+from expkit.sweeps.optuna_storage import open_storage
+from expkit.sweeps.optuna_study import Study, Trial, prune_check
 from expkit.sweeps.pruners import Asha, Hyperband, Median, NoPruner, Pruner
-from expkit.sweeps.samplers import CmaEs, GridSampler, Nsga2, RandomSampler, Tpe
+from expkit.sweeps.samplers import CmaEs, GridSampler, Nsga2, Qmc, RandomSampler, Tpe
 from expkit.sweeps.space import Value, space_of
 from support.postgresql import needs_postgresql, server
 
@@ -32,6 +33,7 @@ SAMPLERS = {
     "tpe": Tpe(n_startup_trials=3),
     "cmaes": CmaEs(popsize=4),
     "nsgaii": Nsga2(population_size=4),
+    "qmc": Qmc(),
 }
 
 
@@ -62,7 +64,7 @@ def go_on(study: Study, until: int, *, second: bool = False) -> list[dict[str, V
     return [dict(trial.values) for trial in study.trials()]
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "cmaes", "nsgaii"])
+@pytest.mark.parametrize("sampler", ["random", "tpe", "cmaes", "nsgaii", "qmc"])
 def test_a_resumed_study_suggests_the_points_of_an_uninterrupted_one(sampler: str) -> None:
     modes: list[Mode] = ["min", "min"] if sampler == "nsgaii" else ["min"]
     second = sampler == "nsgaii"
@@ -86,6 +88,26 @@ def test_a_sampler_learns_from_results() -> None:
             study.tell(trial, "COMPLETE", [float(trial.values["x"] ** 2 + trial.values["y"] ** 2)])  # type: ignore[operator]
         far = [math.hypot(trial.values["x"], trial.values["y"]) for trial in study.trials()]  # type: ignore[arg-type]
         assert sum(far[-10:]) < 0.7 * sum(far[:10])
+
+
+def test_quasi_random_points_fill_every_part_of_the_space_alike() -> None:
+    words = ["x=interval(-1,1)", "y=tag(log,interval(0.01,1))", "n=range(0,8)", "c=a,b,c,d", "i=int(interval(1,8))"]
+    values = [point.values for point in study_points("qmc", words, 64)]
+    for part in (
+        [int(4 * (point["x"] + 1)) for point in values],
+        [int(4 * (math.log10(point["y"]) + 2)) for point in values],
+        [point["n"] for point in values],
+        [point["i"] - 1 for point in values],
+    ):
+        assert sorted(part) == sorted([*range(8)] * 8)
+    assert sorted(point["c"] for point in values) == sorted("abcd" * 16)
+    assert len({(point["n"], point["c"]) for point in values}) == 32  # every pair, which random points miss
+
+
+def study_points(sampler: str, words: Sequence[str], count: int) -> list[Any]:
+    """Return the first points that a study suggests, without a result."""
+    study = study_of(InMemoryStorage(), sampler, words)
+    return [study.ask() for _ in range(count)]
 
 
 def test_the_order_of_the_command_line_changes_no_point() -> None:
@@ -129,6 +151,7 @@ def test_a_half_suggested_trial_is_marked_as_failed_and_does_not_count() -> None
     whole = study.ask()
     study._study.ask()  # as if killed before a value was chosen
     again = study_of(storage)
+    again.drop_unfinished()
     assert again.trials() == [whole]
     assert [trial.state for trial in again._study.trials] == [TrialState.RUNNING, TrialState.FAIL]
 

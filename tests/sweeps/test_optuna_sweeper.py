@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from expkit.sweeps.board import Board
 from expkit.sweeps.given_overrides import GivenOverrides, parse_overrides
 from expkit.sweeps.jobs import SweepJob, hash_of
 from expkit.sweeps.objective import Objective
-from expkit.sweeps.optuna_study import open_storage
+from expkit.sweeps.optuna_storage import open_storage
 from expkit.sweeps.optuna_sweeper import Optuna
 from expkit.sweeps.pruners import Hyperband, Median
 from expkit.sweeps.samplers import CmaEs, GridSampler, Nsga2, RandomSampler, Tpe
@@ -302,6 +303,40 @@ def test_a_storage_that_is_given_holds_a_study_of_every_folder(tmp_path: Path) -
     assert not (tmp_path / "one" / "study.db").exists()
 
 
+def test_a_moved_sweep_continues_and_a_copied_one_does_not_share_its_study(tmp_path: Path) -> None:
+    shared = {"storage": f"sqlite:///{tmp_path}/all.db"}
+    for name, fields in (("own", {}), ("shared", shared)):
+        began = search_(Runs(tmp_path / name, finished), n_trials=2, **fields)
+        moved = (tmp_path / name).rename(tmp_path / f"{name}_moved")
+        again = search_(Runs(moved, finished), n_trials=3, **fields)
+        assert (len(began.made), len(again.made)) == (2, 1)
+    shutil.copytree(tmp_path / "shared_moved", tmp_path / "copy")
+    with pytest.raises(ConfigError, match=rf"is the study of {tmp_path}/shared_moved; .* a copy of a sweep needs"):
+        search_(Runs(tmp_path / "copy", finished), n_trials=4, **shared)
+    shutil.copytree(tmp_path / "own_moved", tmp_path / "own_copy")
+    assert len(search_(Runs(tmp_path / "own_copy", finished), n_trials=4).made) == 1
+
+
+def test_a_named_study_is_that_of_one_search_and_keeps_what_is_another_s(tmp_path: Path) -> None:
+    import optuna
+
+    fields = {"storage": f"sqlite:///{tmp_path}/all.db", "study_name": "mine"}
+    runs = search_(Runs(tmp_path / "one", finished), n_trials=2, **fields)
+    runs.folder.update(key="other")
+    with pytest.raises(ConfigError, match="'mine' in this storage is the study of a search with another space"):
+        _begin(runs, **fields)
+    theirs = optuna.create_study(storage=open_storage(fields["storage"]), study_name="theirs")
+    theirs.ask()
+    with pytest.raises(ConfigError, match="'theirs' in this storage is the study of another program"):
+        _begin(runs, storage=fields["storage"], study_name="theirs")
+    assert [trial.state.name for trial in theirs.trials] == ["RUNNING"]
+
+
+def _begin(runs: Runs, **fields: Any) -> None:
+    sweeper = Optuna(sampler=RandomSampler(), n_trials=5, **fields)
+    sweeper.begin(runs.board(sweeper, parse_overrides(["x=interval(-1,1)"])))
+
+
 def test_a_run_is_pruned_by_the_study_of_its_sweep(tmp_path: Path) -> None:
     seen: list[bool] = []
 
@@ -364,7 +399,7 @@ def test_samplers_and_pruners_report_objectives_that_they_do_not_support() -> No
         (
             Optuna(sampler=CmaEs(), pruner=Hyperband()),
             both,
-            "hydra/sweeper/sampler: 'cmaes' takes one objective, got 2; use nsgaii, tpe, random "
+            "hydra/sweeper/sampler: 'cmaes' takes one objective, got 2; use nsgaii, tpe, random, qmc "
             "or grid\nhydra/sweeper/pruner: 'hyperband' takes one objective, got 2; use median, asha or none",
         ),
         (

@@ -126,13 +126,13 @@ class Made:
         child.folder.update(status="KILLED", error=why)
 
 
-def die(board: Board, child: Child) -> None:
-    """Leave a claim as a process does that dies: unlocked, in the name of a process that there is not."""
+def die(board: Board, child: Child, process: int = 2**30) -> None:
+    """Leave a claim as a process does that dies: unlocked, in its name; by default one that there is not."""
     claim = board._claims.pop(child.name)
     claim._stop.set()
     claim._held.close()
     path = child.folder.path / ".claim"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "process": 2**30}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "process": process}))
 
 
 @pytest.fixture
@@ -275,6 +275,28 @@ def test_workers_that_a_stop_has_interrupted_end_the_sweep_as_an_interruption(
     made.folder.stop_file.write_text("now\n")
     with pytest.raises(SystemExit, match="143"):
         made.run(2)
+
+
+def test_a_worker_that_a_library_ends_is_replaced_like_one_that_was_killed(
+    make: Callable[..., Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make(Launcher(lambda child: None), 0)
+    codes = ["7", "1", "0"]
+    started: list[int] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        command = ["sh", "-c", f"read line; exit {codes[len(started)]}"]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE)
+        started.append(process.pid)
+        if len(started) == 2:  # the second leaves its run behind
+            child = made.board.take()
+            assert child is not None
+            die(made.board, child, process.pid)
+        return process
+
+    monkeypatch.setattr(made.sweep, "_start", start)
+    made.sweep._local(1)
+    assert len(started) == 3
 
 
 def test_settings_that_several_processes_write_are_all_kept(tmp_path: Path) -> None:

@@ -123,7 +123,14 @@ def test_nothing_stands_before_a_run_has_finished() -> None:
 
 @pytest.mark.parametrize(
     ("values", "said"),
-    [([0.5], "0.5000"), ([1e-6, 1e-6], "1e-06 ± 0.0000"), ([0.9, 0.8, 0.7], "0.8000 ± 0.2484"), ([2e6], "2e+06")],
+    [
+        ([0.5], "0.5000"),
+        ([1e-6, 1e-6], "1e-06 ± 0.0000"),
+        ([0.9, 0.8, 0.7], "0.8000 ± 0.2484"),
+        ([2e6], "2e+06"),
+        ([0.00012, 0.00014], "0.00013 ± 0.0001271"),
+        ([0.9, 0.9002], "0.9001 ± 0.0013"),
+    ],
 )
 def test_a_mean_is_written_with_its_interval(values: list[float], said: str) -> None:
     assert mean_text(summarize(values, "max")) == said

@@ -118,6 +118,16 @@ def test_smaller_may_be_better_and_failed_ones_come_last() -> None:
     assert rank(samples, "min", last=[1]).order == (2, 0, 1)
 
 
+@pytest.mark.parametrize("scale", [2.0**-60, 2.0**60])
+def test_ties_do_not_depend_on_the_unit_of_the_metric(scale: float) -> None:
+    rng = np.random.default_rng(3)
+    samples = [sample(*(mean + 0.02 * rng.normal(size=5))) for mean in (0.9, 0.89, 0.8)]
+    samples.append({seed: value - 0.01 for seed, value in samples[0].items()})  # no variance in the differences
+    scaled = [{seed: value * scale for seed, value in each.items()} for each in samples]
+    assert rank(scaled, "min") == rank(samples, "min")
+    assert p_value(scaled[0], scaled[3]) == p_value(samples[0], samples[3]) == 2.0**-4
+
+
 def test_one_run_each_is_not_tested() -> None:
     found = rank([sample(0.9), sample(0.8)], "max")
     assert (found.order, dict(found.p_values), found.untested, found.single, found.ahead) == (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,8 +27,9 @@ LONGEST_NAME = 60
 
 
 def band_of(rows: Sequence[RunRow], metric: str) -> list[tuple[int, float, float, float]]:
-    """Return step, mean, and the ends of the 95 % interval of the mean, at every step that all of the runs recorded."""
-    curves = [dict(zip(*row.curve(metric), strict=True)) for row in rows]
+    """Return step, mean, and the ends of its 95 % interval, at every step where all of the runs have a finite value."""
+    recorded = (zip(*row.curve(metric), strict=True) for row in rows)
+    curves = [{step: value for step, value in curve if math.isfinite(value)} for curve in recorded]
     curves = [curve for curve in curves if curve]
     if not curves:
         return []

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from expkit.plots import style
-from expkit.plots.axis_scale import AxisScale, number_text, scale_of, value_text
+from expkit.plots.axis_scale import AxisScale, number_text, scale_of, value_texts
 from expkit.report.plots.colors import caption, colors_of
 from expkit.report.rows import RunRow
 from expkit.report.runs import Sweep
@@ -78,8 +78,9 @@ def _line(axes: Any, heights: Sequence[float], row: RunRow, colors: Any, best: b
 def _axis(axes: Any, x: int, name: str, scale: AxisScale, values: Sequence[Any], right: bool = False) -> None:
     axes.plot([x, x], [0, 1], color=style.INK, linewidth=1, zorder=4)
     axes.text(x, 1.09, name, ha="center", va="bottom", fontsize=style.NORMAL, color=style.INK, fontweight="bold")
-    distinct = list({value_text(value): value for value in values}.values())
-    ticks: dict[str, float] = {value_text(value): _height(scale, values, value) for value in distinct}
+    text_of = value_texts(values)
+    distinct = list({text_of(value): value for value in values}.values())
+    ticks: dict[str, float] = {text_of(value): _height(scale, values, value) for value in distinct}
     if len(distinct) > MAX_TICKS and not scale.words:
         low, high = min(map(scale.position, values)), max(map(scale.position, values))
         even = np.linspace(low, high, 5)

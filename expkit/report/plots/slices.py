@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from expkit.plots import style
-from expkit.plots.axis_scale import AxisScale, scale_of, spans_decades, value_text
+from expkit.plots.axis_scale import AxisScale, scale_of, spans_decades
 from expkit.report.plots.colors import caption
 from expkit.report.runs import Sweep
 
@@ -54,7 +54,7 @@ def _points(axes: Axes, sweep: Sweep, key: str, scale: AxisScale) -> None:
     rows = sweep.finished
     groups: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
-        groups.setdefault(value_text(row.values.get(key)), []).append((x(row.values.get(key)), sweep.score(row)))
+        groups.setdefault(sweep.texts[key](row.values.get(key)), []).append((x(row.values.get(key)), sweep.score(row)))
     if 1 < len(groups) <= MAX_MEDIANS and len(rows) > len(groups):
         middle = sorted((pairs[0][0], median(score for _, score in pairs)) for pairs in groups.values())
         axes.plot(*zip(*middle, strict=True), color=style.BAD, linewidth=1.2, zorder=1)
@@ -63,16 +63,15 @@ def _points(axes: Axes, sweep: Sweep, key: str, scale: AxisScale) -> None:
         markersize=5, alpha=0.75, markeredgewidth=0, zorder=2,
     )  # fmt: skip
     standing = sweep.standing
-    means = {item.label: summary for item, summary in zip(standing.ranked, standing.summaries, strict=True)}
-    for item in standing.ranked if standing.replicated else ():
-        summary, at = means[item.label], x(sweep.by_name[item.runs[0].name].values.get(key))
+    for item, summary in zip(standing.ranked, standing.summaries, strict=True) if standing.replicated else ():
+        at = x(sweep.by_name[item.runs[0].name].values.get(key))
         if summary.interval is not None:
             axes.errorbar(
                 [at], [summary.mean], [[summary.mean - summary.interval[0]], [summary.interval[1] - summary.mean]],
                 fmt="_", color=style.INK, markersize=7, elinewidth=1.1, capsize=2, zorder=2.5,
             )  # fmt: skip
     best = rows[0]
-    score = means[standing.best.label].mean if standing.best is not None else sweep.score(best)
+    score = standing.best_summary.mean if standing.best is not None else sweep.score(best)
     axes.plot(
         [x(best.values.get(key))], [score], "o", color=style.COLORS[1], markersize=10,
         markerfacecolor="none", markeredgewidth=1.6, zorder=3,
