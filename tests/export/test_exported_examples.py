@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from expkit.config.load import load
 from expkit.errors import ExportError
 from expkit.export.doors import Door
 from expkit.export.exported_examples import door_examples
 from expkit.export.freeze import FrozenGraph
+from expkit.export.metrics_of_outputs import metric_rows
 from expkit.export.targets.base import ExportSource
 
 
@@ -38,3 +41,15 @@ def test_batches_of_a_fixed_size_have_all_examples_where_metrics_are_computed() 
 def test_a_batch_beyond_memory_is_refused() -> None:
     with pytest.raises(ExportError, match=r"^--batch: a batch of 1,000,000,000,000 examples has 4,000.0 GB, too much"):
         rows(10**12, whole=False)
+
+
+def test_rows_that_fill_the_last_batch_are_in_no_metric() -> None:
+    labels = np.array([0, 1, 2, 3], np.int32)
+    dataset = SimpleNamespace(splits={"test": {"label": labels}}, size=lambda split: len(labels))
+    run: Any = SimpleNamespace(checked=SimpleNamespace(config=load([])), dataset=dataset)
+    right = np.eye(10, dtype=np.float32)[[0, 1, 2, 3, 9, 9]]
+    wrong = np.eye(10, dtype=np.float32)[[0, 1, 2, 9, 9, 9]]
+    rows = {row.name: row for row in metric_rows(run, {"logits": right}, {"logits": wrong})}
+    assert (rows["accuracy"].before, rows["accuracy"].after, rows["accuracy"].drop) == (1.0, 0.75, 0.25)
+    single = {"total": np.float32(1)}
+    assert metric_rows(run, single, single) == []
