@@ -91,9 +91,13 @@ def add_verbs(verbs: Any) -> None:
     parser.set_defaults(run=_export)
 
 
+_LARGEST = 2**31 - 1
+"""Largest size that every format can hold, and seconds that the system can wait."""
+
+
 def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a positive whole number")
+    if not text.isdecimal() or not 1 <= int(text[:20]) <= _LARGEST:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive whole number up to {_LARGEST:,}")
     return int(text)
 
 
@@ -159,7 +163,9 @@ def _shapes(given: list[str]) -> dict[str, list[int | None]]:
     found: dict[str, list[int | None]] = {}
     for name, sizes in _pairs(given, "--input-shape", example).items():
         words = [word.strip() for word in sizes.split(",")]
-        if wrong := [word for word in words if word != "?" and not (word.isdecimal() and int(word) > 0)]:
+        if wrong := [
+            word for word in words if word != "?" and not (word.isdecimal() and 0 < int(word[:20]) <= _LARGEST)
+        ]:
             text = f"'{wrong[0]}' is no size; write sizes as in {example}, ? for one that is left open"
             raise ExportError.at("--input-shape", text)
         found[name] = [None if word == "?" else int(word) for word in words]

@@ -10,9 +10,8 @@ from typing import Any
 from expkit.cli.fitted import fitted_lines
 from expkit.cli.predict import add_graph_arguments
 from expkit.errors import escaped
-from expkit.export.freeze import read_frozen
 from expkit.export.runtime_graph import runtime_of
-from expkit.runs.frozen_graph import find_graph, frozen_file
+from expkit.runs.frozen_graph import find_graph, frozen_file, read_graph
 
 __all__ = ["add_verbs"]
 
@@ -33,7 +32,7 @@ def add_verbs(verbs: Any) -> None:
 def _info(given: argparse.Namespace) -> int:
     with frozen_file(given.graph, given.uri) as file:
         if runtime_of(file) is None:
-            frozen = read_frozen(file, fetch=given.fetch, allowed=given.allow_op)
+            frozen = read_graph(file, fetch=given.fetch, allowed=given.allow_op)
             content = dict(frozen.metadata)
             content["operations"] = len(frozen.graph_def.node)
         else:

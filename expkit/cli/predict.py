@@ -11,6 +11,7 @@ from typing import Any
 
 from expkit.cli.predictions import Labels, Shown, Write, check_output, writing
 from expkit.cli.scores import Scores
+from expkit.errors import escaped
 from expkit.export.examples import open_examples
 from expkit.export.feeding import in_rows
 from expkit.runs.frozen_graph import find_graph
@@ -129,7 +130,7 @@ def _predict(given: argparse.Namespace) -> int:
     verdict = str(graph.metadata.get("verdict", "proven"))
     unproven = [] if verdict.startswith("proven") else [f"this file is {verdict}"]
     for note in (*examples.notes, *shown.notes(), *unproven):
-        print(f"note: {note}", file=sys.stderr)
+        print(escaped(f"note: {note}"), file=sys.stderr)  # The verdict is of the file.
     if given.output is not None:
         print(f"written to {given.output}")
     return 0

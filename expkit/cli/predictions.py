@@ -96,7 +96,7 @@ class Shown:
             classes = self._labels.names(name)
             array = np.concatenate(parts) if len(parts) > 1 else parts[0]
             if classes is not None and 0 < array.ndim <= 2:
-                yield from self._class_lines(name, probabilities(array), classes)
+                yield from self._class_lines(name, probabilities(name, array, classes), classes)
             elif name in self._labels.given and array.size == len(array):
                 yield from self._value_lines(name, array.reshape(-1))
             else:
@@ -216,7 +216,7 @@ class _Rows:
 
     def _cells(self, name: str, array: np.ndarray) -> dict[str, list[object]]:
         classes = self._labels.names(name)
-        shares = None if classes is None else probabilities(array)
+        shares = None if classes is None else probabilities(name, array, classes)
         best: dict[str, list[object]] = {}
         if classes is not None and shares is not None:
             best = {name: [*_best(shares, classes)]}
@@ -277,10 +277,18 @@ def _plain(values: np.ndarray) -> list[object]:
     return [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values.tolist()]
 
 
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Return [examples, classes]: the softmax of logits, or of one logit the sigmoid and what it leaves."""
+def probabilities(output: str, logits: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Return [examples, classes]: the softmax of logits, or of one logit the sigmoid and what it leaves.
+
+    Raises:
+        DataError: the output has not one logit for each class, as where others wrote the names into the file.
+    """
     import numpy as np
 
+    count = int(np.prod(logits.shape[1:]))
+    if logits.dtype.kind in "SOU" or max(count, 2) != len(classes):
+        rows = f"{logits.dtype.name} of shape {list(logits.shape[1:])} for each example"
+        raise DataError.at(f"output {output}", f"is {rows}, which do not fit the {len(classes)} classes that it names")
     logits = logits.reshape(len(logits), -1).astype(np.float64)
     if logits.shape[1] == 1:
         logits = np.concatenate([np.zeros_like(logits), logits], axis=1)

@@ -39,7 +39,7 @@ class Scores:
         for name, score in self._of.items():
             if name in outputs:
                 count = len(outputs[name])
-                score.add(outputs[name], self._labels[name].values[self._done : self._done + count])
+                score.add(name, outputs[name], self._labels[name].values[self._done : self._done + count])
         self._done += count
 
     def lines(self) -> Iterator[str]:
@@ -59,8 +59,9 @@ class _Classes:
         self._unknown = Counter[bytes]()
         self._without = 0
 
-    def add(self, output: np.ndarray, labels: np.ndarray) -> None:
-        best, numbers = probabilities(output).argmax(axis=1), class_numbers(labels, self._classes)
+    def add(self, name: str, output: np.ndarray, labels: np.ndarray) -> None:
+        best = probabilities(name, output, self._classes).argmax(axis=1)
+        numbers = class_numbers(labels, self._classes)
         for label in labels[numbers < 0].tolist():
             if not label.strip():
                 self._without += 1
@@ -107,7 +108,7 @@ class _Numbers:
         self._count = self._without = 0
         self._sums: dict[str, np.ndarray] = {}
 
-    def add(self, output: np.ndarray, labels: np.ndarray) -> None:
+    def add(self, name: str, output: np.ndarray, labels: np.ndarray) -> None:
         label = labels.reshape(len(labels), -1).astype(np.float64)
         present = np.isfinite(label).all(axis=1)
         label, value = label[present], output.reshape(len(output), -1).astype(np.float64)[present]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from expkit.export.doors import Door
 from expkit.export.feeding import cast, check_inputs
 from expkit.export.proof_inputs import proof_inputs
 from expkit.export.targets.base import ExportSource
+from expkit.machine import machine_memory
 
 __all__ = ["Batches", "door_examples", "frozen_latency", "frozen_outputs"]
 
@@ -99,10 +101,10 @@ def door_examples(source: ExportSource, door: Door, *, split: str = "test", whol
         source: the graph, with the run or the arrays that the examples are of.
         door: decides what is read, and the size of a batch.
         split: part of the data; ``train`` for calibration.
-        whole: all examples of the part.
+        whole: all examples of the part; where batches have a fixed size, the first ones are repeated to fill the last.
 
     Raises:
-        ExportError: the examples do not fit the shapes of the door.
+        ExportError: the examples do not fit the shapes of the door, or a batch of the fixed size is too large.
     """
     raw, note = _raw(source, split, whole)
     raw = {name: array for name, array in raw.items() if name in source.frozen.metadata["inputs"]}
@@ -115,11 +117,25 @@ def door_examples(source: ExportSource, door: Door, *, split: str = "test", whol
     inputs = {name: cast(np.asarray(inputs[name]), item["dtype"]) for name, item in door.inputs.items()}
     size = door.batch
     if size is not None:
-        kept = max(size, _count(inputs) // size * size)
+        count = _count(inputs)
+        _check_size(inputs, size, count)
+        kept = size * (math.ceil(count / size) if whole else max(1, count // size))
         inputs = {
             name: np.resize(array, (kept, *array.shape[1:])) if array.ndim else array for name, array in inputs.items()
         }
     return Batches(inputs, size or BATCH, note)
+
+
+def _check_size(inputs: Mapping[str, np.ndarray], size: int, count: int) -> None:
+    """Check that a batch can be in memory with the outputs of several programs.
+
+    Raises:
+        ExportError: it cannot.
+    """
+    each = sum(array.nbytes for array in inputs.values() if array.ndim) / max(1, count)
+    if size > count and size * each > machine_memory() / 8:
+        text = f"a batch of {size:,} examples has {size * each / 1e9:,.1f} GB, too much to compute it here; give fewer"
+        raise ExportError.at("--batch", text)
 
 
 def _count(inputs: Mapping[str, np.ndarray]) -> int:

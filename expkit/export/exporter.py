@@ -176,17 +176,26 @@ def _finite(row: Proof) -> dict[str, Any]:
 
 
 def recorded(file: Path) -> Recorded | None:
-    """Return what the record beside an exported file says about it, if it is about this very file."""
+    """Return what the record beside an exported file says about it; the verdict is void if a file has changed."""
     for folder in (file.parent, file.parent.parent):
         for name, item in _targets(folder / RECORD).items():
             try:
-                wanted = item["files"][file.relative_to(folder).as_posix()]["sha256"]
-                if file.is_file() and wanted == file_digest(file):
-                    verdict = "; ".join([item["verdict"], *item["problems"]])
-                    return Recorded(target=name, verdict=verdict, outputs=tuple(map(str, item.get("outputs", ()))))
-            except (KeyError, TypeError):
+                if file.relative_to(folder).as_posix() not in item["files"]:
+                    continue
+                changed = [path for path, about in item["files"].items() if _has_changed(folder, path, about["sha256"])]
+                verdict = "; ".join([item["verdict"], *item["problems"]])
+                if changed:
+                    verdict = f"not as it was proven: {comma_list(changed)} is not what {folder / RECORD} says"
+                return Recorded(target=name, verdict=verdict, outputs=tuple(map(str, item.get("outputs", ()))))
+            except (KeyError, TypeError, AttributeError, ValueError, OSError):
                 continue
     return None
+
+
+def _has_changed(folder: Path, path: str, sha256: str) -> bool:
+    """Return True for a file whose content is not that of the record; one elsewhere is not opened."""
+    file = folder / path
+    return not file.resolve().is_relative_to(folder.resolve()) or not file.is_file() or file_digest(file) != sha256
 
 
 def _targets(record: Path) -> dict[str, Any]:

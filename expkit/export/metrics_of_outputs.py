@@ -30,8 +30,17 @@ def metric_rows(
     before: Mapping[str, np.ndarray],
     after: Mapping[str, np.ndarray],
 ) -> list[MetricRow]:
-    """Return the metrics of the test part that the served outputs suffice for, for both computations."""
+    """Return the metrics of the test part that the served outputs suffice for, for both computations.
+
+    Rows behind those of the test part, which fill a last batch of a fixed size, are left out.
+    """
     config, fields = run.checked.config, run.dataset.splits["test"]
+    before, after = (
+        {name: array[: run.dataset.size("test")] for name, array in outputs.items() if array.ndim}
+        for outputs in (before, after)
+    )
+    if not before:
+        return []
     kinds = {name: metric.kind for name, metric in config.train.metrics.items()}
     both = [metrics_of_arrays(config, outputs, fields) for outputs in (before, after)]
     rows = []

@@ -46,10 +46,16 @@ def check_inside(folder: Path, names: Any, at: str) -> None:
     inside = folder.resolve()
     problems = []
     for name in names:
-        found = (folder / name).resolve()
+        try:
+            found = (folder / name).resolve()
+            irregular = found.exists() and not found.is_file()
+        except (OSError, ValueError):  # It has a zero byte, or is longer than the system takes.
+            text = f"refused: it reads data from {f'{name:.100}'!r}, which cannot be a file's name; {_FIX}"
+            problems.append(Problem(at, text))
+            continue
         if Path(name).is_absolute() or not found.is_relative_to(inside):
             problems.append(Problem(at, f"refused: it reads data from '{name}', which is not in its folder; {_FIX}"))
-        elif found.exists() and not found.is_file():
+        elif irregular:
             problems.append(Problem(at, f"refused: it reads data from '{name}', which is not a regular file; {_FIX}"))
     if problems:
         raise ExportError(*limit_problems(problems))

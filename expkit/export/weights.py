@@ -11,7 +11,7 @@ import numpy as np
 
 from expkit.checkpoints.formats.open import open_variables
 from expkit.checkpoints.formats.write_arrays import write_npz, write_safetensors
-from expkit.checkpoints.restore.inverse import Exported, exported
+from expkit.checkpoints.restore.inverse import Exported, exported, unused
 from expkit.checkpoints.restore.plan import OpenedCheckpoint
 from expkit.checkpoints.restore.planner import restore_plan
 from expkit.checkpoints.restore.pytorch_cells import PytorchTensor, pytorch_tensors, with_cells
@@ -62,6 +62,9 @@ def exported_variables(
         if (other := owners.setdefault(result.name, name)) != name:
             problems.append(Problem(at, f"'{other}' and '{name}' would both be '{result.name}' in the file"))
         found[name] = result
+    if rules and not problems and len(unused(rules, found)) == len(rules):
+        text = f"none of the {len(rules)} rules leads to a variable of this network, as '{next(iter(found))}'"
+        raise ExportError.at(at, text)
     if problems:
         raise ExportError(*limit_problems(problems))
     return found

@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from expkit.errors import RunError
+from expkit.export.exporter import recorded
 from expkit.export.freeze import FrozenGraph, read_frozen
 from expkit.export.preprocessing import PREPROCESSING
 from expkit.export.runtime_graph import RuntimeGraph, runtime_of
 from expkit.redact import masked
 from expkit.run_lookup import named_path
 
-__all__ = ["find_frozen", "find_graph", "frozen_file", "is_in_store", "is_run_folder"]
+__all__ = ["find_frozen", "find_graph", "frozen_file", "is_in_store", "is_run_folder", "read_graph"]
 
 
 def is_in_store(address: str) -> bool:
@@ -44,7 +46,14 @@ def find_frozen(
         ExpkitError: there is none, or it cannot be read.
     """
     with frozen_file(address, uri) as file:
-        return read_frozen(file, fetch=fetch, allowed=allowed)
+        return read_graph(file, fetch=fetch, allowed=allowed)
+
+
+def read_graph(file: Path, *, fetch: Sequence[str] = (), allowed: Collection[str] = ()) -> FrozenGraph:
+    """Read a file that TensorFlow computes, with the verdict of ``export.json`` beside it; see ``read_frozen``."""
+    frozen = read_frozen(file, fetch=fetch, allowed=allowed)
+    about = recorded(file / "saved_model.pb" if file.is_dir() else file)
+    return frozen if about is None else replace(frozen, metadata={**frozen.metadata, "verdict": about.verdict})
 
 
 def find_graph(

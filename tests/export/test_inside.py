@@ -56,6 +56,17 @@ def test_facts_that_another_wrote_are_not_taken_where_they_are_of_another_type(t
     assert checked({"name": "a", "other": 1}) == {"name": "a"}
 
 
+@pytest.mark.parametrize(("compression", "spoiled"), [(zipfile.ZIP_DEFLATED, b"\xff"), (zipfile.ZIP_LZMA, b"\0")])
+def test_facts_in_a_damaged_archive_are_none(tmp_path: Path, compression: int, spoiled: bytes) -> None:
+    path = tmp_path / "m.tflite"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("expkit.json", '{"name": "a"}')
+    content = path.read_bytes()
+    start = 30 + len("expkit.json")  # of the member, behind its header
+    path.write_bytes(content[:start] + spoiled * 12 + content[start + 12 :])
+    assert read_inside("tflite", path) == {}
+
+
 def test_a_bomb_in_the_place_of_facts_is_not_unpacked(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "m.tflite", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("expkit.json", b'"' + b" " * (1 << 24) + b'"')

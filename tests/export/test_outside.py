@@ -14,6 +14,7 @@ from expkit.errors import ExportError
 from expkit.export.freeze import read_frozen
 from expkit.export.outside import check_named_files
 from expkit.export.targets.processes import Runtime
+from expkit.export.targets.runtimes import pack, save, unpack
 from support.command_line import call
 
 SECRET = np.arange(4, dtype=np.float32)
@@ -76,6 +77,12 @@ def test_data_of_onnx_outside_of_its_folder_is_refused(
     assert str(caught.value) == f"{file}: refused: it reads data from '{location}', which {problem}; {fix}"
 
 
+@pytest.mark.parametrize("location", ["a\0b", "x" * 5000])
+def test_names_that_no_file_can_have_are_refused(location: str, folder: Path) -> None:
+    with pytest.raises(ExportError, match=r"refused: it reads data from '.*', which cannot be a file's name; "):
+        check_named_files("onnx", onnx_file(folder / "m.onnx", location))
+
+
 @pytest.mark.parametrize("location", ["good.bin", "same.bin"])
 def test_data_of_onnx_beside_it_is_read(location: str, folder: Path) -> None:
     pytest.importorskip("onnxruntime", reason="expkit[onnx] is not installed")
@@ -114,3 +121,13 @@ def test_what_is_no_onnx_says_so(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"\x0a\xff")
     with pytest.raises(ExportError, match=r"not a file in ONNX: .*; it is cut off or of another kind"):
         check_named_files("onnx", tmp_path / "m.onnx")
+
+
+def test_arrays_of_any_name_reach_the_runtime(tmp_path: Path) -> None:
+    arrays = {name: np.full((2, 3), index) for index, name in enumerate(("file", "allow_pickle", "a/b", "ä"))}
+    save(tmp_path / "arrays.npz", pack({**arrays, "text": np.array([b"a", b"bc"], object)}))
+    read = unpack(str(tmp_path / "arrays.npz"))
+    assert {name: array.tolist() for name, array in read.items()} == {
+        **{name: array.tolist() for name, array in arrays.items()},
+        "text": [b"a", b"bc"],
+    }

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from scipy.special import erf, softmax
 
 from expkit.checkpoints.formats.open import open_variables
-from expkit.checkpoints.restore.inverse import Exported, exported
+from expkit.checkpoints.restore.inverse import Exported, exported, unused
 from expkit.config.load import compose_plain, load
 from expkit.config.sections.restore import RenameRule, RestoreConfig, WeightLayout
 from expkit.errors import ExportError, Problem
@@ -187,8 +187,14 @@ def test_rules_are_read_backwards() -> None:
         ({"pattern": r"l\d(\d)", "to": r"w\1"}, r"'\d' stands for several texts; put it into a group"),
         ({"pattern": r"(a|b)(\d)", "to": r"w\2"}, r"'to' lacks its group \1"),
         ({"pattern": r"((a)\d)", "to": r"w\1"}, "it has a group inside a group"),
-        ({"pattern": r"(?:a)(\d)", "to": r"w\1"}, "'(?:a)(' is no plain group"),
+        ({"pattern": r"(?:a)(\d)", "to": r"w\1"}, "'(?:a)' is no plain group"),
         ({"pattern": r"(\d)?a", "to": r"w\1"}, r"'(\d)?' is no plain group"),
+        ({"pattern": r"(?P<n>\d)a", "to": r"w\g<n>"}, r"'(?P<n>\d)' is no plain group"),
+        ({"pattern": r"(\d)(\1?)", "to": r"w\2\1"}, r"its group '(\1?)' refers to another one"),
+        *(
+            ({"pattern": r"a(\d)", "to": to}, r"'to' may have groups, as \1, but no other sequence with a backslash")
+            for to in (r"w\g<0>", r"w\061", r"w\\1")
+        ),
         ({"name": "v", "to": "w1", "concat": ["u"]}, "joins several values, whose sizes it does not say"),
         ({"name": "v", "to": "w1", "transform": [{"slice": [[0, 3], None]}]}, "slice [[0, 3], null] has no inverse"),
         ({"name": "v", "to": "w1", "transform": [{"reshape": [12]}]}, "reshape [12] has no inverse"),
@@ -218,6 +224,20 @@ def test_a_name_read_backwards_leads_to_the_variable_again(pieces: list[str], va
         matched = re.fullmatch(str(own.pattern), found.name)
         assert matched is not None
         assert matched.expand(str(own.to)) == name
+
+
+def test_rules_for_another_network_are_refused_and_spare_ones_are_had_by_name() -> None:
+    spec = spec_of(
+        {"inputs": {"x": {"shape": [3]}}, "outputs": {"y": "a"}, "layers": {"a": {"kind": "dense", "units": 2}}}
+    )
+    rules = [rule(name="w", to="b/kernel"), rule(pattern=r"(\w+)\.w", to=r"\1/weight")]
+    message = "^rules: none of the 2 rules leads to a variable of this network, as 'a/kernel'$"
+    with pytest.raises(ExportError, match=message):
+        exported_variables(spec, rules, "tensorflow", "rules")
+    used = rule(name="w", to="a/kernel")
+    found = exported_variables(spec, [*rules, used], "tensorflow", "rules")
+    assert found["a/kernel"].name == "w"
+    assert unused([*rules, used], found) == rules
 
 
 def test_two_variables_of_one_name_are_refused() -> None:
@@ -304,11 +324,14 @@ def test_wrong_words_are_told_and_nothing_is_written(words: list[str], error: st
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("size", ["0", "-1", "1.5", "many"])
+@pytest.mark.parametrize("size", ["0", "-1", "1.5", "many", "9" * 5000])
 def test_a_batch_that_is_no_number_of_examples_is_refused(size: str, run: Path, tmp_path: Path) -> None:
     done = call("export", run, "--to", "onnx", f"--batch={size}", cwd=tmp_path)
     assert (done.code, done.out) == (2, "")
-    assert done.errors[-1] == f"expkit export: error: argument --batch: '{size}' is not a positive whole number"
+    assert (
+        done.errors[-1]
+        == f"expkit export: error: argument --batch: '{size}' is not a positive whole number up to 2,147,483,647"
+    )
 
 
 def test_a_run_without_a_checkpoint_is_told_as_such(run: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ r"""Inverse of rename rules: the name and the value that a variable has in the f
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from expkit.checkpoints.restore.transforms import transformed, undoing
@@ -15,7 +15,7 @@ from expkit.config.sections.restore import RenameRule, Transform
 from expkit.errors import Problem
 from expkit.tensor_spec import TensorSpec
 
-__all__ = ["Exported", "exported"]
+__all__ = ["Exported", "exported", "unused"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,10 @@ class Exported:
     """Shape and dtype in the file."""
     transforms: tuple[Transform, ...] = ()
     """Transforms of the variable's value, in order."""
+
+
+_OTHER = 0
+"""In place of the number of a group: another sequence with a backslash, or the whole match."""
 
 
 class _NoInverse(Exception):
@@ -68,6 +72,19 @@ def exported(
     return Exported(name, spec, tuple(layout))
 
 
+def unused(rules: Sequence[RenameRule], variables: Iterable[str]) -> list[RenameRule]:
+    """Return the rules that lead to none of the variables."""
+    names = list(variables)
+    return [rule for rule in rules if not any(_leads_to(rule, name) for name in names)]
+
+
+def _leads_to(rule: RenameRule, variable: str) -> bool:
+    try:
+        return _source(rule, variable) is not None
+    except _NoInverse:
+        return True
+
+
 def _source(rule: RenameRule, variable: str) -> str | None:
     """Return the name in the file that a rule sends to a variable; ``None`` if it sends none there."""
     if rule.name is not None:
@@ -84,6 +101,8 @@ def _source(rule: RenameRule, variable: str) -> str | None:
         return None
     pieces = list(_pieces(pattern))
     groups = [piece[1:-1] for piece in pieces if piece.startswith("(")]
+    if any(number == _OTHER for _, number in parts):
+        raise _NoInverse(r"'to' may have groups, as \1, but no other sequence with a backslash")
     target, seen = "", set[int]()
     for literal, number in parts:
         target += re.escape(literal)
@@ -106,8 +125,11 @@ def _pieces(pattern: str) -> Iterator[str]:
         character = pattern[at]
         if character == "(":
             end = _closing(pattern, at)
-            if pattern[at + 1] == "?" or pattern[end + 1 : end + 2] in ("*", "+", "?", "{"):
-                raise _NoInverse(f"'{pattern[at : end + 2]}' is no plain group")
+            behind = pattern[end + 1 : end + 2]
+            if (repeated := behind in ("*", "+", "?", "{")) or pattern[at + 1] == "?":
+                raise _NoInverse(f"'{pattern[at : end + 1]}{behind if repeated else ''}' is no plain group")
+            if any(found[1] for found in re.finditer(r"\\(?:([1-9])|.)", pattern[at:end])):
+                raise _NoInverse(f"its group '{pattern[at : end + 1]}' refers to another one")
             yield pattern[at : end + 1]
             at = end + 1
         elif character == "\\":
@@ -134,9 +156,12 @@ def _closing(pattern: str, start: int) -> int:
 
 
 def _template(to: str) -> Iterator[tuple[str, int | None]]:
-    r"""Yield the literal texts of ``to``, each with the number of the group behind it: of ``\1`` or ``\g<1>``."""
+    r"""Yield the literal texts of ``to``, each with what is behind it: the number of a group, or ``_OTHER``.
+
+    ``\1`` and ``\g<1>`` are groups; other sequences are ``\g<0>``, ``\g<name>``, ``\n`` and octal numbers.
+    """
     at = 0
-    for found in re.finditer(r"\\(?:g<(\d+)>|(\d{1,2}))", to):
-        yield to[at : found.start()], int(found[1] or found[2])
+    for found in re.finditer(r"\\(?:g<(\d+)>|g<\w+>|0[0-7]{0,2}|[1-3][0-7]{2}|([1-9]\d?)|.)", to):
+        yield to[at : found.start()], int(found[1] or found[2] or _OTHER)
         at = found.end()
     yield to[at:], None

@@ -23,6 +23,7 @@ from expkit.export.preprocessing import PREPROCESSING, write_preprocessing
 from expkit.export.targets.base import Exported, ExportOptions, ExportSource, Proof, Target
 from expkit.export.targets.converting import convert_in_child
 from expkit.export.targets.processes import Runtime
+from expkit.export.targets.runtimes import save
 from expkit.export.targets.verdicts import failures_of
 from expkit.export.targets.ways import ways
 
@@ -138,7 +139,7 @@ class GraphTarget(Target):
             calibration = None
             if options.quantize == "int8" and self.quantizes:
                 calibration = folder / "calibration.npz"
-                np.savez(calibration, allow_pickle=False, **door_examples(source, door, split="train").inputs)
+                save(calibration, door_examples(source, door, split="train").inputs)
             job = Conversion(
                 target=self.name,
                 graph=str(folder / "graph.pb"),
@@ -239,7 +240,7 @@ class GraphTarget(Target):
                 compared=f"metric {row.name}",
                 difference=row.drop,
                 allowed=options.max_drop,
-                examples=examples.count,
+                examples=source.run.dataset.size("test"),
                 note=f"{row.before:.4f} -> {row.after:.4f}",
             )
             for row in rows

@@ -160,7 +160,7 @@ class Runtime:
         """Return the outputs of a batch, and the median seconds of further runs where ``repeat`` asks for any."""
         folder = Path(self._folder.name)
         given, taken = folder / "inputs.npz", folder / "outputs.npz"
-        np.savez(given, allow_pickle=False, **runtimes.pack(inputs))
+        runtimes.save(given, runtimes.pack(inputs))
         seconds = self._request({"inputs": str(given), "outputs": str(taken), "repeat": repeat})["seconds"]
         return runtimes.unpack(str(taken)), seconds
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from expkit.checkpoints.formats.open import open_variables
+from expkit.checkpoints.restore.inverse import unused
 from expkit.checkpoints.restore.restore import read_values
 from expkit.checkpoints.restore.targets import run_targets
 from expkit.errors import ExportError, Problem, comma_list
@@ -59,6 +60,8 @@ class WeightsTarget(Target):
         path = into / f"variables.{self.form}"
         about = {key: str(value) for key, value in source.about.items() if key in _HEADER}
         say(f"{self.name}: writing {len(variables)} variables")
+        if spare := unused(options.rules, variables):
+            say(f"{self.name}: rules that lead to no variable: {comma_list(rule.selector for rule in spare)}")
         try:
             write_weights(path, self.form, variables, laid_out(spec, values, options.layout), about)
         except ValueError as error:
