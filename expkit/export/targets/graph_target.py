@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -20,6 +21,8 @@ from expkit.export.failures import blamed
 from expkit.export.inside import write_inside
 from expkit.export.metrics_of_outputs import metric_rows
 from expkit.export.preprocessing import PREPROCESSING, write_preprocessing
+from expkit.export.randomness import randomness_problems
+from expkit.export.reference import is_large
 from expkit.export.targets.base import Exported, ExportOptions, ExportSource, Proof, Target
 from expkit.export.targets.converting import convert_in_child
 from expkit.export.targets.processes import Runtime
@@ -74,7 +77,7 @@ class GraphTarget(Target):
         if options.quantize == "int8" and self.quantizes and source.run is None and source.examples is None:
             text = "int8 is calibrated on examples of the training part; give the run's folder, or --examples FILE.npz"
             return [Problem("--quantize", text)]
-        return []
+        return randomness_problems(source, self.doors(source, options)[0])
 
     def write(self, source: ExportSource, options: ExportOptions, into: Path, say: Callable[[str], None]) -> Exported:
         """Convert, run and compare."""
@@ -84,11 +87,12 @@ class GraphTarget(Target):
         proofs: list[Proof] = []
         if doors[0].name == "preprocessed":
             write_preprocessing(source.frozen, doors[0].inputs, into / PREPROCESSING)
+        convert = partial(self._convert, source, options, doors, into / self.file)
         with ThreadPoolExecutor(1) as beside:
-            converted = beside.submit(self._convert, source, options, doors, into / self.file)
+            wait = cache(convert) if is_large(source) else beside.submit(convert).result
             for door in doors:
                 at = into / self.file, self.signature(door, several=len(doors) > 1)
-                proofs += self._proven(source, options, door, at, converted.result, say)
+                proofs += self._proven(source, options, door, at, wait, say)
         if quantized and source.run is not None:
             say(f"{self.name}: evaluating {options.quantize} on the test part")
             proofs = self._with_metrics(source, options, doors[0], into / self.file, proofs)
@@ -172,7 +176,8 @@ class GraphTarget(Target):
         say: Callable[[str], None],
     ) -> list[Proof]:
         """Return the rows of outputs and of the control; ``wait`` returns when the file is there."""
-        runtime = self._runtime(at, door, options)  # It loads its libraries while the converter runs.
+        begin = partial(self._runtime, at, door, options)
+        runtime = None if is_large(source) else begin()  # It loads its libraries while the converter runs.
         rows: list[Proof] = []
         try:
             for way in ways(source, options, door, at[0]):
@@ -180,6 +185,7 @@ class GraphTarget(Target):
                 expected, control = frozen_outputs(source, way.door, examples, examples.permuted())
                 wait()
                 say(f"{self.name}: computing {examples.count} examples ({way.name})")
+                runtime = runtime or begin()
                 runtime.open()
                 got = examples.joined([runtime.run(way.feed(batch))[0] for batch in examples])
                 apart, allowed = difference(expected, got), _allowed(options, self.quantizes, source)
@@ -201,7 +207,8 @@ class GraphTarget(Target):
                     ),
                 ]
         finally:
-            runtime.close()
+            if runtime is not None:
+                runtime.close()
         return rows
 
     def _latencies(self, source: ExportSource, door: Door, examples: Batches, runtime: Runtime) -> dict[str, Any]:
@@ -240,7 +247,7 @@ class GraphTarget(Target):
                 difference=row.drop,
                 allowed=options.max_drop,
                 examples=examples.count,
-                note=f"{row.before:.4f} -> {row.after:.4f}",
+                note=f"{row.before:.6g} -> {row.after:.6g}",
             )
             for row in rows
         ]
