@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,11 +15,12 @@ import expkit
 from expkit.export.targets.processes import ChildFailed, run_child
 
 CHILD = """
-import sys, time
-with open(sys.argv[1], "wb", buffering=0) as pipe:
-    pipe.write(b"begun")
-    time.sleep(600)
-    pipe.write(b" and ended by itself")
+import fcntl, sys, time
+with open(sys.argv[1], "w") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    print("begun", file=file, flush=True)
+    time.sleep(100)
+    print("ended by itself", file=file, flush=True)
 """
 PARENT = """
 import sys
@@ -27,20 +30,21 @@ run_child(sys.argv[1:], 3600)
 
 
 def test_a_converter_ends_when_expkit_is_killed(tmp_path: Path) -> None:
-    pipe, child = tmp_path / "pipe", tmp_path / "child.py"
-    os.mkfifo(pipe)
-    child.write_text(CHILD)
+    held, program = tmp_path / "held", tmp_path / "program.py"
+    held.touch()
+    program.write_text(CHILD)
     environment = {**os.environ, "PYTHONPATH": str(Path(expkit.__file__).parents[1])}
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(child), str(pipe)], env=environment)
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(program), str(held)], env=environment)
     try:
-        with pipe.open("rb", buffering=0) as end:
-            begun = end.read(5)
-            parent.kill()
-            rest = end.read()  # Until no process has the other end.
+        while not held.read_text():
+            assert parent.poll() is None, "the program did not begin"
+            time.sleep(0.05)
     finally:
         parent.kill()
         parent.wait()
-    assert (begun, rest) == (b"begun", b"")
+    with held.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # Until the program has ended.
+        assert file.read() == "begun\n"
 
 
 def test_a_program_gets_its_arguments_and_its_failure_is_told(tmp_path: Path) -> None:
