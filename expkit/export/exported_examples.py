@@ -11,7 +11,7 @@ import numpy as np
 
 from expkit import tf1 as tf
 from expkit.errors import ExportError
-from expkit.export.doors import Door
+from expkit.export.doors import Door, read_inputs
 from expkit.export.feeding import cast, check_inputs
 from expkit.export.proof_inputs import proof_inputs
 from expkit.export.reference import frozen_run, latency
@@ -165,9 +165,8 @@ def _random(source: ExportSource) -> dict[str, np.ndarray]:
     """Return seeded random numbers for a graph without data."""
     draw = np.random.default_rng(0)
     found = {}
-    for name, item in source.frozen.metadata["inputs"].items():
-        if item.get("optional"):
-            continue
+    read = read_inputs(source.frozen.metadata["inputs"])
+    for name, item in read.items():
         if item["shape"] is None or item["dtype"] == "string":
             what = "text" if item["dtype"] == "string" else "of unknown rank"
             raise ExportError.at("--examples", f"input {name} is {what}; give examples of it in a .npz file")
@@ -177,9 +176,7 @@ def _random(source: ExportSource) -> dict[str, np.ndarray]:
         found[name] = found[name].astype(dtype.as_numpy_dtype)
     each = sum(array.nbytes for array in found.values()) / FREE_SIZE
     count = max(2, min(FREE_SIZE, int(BYTES / max(each, 1))))
-    batched = {
-        name for name, item in source.frozen.metadata["inputs"].items() if item["shape"] and not item["shape"][0]
-    }
+    batched = {name for name, item in read.items() if item["shape"] and not item["shape"][0]}
     return {name: array[:count] if name in batched else array for name, array in found.items()}
 
 

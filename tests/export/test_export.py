@@ -116,6 +116,29 @@ def test_a_large_graph_is_computed_in_a_process_of_its_own_with_the_same_bits(
         np.testing.assert_array_equal(one["out"], other["out"])
 
 
+@pytest.mark.parametrize(("dtype", "words"), [("string", "text"), ("bfloat16", "bfloat16")])
+def test_inputs_that_only_a_saved_model_reads_are_named(tmp_path: Path, dtype: str, words: str) -> None:
+    with tf.Graph().as_default() as graph:
+        tf.identity(tf.placeholder(getattr(tf, dtype), (None, 3), name="x"), name="y")
+    (tmp_path / "graph.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    source = ExportSource(file=tmp_path / "graph.pb", frozen=read_frozen(tmp_path / "graph.pb"))
+    with pytest.raises(ExportError) as caught:
+        export(source, [target("tflite")], ExportOptions(), tmp_path / "out")
+    assert str(caught.value) == f"--to tflite: input x is {words}, which the format cannot read; use savedmodel"
+
+
+def test_a_graph_all_of_whose_inputs_have_defaults_is_read_from_them(tmp_path: Path) -> None:
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder_with_default(np.ones((1, 3), np.float32), (None, 3), name="x")
+        tf.multiply(x, tf.placeholder_with_default(2.0, (), name="scale"), name="y")
+    (tmp_path / "graph.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    frozen = read_frozen(tmp_path / "graph.pb")
+    door = open_door(frozen, "raw")
+    assert list(door.inputs) == ["x", "scale"]
+    examples = door_examples(ExportSource(file=tmp_path / "graph.pb", frozen=frozen), door)
+    assert {name: array.shape for name, array in examples.inputs.items()} == {"x": (8, 3), "scale": ()}
+
+
 def test_calibration_has_batches_of_the_size_that_the_graph_is_fixed_to(tmp_path: Path) -> None:
     x = np.arange(8.0).reshape(4, 2)
     np.savez(tmp_path / "calibration.npz", scale=np.float32(3), x=x)

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from expkit.errors import ExportError, Problem, comma_list
+from expkit.errors import ExportError, Problem
 from expkit.export.converters.job import Conversion
 from expkit.export.differences import difference
-from expkit.export.doors import Door, DoorName, layer_tensors, open_door
+from expkit.export.doors import Door, DoorName, layer_tensors, open_door, unread_inputs
 from expkit.export.exported_examples import Batches, door_examples, frozen_latency, frozen_outputs
 from expkit.export.failures import blamed
 from expkit.export.inside import write_inside
@@ -55,9 +55,8 @@ class GraphTarget(Target):
         read = {item["dtype"] for item in source.frozen.metadata["inputs"].values()}
         behind = read & self.refused and source.frozen.metadata.get("preprocessed")
         door = self._door(source, "preprocessed" if behind else "raw", options)
-        if door.reads_text and "string" in self.refused:
-            text = f"input {comma_list(door.reads_text)} is text, which the format cannot read; use savedmodel"
-            raise ExportError.at(f"--to {self.name}", text)
+        if unread := unread_inputs(door):
+            raise ExportError.at(f"--to {self.name}", f"{unread}, which the format cannot read; use savedmodel")
         return [door]
 
     def signature(self, door: Door, *, several: bool) -> str:
