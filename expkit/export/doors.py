@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from expkit import tf1 as tf
@@ -12,7 +12,16 @@ from expkit.export.freeze import METADATA, FrozenGraph
 from expkit.export.subgraph import operation_of, subgraph, tensor_info
 from expkit.tensor_spec import sizes_text
 
-__all__ = ["Door", "DoorName", "layer_of", "layer_tensors", "open_door", "read_inputs", "unread_inputs"]
+__all__ = [
+    "Door",
+    "DoorName",
+    "layer_of",
+    "layer_tensors",
+    "open_door",
+    "read_inputs",
+    "unread_inputs",
+    "without_values",
+]
 
 DoorName = Literal["raw", "preprocessed"]
 
@@ -102,6 +111,17 @@ def read_inputs(inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, 
     return needed or {
         name: {key: value for key, value in item.items() if key != "optional"} for name, item in inputs.items()
     }
+
+
+def without_values(door: Door) -> Door:
+    """Return a door with its operations, but without the values of its constants, which may need much memory."""
+    part = tf.GraphDef(versions=door.graph_def.versions, library=door.graph_def.library)
+    for node in door.graph_def.node:
+        if node.op == "Const":
+            part.node.add(name=node.name, op=node.op)
+        else:
+            part.node.append(node)
+    return replace(door, graph_def=part)
 
 
 def unread_inputs(door: Door) -> str:

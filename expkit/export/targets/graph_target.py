@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ import numpy as np
 from expkit.errors import ExportError, Problem
 from expkit.export.converters.job import Conversion
 from expkit.export.differences import difference
-from expkit.export.doors import Door, DoorName, layer_tensors, open_door, unread_inputs
+from expkit.export.doors import Door, DoorName, layer_tensors, open_door, unread_inputs, without_values
 from expkit.export.exported_examples import Batches, door_examples, frozen_latency, frozen_outputs
 from expkit.export.failures import blamed
 from expkit.export.inside import write_inside
@@ -24,7 +24,7 @@ from expkit.export.preprocessing import PREPROCESSING, write_preprocessing
 from expkit.export.randomness import randomness_problems
 from expkit.export.reference import is_large
 from expkit.export.targets.base import Exported, ExportOptions, ExportSource, Proof, Target
-from expkit.export.targets.converting import convert_in_child
+from expkit.export.targets.converting import convert_in_child, write_job
 from expkit.export.targets.processes import Runtime
 from expkit.export.targets.verdicts import failures_of
 from expkit.export.targets.ways import ways
@@ -86,12 +86,13 @@ class GraphTarget(Target):
         proofs: list[Proof] = []
         if doors[0].name == "preprocessed":
             write_preprocessing(source.frozen, doors[0].inputs, into / PREPROCESSING)
-        convert = partial(self._convert, source, options, doors, into / self.file)
         with ThreadPoolExecutor(1) as beside:
-            wait = cache(convert) if is_large(source) else beside.submit(convert).result
+            converted = beside.submit(self._convert, source, options, doors, into / self.file)
+            if is_large(source):  # One after another, so that their memory is not needed at once.
+                converted.result()
             for door in doors:
                 at = into / self.file, self.signature(door, several=len(doors) > 1)
-                proofs += self._proven(source, options, door, at, wait, say)
+                proofs += self._proven(source, options, door, at, converted.result, say)
         if quantized and source.run is not None:
             say(f"{self.name}: evaluating {options.quantize} on the test part")
             proofs = self._with_metrics(source, options, doors[0], into / self.file, proofs)
@@ -134,7 +135,8 @@ class GraphTarget(Target):
             fetch=fetch,
         )
 
-    def _convert(self, source: ExportSource, options: ExportOptions, doors: Sequence[Door], into: Path) -> None:
+    def _convert(self, source: ExportSource, options: ExportOptions, doors: list[Door], into: Path) -> None:
+        """Convert the first door, whose large constants are then no longer held."""
         door = doors[0]
         with TemporaryDirectory(prefix="expkit-") as temporary:
             folder = Path(temporary)
@@ -154,7 +156,9 @@ class GraphTarget(Target):
                 second_inputs=doors[1].inputs if len(doors) > 1 else None,
                 name=str(source.frozen.metadata.get("name", "expkit")),
             )
-            convert_in_child(job, door, folder, options.timeout)
+            write_job(job, door, folder)
+            doors[0] = door = without_values(door)
+            convert_in_child(job, door.graph_def, folder, options.timeout)
         if not into.exists():
             raise ExportError.at(f"--to {self.name}", "the converter wrote no file")
 
