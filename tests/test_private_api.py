@@ -32,6 +32,15 @@ USED = {
         ),
         "omegaconf": ("omegaconf._utils:get_yaml_loader",),
     },
+    "export/converters/tflite.py": {
+        "tensorflow": (
+            "tensorflow.lite.python.lite:TFLiteConverterV2.from_saved_model",
+            "tensorflow.lite.python.lite:TFLiteSavedModelConverterV2._convert_from_saved_model",
+        ),
+    },
+    "export/targets/runtimes.py": {
+        "ai-edge-litert": ("ai_edge_litert.interpreter:Interpreter._get_ops_details",),
+    },
     "sweeps/optuna_internals.py": {
         "optuna": (
             "optuna.storages:BaseStorage.get_trial",
@@ -57,6 +66,7 @@ USED = {
 INSIDE = {
     "_content",
     "_get_header_dict",
+    "_get_ops_details",
     "_metric_objs",
     "_normalize_file_name",
     "_query",

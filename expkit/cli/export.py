@@ -31,7 +31,11 @@ def add_verbs(verbs: Any) -> None:
         description="Convert a run's graph, and compare the outputs that each format's own runtime computes with those "
         "of the frozen graph. Files are written only if all agree.",
     )
-    parser.add_argument("graph", metavar="RUN|FILE.pb|models:/NAME@ALIAS", help="run folder, frozen graph, or model")
+    parser.add_argument(
+        "graph",
+        metavar="RUN|GRAPH|models:/NAME@ALIAS",
+        help="run folder; a .pb file, SavedModel folder, or .meta file beside its checkpoint; or model",
+    )
     parser.add_argument("--to", required=True, metavar="TARGETS", help=f"separated by commas: {', '.join(TARGETS)}")
     parser.add_argument(
         "--output",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from expkit import tf1 as tf
@@ -12,7 +12,16 @@ from expkit.export.freeze import METADATA, FrozenGraph
 from expkit.export.subgraph import operation_of, subgraph, tensor_info
 from expkit.tensor_spec import sizes_text
 
-__all__ = ["Door", "DoorName", "layer_of", "layer_tensors", "open_door"]
+__all__ = [
+    "Door",
+    "DoorName",
+    "layer_of",
+    "layer_tensors",
+    "open_door",
+    "read_inputs",
+    "unread_inputs",
+    "without_values",
+]
 
 DoorName = Literal["raw", "preprocessed"]
 
@@ -36,11 +45,6 @@ class Door:
         """The fixed number of examples of a batch; ``None`` where it is open."""
         sizes = {item["shape"][0] for item in self.inputs.values() if item["shape"]}
         return next(iter(sizes - {None}), None)
-
-    @property
-    def reads_text(self) -> list[str]:
-        """Names of the inputs that are strings."""
-        return [name for name, item in self.inputs.items() if item["dtype"] == "string"]
 
 
 def open_door(
@@ -66,7 +70,7 @@ def open_door(
         ExportError: an input or an output is unknown, or a shape does not fit.
     """
     seen = frozen.after_preprocessing() if name == "preprocessed" else frozen
-    declared = {key: item for key, item in seen.metadata["inputs"].items() if not item.get("optional")}
+    declared = read_inputs(seen.metadata["inputs"])
     outputs = {key: item["tensor"] for key, item in seen.metadata["outputs"].items()} if fetch is None else dict(fetch)
     shapes, rename = dict(shapes or {}), dict(rename or {})
     _check_names(declared, outputs, shapes, {} if fetch is not None else rename)
@@ -99,6 +103,32 @@ def open_door(
         outputs=found,
         origins=names,
     )
+
+
+def read_inputs(inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the inputs that exported files read: those without a default, or all where every one has one."""
+    needed = {name: dict(item) for name, item in inputs.items() if not item.get("optional")}
+    return needed or {
+        name: {key: value for key, value in item.items() if key != "optional"} for name, item in inputs.items()
+    }
+
+
+def without_values(door: Door) -> Door:
+    """Return a door with its operations, but without the values of its constants, which may need much memory."""
+    part = tf.GraphDef(versions=door.graph_def.versions, library=door.graph_def.library)
+    for node in door.graph_def.node:
+        if node.op == "Const":
+            part.node.add(name=node.name, op=node.op)
+        else:
+            part.node.append(node)
+    return replace(door, graph_def=part)
+
+
+def unread_inputs(door: Door) -> str:
+    """Return words for the inputs that only a SavedModel reads: no other runtime is given such arrays."""
+    words = {"string": "text", "bfloat16": "bfloat16"}
+    found = [f"input {name} is {words[item['dtype']]}" for name, item in door.inputs.items() if item["dtype"] in words]
+    return comma_list(found) if found else ""
 
 
 def _check_names(

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from expkit import tf1 as tf
-from expkit.errors import ExportError, reading
-from expkit.export.doors import Door
+from expkit.errors import ExportError
+from expkit.export.doors import Door, read_inputs
 from expkit.export.feeding import cast, check_inputs
 from expkit.export.proof_inputs import proof_inputs
+from expkit.export.reference import frozen_run, latency
 from expkit.export.targets.base import ExportSource
 from expkit.machine import machine_memory
 
@@ -181,9 +181,8 @@ def _random(source: ExportSource) -> dict[str, np.ndarray]:
     """Return seeded random numbers for a graph without data."""
     draw = np.random.default_rng(0)
     found = {}
-    for name, item in source.frozen.metadata["inputs"].items():
-        if item.get("optional"):
-            continue
+    read = read_inputs(source.frozen.metadata["inputs"])
+    for name, item in read.items():
         if item["shape"] is None or item["dtype"] == "string":
             what = "text" if item["dtype"] == "string" else "of unknown rank"
             raise ExportError.at("--examples", f"input {name} is {what}; give examples of it in a .npz file")
@@ -193,9 +192,7 @@ def _random(source: ExportSource) -> dict[str, np.ndarray]:
         found[name] = found[name].astype(dtype.as_numpy_dtype)
     each = sum(array.nbytes for array in found.values()) / FREE_SIZE
     count = max(2, min(FREE_SIZE, int(BYTES / max(each, 1))))
-    batched = {
-        name for name, item in source.frozen.metadata["inputs"].items() if item["shape"] and not item["shape"][0]
-    }
+    batched = {name for name, item in read.items() if item["shape"] and not item["shape"][0]}
     return {name: array[:count] if name in batched else array for name, array in found.items()}
 
 
@@ -205,24 +202,7 @@ def _behind(source: ExportSource, door: Door, raw: Mapping[str, np.ndarray]) -> 
     if door.name == "raw" or not preprocessed:
         return raw
     outputs = {name: item for name, item in preprocessed.items() if name in door.inputs}
-    return {**raw, **_session_run(source.frozen.graph, outputs, source.frozen.metadata["inputs"], [raw])[0]}
-
-
-def _session_run(
-    graph: Any,
-    outputs: Mapping[str, Any],
-    inputs: Mapping[str, Any],
-    batches: Iterable[Mapping[str, np.ndarray]],
-) -> list[dict[str, np.ndarray]]:
-    """Return the outputs of batches, in one session: each has a copy of all constants."""
-    fetches = {name: item["tensor"] for name, item in outputs.items()}
-    with tf.plain_session(graph) as session, reading("export", "TensorFlow cannot compute it", raises=ExportError):
-        return [
-            session.run(
-                fetches, {inputs[name]["tensor"]: cast(array, inputs[name]["dtype"]) for name, array in batch.items()}
-            )
-            for batch in batches
-        ]
+    return {**raw, **frozen_run(source, outputs, source.frozen.metadata["inputs"], [raw])[0]}
 
 
 def frozen_outputs(source: ExportSource, door: Door, *several: Batches) -> list[dict[str, np.ndarray]]:
@@ -231,8 +211,7 @@ def frozen_outputs(source: ExportSource, door: Door, *several: Batches) -> list[
     Raises:
         ExportError: TensorFlow cannot compute it, or the numbers are not finite, so that nothing can be compared.
     """
-    tensors = {name: {"tensor": item["tensor"]} for name, item in door.outputs.items()}
-    parts = iter(_session_run(source.frozen.graph, tensors, door.inputs, itertools.chain(*several)))
+    parts = iter(frozen_run(source, door.outputs, door.inputs, itertools.chain(*several)))
     joined = [examples.joined([next(parts) for _ in examples]) for examples in several]
     for outputs in joined:
         for name, array in outputs.items():
@@ -249,18 +228,5 @@ def frozen_outputs(source: ExportSource, door: Door, *several: Batches) -> list[
 
 
 def frozen_latency(source: ExportSource, door: Door, one: Mapping[str, np.ndarray], repeat: int) -> float:
-    """Return the median seconds that the frozen graph takes for one example, as it is written.
-
-    An ordinary session would rewrite it first, which takes longer than all the rest where constants are large.
-    """
-    feed = {door.inputs[name]["tensor"]: array for name, array in one.items()}
-    fetches = [item["tensor"] for item in door.outputs.values()]
-    seconds: list[float] = []
-    with tf.plain_session(source.frozen.graph) as session:
-        run = session.make_callable(fetches, feed_list=list(feed))
-        run(*feed.values())
-        while len(seconds) < repeat and sum(seconds) < 0.5:
-            begun = time.perf_counter()
-            run(*feed.values())
-            seconds.append(time.perf_counter() - begun)
-    return float(np.median(seconds))
+    """Return the median seconds that the frozen graph takes for one example."""
+    return latency(source, door.outputs, door.inputs, one, repeat)

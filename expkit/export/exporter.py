@@ -80,7 +80,7 @@ def export(
     if not replace_folder:
         check_folder(into)
     if problems := [problem for item in targets for problem in item.problems(source, options)]:
-        raise ExportError(*problems)
+        raise ExportError(*dict.fromkeys(problems))
     try:
         with partial_folder(into) as partial:
             done, failed = _write(source, targets, options, partial, say)

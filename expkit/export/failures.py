@@ -7,6 +7,7 @@ from typing import Any
 
 from expkit.errors import comma_list
 from expkit.export.doors import layer_of
+from expkit.export.operations import nodes_of
 from expkit.export.subgraph import called_functions
 
 __all__ = ["blamed", "cause_of", "failure_message"]
@@ -64,7 +65,7 @@ def _culprits(log: str, graph_def: Any) -> list[Any]:
     """Return the operations of a graph that messages blame, the first of each kind."""
     words = {word.rstrip(".:") for word in _WORD.findall(log)}
     words |= {word.rpartition(".")[2] for word in words}  # tf.DecodeJpeg
-    nodes = {node.name: node for node in _nodes(graph_def)}
+    nodes = {node.name: node for node in nodes_of(graph_def)}
     kinds: dict[str, list[str]] = {}
     for name, node in nodes.items():
         if node.op not in ("Const", "Identity", "Placeholder"):
@@ -73,10 +74,6 @@ def _culprits(log: str, graph_def: Any) -> list[Any]:
     unsupported = [kind for kind in kinds if kind in words and _is_blamed(kind, log)]
     found = [next((name for name in kinds[kind] if name in named), kinds[kind][0]) for kind in unsupported] or named
     return [nodes[name] for name in found]
-
-
-def _nodes(graph_def: Any) -> list[Any]:
-    return [*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def)]
 
 
 def _is_blamed(kind: str, log: str) -> bool:

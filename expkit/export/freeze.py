@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from expkit import tf1 as tf
-from expkit.checkpoints.formats.open import open_variables
-from expkit.errors import ExportError, Problem, comma_list, limit_problems, reading, unknown
+from expkit.errors import ExportError, comma_list, reading, unknown
 from expkit.export.feeding import Computed, batches, cast, check_inputs, compute_each, join, own_batch_size
 from expkit.export.inside import read_inside
 from expkit.export.operations import check_operations
 from expkit.export.outside import check_inside
 from expkit.export.subgraph import keep_called_functions, operation_of, subgraph, tensor_info, unread_operations
+from expkit.export.variables import check_variables, initializers_of
 from expkit.importer.foreign import output_operations
 from expkit.importer.graph_file import GraphFile, read_graph_file
 from expkit.training.inference import InferGraph, Predictor
@@ -29,7 +29,6 @@ __all__ = ["FrozenGraph", "freeze", "read_frozen"]
 METADATA = "_expkit"
 """Attribute of the first placeholder that holds the metadata; TensorFlow and others ignore attributes with ``_``."""
 _PLACEHOLDERS = ("Placeholder", "PlaceholderV2", "PlaceholderWithDefault")
-_VARIABLES = ("VarHandleOp", "Variable", "VariableV2")
 _SEVERAL_RESULTS = ("TopK", "TopKV2", "Split", "SplitV", "Unpack")
 """Operations whose tensors are results each by itself; what others leave unread, as a norm its moments, is none."""
 
@@ -43,7 +42,7 @@ class FrozenGraph:
     metadata: Mapping[str, Any]
     """The metadata inside the file; for a foreign file only ``inputs`` and ``outputs``, derived from the graph."""
     graph: Any
-    """The same, imported."""
+    """The same, imported; of a graph that got constants in place of its variables the one that has the variables."""
     initializers: Sequence[tuple[Any, Callable[[], np.ndarray]]] = ()
     """Operations that assign the values of variables, with what reads the values."""
     unneeded: Collection[str] = field(default_factory=frozenset)
@@ -72,7 +71,7 @@ class FrozenGraph:
         check_inputs(expected, self.unneeded, inputs)
         given = {name: item for name, item in expected.items() if name in inputs}
         fetches = {name: item["tensor"] for name, item in self.metadata["outputs"].items()}
-        with self._session(plain) as session:
+        with self.session(plain=plain) as session:
             for cut in batches(given, inputs, batch_size or own_batch_size(self.metadata, "weights")):
                 feed = {
                     item["tensor"]: cast(np.asarray(inputs[name][cut.get(name, ...)]), item["dtype"])
@@ -93,8 +92,8 @@ class FrozenGraph:
         return replace(self, metadata={**self.metadata, "inputs": inputs})
 
     @contextmanager
-    def _session(self, plain: bool) -> Iterator[Any]:
-        """Yield a session with the values of the variables."""
+    def session(self, *, plain: bool) -> Iterator[Any]:
+        """Yield a session with the values of the variables; ``plain`` is that of ``compute``."""
         with tf.plain_session(self.graph) if plain else tf.Session(graph=self.graph) as session:
             for initializer, read in self.initializers:
                 session.run(initializer, {initializer.inputs[1]: read()})
@@ -140,7 +139,7 @@ def read_frozen(path: Path, *, fetch: Sequence[str] = (), allowed: Collection[st
         ExportError: the file is missing or not a graph, has variables without values, or operations that are refused.
         CheckpointError: the checkpoint beside it is damaged.
     """
-    if not path.exists():
+    if not path.exists() and not Path(f"{path}.index").is_file():
         raise ExportError.at(str(path), "no such file; `expkit freeze RUN` writes the frozen graph of a run")
     about, at = read_inside("savedmodel", path), str(path)
     if path.is_dir():
@@ -149,7 +148,7 @@ def read_frozen(path: Path, *, fetch: Sequence[str] = (), allowed: Collection[st
     metadata = _kept_metadata(file.graph_def, at)
     names = _requested(file, fetch, metadata, at)
     part = subgraph(file.graph_def, map(operation_of, names.values()))
-    _check_variables(part, file, at)
+    check_variables(part, file, at)
     check_operations(part, at, allowed=allowed, variables=file.checkpoint is not None)
     graph = tf.Graph()
     with reading(at, "not a graph that TensorFlow can read", raises=ExportError, fix="it is cut off or from elsewhere"):
@@ -163,7 +162,7 @@ def read_frozen(path: Path, *, fetch: Sequence[str] = (), allowed: Collection[st
     own = file.inputs if metadata is None else {name: item["tensor"] for name, item in metadata["inputs"].items()}
     with reading(at, "not a graph that TensorFlow can read", raises=ExportError):
         inputs = _inputs(graph, own)
-        initializers = _initializers(graph, file, at)
+        initializers = initializers_of(graph, file, at)
     graph.finalize()
     needed = {operation_of(item["tensor"]) for item in inputs.values()} | {*inputs}
     placeholders = {node.name for node in file.graph_def.node if node.op in _PLACEHOLDERS}
@@ -205,17 +204,6 @@ def _requested(file: GraphFile, fetch: Sequence[str], metadata: Mapping[str, Any
         return file.outputs
     find = output_operations if file.has_training else unread_operations
     return {name: name for name in find(file.graph_def)}
-
-
-def _check_variables(part: Any, file: GraphFile, at: str) -> None:
-    """Raise ExportError if a graph has variables, but nothing gives their values."""
-    names = [node.name for node in part.node if node.op in _VARIABLES]
-    if names and file.checkpoint is None:
-        raise ExportError.at(
-            at,
-            f"not frozen: {comma_list(names)} are variables, and no file beside it gives their values; freeze the "
-            "graph, or give a .meta file beside its checkpoint (FILE.meta, FILE.index) or a SavedModel folder",
-        )
 
 
 def _outputs(graph: Any, names: Mapping[str, str]) -> dict[str, Any]:
@@ -262,31 +250,3 @@ def _inputs(graph: Any, declared: Mapping[str, str]) -> dict[str, Any]:
     return {
         name: tensor_info(tensor) | ({"optional": True} if name in optional else {}) for name, tensor in tensors.items()
     }
-
-
-def _initializers(graph: Any, file: GraphFile, at: str) -> list[tuple[Any, Callable[[], np.ndarray]]]:
-    """Add operations that assign the checkpoint's values to the variables; return each with what reads its value."""
-    variables = [operation for operation in graph.get_operations() if operation.type in _VARIABLES]
-    if not variables:
-        return []
-    values = open_variables(str(file.checkpoint), at, by_key=bool(file.keys))
-    problems: list[Problem] = []
-    found: list[tuple[Any, Callable[[], np.ndarray]]] = []
-    for operation in variables:
-        name = file.keys.get(operation.name) or operation.get_attr("shared_name").decode() or operation.name
-        spec = values.variables.get(name)
-        shape, dtype = tf.TensorShape(operation.get_attr("shape")), operation.get_attr("dtype")
-        if spec is None or not shape.is_compatible_with(spec.shape) or dtype.name != spec.dtype:
-            has = "nothing" if spec is None else str(spec)
-            problems.append(Problem(at, f"variable '{name}' is {shape} {dtype.name}, {file.checkpoint} has {has}"))
-            continue
-        with graph.as_default():
-            value = tf.placeholder(dtype, shape)
-            if operation.type == "VarHandleOp":
-                assign = tf.raw_ops.AssignVariableOp(resource=operation.outputs[0], value=value)
-            else:
-                assign = tf.raw_ops.Assign(ref=operation.outputs[0], value=value).op
-        found.append((assign, partial(values.read, name)))
-    if problems:
-        raise ExportError(*limit_problems(problems))
-    return found

@@ -13,7 +13,7 @@ from typing import Any
 
 from expkit.errors import ExportError, Problem, comma_list
 
-__all__ = ["PURE", "VARIABLES", "check_operations", "operations_of"]
+__all__ = ["PURE", "RANDOM", "VARIABLES", "check_operations", "nodes_of", "operations_of"]
 
 _PURE = """
 LogUniformCandidateSampler Multinomial ParameterizedTruncatedNormal RandomGamma RandomGammaGrad RandomIndexShuffle
@@ -129,6 +129,13 @@ UniqueWithCountsV2 Unpack UnravelIndex UpperBound Where ZerosLike
 PURE = frozenset(_PURE.split())
 """Names of operations; calls of functions are among them, because the operations of a function are checked as well."""
 
+_DETERMINED = {"RandomGammaGrad", "RandomIndexShuffle"}
+RANDOM = frozenset(
+    {name for name in _PURE.split("\n\n")[0].split() if not name.startswith("Stateless")} - _DETERMINED
+    | {"FractionalAvgPool", "FractionalMaxPool"}
+)
+"""Operations that draw other numbers each time; those that are stateless do not."""
+
 VARIABLES = frozenset(
     {
         *("VarHandleOp", "Variable", "VariableV2", "ReadVariableOp", "ResourceGather", "ResourceGatherNd"),
@@ -176,5 +183,9 @@ def check_operations(graph_def: Any, at: str, *, allowed: Collection[str] = (), 
 
 def operations_of(graph_def: Any) -> set[str]:
     """Return the names of the operations of a graph and of its functions."""
-    nodes = [*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def)]
-    return {node.op for node in nodes}
+    return {node.op for node in nodes_of(graph_def)}
+
+
+def nodes_of(graph_def: Any) -> list[Any]:
+    """Return the operations of a graph and of its functions."""
+    return [*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def)]

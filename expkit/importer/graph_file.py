@@ -45,6 +45,8 @@ def read_graph_file(path: Path, signature: str | None = None) -> GraphFile:
     """
     if (path / "saved_model.pb").is_file():
         path = path / "saved_model.pb"
+    if (values := _checkpoint_text(path)) is not None:
+        raise ExportError.at(str(path), f"{values}; {_ALLOWED}")
     if not path.is_file():
         raise ExportError.at(str(path), f"{'not a regular file' if path.exists() else 'no such file'}; {_ALLOWED}")
     if path.suffix in (".npz", ".safetensors"):
@@ -61,6 +63,19 @@ def read_graph_file(path: Path, signature: str | None = None) -> GraphFile:
             return file
     problem = "it has no operations" if not content else "the file is damaged or of another kind"
     raise ExportError.at(str(path), f"not a graph of TensorFlow: {problem}; {_ALLOWED}")
+
+
+def _checkpoint_text(path: Path) -> str | None:
+    """Return the way out where a checkpoint is given: prefix, file or folder of it; otherwise ``None``."""
+    prefix = path.with_suffix("") if path.suffix == ".index" or ".data-" in path.suffix else path
+    indexes = sorted(path.glob("*.index")) if path.is_dir() else [Path(f"{prefix}.index")]
+    if not any(index.is_file() for index in indexes) or path.suffix == ".meta":
+        return None
+    graphs = [graph for index in indexes if (graph := index.with_suffix(".meta")).is_file()]
+    text = "a checkpoint, which has values of variables, but no graph"
+    if graphs:
+        return f"{text}; its graph is in {graphs[-1]}; give that"
+    return f"{text}; give the folder of the run, or the graph that it belongs to"
 
 
 def _of_meta_graph(content: bytes, path: Path, signature: str | None) -> GraphFile:

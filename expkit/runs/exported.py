@@ -10,6 +10,7 @@ from typing import Literal
 
 from expkit.errors import ExpkitError, ExportError, Problem
 from expkit.experiment import Experiment, frozen_source
+from expkit.export.constants import with_constants
 from expkit.export.freeze import read_frozen
 from expkit.export.operations import operations_of
 from expkit.export.run import freeze_checkpoint
@@ -35,7 +36,8 @@ def export_source(
     A run is frozen anew, so that the graph is proven to be that of its checkpoint.
 
     Args:
-        address: run folder, ``.pb`` file, ``models:/NAME@ALIAS`` or ``runs:/ID``.
+        address: run folder, ``.pb`` file, SavedModel folder, ``.meta`` file beside its checkpoint,
+            ``models:/NAME@ALIAS`` or ``runs:/ID``.
         uri: the MLflow store of ``models:/`` and ``runs:/``.
         weights: of a run; overrides its ``export.weights``.
         checkpoint: of a run; overrides its ``export.checkpoint``.
@@ -71,8 +73,10 @@ def export_source(
     default = Path("export") if path is None else path.with_name(f"{path.stem}-export")
     if check is not None:
         check(default)
-    with frozen_file(address, uri) as file:
+    with frozen_file(address, uri) as file, TemporaryDirectory(prefix="expkit-") as temporary:
         frozen = read_frozen(file, allowed=allowed)
+        read = file / "saved_model.pb" if file.is_dir() else file
         if frozen.initializers:
-            raise ExportError.at(str(file), "has variables; freeze it first, or give a run's folder")
-        yield ExportSource(file=file / "saved_model.pb" if file.is_dir() else file, frozen=frozen), default
+            frozen, read = with_constants(frozen, str(file)), Path(temporary) / "frozen.pb"
+            read.write_bytes(frozen.graph_def.SerializeToString(deterministic=True))
+        yield ExportSource(file=read, frozen=frozen), default

@@ -12,6 +12,7 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.errors import ExportError
+from expkit.export.converters.tflite import calibration_batches
 from expkit.export.differences import difference
 from expkit.export.doors import layer_of, open_door
 from expkit.export.exported_examples import Batches, door_examples, frozen_outputs
@@ -103,6 +104,49 @@ def test_a_wrong_converter_is_caught_100_of_100(source: ExportSource) -> None:
     assert caught == 100
 
 
+def test_a_large_graph_is_computed_in_a_process_of_its_own_with_the_same_bits(
+    source: ExportSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = open_door(source.frozen, "raw")
+    examples = door_examples(source, door)
+    here = frozen_outputs(source, door, examples, examples.permuted())
+    monkeypatch.setattr("expkit.export.reference.LARGE", 0)
+    monkeypatch.setattr("expkit.export.freeze.tf.plain_session", None)
+    for one, other in zip(here, frozen_outputs(source, door, examples, examples.permuted()), strict=True):
+        np.testing.assert_array_equal(one["out"], other["out"])
+
+
+@pytest.mark.parametrize(("dtype", "words"), [("string", "text"), ("bfloat16", "bfloat16")])
+def test_inputs_that_only_a_saved_model_reads_are_named(tmp_path: Path, dtype: str, words: str) -> None:
+    with tf.Graph().as_default() as graph:
+        tf.identity(tf.placeholder(getattr(tf, dtype), (None, 3), name="x"), name="y")
+    (tmp_path / "graph.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    source = ExportSource(file=tmp_path / "graph.pb", frozen=read_frozen(tmp_path / "graph.pb"))
+    with pytest.raises(ExportError) as caught:
+        export(source, [target("tflite")], ExportOptions(), tmp_path / "out")
+    assert str(caught.value) == f"--to tflite: input x is {words}, which the format cannot read; use savedmodel"
+
+
+def test_a_graph_all_of_whose_inputs_have_defaults_is_read_from_them(tmp_path: Path) -> None:
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder_with_default(np.ones((1, 3), np.float32), (None, 3), name="x")
+        tf.multiply(x, tf.placeholder_with_default(2.0, (), name="scale"), name="y")
+    (tmp_path / "graph.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    frozen = read_frozen(tmp_path / "graph.pb")
+    door = open_door(frozen, "raw")
+    assert list(door.inputs) == ["x", "scale"]
+    examples = door_examples(ExportSource(file=tmp_path / "graph.pb", frozen=frozen), door)
+    assert {name: array.shape for name, array in examples.inputs.items()} == {"x": (8, 3), "scale": ()}
+
+
+def test_calibration_has_batches_of_the_size_that_the_graph_is_fixed_to(tmp_path: Path) -> None:
+    x = np.arange(8.0).reshape(4, 2)
+    np.savez(tmp_path / "calibration.npz", scale=np.float32(3), x=x)
+    batches = list(calibration_batches(str(tmp_path / "calibration.npz"), 2))
+    assert [batch["scale"] for batch in batches] == [3, 3]
+    np.testing.assert_array_equal([batch["x"] for batch in batches], [x[:2], x[2:]])
+
+
 class Damaging(type(target("savedmodel"))):  # type: ignore[misc]  # the class of a target
     """A converter that swaps two weights."""
 
@@ -164,7 +208,9 @@ def test_what_decides_on_a_quantized_file_without_metrics_is_told() -> None:
     assert first == "outputs (raw) differ from the frozen graph by 0.1 of the largest output, allowed 0.01"
     assert second == "no metric of a run can be computed from the outputs, so --tolerance decides"
     error = replace(off, compared="metric mae", note="0.5000 -> 0.6000", allowed=0.1, difference=0.2)
-    assert failures_of([error], quantized=True) == ["metric mae rises from 0.5000 to 0.6000, allowed is 0.1"]
+    assert failures_of([error], quantized=True) == [
+        "metric mae rises by 0.2 of its value, from 0.5000 to 0.6000, allowed is 0.1"
+    ]
 
 
 def test_unknown_targets_are_named_with_the_nearest() -> None:

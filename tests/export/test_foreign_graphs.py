@@ -13,7 +13,10 @@ import pytest
 
 from expkit import tf1 as tf
 from expkit.errors import ExpkitError, ExportError
+from expkit.export.doors import open_door
+from expkit.export.exported_examples import Batches, frozen_outputs
 from expkit.export.freeze import read_frozen
+from expkit.export.operations import VARIABLES, nodes_of
 from expkit.runs.exported import export_source
 from support.command_line import call
 
@@ -183,6 +186,22 @@ def test_a_meta_graph_with_its_checkpoint_and_a_saved_model_run(tmp_path: Path) 
     assert (done.code, done.err, done.out.splitlines()[0]) == (0, "", "logits float32 [2, 3]")
     done = call("info", "saved", cwd=tmp_path)
     assert (done.code, done.out.splitlines()[1]) == (0, "  rows: x:0 float32 [batch, 2]")
+    for address in ("saved", "model.ckpt-7.meta"):
+        with export_source(str(tmp_path / address)) as (source, default):
+            assert default == tmp_path / f"{Path(address).stem}-export"
+            assert not {node.op for node in source.frozen.graph_def.node} & VARIABLES
+            door = open_door(source.frozen, "raw")
+            (name,) = door.inputs
+            (expected,) = frozen_outputs(source, door, Batches.of({name: x}))
+            alone = read_frozen(source.file, fetch=[item["tensor"] for item in door.outputs.values()])
+            got = alone.predict({"x": x})
+        if address == "saved":
+            np.testing.assert_allclose(expected["logits"], x @ w, rtol=1e-6)
+        for array, other in zip(expected.values(), got.values(), strict=True):
+            np.testing.assert_array_equal(array, other)
+    for given in ("model.ckpt-7", "model.ckpt-7.index", "."):
+        with pytest.raises(ExportError, match=r"no graph; its graph is in .*model\.ckpt-7\.meta; give that; allowed: "):
+            read_frozen(tmp_path / given)
     for file in tmp_path.glob("model.ckpt-7.*"):
         if file.suffix != ".meta":
             file.unlink()
@@ -208,6 +227,10 @@ def test_a_saved_model_of_functions_and_objects_runs(tmp_path: Path) -> None:
     (name,) = read_frozen(tmp_path / "saved").metadata["inputs"]
     got = read_frozen(tmp_path / "saved").predict({name: np.float32([[1, 2]])})
     assert {key: array.tolist() for key, array in got.items()} == {"y": [[55]]}
+    with export_source(str(tmp_path / "saved")) as (source, _):
+        assert not {node.op for node in nodes_of(source.frozen.graph_def)} & VARIABLES
+        (value,) = read_frozen(source.file).predict({"serving_default_x": np.float32([[1, 2]])}).values()
+        assert value.tolist() == [[55]]
 
 
 def test_a_checkpoint_that_does_not_fit_the_graph_beside_it_is_reported(tmp_path: Path) -> None:

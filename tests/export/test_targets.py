@@ -12,7 +12,7 @@ from expkit import tf1 as tf
 from expkit.errors import ExportError
 from expkit.export.converters.job import Conversion
 from expkit.export.converters.opencv import convert
-from expkit.export.doors import Door, open_door
+from expkit.export.doors import open_door, without_values
 from expkit.export.exporter import export
 from expkit.export.failures import blamed
 from expkit.export.folding import folded
@@ -90,6 +90,16 @@ def test_an_operation_of_a_loop_is_blamed_on_the_layer_of_the_loop(tmp_path: Pat
 def test_graphs_without_lists_stay_as_they_are(tmp_path: Path) -> None:
     door = open_door(exported(UNROLLED, tmp_path).frozen, "raw")
     assert without_tensor_lists(door.graph_def) is door.graph_def
+
+
+def test_a_door_without_values_has_all_operations(tmp_path: Path) -> None:
+    door = open_door(exported(UNROLLED, tmp_path).frozen, "raw")
+    made = without_values(door)
+    assert [(node.name, node.op) for node in made.graph_def.node] == [
+        (node.name, node.op) for node in door.graph_def.node
+    ]
+    assert made.graph_def.ByteSize() < door.graph_def.ByteSize() - 100
+    assert (made.inputs, made.outputs, made.batch) == (door.inputs, door.outputs, door.batch)
 
 
 def test_folding_reaches_through_splits_and_identities_of_several_tensors(tmp_path: Path) -> None:
@@ -186,9 +196,8 @@ def converter_message(folder: Path, monkeypatch: pytest.MonkeyPatch, failed: Chi
     monkeypatch.setattr(converting, "run_child", failing)
     graph = folder / "graph.pb"
     job = Conversion(target="openvino", graph=str(graph), inputs={}, outputs={}, into="model.xml", name="net")
-    door = Door(name="raw", graph_def=tf.GraphDef(), inputs={}, outputs={}, origins={})
     with pytest.raises(ExportError) as caught:
-        converting.convert_in_child(job, door, folder, 1)
+        converting.convert_in_child(job, tf.GraphDef(), folder, 1)
     return str(caught.value)
 
 

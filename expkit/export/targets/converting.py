@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from expkit.errors import ExportError
 from expkit.export.converters.job import JOB, Conversion
@@ -16,19 +17,18 @@ from expkit.export.targets.processes import ChildFailed, run_child
 __all__ = ["convert_in_child", "write_job"]
 
 
-def convert_in_child(conversion: Conversion, door: Door, folder: Path, timeout: float) -> None:
+def convert_in_child(conversion: Conversion, graph_def: Any, folder: Path, timeout: float) -> None:
     """Convert a door of a graph.
 
     Args:
-        conversion: what to convert and to what; its graph is written here.
-        door: the graph.
-        folder: an empty folder for the job.
+        conversion: what to convert and to what.
+        graph_def: the graph's operations, for the message; their values are not needed.
+        folder: the folder of the job, which ``write_job`` filled.
         timeout: seconds after which the converter is stopped.
 
     Raises:
         ExportError: it failed, crashed or hung; the message names the operation, and the layer that made it.
     """
-    write_job(conversion, door, folder)
     try:
         run_child(["-m", "expkit.export.converters", str(folder)], timeout)
     except ChildFailed as failed:
@@ -39,7 +39,7 @@ def convert_in_child(conversion: Conversion, door: Door, folder: Path, timeout: 
             raise ExportError.at(place, f"the converter {failed}; --timeout SECONDS gives it longer") from None
         fix = "leave this target out, or put another layer in its place"
         raise ExportError.at(
-            place, f"the converter {failed}; {failure_message(failed.log, door.graph_def)}; {fix}"
+            place, f"the converter {failed}; {failure_message(failed.log, graph_def)}; {fix}"
         ) from None
 
 

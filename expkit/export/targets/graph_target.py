@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import numpy as np
 
-from expkit.errors import ExportError, Problem, comma_list
+from expkit.errors import ExportError, Problem
 from expkit.export.converters.job import Conversion
 from expkit.export.differences import difference
-from expkit.export.doors import Door, DoorName, layer_tensors, open_door
+from expkit.export.doors import Door, DoorName, layer_tensors, open_door, unread_inputs, without_values
 from expkit.export.exported_examples import Batches, door_examples, frozen_latency, frozen_outputs
 from expkit.export.failures import blamed
 from expkit.export.inside import write_inside
 from expkit.export.metrics_of_outputs import metric_rows
 from expkit.export.preprocessing import PREPROCESSING, write_preprocessing
+from expkit.export.randomness import randomness_problems
+from expkit.export.reference import is_large
 from expkit.export.targets.base import Exported, ExportOptions, ExportSource, Proof, Target
-from expkit.export.targets.converting import convert_in_child
+from expkit.export.targets.converting import convert_in_child, write_job
 from expkit.export.targets.processes import Runtime
 from expkit.export.targets.runtimes import save
 from expkit.export.targets.verdicts import failures_of
@@ -53,9 +56,8 @@ class GraphTarget(Target):
         read = {item["dtype"] for item in source.frozen.metadata["inputs"].values()}
         behind = read & self.refused and source.frozen.metadata.get("preprocessed")
         door = self._door(source, "preprocessed" if behind else "raw", options)
-        if door.reads_text and "string" in self.refused:
-            text = f"input {comma_list(door.reads_text)} is text, which the format cannot read; use savedmodel"
-            raise ExportError.at(f"--to {self.name}", text)
+        if unread := unread_inputs(door):
+            raise ExportError.at(f"--to {self.name}", f"{unread}, which the format cannot read; use savedmodel")
         return [door]
 
     def signature(self, door: Door, *, several: bool) -> str:
@@ -75,7 +77,7 @@ class GraphTarget(Target):
         if options.quantize == "int8" and self.quantizes and source.run is None and source.examples is None:
             text = "int8 is calibrated on examples of the training part; give the run's folder, or --examples FILE.npz"
             return [Problem("--quantize", text)]
-        return []
+        return randomness_problems(source, self.doors(source, options)[0])
 
     def write(self, source: ExportSource, options: ExportOptions, into: Path, say: Callable[[str], None]) -> Exported:
         """Convert, run and compare."""
@@ -87,6 +89,8 @@ class GraphTarget(Target):
             write_preprocessing(source.frozen, doors[0].inputs, into / PREPROCESSING)
         with ThreadPoolExecutor(1) as beside:
             converted = beside.submit(self._convert, source, options, doors, into / self.file)
+            if is_large(source):  # One after another, so that their memory is not needed at once.
+                converted.result()
             for door in doors:
                 at = into / self.file, self.signature(door, several=len(doors) > 1)
                 proofs += self._proven(source, options, door, at, converted.result, say)
@@ -132,7 +136,8 @@ class GraphTarget(Target):
             fetch=fetch,
         )
 
-    def _convert(self, source: ExportSource, options: ExportOptions, doors: Sequence[Door], into: Path) -> None:
+    def _convert(self, source: ExportSource, options: ExportOptions, doors: list[Door], into: Path) -> None:
+        """Convert the first door, whose large constants are then no longer held."""
         door = doors[0]
         with TemporaryDirectory(prefix="expkit-") as temporary:
             folder = Path(temporary)
@@ -152,7 +157,9 @@ class GraphTarget(Target):
                 second_inputs=doors[1].inputs if len(doors) > 1 else None,
                 name=str(source.frozen.metadata.get("name", "expkit")),
             )
-            convert_in_child(job, door, folder, options.timeout)
+            write_job(job, door, folder)
+            doors[0] = door = without_values(door)
+            convert_in_child(job, door.graph_def, folder, options.timeout)
         if not into.exists():
             raise ExportError.at(f"--to {self.name}", "the converter wrote no file")
 
@@ -173,7 +180,8 @@ class GraphTarget(Target):
         say: Callable[[str], None],
     ) -> list[Proof]:
         """Return the rows of outputs and of the control; ``wait`` returns when the file is there."""
-        runtime = self._runtime(at, door, options)  # It loads its libraries while the converter runs.
+        begin = partial(self._runtime, at, door, options)
+        runtime = None if is_large(source) else begin()  # It loads its libraries while the converter runs.
         rows: list[Proof] = []
         try:
             for way in ways(source, options, door, at[0]):
@@ -181,6 +189,7 @@ class GraphTarget(Target):
                 expected, control = frozen_outputs(source, way.door, examples, examples.permuted())
                 wait()
                 say(f"{self.name}: computing {examples.count} examples ({way.name})")
+                runtime = runtime or begin()
                 runtime.open()
                 got = examples.joined([runtime.run(way.feed(batch))[0] for batch in examples])
                 apart, allowed = difference(expected, got), _allowed(options, self.quantizes, source)
@@ -202,7 +211,8 @@ class GraphTarget(Target):
                     ),
                 ]
         finally:
-            runtime.close()
+            if runtime is not None:
+                runtime.close()
         return rows
 
     def _latencies(self, source: ExportSource, door: Door, examples: Batches, runtime: Runtime) -> dict[str, Any]:
@@ -241,7 +251,7 @@ class GraphTarget(Target):
                 difference=row.drop,
                 allowed=options.max_drop,
                 examples=source.run.dataset.size("test"),
-                note=f"{row.before:.4f} -> {row.after:.4f}",
+                note=f"{row.before:.6g} -> {row.after:.6g}",
             )
             for row in rows
         ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +22,7 @@ class OpenvinoTarget(GraphTarget):
     extra = "openvino"
     modules = {"openvino": "openvino"}
 
-    def _convert(self, source: ExportSource, options: ExportOptions, doors: Sequence[Door], into: Path) -> None:
+    def _convert(self, source: ExportSource, options: ExportOptions, doors: list[Door], into: Path) -> None:
         """Convert a graph whose outputs nothing else reads: OpenVINO does not find others."""
         super()._convert(source, options, [_ending(door) for door in doors], into)
 

@@ -20,7 +20,7 @@ import numpy as np
 from expkit.errors import ExpkitError, ExportError
 from expkit.export.outside import check_named_files
 from expkit.export.packages import cannot_load, is_loading_failure
-from expkit.export.targets import runtimes
+from expkit.export.targets import child, runtimes
 
 __all__ = ["ChildFailed", "Runtime", "run_child"]
 
@@ -39,7 +39,7 @@ class ChildFailed(Exception):
 
 
 def run_child(arguments: Sequence[str], timeout: float) -> None:
-    """Run a program in Python, to its end.
+    """Run a program in Python, to its end or that of this process.
 
     Raises:
         ChildFailed: it ended with an error or by a signal, or did not end in time.
@@ -66,7 +66,8 @@ def run_child(arguments: Sequence[str], timeout: float) -> None:
 
 
 def _command(arguments: Sequence[str]) -> list[str]:
-    return [sys.executable, "-P", *arguments]  # A file in the working folder must not stand in for a module.
+    # A file in the working folder must not stand in for a module.
+    return [sys.executable, "-P", str(Path(child.__file__)), str(os.getpid()), *arguments]
 
 
 def _env() -> dict[str, str]:

@@ -28,8 +28,9 @@ def _sentence(row: Proof) -> str:
         return "the control failed: a permuted input gives the same numbers, so these examples prove nothing"
     if row.compared.startswith("metric"):
         before, after = row.note.split(" -> ")
-        verb = "rises" if float(after) > float(before) else "falls"
-        return f"{row.compared} {verb} from {before} to {after}, allowed is {row.allowed:g}"
+        rises = float(after) > float(before)
+        change = f"rises by {row.difference:.3g} of its value," if rises else "falls"
+        return f"{row.compared} {change} from {before} to {after}, allowed is {row.allowed:g}"
     return (
         f"outputs ({row.door}) differ from the frozen graph by {row.difference:.3g} of the largest output, "
         f"allowed {row.allowed:.3g}{row.note}"
