@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,13 +30,21 @@ from expkit.starter.heads import (
     train_lines,
     with_names,
 )
-from expkit.starter.labels import as_words, check_counts, check_enough
+from expkit.starter.labels import as_words, check_counts, check_enough, shown_name
 from expkit.starter.words import VOCABULARY, common_length, text_steps, training_rows, word_count
 
 __all__ = ["draft_table"]
 
 MOST_CATEGORIES = 100
 """Different texts up to which a column names categories; a category that is rarer counts as other."""
+
+
+_SIGN = r"[$€£¥₹%‰]|[A-Z]{3}"
+_NOT_NAMES = {
+    rf"(?:{_SIGN})\s*[-+]?\d[\d.,' ]*|[-+]?\d[\d.,' ]*(?:{_SIGN})": "a feature has numbers without a sign",
+    r"\d{4}-\d\d-\d\d(?:[T ][\d:.,]+(?:Z|[+-][\d:]+)?)?": "of a time, numbers such as the month are features",
+}
+"""Texts that do not name the rows, by regular expression, with the way to a feature."""
 
 
 def draft_table(
@@ -131,10 +140,19 @@ def _sorted_out(fields: Fields, labels: Sequence[str], training: np.ndarray) -> 
             else:
                 left_out.append(f"'{name}' is left out: its texts have no words of letters or digits")
         elif len(counts) > max(MOST_CATEGORIES, len(values) // 2) or len(counts) == len(values):
-            left_out.append(f"'{name}' is left out: {len(counts):,} different values name the rows")
+            left_out.append(f"'{name}' is left out: {_why_no_category(counts)}")
         else:
             categories.append(Column(name, field, min(MOST_CATEGORIES, max(1, len(known)))))
     return Columns(numbers=numbers, missing=missing, categories=categories, texts=texts, left_out=left_out)
+
+
+def _why_no_category(counts: Counter[bytes]) -> str:
+    """Return why a column of text with many different values is no feature."""
+    words = [value.decode("utf-8", "replace").strip() for value in counts if value.strip()]
+    for pattern, reason in _NOT_NAMES.items():
+        if all(map(re.compile(pattern).fullmatch, words)):
+            return f"it has text such as '{shown_name(words[0])}'; {reason}"
+    return f"{len(counts):,} different values name the rows"
 
 
 def _data(
