@@ -30,7 +30,7 @@ USED = {
             "hydra._internal.utils:get_args_parser",
             "hydra.core.utils:JobReturn._return_value",
         ),
-        "omegaconf": ("omegaconf._utils:get_yaml_loader",),
+        "omegaconf": ("omegaconf._utils:get_omega_conf_dumper", "omegaconf._utils:get_yaml_loader"),
     },
     "export/converters/tflite.py": {
         "tensorflow": (

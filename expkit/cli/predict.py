@@ -51,7 +51,7 @@ def add_verbs(verbs: Any) -> None:
         "--batch-size",
         type=_count,
         metavar="N",
-        help="compute N examples at once; default: 1024 for a graph of expkit, all for others",
+        help="compute N examples at once; default: up to 1024 for a graph of expkit, all for others",
     )
     parser.set_defaults(run=_predict)
 

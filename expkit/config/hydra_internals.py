@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.bash_completion import BashCompletion
@@ -20,7 +21,7 @@ from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, Node
-from omegaconf._utils import get_yaml_loader
+from omegaconf._utils import get_omega_conf_dumper, get_yaml_loader
 
 from expkit.errors import ConfigError
 
@@ -29,6 +30,7 @@ __all__ = [
     "FileSource",
     "argument_parser",
     "config_loader",
+    "dump",
     "failure_of",
     "fill",
     "hydra_completions",
@@ -41,6 +43,14 @@ def argument_parser() -> ArgumentParser:
     """Return the parser of Hydra's command line."""
     parser: ArgumentParser = get_args_parser()
     return parser
+
+
+def dump(values: Any) -> str:
+    """Return plain data as YAML, with OmegaConf's rules for numbers and text; ``${...}`` stands as it is."""
+    text: str = yaml.dump(
+        values, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=get_omega_conf_dumper()
+    )
+    return text
 
 
 def config_loader(conf: Path) -> Any:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from yaml import YAMLError
 
 from expkit.config.explain import explain
+from expkit.config.hydra_internals import dump
 from expkit.config.hydra_messages import composition_message, unreadable_override
 from expkit.config.hydra_settings import check_hydra_settings
 from expkit.config.null_entries import without_null_entries
@@ -134,7 +135,7 @@ def validate(raw: Plain, config_dirs: Sequence[str] = (), plugin_copies: Path | 
 
 
 def read(path: Path) -> Config:
-    """Return the validated configuration of one composed YAML file, as in a run folder.
+    """Return the validated configuration of one composed YAML file, as in a run folder; ``${...}`` is text there.
 
     Raises:
         ConfigError: the file is not a configuration.
@@ -145,10 +146,9 @@ def read(path: Path) -> Config:
             content = read_yaml(path)
             if not isinstance(content, dict):
                 raise ConfigError.at(str(path), f"{problem}: it is empty, or no mapping of sections")
-            raw: Any = OmegaConf.to_container(OmegaConf.create(content), resolve=True)
-        except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:  # Their messages are long.
+        except (OSError, UnicodeDecodeError, YAMLError) as error:  # Their messages are long.
             raise ConfigError.at(str(path), f"{problem}: {composition_message(error)}") from None
-    return validate(raw, plugin_copies=plugins_folder(path.parent))
+    return validate(content, plugin_copies=plugins_folder(path.parent))
 
 
 def plugins_folder(run: Path) -> Path:
@@ -163,7 +163,7 @@ def plain(config: Config, *, exclude_unset: bool = False) -> Plain:
 
 def plain_yaml(config: Config) -> str:
     """Return a configuration as YAML with every field, defaults included, and its secrets hidden."""
-    return OmegaConf.to_yaml(OmegaConf.create(masked_values(plain(config))))
+    return dump(masked_values(plain(config)))
 
 
 def _compose(overrides: Sequence[str], config_dirs: Sequence[str]) -> DictConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,13 +14,16 @@ from omegaconf import AnyNode, DictConfig, ListConfig, Node, OmegaConf
 from expkit.config.hydra_internals import FileSource, fill, scalar_resolvers
 from expkit.errors import ConfigError, Problem
 
-__all__ = ["LimitedSource", "construct", "display_path", "read_node", "read_yaml"]
+__all__ = ["LimitedSource", "construct", "display_path", "literal", "read_node", "read_yaml"]
 
 MAX_BYTES = 2_000_000
 MAX_VALUES = 200_000
 """Keys and values of a file, with the contents of aliases counted each time."""
 MAX_DEPTH = 150
 """Levels of nested mappings and lists; a scope takes two."""
+
+_LITERAL_MISSING = """${oc.decode:???}"""
+"""The text ``???``, which as it is says that a value is missing."""
 
 _NODES: dict[Path, tuple[int, int, yaml.Node | None]] = {}
 """Parsed files with their modification time and size: a sweep composes them once for each of its jobs."""
@@ -94,6 +98,17 @@ def read_node(path: Path) -> yaml.Node | None:
         _check_nodes(root, path)
     _NODES[path] = (state.st_mtime_ns, state.st_size, root)
     return root
+
+
+def literal(value: Any) -> Any:
+    """Return plain data as composed files write it, whose texts ``${...}`` and ``???`` then name no other value."""
+    if isinstance(value, dict):
+        return {key: literal(inside) for key, inside in value.items()}
+    if isinstance(value, list):
+        return [literal(inside) for inside in value]
+    if not isinstance(value, str):
+        return value
+    return _LITERAL_MISSING if value == "???" else re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value)
 
 
 def construct(node: yaml.Node) -> Any:

@@ -20,7 +20,7 @@ from expkit.kinds.sources.folder import SHOWN
 from expkit.kinds.sources.on_disk import Array, DiskArray, name_of, scan
 from expkit.machine import cores, machine_memory
 
-__all__ = ["Batches", "computed", "fit_steps"]
+__all__ = ["Batches", "computed", "fit_steps", "slices_by_size", "string_sizes"]
 
 BATCH = 128
 """Most examples that are computed at once."""
@@ -178,15 +178,21 @@ class _Computation:
 def _batches(array: Array, most: int) -> Iterator[slice]:
     """Yield slices of examples to compute at once, limited by their number, of strings by their bytes too."""
     for first in range(0, len(array), most):
-        sizes, start = _sizes(array, first, min(first + most, len(array))), 0
-        while start < len(sizes):
-            longest = np.maximum.accumulate(sizes[start:]) * np.arange(1, len(sizes) - start + 1)
-            after = start + max(1, int(np.searchsorted(longest, BATCH_BYTES, side="right")))
-            yield slice(first + start, first + after)
-            start = after
+        for part in slices_by_size(string_sizes(array, first, min(first + most, len(array))), BATCH_BYTES):
+            yield slice(first + part.start, first + part.stop)
 
 
-def _sizes(array: Array, first: int, end: int) -> np.ndarray:
+def slices_by_size(sizes: np.ndarray, most_bytes: int) -> Iterator[slice]:
+    """Yield slices of examples that have at most so many bytes, were all as long as the longest; one has any number."""
+    start = 0
+    while start < len(sizes):
+        longest = np.maximum.accumulate(sizes[start:]) * np.arange(1, len(sizes) - start + 1)
+        after = start + max(1, int(np.searchsorted(longest, most_bytes, side="right")))
+        yield slice(start, after)
+        start = after
+
+
+def string_sizes(array: Array, first: int, end: int) -> np.ndarray:
     """Return the sizes in bytes of the strings of examples; 0 where they are numbers, which are small."""
     if not array.dtype.hasobject:
         return np.zeros(end - first, np.int64)

@@ -9,14 +9,27 @@ from typing import Any
 import numpy as np
 
 from expkit import tf1 as tf
+from expkit.data.compute import slices_by_size, string_sizes
 from expkit.errors import ExportError, Problem, comma_list, reading, unknown
 from expkit.kinds.sources.on_disk import name_of
 from expkit.tensor_spec import accepts
 
-__all__ = ["Computed", "batches", "cast", "check_inputs", "compute_each", "in_rows", "join", "own_batch_size"]
+__all__ = [
+    "BATCH_BYTES",
+    "Computed",
+    "batches",
+    "cast",
+    "check_inputs",
+    "compute_each",
+    "in_rows",
+    "join",
+    "own_batch_size",
+]
 
 BATCH_SIZE = 1024
 """Examples that a graph of expkit computes at once, so that memory is bounded; its examples do not depend on others."""
+BATCH_BYTES = 1 << 25
+"""Size of the strings that it computes at once, were all as long as the longest: texts are split into equally many."""
 
 
 def check_inputs(expected: Mapping[str, Any], other: Collection[str], inputs: Mapping[str, Any]) -> None:
@@ -72,13 +85,16 @@ def cast(array: np.ndarray, dtype: str) -> np.ndarray:
     return array.astype(tf.as_dtype(dtype).as_numpy_dtype, copy=False)
 
 
-def batches(expected: Mapping[str, Any], inputs: Mapping[str, Any], size: int | None) -> list[Mapping[str, Any]]:
+def batches(
+    expected: Mapping[str, Any], inputs: Mapping[str, Any], size: int | None, *, most_bytes: int | None = None
+) -> list[Mapping[str, Any]]:
     """Return for each batch the indices of every input: a slice of those whose first dimension is the batch's.
 
     Args:
         expected: dtype and shape by name.
         inputs: arrays by name, which have been checked.
         size: examples of a batch; ``None`` to feed all at once.
+        most_bytes: of the strings of a batch that has several examples; ``None`` for any number.
 
     Raises:
         ExportError: no input has a batch dimension, or they have different numbers of examples.
@@ -91,8 +107,15 @@ def batches(expected: Mapping[str, Any], inputs: Mapping[str, Any], size: int | 
         problem = f"the inputs differ in their number of examples: {shown}" if counts else "no input has a batch"
         raise ExportError.at("batch size", f"{problem}; give the inputs at once, without --batch-size")
     (count,) = set(counts.values())
-    starts = range(0, count, size) if count else (0,)
-    return [dict.fromkeys(counts, slice(start, min(start + size, count))) for start in starts]
+    sizes = np.zeros(count, np.int64)
+    for name in counts if most_bytes is not None else ():
+        sizes = np.maximum(sizes, string_sizes(inputs[name], 0, count))
+    slices = [
+        slice(start + part.start, start + part.stop)
+        for start in range(0, count, size)
+        for part in slices_by_size(sizes[start : start + size], most_bytes or 0)
+    ]
+    return [dict.fromkeys(counts, part) for part in slices or [slice(0, 0)]]
 
 
 def compute_each(compute: Callable[[Any], object], feed: Mapping[str, np.ndarray], examples: Any, rows: slice) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from expkit import tf1 as tf
 from expkit.errors import ExportError, comma_list, reading, unknown
-from expkit.export.feeding import Computed, batches, cast, check_inputs, compute_each, join, own_batch_size
+from expkit.export.feeding import BATCH_BYTES, Computed, batches, cast, check_inputs, compute_each, join, own_batch_size
 from expkit.export.inside import read_inside
 from expkit.export.operations import check_operations
 from expkit.export.outside import check_inside
@@ -62,7 +62,7 @@ class FrozenGraph:
         Args:
             inputs: arrays by input name, or what has their ``shape`` and ``dtype`` and can be sliced.
             plain: run the graph as it is written; otherwise as an ordinary session rewrites it.
-            batch_size: examples computed at once; when not given, 1,024 for a graph of expkit, all for others.
+            batch_size: examples computed at once; when not given, up to 1,024 for a graph of expkit, all for others.
 
         Raises:
             ExportError: an input is missing, unknown, or of a wrong shape or dtype, or TensorFlow cannot compute it.
@@ -72,7 +72,8 @@ class FrozenGraph:
         given = {name: item for name, item in expected.items() if name in inputs}
         fetches = {name: item["tensor"] for name, item in self.metadata["outputs"].items()}
         with self.session(plain=plain) as session:
-            for cut in batches(given, inputs, batch_size or own_batch_size(self.metadata, "weights")):
+            size = batch_size or own_batch_size(self.metadata, "weights")
+            for cut in batches(given, inputs, size, most_bytes=None if batch_size else BATCH_BYTES):
                 feed = {
                     item["tensor"]: cast(np.asarray(inputs[name][cut.get(name, ...)]), item["dtype"])
                     for name, item in given.items()

@@ -54,10 +54,19 @@ class ServedGraph:
                 values = table[name].to_numpy()
                 found[name] = np.stack(list(values)) if len(item["shape"] or ()) > 1 else values
             elif item["shape"][1:]:
-                found[name] = np.stack([np.asarray(table[column], np.float64) for column in columns], axis=1)
+                found[name] = np.stack([_numbers(table[column]) for column in columns], axis=1)
+            elif item["dtype"].startswith("float"):
+                found[name] = _numbers(table[columns[0]])
             else:
                 found[name] = table[columns[0]].to_numpy()
         return found
+
+
+def _numbers(column: Any) -> np.ndarray:
+    """Return the numbers of a column of a pandas table, NaN where one is missing."""
+    if column.dtype.kind in "mM":
+        raise ValueError(f"column '{column.name}' has times, and the graph reads numbers")
+    return np.asarray(column.to_numpy(np.float64, na_value=np.nan))
 
 
 def _cast(array: np.ndarray, dtype: str) -> np.ndarray:
@@ -72,8 +81,10 @@ def _cast(array: np.ndarray, dtype: str) -> np.ndarray:
 def _octets(value: Any) -> bytes:
     if isinstance(value, bytes):
         return value
-    missing = value is None or value != value
-    return b"" if missing else str(value).encode("utf-8")
+    if isinstance(value, str):
+        return value.encode("utf-8")
+    equal = value == value  # NaN is not; pandas' NA is neither equal nor unequal
+    return str(value).encode("utf-8") if value is not None and isinstance(equal, (bool, np.bool_)) and equal else b""
 
 
 def _load_pyfunc(path: str) -> ServedGraph:

@@ -11,7 +11,7 @@ import numpy as np
 
 from expkit.errors import ExportError, reading
 from expkit.export.exporter import recorded
-from expkit.export.feeding import Computed, batches, cast, check_inputs, join, own_batch_size
+from expkit.export.feeding import BATCH_BYTES, Computed, batches, cast, check_inputs, join, own_batch_size
 from expkit.export.freeze import FrozenGraph, read_frozen
 from expkit.export.inside import KEY, checked, read_inside
 from expkit.export.preprocessing import KEPT, PREPROCESSING, preprocess
@@ -89,8 +89,8 @@ class RuntimeGraph:
 
         Args:
             inputs: arrays by input name.
-            batch_size: examples computed at once; by default as many as the file is fixed to, 1,024 for a file that
-                expkit exported, all for others.
+            batch_size: examples computed at once; by default as many as the file is fixed to, up to 1,024 for a file
+                that expkit exported, all for others.
 
         Raises:
             ExportError: an input is missing, unknown, or of a wrong shape or dtype, or the runtime cannot compute it.
@@ -98,11 +98,12 @@ class RuntimeGraph:
         before = None if self._before is None or self._are_tensors(self._before, inputs) else self._before
         expected = self._tensors if before is None else self.metadata["inputs"]
         fixed = {item["shape"][0] for item in self._tensors.values() if item["shape"]} - {None}
-        size = next(iter(fixed), None) or batch_size or own_batch_size(self.metadata, "verdict")
+        chosen = next(iter(fixed), None) or batch_size
+        size = chosen or own_batch_size(self.metadata, "verdict")
         free = {name: _free_batch(item, bool(fixed)) for name, item in expected.items()}
         check_inputs(free, (), inputs)
         with Runtime(self._kind, self._path, signature=self._signature) as runtime:
-            for cut in batches(free, inputs, size):
+            for cut in batches(free, inputs, size, most_bytes=None if chosen else BATCH_BYTES):
                 batch = {
                     name: cast(np.asarray(inputs[name][cut.get(name, ...)]), item["dtype"])
                     for name, item in free.items()

@@ -144,10 +144,28 @@ def class_or_one_hot_problem(output: TensorSpec, labels: np.ndarray) -> str | No
     if fits(shape, got) or fits(shape[:-1], got):
         if shape[-1] == 1:
             return label_values_problem(labels, 1, whole=False)
-        return None if fits(shape, got) or shape[-1] is None else class_numbers_problem(shape[-1], labels)
+        if fits(shape, got):
+            return _several_classes_problem(labels)
+        return None if shape[-1] is None else class_numbers_problem(shape[-1], labels)
     return (
         f"needs labels of shape {sizes_text(shape[:-1])} (class numbers) or {sizes_text(shape)} (one-hot) per "
         f"example, got {list(got)}"
+    )
+
+
+def _several_classes_problem(rows: np.ndarray) -> str | None:
+    """Return how many examples have a row with several classes, such as [0, 1, 1]; probabilities may be equal."""
+    import numpy as np
+
+    largest = rows.max(axis=-1, keepdims=True)
+    several = ((rows == largest).sum(axis=-1) > 1) & (rows.sum(axis=-1, dtype=np.float64) > 1.01)
+    examples = several.reshape(len(rows), -1).any(axis=1)
+    if not examples.any():
+        return None
+    return (
+        f"{examples.sum():,} of {len(rows):,} examples are labeled with several classes, the first is example "
+        f"{int(examples.argmax())}; it compares one class: give each label an output of one logit, or use auc or "
+        "average_precision"
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expkit.config.search import builtin_conf
+from expkit.config.yaml_files import literal
 from expkit.errors import ConfigError, comma_list
 from expkit.fs import atomic_write_text, cannot_write
 
@@ -74,7 +75,7 @@ def _is_name(name: str) -> bool:
 
 def quoted(text: str) -> str:
     """Return text of any characters as a YAML scalar in quotes, in which ``${...}`` names no value elsewhere."""
-    text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
+    text = literal(text)
     if text.isprintable():
         return "'" + text.replace("'", "''") + "'"
     marks = (mark if mark.isprintable() and mark not in '"\\' else f"\\U{ord(mark):08x}" for mark in text)

@@ -225,6 +225,8 @@ def train_lines(heads: Sequence[Head]) -> list[str]:
 def sentence(head: Head, target: np.ndarray) -> str:
     """Return a summary of a column of labels."""
     if head.counts is None:
-        return f"'{head.column}' is a number from {target.min():g} to {target.max():g}"
+        whole = target.dtype.kind == "f" and not (target % 1).any() and names_classes(target.astype(np.int64))
+        fix = "; written as 1 in place of 1.0, its few whole numbers would name classes"
+        return f"'{head.column}' is a number from {target.min():g} to {target.max():g}{fix if whole else ''}"
     shown = ", ".join(f"{shown_name(word)} {count:,}" for word, count in Counter(head.counts).most_common(SHOWN))
     return f"{len(head.counts)} classes of '{head.column}': {shown}"

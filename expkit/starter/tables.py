@@ -34,7 +34,7 @@ from expkit.starter.heads import (
     train_lines,
     with_names,
 )
-from expkit.starter.labels import as_words, check_counts, check_enough
+from expkit.starter.labels import as_words, check_counts, check_enough, shown_name
 from expkit.starter.words import VOCABULARY, common_length, text_steps, training_rows, word_count
 
 __all__ = ["draft_table"]
@@ -44,10 +44,8 @@ NEARLY = 0.95
 FEW = 20
 """Different dates, or numbers with a sign, up to which they are categories."""
 FORMS = {
-    r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}.*|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}.*": "its texts are dates; to use them, write "
-    "numbers, such as days since the first",
-    r"[-+(]?\s*[^\w\s.,]?\s*[-+]?\s*\d[\d.,']*\s*[^\d\s]{0,4}\)?": "its texts are numbers with a unit or another sign; "
-    "to use them, write the numbers alone",
+    r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}.*|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}.*": "write dates as numbers, such as the month",
+    r"[-+]?\s*([^\w\s.,()]|[A-Z]{3})?\s*[-+]?\d[\d.,' ]*([^\d\s()]{1,4})?": "write numbers without sign or unit",
 }
 """What texts are that have a form, by its regular expression."""
 MOST_CATEGORIES = 100
@@ -174,7 +172,7 @@ def _form(texts: Iterable[bytes]) -> str | None:
     words = [text.decode("utf-8", "replace").strip() for text in texts if text.strip()]
     for form, what in FORMS.items():
         if sum(re.fullmatch(form, word) is not None for word in words) > NEARLY * len(words):
-            return what
+            return f"it has text such as '{shown_name(words[0])}'; {what}"
     return None
 
 

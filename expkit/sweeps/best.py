@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
+from expkit.config.hydra_internals import dump
 from expkit.config.load import compose_plain, plain
 from expkit.config.schema import Config
+from expkit.config.yaml_files import literal
 from expkit.fs import atomic_write_text
 from expkit.redact import masked_values
 from expkit.sweeps.sweep_folder import Child, SweepFolder
@@ -70,7 +70,7 @@ def _experiment(config: Config, groups: Sequence[str]) -> str:
     values = {key: value for key, value in masked_values(plain(config)).items() if key not in _OMITTED}
     values["run"] = {key: values["run"][key] for key in _KEPT_OF_RUN}
     defaults = {"defaults": [*({f"override /{group}": None} for group in groups), "_self_"]}
-    return OmegaConf.to_yaml(OmegaConf.create(defaults)) + "\n" + OmegaConf.to_yaml(OmegaConf.create(values))
+    return dump(defaults) + "\n" + dump(literal(values))
 
 
 def _experiments(folder: SweepFolder) -> Path:

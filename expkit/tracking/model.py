@@ -169,16 +169,18 @@ def _columns(metadata: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
 def _table_schema(metadata: Mapping[str, Any]) -> Any:
     """Return the schema of raw inputs that are the columns of a table."""
     from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import AnyType
 
+    numbers = AnyType()  # MLflow refuses whole numbers and truth values for its double; the loader takes numbers alone
     types = {"string": DataType.string, **dict.fromkeys(("uint8", "int32", "int64"), DataType.long)}
     return Schema(
         [
             ColSpec(
                 DataType.binary
                 if name in metadata.get("binary", ())
-                else DataType.double
+                else numbers
                 if item["shape"][1:]
-                else types.get(item["dtype"], DataType.double),
+                else types.get(item["dtype"], numbers),
                 column,
             )
             for name, item in metadata["inputs"].items()

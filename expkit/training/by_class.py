@@ -88,16 +88,17 @@ def classified_outputs(config: Config, spec: NetworkSpec, dataset: Dataset) -> l
     found: list[Classified] = []
     rows = [item for item in readers if getattr(item, "ignore", None) is None]  # else some labels are no classes
     for output, labels in dict.fromkeys((item.output, item.labels) for item in rows):
-        first = {labels: np.asarray(dataset.splits["train"][labels][:1])}
-        problem = F1(output=output, labels=labels).data_problem(replace(spec.readable, fields=first))
-        shape = spec.output_spec(output).shape
-        if problem is not None or len(shape) > 1:
+        metric, shape = F1(output=output, labels=labels), spec.output_spec(output).shape
+        parts = [part[labels] for part in dataset.splits.values()]  # rows of some examples may have several classes
+        read = [np.asarray(part[: None if part.ndim > 1 else 1]) for part in parts]
+        problems = (metric.data_problem(replace(spec.readable, fields={labels: part})) for part in read if len(part))
+        if len(shape) > 1 or any(problems):
             continue
         names = dataset.classes[labels].names if labels in dataset.classes else ()
-        metric = f"by_class_{len(found)}"
-        while metric in train.metrics:
-            metric += "_"
-        found.append(Classified(output=output, labels=labels, names=names, metric=metric))
+        name = f"by_class_{len(found)}"
+        while name in train.metrics:
+            name += "_"
+        found.append(Classified(output=output, labels=labels, names=names, metric=name))
     return found
 
 

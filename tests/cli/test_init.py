@@ -358,13 +358,16 @@ def test_fields_have_the_names_of_their_columns_and_dates_and_amounts_are_no_cat
     (tmp_path / "t.csv").write_text("\n".join([header, *rows]) + "\n")
     done = call("init", "t.csv", "--label", "y", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
-    dates = "its texts are dates; to use them, write numbers, such as days since the first"
-    amounts = "its texts are numbers with a unit or another sign; to use them, write the numbers alone"
+    dates = "write dates as numbers, such as the month"
+    amounts = "write numbers without sign or unit"
     assert done.out.splitlines()[2:8] == [
         "features: 0 numbers, 5 categories, 1 texts",
-        f"'day' is left out: {dates}",
-        *(f"'{name}' is left out: {amounts}" for name in ("price", "share", "size")),
-        f"'visited' is left out: {dates}",
+        f"'day' is left out: it has text such as '2024-01-01'; {dates}",
+        *(
+            f"'{name}' is left out: it has text such as '{text}'; {amounts}"
+            for name, text in (("price", "$ 0.5"), ("share", "0 %"), ("size", "0 cm"))
+        ),
+        f"'visited' is left out: it has text such as '1/1/24 10:00'; {dates}",
     ]
     monkeypatch.chdir(tmp_path)
     assert check(load(["experiment=t"])).config.data.source.columns_of_fields() == {
@@ -378,22 +381,51 @@ def test_fields_have_the_names_of_their_columns_and_dates_and_amounts_are_no_cat
     }
 
 
+def test_what_could_be_a_feature_or_a_class_if_it_were_written_otherwise_is_said(tmp_path: Path) -> None:
+    row = "{c},${i},{i}.5 %,EUR {i},2024-01-{i:02},2024-01-{i:02}T10:00:00Z,({i}),{y}.0\n"
+    rows = [row.format(i=i, c=i % 7, y=i % 2) for i in range(1, 31)]
+    (tmp_path / "t.csv").write_text("a,price,share,cost,day,time,id,y\n" + "".join(rows))
+    done = call("init", "t.csv", "--label", "y", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    sign, time = "write numbers without sign or unit", "write dates as numbers, such as the month"
+    assert done.out.splitlines()[1:9] == [
+        "'y' is a number from 0 to 1; written as 1 in place of 1.0, its few whole numbers would name classes",
+        "features: 1 numbers, 0 categories, 0 texts",
+        f"'price' is left out: it has text such as '$1'; {sign}",
+        f"'share' is left out: it has text such as '1.5 %'; {sign}",
+        f"'cost' is left out: it has text such as 'EUR 1'; {sign}",
+        f"'day' is left out: it has text such as '2024-01-01'; {time}",
+        f"'time' is left out: it has text such as '2024-01-01T10:00:00Z'; {time}",
+        "'id' is left out: 30 different values name the rows",
+    ]
+
+
 def test_names_in_the_data_are_text_whatever_they_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ["${oc.env:HOME}", "a\\${b}", "it's", "\x1b[31m", "*", "kind\noutputs: {evil: x}", "number of the row", "y"]
-    columns = [[float(i * k % 7) for i in range(30)] for k in range(1, 6)]
+    names = [
+        "${oc.env:HOME}",
+        "???",
+        "a\\${b",
+        "it's",
+        "\x1b[31m",
+        "*",
+        "kind\noutputs: {evil: x}",
+        "number of the row",
+        "y",
+    ]
+    columns = [[float(i * k % 7) for i in range(30)] for k in range(1, 7)]
     texts = [["u", "v"] * 15, [f"n{i}" for i in range(30)], ["\x1b[31m", "w"] * 15]
     pq.write_table(pa.table(dict(zip(names, [*columns, *texts], strict=True))), tmp_path / "t.parquet")
     done = call("init", "t.parquet", "--label", "y", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines()[1:5] == [
         r"2 classes of 'y': \x1b[31m 15, w 15",
-        "features: 4 numbers, 1 categories, 0 texts",
+        "features: 5 numbers, 1 categories, 0 texts",
         "'*' is left out: as a column it stands for all others; give it another name",
         "'number of the row' is left out: 30 different values name the rows",
     ]
     monkeypatch.chdir(tmp_path)
     config = check(load(["experiment=t"])).config
-    assert config.data.source.columns_of_fields()["numbers"] == tuple(names[:4])
+    assert config.data.source.columns_of_fields()["numbers"] == tuple(names[:5])
     assert config.network.outputs.keys() == {"logits"}
 
 

@@ -18,6 +18,7 @@ from expkit.export.doors import layer_of, open_door
 from expkit.export.exported_examples import Batches, door_examples, frozen_outputs
 from expkit.export.exporter import RECORD, export
 from expkit.export.failures import failure_message
+from expkit.export.feeding import batches
 from expkit.export.folding import folded
 from expkit.export.freeze import freeze, read_frozen
 from expkit.export.runtime_graph import RuntimeGraph
@@ -324,6 +325,21 @@ def test_outputs_of_batches_are_joined_whatever_their_other_sizes_are() -> None:
     )
     assert joined["y"].tolist() == [[1, 1], [1, 1], [0, 0]]
     assert joined["z"].shape == (10,)
+
+
+def test_a_batch_of_strings_has_so_many_bytes_at_most_as_if_all_were_as_long_as_the_longest() -> None:
+    texts = np.array([b"a" * size for size in (1, 2, 30, 1, 1, 400, 1, 1)], object)
+    inputs = {"text": texts, "number": np.arange(8)}
+    expected = {"text": {"shape": [None]}, "number": {"shape": [None]}}
+
+    def cut(size: int, most_bytes: int | None) -> list[tuple[int, int]]:
+        found = batches(expected, inputs, size, most_bytes=most_bytes)
+        assert all(part["text"] == part["number"] for part in found)
+        return [(part["text"].start, part["text"].stop) for part in found]
+
+    assert cut(4, None) == [(0, 4), (4, 8)]
+    assert cut(4, 60) == [(0, 2), (2, 4), (4, 5), (5, 6), (6, 8)]
+    assert cut(8, 10**6) == [(0, 8)]
 
 
 def test_a_number_without_dimensions_is_fed_with_every_batch() -> None:

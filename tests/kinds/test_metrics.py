@@ -380,6 +380,16 @@ def wrong_label(value: str, example: int, allowed: str) -> str:
             np.zeros((3, 4)),
             "needs labels of shape [] (class numbers) or [1] (one-hot) per example, got [4]",
         ),
+        *(
+            (
+                kind,
+                TensorSpec((3,)),
+                np.array([[0, 1, 0], [0.5, 0.5, 0], [1, 0, 1], [0, 0, 0], [1, 1, 1]]),
+                "2 of 5 examples are labeled with several classes, the first is example 2; it compares one class: give "
+                "each label an output of one logit, or use auc or average_precision",
+            )
+            for kind in ("accuracy", "precision", "recall", "f1", "mean_iou")
+        ),
         (
             "top_k",
             TensorSpec((2, 5)),

@@ -50,14 +50,39 @@ def expected(frozen: Any, table: pd.DataFrame) -> np.ndarray:
 
 def test_the_signature_has_the_columns_of_the_table(model: Any) -> None:
     loaded, _, _ = model
-    columns = {item.name: item.type.name for item in loaded.metadata.signature.inputs.inputs}
-    assert columns == {"age": "double", "size": "double", "city": "string"}
+    columns = {item["name"]: item["type"] for item in loaded.metadata.signature.inputs.to_dict()}
+    assert columns == {"age": "any", "size": "any", "city": "string"}
 
 
 def test_a_pandas_table_with_missing_values_gives_the_numbers_of_the_graph(model: Any) -> None:
     loaded, table, frozen = model
     shuffled = table[["city", "level", "size", "age"]]
     np.testing.assert_array_equal(loaded.predict(shuffled)["logits"], expected(frozen, table))
+
+
+@pytest.mark.parametrize(
+    "types",
+    [
+        {"age": "Int64", "size": "int64", "city": "string"},
+        {"age": "float32", "size": "bool", "city": "object"},
+        {"age": "Float64", "size": "boolean", "city": "str"},
+        {"age": "object", "size": "int32", "city": "string"},
+        {"age": "str", "size": "uint64", "city": "string"},
+    ],
+)
+def test_numbers_and_texts_of_any_dtype_are_read_alike(model: Any, types: dict[str, str]) -> None:
+    loaded, _, frozen = model
+    table = pd.DataFrame({"age": [30.0, np.nan, 41.0], "size": [1, 0, 1], "city": ["bern", np.nan, "rome"]})
+    given = table.astype(types)
+    if types["city"] != "str":
+        given.loc[1, "city"] = pd.NA
+    np.testing.assert_array_equal(loaded.predict(given)["logits"], expected(frozen, table))
+
+
+def test_times_are_no_numbers(model: Any) -> None:
+    loaded, table, _ = model
+    with pytest.raises(ValueError, match="column 'age' has times, and the graph reads numbers"):
+        loaded.predict(table.assign(age=pd.Timestamp("2026-01-01")))
 
 
 def test_json_as_a_server_reads_it_gives_the_numbers_of_the_graph(model: Any) -> None:

@@ -15,7 +15,7 @@ from expkit.experiment import Experiment
 from expkit.export.freeze import read_frozen
 from expkit.preflight import check
 from expkit.run_folder import RunFolder
-from expkit.training.by_class import Classified, ClassTable
+from expkit.training.by_class import Classified, ClassTable, classified_outputs
 from support.command_line import call
 from support.experiments import config_of, run
 
@@ -64,6 +64,28 @@ def test_evaluate_prints_the_numbers_of_scikit_learn_by_the_names_of_classes(tmp
     ]
     numbers = [f"{value:.4f}" for values in table.values.values() for value in values[2]]
     assert lines[start + 4].split() == ["so,", "so", *numbers, str(wanted[3][2])]
+
+
+def test_rows_with_several_classes_have_no_table(tmp_path: Path) -> None:
+    for last, outputs in (("0,1", ["logits"]), ("1,1", [])):
+        rows = [f"{index % 7},{index % 2},{1 - index % 2}\n" for index in range(29)]
+        (tmp_path / "table.csv").write_text("".join(["a,t1,t2\n", *rows, f"3,{last}\n"]))
+        source = {"kind": "table", "path": str(tmp_path / "table.csv"), "columns": {"x": ["a"], "t": ["t1", "t2"]}}
+        network = {
+            "inputs": {"x": {"shape": [1]}},
+            "layers": {"logits": {"kind": "dense", "units": 2}},
+            "outputs": {"logits": "logits"},
+        }
+        loss = {"main": {"kind": "softmax_cross_entropy", "output": "logits", "labels": "t"}}
+        config = config_of(
+            tmp_path,
+            network=network,
+            data={"source": source, "split": {"train": 0.4, "valid": None, "test": 0.6}},
+            train={"steps": 1, "losses": loss, "metrics": {}},
+        )
+        spec = check(config).spec
+        found = classified_outputs(config, spec, load_dataset(config, spec))
+        assert [item.output for item in found] == outputs
 
 
 def test_one_logit_has_two_classes() -> None:
