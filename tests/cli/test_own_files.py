@@ -161,6 +161,6 @@ def test_a_config_dir_leaves_the_users_search_path(empty_folder: Path) -> None:
         write(empty_folder, f"../{folder}/optimizer/{folder}.yaml", f"kind: sgd\nlearning_rate: 0.{len(folder)}\n")
     for name, rate in (("far", 0.3), ("near", 0.4)):
         optimizer = load([f"optimizer={name}"], [str(empty_folder / "near")]).optimizer
-        assert optimizer.learning_rate.value == rate  # type: ignore[attr-defined]
+        assert optimizer.learning_rate.value == rate
     done = call("train", "-m", "--config-dir", "near", "optimizer=far,near", *QUICK, cwd=empty_folder)
     assert (done.code, done.err) == (0, "")

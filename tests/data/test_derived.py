@@ -106,7 +106,7 @@ def test_schedules_over_the_whole_training_get_its_steps_and_others_keep_theirs(
     config = config_of(tmp_path, train=section, optimizer={"learning_rate": fixed})
     assert schedules_follow_steps(config)
     found = derived(config)
-    assert found.train.losses["main"].weight.decay_steps == 10  # type: ignore[attr-defined]
+    assert found.train.losses["main"].weight.decay_steps == 10
     assert found.optimizer is config.optimizer
     assert derived(found) == found
     assert not schedules_follow_steps(config_of(tmp_path, optimizer={"learning_rate": fixed}))

@@ -129,7 +129,7 @@ def test_outputs_that_others_read_are_had_from_opencv(tmp_path: Path) -> None:
             name="net",
         )
     )  # fmt: skip
-    opened = runtimes.Opencv(str(into), target("opencv").signature(door, several=False))  # type: ignore[attr-defined]
+    opened = runtimes.Opencv(str(into), target("opencv").signature(door, several=False))
     got, again = opened.run({"x": x}), read_frozen(into, fetch=["code", "relu", "last"]).predict({"x": x})
     for name, expected in source.frozen.predict({"x": x}).items():
         np.testing.assert_allclose(got[name], expected, rtol=1e-5, atol=1e-6)
@@ -201,7 +201,7 @@ def test_a_converter_that_takes_too_long_is_told_with_the_way_to_give_it_longer(
     )
 
 
-class Full(type(target("opencv"))):  # type: ignore[misc]  # the class of a target
+class Full(type(target("opencv"))):  # the class of a target
     """A target whose file is on a device that is full."""
 
     def _convert(self, source: Any, options: Any, doors: Any, into: Path) -> None:
