@@ -106,7 +106,11 @@ class Experiment:
         """
         chosen = self.store.best() if which == "best" else self.store.latest()
         if chosen is None:
-            why = "train.best_metric names what is best" if which == "best" else "the run ended before its first save"
+            why = (
+                "set train.best_metric to the metric that decides"
+                if which == "best"
+                else "the run ended before its first save"
+            )
             raise RunError.at(str(self.folder.path), f"no {which} checkpoint in it; {why}")
         return chosen
 

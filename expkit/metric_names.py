@@ -102,7 +102,7 @@ def phase_that_may_be_named(name: str) -> str:
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_\-]*", name) or len(name) > _LONGEST:
         raise ValueError(
-            f"'{name}' is no name of a phase, under which its slots are saved; allowed: at most {_LONGEST} letters, "
+            f"'{name}' is not a name of a phase, under which its slots are saved; allowed: at most {_LONGEST} letters, "
             "digits, _ and -, starting with a letter or a digit"
         )
     return name
@@ -113,7 +113,7 @@ def _accepted_by_mlflow(name: str) -> str:
     if wrong := re.search(r"[^/\w.\- :]", name):
         raise ValueError(f"{wrong[0]!r} is not allowed in '{name}'; allowed: letters, digits, / _ . : - and space")
     if not name or posixpath.normpath(f"/{name}") != f"/{name}" or name.startswith("/"):
-        raise ValueError(f"'{name}' is no name for MLflow: no part between / may be empty, . or ..")
+        raise ValueError(f"'{name}' is not a name for MLflow: no part between / may be empty, . or ..")
     if len(name) > _LONGEST:
         raise ValueError(f"a name has at most {_LONGEST} characters, this one has {len(name)}")
     return name

@@ -59,7 +59,7 @@ def npz_headers(archive: zipfile.ZipFile) -> dict[str, tuple[zipfile.ZipInfo, Np
     """Return the arrays of a ``.npz`` file by name, each with its place in the archive.
 
     Raises:
-        ValueError: a file is no array or occurs twice, or a header is damaged.
+        ValueError: a file is not an array or occurs twice, or a header is damaged.
     """
     found: dict[str, tuple[zipfile.ZipInfo, NpyHeader]] = {}
     for info in archive.infolist():

@@ -41,8 +41,8 @@ def begin(given: Config, derived: Config, dataset: Dataset, folder: RunFolder, p
     if before not in (None, steps) and schedules_follow_steps(given):
         raise ConfigError.at(
             f"train.{'steps' if given.train.epochs is None else 'epochs'}",
-            f"makes {steps} steps, but the run to resume has {before}, over which a schedule goes (its decay_steps "
-            "is null); undo that, or start a new run",
+            f"makes {steps} steps, but the run to resume has {before}, all of which a schedule spans (its "
+            "decay_steps is null); undo that, or start a new run",
         )
     _log.info("%d training examples, %s", dataset.size("train"), dataset.placement)
     for warning in dataset.warnings:

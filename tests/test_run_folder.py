@@ -90,8 +90,7 @@ def test_a_folder_that_cannot_be_made_says_why(tmp_path: Path, config: Config) -
     with pytest.raises(RunError) as caught:
         RunFolder.create(tmp_path / "file/run", config, [])
     assert str(caught.value) == (
-        f"run.folder: cannot write {tmp_path}/file/run (Not a directory); give a folder that is writable with "
-        "run.folder=PATH"
+        f"run.folder: cannot write {tmp_path}/file/run (Not a directory); give a writable folder with run.folder=PATH"
     )
 
 

@@ -42,7 +42,7 @@ class EditDistance(Metric, Weighted):
     """Whether the sum of all distances is divided by the number of all labels, or else by that of examples."""
 
     def spec_problem(self, output: TensorSpec) -> str | None:
-        """Return why the output is no sequence."""
+        """Return why the output is not a sequence."""
         if len(output.shape) == 1 or (len(output.shape) == 2 and "int" not in output.dtype):
             return None
         return f"needs logits [batch, positions, classes] or class numbers [batch, positions], got {output}"

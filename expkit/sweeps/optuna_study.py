@@ -126,12 +126,12 @@ class Study:
         optuna_internals.set_attribute(self._study, self._study.trials[trial.number], "run", list(runs))
 
     def reject(self, trial: Trial, error: str) -> None:
-        """Store that a trial is no valid configuration, and why."""
+        """Store that a trial is not a valid configuration, and why."""
         optuna_internals.set_attribute(self._study, self._study.trials[trial.number], "error", error)
         self.tell(trial, "FAIL")
 
     def error(self, trial: Trial) -> str:
-        """Return why a trial is no valid configuration."""
+        """Return why a trial is not a valid configuration."""
         return str(self._study.trials[trial.number].user_attrs.get("error", ""))
 
     def tell(self, trial: Trial, state: Literal["COMPLETE", "PRUNED", "FAIL"], values: Sequence[float] = ()) -> None:
@@ -263,7 +263,7 @@ def _check_journal(file: Path) -> None:
     except (TypeError, ValueError):
         is_entry = first.startswith(b"{") and not first.endswith(b"\n")  # another process is writing it
     if not is_entry:
-        raise ValueError("the file is no journal of Optuna")
+        raise ValueError("the file is not a journal of Optuna")
 
 
 def _trial(trial: FrozenTrial, space: Space) -> Trial:

@@ -120,7 +120,7 @@ CONFIGURATIONS = {
             "float32 and [batch, 10] float32; 'sum' reads 'layer1' [batch, 256] float32, 'logits' [batch, 10] float32"
         ],
     ),
-    "output that is no layer": (
+    "output that is not a layer": (
         ["network.outputs.logits=logit"],
         ["network.outputs.logits: no layer 'logit'; did you mean 'logits'? allowed: layer1, dropout, logits"],
     ),
@@ -209,7 +209,7 @@ DATA = {
     ),
     "file of another kind": (
         [*NPZ, "data.source.path={}/labels"],
-        "data.source.path: {}/labels is not a readable .npz file: it is no zip archive",
+        "data.source.path: {}/labels is not a readable .npz file: it is not a zip archive",
     ),
     "IDX file cut": (
         [*IDX, "data.source.images={}/images.cut", "data.source.labels={}/labels"],
@@ -327,7 +327,7 @@ def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(
 def test_a_run_folder_that_cannot_be_written_is_named(place: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file in its place")
     done = call("train", f"run.folder={place}", cwd=tmp_path)
-    said = f"cannot write {place} ({reason}); give a folder that is writable with run.folder=PATH"
+    said = f"cannot write {place} ({reason}); give a writable folder with run.folder=PATH"
     assert (done.code, done.errors) == (2, [f"error: run.folder: {said}"])
     assert [file.name for file in tmp_path.iterdir()] == ["taken"]
 

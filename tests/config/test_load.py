@@ -182,7 +182,7 @@ def test_a_name_written_as_a_number_is_a_name() -> None:
             ["train.num_epochs: unknown field; did you mean 'epochs'? allowed: "],
         ),
         (["optimizer.lr=3"], ["optimizer.lr: unknown field for kind 'adam'; did you mean 'learning_rate'? allowed: "]),
-        # Words that are no overrides.
+        # Words that are not overrides.
         (
             ["ema.variables=(a|b)"],
             [
@@ -202,7 +202,7 @@ def test_a_name_written_as_a_number_is_a_name() -> None:
         (
             ["restore.from=größe/x"],
             [
-                "command line: cannot read the override 'restore.from=größe/x'; write path.to.key=VALUE; other letters "
+                "command line: cannot read the override 'restore.from=größe/x'; write path.to.key=VALUE; letters other "
                 "than a to z need quotes: path.to.key='\"VALUE\"'"
             ],
         ),

@@ -134,7 +134,7 @@ def test_a_resumed_run_keeps_the_steps_of_its_schedules(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         run(config_of(tmp_path, train={"steps": None, "epochs": 2}, **given), tmp_path / "run")
     assert str(raised.value) == (
-        "train.epochs: makes 10 steps, but the run to resume has 5, over which a schedule goes (its decay_steps is "
+        "train.epochs: makes 10 steps, but the run to resume has 5, all of which a schedule spans (its decay_steps is "
         "null); undo that, or start a new run"
     )
 

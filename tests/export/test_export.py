@@ -202,7 +202,7 @@ def test_wrong_settings_are_refused_before_anything_is_converted(
 def test_names_that_no_operation_has_are_refused_for_opencv(source: ExportSource) -> None:
     (problem,) = target("opencv").problems(source, ExportOptions(rename_outputs={"out": "sc ö"}))
     assert problem.path == "--rename-output"
-    assert problem.message.startswith("'sc ö' is no name of an operation, as opencv needs; allowed: letters, digits")
+    assert problem.message.startswith("'sc ö' is not a name of an operation, as opencv needs; allowed: letters, digits")
     assert not target("opencv").problems(source, ExportOptions(rename_outputs={"out": "a/b.c-1_x"}))
 
 

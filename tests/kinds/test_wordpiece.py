@@ -257,4 +257,4 @@ def test_a_file_too_large_for_a_vocabulary_is_not_read_whole(tmp_path: Path, mon
     monkeypatch.setattr(word_file, "LARGEST", 1 << 20)
     (tmp_path / "vocab.txt").write_bytes(b"a" * ((1 << 20) + 1))
     problem = Vocabulary(file=str(tmp_path / "vocab.txt")).file_problem()
-    assert problem == f"{tmp_path / 'vocab.txt'} has more than 1 MiB, which is no list of words"
+    assert problem == f"{tmp_path / 'vocab.txt'} has more than 1 MiB, which is not a list of words"

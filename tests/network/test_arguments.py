@@ -145,7 +145,7 @@ def test_a_filled_layer_is_the_same_as_one_written_out() -> None:
 
 
 def explained(text: str) -> list[str]:
-    """Return the problems of a network that is no network."""
+    """Return the problems of a network that is not a network."""
     with pytest.raises(ValidationError) as caught:
         config_of(text)
     raw = {"inputs": {"x": {"shape": [4]}}, "outputs": {"out": "d"}, **yaml.safe_load(text)}

@@ -166,6 +166,6 @@ def test_phases_of_several_batches_carry_nothing() -> None:
     with pytest.raises(ConfigError) as caught:
         check(load(["experiment=ptb", *words]))
     assert [str(problem) for problem in caught.value.problems] == [
-        "train.phases: the state of Model/RNN/cell_0/lstm, Model/RNN/cell_1/lstm goes on from step to step, but a step "
-        "has 2 batches; give every phase steps: 1, or set carry: false"
+        "train.phases: the state of Model/RNN/cell_0/lstm, Model/RNN/cell_1/lstm is carried from step to step, but a "
+        "step has 2 batches; give every phase steps: 1, or set carry: false"
     ]

@@ -306,7 +306,7 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
         "train.losses.main: needs a kernel [features, classes] for features [batch, 2, 3] float32, 'flat/kernel' is "
         "[4, 6] float32",
     ),
-    "a kernel that is no variable": (
+    "a kernel that is not a variable": (
         {"kind": "nce", "output": "logits", "kernel": "flat/kernels", "samples": 2},
         "train.losses.main.kernel: no variable 'flat/kernels'; did you mean 'flat/kernel'?",
     ),

@@ -129,7 +129,7 @@ def image_sizes(spec: TensorSpec, kind: str, shape: tuple[int, int, int] | None 
         shape: height, width and channels of flattened images.
 
     Raises:
-        ShapeError: they are no images.
+        ShapeError: they are not images.
     """
     given = spec.shape
     if shape is not None:

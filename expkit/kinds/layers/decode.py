@@ -49,7 +49,7 @@ class Decode(Looped):
     @model_validator(mode="after")
     def _has_examples(self) -> Decode:
         if not self.references:
-            raise ValueError("nothing tells the number of examples; give 'constants' or an 'initial' state")
+            raise ValueError("the number of examples is unknown; give 'constants' or an 'initial' state")
         return self
 
     @property

@@ -258,7 +258,7 @@ def test_pickles_and_arrays_of_other_types_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        (b"[]", "FILE is damaged or incomplete: no header of safetensors; use another checkpoint"),
+        (b"[]", "FILE is damaged or incomplete: no safetensors header; use another checkpoint"),
         (
             b'{"w": 1}',
             "FILE is damaged or incomplete: the header's entry of tensor 'w' is not valid; use another checkpoint",

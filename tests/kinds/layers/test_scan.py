@@ -336,11 +336,11 @@ FIELD_MISTAKES = {
     ),
     "no examples": (
         f"steps: 3, {STATES}",
-        "nothing tells the number of examples; give 'inputs', 'constants' or an 'initial' state",
+        "the number of examples is unknown; give 'inputs', 'constants' or an 'initial' state",
     ),
     "carries backward": (
         f"inputs: {{x: x}}, carry: true, reverse: true, {STATES}",
-        "carry is true, but reverse is, too: a last step cannot go on in the next batch",
+        "carry is true, but reverse is, too: a state that runs backwards cannot continue in the next batch",
     ),
     "carries nothing": (
         "inputs: {x: x}, carry: true, states: {h: {initial: first}}",

@@ -139,7 +139,7 @@ def test_files_that_are_no_images_are_counted_and_named(fill: Fill) -> None:
     folder = fill(**{f"a/{i}.png": b"<html>" for i in range(5)}, **{"b/x.png": PNG})
     assert problem_of(ImageFolder(path=folder), folder) == (
         "data.source.path: FOLDER: 5 files of 6 without the content of a PNG, JPEG, BMP or GIF image: a/0.png, "
-        "a/1.png, a/2.png and 2 more; the first begins with b'<html>'; remove or replace what is no image"
+        "a/1.png, a/2.png and 2 more; the first begins with b'<html>'; remove or replace what is not an image"
     )
 
 
