@@ -12,12 +12,12 @@ __all__ = [
     "LOSS",
     "RATES",
     "STEPS_PER_SECOND",
+    "allowed_loss_name",
+    "allowed_metric_name",
+    "allowed_phase_name",
     "class_names",
     "is_rate",
     "loss_names",
-    "loss_that_may_be_named",
-    "metric_that_may_be_named",
-    "phase_that_may_be_named",
     "rate_name",
 ]
 
@@ -64,7 +64,7 @@ def is_rate(name: str) -> bool:
     return name.partition("/")[0] in RATES
 
 
-def metric_that_may_be_named(name: str) -> str:
+def allowed_metric_name(name: str) -> str:
     """Return the name of a metric.
 
     Raises:
@@ -80,7 +80,7 @@ def metric_that_may_be_named(name: str) -> str:
     return _accepted_by_mlflow(name)
 
 
-def loss_that_may_be_named(name: str) -> str:
+def allowed_loss_name(name: str) -> str:
     """Return the name of a loss.
 
     Raises:
@@ -94,7 +94,7 @@ def loss_that_may_be_named(name: str) -> str:
     return _accepted_by_mlflow(name)
 
 
-def phase_that_may_be_named(name: str) -> str:
+def allowed_phase_name(name: str) -> str:
     """Return the name of a phase.
 
     Raises:

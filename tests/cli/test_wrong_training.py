@@ -11,11 +11,11 @@ import pytest
 from expkit.config.search import builtin_conf
 from support.command_line import call
 
+sys.path.append(str(Path(__file__).parents[2] / "docs" / "recipes"))
+
+from make_data import lines
+
 RECIPES = Path(__file__).parents[2] / "docs" / "recipes"
-sys.path.append(str(RECIPES))
-
-from make_data import lines  # noqa: E402
-
 CONF = builtin_conf()
 G, D = (
     "G/deconv1/weights, G/deconv1/BatchNorm/gamma, G/deconv1/BatchNorm/beta, G/deconv2/weights, "

@@ -1,4 +1,4 @@
-# ruff: noqa: RUF001, SIM905
+# ruff: noqa: RUF001, SIM905  # the texts have look-alike letters, and lists of words are easier to read as text
 """BERT's tokenization in the graph against one written in Python from its published description."""
 
 from __future__ import annotations

@@ -164,6 +164,11 @@ class Plan:
         loaded = sum(assignment.role == "variable" for assignment in self.assignments)
         return f"{loaded}/{self.variables}"
 
+    @property
+    def summary(self) -> str:
+        """The loaded variables and the files, as ``42/42 variables from old/model``."""
+        return f"{self.loaded} variables from {', '.join(self.files.values())}"
+
     def check(self) -> None:
         """Raise an error unless the plan is complete.
 
