@@ -66,7 +66,7 @@ def begin(given: Config, derived: Config, dataset: Dataset, folder: RunFolder, p
 
 
 def open_executor(
-    checked: CheckedConfig, dataset: Dataset, folder: RunFolder, runs: int, pool: GraphPool | None = None
+    checked: CheckedConfig, dataset: Dataset, folder: RunFolder, runs: int, pool: GraphPool | None
 ) -> tuple[ExecutionChoice, Executor]:
     """Return the execution mode, which a resumed run keeps, and an open executor; the folder records the mode.
 
@@ -75,7 +75,7 @@ def open_executor(
         dataset: the data.
         folder: folder of the run.
         runs: number of runs of the sweep, all of which may use what is measured.
-        pool: graphs with sessions that they share.
+        pool: graphs with sessions that they share, if they do.
     """
     plain = folder.state().get("execution")
     choice, executor = choose(checked, dataset, plain and ExecutionChoice.of(plain), runs=runs, pool=pool)

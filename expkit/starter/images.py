@@ -161,7 +161,7 @@ def _look(images: Array) -> tuple[list[tuple[int, int]], bool]:
             except tf.errors.OpError:
                 raise DataError.at(
                     "data.source.path",
-                    f"{name_of(images, index)} is not an image that can be decoded; mend or remove it",
+                    f"{name_of(images, index)} is not an image that can be decoded; fix or remove it",
                 ) from None
             sizes.append((int(shape[0]), int(shape[1])))
             gray = gray and not is_colored

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -86,10 +86,6 @@ class Origin:
     def without_note(self) -> str:
         """The rule with its names."""
         return " ".join(text for text in (self.rule, self.mapping) if text)
-
-    def with_note(self, note: str) -> Origin:
-        """Return the same rule with a note."""
-        return replace(self, note=note)
 
     def __str__(self) -> str:
         return ", ".join(text for text in (self.without_note, self.note) if text)

@@ -120,13 +120,13 @@ class ImageAugment(Augment, Flattened):
         """Return changed images [n, height, width, channels]; the step may write into those given."""
 
 
-def image_sizes(spec: TensorSpec, kind: str, shape: tuple[int, int, int] | None = None) -> Shape:
+def image_sizes(spec: TensorSpec, kind: str, shape: tuple[int, int, int] | None) -> Shape:
     """Return height, width and channels of images, 1 where they have no channels; ``None`` where unknown.
 
     Args:
         spec: shape and dtype of the values.
         kind: the kind that reads them, for the message.
-        shape: height, width and channels of flattened images.
+        shape: height, width and channels of flattened images; ``None`` if they are not flattened.
 
     Raises:
         ShapeError: they are not images.

@@ -36,7 +36,7 @@ class Decode(Looped):
     token: str
     """Name by which the block's layers read the previous token, [batch] of int32."""
     start: NonNegative
-    """Token that stands before every sentence."""
+    """Token before the first of every sentence."""
     end: NonNegative
     """Token that ends a sentence."""
     max_length: Positive
