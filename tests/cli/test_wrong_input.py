@@ -157,7 +157,7 @@ def test_a_wrong_configuration_is_explained_and_leaves_nothing(verb: str, mistak
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
 
 
-def test_a_loss_of_an_output_that_is_none_is_told_where_it_is_to_be_trained(tmp_path: Path) -> None:
+def test_a_loss_of_an_output_that_is_none_is_reported_where_it_is_to_be_trained(tmp_path: Path) -> None:
     done = call("train", "train.losses.main.output=logit", cwd=tmp_path)
     said = "error: train.losses.main.output: no output 'logit'; did you mean 'logits'? allowed: logits"
     assert (done.code, done.errors, done.out) == (2, [said], "")
@@ -266,7 +266,7 @@ def test_a_missing_checkpoint_is_explained_before_there_is_a_run(tmp_path: Path)
     assert list(tmp_path.rglob("run.json")) == []
 
 
-def test_a_wrong_restore_is_told_before_there_is_a_run_and_before_one_without_a_checkpoint_goes_on(
+def test_a_wrong_restore_is_reported_before_there_is_a_run_and_before_one_without_a_checkpoint_goes_on(
     digits_run: Finished, tmp_path: Path
 ) -> None:
     restore = [f"restore.from={digits_run.folder}", "restore.optimizer=restore", "optimizer=adam", "tracking=none"]

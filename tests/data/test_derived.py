@@ -182,7 +182,7 @@ def test_balanced_weights_count_examples_as_often_as_their_weight_says_and_ignor
     assert weights_of(config_of(tmp_path, arrays, train=train)) == pytest.approx(expected)
 
 
-def test_a_class_is_weighted_by_its_name_and_a_wrong_name_is_told(tmp_path: Path) -> None:
+def test_a_class_is_weighted_by_its_name_and_a_wrong_name_is_reported(tmp_path: Path) -> None:
     arrays = named_arrays()
     assert weights_of(config_of(tmp_path, arrays, train=losses(class_weights={"cat": 2.0, "apple": 0.5}))) == {
         2: 2.0,

@@ -141,7 +141,7 @@ def test_what_is_not_proven_is_not_written(source: ExportSource, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_proven_beside_a_target_that_fails_is_told(source: ExportSource, tmp_path: Path) -> None:
+def test_what_is_proven_beside_a_target_that_fails_is_reported(source: ExportSource, tmp_path: Path) -> None:
     with pytest.raises(ExportError) as caught:
         export(source, [Failing(), Proven()], ExportOptions(), tmp_path / "out")
     last = "--to: savedmodel: proven, but not written, because all are or none is"
@@ -158,7 +158,7 @@ def test_what_is_not_proven_is_kept_anyway_with_its_verdict(source: ExportSource
     assert "the first layer that differs is 'hidden'" in second
 
 
-def test_what_decides_on_a_quantized_file_without_metrics_is_told() -> None:
+def test_what_decides_on_a_quantized_file_without_metrics_is_reported() -> None:
     off = Proof(target="tflite", door="raw", difference=0.1, allowed=0.01)
     (first, second) = failures_of([off], quantized=True)
     assert first == "outputs (raw) differ from the frozen graph by 0.1 of the largest output, allowed 0.01"

@@ -160,7 +160,7 @@ def test_a_layer_that_a_converter_cannot_take_is_named_with_a_substitute(tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_a_package_that_cannot_be_imported_is_told_with_the_command_that_installs_it_anew(
+def test_a_package_that_cannot_be_imported_is_reported_with_the_command_that_installs_it_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As OpenCV's package on a machine without a library of the system."""
@@ -192,7 +192,7 @@ def converter_message(folder: Path, monkeypatch: pytest.MonkeyPatch, failed: Chi
     return str(caught.value)
 
 
-def test_a_converter_that_takes_too_long_is_told_with_the_way_to_give_it_longer(
+def test_a_converter_that_takes_too_long_is_reported_with_the_way_to_give_it_longer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped = "did not end within 1 seconds and was stopped"

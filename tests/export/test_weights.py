@@ -293,7 +293,9 @@ def newest(run: Path) -> Path:
         (["--to", "npz", "--batch", "1"], "--batch: is for savedmodel, tflite, onnx, openvino, opencv, none of which"),
     ],
 )
-def test_wrong_words_are_told_and_nothing_is_written(words: list[str], error: str, run: Path, tmp_path: Path) -> None:
+def test_wrong_words_are_reported_and_nothing_is_written(
+    words: list[str], error: str, run: Path, tmp_path: Path
+) -> None:
     (tmp_path / "list.yaml").write_text("[1]")
     (tmp_path / "wrong.yaml").write_text("rename: [{name: a, too: b}]")
     (tmp_path / "backwards.yaml").write_text("rename: [{pattern: 'l.\\d', to: layer1/kernel}]")
@@ -311,7 +313,7 @@ def test_a_batch_that_is_no_number_of_examples_is_refused(size: str, run: Path, 
     assert done.errors[-1] == f"expkit export: error: argument --batch: '{size}' is not a positive whole number"
 
 
-def test_a_run_without_a_checkpoint_is_told_as_such(run: Path, tmp_path: Path) -> None:
+def test_a_run_without_a_checkpoint_is_reported_as_such(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "bare", ignore=shutil.ignore_patterns("checkpoints"))
     done = call("export", "bare", "--to", "npz", cwd=tmp_path)
     assert (done.code, done.out) == (2, "")

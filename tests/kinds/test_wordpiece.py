@@ -243,7 +243,7 @@ def test_small_letters_do_not_depend_on_the_locale() -> None:
         (None, "cannot be read: No such file or directory"),
     ],
 )
-def test_a_file_that_is_no_vocabulary_is_told(tmp_path: Path, content: bytes | None, problem: str) -> None:
+def test_a_file_that_is_no_vocabulary_is_reported(tmp_path: Path, content: bytes | None, problem: str) -> None:
     file = tmp_path / "vocab.txt"
     if content is not None:
         file.write_bytes(content)

@@ -114,7 +114,7 @@ def test_a_phase_without_an_optimizer_has_that_of_the_experiment(tmp_path: Path)
         ),
     ],
 )
-def test_a_wrong_phase_is_told_before_tensorflow(tmp_path: Path, changed: Any, message: str) -> None:
+def test_a_wrong_phase_is_reported_before_tensorflow(tmp_path: Path, changed: Any, message: str) -> None:
     phases = {name: {**phase, **changed.get(name, {})} for name, phase in PHASES.items()}
     assert refused(tmp_path, phases) == [message]
 

@@ -123,7 +123,7 @@ def test_files_in_no_sub_folder_have_no_label(fill: Fill) -> None:
     assert listed(ImageFolder(path=folder)) == {"image": [GIF, PNG]}
 
 
-def test_files_that_are_left_out_are_told(fill: Fill) -> None:
+def test_files_that_are_left_out_are_reported(fill: Fill) -> None:
     folder = fill(**{"a/1.png": PNG, "a/.DS_Store": b"", "readme.md": b"", ".cache/x.png": PNG, "a/x.webp": b""})
     image = ImageFolder(path=folder).load()["image"]
     assert isinstance(image, DiskArray)
