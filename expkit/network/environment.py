@@ -43,7 +43,7 @@ class Group:
 
 @dataclass(kw_only=True, eq=False)
 class Node:
-    """A layer with its place in the network, and the settings for variables that it inherits from scopes around it."""
+    """A layer with its position, and the settings for variables that it inherits from scopes around it."""
 
     name: str
     path: str

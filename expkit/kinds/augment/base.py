@@ -109,7 +109,7 @@ class ImageAugment(Augment, Flattened):
     """A step that changes every image by itself."""
 
     moves: ClassVar[bool] = False
-    """True if pixels change their places, so that labels of positions must be moved too."""
+    """True if pixels change their positions, so that labels of positions must be moved too."""
 
     def apply(self, values: np.ndarray, draws: Draws) -> np.ndarray:
         """Return changed images in the shape of the values."""
