@@ -254,8 +254,8 @@ BLOCK += "o: {kind: dropout, rate: '{rate}'}}}}\n"
         pytest.param(
             "blocks: {b: {layers: {d: {kind: dense, units: '{index}'}}}}\nlayers: {one: {kind: block, block: b}}",
             [
-                "network.blocks.b.layers.d.units: '{index}': 'index' is the number of a repetition, and nothing around "
-                "has repeat (where network.layers.one connects the block)"
+                "network.blocks.b.layers.d.units: '{index}': 'index' is the number of a repetition, and no scope "
+                "around it has repeat (where network.layers.one connects the block)"
             ],
             id="index outside of a repetition",
         ),

@@ -110,7 +110,7 @@ OF, TYPE = "network.layers.teacher.of", "network.layers.teacher"
          "if 'student' reads it from outside, give it to both by inputs: {NAME: stem}"),
         ("kind: ema_of, of: student, input: x", "", OF, "no layer or input 'mask' inside; if 'student' reads it from "
          "outside, give it to both by inputs: {NAME: mask}"),
-        ("kind: ema_of, of: later", "", f"{TYPE}.input", "missing: 'later', whose input it reads by default, stands "
+        ("kind: ema_of, of: later", "", f"{TYPE}.input", "missing: 'later', whose input it reads by default, comes "
          "after this layer"),
     ],
 )  # fmt: skip

@@ -97,8 +97,8 @@ SERVED = {"shape": [4], "use": "serving"}
                 y={"shape": [4]},
             ),
             [
-                "network.inputs.y.use: only outputs of training depend on 'y', so the frozen graph would ask for it in "
-                "vain; give it use: training"
+                "network.inputs.y.use: only outputs of training depend on 'y', so the frozen graph would require it "
+                "for nothing; give it use: training"
             ],
         ),
         (
