@@ -290,7 +290,7 @@ def test_damaged_files_are_counted_and_the_first_is_named(tmp_path: Path, photos
     split = {"train": [0, 58], "valid": None, "test": [58, 60]}
     (problem,) = problems_of(photo_config(tmp_path, damaged(photos, tmp_path / "bad"), split=split))
     assert "bad/blue/03.png cannot be preprocessed: " in problem
-    assert problem.endswith("2 more cannot; fix or remove the data, or set on_error: skip in decode_image")
+    assert problem.endswith("2 more cannot; mend or remove the data, or set on_error: skip in decode_image")
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def _shapes(given: list[str]) -> dict[str, list[int | None]]:
     for name, sizes in _pairs(given, "--input-shape", example).items():
         words = [word.strip() for word in sizes.split(",")]
         if wrong := [word for word in words if word != "?" and not (word.isdecimal() and int(word) > 0)]:
-            text = f"'{wrong[0]}' is not a size; write sizes as in {example}, ? for one that is left open"
+            text = f"'{wrong[0]}' is no size; write sizes as in {example}, ? for one that is left open"
             raise ExportError.at("--input-shape", text)
         found[name] = [None if word == "?" else int(word) for word in words]
     return found

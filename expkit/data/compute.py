@@ -86,7 +86,7 @@ def computed(preprocessing: FieldPreprocessing, array: Array) -> Batches:
         others = f"; {len(failed) - 1:,} more cannot" if len(failed) > 1 else ""
         raise DataError.at(
             f"data.preprocess.{preprocessing.field}",
-            f"{name_of(array, first)} cannot be preprocessed: {failed[first]}{others}; fix or remove the data"
+            f"{name_of(array, first)} cannot be preprocessed: {failed[first]}{others}; mend or remove the data"
             + ("" if preprocessing.kept[0].kind.kind != "decode_image" else ", or set on_error: skip in decode_image"),
         )
 

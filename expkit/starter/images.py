@@ -160,8 +160,7 @@ def _look(images: Array) -> tuple[list[tuple[int, int]], bool]:
                 shape, is_colored = session.run(found, {content: images[index : index + 1][0]})
             except tf.errors.OpError:
                 raise DataError.at(
-                    "data.source.path",
-                    f"{name_of(images, index)} is not an image that can be decoded; fix or remove it",
+                    "data.source.path", f"{name_of(images, index)} is no image that can be decoded; mend or remove it"
                 ) from None
             sizes.append((int(shape[0]), int(shape[1])))
             gray = gray and not is_colored

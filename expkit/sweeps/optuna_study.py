@@ -263,7 +263,7 @@ def _check_journal(file: Path) -> None:
     except (TypeError, ValueError):
         is_entry = first.startswith(b"{") and not first.endswith(b"\n")  # another process is writing it
     if not is_entry:
-        raise ValueError("the file is not a journal of Optuna")
+        raise ValueError("the file is no journal of Optuna")
 
 
 def _trial(trial: FrozenTrial, space: Space) -> Trial:

@@ -103,7 +103,7 @@ def test_a_wrong_converter_is_caught_100_of_100(source: ExportSource) -> None:
     assert caught == 100
 
 
-class Damaging(type(target("savedmodel"))):  # the class of a target
+class Damaging(type(target("savedmodel"))):  # type: ignore[misc]  # the class of a target
     """A converter that swaps two weights."""
 
     def _convert(self, source: Any, options: Any, doors: Any, into: Path) -> None:

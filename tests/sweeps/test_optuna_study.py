@@ -322,6 +322,6 @@ def test_a_file_that_is_no_journal_is_reported_before_it_is_written(content: str
     with pytest.raises(ConfigError) as caught:
         open_storage(f"journal:///{file}")
     assert str(caught.value).startswith(
-        f"hydra.sweeper.storage: journal:///{file} cannot be opened (the file is not a journal of Optuna); correct it"
+        f"hydra.sweeper.storage: journal:///{file} cannot be opened (the file is no journal of Optuna); correct it"
     )
     assert file.read_text() == content

@@ -107,7 +107,7 @@ def _pieces(pattern: str) -> Iterator[str]:
         if character == "(":
             end = _closing(pattern, at)
             if pattern[at + 1] == "?" or pattern[end + 1 : end + 2] in ("*", "+", "?", "{"):
-                raise _NoInverse(f"'{pattern[at : end + 2]}' is not a plain group")
+                raise _NoInverse(f"'{pattern[at : end + 2]}' is no plain group")
             yield pattern[at : end + 1]
             at = end + 1
         elif character == "\\":
