@@ -123,11 +123,11 @@ def families(*names: str) -> str:
         members = kinds(family)
         base = next(iter(members.values())).__mro__
         shared = next(cls for cls in base if vars(cls).get("family") == family)
-        common = fields(shared, leave_out=("kind",))  # type: ignore[arg-type]
+        common = fields(shared, leave_out=("kind",))
         if common:
             parts.append(f"\nEvery kind has these fields:\n\n{common}")
         for kind, model in members.items():
-            common_fields = shared.__pydantic_fields__.items()  # type: ignore[attr-defined]
+            common_fields = shared.__pydantic_fields__.items()
             same = [n for n, field in common_fields if field.default == model.__pydantic_fields__[n].default]
             own = fields(model, leave_out=("kind", *same))
             parts.append(f"\n### `{kind}`\n\n{summary(model)}\n{f'{chr(10)}{own}' if own else ''}")

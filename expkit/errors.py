@@ -195,7 +195,7 @@ def unknown(
     """Return a message about an unknown word: ``no layer 'dens'; did you mean 'dense'? allowed: conv2d, dense``.
 
     Args:
-        sentence: names the word, and the place where it is unknown.
+        sentence: names the word, and where it is unknown.
         word: the unknown word.
         allowed: the known words.
         label: introduces the list of known words.

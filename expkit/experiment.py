@@ -12,7 +12,7 @@ import numpy as np
 
 from expkit import tf1 as tf
 from expkit.checkpoints.formats.open import open_variables
-from expkit.checkpoints.restore.restore import Restored, read_values, restore_from
+from expkit.checkpoints.restore.restore import Restored, read_values
 from expkit.checkpoints.restore.targets import run_targets
 from expkit.checkpoints.store import Checkpoint, CheckpointStore
 from expkit.config.schema import Config
@@ -29,7 +29,7 @@ from expkit.plots.samples_data import sample_saver
 from expkit.preflight import CheckedConfig, check, with_config
 from expkit.result import Result
 from expkit.run_folder import RunFolder
-from expkit.start import begin, opened_executor
+from expkit.start import begin, initialize, open_executor
 from expkit.timing import timed
 from expkit.trackers import Tracker
 from expkit.training import loop
@@ -106,7 +106,11 @@ class Experiment:
         """
         chosen = self.store.best() if which == "best" else self.store.latest()
         if chosen is None:
-            why = "train.best_metric names what is best" if which == "best" else "the run ended before its first save"
+            why = (
+                "set train.best_metric to the metric that decides"
+                if which == "best"
+                else "the run ended before its first save"
+            )
             raise RunError.at(str(self.folder.path), f"no {which} checkpoint in it; {why}")
         return chosen
 
@@ -149,23 +153,13 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
         evaluation = (experiment.pool or EvaluationGraphs).of(experiment.checked, dataset)
         graphs = evaluation.graphs
     with timed("choosing how steps are run"):
-        choice, executor = opened_executor(experiment.checked, dataset, folder, experiment.runs, experiment.pool)
-    restored: str | None = None
+        choice, executor = open_executor(experiment.checked, dataset, folder, experiment.runs, experiment.pool)
     facts = {"execution": str(choice.execution), "execution.reason": choice.reason}
     with executor, evaluation.evaluator as evaluator:
         with timed("initializing variables"):
-            own = loop.restore_newest(store, executor)
-            if own is not None:
-                _log.info("resumed from %s", own.prefix)
-            else:
-                executor.initialize()
-                if config.restore.from_ is not None:
-                    loaded = restore_from(experiment.checked)
-                    executor.load(loaded.values)
-                    folder.keep_receipt(loaded.receipt)
-                    facts["restore.loaded"] = loaded.plan.loaded
-                    restored = f"{loaded.plan.loaded} variables from {', '.join(loaded.plan.files.values())}"
-                    _log.info("restored %s", restored)
+            own, restored = initialize(experiment.checked, executor, store, folder)
+            if restored is not None:
+                facts["restore.loaded"] = restored.loaded
         if config.export.enabled and (own is None or not folder.state().get(_TRIED)):  # a resumed run may be new to it
             if evaluation.tried != config.export:
                 with timed("trying to freeze"):
@@ -237,7 +231,7 @@ def run(experiment: Experiment, tracker: Tracker, progress: loop.Progress) -> Re
         not_exported=not_exported,
         tracking=tracker.link,
         last=last,
-        restored=restored,
+        restored=None if restored is None else restored.summary,
     )
 
 

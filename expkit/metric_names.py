@@ -12,12 +12,12 @@ __all__ = [
     "LOSS",
     "RATES",
     "STEPS_PER_SECOND",
+    "allowed_loss_name",
+    "allowed_metric_name",
+    "allowed_phase_name",
     "class_names",
     "is_rate",
     "loss_names",
-    "loss_that_may_be_named",
-    "metric_that_may_be_named",
-    "phase_that_may_be_named",
     "rate_name",
 ]
 
@@ -64,7 +64,7 @@ def is_rate(name: str) -> bool:
     return name.partition("/")[0] in RATES
 
 
-def metric_that_may_be_named(name: str) -> str:
+def allowed_metric_name(name: str) -> str:
     """Return the name of a metric.
 
     Raises:
@@ -80,7 +80,7 @@ def metric_that_may_be_named(name: str) -> str:
     return _accepted_by_mlflow(name)
 
 
-def loss_that_may_be_named(name: str) -> str:
+def allowed_loss_name(name: str) -> str:
     """Return the name of a loss.
 
     Raises:
@@ -94,7 +94,7 @@ def loss_that_may_be_named(name: str) -> str:
     return _accepted_by_mlflow(name)
 
 
-def phase_that_may_be_named(name: str) -> str:
+def allowed_phase_name(name: str) -> str:
     """Return the name of a phase.
 
     Raises:
@@ -102,7 +102,7 @@ def phase_that_may_be_named(name: str) -> str:
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_\-]*", name) or len(name) > _LONGEST:
         raise ValueError(
-            f"'{name}' is no name of a phase, under which its slots are saved; allowed: at most {_LONGEST} letters, "
+            f"'{name}' is not a name of a phase, under which its slots are saved; allowed: at most {_LONGEST} letters, "
             "digits, _ and -, starting with a letter or a digit"
         )
     return name
@@ -113,7 +113,7 @@ def _accepted_by_mlflow(name: str) -> str:
     if wrong := re.search(r"[^/\w.\- :]", name):
         raise ValueError(f"{wrong[0]!r} is not allowed in '{name}'; allowed: letters, digits, / _ . : - and space")
     if not name or posixpath.normpath(f"/{name}") != f"/{name}" or name.startswith("/"):
-        raise ValueError(f"'{name}' is no name for MLflow: no part between / may be empty, . or ..")
+        raise ValueError(f"'{name}' is not a name for MLflow: no part between / may be empty, . or ..")
     if len(name) > _LONGEST:
         raise ValueError(f"a name has at most {_LONGEST} characters, this one has {len(name)}")
     return name

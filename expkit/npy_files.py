@@ -56,10 +56,10 @@ def npy_header(file: IO[bytes], size: int) -> NpyHeader:
 
 
 def npz_headers(archive: zipfile.ZipFile) -> dict[str, tuple[zipfile.ZipInfo, NpyHeader]]:
-    """Return the arrays of a ``.npz`` file by name, each with its place in the archive.
+    """Return the arrays of a ``.npz`` file by name, each with its position in the archive.
 
     Raises:
-        ValueError: a file is no array or occurs twice, or a header is damaged.
+        ValueError: a file is not an array or occurs twice, or a header is damaged.
     """
     found: dict[str, tuple[zipfile.ZipInfo, NpyHeader]] = {}
     for info in archive.infolist():

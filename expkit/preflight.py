@@ -227,13 +227,13 @@ def _wrong_order(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
     if data.order == "shuffled" and carrying:
         yield Problem(
             "data.order",
-            f"the state of {comma_list(carrying)} goes on from batch to batch, but examples are shuffled, so that none "
+            f"the state of {comma_list(carrying)} is carried from batch to batch, but examples are shuffled, so none "
             "continues another; set data.order: stream, or carry: false",
         )
     if carrying and config.train.batches_per_step > 1:
         yield Problem(
             "train.phases",
-            f"the state of {comma_list(carrying)} goes on from step to step, but a step has "
+            f"the state of {comma_list(carrying)} is carried from step to step, but a step has "
             f"{config.train.batches_per_step} batches; give every phase steps: 1, or set carry: false",
         )
     why = "order is stream" if data.order == "stream" else "windows are of consecutive steps"
@@ -263,7 +263,7 @@ def _no_samples(config: Config, spec: NetworkSpec) -> Iterator[Problem]:
         yield Problem("tracking.samples", unknown(absent, output, served.outputs, label="outputs"))
     elif config.data.source.image_shape((item := served.output_spec(output)).shape) is None:
         yield Problem(
-            "tracking.samples", f"'{output}' is {item}, which is no image; needs [batch, height, width, 1, 3 or 4]"
+            "tracking.samples", f"'{output}' is {item}, which is not an image; needs [batch, height, width, 1, 3 or 4]"
         )
 
 

@@ -36,7 +36,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def code_digest(files: Iterable[Path] = ()) -> str:
+def code_digest(files: Iterable[Path]) -> str:
     """Return a SHA-256 hash of expkit's own code and of further files."""
     package = Path(__file__).resolve().parent
     found = hashlib.sha256()

@@ -225,7 +225,7 @@ def config_digest(config: Config) -> str:
 
 def unwritable(path: Path, error: OSError) -> ExpkitError:
     """Return the error for a run folder that cannot be written."""
-    return RunError.at("run.folder", cannot_write(path, error, "give a folder that is writable with run.folder=PATH"))
+    return RunError.at("run.folder", cannot_write(path, error, "give a writable folder with run.folder=PATH"))
 
 
 def check_same(folder: RunFolder, config: Config) -> None:

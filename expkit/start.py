@@ -1,10 +1,13 @@
-"""The start of a run: what it tells and keeps of its data before it trains."""
+"""The start of a run: the facts about its data, its execution mode, the first values of its variables."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
 
+from expkit.checkpoints.restore.plan import Plan
+from expkit.checkpoints.restore.restore import restore_from
+from expkit.checkpoints.store import Checkpoint, CheckpointStore
 from expkit.config.schema import Config
 from expkit.data.classes import Classes
 from expkit.data.dataset import Dataset
@@ -15,17 +18,17 @@ from expkit.preflight import CheckedConfig
 from expkit.run_folder import RunFolder
 from expkit.training.autotune import choose
 from expkit.training.execution import ExecutionChoice
-from expkit.training.loop import Progress
+from expkit.training.loop import Progress, restore_newest
 from expkit.training.pool import GraphPool
 from expkit.training.sessions import Executor
 
-__all__ = ["begin", "opened_executor"]
+__all__ = ["begin", "initialize", "open_executor"]
 
 _log = logging.getLogger(__name__)
 
 
 def begin(given: Config, derived: Config, dataset: Dataset, folder: RunFolder, progress: Progress) -> None:
-    """Tell what is noteworthy of the data, and record what follows from it: steps, class weights, preprocessing.
+    """Log what is noteworthy about the data, and record what follows from it: steps, class weights, preprocessing.
 
     Args:
         given: the configuration as it was given.
@@ -41,8 +44,8 @@ def begin(given: Config, derived: Config, dataset: Dataset, folder: RunFolder, p
     if before not in (None, steps) and schedules_follow_steps(given):
         raise ConfigError.at(
             f"train.{'steps' if given.train.epochs is None else 'epochs'}",
-            f"makes {steps} steps, but the run to resume has {before}, over which a schedule goes (its decay_steps "
-            "is null); undo that, or start a new run",
+            f"makes {steps} steps, but the run to resume has {before}, all of which a schedule spans (its "
+            "decay_steps is null); undo that, or start a new run",
         )
     _log.info("%d training examples, %s", dataset.size("train"), dataset.placement)
     for warning in dataset.warnings:
@@ -62,8 +65,8 @@ def begin(given: Config, derived: Config, dataset: Dataset, folder: RunFolder, p
     dataset.save_preprocessing(folder.preprocess_file)
 
 
-def opened_executor(
-    checked: CheckedConfig, dataset: Dataset, folder: RunFolder, runs: int, pool: GraphPool | None = None
+def open_executor(
+    checked: CheckedConfig, dataset: Dataset, folder: RunFolder, runs: int, pool: GraphPool | None
 ) -> tuple[ExecutionChoice, Executor]:
     """Return the execution mode, which a resumed run keeps, and an open executor; the folder records the mode.
 
@@ -72,13 +75,38 @@ def opened_executor(
         dataset: the data.
         folder: folder of the run.
         runs: number of runs of the sweep, all of which may use what is measured.
-        pool: graphs with sessions that they share.
+        pool: graphs with sessions that they share, if they do.
     """
     plain = folder.state().get("execution")
     choice, executor = choose(checked, dataset, plain and ExecutionChoice.of(plain), runs=runs, pool=pool)
     folder.update(execution=choice.as_dict())
     _log.info("%s", choice)
     return choice, executor
+
+
+def initialize(
+    checked: CheckedConfig, executor: Executor, store: CheckpointStore, folder: RunFolder
+) -> tuple[Checkpoint | None, Plan | None]:
+    """Give the variables their first values: the run's own latest checkpoint > ``restore`` > fresh initial values.
+
+    Returns:
+        The checkpoint, or else the plan of the restore.
+
+    Raises:
+        CheckpointError: all checkpoints are damaged, one does not fit the network, or the restore is incomplete.
+    """
+    own = restore_newest(store, executor)
+    if own is not None:
+        _log.info("resumed from %s", own.prefix)
+        return own, None
+    executor.initialize()
+    if checked.config.restore.from_ is None:
+        return None, None
+    restored = restore_from(checked)
+    executor.load(restored.values)
+    folder.keep_receipt(restored.receipt)
+    _log.info("restored %s", restored.plan.summary)
+    return None, restored.plan
 
 
 def _class_weights(config: Config, classes: Mapping[str, Classes]) -> dict[str, dict[str, float]]:

@@ -116,7 +116,7 @@ def write_all(folder: Path) -> None:
     for name in ("v2", "run/plots", "store", "sweep"):
         (folder / name).mkdir(parents=True)
     write_values(str(folder / "v2/model"), VALUES)
-    np.savez(folder / "arrays.npz", **VALUES)  # type: ignore[arg-type]
+    np.savez(folder / "arrays.npz", **VALUES)
     np.savez_compressed(folder / "inputs.npz", x=np.arange(12, dtype=np.float32).reshape(4, 3), ids=np.arange(4))
     (folder / "v2/checkpoint").write_text('model_checkpoint_path: "model"\nall_model_checkpoint_paths: "model"\n')
     entries = {

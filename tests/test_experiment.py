@@ -160,7 +160,9 @@ def test_freezing_averages_that_a_run_does_not_keep_is_refused(tmp_path: Path) -
     assert frozen.weights == "raw"
     with pytest.raises(RunError) as missing:
         freeze_run(opened(result.folder), checkpoint="best")
-    assert str(missing.value) == (f"{result.folder}: no best checkpoint in it; train.best_metric names what is best")
+    assert str(missing.value) == (
+        f"{result.folder}: no best checkpoint in it; set train.best_metric to the metric that decides"
+    )
 
 
 @pytest.fixture

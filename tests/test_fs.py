@@ -65,7 +65,7 @@ def test_a_process_that_is_killed_while_it_writes_leaves_the_old_file(ends_befor
             partial.write_text("ne")
             if ends_before == "the content":
                 os._exit(9)
-            fs.os.replace = lambda *_: os._exit(9)  # type: ignore[assignment]
+            fs.os.replace = lambda *_: os._exit(9)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     assert file.read_text() == "old"

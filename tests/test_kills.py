@@ -20,7 +20,7 @@ KILLS = int(os.environ.get("EXPKIT_KILLS", "100"))
 
 
 def metrics(run: str) -> list[dict[str, float]]:
-    """Return a run's metrics; how fast it was is no promise."""
+    """Return a run's metrics; how fast it was is not a promise."""
     lines = RunFolder(Path(run)).metrics()
     return [{key: value for key, value in line.items() if key != "train/steps_per_second"} for line in lines]
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expkit.errors import ConfigError
-from expkit.metric_names import EMA, LOSS, RATES, loss_names, loss_that_may_be_named, metric_that_may_be_named
+from expkit.metric_names import EMA, LOSS, RATES, allowed_loss_name, allowed_metric_name, loss_names
 from expkit.preflight import check
 from expkit.recorded import metric_names
 from support.command_line import call
@@ -55,12 +55,12 @@ def test_a_loss_whose_name_would_be_that_of_an_ema_is_refused(tmp_path: Path, na
         ("acc@1, top %", f"'@' is not allowed in 'acc@1, top %'; {ALLOWED}"),
         ("f1(macro)", f"'(' is not allowed in 'f1(macro)'; {ALLOWED}"),
         ("a\\b", f"'\\\\' is not allowed in 'a\\b'; {ALLOWED}"),
-        ("a//b", f"'a//b' is no name for MLflow: {PARTS}"),
-        ("/a", f"'/a' is no name for MLflow: {PARTS}"),
-        ("a/", f"'a/' is no name for MLflow: {PARTS}"),
-        ("..", f"'..' is no name for MLflow: {PARTS}"),
-        ("a/./b", f"'a/./b' is no name for MLflow: {PARTS}"),
-        ("", f"'' is no name for MLflow: {PARTS}"),
+        ("a//b", f"'a//b' is not a name for MLflow: {PARTS}"),
+        ("/a", f"'/a' is not a name for MLflow: {PARTS}"),
+        ("a/", f"'a/' is not a name for MLflow: {PARTS}"),
+        ("..", f"'..' is not a name for MLflow: {PARTS}"),
+        ("a/./b", f"'a/./b' is not a name for MLflow: {PARTS}"),
+        ("", f"'' is not a name for MLflow: {PARTS}"),
         ("x" * 201, "a name has at most 200 characters, this one has 201"),
     ],
 )
@@ -102,8 +102,8 @@ names = st.lists(st.sampled_from([LOSS, EMA, *RATES, "a", "b", "/", ".", "..", "
 def test_names_that_are_accepted_are_recorded_apart_and_accepted_by_mlflow(losses: set[str], metrics: set[str]) -> None:
     from mlflow.utils.validation import MAX_ENTITY_KEY_LENGTH, _validate_metric_name, _validate_param_name
 
-    losses = {name for name in losses if accepted(loss_that_may_be_named, name)}
-    metrics = {name for name in metrics if accepted(metric_that_may_be_named, name)}
+    losses = {name for name in losses if accepted(allowed_loss_name, name)}
+    metrics = {name for name in metrics if accepted(allowed_metric_name, name)}
     recorded = [
         f"train/{name}{end}"
         for name in chain([LOSS], loss_names(sorted(losses)).values(), metrics)

@@ -271,7 +271,7 @@ def test_the_second_run_reads_the_cache_and_a_changed_file_makes_it_anew(
     assert any((changed.splits[name]["image"] != first.splits[name]["image"]).any() for name in first.splits)
 
 
-def test_an_unwritable_cache_is_told(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_cache_is_reported(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     (problem,) = problems_of(photo_config(tmp_path, photos))
@@ -328,7 +328,7 @@ def test_damaged_files_are_counted_and_the_first_are_named(tmp_path: Path, photo
         ([{"kind": "pad", "size": [11, 12]}], "/0.png cannot be preprocessed: it is larger than the size of pad; add "),
     ],
 )
-def test_images_of_other_sizes_than_the_steps_need_are_told_with_both(
+def test_images_of_other_sizes_than_the_steps_need_are_reported_with_both(
     steps: list[dict[str, Any]], problem: str, tmp_path: Path
 ) -> None:
     from PIL import Image

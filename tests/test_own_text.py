@@ -124,7 +124,7 @@ def problem_of(config: Config) -> str:
     return str(problem)
 
 
-def test_a_vocabulary_of_which_nothing_is_found_is_told(tmp_path: Path) -> None:
+def test_a_vocabulary_of_which_nothing_is_found_is_reported(tmp_path: Path) -> None:
     config = pair_config(tmp_path)
     (tmp_path / "vocab.txt").write_text(SPECIAL + "Ja\nNein\n")
     assert problem_of(config) == (
@@ -160,7 +160,7 @@ def test_text_without_preprocessing_is_no_number(tmp_path: Path) -> None:
     ]
 
 
-def test_a_column_that_is_not_there_is_told_with_one_that_is(tmp_path: Path) -> None:
+def test_a_column_that_is_not_there_is_reported_with_one_that_is(tmp_path: Path) -> None:
     assert told(tmp_path, "data.source.columns.text=sentense") == [
         f"error: data.source: no column 'sentense' in {EMBEDDED / 'sentences.csv'}; did you mean 'sentence'? columns: "
         "sentence, verdict"

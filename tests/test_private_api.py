@@ -126,7 +126,7 @@ def test_a_study_of_optuna_has_its_storage_and_trials_their_number_there() -> No
 
 
 def test_the_pages_of_mlflow_know_the_view_of_a_sweep_and_its_addresses() -> None:
-    folder = find_spec("mlflow").origin  # type: ignore[union-attr]
+    folder = find_spec("mlflow").origin
     pages = "".join(file.read_text() for file in (Path(str(folder)).parent / "server/js/build/static/js").glob("*.js"))
     recorded = ["valid/s", "valid/s/ema", "test/s"]
     orders = {"search": "", "params": ["a", "b"], "numeric": ["a", "b"], "scores": ["s"], "ascending": True}

@@ -18,12 +18,13 @@ from expkit.training.graphs import TrainGraph
 from expkit.training.sessions import Executor
 from support.experiments import assert_same, checkpoint_values, run
 
-DOCS = Path(__file__).parent.parent / "docs"
-sys.path += [str(DOCS), str(DOCS / "recipes")]
+sys.path.append(str(Path(__file__).parents[1] / "docs"))
+sys.path.append(str(Path(__file__).parents[1] / "docs" / "recipes"))
 
-from generate import RECIPES  # noqa: E402
-from make_data import DATA, lines  # noqa: E402
+from generate import RECIPES
+from make_data import DATA, lines
 
+DOCS = Path(__file__).parents[1] / "docs"
 STEPS = 20
 FEW: dict[str, list[str]] = {
     "ctc": ["data.split={train: 0.7, valid: 0.1, test: 0.2}", "network.inputs.image.shape=[16, 8]"],

@@ -170,7 +170,7 @@ def test_evaluate_and_freeze_leave_receipts_of_their_own(folder: Path, half: Pat
     assert row["sha256"] == hashlib.sha256(stored[f"logits/bias{EMA}"].tobytes()).hexdigest()
 
 
-def test_an_optimizer_that_has_done_all_steps_is_told(folder: Path, half: Path) -> None:
+def test_an_optimizer_that_has_done_all_steps_is_reported(folder: Path, half: Path) -> None:
     config = going_on(folder, half, optimizer="restore")
     config = config.model_copy(update={"train": config.train.model_copy(update={"steps": STEPS // 2})})
     with pytest.raises(CheckpointError) as caught:
@@ -181,7 +181,7 @@ def test_an_optimizer_that_has_done_all_steps_is_told(folder: Path, half: Path) 
     )
 
 
-def test_slots_of_another_optimizer_are_told_all_at_once(folder: Path, half: Path) -> None:
+def test_slots_of_another_optimizer_are_reported_all_at_once(folder: Path, half: Path) -> None:
     momentum = {"optimizer": {"kind": "momentum", "learning_rate": 0.1}, "export": {"enabled": False}}
     asked = {"from": str(half), "optimizer": "restore"}
     config = config_of(folder, network=CNN, train=steps(STEPS), restore=asked, **momentum)

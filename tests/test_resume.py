@@ -48,7 +48,7 @@ def tensors(run: Path) -> dict[str, np.ndarray]:
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
-    """Return a run's metrics; how fast it was is no promise."""
+    """Return a run's metrics; how fast it was is not a promise."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{key: value for key, value in line.items() if key != "train/steps_per_second"} for line in lines]
 

@@ -90,8 +90,7 @@ def test_a_folder_that_cannot_be_made_says_why(tmp_path: Path, config: Config) -
     with pytest.raises(RunError) as caught:
         RunFolder.create(tmp_path / "file/run", config, [])
     assert str(caught.value) == (
-        f"run.folder: cannot write {tmp_path}/file/run (Not a directory); give a folder that is writable with "
-        "run.folder=PATH"
+        f"run.folder: cannot write {tmp_path}/file/run (Not a directory); give a writable folder with run.folder=PATH"
     )
 
 
@@ -213,7 +212,7 @@ def test_a_run_is_found_by_its_folder(config: Config, monkeypatch: pytest.Monkey
     assert find_run("~/00-00-00_small").path == run.path
 
 
-def test_what_is_no_run_is_told_which_there_are(
+def test_what_is_no_run_is_reported_with_those_there_are(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # the runs where one works are told too
@@ -238,7 +237,7 @@ def test_what_is_no_run_is_told_which_there_are(
     ],
     ids=["empty", "blank", "nobody's home", "too long"],
 )
-def test_a_name_that_cannot_be_of_a_run_is_told(
+def test_a_name_that_cannot_be_of_a_run_is_reported(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, said: str
 ) -> None:
     monkeypatch.chdir(made(config, "2026-01-01/01-00-00_small", None).path)
@@ -305,7 +304,7 @@ def test_a_run_is_found_by_its_id_in_mlflow_also_in_a_sweep(config: Config, tmp_
     ],
     ids=["empty", "too long", "nobody's"],
 )
-def test_a_name_that_can_be_no_path_is_told(named: str, said: str) -> None:
+def test_a_name_that_can_be_no_path_is_reported(named: str, said: str) -> None:
     with pytest.raises(RunError) as caught:
         named_path(named, "sweep")
     assert str(caught.value).startswith(said)

@@ -87,7 +87,7 @@ def test_all_that_is_not_renamed_is_a_difference() -> None:
         ("def told(thing)", "def said(thing)", "def told is gone"),
     ],
 )
-def test_a_change_is_told(old: str, new: str, said: str) -> None:
+def test_a_change_is_reported(old: str, new: str, said: str) -> None:
     assert old in OLD
     found = compare(
         {"pkg.a": OLD}, {"pkg.a": OLD.replace(old, new).replace("near(", "nearest(")}, Renames({}, {"near": "nearest"})
@@ -101,7 +101,7 @@ def test_words_may_be_any() -> None:
     assert compare(old, new, Renames(), any_words=True).differences == []
 
 
-def test_a_statement_that_moved_is_told_but_no_difference() -> None:
+def test_a_statement_that_moved_is_reported_but_no_difference() -> None:
     old = {"a": "import os\n\n\ndef f():\n    return os.sep\n\n\nx = 1", "b": "y = 2", "c": "from a import f"}
     new = {"a": "x = 1", "b": "import os\n\ny = 2\n\n\ndef f():\n    return os.sep\n", "c": "from b import f"}
     found = compare(old, new, Renames())

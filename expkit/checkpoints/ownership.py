@@ -29,7 +29,7 @@ class Ownership:
     """Kind and owner of a name in a checkpoint."""
 
     kind: Literal["variable", "slot", "average", "counter", "state"]
-    """``average`` is an EMA variable; a ``state`` goes on from batch to batch, for each example of a batch."""
+    """``average`` is an EMA variable; a ``state`` is carried from batch to batch, for each example of a batch."""
     owner: str | None = None
     """The variable of a slot or an EMA variable; of a counter, if it counts for one."""
     slot: str = ""

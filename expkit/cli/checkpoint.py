@@ -52,7 +52,9 @@ def add_verbs(verbs: Any) -> None:
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=_Intermixed)
     _add_inspecting(actions)
-    rename = _writing(actions, "rename", "write a checkpoint with other names; slots and EMA follow", _rename)
+    rename = _writing(
+        actions, "rename", "write a checkpoint with other names; slots and EMA variables are renamed too", _rename
+    )
     rename.add_argument("pairs", nargs="+", metavar="OLD NEW", help=r"names; \1 in NEW is a group of OLD")
     remove = _writing(actions, "remove", "write a checkpoint without some variables, their slots and EMA", _remove)
     remove.add_argument("names", nargs="+", metavar="NAME", help=_NAME)

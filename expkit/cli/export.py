@@ -155,7 +155,7 @@ def _pairs(given: list[str], at: str, example: str) -> dict[str, str]:
     for text in given:
         name, sign, value = text.partition("=")
         if not sign or not name or not value:
-            raise ExportError.at(at, f"'{text}' is no NAME=VALUE; write {example}")
+            raise ExportError.at(at, f"'{text}' is not NAME=VALUE; write {example}")
         if name in found:
             raise ExportError.at(at, f"{name} is given twice")
         found[name] = value

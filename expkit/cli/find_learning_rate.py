@@ -99,7 +99,7 @@ def _find(given: argparse.Namespace) -> int:
             else:
                 write(output)
         except OSError as error:
-            problem = cannot_write(output, error, "give a place that is writable with --output=FILE.png or FOLDER")
+            problem = cannot_write(output, error, "give a writable path with --output=FILE.png or FOLDER")
             raise ConfigError.at("--output", problem) from None
         if record is not None:
             write(folder)

@@ -23,7 +23,7 @@ def fitted_lines(file: Path) -> Iterator[str]:
     Raises:
         RunError: the file is damaged.
     """
-    with reading(str(file), "is no readable record of the preprocessing", raises=RunError):
+    with reading(str(file), "is not a readable record of the preprocessing", raises=RunError):
         if file.stat().st_size > FILE_BYTES:
             raise ValueError(f"it has more than {FILE_BYTES:,} bytes")
         content = json.loads(file.read_text(encoding="utf-8"))

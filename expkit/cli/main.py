@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _drop_output()
         sys.exit(2)
     except UnicodeEncodeError as error:  # A lone surrogate, as of an argument that is not UTF-8.
-        print(f"error: {error.object!a}: not text that UTF-8 can write; use other letters", file=sys.stderr)
+        print(f"error: {error.object!a}: cannot be written as UTF-8; use other characters", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -105,7 +105,7 @@ class Shown:
             yield f"... and {most - SHOWN:,} more; --output FILE.csv writes all"
 
     def notes(self) -> Iterator[str]:
-        """Yield a sentence about every output that is no number for some examples."""
+        """Yield a sentence about every output that is not a number for some examples."""
         for name, (count, first) in self._nan.items():
             of = f"{count:,} of {self._totals[name]:,} examples, the first is {self._labels.example(first)}"
             yield f"'{name}' is NaN for {of}; is a value missing that data.preprocess does not impute?"

@@ -22,8 +22,8 @@ def add_verbs(verbs: Any) -> None:
         "show-data",
         help="draw training examples as read, preprocessed and augmented, with their classes",
         description="Draw training examples into a picture, one in each row: as the source gives them, after "
-        "preprocessing, and as the first epochs of training see them. Fields that are no images are lines of text, and "
-        "printed, too. Nothing is trained.",
+        "preprocessing, and as the first epochs of training see them. Fields that are not images are lines of text, "
+        "and printed, too. Nothing is trained.",
     )
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for `expkit train`: data=image_folder")
     parser.add_argument("--output", metavar="FILE.png", default=DEFAULT, help=f"the picture; default: {DEFAULT}")

@@ -54,8 +54,8 @@ def complete(arguments: list[str]) -> int:
     shell = next((word.removeprefix("query=") for word in arguments if word.startswith("query=")), None)
     if shell in ("bash", "fish", "zsh"):
         if not (line := os.environ.get("COMP_LINE", "")):
-            way = 'answers a shell, which sets COMP_LINE; set it up with eval "$(expkit -sc install=bash)"'
-            raise ConfigError.at("-sc query", way)
+            message = 'answers a shell, which sets COMP_LINE; set it up with eval "$(expkit -sc install=bash)"'
+            raise ConfigError.at("-sc query", message)
         print(*completions(line), sep="\n" if shell == "fish" else " ")
         return 0
     return _hydra(arguments, [], [])

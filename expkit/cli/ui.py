@@ -45,7 +45,7 @@ def _ui(given: argparse.Namespace) -> int:
             print(experiments_page(without_user(uri).rstrip("/")))
             return 0
         if (file := sqlite_file(uri)) is None:
-            raise RunError.at("MLFLOW_TRACKING_URI", "is no local store; --folder DIR shows that of DIR")
+            raise RunError.at("MLFLOW_TRACKING_URI", "is not a local store; --folder DIR shows that of DIR")
         store = Path(file)
     if not store.is_file():
         raise RunError.at(str(store), "no store there; `expkit train` creates one, --folder DIR names another folder")
@@ -54,7 +54,7 @@ def _ui(given: argparse.Namespace) -> int:
     except (StoreRefused, sqlite3.Error) as error:
         raise RunError.at(str(store), f"cannot be shown: {error}") from None
     if not 0 < given.port < 65536:
-        raise RunError.at("--port", f"{given.port} is no port; allowed: 1 to 65535")
+        raise RunError.at("--port", f"{given.port} is not a port; allowed: 1 to 65535")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -52,7 +52,7 @@ def _verify(given: argparse.Namespace) -> int:
         raise ConfigError.at("--at", f"needs at least 1 step, got {steps}")
     checked = load_checked(given.overrides, given.config_dir)
     if schedules_follow_steps(checked.config):
-        message = "a schedule goes over all steps (its decay_steps is null), of which there are now more and fewer"
+        message = "a schedule spans all steps (its decay_steps is null), whose number differs between the runs"
         raise ConfigError.at("--at", f"{message}; give it a number of decay_steps")
     spec = checked.spec
     with _training_folder(given.folder) as folder:
@@ -93,7 +93,9 @@ class _Trainer:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             messages = [line.removeprefix("error: ") for line in done.stderr.splitlines()]
-            raise ExpkitError(*(Problem("", line) for line in messages or [f"training ended with {done.returncode}"]))
+            raise ExpkitError(
+                *(Problem("", line) for line in messages or [f"training failed with exit code {done.returncode}"])
+            )
         return RunFolder(run)
 
 

@@ -229,7 +229,7 @@ def _allowed_values(error: Error) -> list[str]:
 
 def _tags(error: Error) -> list[str]:
     tags = (tag.strip("'") for tag in str(error["ctx"]["expected_tags"]).split(", "))
-    return [tag for tag in tags if "{" not in tag]  # a template is no kind
+    return [tag for tag in tags if "{" not in tag]  # a template is not a kind
 
 
 def _family_of_path(location: _Location) -> str | None:

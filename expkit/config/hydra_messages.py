@@ -18,7 +18,7 @@ def unreadable_override(override: str, also: str = "") -> Problem:
     key, _, value = override.partition("=")
     special = [] if re.match(r"\w+\(", value) else sorted(set(value) & set("()|*?^$+{}[]\\"))
     need = f"{', '.join(special)} in a text" if special else ""
-    need = need if override.isascii() else "other letters than a to z"
+    need = need if override.isascii() else "letters other than a to z"
     hint = f"; {need} need quotes: {key if override.isascii() else 'path.to.key'}='\"VALUE\"'" if need else ""
     return Problem("command line", f"cannot read the override '{override}'; write path.to.key=VALUE{also}{hint}")
 

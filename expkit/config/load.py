@@ -75,7 +75,7 @@ def validate_composed(composed: DictConfig, config_dirs: Sequence[str] = ()) -> 
     return config
 
 
-def explain_composed(composed: DictConfig, config_dirs: Sequence[str] = ()) -> tuple[Config | None, list[Problem]]:
+def explain_composed(composed: DictConfig, config_dirs: Sequence[str]) -> tuple[Config | None, list[Problem]]:
     """Return the configuration of a composed one with the problems that it has.
 
     There is a configuration in spite of problems if values are missing (``???``) whose text may stand for them, so

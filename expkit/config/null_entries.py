@@ -74,7 +74,7 @@ def _accepts_null(annotation: Any) -> bool:
 
 
 def _items(annotation: Any) -> Any:
-    """Return the annotation of a list's items; ``None`` if it is no list."""
+    """Return the annotation of a list's items; ``None`` if it is not a list."""
     lists = (member for member in _members(annotation) if typing.get_origin(member) in (list, tuple))
     return next((typing.get_args(member)[0] for member in lists if typing.get_args(member)), None)
 

@@ -27,7 +27,7 @@ def read_restore(source: str, at: str) -> RestoreConfig:
         at: argument that gave it, for problems.
 
     Raises:
-        ConfigError: there is no such file, or it is no section ``restore``.
+        ConfigError: there is no such file, or it is not a section ``restore``.
     """
     content: Any
     if not source.endswith((".yaml", ".yml")):
@@ -38,7 +38,7 @@ def read_restore(source: str, at: str) -> RestoreConfig:
             content = OmegaConf.to_container(OmegaConf.create(read_yaml(Path(source))), resolve=True)
         content = content.get("restore", content) if isinstance(content, dict) else content
         if not isinstance(content, dict):
-            raise ConfigError.at(at, f"{problem}: it is no mapping with 'rename'")
+            raise ConfigError.at(at, f"{problem}: it is not a mapping with 'rename'")
         content.pop("defaults", None)
     try:
         return RestoreConfig.model_validate_json(json.dumps(content))

@@ -31,7 +31,7 @@ def primary_conf() -> Path:
     return own.resolve() if own.is_dir() else builtin_conf()
 
 
-def folders(config_dirs: Sequence[str] = ()) -> list[Path]:
+def folders(config_dirs: Sequence[str]) -> list[Path]:
     """Return the folders of configuration files, in the order in which they are searched."""
     return list(dict.fromkeys([primary_conf(), builtin_conf(), *(Path(name).resolve() for name in config_dirs)]))
 
@@ -91,7 +91,7 @@ def searching(config_dirs: Sequence[str] = ()) -> Iterator[None]:
         _Folders.others = ()
 
 
-def group_files(group: str, config_dirs: Sequence[str] = (), overrides: Sequence[str] = ()) -> list[str]:
+def group_files(group: str, config_dirs: Sequence[str], overrides: Sequence[str]) -> list[str]:
     """Return the names of the files of a group, in all folders; overrides may set ``hydra.searchpath``."""
     with searching(config_dirs):
         loader = config_loader(primary_conf())

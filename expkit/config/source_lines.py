@@ -42,9 +42,7 @@ def locating_problems(overrides: Sequence[str], config_dirs: Sequence[str] = ())
         raise type(error)(*locate_problems(error.problems, overrides, config_dirs)) from None
 
 
-def locate_problems(
-    problems: Iterable[Problem], overrides: Sequence[str], config_dirs: Sequence[str] = ()
-) -> list[Problem]:
+def locate_problems(problems: Iterable[Problem], overrides: Sequence[str], config_dirs: Sequence[str]) -> list[Problem]:
     """Return problems with their file and line.
 
     Args:

@@ -42,7 +42,7 @@ class Variations:
         Raises:
             ConfigError: as ``compose_plain``.
         """
-        last, self._last = self._last, None  # Half-changed values are no start for the next.
+        last, self._last = self._last, None  # Half-changed values are not a start for the next.
         if last is not None and self._vary(last, overrides):
             composed = last.composed
         else:

@@ -44,7 +44,7 @@ class LimitedSource(FileSource):
         """Return the content of a file.
 
         Raises:
-            ConfigError: it is too large, has a key twice, or is no text.
+            ConfigError: it is too large, has a key twice, or is not text.
         """
         try:
             content = read_yaml(path)
@@ -72,7 +72,7 @@ def read_yaml(path: Path) -> Any:
 
     Raises:
         ConfigError: the file is too large, or has a key twice in one mapping.
-        YAMLError: it is no YAML.
+        YAMLError: it is not YAML.
         OSError: it cannot be read.
     """
     root = read_node(path)

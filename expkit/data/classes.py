@@ -19,7 +19,7 @@ from expkit.kinds.weighting import Classed
 __all__ = ["Classes", "class_warnings", "named_config", "numbered_classes"]
 
 MANY_CLASSES = 10_000
-"""Classes from which on text is no label."""
+"""Classes from which on text is not a label."""
 UNBALANCED = 100
 """Ratio of the largest class to the smallest from which on a note says so."""
 
@@ -134,7 +134,7 @@ def _text(array: Array) -> np.ndarray:
 
 def _problems(field: str, names: tuple[str, ...], text: Mapping[str, np.ndarray], *, given: bool) -> Iterator[Problem]:
     if len(names) > MANY_CLASSES:
-        message = f"field '{field}' has {len(names):,} different texts, too many for classes; it is no label"
+        message = f"field '{field}' has {len(names):,} different texts, too many for classes; it is not a label"
         yield Problem(f"data.source: field '{field}'", message)
         return
     for split, labels in text.items():

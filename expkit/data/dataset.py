@@ -115,7 +115,7 @@ def load_dataset(config: Config, spec: NetworkSpec) -> Dataset:
 
     Raises:
         DataError: a file is missing or damaged, or the data does not fit the network or the losses.
-        ConfigError: a name in the configuration is no field of the data.
+        ConfigError: a name in the configuration is not a field of the data.
     """
     data, spec = config.data, spec.trained
     arrays = {name: _as_field(name, array) for name, array in data.source.load().items()}

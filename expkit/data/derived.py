@@ -41,7 +41,7 @@ def derived_config(config: Config, spec: NetworkSpec, dataset: Dataset) -> Confi
 
 
 def schedules_follow_steps(config: Config) -> bool:
-    """Return True if a schedule goes over all steps of the training, whatever their number."""
+    """Return True if a schedule spans all steps of the training, whatever their number."""
     return any(_with_steps(section, 1) is not section for section in (config.train, config.optimizer))
 
 

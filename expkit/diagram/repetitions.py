@@ -117,11 +117,11 @@ def _relative(source: str, path: str, before: str) -> tuple[str, str]:
     return ("before", source[len(before) :]) if before and source.startswith(f"{before}/") else ("outside", source)
 
 
-def _starts(first: list[Any], following: list[Any]) -> bool:
+def _starts(first: list[Any], second: list[Any]) -> bool:
     """Return True if two structures differ only where the second reads the first scope and the first another layer."""
-    if len(first) != len(following):
+    if len(first) != len(second):
         return False
-    for (*layer, reads, variables), (*next_layer, next_reads, next_variables) in zip(first, following, strict=True):
+    for (*layer, reads, variables), (*next_layer, next_reads, next_variables) in zip(first, second, strict=True):
         if layer != next_layer or variables != next_variables or len(reads) != len(next_reads):
             return False
         if any(a != b and (a[0], b[0]) != ("outside", "before") for a, b in zip(reads, next_reads, strict=True)):

@@ -51,7 +51,7 @@ def check_folder(path: Path) -> None:
     if path.is_dir() and any(path.iterdir()):
         raise ExportError.at("--output", f"{path} has files; give a new folder, or remove it")
     if path.exists() and not path.is_dir():
-        raise ExportError.at("--output", f"{path} is no folder; give a new one")
+        raise ExportError.at("--output", f"{path} is not a folder; give a new one")
 
 
 def export(

@@ -15,7 +15,7 @@ __all__ = ["folded", "source"]
 _PASSED = ("Identity", "IdentityN", "StopGradient", "PreventGradient", "Snapshot", "EnsureShape", "CheckNumerics")
 _SIZES = ("Shape", "Size", "Rank")
 _KEPT = ("Placeholder", "PlaceholderWithDefault", "NoOp", "Enter")
-"""Operations that are no constants, though they depend on no input: the last starts a loop."""
+"""Operations that are not constants, though they depend on no input: the last starts a loop."""
 
 Tensor = tuple[str, int]
 """Name of an operation, and index of its output."""
@@ -72,7 +72,7 @@ def _constants(graph_def: Any, nodes: Mapping[str, Any], outputs: Mapping[str, s
                 shape = operation.inputs[0].shape.as_list()
                 value = {"Shape": shape, "Size": int(np.prod(shape)), "Rank": len(shape)}[operation.type]
                 known[operation.name] = np.array(value, operation.outputs[0].dtype.as_numpy_dtype)
-        free, opaque = set(known), (tf.variant, tf.resource)  # A list of tensors is no constant.
+        free, opaque = set(known), (tf.variant, tf.resource)  # A list of tensors is not a constant.
         for operation in graph.get_operations():  # Sources come before what reads them, but in loops.
             is_constant = all(tensor.op.name in free for tensor in operation.inputs)
             if is_constant and operation.type not in _KEPT and not any(t.dtype in opaque for t in operation.outputs):

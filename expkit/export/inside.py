@@ -81,7 +81,7 @@ def _varint(value: int) -> bytes:
 
 
 def read_inside(kind: str, path: Path) -> dict[str, Any]:
-    """Return the facts inside a file that is no ONNX, whose runtime reads them; empty where there are none."""
+    """Return the facts inside a file that is not ONNX, whose runtime reads them; empty where there are none."""
     try:
         if kind == "tflite" and zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive, archive.open(_FILE) as member:

@@ -116,7 +116,7 @@ def labels_read(checked: CheckedConfig, dataset: Dataset, inputs: Collection[str
     Args:
         checked: the configuration.
         dataset: its data.
-        inputs: fields that the network reads, which are no labels.
+        inputs: fields that the network reads, which are not labels.
     """
     found = {
         item.output: (item.labels, "classes") for item in classified_outputs(checked.config, checked.spec, dataset)

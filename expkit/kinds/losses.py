@@ -36,7 +36,7 @@ class BaseLoss(Weighted):
     """True if ``values`` draws random numbers: it then gets the keyword ``call`` (training or not, key and step)."""
 
     joins_positions: ClassVar[bool] = False
-    """True if an example's value is no mean over its positions: ``values`` gets their weights, ``positions``."""
+    """True if an example's value is not a mean over its positions: ``values`` gets their weights, ``positions``."""
 
     couples_examples: ClassVar[bool] = False
     """True if an example's value depends on others: ``values`` gets ``counted``, False for those of weight 0."""
@@ -81,7 +81,7 @@ class Loss(BaseLoss, Labeled):
 
 
 def class_labels_problem(output: TensorSpec, labels: np.ndarray) -> str | None:
-    """Return why ``labels`` are no class numbers of the output's positions, integers in [0, classes), or ``None``."""
+    """Return why ``labels`` are not class numbers of the output's positions, integers in [0, classes), or ``None``."""
     if not output.shape or output.shape[-1] is None:
         return f"class labels need an output of shape [batch, ..., classes], got {output}"
     positions, got = output.shape[:-1], labels.shape[1:]
@@ -141,7 +141,7 @@ class SparseSoftmaxCrossEntropy(Loss, Ignoring, ClassWeighted, Smoothed):
     kind: Literal["sparse_softmax_cross_entropy"] = "sparse_softmax_cross_entropy"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
-        """Return why the labels are no class numbers."""
+        """Return why the labels are not class numbers."""
         return class_labels_problem(output, labels)
 
     def values(self, output: Any, labels: Any) -> Any:
@@ -165,7 +165,7 @@ class SoftmaxCrossEntropy(Loss, ClassWeighted, Smoothed):
     label_forms = ("rows",)
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
-        """Return why the labels are no probabilities for this output."""
+        """Return why the labels are not probabilities for this output."""
         if not output.shape:
             return f"needs an output of shape [batch, ..., classes], got {output}"
         return same_shape_problem(output, labels)

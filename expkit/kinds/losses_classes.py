@@ -95,7 +95,7 @@ class KLDivergence(Loss, Classed):
     counts = "positions"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
-        """Return why the labels are no probabilities for this output."""
+        """Return why the labels are not probabilities for this output."""
         if not output.shape:
             return f"needs an output of shape [batch, ..., classes], got {output}"
         return same_shape_problem(output, labels) or label_values_problem(labels, 1, whole=False)

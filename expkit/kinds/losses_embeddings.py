@@ -86,10 +86,10 @@ class Contrastive(Loss):
 class InfoNCE(BaseLoss):
     """Cross-entropy of finding for each row of ``output`` its partner among the rows of ``other`` (van den Oord, 2018).
 
-    Rows are [batch, values]; a row is told from the rows of other examples in its batch. So the loss depends on the
-    batch: on ``train.batch_size`` in training (each batch by itself with gradient accumulation), in an evaluation on
-    ``train.evaluation_batch_size``. An example of weight 0 is no partner of any other; other weights count an
-    example's own term alone. It reads no labels.
+    Rows are [batch, values]; a row is distinguished from the rows of other examples in its batch. So the loss depends
+    on the batch: on ``train.batch_size`` in training (each batch by itself with gradient accumulation), in an
+    evaluation on ``train.evaluation_batch_size``. An example of weight 0 is not a partner of any
+    other; other weights count an example's own term alone. It reads no labels.
     """
 
     kind: Literal["info_nce"] = "info_nce"

@@ -62,7 +62,7 @@ class SampledLoss(Loss, Ignoring):
     def problem(
         self, output: TensorSpec, labels: np.ndarray, kernel: TensorSpec, bias: TensorSpec | None
     ) -> str | None:
-        """Return why the labels are no class numbers."""
+        """Return why the labels are not class numbers."""
         return class_labels_problem(TensorSpec((*output.shape[:-1], self._classes(kernel))), labels)
 
     def values(self, output: Any, labels: Any, kernel: Any, bias: Any, call: Call) -> Any:

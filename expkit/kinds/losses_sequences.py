@@ -33,7 +33,7 @@ class CTC(Loss):
     """Class that stands for no label; -1 is the last class."""
 
     def spec_problem(self, output: TensorSpec) -> str | None:
-        """Return why the output is no sequence of logits that include the blank."""
+        """Return why the output is not a sequence of logits that include the blank."""
         if len(output.shape) != 2 or output.shape[-1] is None:
             return f"needs an output of shape [batch, frames, classes], got {output}"
         classes = output.shape[-1]

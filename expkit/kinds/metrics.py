@@ -211,7 +211,7 @@ class TopK(MeanMetric, Ignoring, ClassWeighted):
     """Number of largest logits to look among."""
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
-        """Return why the labels are no class numbers."""
+        """Return why the labels are not class numbers."""
         return class_labels_problem(output, labels)
 
     def values(self, output: Any, labels: Any) -> Any:
@@ -253,7 +253,7 @@ class Perplexity(MeanMetric, Ignoring, ClassWeighted):
     best_mode = "min"
 
     def problem(self, output: TensorSpec, labels: np.ndarray) -> str | None:
-        """Return why the labels are no class numbers."""
+        """Return why the labels are not class numbers."""
         return class_labels_problem(output, labels)
 
     def values(self, output: Any, labels: Any) -> Any:

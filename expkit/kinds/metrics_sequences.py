@@ -42,7 +42,7 @@ class EditDistance(Metric, Weighted):
     """Whether the sum of all distances is divided by the number of all labels, or else by that of examples."""
 
     def spec_problem(self, output: TensorSpec) -> str | None:
-        """Return why the output is no sequence."""
+        """Return why the output is not a sequence."""
         if len(output.shape) == 1 or (len(output.shape) == 2 and "int" not in output.dtype):
             return None
         return f"needs logits [batch, positions, classes] or class numbers [batch, positions], got {output}"
@@ -90,10 +90,10 @@ def _distances(predicted: Any, emits: Any, labels: Any, lengths: Any) -> Any:
     Core operations alone, because XLA does not compile ``tf.edit_distance``.
     """
     size = tf.shape(labels)[1]
-    places = tf.range(size + 1)
-    ahead = places[:, None] - places[None, :]
+    positions = tf.range(size + 1)
+    ahead = positions[:, None] - positions[None, :]
     insertions = tf.where_v2(ahead >= 0, ahead, 1 << 20)
-    first = tf.broadcast_to(places[None, :], (tf.shape(labels)[0], size + 1))
+    first = tf.broadcast_to(positions[None, :], (tf.shape(labels)[0], size + 1))
 
     def body(position: Any, row: Any) -> Any:
         differs = tf.cast(tf.not_equal(predicted[:, position, None], labels), tf.int32)

@@ -106,7 +106,7 @@ class OfClasses(Metric, Ignoring, ClassWeighted):
         number = max(2, last)
         lacking = [name for name in self.classes or () if isinstance(name, int) and name >= number]
         if lacking:
-            return f"classes: {lacking[0]} is no class of '{self.output}', {output}; allowed: 0 to {number - 1}"
+            return f"classes: {lacking[0]} is not a class of '{self.output}', {output}; allowed: 0 to {number - 1}"
         if isinstance(self.by_class, tuple) and len(self.by_class) != number:
             return f"by_class: {len(self.by_class)} names for the {number} classes of '{self.output}'"
         return None

@@ -15,7 +15,7 @@ from expkit.kinds.numbers import is_fed
 from expkit.kinds.random import of_time
 from expkit.network.names import Reuse, ema_name, join, name_seed
 from expkit.network.spec import LayerSpec, NetworkSpec
-from expkit.network.state import initial_state, next_state, returned_otherwise
+from expkit.network.state import initial_state, mismatch, next_state
 from expkit.tensor_spec import TensorSpec
 
 __all__ = [
@@ -266,7 +266,7 @@ def _check(layer: LayerSpec, results: Mapping[str, Any]) -> None:
     """Check that ``apply`` returned what ``output_spec`` declared."""
     for name in dict.fromkeys([*layer.outputs, *results]):
         declared = layer.outputs.get(name)
-        if (got := returned_otherwise(declared, results.get(name))) is not None:
+        if (got := mismatch(declared, results.get(name))) is not None:
             raise ConfigError.at(
                 f"layer '{layer.path}'",
                 f"kind '{layer.layer.kind}' declares {layer.tensor(name)} as {declared}, but returns {got}; "

@@ -211,4 +211,4 @@ def _name_clashes(env: Environment, spec: NetworkSpec) -> Iterator[Problem]:
             message = f"'{path}' is the same for every example; give its layer batch_of, or make another the output"
             yield Problem(at, message)
         if name in spec.variables or (name in spec.tensors and name != path) or name in spec.inputs:
-            yield Problem(at, f"'{name}' already names an input, a layer or a variable; call the output otherwise")
+            yield Problem(at, f"'{name}' already names an input, a layer or a variable; rename the output")

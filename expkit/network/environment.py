@@ -43,7 +43,7 @@ class Group:
 
 @dataclass(kw_only=True, eq=False)
 class Node:
-    """A layer with its place in the network, and the settings for variables that it inherits from scopes around it."""
+    """A layer with its position, and the settings for variables that it inherits from scopes around it."""
 
     name: str
     path: str
@@ -61,7 +61,7 @@ class Node:
     trainable: bool
     learning_rate_multiplier: float
     group: Group | None = None
-    """Layers inside; ``None`` if the layer is no scope."""
+    """Layers inside; ``None`` if the layer is not a scope."""
     average: Average | None = None
     """Its original, if it has the variables of another; ``None`` if it has its own or shares them."""
     cell: Environment | None = None

@@ -44,7 +44,7 @@ class _Context:
     """Names of the blocks around, outermost first."""
 
     @property
-    def circumstances(self) -> str:
+    def description(self) -> str:
         """Block and repetition in which an expression has its value, for messages."""
         parts = []
         if self.connection is not None:
@@ -84,7 +84,7 @@ class _Expansion:
         self.failures = 0
         """Layers left out."""
         self.problems: dict[tuple[str, str], Problem] = {}
-        """Their problems, the first of those that differ only in their circumstances."""
+        """Their problems, the first of those that differ only in their description."""
 
     def add_layers(self, layers: Mapping[str, Layer | LayerTemplate], context: _Context) -> None:
         """Add the layers of a scope, and those inside them."""
@@ -176,7 +176,7 @@ class _Expansion:
     def _left_out(self, error: ConfigError, context: _Context) -> None:
         self.failures += 1
         for problem in error.problems:
-            message = f"{problem.message}{context.circumstances}"
+            message = f"{problem.message}{context.description}"
             self.problems.setdefault((problem.path, problem.message), replace(problem, message=message))
 
 

@@ -141,7 +141,7 @@ def _parsed(expression: str) -> ast.expr:
             warnings.simplefilter("ignore")  # "1if x" is odd, not wrong
             return ast.parse(expression.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        problem = "is empty" if not expression.strip() else "is no expression"
+        problem = "is empty" if not expression.strip() else "is not an expression"
         raise ExpressionError(
             f"'{{{expression}}}' {problem}; {_LANGUAGE}; for braces write '{{{{' and '}}}}'"
         ) from None
@@ -194,7 +194,7 @@ def _named(name: str, names: Mapping[str, Any]) -> Any:
     if name in _WORDS:
         return _WORDS[name]
     if name == "index":
-        raise ExpressionError("'index' is the number of a repetition, and nothing around has repeat")
+        raise ExpressionError("'index' is the number of a repetition, and no scope around it has repeat")
     raise ExpressionError(unknown(f"unknown name '{name}'", name, names))
 
 
@@ -250,7 +250,7 @@ def _truth(value: Any) -> bool:
 
 def _bounded(value: Any) -> Any:
     if isinstance(value, complex):
-        raise ExpressionError("a root of a negative number is no number")
+        raise ExpressionError("a root of a negative number is not a number")
     if isinstance(value, int) and value.bit_length() > MAX_BITS:
         raise OverflowError
     if isinstance(value, float) and not math.isfinite(value):

@@ -17,7 +17,7 @@ def unreached_variables(
 ) -> Iterator[Problem]:
     """Yield the variables of every phase to which none of its losses sends a gradient.
 
-    A regularizer is no loss: it would only shrink a variable on which nothing depends.
+    A regularizer is not a loss: it would only shrink a variable on which nothing depends.
     """
     for phase in phases:
         lowered = [losses[name] for name in phase.losses]

@@ -175,11 +175,11 @@ def _ambiguous(found: Sequence[Phase], spec: NetworkSpec) -> Iterator[Problem]:
         if both := next((name for name in names if name in spec.variables), None):
             yield Problem(
                 f"train.phases.{phase.name}",
-                f"the slots of '{names[both]}' would be named as those of '{both}'; call the phase otherwise than a "
-                "scope of the network",
+                f"the slots of '{names[both]}' would be named as those of '{both}'; give the phase another name than "
+                "a scope of the network",
             )
         elif taken := next((name for name in phase.scalars if name in spec.variables), None):
             yield Problem(
                 f"train.phases.{phase.name}",
-                f"its optimizer's '{taken}' would be named as a variable of the network; call the phase otherwise",
+                f"its optimizer's '{taken}' would be named as a variable of the network; rename the phase",
             )

@@ -109,7 +109,7 @@ def _inputs_of_original(env: Environment, node: Node) -> tuple[str, ...] | None:
     if node.average is None or (of := scope_to_connect(env, node)) is None:
         return None
     if of not in env.group_inputs:
-        env.report(f"{node.at}.input", f"missing: '{of}', whose input it reads by default, stands after this layer")
+        env.report(f"{node.at}.input", f"missing: '{of}', whose input it reads by default, comes after this layer")
         return None
     if of in env.scope_inputs:
         env.scope_inputs[node.path] = env.scope_inputs[of]
@@ -193,7 +193,7 @@ def _bad_scope_names(env: Environment, node: Node) -> Iterator[Problem]:
     yield from _bad_words(node.group.outputs, f"{node.group.at}.outputs", inside=True)
     for name, layer in node.group.outputs.items():
         if name != layer and env.layer(join(node.path, name)) is not None:
-            message = f"a layer inside is called '{name}' too; call the output otherwise"
+            message = f"a layer inside is called '{name}' too; rename the output"
             yield Problem(f"{node.group.at}.outputs.{name}", message)
 
 

@@ -120,7 +120,9 @@ def _unread_inputs(env: Environment, both: Mapping[SideName, Side]) -> Iterator[
         if item.use != "always" and item.use in having and not reading:
             yield Problem(at, f"no output of {item.use} depends on '{name}'; connect it, or remove the input")
         elif item.use == "always" and len(having) == 2 and len(reading) == 1:
-            asks = {"training": "the frozen graph would ask for it in vain", "serving": "it needs no data"}[reading[0]]
+            asks = {"training": "the frozen graph would require it for nothing", "serving": "it needs no data"}[
+                reading[0]
+            ]
             yield Problem(at, f"only outputs of {reading[0]} depend on '{name}', so {asks}; give it use: {reading[0]}")
 
 

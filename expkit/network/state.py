@@ -14,9 +14,9 @@ from expkit.tensor_spec import TensorSpec
 __all__ = [
     "create_state_variables",
     "initial_state",
+    "mismatch",
     "next_state",
     "reset_state",
-    "returned_otherwise",
     "state_placeholders",
 ]
 
@@ -71,7 +71,7 @@ def initial_state(spec: NetworkSpec, inputs: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def returned_otherwise(declared: TensorSpec | None, result: Any) -> str | None:
+def mismatch(declared: TensorSpec | None, result: Any) -> str | None:
     """Return the shape and dtype of a tensor that is not as declared; ``None`` if it is."""
     if declared is not None and result is not None:
         shape = tf.TensorShape([None if declared.batched else 1, *declared.shape])
@@ -88,7 +88,7 @@ def next_state(layer: LayerSpec, returned: Mapping[str, Any]) -> dict[str, Any]:
     """
     for name in dict.fromkeys([*layer.state, *returned]):
         declared = layer.state.get(name)
-        if (got := returned_otherwise(declared, returned.get(name))) is not None:
+        if (got := mismatch(declared, returned.get(name))) is not None:
             raise ConfigError.at(
                 f"layer '{layer.path}'",
                 f"kind '{layer.layer.kind}' declares the state '{name}' as {declared}, but next_state holds {got}; "

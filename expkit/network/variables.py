@@ -163,7 +163,7 @@ class VariableTable:
         return name in self.variables and self.variables[name].trainable
 
     def check_rules(self) -> None:
-        """Report the rules that are no regular expressions."""
+        """Report the rules that are not regular expressions."""
         for key, rule in self._rules.items():
             if not _is_pattern(rule.variables):
                 self._env.report(f"network.rules.{key}.variables", f"'{rule.variables}' is not a regular expression")

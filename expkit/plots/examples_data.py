@@ -121,11 +121,11 @@ def collect_examples(config: Config, spec: NetworkSpec, dataset: Dataset, count:
     rows = [
         ExampleRow(
             label="\n".join([f"no. {index}", *(_label(dataset, name, train, index) for name in labels)]),
-            images=[values[place] for _, values in images],
-            captions=[stages.caption(dataset, labels, stage, place) for stage, _ in images],
-            lines=[f"{name}: " + " → ".join(_text(values[place]) for _, values in found) for name, found in texts],
+            images=[values[position] for _, values in images],
+            captions=[stages.caption(dataset, labels, stage, position) for stage, _ in images],
+            lines=[f"{name}: " + " → ".join(_text(values[position]) for _, values in found) for name, found in texts],
         )
-        for place, index in enumerate(chosen.tolist())
+        for position, index in enumerate(chosen.tolist())
     ]
     return ExampleSheet(columns=columns, rows=rows, examples=size)
 
@@ -150,14 +150,14 @@ class _Stages:
             for epoch, fields in enumerate(self.augmented):
                 yield f"epoch {epoch}", fields[name]
 
-    def caption(self, dataset: Dataset, labels: Sequence[str], stage: str, place: int) -> str:
+    def caption(self, dataset: Dataset, labels: Sequence[str], stage: str, position: int) -> str:
         """Return the labels of a mixed example with their fractions; of any other nothing."""
         fields = self.augmented[int(stage.split()[1])] if stage.startswith("epoch") else {}
         partnered = [name for name in labels if f"{PARTNER}{name}" in fields]
-        if FRACTION not in fields or not partnered or (own := float(fields[FRACTION][place])) == 1:
+        if FRACTION not in fields or not partnered or (own := float(fields[FRACTION][position])) == 1:
             return ""
         first, second = (
-            _named(dataset, partnered[0], fields[f"{start}{partnered[0]}"][place]) for start in ("", PARTNER)
+            _named(dataset, partnered[0], fields[f"{start}{partnered[0]}"][position]) for start in ("", PARTNER)
         )
         return f"{own:.0%} {first}\n{1 - own:.0%} {second}"
 

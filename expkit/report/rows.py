@@ -33,7 +33,7 @@ class RunRow:
     state: RunState
     overrides: tuple[str, ...] = ()
     values: Mapping[str, Any]
-    """Its configuration by dotted key, with the overrides that are no keys of it, such as groups."""
+    """Its configuration by dotted key, with the overrides that are not keys of it, such as groups."""
     points: Points = ()
     """Its metrics in the order recorded."""
     size: int | None = None

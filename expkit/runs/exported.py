@@ -68,7 +68,7 @@ def export_source(
         return
     if weights is not None or checkpoint is not None:
         raise ExportError.at(
-            "--weights" if weights is not None else "--checkpoint", f"{address} is no run folder, and holds one set"
+            "--weights" if weights is not None else "--checkpoint", f"{address} is not a run folder, and holds one set"
         )
     default = Path("export") if path is None else path.with_name(f"{path.stem}-export")
     if check is not None:

@@ -25,7 +25,7 @@ def is_in_store(address: str) -> bool:
 
 
 def is_run_folder(path: Path) -> bool:
-    """Return True for a folder that is no SavedModel."""
+    """Return True for a folder that is not a SavedModel."""
     return path.is_dir() and not (path / "saved_model.pb").is_file()
 
 
@@ -86,7 +86,7 @@ def frozen_file(address: str, uri: str | None = None) -> Iterator[Path]:
             yield file
         return
     if uri is not None:
-        raise RunError.at("--uri", f"{address} is no model or run in a store; allowed: models:/NAME@ALIAS, runs:/ID")
+        raise RunError.at("--uri", f"{address} is not a model or run in a store; allowed: models:/NAME@ALIAS, runs:/ID")
     path = named_path(address, "frozen graph")
     yield path / "frozen.pb" if is_run_folder(path) else path
 

@@ -41,7 +41,7 @@ class Columns:
     categories: Sequence[Column]
     texts: Sequence[Column]
     left_out: Sequence[str]
-    """Sentences about columns that are no features."""
+    """Sentences about columns that are not features."""
 
 
 def dense_network(columns: Columns, heads: Sequence[Head]) -> list[str]:

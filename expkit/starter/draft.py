@@ -64,7 +64,7 @@ def check_name(name: str) -> None:
     if not _is_name(name):
         raise ConfigError.at(
             "--name",
-            f"'{name}' is no name for files; allowed: a letter, then letters, digits, _ and -, and no word such as "
+            f"'{name}' is not a name for files; allowed: a letter, then letters, digits, _ and -, and no word such as "
             "null or true",
         )
 

@@ -20,7 +20,7 @@ def holds_texts(path: Path) -> bool:
         DataError: the folders of classes hold both, or there is neither.
     """
     names, others = walk(existing_folder(str(path)), "", (*IMAGES, *TEXTS, *TABLES))
-    inside = [name for name in names if "/" in name] or names  # A file that explains the folder is no example.
+    inside = [name for name in names if "/" in name] or names  # A file that explains the folder is not an example.
     texts, images = ([name for name in inside if name.lower().endswith(endings)] for endings in (TEXTS, IMAGES))
     if texts and images:
         raise DataError.at(

@@ -31,7 +31,7 @@ class Known:
     skipped: int = 0
     """Runs that are not needed any more, because their point is decided."""
     rejected: Sequence[str] = ()
-    """The reasons why points are no valid configurations."""
+    """The reasons why points are not valid configurations."""
 
 
 class PointSource(ABC):
@@ -122,7 +122,7 @@ class Board:
             return self.sweeper.known(self)
 
     def job_of(self, overrides: Sequence[str]) -> list[Child] | ConfigError:
-        """Return the runs of a point, or why it is no valid configuration."""
+        """Return the runs of a point, or why it is not a valid configuration."""
         try:
             (jobs,) = self.replicates([overrides])
         except ConfigError as error:

@@ -131,12 +131,12 @@ class Study:
         optuna_internals.set_attribute(self._study, self._study.trials[trial.number], "run", list(runs))
 
     def reject(self, trial: Trial, error: str) -> None:
-        """Store that a trial is no valid configuration, and why."""
+        """Store that a trial is not a valid configuration, and why."""
         optuna_internals.set_attribute(self._study, self._study.trials[trial.number], "error", error)
         self.tell(trial, "FAIL")
 
     def error(self, trial: Trial) -> str:
-        """Return why a trial is no valid configuration."""
+        """Return why a trial is not a valid configuration."""
         return str(self._study.trials[trial.number].user_attrs.get("error", ""))
 
     def tell(self, trial: Trial, state: Literal["COMPLETE", "PRUNED", "FAIL"], values: Sequence[float] = ()) -> None:

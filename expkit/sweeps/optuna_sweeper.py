@@ -183,7 +183,7 @@ class Optuna(Sweeper):
             board.folder.update(study={**steps, "told": told})
 
     def _children_of(self, board: Board, study: Study, trial: Trial) -> list[Child]:
-        """Return the runs of a trial; none where it is no valid configuration, which is stored."""
+        """Return the runs of a trial; none where it is not a valid configuration, which is stored."""
         kept: dict[int, list[Child]] = board.memory.setdefault("trials", {})
         if trial.number not in kept:
             found = board.job_of(space_of(board.given).overrides(trial.values))

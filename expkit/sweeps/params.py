@@ -25,7 +25,7 @@ def with_params(params: Mapping[str, Any] | None, overrides: Sequence[str]) -> l
         overrides: those of the command line, which can be parsed.
 
     Raises:
-        ConfigError: with every entry that is no override.
+        ConfigError: with every entry that is not an override.
     """
     given = {_key(item) for item in OverridesParser.create().parse_overrides(list(overrides))}
     words: list[str] = []

@@ -150,7 +150,7 @@ class SweepRunner:
         return [child for child in self.board.known().children if child.status not in CLOSED]
 
     def _follow(self, *, force: bool = False) -> None:
-        """Show the runs that other processes have taken, and the points that are no valid configurations."""
+        """Show the runs that other processes have taken, and the points that are not valid configurations."""
         if not force and time.monotonic() - self._followed < _FOLLOW_SECONDS:
             return
         self._followed = time.monotonic()

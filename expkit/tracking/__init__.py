@@ -1,1 +1,1 @@
-"""Tracking: the only place that knows MLflow."""
+"""Tracking: the only package that imports MLflow."""

@@ -232,7 +232,7 @@ class Store:
 
 
 def _storable(text: Any) -> str:
-    """Return a text that any database keeps: surrogates, as of file names that are no UTF-8, and NUL are escaped."""
+    """Return a text that any database keeps: surrogates, as of file names that are not UTF-8, and NUL are escaped."""
     return str(text).encode(errors="backslashreplace").decode().replace("\0", "\\x00")
 
 

@@ -41,7 +41,7 @@ def downloaded(address: str, uri: str) -> Iterator[Path]:
     """
     found = _ADDRESS.fullmatch(address)
     if found is None:
-        raise RunError.at(address, f"is no address of a model or a run; {_ALLOWED}")
+        raise RunError.at(address, f"is not an address of a model or a run; {_ALLOWED}")
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     prepare()
     with TemporaryDirectory(prefix="expkit-") as into:

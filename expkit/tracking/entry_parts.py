@@ -108,7 +108,7 @@ def _check_inside(folder: Path, path: str) -> None:
             if not found.resolve().is_relative_to(inside):
                 raise StoreRefused(f"{found} is not in the run folder, and only files in it are uploaded")
             if not (stat.S_ISREG(mode := found.stat().st_mode) or stat.S_ISDIR(mode)):
-                raise StoreRefused(f"{found} is no file")
+                raise StoreRefused(f"{found} is not a file")
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise StoreRefused(f"it cannot be read: {error_message(error)}") from None
 

@@ -124,7 +124,7 @@ class _Server:
 
     def __init__(self) -> None:
         self._answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-        os.dup2(2, 1)  # Output of libraries is no answer.
+        os.dup2(2, 1)  # Output of libraries is not an answer.
         self._sending = threading.Lock()
         self._calls: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._stores = OpenStores()

@@ -89,8 +89,8 @@ def environment_note(config: Config) -> str | None:
         (not tracking.experiment and not _environment(_NAME), _ID, f"experiment {address.experiment_id}"),
         (tracking.system_metrics is None, _SYSTEM_METRICS, f"system metrics {records_system_metrics(config)}".lower()),
     ]
-    said = [f"{what} ({name})" for is_open, name, what in given if is_open and _environment(name)]
-    return f"MLflow: {', '.join(said)}" if said and tracking.enabled else None
+    used = [f"{what} ({name})" for is_open, name, what in given if is_open and _environment(name)]
+    return f"MLflow: {', '.join(used)}" if used and tracking.enabled else None
 
 
 def is_default(uri: str, folder: Path) -> bool:

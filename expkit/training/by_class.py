@@ -28,7 +28,7 @@ class ClassTable:
 
     title: str
     names: tuple[str, ...]
-    """Names of the classes; their numbers where labels are no text."""
+    """Names of the classes; their numbers where labels are not text."""
     values: Mapping[str, np.ndarray]
     """Precision, recall and F1 [classes, 3], by weights."""
     support: np.ndarray
@@ -86,7 +86,7 @@ def classified_outputs(config: Config, spec: NetworkSpec, dataset: Dataset) -> l
     kinds = SparseSoftmaxCrossEntropy | SoftmaxCrossEntropy | Accuracy | TopK | ConfusionMetric
     readers = [item for item in train.readers.values() if isinstance(item, kinds)]
     found: list[Classified] = []
-    rows = [item for item in readers if getattr(item, "ignore", None) is None]  # else some labels are no classes
+    rows = [item for item in readers if getattr(item, "ignore", None) is None]  # else some labels are not classes
     for output, labels in dict.fromkeys((item.output, item.labels) for item in rows):
         metric, shape = F1(output=output, labels=labels), spec.output_spec(output).shape
         parts = [part[labels] for part in dataset.splits.values()]  # rows of some examples may have several classes

@@ -76,7 +76,7 @@ class Training:
     executor: Executor
     """Its variables are initialized or restored."""
     evaluator: Evaluator
-    """Evaluates them on the validation part."""
+    """Evaluates them on the validation split."""
     store: CheckpointStore
     meta_graph: bytes
     """Serialized inference graph, kept in every checkpoint."""
@@ -164,7 +164,7 @@ class Training:
         return None, spent
 
     def _evaluate(self, step: int) -> dict[str, float]:
-        """Return the metrics of the validation part where they are due, and stop early if they no longer improve.
+        """Return the metrics of the validation split where they are due, and stop early if they no longer improve.
 
         The last step is evaluated, but counts only at a multiple: so a run may be resumed with more steps.
         """
@@ -206,11 +206,11 @@ class Training:
         self.executor.rate_factor = self.config.train.on_nan.factor ** len(self.state.roll_backs)
 
 
-def evaluate(executor: Executor, evaluator: Evaluator, dataset: Dataset, part: str) -> dict[str, float]:
-    """Return metrics of a part of the data, raw and EMA, for the current values of the executor's variables."""
+def evaluate(executor: Executor, evaluator: Evaluator, dataset: Dataset, split: str) -> dict[str, float]:
+    """Return metrics of a split, raw and EMA, for the current values of the executor's variables."""
     evaluator.load(executor.values(evaluator.names))
-    evaluated = evaluator.evaluate(dataset.splits[part], executor.step)
-    return {f"{part}/{name}": value for name, value in evaluated.items()}
+    evaluated = evaluator.evaluate(dataset.splits[split], executor.step)
+    return {f"{split}/{name}": value for name, value in evaluated.items()}
 
 
 def restore_newest(store: CheckpointStore, executor: Executor, *, good: bool = False) -> Checkpoint | None:

@@ -171,7 +171,7 @@ class GraphPool:
     def executor(self, checked: CheckedConfig, dataset: Dataset, execution: Execution) -> Executor:
         """Return an executor of a run, whose variables are not initialized.
 
-        Its execution mode may have fewer steps per execution than were asked for.
+        Its execution mode may have fewer steps per execution than requested.
         """
         if not _may_be_kept(checked, dataset):
             self.built += 1

@@ -181,7 +181,7 @@ def _weights(item: Evaluated, readable: Readable) -> dict[str, Any]:
 
 
 def pools(config: Config, trains: bool) -> bool:
-    """Return True if the total loss of batches is no mean of theirs: their losses have sums of weights of their own.
+    """Return True if the total loss of batches is not a mean of theirs: their losses have sums of weights of their own.
 
     In training it is the mean of what every step minimized.
     """

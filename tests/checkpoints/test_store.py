@@ -206,7 +206,7 @@ def record_of(folder: Path) -> str:
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "record cut off": (lambda at: (at / "checkpoint.json").write_text('{"step": 2'), "checkpoint.json cannot be read"),
     "record empty": (lambda at: (at / "checkpoint.json").write_text(""), "checkpoint.json cannot be read"),
-    "record is no object": (lambda at: (at / "checkpoint.json").write_text("[]"), "checkpoint.json cannot be read"),
+    "record is not an object": (lambda at: (at / "checkpoint.json").write_text("[]"), "checkpoint.json cannot be read"),
     "record gone": (lambda at: (at / "checkpoint.json").unlink(), "checkpoint.json cannot be read"),
     "record changed": (
         lambda at: (at / "checkpoint.json").write_text(record_of(at).replace('"step": 2', '"step": 3')),

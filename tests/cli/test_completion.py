@@ -114,11 +114,18 @@ def test_values_that_are_offered_are_accepted(tmp_path: Path, monkeypatch: pytes
     load(sorted(values))
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_script_is_printed_for_every_shell(shell: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("shell", "registration"),
+    [
+        ("bash", "complete -o nospace -o default -F hydra_bash_completion expkit\n"),
+        ("zsh", "complete -o nospace -o default -F hydra_bash_completion expkit\n"),
+        ("fish", "complete -c expkit -x -a '(hydra_fish_completion)'\n"),
+    ],
+)
+def test_a_script_is_printed_for_every_shell(shell: str, registration: str, tmp_path: Path) -> None:
     done = call("-sc", f"install={shell}", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
-    assert "expkit" in done.out
+    assert registration in done.out
     assert "COMP_LINE" in done.out
 
 

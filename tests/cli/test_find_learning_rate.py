@@ -108,7 +108,7 @@ def test_the_suggestion_is_where_the_loss_falls_steepest_before_its_minimum() ->
         ),
     ],
 )
-def test_wrong_input_is_told_and_leaves_nothing(tmp_path: Path, words: tuple[str, ...], error: str) -> None:
+def test_wrong_input_is_reported_and_leaves_nothing(tmp_path: Path, words: tuple[str, ...], error: str) -> None:
     done = call("find-learning-rate", *words, cwd=tmp_path)
     assert (done.code, done.err) == (2, f"error: {error}\n")
     assert not list(tmp_path.iterdir())

@@ -39,7 +39,7 @@ def test_means_medians_and_first_words_are_shown(tmp_path: Path) -> None:
     "content", ["{", "[]", {"preprocess": 3}, {"preprocess": {"x": [{"fitted": {"mean": 3}}]}}, "[" * 100_000]
 )
 def test_a_damaged_file_is_one_message(tmp_path: Path, content: Any) -> None:
-    with pytest.raises(RunError, match=r"preprocess\.json: is no readable record of the preprocessing: "):
+    with pytest.raises(RunError, match=r"preprocess\.json: is not a readable record of the preprocessing: "):
         list(fitted_lines(written(tmp_path / "preprocess.json", content)))
 
 

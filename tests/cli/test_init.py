@@ -465,7 +465,10 @@ def test_names_that_expkit_ships_are_not_taken(tmp_path: Path) -> None:
             "error: --label: column 'level' is named twice; name each column once",
         ),
         (["visits.csv", "--label", "age"], "error: --label: 27 of 240 rows have no 'age'; remove these rows first"),
-        (["visits.csv", "--label", "level", "--name", "../x"], "error: --name: '../x' is no name for files; allowed: "),
+        (
+            ["visits.csv", "--label", "level", "--name", "../x"],
+            "error: --name: '../x' is not a name for files; allowed: ",
+        ),
         (["empty"], "error: empty: holds no image and no text: no file that ends in .png, "),
         (["one.csv", "--label", "y"], "error: one.csv: 1 row; a first training needs 10"),
         (["same.csv", "--label", "y"], "error: same.csv: all examples are of one class, u; two are needed"),

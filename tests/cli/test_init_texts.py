@@ -96,7 +96,7 @@ def test_a_folder_of_training_texts_alone_is_split(tmp_path: Path) -> None:
     assert "stratify: label, field: none}   # the folder is mixed" in written(tmp_path, "data")
 
 
-def test_a_class_without_a_training_text_is_told(tmp_path: Path) -> None:
+def test_a_class_without_a_training_text_is_reported(tmp_path: Path) -> None:
     write(tmp_path / "notes", parts=("train", "test"), count=6)
     (tmp_path / "notes/test/odd").mkdir()
     (tmp_path / "notes/test/odd/1.txt").write_text("strange")

@@ -85,7 +85,7 @@ def test_as_many_mistakes_as_layers(tmp_path: Path, layer: str, first: str, more
     assert done.errors[-1] == f"error: and {more} more; fix these first"
 
 
-def test_a_cycle_of_five_thousand_layers_is_told_in_short(tmp_path: Path) -> None:
+def test_a_cycle_of_five_thousand_layers_is_reported_in_short(tmp_path: Path) -> None:
     layers = "".join(f"  l{i}: {{kind: flatten}}\n" for i in range(1, 5000))
     done = names(tmp_path, f"  l0: {{kind: flatten, input: l4999}}\n{layers}")
     assert done.code == 2

@@ -91,7 +91,7 @@ def test_hydra_settings_of_the_built_in_file_hold_for_a_short_one(empty_folder: 
     ],
 )
 @pytest.mark.parametrize("verb", ["names", "train"])
-def test_a_config_file_that_chooses_too_little_is_told(
+def test_a_config_file_that_chooses_too_little_is_reported(
     content: str, lacking: str, verb: str, empty_folder: Path
 ) -> None:
     write(empty_folder, "config.yaml", content)
@@ -108,7 +108,7 @@ def test_a_config_file_that_chooses_too_little_is_told(
 
 
 @pytest.mark.parametrize("content", ["defaults: [override /network: digits_mlp]\n", "", "# @package experiment\n"])
-def test_an_experiment_without_its_package_is_told(content: str, empty_folder: Path) -> None:
+def test_an_experiment_without_its_package_is_reported(content: str, empty_folder: Path) -> None:
     write(empty_folder, "experiment/mine.yaml", f"{content}train: {{steps: 3}}\n")
     for words in ([], ["-m"]):
         done = call("train", *words, "experiment=mine", cwd=empty_folder)
@@ -161,6 +161,6 @@ def test_a_config_dir_leaves_the_users_search_path(empty_folder: Path) -> None:
         write(empty_folder, f"../{folder}/optimizer/{folder}.yaml", f"kind: sgd\nlearning_rate: 0.{len(folder)}\n")
     for name, rate in (("far", 0.3), ("near", 0.4)):
         optimizer = load([f"optimizer={name}"], [str(empty_folder / "near")]).optimizer
-        assert optimizer.learning_rate.value == rate  # type: ignore[attr-defined]
+        assert optimizer.learning_rate.value == rate
     done = call("train", "-m", "--config-dir", "near", "optimizer=far,near", *QUICK, cwd=empty_folder)
     assert (done.code, done.err) == (0, "")

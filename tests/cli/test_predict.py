@@ -193,7 +193,7 @@ def test_outputs_are_written_batch_by_batch(tmp_path: Path) -> None:
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 5000
 
 
-def test_an_example_whose_outputs_are_nan_has_no_class_and_is_told(tmp_path: Path) -> None:
+def test_an_example_whose_outputs_are_nan_has_no_class_and_is_reported(tmp_path: Path) -> None:
     shown = Shown(labels := Labels({"kind": ["a", "b"]}, None))
     with writing(tmp_path / "out.csv", labels) as write:
         for take in (shown.add, write):

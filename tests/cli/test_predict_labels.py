@@ -212,7 +212,7 @@ def test_a_folder_of_texts_has_the_labels_of_its_classes(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("labels", [3, {"logits": 7}, {"logits": [[]]}])
-def test_metadata_of_others_that_names_no_columns_is_told(labels: Any, tmp_path: Path) -> None:
+def test_metadata_of_others_that_names_no_columns_is_reported(labels: Any, tmp_path: Path) -> None:
     (tmp_path / "new.csv").write_text("image\nx\n")
     with pytest.raises(DataError, match="INPUT: ") as caught:
         with open_examples([str(tmp_path / "new.csv")], {**PHOTOS, "labels": labels}):

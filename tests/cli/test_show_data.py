@@ -72,7 +72,7 @@ def test_wrong_words_are_one_message(tmp_path: Path, words: list[str], message: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_reported(tmp_path: Path) -> None:
     done = call("show-data", "--output", "no/s.png", cwd=tmp_path)
     assert done.errors == [
         f"error: --output: no/s.png: there is no folder {tmp_path}/no; give FILE.png in a folder that exists"

@@ -44,7 +44,7 @@ def test_a_port_that_is_taken_is_named(workspace: Path, digits_run: Finished) ->
 @pytest.mark.parametrize("port", ["0", "-1", "65536"])
 def test_a_number_that_is_no_port_is_named(port: str, workspace: Path, digits_run: Finished) -> None:
     done = call("ui", "--port", port, cwd=workspace)
-    assert (done.code, done.errors) == (2, [f"error: --port: {port} is no port; allowed: 1 to 65535"])
+    assert (done.code, done.errors) == (2, [f"error: --port: {port} is not a port; allowed: 1 to 65535"])
 
 
 def test_a_port_that_is_no_number_is_named(tmp_path: Path) -> None:
@@ -88,4 +88,4 @@ def _status(url: str, *, until: float) -> int | None:
 def test_a_store_elsewhere_is_found_by_its_folder(digits_run: Finished, tmp_path: Path) -> None:
     folder = os.path.relpath(digits_run.cwd / "runs", tmp_path)
     done = call("ui", "--folder", folder, "--port", "0", cwd=tmp_path)
-    assert done.errors == ["error: --port: 0 is no port; allowed: 1 to 65535"]
+    assert done.errors == ["error: --port: 0 is not a port; allowed: 1 to 65535"]

@@ -76,7 +76,7 @@ def test_noise_that_is_no_function_of_seed_and_step_is_found_and_the_runs_are_le
         ),
     ],
 )
-def test_wrong_input_is_told_as_by_train(tmp_path: Path, words: list[str], said: list[str] | None) -> None:
+def test_wrong_input_is_reported_as_by_train(tmp_path: Path, words: list[str], said: list[str] | None) -> None:
     done = run("verify-resume", *words, cwd=tmp_path)
     assert done.code == 2
     assert done.out == ""

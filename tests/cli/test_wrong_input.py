@@ -120,7 +120,7 @@ CONFIGURATIONS = {
             "float32 and [batch, 10] float32; 'sum' reads 'layer1' [batch, 256] float32, 'logits' [batch, 10] float32"
         ],
     ),
-    "output that is no layer": (
+    "output that is not a layer": (
         ["network.outputs.logits=logit"],
         ["network.outputs.logits: no layer 'logit'; did you mean 'logits'? allowed: layer1, dropout, logits"],
     ),
@@ -157,7 +157,7 @@ def test_a_wrong_configuration_is_explained_and_leaves_nothing(verb: str, mistak
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
 
 
-def test_a_loss_of_an_output_that_is_none_is_told_where_it_is_to_be_trained(tmp_path: Path) -> None:
+def test_a_loss_of_an_output_that_is_none_is_reported_where_it_is_to_be_trained(tmp_path: Path) -> None:
     done = call("train", "train.losses.main.output=logit", cwd=tmp_path)
     said = "error: train.losses.main.output: no output 'logit'; did you mean 'logits'? allowed: logits"
     assert (done.code, done.errors, done.out) == (2, [said], "")
@@ -209,7 +209,7 @@ DATA = {
     ),
     "file of another kind": (
         [*NPZ, "data.source.path={}/labels"],
-        "data.source.path: {}/labels is not a readable .npz file: it is no zip archive",
+        "data.source.path: {}/labels is not a readable .npz file: it is not a zip archive",
     ),
     "IDX file cut": (
         [*IDX, "data.source.images={}/images.cut", "data.source.labels={}/labels"],
@@ -266,7 +266,7 @@ def test_a_missing_checkpoint_is_explained_before_there_is_a_run(tmp_path: Path)
     assert list(tmp_path.rglob("run.json")) == []
 
 
-def test_a_wrong_restore_is_told_before_there_is_a_run_and_before_one_without_a_checkpoint_goes_on(
+def test_a_wrong_restore_is_reported_before_there_is_a_run_and_before_one_without_a_checkpoint_goes_on(
     digits_run: Finished, tmp_path: Path
 ) -> None:
     restore = [f"restore.from={digits_run.folder}", "restore.optimizer=restore", "optimizer=adam", "tracking=none"]
@@ -327,7 +327,7 @@ def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(
 def test_a_run_folder_that_cannot_be_written_is_named(place: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file in its place")
     done = call("train", f"run.folder={place}", cwd=tmp_path)
-    said = f"cannot write {place} ({reason}); give a folder that is writable with run.folder=PATH"
+    said = f"cannot write {place} ({reason}); give a writable folder with run.folder=PATH"
     assert (done.code, done.errors) == (2, [f"error: run.folder: {said}"])
     assert [file.name for file in tmp_path.iterdir()] == ["taken"]
 

@@ -11,11 +11,11 @@ import pytest
 from expkit.config.search import builtin_conf
 from support.command_line import call
 
+sys.path.append(str(Path(__file__).parents[2] / "docs" / "recipes"))
+
+from make_data import lines
+
 RECIPES = Path(__file__).parents[2] / "docs" / "recipes"
-sys.path.append(str(RECIPES))
-
-from make_data import lines  # noqa: E402
-
 CONF = builtin_conf()
 G, D = (
     "G/deconv1/weights, G/deconv1/BatchNorm/gamma, G/deconv1/BatchNorm/beta, G/deconv2/weights, "
@@ -61,8 +61,8 @@ CHECKED = {
     ),
     "a carried state with shuffled data": (
         ["experiment=ptb", "data.order=shuffled"],
-        "data.order: the state of Model/RNN/cell_0/lstm, Model/RNN/cell_1/lstm goes on from batch to batch, but "
-        "examples are shuffled, so that none continues another; set data.order: stream, or carry: false",
+        "data.order: the state of Model/RNN/cell_0/lstm, Model/RNN/cell_1/lstm is carried from batch to batch, but "
+        "examples are shuffled, so none continues another; set data.order: stream, or carry: false",
     ),
     "an average that is not kept": (
         ["experiment=mean_teacher", "ema.enabled=false"],
@@ -94,7 +94,7 @@ READ = {
         "train.losses.main: fields 'label', 'image' (train): the weights in 'image' have shape [64] per example; "
         "allowed: []",
     ),
-    "a mask that is no field": (
+    "a mask that is not a field": (
         ["experiment=mean_teacher", "train.losses.main.weights=masks"],
         "train.losses.main.weights: the data has no field 'masks'; fields: image, label, labeled",
     ),

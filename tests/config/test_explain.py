@@ -36,7 +36,7 @@ def problems_of(*settings: str) -> list[str]:
         else:
             OmegaConf.update(config, path, OmegaConf.create(f"value: {value}")["value"], merge=False, force_add=True)
     with pytest.raises(ConfigError) as caught:
-        validate(OmegaConf.to_container(config))  # type: ignore[arg-type]
+        validate(OmegaConf.to_container(config))
     return [str(problem) for problem in caught.value.problems]
 
 

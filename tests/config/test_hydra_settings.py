@@ -26,7 +26,7 @@ def leaves(schema: type, at: str) -> Iterator[tuple[str, Any]]:
     for item in fields(schema):
         inside = types[item.name]
         if is_dataclass(inside):
-            yield from leaves(inside, f"{at}.{item.name}")  # type: ignore[arg-type]
+            yield from leaves(inside, f"{at}.{item.name}")
         else:
             yield f"{at}.{item.name}", inside
 

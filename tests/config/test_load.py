@@ -208,7 +208,7 @@ def test_a_name_written_as_a_number_is_a_name() -> None:
             ["train.num_epochs: unknown field; did you mean 'epochs'? allowed: "],
         ),
         (["optimizer.lr=3"], ["optimizer.lr: unknown field for kind 'adam'; did you mean 'learning_rate'? allowed: "]),
-        # Words that are no overrides.
+        # Words that are not overrides.
         (
             ["ema.variables=(a|b)"],
             [
@@ -228,7 +228,7 @@ def test_a_name_written_as_a_number_is_a_name() -> None:
         (
             ["restore.from=größe/x"],
             [
-                "command line: cannot read the override 'restore.from=größe/x'; write path.to.key=VALUE; other letters "
+                "command line: cannot read the override 'restore.from=größe/x'; write path.to.key=VALUE; letters other "
                 "than a to z need quotes: path.to.key='\"VALUE\"'"
             ],
         ),
@@ -285,7 +285,7 @@ def test_a_config_dir_that_is_no_folder_is_named() -> None:
 def test_a_config_dir_adds_files(tmp_path: Path) -> None:
     folder = tmp_path / "it's, a (folder)"
     write(folder, {"optimizer/mine.yaml": "kind: sgd\nlearning_rate: 0.25\n"})
-    assert load(["optimizer=mine"], [str(folder)]).optimizer.learning_rate.value == 0.25  # type: ignore[attr-defined]
+    assert load(["optimizer=mine"], [str(folder)]).optimizer.learning_rate.value == 0.25
 
 
 def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_without_a_conf_folder_the_built_in_one_is_read() -> None:
 
 def test_files_of_the_users_conf_folder_add_to_the_built_in_ones(empty_folder: Path) -> None:
     write(empty_folder / "conf", {"optimizer/mine.yaml": "kind: sgd\nlearning_rate: 0.25\n"})
-    assert load(["optimizer=mine"]).optimizer.learning_rate.value == 0.25  # type: ignore[attr-defined]
+    assert load(["optimizer=mine"]).optimizer.learning_rate.value == 0.25
     assert load([]).optimizer.kind == "adam"
     assert problems_of("optimizer=mien") == [
         "optimizer: no file 'mien' in this group; did you mean 'mine'? allowed: adagrad, adam, adamw, mine, momentum, "
@@ -311,7 +311,7 @@ def test_files_of_the_users_conf_folder_add_to_the_built_in_ones(empty_folder: P
 
 def test_files_of_the_users_conf_folder_replace_the_built_in_ones(empty_folder: Path) -> None:
     write(empty_folder / "conf", {"optimizer/adam.yaml": "kind: adam\nlearning_rate: 0.25\n"})
-    assert load([]).optimizer.learning_rate.value == 0.25  # type: ignore[attr-defined]
+    assert load([]).optimizer.learning_rate.value == 0.25
 
 
 def test_a_config_file_of_the_users_own_chooses_anew(empty_folder: Path) -> None:

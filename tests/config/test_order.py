@@ -20,8 +20,8 @@ def problems(*overrides: str) -> list[str]:
 
 def test_a_carried_state_needs_a_stream() -> None:
     assert problems("experiment=ptb", "data.order=shuffled") == [
-        "data.order: the state of Model/RNN/cell_0/lstm, Model/RNN/cell_1/lstm goes on from batch to batch, but "
-        "examples are shuffled, so that none continues another; set data.order: stream, or carry: false"
+        "data.order: the state of Model/RNN/cell_0/lstm, Model/RNN/cell_1/lstm is carried from batch to batch, but "
+        "examples are shuffled, so none continues another; set data.order: stream, or carry: false"
     ]
     check(load(["experiment=ptb", "data.order=shuffled", "network.settings.carry=false"]))
 
@@ -43,7 +43,7 @@ def test_what_reads_backward_carries_nothing(direction: str) -> None:
     assert problem.startswith(
         "network.layers.Model.layers.RNN.layers.cell.layers.lstm: carry is true, but direction is"
     )
-    assert problem.endswith("cannot go on in the next batch; set carry: false, or direction: forward")
+    assert problem.endswith("cannot continue in the next batch; set carry: false, or direction: forward")
 
 
 def test_a_carried_state_and_an_initial_one_exclude_each_other() -> None:

@@ -43,7 +43,7 @@ def by_hydra(words: list[str]) -> object:
 
 def outcome(compose: object) -> object:
     try:
-        return own(compose())  # type: ignore[operator]
+        return own(compose())
     except ConfigError as error:
         return str(error)
 
@@ -61,7 +61,7 @@ def test_plain_values_are_composed_without_hydra(monkeypatch: pytest.MonkeyPatch
 
     def counted(*given: object) -> DictConfig:
         calls.append(given)
-        return compose_plain(*given)  # type: ignore[arg-type]
+        return compose_plain(*given)
 
     monkeypatch.setattr(variations, "compose_plain", counted)
     composer = Variations()

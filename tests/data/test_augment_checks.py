@@ -96,7 +96,7 @@ def test_a_row_of_numbers_is_no_image(tmp_path: Path) -> None:
     assert check(config_of(tmp_path, data={"augment": {"x": [shaped]}}))
 
 
-def test_kinds_are_told_where_one_is_misspelled(tmp_path: Path) -> None:
+def test_kinds_are_reported_where_one_is_misspelled(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         config_of(tmp_path, data={"augment": {"x": [{"kind": "flop"}]}})
     assert str(caught.value).startswith("data.augment.x[0].kind: unknown kind 'flop'; did you mean 'flip'? allowed: ")
@@ -141,7 +141,7 @@ def test_two_fields_are_mixed_alike_and_never_in_a_stream(tmp_path: Path) -> Non
     ]
 
 
-def test_labels_that_are_no_images_are_told_before_there_is_data(tmp_path: Path) -> None:
+def test_labels_that_are_no_images_are_reported_before_there_is_data(tmp_path: Path) -> None:
     assert problems(tmp_path, {"label": [FLIP]}) == [
         "data.augment.label.0: flip cannot change the labels of train.losses.main, [] or [3] per example; leave it out"
     ]
@@ -155,7 +155,7 @@ def test_dtypes_of_labels_are_checked_with_the_data(tmp_path: Path) -> None:
     assert str(caught.value) == "data.augment.label.0: gaussian_noise needs floating-point values, got [batch] int64"
 
 
-def test_a_mask_that_stays_while_the_image_moves_is_told(tmp_path: Path) -> None:
+def test_a_mask_that_stays_while_the_image_moves_is_reported(tmp_path: Path) -> None:
     arrays = examples((6, 6, 1))
     arrays["label"] = np.zeros((60, 6, 6), np.int64)
     moved = {"x": [FLIP, {"kind": "brightness"}, {"kind": "random_crop", "padding": 1}]}

@@ -14,7 +14,7 @@ from expkit.preflight import check
 from support.experiments import config_of
 
 
-def test_constant_columns_and_numbers_of_rows_are_told() -> None:
+def test_constant_columns_and_numbers_of_rows_are_reported() -> None:
     order = np.random.default_rng(0).permutation(30)
     columns = {
         "id": order + 7,

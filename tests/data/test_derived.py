@@ -106,7 +106,7 @@ def test_schedules_over_the_whole_training_get_its_steps_and_others_keep_theirs(
     config = config_of(tmp_path, train=section, optimizer={"learning_rate": fixed})
     assert schedules_follow_steps(config)
     found = derived(config)
-    assert found.train.losses["main"].weight.decay_steps == 10  # type: ignore[attr-defined]
+    assert found.train.losses["main"].weight.decay_steps == 10
     assert found.optimizer is config.optimizer
     assert derived(found) == found
     assert not schedules_follow_steps(config_of(tmp_path, optimizer={"learning_rate": fixed}))
@@ -134,7 +134,7 @@ def test_a_resumed_run_keeps_the_steps_of_its_schedules(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         run(config_of(tmp_path, train={"steps": None, "epochs": 2}, **given), tmp_path / "run")
     assert str(raised.value) == (
-        "train.epochs: makes 10 steps, but the run to resume has 5, over which a schedule goes (its decay_steps is "
+        "train.epochs: makes 10 steps, but the run to resume has 5, all of which a schedule spans (its decay_steps is "
         "null); undo that, or start a new run"
     )
 
@@ -182,7 +182,7 @@ def test_balanced_weights_count_examples_as_often_as_their_weight_says_and_ignor
     assert weights_of(config_of(tmp_path, arrays, train=train)) == pytest.approx(expected)
 
 
-def test_a_class_is_weighted_by_its_name_and_a_wrong_name_is_told(tmp_path: Path) -> None:
+def test_a_class_is_weighted_by_its_name_and_a_wrong_name_is_reported(tmp_path: Path) -> None:
     arrays = named_arrays()
     assert weights_of(config_of(tmp_path, arrays, train=losses(class_weights={"cat": 2.0, "apple": 0.5}))) == {
         2: 2.0,

@@ -120,7 +120,7 @@ def loaded(*words: str) -> Dataset:
     return load_dataset(checked.config, checked.spec)
 
 
-def test_two_equal_flowers_of_iris_are_told() -> None:
+def test_two_equal_flowers_of_iris_are_reported() -> None:
     """Rows 101 and 142 of the table are equal."""
     named = "data.split={train: [0, 110], valid: [110, 120], test: [120, 150]}"
     (said,) = [text for text in loaded(named).warnings if "among" in text]

@@ -195,7 +195,7 @@ def test_only_what_repeats_as_it_is_is_drawn_once() -> None:
     other["block2"]["trainable"] = False
     assert runs(dict(other)) == []
     wider: dict[str, dict[str, object]] = stack(7)
-    wider["block3"]["layers"]["up"] = {"kind": "dense", "units": 5}  # type: ignore[index]
+    wider["block3"]["layers"]["up"] = {"kind": "dense", "units": 5}
     assert runs(dict(wider)) == [("block0", "block1", "block2"), ("block4", "block5", "block6")]
 
 

@@ -55,7 +55,7 @@ TRAIN = "convert it to {}, the encoding of the training data, or train on data i
         ),
     ],
 )
-def test_another_encoding_or_delimiter_is_told_with_what_predict_can_do(
+def test_another_encoding_or_delimiter_is_reported_with_what_predict_can_do(
     name: str, content: bytes, metadata: Mapping[str, Any], said: str, tmp_path: Path
 ) -> None:
     file = tmp_path / name
@@ -65,7 +65,7 @@ def test_another_encoding_or_delimiter_is_told_with_what_predict_can_do(
     assert str(caught.value) == said.replace("FILE", str(file))
 
 
-def test_lines_that_are_not_utf8_are_told_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_that_are_not_utf8_are_reported_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("né\r\n\U0001f600\n\n".encode() + b"caf\xe9 \n")))
     with pytest.raises(DataError) as caught, open_examples(["-"], TEXTS):
         pass

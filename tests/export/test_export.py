@@ -186,7 +186,7 @@ def test_what_is_not_proven_is_not_written(source: ExportSource, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_proven_beside_a_target_that_fails_is_told(source: ExportSource, tmp_path: Path) -> None:
+def test_what_is_proven_beside_a_target_that_fails_is_reported(source: ExportSource, tmp_path: Path) -> None:
     with pytest.raises(ExportError) as caught:
         export(source, [Failing(), Proven()], ExportOptions(), tmp_path / "out")
     last = "--to: savedmodel: proven, but not written, because all are or none is"
@@ -203,7 +203,7 @@ def test_what_is_not_proven_is_kept_anyway_with_its_verdict(source: ExportSource
     assert "the first layer that differs is 'hidden'" in second
 
 
-def test_what_decides_on_a_quantized_file_without_metrics_is_told() -> None:
+def test_what_decides_on_a_quantized_file_without_metrics_is_reported() -> None:
     off = Proof(target="tflite", door="raw", difference=0.1, allowed=0.01)
     (first, second) = failures_of([off], quantized=True)
     assert first == "outputs (raw) differ from the frozen graph by 0.1 of the largest output, allowed 0.01"
@@ -249,7 +249,7 @@ def test_wrong_settings_are_refused_before_anything_is_converted(
 def test_names_that_no_operation_has_are_refused_for_opencv(source: ExportSource) -> None:
     (problem,) = target("opencv").problems(source, ExportOptions(rename_outputs={"out": "sc ö"}))
     assert problem.path == "--rename-output"
-    assert problem.message.startswith("'sc ö' is no name of an operation, as opencv needs; allowed: letters, digits")
+    assert problem.message.startswith("'sc ö' is not a name of an operation, as opencv needs; allowed: letters, digits")
     assert not target("opencv").problems(source, ExportOptions(rename_outputs={"out": "a/b.c-1_x"}))
 
 

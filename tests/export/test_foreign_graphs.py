@@ -294,7 +294,7 @@ def test_arrays_larger_than_a_batch_are_not_held_in_memory(tmp_path: Path) -> No
     assert peak < 12e6, "the array has 25.6 MB"
 
 
-def test_arrays_larger_than_memory_are_told_before_they_are_read(
+def test_arrays_larger_than_memory_are_reported_before_they_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("expkit.export.input_file.machine_memory", lambda: 2000)
@@ -382,7 +382,7 @@ def test_a_saved_model_that_reaches_outside_is_neither_computed_nor_exported(tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["saved", "secret", "x.npz"]
 
 
-def test_a_file_of_variables_is_no_graph_and_the_way_to_list_it_is_told(tmp_path: Path) -> None:
+def test_a_file_of_variables_is_no_graph_and_the_way_to_list_it_is_reported(tmp_path: Path) -> None:
     np.savez(tmp_path / "variables.npz", x=np.ones(2))
     done = call("info", "variables.npz", cwd=tmp_path)
     assert (done.code, done.out) == (2, "")

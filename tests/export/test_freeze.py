@@ -289,7 +289,7 @@ def test_random_and_control_flow_of_a_foreign_graph_are_no_reason_to_refuse(tmp_
     assert read_frozen(foreign(tmp_path, build)).predict({"x": np.float32(-2)})["y"] == 5
 
 
-def test_a_missing_file_is_told_how_to_be_written(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_the_command_that_writes_it(tmp_path: Path) -> None:
     with pytest.raises(ExportError) as caught:
         read_frozen(tmp_path / "frozen.pb")
     assert str(caught.value) == (

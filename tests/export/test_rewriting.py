@@ -102,7 +102,7 @@ def side_by_side(layers: dict[str, tuple[dict[str, Any], str]], inputs: dict[str
         {
             "inputs": {f"{name}-in": inputs[source] for name, (_, source) in layers.items()},
             "layers": {
-                name: {**layer, "input": [f"{name}-in"] * max(1, kinds("layer")[layer["kind"]].arity[0])}  # type: ignore[attr-defined]
+                name: {**layer, "input": [f"{name}-in"] * max(1, kinds("layer")[layer["kind"]].arity[0])}
                 for name, (layer, _) in layers.items()
             },
             "outputs": {f"{name}-out": name for name in layers},

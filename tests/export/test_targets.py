@@ -139,7 +139,7 @@ def test_outputs_that_others_read_are_had_from_opencv(tmp_path: Path) -> None:
             name="net",
         )
     )  # fmt: skip
-    opened = runtimes.Opencv(str(into), target("opencv").signature(door, several=False))  # type: ignore[attr-defined]
+    opened = runtimes.Opencv(str(into), target("opencv").signature(door, several=False))
     got, again = opened.run({"x": x}), read_frozen(into, fetch=["code", "relu", "last"]).predict({"x": x})
     for name, expected in source.frozen.predict({"x": x}).items():
         np.testing.assert_allclose(got[name], expected, rtol=1e-5, atol=1e-6)
@@ -170,7 +170,7 @@ def test_a_layer_that_a_converter_cannot_take_is_named_with_a_substitute(tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_a_package_that_cannot_be_imported_is_told_with_the_command_that_installs_it_anew(
+def test_a_package_that_cannot_be_imported_is_reported_with_the_command_that_installs_it_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As OpenCV's package on a machine without a library of the system."""
@@ -201,7 +201,7 @@ def converter_message(folder: Path, monkeypatch: pytest.MonkeyPatch, failed: Chi
     return str(caught.value)
 
 
-def test_a_converter_that_takes_too_long_is_told_with_the_way_to_give_it_longer(
+def test_a_converter_that_takes_too_long_is_reported_with_the_way_to_give_it_longer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped = "did not end within 1 seconds and was stopped"
@@ -210,7 +210,7 @@ def test_a_converter_that_takes_too_long_is_told_with_the_way_to_give_it_longer(
     )
 
 
-class Full(type(target("opencv"))):  # type: ignore[misc]  # the class of a target
+class Full(type(target("opencv"))):  # the class of a target
     """A target whose file is on a device that is full."""
 
     def _convert(self, source: Any, options: Any, doors: Any, into: Path) -> None:

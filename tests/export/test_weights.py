@@ -303,7 +303,7 @@ def newest(run: Path) -> Path:
         ),
         (["--to", "npz", "--rules", "bert_hg"], "restore: no file 'bert_hg' in this group; did you mean 'bert_hf'?"),
         (["--to", "npz", "--rules", "no.yaml"], "--rules: no.yaml is not a readable file of rename rules: "),
-        (["--to", "npz", "--rules", "list.yaml"], "is not a readable file of rename rules: it is no mapping with"),
+        (["--to", "npz", "--rules", "list.yaml"], "is not a readable file of rename rules: it is not a mapping with"),
         (["--to", "npz", "--rules", "wrong.yaml"], "wrong.yaml: rename[0].too: unknown field; did you mean 'to'?"),
         (
             ["--to", "npz", "--rules", "backwards.yaml"],
@@ -313,7 +313,9 @@ def newest(run: Path) -> Path:
         (["--to", "npz", "--batch", "1"], "--batch: is for savedmodel, tflite, onnx, openvino, opencv, none of which"),
     ],
 )
-def test_wrong_words_are_told_and_nothing_is_written(words: list[str], error: str, run: Path, tmp_path: Path) -> None:
+def test_wrong_words_are_reported_and_nothing_is_written(
+    words: list[str], error: str, run: Path, tmp_path: Path
+) -> None:
     (tmp_path / "list.yaml").write_text("[1]")
     (tmp_path / "wrong.yaml").write_text("rename: [{name: a, too: b}]")
     (tmp_path / "backwards.yaml").write_text("rename: [{pattern: 'l.\\d', to: layer1/kernel}]")
@@ -334,7 +336,7 @@ def test_a_batch_that_is_no_number_of_examples_is_refused(size: str, run: Path, 
     )
 
 
-def test_a_run_without_a_checkpoint_is_told_as_such(run: Path, tmp_path: Path) -> None:
+def test_a_run_without_a_checkpoint_is_reported_as_such(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "bare", ignore=shutil.ignore_patterns("checkpoints"))
     done = call("export", "bare", "--to", "npz", cwd=tmp_path)
     assert (done.code, done.out) == (2, "")

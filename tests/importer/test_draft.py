@@ -24,7 +24,7 @@ def held(spec: NetworkSpec) -> dict[str, TensorSpec]:
 
 
 def drafted(variables: dict[str, TensorSpec], **contents: object) -> str:
-    return write_yaml(Contents(variables=variables, **contents), "model.ckpt")  # type: ignore[arg-type]
+    return write_yaml(Contents(variables=variables, **contents), "model.ckpt")
 
 
 def lines(text: str) -> list[str]:

@@ -373,7 +373,7 @@ def test_an_image_and_its_mask_move_alike() -> None:
         (
             TokenDropout(rate=0.1),
             TensorSpec((5,)),
-            "token_dropout needs sequences of whole numbers, as words have them, got [batch, 5] float32",
+            "token_dropout needs sequences of whole numbers, one per word, got [batch, 5] float32",
         ),
         (
             TokenDropout(rate=0.1, value=300),

@@ -191,7 +191,7 @@ def test_a_loss_and_its_gradient_are_the_references(
     kind: str, fields: dict[str, Any], plain: np.ndarray, labels: np.ndarray, reference: Reference, edge: str
 ) -> None:
     if kind == "cosine" and edge == "tied":
-        pytest.skip("the angle of a row of zeros is no number; it has a test of its own")
+        pytest.skip("the angle of a row of zeros is not a number; it has a test of its own")
     loss, output = loss_of(kind, **fields), EDGES[edge](plain)
     assert loss.problem(output=TensorSpec(output.shape[1:]), labels=labels) is None
     got, slope = loss_and_gradient(loss, output, labels)

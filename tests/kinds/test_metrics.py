@@ -437,7 +437,7 @@ def test_a_metric_says_what_keeps_labels_from_fitting(
 )
 def test_a_class_that_the_output_lacks_is_named(output: TensorSpec, allowed: str) -> None:
     readable = Readable(outputs={"logits": output}, fields={"label": np.array([0, 1, 1])}, variables={})
-    problem = f"classes: 5 is no class of 'logits', {output}; allowed: 0 to {allowed}"
+    problem = f"classes: 5 is not a class of 'logits', {output}; allowed: 0 to {allowed}"
     assert metric_of("f1", {"classes": (0, 5)}).data_problem(readable) == problem
     assert metric_of("auc", {"classes": (0, 5)}).network_problem(readable) == problem
 

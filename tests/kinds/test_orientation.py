@@ -36,7 +36,7 @@ def decoders() -> Iterator[tuple[Decode, Decode]]:
         content = tf.placeholder(tf.string, ())
         both = [DecodeImage(orientation=name).apply(content[None], {})[0] for name in ("exif", "as_stored")]
     with tf.Session(graph=graph) as session:
-        yield tuple(lambda file, image=image: session.run(image, {content: file}) for image in both)  # type: ignore[misc]
+        yield tuple(lambda file, image=image: session.run(image, {content: file}) for image in both)
 
 
 def segment(content: bytes, marker: int = 0xE1) -> bytes:

@@ -323,11 +323,11 @@ def test_groups_are_put_in() -> None:
     [
         (
             lambda: RegexReplace(pattern="(?=a)"),
-            "'(?=a)' is no regular expression of RE2, which has no look-around and back-references: invalid perl "
+            "'(?=a)' is not a regular expression of RE2 (no look-around, no back-references): invalid perl "
             "operator: (?=",
         ),
         (lambda: RegexReplace(pattern=r"(a)\1"), r"references: invalid escape sequence: \1"),
-        (lambda: RegexReplace(pattern="("), "'(' is no regular expression of RE2, "),
+        (lambda: RegexReplace(pattern="("), "'(' is not a regular expression of RE2 "),
         (lambda: RegexReplace(pattern="a++"), "bad repetition operator: ++"),
         (lambda: RegexReplace(pattern="a{1,2000}"), "invalid repetition size: {1,2000}"),
         (

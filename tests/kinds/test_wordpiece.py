@@ -1,4 +1,4 @@
-# ruff: noqa: RUF001, SIM905
+# ruff: noqa: RUF001, SIM905  # the texts have look-alike letters, and lists of words are easier to read as text
 """BERT's tokenization in the graph against one written in Python from its published description."""
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ def test_small_letters_do_not_depend_on_the_locale() -> None:
         (None, "cannot be read: No such file or directory"),
     ],
 )
-def test_a_file_that_is_no_vocabulary_is_told(tmp_path: Path, content: bytes | None, problem: str) -> None:
+def test_a_file_that_is_no_vocabulary_is_reported(tmp_path: Path, content: bytes | None, problem: str) -> None:
     file = tmp_path / "vocab.txt"
     if content is not None:
         file.write_bytes(content)
@@ -257,4 +257,4 @@ def test_a_file_too_large_for_a_vocabulary_is_not_read_whole(tmp_path: Path, mon
     monkeypatch.setattr(word_file, "LARGEST", 1 << 20)
     (tmp_path / "vocab.txt").write_bytes(b"a" * ((1 << 20) + 1))
     problem = Vocabulary(file=str(tmp_path / "vocab.txt")).file_problem()
-    assert problem == f"{tmp_path / 'vocab.txt'} has more than 1 MiB, which is no list of words"
+    assert problem == f"{tmp_path / 'vocab.txt'} has more than 1 MiB, which is not a list of words"

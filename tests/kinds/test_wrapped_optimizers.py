@@ -118,7 +118,7 @@ def test_a_wrapped_optimizer_trains_in_every_execution_mode(tmp_path: Path, jit_
 
 
 def test_an_optimizer_that_overrides_apply_gradients_is_clipped_and_averaged_too(tmp_path: Path) -> None:
-    class Own(tf.train.GradientDescentOptimizer):  # type: ignore[misc]
+    class Own(tf.train.GradientDescentOptimizer):
         """Applies gradients itself."""
 
         def apply_gradients(self, pairs: Any, *rest: Any, **named: Any) -> Any:

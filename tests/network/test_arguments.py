@@ -145,7 +145,7 @@ def test_a_filled_layer_is_the_same_as_one_written_out() -> None:
 
 
 def explained(text: str) -> list[str]:
-    """Return the problems of a network that is no network."""
+    """Return the problems of a network that is not a network."""
     with pytest.raises(ValidationError) as caught:
         config_of(text)
     raw = {"inputs": {"x": {"shape": [4]}}, "outputs": {"out": "d"}, **yaml.safe_load(text)}
@@ -254,8 +254,8 @@ BLOCK += "o: {kind: dropout, rate: '{rate}'}}}}\n"
         pytest.param(
             "blocks: {b: {layers: {d: {kind: dense, units: '{index}'}}}}\nlayers: {one: {kind: block, block: b}}",
             [
-                "network.blocks.b.layers.d.units: '{index}': 'index' is the number of a repetition, and nothing around "
-                "has repeat (where network.layers.one connects the block)"
+                "network.blocks.b.layers.d.units: '{index}': 'index' is the number of a repetition, and no scope "
+                "around it has repeat (where network.layers.one connects the block)"
             ],
             id="index outside of a repetition",
         ),

@@ -110,11 +110,11 @@ OF, TYPE = "network.layers.teacher.of", "network.layers.teacher"
          "if 'student' reads it from outside, give it to both by inputs: {NAME: stem}"),
         ("kind: ema_of, of: student, input: x", "", OF, "no layer or input 'mask' inside; if 'student' reads it from "
          "outside, give it to both by inputs: {NAME: mask}"),
-        ("kind: ema_of, of: later", "", f"{TYPE}.input", "missing: 'later', whose input it reads by default, stands "
+        ("kind: ema_of, of: later", "", f"{TYPE}.input", "missing: 'later', whose input it reads by default, comes "
          "after this layer"),
     ],
 )  # fmt: skip
-def test_mistakes_are_told(teacher: str, inside: str, path: str, message: str) -> None:
+def test_mistakes_are_reported(teacher: str, inside: str, path: str, message: str) -> None:
     text = network(teacher, inside)
     if "later" in teacher:
         later = "  later: {kind: scope, input: x, layers: {masked: {kind: dense, units: 4}}}"
@@ -131,7 +131,7 @@ def test_an_average_has_no_average_of_its_own() -> None:
     )
 
 
-def test_other_sizes_are_told() -> None:
+def test_other_sizes_are_reported() -> None:
     text = network("kind: ema_of, of: student/deep_0, input: wide").replace(
         "  joined:", "  wide: {kind: dense, input: x, units: 7}\n  joined:"
     )

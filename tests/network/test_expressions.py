@@ -45,7 +45,7 @@ def test_an_expression_has_the_value_that_python_gives_it(text: str) -> None:
     try:
         value = evaluated(text, NAMES)
     except ExpressionError as error:
-        limited = "too large" in str(error) or "is no number" in str(error)  # perhaps on the way to the value
+        limited = "too large" in str(error) or "is not a number" in str(error)  # perhaps on the way to the value
         if not limited and expected is not None:
             raise
         return
@@ -106,8 +106,8 @@ KNOWN = "allowed: width, rate, same, sizes, word, index, index.stage"
         ("{True}", "'{True}': write true, not True"),
         ("{None}", "'{None}': write null, not None"),
         ("{}", f"'{{}}' is empty; {ALLOWED}; for braces write '{{{{' and '}}}}'"),
-        ("{2 +}", f"'{{2 +}}' is no expression; {ALLOWED}; for braces write '{{{{' and '}}}}'"),
-        ("{width:d}", f"'{{width:d}}' is no expression; {ALLOWED}; for braces write '{{{{' and '}}}}'"),
+        ("{2 +}", f"'{{2 +}}' is not an expression; {ALLOWED}; for braces write '{{{{' and '}}}}'"),
+        ("{width:d}", f"'{{width:d}}' is not an expression; {ALLOWED}; for braces write '{{{{' and '}}}}'"),
         ("a{2,3}", f"'{{2,3}}': '(2, 3)' is not allowed; {ALLOWED}"),
         ("{index is 2}", f"'{{index is 2}}': 'is' and 'in' are not allowed; {ALLOWED}"),
         ("{word.upper()}", f"'{{word.upper()}}': 'word.upper()' is not allowed; {ALLOWED}"),
@@ -117,7 +117,7 @@ KNOWN = "allowed: width, rate, same, sizes, word, index, index.stage"
         ("{lambda: 1}", f"'{{lambda: 1}}': 'lambda: 1' is not allowed; {ALLOWED}"),
         ("{max(*sizes)}", f"'{{max(*sizes)}}': '*sizes' is not allowed; {ALLOWED}"),
         ("{round(1.5, 1)}", "'{round(1.5, 1)}': round takes one number, got 2"),
-        ("{(-8) ** 0.5}", "'{(-8) ** 0.5}': a root of a negative number is no number"),
+        ("{(-8) ** 0.5}", "'{(-8) ** 0.5}': a root of a negative number is not a number"),
         ("a{", "'a{': a '{' without '}'; write '{{' for a brace"),
         ("a}b", "'a}b': a '}' without '{'; write '}}' for a brace"),
     ],

@@ -94,7 +94,7 @@ def test_train_refuses_before_anything_is_written(empty_folder: Path) -> None:
     assert list(empty_folder.iterdir()) == []
 
 
-def test_sizes_are_told_in_the_unit_that_fits() -> None:
+def test_sizes_are_reported_in_the_unit_that_fits() -> None:
     assert [size_text(size) for size in (0, 1023, 1024, 5 * 2**20, 3 * 2**39)] == [
         "0 bytes",
         "1.02e+03 bytes",

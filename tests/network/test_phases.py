@@ -114,7 +114,7 @@ def test_a_phase_without_an_optimizer_has_that_of_the_experiment(tmp_path: Path)
         ),
     ],
 )
-def test_a_wrong_phase_is_told_before_tensorflow(tmp_path: Path, changed: Any, message: str) -> None:
+def test_a_wrong_phase_is_reported_before_tensorflow(tmp_path: Path, changed: Any, message: str) -> None:
     phases = {name: {**phase, **changed.get(name, {})} for name, phase in PHASES.items()}
     assert refused(tmp_path, phases) == [message]
 
@@ -135,8 +135,8 @@ def test_a_variable_in_two_phases_that_update_at_once_is_refused(tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("a/b", "'a/b' is no name of a phase, under which its slots are saved; allowed: at most 200 letters, digits, _ "
-         "and -, starting with a letter or a digit"),
+        ("a/b", "'a/b' is not a name of a phase, under which its slots are saved; allowed: at most 200 letters, "
+         "digits, _ and -, starting with a letter or a digit"),
     ],
 )  # fmt: skip
 def test_a_phase_is_named_by_one_word(tmp_path: Path, name: str, message: str) -> None:
@@ -151,8 +151,8 @@ def test_a_phase_named_as_a_scope_whose_slots_would_be_taken_for_others_is_refus
     network = {**NETWORK, "layers": layers, "outputs": {"a": "A"}}
     losses = {"losses": {"one": LOSSES["one"]}}
     assert refused(tmp_path, {"p": {"losses": ["one"]}}, network, **losses) == [
-        "train.phases.p: the slots of 'k' would be named as those of 'p/k'; call the phase otherwise than a scope of "
-        "the network"
+        "train.phases.p: the slots of 'k' would be named as those of 'p/k'; give the phase another name than a scope "
+        "of the network"
     ]
     assert check(phased(tmp_path, {"other": {"losses": ["one"]}}, network, **losses)).phases[0].variables
 

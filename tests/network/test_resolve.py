@@ -150,7 +150,7 @@ def test_trainable_false_on_a_scope_holds_for_every_layer_inside() -> None:
                 "network.outputs.out: no layer 'logit'; did you mean 'logits'? allowed: logits",
                 "network.outputs.other: no layer 'x'; allowed: logits",
             ],
-            id="outputs that are no layer",
+            id="outputs that are not layers",
         ),
         pytest.param(
             "layers: {s: {kind: scope, output: bb, layers: {b: {kind: flatten}, c: {kind: flatten}}}}",

@@ -97,8 +97,8 @@ SERVED = {"shape": [4], "use": "serving"}
                 y={"shape": [4]},
             ),
             [
-                "network.inputs.y.use: only outputs of training depend on 'y', so the frozen graph would ask for it in "
-                "vain; give it use: training"
+                "network.inputs.y.use: only outputs of training depend on 'y', so the frozen graph would require it "
+                "for nothing; give it use: training"
             ],
         ),
         (
@@ -126,7 +126,7 @@ SERVED = {"shape": [4], "use": "serving"}
         ),
     ],
 )
-def test_what_cannot_be_is_told_with_its_path(raw: dict[str, Any], problems: list[str]) -> None:
+def test_what_cannot_be_is_reported_with_its_path(raw: dict[str, Any], problems: list[str]) -> None:
     assert problems_of(raw) == problems
 
 
@@ -149,7 +149,7 @@ def problems_of_config(tmp_path: Path, **sections: Any) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_a_loss_or_metric_of_a_served_output_is_told(tmp_path: Path) -> None:
+def test_a_loss_or_metric_of_a_served_output_is_reported(tmp_path: Path) -> None:
     raw = network({"a": A}, {"logits": "a", "more": {"layer": "a", "use": "serving"}})
     losses = {"main": {"kind": "sparse_softmax_cross_entropy", "output": "more"}}
     metrics = {"accuracy": {"kind": "accuracy", "output": "more"}}
@@ -163,7 +163,7 @@ def test_a_loss_or_metric_of_a_served_output_is_told(tmp_path: Path) -> None:
     ]
 
 
-def test_nothing_to_freeze_is_told_unless_nothing_is_frozen(tmp_path: Path) -> None:
+def test_nothing_to_freeze_is_reported_unless_nothing_is_frozen(tmp_path: Path) -> None:
     raw = network({"a": A}, {"logits": {"layer": "a", "use": "training"}})
     assert problems_of_config(tmp_path, network=raw) == [
         "export.enabled: all outputs are for training only (logits), so there is nothing to freeze; give one use: "
@@ -172,7 +172,7 @@ def test_nothing_to_freeze_is_told_unless_nothing_is_frozen(tmp_path: Path) -> N
     assert not check(config_of(tmp_path, network=raw, export={"enabled": False})).spec.served.layers
 
 
-def test_a_wrong_use_is_told() -> None:
+def test_a_wrong_use_is_reported() -> None:
     with pytest.raises(ValueError, match=r"'always', 'training' or 'serving'"):
         NetworkConfig.model_validate({**GAN, "outputs": {"out": {"layer": "drawn", "use": "never"}}}, strict=False)
 

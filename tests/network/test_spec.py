@@ -109,8 +109,7 @@ def test_variables_are_shared_in_the_order_in_which_layers_are_made() -> None:
             "{layers: {a: {kind: dense, units: 1, scope: ''}, b: {kind: flatten}}, "
             "outputs: {a: b, x: b, kernel: b, b: b}}",
             [
-                f"network.outputs.{name}: '{name}' already names an input, a layer or a variable; "
-                "call the output otherwise"
+                f"network.outputs.{name}: '{name}' already names an input, a layer or a variable; rename the output"
                 for name in ("a", "x", "kernel")
             ],
             id="outputs named like something else",

@@ -140,7 +140,7 @@ def test_a_plugins_layer_carries_a_state() -> None:
 
 @pytest.mark.usefixtures("running_sum")
 @pytest.mark.parametrize(("wrong", "got"), [("missing", "nothing"), ("shape", "(2, 1) float32")])
-def test_a_plugin_that_returns_another_state_than_it_declares_is_told(wrong: str, got: str) -> None:
+def test_a_plugin_that_returns_another_state_than_it_declares_is_reported(wrong: str, got: str) -> None:
     spec = spec_of(f"layers: {{sum: {{kind: running_sum, wrong: {wrong}}}}}")
     with tf.Graph().as_default(), pytest.raises(ConfigError) as caught:
         connect(spec, {}, {"x": tf.zeros((2, 4))})
@@ -166,6 +166,6 @@ def test_phases_of_several_batches_carry_nothing() -> None:
     with pytest.raises(ConfigError) as caught:
         check(load(["experiment=ptb", *words]))
     assert [str(problem) for problem in caught.value.problems] == [
-        "train.phases: the state of Model/RNN/cell_0/lstm, Model/RNN/cell_1/lstm goes on from step to step, but a step "
-        "has 2 batches; give every phase steps: 1, or set carry: false"
+        "train.phases: the state of Model/RNN/cell_0/lstm, Model/RNN/cell_1/lstm is carried from step to step, but a "
+        "step has 2 batches; give every phase steps: 1, or set carry: false"
     ]

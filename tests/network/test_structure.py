@@ -277,7 +277,7 @@ TWO = "{x: {shape: [4]}, y: {shape: [4]}}"
                 "network.layers.s.inputs.h: no layer or input 'ab'; allowed: x, aa, s, s/b",
                 "network.layers.s.inputs.m: no layer or input 'zzz'; allowed: x, aa, s, s/b",
             ],
-            id="inputs that are no layer",
+            id="inputs that are not layers",
         ),
         pytest.param(
             "layers: {s: {kind: scope, inputs: {hidden: x}, layers: {b: {kind: flatten, input: hiden}}}}",
@@ -300,7 +300,7 @@ TWO = "{x: {shape: [4]}, y: {shape: [4]}}"
             "layers: {b: {kind: flatten}, c: {kind: flatten}}}}",
             [
                 f"network.layers.s.outputs.p q: 'p q' is not a valid name; allowed: {NAME}",
-                "network.layers.s.outputs.b: a layer inside is called 'b' too; call the output otherwise",
+                "network.layers.s.outputs.b: a layer inside is called 'b' too; rename the output",
                 "network.layers.s.outputs.o: no layer 'bb' inside; did you mean 'b'? allowed: b, c",
             ],
             id="outputs of a scope",

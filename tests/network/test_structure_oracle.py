@@ -200,7 +200,7 @@ class Program:
                         block = self.config.blocks[layer.block] if isinstance(layer, Block) else layer
                         assert isinstance(layer, Block | Scope)
                         inside = self.walk(
-                            block.layers,  # type: ignore[union-attr]
+                            block.layers,
                             f"network.blocks.{layer.block}.layers" if isinstance(layer, Block) else f"{here}.layers",
                             connected or (here if isinstance(layer, Block) else None),
                             given if isinstance(layer, Block) else {**visible, **given},
@@ -209,7 +209,7 @@ class Program:
                             number,
                         )
                         before = inside[""]
-                        for output, source in block.outputs.items():  # type: ignore[union-attr]
+                        for output, source in block.outputs.items():
                             made[f"{name}/{output}"] = made[f"{key}/{output}"] = inside[source]
                     else:
                         self.at = (here, connected or here)

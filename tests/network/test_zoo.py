@@ -103,7 +103,7 @@ def test_the_command_of_a_file_fits_its_network_and_its_data(name: str, empty_fo
         (given,) = spec.inputs
         labels = np.zeros((10, *LABELS.get(name, ())), np.float32 if name in LABELS else np.int64)
         made = {given: np.zeros((10, *spec.inputs[given].shape), np.float32), "label": labels}
-        for field, file in config.data.source.fields.items():  # type: ignore[attr-defined]
+        for field, file in config.data.source.fields.items():
             np.save(empty_folder / file, made[field])
         assert load_dataset(config, spec).size("train") == 7
 

@@ -83,7 +83,7 @@ def test_misclassified_examples_keep_their_images(tmp_path: Path) -> None:
 
 
 def test_every_output_with_class_numbers_is_a_head_of_its_own(tmp_path: Path) -> None:
-    layers = {**MLP["layers"], "other": {"kind": "dense", "input": "hidden", "units": 4}}  # type: ignore[dict-item]
+    layers = {**MLP["layers"], "other": {"kind": "dense", "input": "hidden", "units": 4}}
     layers["number"] = {"kind": "dense", "input": "hidden", "units": 1}
     network = {**MLP, "layers": layers, "outputs": {"logits": "logits", "other": "other", "number": "number"}}
     arrays = {**examples(), "group": np.arange(60) % 2, "height": np.ones(60, np.float32)}

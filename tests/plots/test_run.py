@@ -36,7 +36,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 def head(classes: int, pairs: list[list[int]], **more: object) -> Head:
     worst = [[n, a, b] for n, (a, b, _) in enumerate(pairs) if a != b]
     arrays = {"pairs": np.array(pairs), "worst": np.array(worst), "certainty": np.full(len(worst), 0.75)}
-    return Head(classes=classes, **arrays, **more)  # type: ignore[arg-type]
+    return Head(classes=classes, **arrays, **more)
 
 
 def test_lines_differ_by_split_metric_and_ema() -> None:
@@ -127,7 +127,7 @@ def test_histograms_are_shares_and_say_where_nothing_is_finite() -> None:
     figure = weight_histograms(shown, "a run", "said")
     assert figure is not None
     kernel, bias = figure.axes
-    assert [patch.get_data().values.tolist() for patch in kernel.patches] == [[0.75, 0.25], [1, 0]]  # type: ignore[attr-defined]
+    assert [patch.get_data().values.tolist() for patch in kernel.patches] == [[0.75, 0.25], [1, 0]]
     assert [text.get_text() for text in bias.texts] == ["no finite value"]
 
 

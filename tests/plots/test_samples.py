@@ -71,5 +71,6 @@ def test_samples_that_are_no_images_are_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         check(load(["experiment=digits_mlp", "tracking.samples=logits"]))
     assert str(caught.value) == (
-        "tracking.samples: 'logits' is [batch, 10] float32, which is no image; needs [batch, height, width, 1, 3 or 4]"
+        "tracking.samples: 'logits' is [batch, 10] float32, which is not an image; needs [batch, height, "
+        "width, 1, 3 or 4]"
     )

@@ -73,7 +73,7 @@ def test_parallel_coordinates_have_a_line_a_run(folder: Path) -> None:
     sweep = read_sweep(folder)
     figure = parallel_coordinates(sweep, "mine")
     assert figure is not None
-    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) > 2]  # type: ignore[arg-type]
+    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) > 2]
     assert len(lines) == 9
     assert [line.get_linestyle() for line in lines].count(":") == 2
     ends = sorted(float(np.asarray(line.get_ydata())[-1]) for line in lines)

@@ -323,7 +323,7 @@ def test_an_unwritable_folder_is_reported_before_anything_runs(tmp_path: Path) -
     assert done.code == 2
     (line,) = done.errors
     assert line.startswith(f"error: run.folder: cannot write {tmp_path}/runs/multirun/")
-    assert line.endswith(" (Not a directory); give a folder that is writable with run.folder=PATH")
+    assert line.endswith(" (Not a directory); give a writable folder with run.folder=PATH")
 
 
 def test_a_sweep_is_not_run_twice_at_once(tmp_path: Path) -> None:

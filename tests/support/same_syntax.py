@@ -241,7 +241,7 @@ def _differing(gone: Mapping[str, str], come: Mapping[str, str]) -> Iterator[str
 
 
 def _title(source: str) -> str:
-    """Return what a statement is called: the first line that is no decorator, up to what it is given."""
+    """Return what a statement is called: the first line that is not a decorator, up to what it is given."""
     first = next(line for line in source.splitlines() if not line.startswith("@"))
     return first.partition("(")[0].partition(" = ")[0].partition(":")[0][:80]
 

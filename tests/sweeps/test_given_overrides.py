@@ -95,7 +95,7 @@ def jobs_of(*words: str, sweeper: Grid | Optuna) -> list[SweepJob]:
 def test_a_mapping_changes_the_group_that_another_override_chooses(sweeper: Grid | Optuna) -> None:
     jobs = jobs_of("optimizer=sgd", "optimizer={learning_rate:0.3}", "run.seed=1,2", sweeper=sweeper)
     optimizers = [job.config.optimizer for job in jobs]
-    assert [(item.kind, item.learning_rate.value) for item in optimizers] == [("sgd", 0.3)] * 2  # type: ignore[attr-defined]
+    assert [(item.kind, item.learning_rate.value) for item in optimizers] == [("sgd", 0.3)] * 2
     assert [job.label for job in jobs] == ["seed=1", "seed=2"]
 
 

@@ -93,7 +93,7 @@ def test_the_objective_is_named_or_the_one_of_the_best_checkpoint(
     words: list[str], metric: str | None, mode: str | None, expected: tuple[str, str]
 ) -> None:
     config = load_checked(words).config
-    assert objectives(config, metric, mode) == (Objective(*expected),)  # type: ignore[arg-type]
+    assert objectives(config, metric, mode) == (Objective(*expected),)
 
 
 def test_an_unknown_metric_is_reported_with_the_known_ones() -> None:

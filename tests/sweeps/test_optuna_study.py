@@ -60,7 +60,7 @@ def cost(values: Mapping[str, Any]) -> float:
 def go_on(study: Study, until: int, *, second: bool = False) -> list[dict[str, Value]]:
     """Ask and tell until there are so many points; return all."""
     while len(study.trials()) < until and (trial := study.ask()) is not None:
-        study.tell(trial, "COMPLETE", [cost(trial.values), *([-trial.values["x"]] if second else [])])  # type: ignore[operator]
+        study.tell(trial, "COMPLETE", [cost(trial.values), *([-trial.values["x"]] if second else [])])
     return [dict(trial.values) for trial in study.trials()]
 
 
@@ -85,8 +85,8 @@ def test_a_sampler_learns_from_results() -> None:
         while len(study.trials()) < 40:
             trial = study.ask()
             assert trial is not None
-            study.tell(trial, "COMPLETE", [float(trial.values["x"] ** 2 + trial.values["y"] ** 2)])  # type: ignore[operator]
-        far = [math.hypot(trial.values["x"], trial.values["y"]) for trial in study.trials()]  # type: ignore[arg-type]
+            study.tell(trial, "COMPLETE", [float(trial.values["x"] ** 2 + trial.values["y"] ** 2)])
+        far = [math.hypot(trial.values["x"], trial.values["y"]) for trial in study.trials()]
         assert sum(far[-10:]) < 0.7 * sum(far[:10])
 
 

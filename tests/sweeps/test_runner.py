@@ -83,9 +83,9 @@ class Made:
         self.board = self._board()
         self.sweep = SweepRunner(
             board=self.board,
-            launcher=launcher,  # type: ignore[arg-type]
+            launcher=launcher,
             task=lambda config: None,
-            worker=self._worker,  # type: ignore[arg-type]
+            worker=self._worker,
             overrides=[],
             progress=self.progress,
             on_death=self._died,
@@ -220,7 +220,7 @@ def test_a_run_that_another_worker_executes_is_waited_for(make: Callable[..., Ma
     thread = threading.Thread(target=other)
     thread.start()
     note = made.progress.note
-    made.progress.note = lambda text: (note(text), told.set())  # type: ignore[method-assign,return-value]
+    made.progress.note = lambda text: (note(text), told.set())
     assert made.run() == ["FINISHED", "FINISHED"]
     thread.join()
     assert made.launcher.launched == ["seed=1"]

@@ -62,7 +62,7 @@ def test_a_single_best_is_said_to_be_better_than_each() -> None:
 
 def test_on_a_tie_the_simplest_or_the_first_is_chosen_on_request() -> None:
     tied = (runs("x", [0.9, 0.8, 0.7], parameters=30), runs("y", [0.7, 0.9, 0.83], parameters=10))
-    assert [standing(*tied, on_tie=way).best.label for way in (None, "first", "simplest")] == [  # type: ignore[union-attr, arg-type]
+    assert [standing(*tied, on_tie=way).best.label for way in (None, "first", "simplest")] == [
         "rate=y",
         "rate=x",
         "rate=y",

@@ -316,7 +316,7 @@ def test_paths_and_links_that_lead_out_of_the_run_folder_are_not_uploaded(
     assert f"artifact 'linked/key' ({folder / 'linked' / 'key'} {why})" in files
     assert f"artifact 'deep' ({folder / 'deep' / 'below' / 'link'} {why})" in files
     assert f"artifact 'deep2' ({folder / 'deep2' / 'others'} {why})" in files
-    assert f"artifact 'pipe' ({folder / 'pipe'} is no file)" in files
+    assert f"artifact 'pipe' ({folder / 'pipe'} is not a file)" in files
     assert files.count("artifact '") == 11
     assert models == [
         f"MLflow refused model 'link.txt' ({folder / 'link.txt'} {why}); all else is recorded",

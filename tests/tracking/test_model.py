@@ -286,9 +286,9 @@ ALLOWED = "allowed: models:/NAME@ALIAS, models:/NAME/VERSION, models:/NAME/lates
         ("models:/digits/7", "model 'digits' has no version 7; versions: 2, 1"),
         (f"models:/m-{'0' * 32}", f"{STORE} has no model m-{'0' * 32} ("),
         (f"runs:/{'0' * 32}", f"{STORE} has no run {'0' * 32} ("),
-        ("models:/digits", f"is no address of a model or a run; {ALLOWED}"),
-        ("models:digits@champion", f"is no address of a model or a run; {ALLOWED}"),
-        ("runs:/", f"is no address of a model or a run; {ALLOWED}"),
+        ("models:/digits", f"is not an address of a model or a run; {ALLOWED}"),
+        ("models:digits@champion", f"is not an address of a model or a run; {ALLOWED}"),
+        ("runs:/", f"is not an address of a model or a run; {ALLOWED}"),
     ],
 )
 def test_what_the_store_lacks_is_named(address: str, message: str, registered: Finished, images: Path) -> None:
@@ -341,7 +341,7 @@ def test_stores_that_are_not_there_or_do_not_answer(registered: Finished, images
         "start it, or give another with --uri URI"
     ]
     assert predict("model.pb", images, tmp_path, "--uri", uri_of(registered.cwd)).errors == [
-        "error: --uri: model.pb is no model or run in a store; allowed: models:/NAME@ALIAS, runs:/ID"
+        "error: --uri: model.pb is not a model or run in a store; allowed: models:/NAME@ALIAS, runs:/ID"
     ]
 
 
@@ -396,12 +396,12 @@ def test_several_inputs_and_outputs_of_any_dtype_and_rank(
     [
         (
             ["tracking.register=a/b"],
-            "tracking.register: 'a/b' is no name for a registered model: '/' is not allowed in it",
+            "tracking.register: 'a/b' is not a name for a registered model: '/' is not allowed in it",
         ),
         (
             ["tracking.alias=latest"],
-            "tracking.alias: 'latest' is no alias of a registered model; allowed: letters, digits, _ and -, but not "
-            "'latest' and 'v1', which MLflow keeps for versions",
+            "tracking.alias: 'latest' is not an alias of a registered model; allowed: letters, digits, _ and -, but "
+            "not 'latest' and 'v1', which MLflow keeps for versions",
         ),
         (
             ["tracking.register=a", "tracking.model=false", "export=none"],

@@ -75,7 +75,7 @@ def test_json_has_files_as_base64(model: Any) -> None:
     np.testing.assert_array_equal(loaded.predict(read)["logits"], expected)
 
 
-def test_what_is_no_such_table_is_told(model: Any) -> None:
+def test_what_is_no_such_table_is_reported(model: Any) -> None:
     loaded, table, _ = model
     with pytest.raises(Exception, match="caption"):
         loaded.predict(table[["image"]])

@@ -96,7 +96,7 @@ def test_pictures_wait_for_calls_and_the_end_of_the_process_for_both(tmp_path: P
         finished = [recorder.submit("finish", folder=str(folder), seconds=60) for folder in folders]
         for what, futures in (("drawn", drawn), ("finished", finished)):
             for future in futures:
-                future.add_done_callback(lambda _, what=what: order.append(what))  # type: ignore[misc]
+                future.add_done_callback(lambda _, what=what: order.append(what))
     assert order == ["finished", "finished", "drawn", "drawn"]
     assert all((folder / "plots" / "learning_curves.png").is_file() for folder in folders)
 

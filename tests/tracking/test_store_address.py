@@ -116,7 +116,7 @@ def test_ui_names_the_page_of_the_server_that_the_environment_names(
     assert shown.out.startswith("http://host:5000/#/experiments")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://user:secret@host/db")
     assert call("ui", cwd=empty_folder).errors[-1] == (
-        "error: MLFLOW_TRACKING_URI: is no local store; --folder DIR shows that of DIR"
+        "error: MLFLOW_TRACKING_URI: is not a local store; --folder DIR shows that of DIR"
     )
 
 

@@ -1,4 +1,4 @@
-"""State that goes on from batch to batch: values against one long pass, resuming, evaluation, freezing."""
+"""State that is carried from batch to batch: values against one long pass, resuming, evaluation, freezing."""
 
 from __future__ import annotations
 

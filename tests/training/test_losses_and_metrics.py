@@ -262,7 +262,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, np.ndarray], str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_weights_and_labels_that_do_not_fit_are_told_from_the_data(case: str, tmp_path: Path) -> None:
+def test_weights_and_labels_that_do_not_fit_are_reported_from_the_data(case: str, tmp_path: Path) -> None:
     fields, arrays, message = WRONG[case]
     data = {"x": DATA["x"], "label": np.zeros((60, 2), np.int64), **arrays}
     item = {"kind": "sparse_softmax_cross_entropy", **fields}
@@ -306,7 +306,7 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
         "train.losses.main: needs a kernel [features, classes] for features [batch, 2, 3] float32, 'flat/kernel' is "
         "[4, 6] float32",
     ),
-    "a kernel that is no variable": (
+    "a kernel that is not a variable": (
         {"kind": "nce", "output": "logits", "kernel": "flat/kernels", "samples": 2},
         "train.losses.main.kernel: no variable 'flat/kernels'; did you mean 'flat/kernel'?",
     ),
@@ -320,7 +320,7 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", UNFIT)
-def test_fields_that_cannot_fit_are_told_without_data(case: str, tmp_path: Path) -> None:
+def test_fields_that_cannot_fit_are_reported_without_data(case: str, tmp_path: Path) -> None:
     fields, message = UNFIT[case]
     item = {"kind": "sparse_softmax_cross_entropy", **fields}
     with pytest.raises(ConfigError) as caught:

@@ -118,7 +118,7 @@ def test_a_number_that_is_computed_in_another_order_is_found(tmp_path: Path) -> 
     numbers = dict.fromkeys(["optimizer.learning_rate", "optimizer.weight_decay"], 0.1)
     with Executor(train_graph(checked, dataset, PLAIN, tuple(numbers)), numbers) as executor:
         assert pool._is_exact(checked, dataset, executor, tuple(numbers))
-        executor.renew = lambda given, examples: Executor.renew(  # type: ignore[method-assign]
+        executor.renew = lambda given, examples: Executor.renew(
             executor, {name: np.nextafter(np.float32(number), np.float32(1)) for name, number in given.items()}, None
         )
         assert not pool._is_exact(checked, dataset, executor, tuple(numbers))

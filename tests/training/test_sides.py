@@ -204,7 +204,7 @@ def test_the_average_of_what_is_trained_can_be_served_alone(tmp_path: Path) -> N
     assert not [name for name in frozen_operations(result.frozen.path) if name.startswith(("noise", "noisy", "logits"))]
 
 
-def test_random_inputs_that_cannot_be_computed_are_told_before_training(tmp_path: Path) -> None:
+def test_random_inputs_that_cannot_be_computed_are_reported_before_training(tmp_path: Path) -> None:
     network = {
         "inputs": {"x": {"shape": [4]}, "ids": {"shape": [2], "dtype": "int32", "use": "serving"}},
         "layers": {

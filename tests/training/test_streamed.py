@@ -186,7 +186,7 @@ def test_a_stream_prepares_two_blocks_ahead_and_no_more() -> None:
     opened = Stream(arrays, 4, Sampling(batch_size=3, seed=0))
     read: list[int] = []
     inner = opened._read
-    opened._read = lambda number: (read.append(number), inner(number))[1]  # type: ignore[method-assign]
+    opened._read = lambda number: (read.append(number), inner(number))[1]
     first = opened.chunk(5)
     deadline = time.monotonic() + 10
     while len(read) < 3 and time.monotonic() < deadline:

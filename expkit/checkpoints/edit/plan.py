@@ -65,7 +65,7 @@ def copy(variables: Mapping[str, Any], only: Sequence[str], pairs: Sequence[tupl
     """
     problems: list[Problem] = []
     kinds = ownership(variables)
-    kept = _and_owned(_selected(variables, only, at, problems), kinds) if only else set(variables)
+    kept = _names_and_owned(_selected(variables, only, at, problems), kinds) if only else set(variables)
     targets = _with_owned(_targets(variables, pairs, at, problems), kinds)
     moves = [(name, name) for name in variables if name in kept]
     sources = _unique([*moves, *((target, name) for name, target in targets.items())], at, problems)
@@ -78,7 +78,7 @@ def remove(variables: Mapping[str, Any], selectors: Sequence[str], at: str) -> E
     Raises:
         CheckpointError: with every selector that matches nothing, or because nothing would be left.
     """
-    dropped = _and_owned(select(variables, selectors, at), ownership(variables))
+    dropped = _names_and_owned(select(variables, selectors, at), ownership(variables))
     if len(dropped) == len(variables):
         raise CheckpointError.at(at, f"nothing would be left of the {len(variables)} variables")
     sources = {name: name for name in variables if name not in dropped}
@@ -196,7 +196,7 @@ def _targets(
     return targets
 
 
-def _line(name: str, kinds: Mapping[str, Ownership]) -> Iterator[str]:
+def _owner_chain(name: str, kinds: Mapping[str, Ownership]) -> Iterator[str]:
     """Yield a name, its owner, the owner's owner ..."""
     owner: str | None = name
     while owner is not None:
@@ -207,18 +207,18 @@ def _line(name: str, kinds: Mapping[str, Ownership]) -> Iterator[str]:
 def _with_owned(targets: Mapping[str, str], kinds: Mapping[str, Ownership]) -> dict[str, str]:
     """Return new names, with those of slots, EMA variables and counters whose owner is renamed."""
     found = dict(targets)
-    for name in kinds:
-        line = list(_line(name, kinds))
-        for following, owner in reversed(list(pairwise(line))):
-            if following not in found and owner in found:
-                found[following] = renamed_with_owner(following, owner, found[owner])
+    for last in kinds:
+        chain = list(_owner_chain(last, kinds))
+        for name, owner in reversed(list(pairwise(chain))):
+            if name not in found and owner in found:
+                found[name] = renamed_with_owner(name, owner, found[owner])
     return found
 
 
-def _and_owned(names: Iterable[str], kinds: Mapping[str, Ownership]) -> set[str]:
-    """Return names, with those that belong to them."""
+def _names_and_owned(names: Iterable[str], kinds: Mapping[str, Ownership]) -> set[str]:
+    """Return names with those of their slots, EMA variables and counters."""
     found = set(names)
-    return found | {name for name in kinds if found.intersection(_line(name, kinds))}
+    return found | {name for name in kinds if found.intersection(_owner_chain(name, kinds))}
 
 
 def _unread(variables: Iterable[str], sources: Mapping[str, str]) -> tuple[str, ...]:

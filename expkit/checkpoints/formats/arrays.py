@@ -108,10 +108,10 @@ def _safetensors_header(path: Path) -> tuple[dict[str, Mapping[str, Any]], int]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(_LONGEST_HEADER, path.stat().st_size - 8):
-            raise ValueError("no header of safetensors")
+            raise ValueError("no safetensors header")
         header = json.loads(file.read(length), object_pairs_hook=_without_duplicates)
     if not isinstance(header, dict):
-        raise ValueError("no header of safetensors")
+        raise ValueError("no safetensors header")
     header.pop("__metadata__", None)
     for name, entry in header.items():
         whole = isinstance(entry, dict) and entry.keys() >= {"dtype", "shape", "data_offsets"}

@@ -212,7 +212,7 @@ class Similarity:
     def _scope_agreement(self, before: tuple[str, ...], after: tuple[str, ...]) -> tuple[int, int]:
         """Return the numbers of layers with one name in two scopes, with equal shapes and with different ones.
 
-        Different shapes count only if both layers fit others better: a changed layer is no evidence about the rest.
+        Different shapes count only if both layers fit others better: a changed layer is not evidence about the rest.
         Layers in one scope only, under words that the other side has elsewhere, count as different too.
         """
         key = (before, after)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from expkit.checkpoints.restore.transforms import transformed, undoing
+from expkit.checkpoints.restore.transforms import inverse_transform, transformed
 from expkit.config.sections.restore import RenameRule, Transform
 from expkit.errors import Problem
 from expkit.tensor_spec import TensorSpec
@@ -63,7 +63,7 @@ def exported(
                 raise _NoInverse("joins several values, whose sizes it does not say")
             transforms = list(layout)
             for transform in reversed(rule.transform):
-                transforms.append(undoing(transform, spec.sizes))
+                transforms.append(inverse_transform(transform, spec.sizes))
                 spec = transformed(spec, transforms[-1])
         except (_NoInverse, ValueError) as error:
             words = f"'{rule.selector}' -> '{rule.to}', the rule for variable '{name}', cannot be read backwards"

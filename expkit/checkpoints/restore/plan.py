@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -87,10 +87,6 @@ class Origin:
         """The rule with its names."""
         return " ".join(text for text in (self.rule, self.mapping) if text)
 
-    def with_note(self, note: str) -> Origin:
-        """Return the same rule with a note."""
-        return replace(self, note=note)
-
     def __str__(self) -> str:
         return ", ".join(text for text in (self.without_note, self.note) if text)
 
@@ -163,6 +159,11 @@ class Plan:
         """Number of the network's variables that get a value, of all, as ``42/42``."""
         loaded = sum(assignment.role == "variable" for assignment in self.assignments)
         return f"{loaded}/{self.variables}"
+
+    @property
+    def summary(self) -> str:
+        """The loaded variables and the files, as ``42/42 variables from old/model``."""
+        return f"{self.loaded} variables from {', '.join(self.files.values())}"
 
     def check(self) -> None:
         """Raise an error unless the plan is complete.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from expkit.checkpoints.restore.plan import Assignment, Issue, IssueKind, OpenedCheckpoint, Plan, Target
@@ -206,7 +207,7 @@ class _Planner:
                 role=target.role,
                 axis=0 if match.rule is None else match.rule.axis,
                 transforms=transforms,
-                origin=match.origin.with_note(note),
+                origin=replace(match.origin, note=note),
             )
 
     def _fitted(

@@ -13,7 +13,7 @@ from expkit.errors import comma_list
 from expkit.kinds.layers.pytorch import Layout
 from expkit.tensor_spec import TensorSpec
 
-__all__ = ["apply", "fitting", "from_pytorch", "joined", "to_pytorch", "transformed", "undoing"]
+__all__ = ["apply", "fitting", "from_pytorch", "inverse_transform", "joined", "to_pytorch", "transformed"]
 
 Shape = tuple[int, ...]
 
@@ -83,10 +83,10 @@ def from_pytorch(layout: Layout, shape: Shape) -> tuple[Transform, ...]:
     """
     turned = to_pytorch(layout)[0]
     reshaped = () if layout.shape is None else (Transform(reshape=_shape_after(turned, shape)),)
-    return (*reshaped, undoing(turned, layout.shape or shape))
+    return (*reshaped, inverse_transform(turned, layout.shape or shape))
 
 
-def undoing(transform: Transform, shape: Shape) -> Transform:
+def inverse_transform(transform: Transform, shape: Shape) -> Transform:
     """Return the transform that undoes another one, of whose result the shape is given.
 
     Raises:

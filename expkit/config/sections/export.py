@@ -27,7 +27,7 @@ class ExportConfig(Section):
     quantize: Literal["none", "float16", "dynamic", "int8"] = "none"
     """Type of the weights of ``tflite``; ``int8`` is calibrated on training examples."""
     max_drop: float = Field(default=0.01, ge=0)
-    """Largest fall of a metric of the test part by quantization; relative where smaller values are better."""
+    """Largest fall of a metric of the test split by quantization; relative where smaller values are better."""
 
     @model_validator(mode="after")
     def _is_enabled(self) -> ExportConfig:

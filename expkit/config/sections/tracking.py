@@ -52,7 +52,7 @@ class TrackingConfig(Section):
     @classmethod
     def _nameable(cls, name: str | None) -> str | None:
         if name is not None and (found := re.search(r"[/:@]|^\.+$", name)):
-            raise ValueError(f"'{name}' is no name for a registered model: '{found[0]}' is not allowed in it")
+            raise ValueError(f"'{name}' is not a name for a registered model: '{found[0]}' is not allowed in it")
         return name
 
     @field_validator("alias")
@@ -60,7 +60,7 @@ class TrackingConfig(Section):
     def _assignable(cls, alias: str | None) -> str | None:
         if alias is not None and not re.fullmatch(r"(?!(?:latest|v\d+)$)[\w-]{1,255}", alias, re.IGNORECASE):
             raise ValueError(
-                f"'{alias}' is no alias of a registered model; allowed: letters, digits, _ and -, but not 'latest' and "
-                "'v1', which MLflow keeps for versions"
+                f"'{alias}' is not an alias of a registered model; allowed: letters, digits, _ and -, but not 'latest' "
+                "and 'v1', which MLflow keeps for versions"
             )
         return alias

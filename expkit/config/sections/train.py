@@ -23,7 +23,7 @@ from expkit.kinds.base_optimizer import BaseOptimizer
 from expkit.kinds.evaluated import Evaluated
 from expkit.kinds.losses import BaseLoss
 from expkit.kinds.metrics import BaseMetric, Mode, mode_of_metric
-from expkit.metric_names import loss_that_may_be_named, metric_that_may_be_named, phase_that_may_be_named
+from expkit.metric_names import allowed_loss_name, allowed_metric_name, allowed_phase_name
 from expkit.registry import KindsOf, Positive, Section
 
 __all__ = ["EarlyStoppingConfig", "JitCompile", "NanConfig", "Parallelism", "PhaseConfig", "Precision", "TrainConfig"]
@@ -35,8 +35,8 @@ Precision = Literal["float32", "bfloat16"]
 Parallelism = Literal["intra_op", "inter_op"]
 """Use of the cores: all share each operation, or each runs an operation of its own."""
 
-LossName = Annotated[str, AfterValidator(loss_that_may_be_named)]
-MetricName = Annotated[str, AfterValidator(metric_that_may_be_named)]
+LossName = Annotated[str, AfterValidator(allowed_loss_name)]
+MetricName = Annotated[str, AfterValidator(allowed_metric_name)]
 BestMode = Literal["auto", "max", "min"]
 """Direction in which a metric improves."""
 
@@ -149,7 +149,7 @@ class TrainConfig(Section):
     Other values are recorded under ``loss``, ``loss/...``, ``learning_rate``, ``learning_rate/...``,
     ``steps_per_second``, ``ema`` and ``.../ema``.
     """
-    phases: dict[Annotated[str, AfterValidator(phase_that_may_be_named)], PhaseConfig] = {}
+    phases: dict[Annotated[str, AfterValidator(allowed_phase_name)], PhaseConfig] = {}
     """Phases by name, in the order of their updates; without them one optimizer lowers all losses at once."""
     update: Literal["alternating", "joint"] = "alternating"
     """``alternating``: a phase computes its gradients from the variables as the phases before it left them; ``joint``:

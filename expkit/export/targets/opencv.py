@@ -37,7 +37,9 @@ class OpencvTarget(GraphTarget):
     def problems(self, source: ExportSource, options: ExportOptions) -> list[Problem]:
         """Return the problems of the settings: outputs are operations in the file, which have TensorFlow's names."""
         wrong = [name for name in options.rename_outputs.values() if not _OPERATION.fullmatch(name)]
-        rule = "is no name of an operation, as opencv needs; allowed: letters, digits, _ . - /, a letter or digit first"
+        rule = (
+            "is not a name of an operation, as opencv needs; allowed: letters, digits, _ . - /, a letter or digit first"
+        )
         return super().problems(source, options) + [Problem("--rename-output", f"'{name}' {rule}") for name in wrong]
 
     def signature(self, door: Door, *, several: bool) -> str:

@@ -109,7 +109,7 @@ class ImageAugment(Augment, Flattened):
     """A step that changes every image by itself."""
 
     moves: ClassVar[bool] = False
-    """True if pixels change their places, so that labels of positions must be moved too."""
+    """True if pixels change their positions, so that labels of positions must be moved too."""
 
     def apply(self, values: np.ndarray, draws: Draws) -> np.ndarray:
         """Return changed images in the shape of the values."""
@@ -120,16 +120,16 @@ class ImageAugment(Augment, Flattened):
         """Return changed images [n, height, width, channels]; the step may write into those given."""
 
 
-def image_sizes(spec: TensorSpec, kind: str, shape: tuple[int, int, int] | None = None) -> Shape:
+def image_sizes(spec: TensorSpec, kind: str, shape: tuple[int, int, int] | None) -> Shape:
     """Return height, width and channels of images, 1 where they have no channels; ``None`` where unknown.
 
     Args:
         spec: shape and dtype of the values.
         kind: the kind that reads them, for the message.
-        shape: height, width and channels of flattened images.
+        shape: height, width and channels of flattened images; ``None`` if they are not flattened.
 
     Raises:
-        ShapeError: they are no images.
+        ShapeError: they are not images.
     """
     given = spec.shape
     if shape is not None:

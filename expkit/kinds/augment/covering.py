@@ -17,7 +17,7 @@ __all__ = ["Cutout", "GaussianNoise"]
 
 @register
 class Cutout(ImageAugment):
-    """A rectangle of one value at a random place of every image (DeVries and Taylor, 2017).
+    """A rectangle of one value at a random position in every image (DeVries and Taylor, 2017).
 
     Its middle is any pixel, so that it may reach beyond the edges.
     """

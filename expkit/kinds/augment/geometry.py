@@ -49,7 +49,7 @@ class Flip(ImageAugment):
 
 @register
 class RandomCrop(Filled):
-    """A part of every image at a random place, in the size of the image.
+    """A part of every image at a random position, in the size of the image.
 
     With ``padding`` the image is first padded at all four edges: the part is the image moved by up to so many pixels.
     With ``size`` the part is smaller, and is enlarged to the size of the image, bilinearly.

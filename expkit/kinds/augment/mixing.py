@@ -57,7 +57,7 @@ class MixUp(Beta):
 
 @register
 class CutMix(Beta, Flattened):
-    """A rectangle of another image pasted into every image, at the same place (Yun et al., 2019).
+    """A rectangle of another image pasted into every image, at the same position (Yun et al., 2019).
 
     It covers a fraction of the image with a beta distribution, less where it reaches beyond the edges; an image's own
     fraction is what is left of it.

@@ -31,7 +31,7 @@ class TokenDropout(Augment):
     def check(self, spec: TensorSpec) -> None:
         """Check that values are sequences of whole numbers, wide enough for ``value``."""
         if not spec.shape or not spec.dtype.startswith(("int", "uint")):
-            raise ShapeError(f"{self.kind} needs sequences of whole numbers, as words have them, got {spec}")
+            raise ShapeError(f"{self.kind} needs sequences of whole numbers, one per word, got {spec}")
         if self.value > np.iinfo(spec.dtype).max:
             raise ShapeError(f"{self.kind}: value {self.value} is too large for {spec.dtype}")
 

@@ -157,7 +157,7 @@ class Layer(Kind):
         return True
 
     def declare_state(self, inputs: Inputs[TensorSpec]) -> Mapping[str, TensorSpec]:
-        """Return the shape per example and the dtype of the state that goes on from batch to batch, by name.
+        """Return the shape per example and the dtype of the state that is carried from batch to batch, by name.
 
         ``apply`` finds it in ``Call.state`` and puts the next into ``Call.next_state``. Each place in the network where
         a layer is connected has a state of its own, whatever variables it shares.

@@ -10,7 +10,7 @@ from expkit.kinds.initializers import GlorotUniform, Zeros
 from expkit.kinds.layers.activations import ActivationName, activate, activated
 from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
 from expkit.kinds.layers.pytorch import channels_first
-from expkit.kinds.layers.windows import Padding, Pads, Size2D, Size3D, each, grid, held_to_windows, window_output
+from expkit.kinds.layers.windows import Padding, Pads, Size2D, Size3D, each, grid, window_output, with_window_check
 from expkit.kinds.precision import widened
 from expkit.registry import Positive, register
 from expkit.tensor_spec import ShapeError, TensorSpec
@@ -67,7 +67,7 @@ class Convolution(Layer):
             x, padding = tf.pad(x, ((0, 0), *padding, (0, 0))), "valid"
         strides, rates = each(self.strides, self.dimensions), each(self.dilation_rate, self.dimensions)
         if padding == "valid":
-            x = held_to_windows(x, each(self.kernel_size, self.dimensions), self.kind, rates)
+            x = with_window_check(x, each(self.kernel_size, self.dimensions), self.kind, rates)
         result = self._convolved(x, tf.convert_to_tensor(variables["kernel"]), strides, rates, padding.upper())
         if self.use_bias:
             result = tf.nn.bias_add(result, variables["bias"])

@@ -36,7 +36,7 @@ class Decode(Looped):
     token: str
     """Name by which the block's layers read the previous token, [batch] of int32."""
     start: NonNegative
-    """Token that stands before every sentence."""
+    """Token before the first of every sentence."""
     end: NonNegative
     """Token that ends a sentence."""
     max_length: Positive
@@ -49,7 +49,7 @@ class Decode(Looped):
     @model_validator(mode="after")
     def _has_examples(self) -> Decode:
         if not self.references:
-            raise ValueError("nothing tells the number of examples; give 'constants' or an 'initial' state")
+            raise ValueError("the number of examples is unknown; give 'constants' or an 'initial' state")
         return self
 
     @property

@@ -12,7 +12,7 @@ from expkit.kinds.initializers import GlorotUniform, Zeros
 from expkit.kinds.layers.activations import ActivationName, activate, activated
 from expkit.kinds.layers.base import Call, Declaration, Inputs, Layer
 from expkit.kinds.layers.pytorch import Layout, channels_first
-from expkit.kinds.layers.windows import Padding, Pads, Size2D, each, grid, held_to_windows, window_output
+from expkit.kinds.layers.windows import Padding, Pads, Size2D, each, grid, window_output, with_window_check
 from expkit.registry import Positive, register
 from expkit.tensor_spec import TensorSpec
 
@@ -67,7 +67,7 @@ class Depthwise(Layer):
         if not isinstance(padding, str):
             x, padding = tf.pad(x, ((0, 0), *padding, (0, 0))), "valid"
         if padding == "valid":
-            x = held_to_windows(x, each(self.kernel_size, 2), self.kind, each(self.dilation_rate, 2))
+            x = with_window_check(x, each(self.kernel_size, 2), self.kind, each(self.dilation_rate, 2))
         return tf.nn.depthwise_conv2d(
             x,
             kernel,

@@ -20,8 +20,8 @@ from expkit.tensor_spec import ShapeError, TensorSpec
 __all__ = ["GroupNorm", "LayerNorm", "LocalResponseNorm", "RmsNorm"]
 
 # Moments are taken over axes counted from the end. Over the axis `rank - 1`, with constant gamma and beta, TensorFlow
-# with oneDNN rewrites them into one operation whose epsilon is 0.001 whatever was asked, and which refuses a gamma of
-# more than one dimension.
+# with oneDNN rewrites them into one operation whose epsilon is 0.001 whatever was requested, and which refuses a gamma
+# of more than one dimension.
 
 
 class ExampleNorm(Layer):

@@ -9,7 +9,7 @@ from expkit import tf1 as tf
 from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.kinds.layers.checks import is_narrow_float
 from expkit.kinds.layers.tensor_shapes import sizes_of
-from expkit.kinds.layers.windows import Padding, each, grid, held_to_windows, window_output
+from expkit.kinds.layers.windows import Padding, each, grid, window_output, with_window_check
 from expkit.kinds.precision import widened
 from expkit.registry import Positive, register
 from expkit.tensor_spec import ShapeError, TensorSpec
@@ -57,7 +57,7 @@ class Pool(Layer):
         window, strides = each(self.pool_size, count), each(self.strides or self.pool_size, count)
         x = widened(inputs[0])
         if self.padding == "valid":
-            x = held_to_windows(x, window, self.kind)
+            x = with_window_check(x, window, self.kind)
         function = getattr(tf.nn, f"{'max' if self.kind == 'max_pool' else 'avg'}_pool{count}d")
         if function is tf.nn.max_pool3d:
             function = _max_of_volumes

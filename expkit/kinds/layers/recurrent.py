@@ -55,8 +55,8 @@ class Recurrent(Layer):
     def _carries(self) -> Self:
         if self.carry and self.direction != "forward":
             raise ValueError(
-                f"carry is true, but direction is '{self.direction}': what reads from the last step on cannot go on in "
-                "the next batch; set carry: false, or direction: forward"
+                f"carry is true, but direction is '{self.direction}': a state that runs backwards "
+                "cannot continue in the next batch; set carry: false, or direction: forward"
             )
         for name in (f"initial_{state}" for state in self._states):
             if self.carry and getattr(self, name) is not None:

@@ -43,14 +43,16 @@ class Scan(Looped):
     reverse: bool = False
     """Whether the steps are done from the last to the first; outputs keep their positions."""
     carry: bool = False
-    """Whether the states of a ``shape`` go on from the end of a batch to the start of the next, as those of ``lstm``.
+    """Whether the states of a ``shape`` are carried from one batch to the next, as those of ``lstm``.
 
     Needs ``data.order: stream``; gradients stop between batches."""
 
     @model_validator(mode="after")
     def _carries_forward(self) -> Scan:
         if self.carry and self.reverse:
-            raise ValueError("carry is true, but reverse is, too: a last step cannot go on in the next batch")
+            raise ValueError(
+                "carry is true, but reverse is, too: a state that runs backwards cannot continue in the next batch"
+            )
         if self.carry and all(state.shape is None for state in self.states.values()):
             raise ValueError("carry is true, but no state has a 'shape'; what starts as 'initial' is not carried")
         return self
@@ -60,7 +62,7 @@ class Scan(Looped):
         if bool(self.inputs) == (self.steps is not None):
             raise ValueError("the number of steps is that of the sequences in 'inputs', or 'steps'; give one of them")
         if not self.references:
-            raise ValueError("nothing tells the number of examples; give 'inputs', 'constants' or an 'initial' state")
+            raise ValueError("the number of examples is unknown; give 'inputs', 'constants' or an 'initial' state")
         return self
 
     @property
@@ -137,7 +139,7 @@ class Scan(Looped):
         return {**outputs, **{f"state_{name}": state for name, state in states.items()}}
 
     def _carries(self, name: str) -> bool:
-        """Return whether a state goes on from batch to batch."""
+        """Return whether a state is carried from batch to batch."""
         return self.carry and self.states[name].shape is not None
 
     def _unrolled(self, advance: Advance, sequences: States, states: States, count: Any) -> tuple[States, States]:

@@ -11,7 +11,7 @@ from expkit import tf1 as tf
 from expkit.kinds.layers.base import Call, Inputs, Layer
 from expkit.kinds.layers.checks import inner_axis
 from expkit.kinds.layers.tensor_shapes import sizes_of
-from expkit.kinds.layers.windows import Pads, held_to_windows
+from expkit.kinds.layers.windows import Pads, with_window_check
 from expkit.registry import Positive, register
 from expkit.tensor_spec import Shape, ShapeError, TensorSpec
 
@@ -80,7 +80,7 @@ class Crop(Layer):
 
     def apply(self, variables: Mapping[str, Any], inputs: Inputs[Any], call: Call) -> Any:
         """Crop."""
-        x = held_to_windows(inputs[0], [before + after + 1 for before, after in self.cropping], self.kind)
+        x = with_window_check(inputs[0], [before + after + 1 for before, after in self.cropping], self.kind)
         return x[(slice(None), *(slice(before, -after if after else None) for before, after in self.cropping))]
 
 

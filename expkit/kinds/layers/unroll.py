@@ -29,9 +29,7 @@ class Cell:
     """Kernel whose product with the previous output is added to the projected input."""
 
 
-def over_time(
-    cell: Cell, x: Any, state: State, *, lengths: Any = None, backward: bool = False, sequence: bool = True
-) -> tuple[Any, State]:
+def over_time(cell: Cell, x: Any, state: State, *, lengths: Any, backward: bool, sequence: bool) -> tuple[Any, State]:
     """Run a cell over sequences; beyond a sequence's length its state stays and its outputs are 0.
 
     Args:

@@ -17,9 +17,9 @@ __all__ = [
     "Size3D",
     "each",
     "grid",
-    "held_to_windows",
     "transposed_output",
     "window_output",
+    "with_window_check",
 ]
 
 Padding = Literal["same", "valid"]
@@ -74,7 +74,7 @@ def window_output(
     return (size + before + after - reach) // stride + 1
 
 
-def held_to_windows(x: Any, windows: Sequence[int], kind: str, dilations: Sequence[int] | None = None) -> Any:
+def with_window_check(x: Any, windows: Sequence[int], kind: str, dilations: Sequence[int] | None = None) -> Any:
     """Return [batch, sizes, ...] after a check in the graph that no unknown size is smaller than its window.
 
     TensorFlow gives a result of a wrong shape for a convolution, and an empty one for a mean, where it is.

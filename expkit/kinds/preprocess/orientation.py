@@ -55,7 +55,7 @@ def _turned(image: Any, orientation: Any) -> Any:
 
 
 def _orientation(content: Any, start: Any) -> Any:
-    """Return the orientation of a file that has EXIF, from 1 to 8; 1 if it is no JPEG file, or damaged."""
+    """Return the orientation of a file that has EXIF, from 1 to 8; 1 if it is not a JPEG file, or damaged."""
     place = tf.strings.length(tf.strings.regex_replace(start, BEFORE_EXIF, r"\1"))
     head = tf.strings.substr(content, tf.maximum(place - HEAD_BYTES, 0), 4)
     marker, length = tf.unstack(tf.cast(tf.io.decode_raw(head, tf.uint16, little_endian=False), tf.int32), 2)

@@ -69,7 +69,7 @@ class RegexReplace(TextStep):
     def _valid(cls, pattern: str) -> str:
         if problem := _re2_problem(pattern, ""):
             raise ValueError(
-                f"'{pattern}' is no regular expression of RE2, which has no look-around and back-references: {problem}"
+                f"'{pattern}' is not a regular expression of RE2 (no look-around, no back-references): {problem}"
             )
         return pattern
 

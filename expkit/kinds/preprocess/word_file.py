@@ -14,7 +14,7 @@ def read_words(path: str) -> list[bytes]:
     """Return the lines of a file of words, without their ends; the last line may be empty.
 
     Raises:
-        ValueError: it cannot be read, is too large, is no UTF-8, or has a word twice.
+        ValueError: it cannot be read, is too large, is not UTF-8, or has a word twice.
     """
     file = located(path)
     if file.exists() and not file.is_file():  # Opening a pipe would wait for its writer.
@@ -25,7 +25,7 @@ def read_words(path: str) -> list[bytes]:
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror}") from None
     if len(content) > LARGEST:
-        raise ValueError(f"{file} has more than {LARGEST >> 20} MiB, which is no list of words")
+        raise ValueError(f"{file} has more than {LARGEST >> 20} MiB, which is not a list of words")
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -74,7 +74,7 @@ class WordPiece(Preprocess):
         return (self.file,)
 
     def file_problem(self) -> str | None:
-        """Return why the file is no vocabulary of BERT."""
+        """Return why the file is not a vocabulary of BERT."""
         try:
             self._pieces()
         except ValueError as error:
@@ -91,7 +91,7 @@ class WordPiece(Preprocess):
         """Return ``pieces``, in the order of their numbers.
 
         Raises:
-            ValueError: the file is no vocabulary of BERT.
+            ValueError: the file is not a vocabulary of BERT.
         """
         pieces = np.array(self._pieces(), object)
         if len(np.unique(fingerprints(pieces))) < len(pieces):
@@ -233,7 +233,7 @@ def _changes(lower_case: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return the characters that cleaning changes, int32, ascending, and the text that takes the place of each."""
     changes = {}
     for code in range(sys.maxunicode + 1):
-        if 0xD800 <= code < 0xE000:  # Halves of surrogate pairs are no characters.
+        if 0xD800 <= code < 0xE000:  # Halves of surrogate pairs are not characters.
             continue
         character = chr(code)
         if (cleaned := _cleaned(character, lower_case)) != character:

@@ -48,7 +48,7 @@ class Npz(Source):
         file = existing(self.path, "path")
         problem = f"{file} is not a readable .npz file"
         if not zipfile.is_zipfile(file):
-            raise DataError.at("data.source.path", f"{problem}: it is no zip archive")
+            raise DataError.at("data.source.path", f"{problem}: it is not a zip archive")
         with reading("data.source.path", problem, raises=DataError), zipfile.ZipFile(file) as archive:
             found = npz_headers(archive)
             if missing := [name for name in self.fields if name not in found]:

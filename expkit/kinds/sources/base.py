@@ -42,7 +42,7 @@ class Source(Kind):
         return {}
 
     def image_shape(self, shape: tuple[int | None, ...]) -> tuple[int, int, int] | None:
-        """Return height, width and channels of examples of a shape; ``None`` if they are no images."""
+        """Return height, width and channels of examples of a shape; ``None`` if they are not images."""
         height, width, channels = shape if len(shape) == 3 else (None, None, None)
         if height is None or width is None or channels is None or channels not in (1, 3, 4):
             return None
@@ -62,7 +62,7 @@ def located(path: str) -> Path:
 
 
 def no_file(path: Path) -> str:
-    """Return what a path is that exists and is no file, such as a pipe, which cannot be read twice."""
+    """Return what a path is that exists and is not a file, such as a pipe, which cannot be read twice."""
     return "a folder" if path.is_dir() else "no regular file"
 
 

@@ -40,7 +40,7 @@ class Digits(Source):
     @classmethod
     def _is_a_range(cls, unlabeled: tuple[int, int] | None) -> tuple[int, int] | None:
         if unlabeled is not None and not 0 <= unlabeled[0] < unlabeled[1] <= EXAMPLES:
-            raise ValueError(f"{list(unlabeled)} is no range of the {EXAMPLES:,} examples; give [first, after_last]")
+            raise ValueError(f"{list(unlabeled)} is not a range of the {EXAMPLES:,} examples; give [first, after_last]")
         return unlabeled
 
     def load(self) -> Fields:

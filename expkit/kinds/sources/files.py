@@ -20,7 +20,7 @@ from expkit.kinds.sources.table_content import FIRST_BYTES, encoding_problem
 __all__ = ["FileContents", "checked_contents", "first_bytes"]
 
 LARGEST = 1 << 30
-"""Size of a file from which on it is no example: its content would be in memory, several times."""
+"""Size of a file from which on it is not an example: its content would be in memory, several times."""
 
 
 @final

@@ -33,7 +33,7 @@ class Listing:
     parts: np.ndarray | None = None
     """Names of the ready-made parts, ``bytes``; ``None`` where there are none."""
     others: list[str]
-    """Paths of files that are no examples."""
+    """Paths of files that are not examples."""
     reason: str = "hidden or with another ending"
     """Reason for leaving them out, as a sentence ends."""
 

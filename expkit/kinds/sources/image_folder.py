@@ -36,7 +36,7 @@ MOST_COMPARED = 10_000
 
 
 def image_format(start: bytes) -> str | None:
-    """Return the format of an image by its first 16 bytes; ``None`` if it is no PNG, JPEG, GIF or BMP."""
+    """Return the format of an image by its first 16 bytes; ``None`` if it is not a PNG, JPEG, GIF or BMP."""
     return next((name for magic, name in MAGIC.items() if start.startswith(magic)), None)
 
 
@@ -61,7 +61,7 @@ class ImageFolder(Source):
         """Return ``image``, on disk, with ``label`` and ``part`` or the columns of the table.
 
         Raises:
-            DataError: a file is missing, cannot be read or is no image, or a class has none.
+            DataError: a file is missing, cannot be read or is not an image, or a class has none.
         """
         listing, columns = _by_class(self.path) if self.labels is None else _by_table(self.path, self.labels)
         return {"image": image_contents(listing), **columns}
@@ -71,7 +71,7 @@ def image_contents(listing: Listing) -> FileContents:
     """Return the contents of listed images.
 
     Raises:
-        DataError: a file cannot be read or is no image.
+        DataError: a file cannot be read or is not an image.
     """
     from expkit.kinds.sources.files import checked_contents
 
@@ -93,10 +93,10 @@ def _foreign(listing: Listing) -> Iterator[str]:
 
 
 def _check_images(listing: Listing, starts: Sequence[bytes]) -> None:
-    """Refuse files that are no images, and images that would fill the memory, or be decoded wrongly.
+    """Refuse files that are not images, and images that would fill the memory, or be decoded wrongly.
 
     Raises:
-        DataError: files are no images, declare more pixels than are decoded, or are BMP files of a kind that is not
+        DataError: files are not images, declare more pixels than are decoded, or are BMP files of a kind that is not
             decoded.
     """
     from expkit.kinds.sources.folder import AT, counted, some
@@ -108,7 +108,7 @@ def _check_images(listing: Listing, starts: Sequence[bytes]) -> None:
         raise DataError.at(
             AT,
             f"{listing.root}: {counted(wrong)} of {len(starts):,} without the content of a PNG, JPEG, BMP or GIF "
-            f"image: {found}; the first {begins}; remove or replace what is no image",
+            f"image: {found}; the first {begins}; remove or replace what is not an image",
         )
     unread = [place for place, start in enumerate(starts) if not bmp_is_decoded(start)]
     if unread:

@@ -35,7 +35,7 @@ class Sequences(Source):
     max_length: Positive = 8
     """Largest number of symbols of a target."""
     repeats: tuple[Positive, Positive] = (1, 1)
-    """Smallest and largest number of times that a symbol stands in a row in the input, as in speech; for CTC."""
+    """Smallest and largest number of times that a symbol is repeated in a row in the input, as in speech; for CTC."""
     seed: NonNegative = Field(default=0, lt=2**63)
     """Seed of the generator."""
 

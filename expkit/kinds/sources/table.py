@@ -74,7 +74,7 @@ class Table(Source):
         """Return the fields, in memory where they are small.
 
         Raises:
-            DataError: the file is missing or damaged, a column is not there or there twice, or a cell is no number
+            DataError: the file is missing or damaged, a column is not there or there twice, or a cell is not a number
                 where numbers are declared.
         """
         from expkit.kinds.sources.table_fields import read_fields

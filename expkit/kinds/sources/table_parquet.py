@@ -27,7 +27,7 @@ class ParquetFile(TableFile):
         """Read the names and types of the columns.
 
         Raises:
-            DataError: the file is no Parquet file.
+            DataError: the file is not a Parquet file.
         """
         super().__init__(file)
         with self._reading():

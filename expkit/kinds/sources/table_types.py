@@ -252,7 +252,7 @@ def _probed(cells: pa.Array) -> pa.Array:
 
 
 def _first_bad(cells: pa.Array) -> int:
-    """Return the position of the first cell that is no number, by halving."""
+    """Return the position of the first cell that is not a number, by halving."""
     place = 0
     while len(cells) > 1:
         half = len(cells) // 2

@@ -139,7 +139,7 @@ class RecordField(DiskArray):
             return
         if got % item:
             raise self._error(
-                f"{self.records.location(index)} has {got} {what}, which is no multiple of the {item} of shape "
+                f"{self.records.location(index)} has {got} {what}, which is not a multiple of the {item} of shape "
                 f"{list(feature.shape)} of {feature.dtype}"
             )
         if got // item > feature.length and feature.on_longer == "stop":

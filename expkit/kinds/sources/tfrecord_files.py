@@ -75,7 +75,7 @@ def record_offsets(file: Path, content: mmap.mmap) -> tuple[np.ndarray, np.ndarr
     """Return the offset and the length of every record, in one pass.
 
     Raises:
-        DataError: the file is truncated or damaged, or is no TFRecord file.
+        DataError: the file is truncated or damaged, or is not a TFRecord file.
     """
     offsets: list[int] = []
     lengths: list[int] = []
@@ -83,7 +83,7 @@ def record_offsets(file: Path, content: mmap.mmap) -> tuple[np.ndarray, np.ndarr
     while at + HEADER <= end:
         length, written = content[at : at + LENGTH], content[at + LENGTH : at + HEADER]
         if checksum(length) != written:
-            problem = "is damaged" if offsets else "is no TFRecord file"
+            problem = "is damaged" if offsets else "is not a TFRecord file"
             raise DataError.at(
                 AT, f"{file} {problem}: the checksum of the length at byte {at} (record {len(offsets)}) is wrong"
             )

@@ -28,7 +28,7 @@ class Records:
         """Map the files and index them in one pass, checking the checksum of every length; some may hold no record.
 
         Raises:
-            DataError: no file holds a record, or one is truncated or damaged, or is no TFRecord file.
+            DataError: no file holds a record, or one is truncated or damaged, or is not a TFRecord file.
         """
         filled = [(file, content) for file in files if (content := mapped(file)) is not None]
         if not filled:

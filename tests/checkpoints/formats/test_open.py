@@ -137,7 +137,7 @@ def test_half_precision_and_strings_are_read_where_a_format_has_them(tmp_path: P
     assert (arrays.read("big").dtype, list(arrays.read("big"))) == (np.dtype(np.float32), [0, 1, 2])
 
 
-class Tower(tf.Module):  # type: ignore[misc]
+class Tower(tf.Module):
     def __init__(self, *, same: bool = False) -> None:
         super().__init__(name="tower")
         with self.name_scope:
@@ -258,7 +258,7 @@ def test_pickles_and_arrays_of_other_types_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        (b"[]", "FILE is damaged or incomplete: no header of safetensors; use another checkpoint"),
+        (b"[]", "FILE is damaged or incomplete: no safetensors header; use another checkpoint"),
         (
             b'{"w": 1}',
             "FILE is damaged or incomplete: the header's entry of tensor 'w' is not valid; use another checkpoint",

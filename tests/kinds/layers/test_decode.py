@@ -184,5 +184,5 @@ def test_an_output_that_holds_no_logits_is_refused(old: str, new: str, message: 
 def test_a_decoder_needs_to_know_the_number_of_examples() -> None:
     text = NETWORK.replace("constants: {{x: x}}, ", "").format(normal="{kind: zeros}", fields="max_length: 3")
     assert fields_problems(text) == [
-        "layers.decoded.decode: nothing tells the number of examples; give 'constants' or an 'initial' state"
+        "layers.decoded.decode: the number of examples is unknown; give 'constants' or an 'initial' state"
     ]

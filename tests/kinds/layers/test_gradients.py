@@ -25,7 +25,7 @@ CASES: list[Case] = [
     ("drop_path", {"rate": 0.5}, [ROWS], {}, ROWS),
 ]
 FACTORS = {"stop_gradient": 0.0, "scale_gradient": -1.0}
-"""Factors of gradients that are no slopes, on purpose: that of ``scale_gradient`` is its field."""
+"""Factors of gradients that are not slopes, on purpose: that of ``scale_gradient`` is its field."""
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: " ".join([case[0], *map(str, case[1].values())]))

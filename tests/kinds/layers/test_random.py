@@ -148,7 +148,7 @@ def test_by_default_the_shape_is_that_of_batch_of_where_its_size_is_not_known_to
         ({"stddev": 1e6, "dtype": "float16"}, "'stddev' is 1e+06, which float16 cannot hold"),
     ],
 )
-def test_wrong_fields_are_told(fields: dict[str, Any], message: str) -> None:
+def test_wrong_fields_are_reported(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Random(batch_of="x", **fields)
     assert message in str(caught.value)

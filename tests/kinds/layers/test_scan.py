@@ -203,12 +203,12 @@ def test_every_execution_gives_the_same_numbers_and_every_step_noise_of_its_own(
             variables = create_variables(spec, 1)
             held = {"x": tf.Variable(np.ones_like(X), use_resource=True), "ids": tf.Variable(ids, use_resource=True)}
 
-            def run() -> Any:
-                with using(Operations(unrolls_loops=unrolls)):  # noqa: B023
-                    inputs = {name: tf.convert_to_tensor(item) for name, item in held.items()}  # noqa: B023
+            def run(unrolls: bool = unrolls, held: Any = held, variables: Any = variables) -> Any:
+                with using(Operations(unrolls_loops=unrolls)):
+                    inputs = {name: tf.convert_to_tensor(item) for name, item in held.items()}
                     call = TrainingCall(3, tf.constant(7, tf.int64))
-                    outputs = connect(spec, variables, inputs, training=call).outputs  # noqa: B023
-                gradients = tf.gradients(tf.reduce_sum(outputs["out"] ** 2), list(variables.values()))  # noqa: B023
+                    outputs = connect(spec, variables, inputs, training=call).outputs
+                gradients = tf.gradients(tf.reduce_sum(outputs["out"] ** 2), list(variables.values()))
                 assert not any(isinstance(gradient, tf.IndexedSlices) for gradient in gradients)
                 return [*outputs.values(), *gradients]
 
@@ -336,11 +336,11 @@ FIELD_MISTAKES = {
     ),
     "no examples": (
         f"steps: 3, {STATES}",
-        "nothing tells the number of examples; give 'inputs', 'constants' or an 'initial' state",
+        "the number of examples is unknown; give 'inputs', 'constants' or an 'initial' state",
     ),
     "carries backward": (
         f"inputs: {{x: x}}, carry: true, reverse: true, {STATES}",
-        "carry is true, but reverse is, too: a last step cannot go on in the next batch",
+        "carry is true, but reverse is, too: a state that runs backwards cannot continue in the next batch",
     ),
     "carries nothing": (
         "inputs: {x: x}, carry: true, states: {h: {initial: first}}",

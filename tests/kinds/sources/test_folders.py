@@ -123,7 +123,7 @@ def test_files_in_no_sub_folder_have_no_label(fill: Fill) -> None:
     assert listed(ImageFolder(path=folder)) == {"image": [GIF, PNG]}
 
 
-def test_files_that_are_left_out_are_told(fill: Fill) -> None:
+def test_files_that_are_left_out_are_reported(fill: Fill) -> None:
     folder = fill(**{"a/1.png": PNG, "a/.DS_Store": b"", "readme.md": b"", ".cache/x.png": PNG, "a/x.webp": b""})
     image = ImageFolder(path=folder).load()["image"]
     assert isinstance(image, DiskArray)
@@ -139,7 +139,7 @@ def test_files_that_are_no_images_are_counted_and_named(fill: Fill) -> None:
     folder = fill(**{f"a/{i}.png": b"<html>" for i in range(5)}, **{"b/x.png": PNG})
     assert problem_of(ImageFolder(path=folder), folder) == (
         "data.source.path: FOLDER: 5 files of 6 without the content of a PNG, JPEG, BMP or GIF image: a/0.png, "
-        "a/1.png, a/2.png and 2 more; the first begins with b'<html>'; remove or replace what is no image"
+        "a/1.png, a/2.png and 2 more; the first begins with b'<html>'; remove or replace what is not an image"
     )
 
 

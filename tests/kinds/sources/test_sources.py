@@ -177,7 +177,7 @@ def test_npz_that_is_no_zip_archive_says_so(tmp_path: Path) -> None:
     file = tmp_path / "a.npz"
     with file.open("wb") as out:
         np.save(out, IMAGES)
-    expected = f"data.source.path: {file} is not a readable .npz file: it is no zip archive"
+    expected = f"data.source.path: {file} is not a readable .npz file: it is not a zip archive"
     assert problem_of(Npz(path=str(file)).load) == expected
     np.savez(file, x=IMAGES)
     file.write_bytes(file.read_bytes()[:-20])
@@ -282,5 +282,5 @@ def test_digits_without_labels_are_marked_in_a_field() -> None:
 
 @pytest.mark.parametrize("unlabeled", [(-1, 5), (5, 5), (7, 5), (0, 1798)])
 def test_a_range_that_is_none_of_digits_is_refused(unlabeled: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match=r"is no range of the 1,797 examples; give \[first, after_last\]"):
+    with pytest.raises(ValueError, match=r"is not a range of the 1,797 examples; give \[first, after_last\]"):
         Digits(unlabeled=unlabeled)

@@ -169,7 +169,7 @@ def test_damage_is_reported_with_its_position(files: Path) -> None:
             : first + 20
         ]: f"is truncated: {first + 20} bytes end within record 1, after 1 complete ones; fetch it again",
         b"what is this, then?"
-        + content: "is no TFRecord file: the checksum of the length at byte 0 (record 0) is wrong",
+        + content: "is not a TFRecord file: the checksum of the length at byte 0 (record 0) is wrong",
         content[: first + 16] + b"\xff" + content[first + 17 :]: "is damaged: the checksum of the length at byte "
         f"{first + 16} (record 1) is wrong",
         b"\x1f\x8b" + content: "is compressed and damaged: Unknown compression method; fetch it again",
@@ -322,7 +322,7 @@ def test_features_of_varying_length_are_padded(tmp_path: Path) -> None:
         "rest with on_longer: cut"
     )
     assert problem_of(source(file, tokens=Feature(shape=(2,), dtype="int64", length=2)).load) == (
-        f"data.source.features.tokens: record 0 of {file} has 3 values, which is no multiple of the 2 of shape [2] "
+        f"data.source.features.tokens: record 0 of {file} has 3 values, which is not a multiple of the 2 of shape [2] "
         "of int64"
     )
     assert problem_of(source(file, token=Feature(length=2)).load) == (

@@ -56,7 +56,7 @@ def function(name: str) -> Callable[[Any], Any]:
         return lambda x: keras.activations.relu(ops.concatenate([x, -x], axis=-1))
     if name == "gelu_tanh":
         return lambda x: keras.activations.gelu(x, approximate=True)
-    return keras.activations.get(name)  # type: ignore[no-any-return]
+    return keras.activations.get(name)
 
 
 def activation(g: Given) -> Any:

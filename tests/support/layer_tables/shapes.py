@@ -29,7 +29,7 @@ CENTERS = ((np.arange(9) + 0.5) * 5 / 9 - 0.5, (np.arange(4) + 0.5) * 6 / 4 - 0.
 
 
 def both(function: object, places: tuple[Array, Array]) -> Array:
-    return np.asarray(function(function(IMAGES, places[0], 1), places[1], 2))  # type: ignore[operator]
+    return np.asarray(function(function(IMAGES, places[0], 1), places[1], 2))
 
 
 def at(rows: Array, columns: Array) -> Array:
