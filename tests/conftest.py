@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
@@ -18,8 +19,9 @@ from expkit.tracking import recorder
 from support.command_line import BARE, ENVIRONMENT, SHORT, Done, call
 from support.forked_recorder import ForkedRecorder, warm
 
-UNTRACED = {"cli", "diagram", "export", "importer", "plots", "report", "runs", "sweeps", "tracking", "training"}
-"""Folders of tests that run without coverage, whose tracing doubles the time of building graphs."""
+TRACED = {"checkpoints", "config", "data", "kinds", "network"}
+"""Folders of tests that run with coverage; of the tests beside them those in ``PLAIN`` do, as tracing makes building
+graphs much slower."""
 
 
 TESTS = Path(__file__).parent
@@ -90,12 +92,21 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Trace the tests of modules whose coverage is measured, and no others, which saves time."""
-    trace = sys.gettrace()
-    if UNTRACED.intersection(item.path.parts) or item.get_closest_marker("untraced") is not None:
+    trace, of_threads = sys.gettrace(), threading.gettrace()
+    if not _is_traced(item):
         sys.settrace(None)
+        threading.settrace(None)
     result = yield
     sys.settrace(trace)
+    threading.settrace(of_threads)
     return result
+
+
+def _is_traced(item: pytest.Item) -> bool:
+    if item.get_closest_marker("untraced") is not None:
+        return False
+    folder = item.path.relative_to(TESTS).parts[0]
+    return folder in TRACED or folder in PLAIN["."]
 
 
 @pytest.fixture(autouse=True, scope="session")
