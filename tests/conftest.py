@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -54,6 +55,8 @@ PLAIN = {
 }
 """Test modules of ``make test-fast`` by folder: those that need neither TensorFlow nor MLflow."""
 HEAVY = ("mlflow", "tensorflow")
+SETTINGS = re.compile("(MLFLOW|HYDRA)_.*|COLUMNS|LINES|NO_COLOR|FORCE_COLOR|TTY_COMPATIBLE|TTY_INTERACTIVE")
+"""Variables of the user's shell by which runs of tests would reach the user's MLflow, or print otherwise."""
 
 
 class HeavyImports:
@@ -71,6 +74,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    for name in filter(SETTINGS.fullmatch, list(os.environ)):
+        del os.environ[name]
+        ENVIRONMENT.pop(name, None)
     if config.getoption("--plain"):
         sys.meta_path.insert(0, HeavyImports())
 
