@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
@@ -18,8 +20,9 @@ from expkit.tracking import recorder
 from support.command_line import BARE, ENVIRONMENT, SHORT, Done, call
 from support.forked_recorder import ForkedRecorder, warm
 
-UNTRACED = {"cli", "diagram", "export", "importer", "plots", "report", "runs", "sweeps", "tracking", "training"}
-"""Folders of tests that run without coverage, whose tracing doubles the time of building graphs."""
+TRACED = {"checkpoints", "config", "data", "kinds", "network"}
+"""Folders of tests that run with coverage; of the tests beside them those in ``PLAIN`` do, as tracing makes building
+graphs much slower."""
 
 
 TESTS = Path(__file__).parent
@@ -52,6 +55,8 @@ PLAIN = {
 }
 """Test modules of ``make test-fast`` by folder: those that need neither TensorFlow nor MLflow."""
 HEAVY = ("mlflow", "tensorflow")
+SETTINGS = re.compile("(MLFLOW|HYDRA)_.*|COLUMNS|LINES|NO_COLOR|FORCE_COLOR|TTY_COMPATIBLE|TTY_INTERACTIVE")
+"""Variables of the user's shell by which runs of tests would reach the user's MLflow, or print otherwise."""
 
 
 class HeavyImports:
@@ -69,6 +74,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    for name in filter(SETTINGS.fullmatch, list(os.environ)):
+        del os.environ[name]
+        ENVIRONMENT.pop(name, None)
     if config.getoption("--plain"):
         sys.meta_path.insert(0, HeavyImports())
 
@@ -90,12 +98,21 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Trace the tests of modules whose coverage is measured, and no others, which saves time."""
-    trace = sys.gettrace()
-    if UNTRACED.intersection(item.path.parts) or item.get_closest_marker("untraced") is not None:
+    trace, of_threads = sys.gettrace(), threading.gettrace()
+    if not _is_traced(item):
         sys.settrace(None)
+        threading.settrace(None)
     result = yield
     sys.settrace(trace)
+    threading.settrace(of_threads)
     return result
+
+
+def _is_traced(item: pytest.Item) -> bool:
+    if item.get_closest_marker("untraced") is not None:
+        return False
+    folder = item.path.relative_to(TESTS).parts[0]
+    return folder in TRACED or folder in PLAIN["."]
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.command_line import run
+from support.command_line import call, run
 
 FORGETFUL = '''\
 """A layer whose noise does not come from the seed and the step."""
@@ -77,11 +77,11 @@ def test_noise_that_is_no_function_of_seed_and_step_is_found_and_the_runs_are_le
     ],
 )
 def test_wrong_input_is_reported_as_by_train(tmp_path: Path, words: list[str], said: list[str] | None) -> None:
-    done = run("verify-resume", *words, cwd=tmp_path)
+    done = call("verify-resume", *words, cwd=tmp_path)
     assert done.code == 2
     assert done.out == ""
     if said is None:
-        expected = run("train", *words[2:], "tracking=none", cwd=tmp_path)
+        expected = call("train", *words[2:], "tracking=none", cwd=tmp_path)
         assert expected.code == 2
         said = expected.errors
     assert done.errors == said

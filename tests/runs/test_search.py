@@ -169,10 +169,8 @@ def test_several_objectives_end_in_the_runs_that_none_is_better_than(tmp_path: P
 def test_a_killed_search_resumes_where_it_was(tmp_path: Path) -> None:
     words = [*SEARCH, RATE, *QUICK, "hydra.sweeper.n_trials=4", "train.save_every_steps=20"]
     process = start("train", *words, cwd=tmp_path)
-    deadline = time.monotonic() + 120
     while not (tmp_path / "mine" / "1_digits_mlp" / "run.json").is_file():
         assert process.poll() is None
-        assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()

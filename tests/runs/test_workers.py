@@ -44,7 +44,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sweep of two workers of which one was killed, then the head; a worker by hand executed the rest."""
     cwd = tmp_path_factory.mktemp("killed")
     head = start("train", *WORDS, cwd=cwd, PYTHONPATH=str(REPOSITORY))
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 1800
 
     def wait_for(count: int) -> None:
         while (cwd / "mine").is_dir() is False or statuses(cwd / "mine").count("FINISHED") < count:

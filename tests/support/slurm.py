@@ -97,7 +97,7 @@ def _output(*command: str) -> str:
 
 
 def _wait(is_ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not is_ready():
         assert process.poll() is None
         assert time.monotonic() < deadline

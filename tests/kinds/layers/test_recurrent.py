@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
 from typing import Any
 
 import numpy as np
@@ -29,16 +29,18 @@ CELLS: dict[str, tuple[str, dict[str, Any], dict[str, Array]]] = {
 }
 
 
-def trained(
-    cell: tuple[str, dict[str, Any], dict[str, Array]], fields: Mapping[str, Any], lengths: bool, *, loop: bool = False
-) -> list[Array]:
-    """Return the output, the last state, and the gradients of input and variables; compiled they are the same."""
-    kind, own, values = cell
-    layer: Any = kinds("layer")[kind](units=2, **own, **fields)
+@functools.cache
+def trained(cell: str, *, sequence: bool, loop: bool) -> list[Array]:
+    """Return the output, the last state, and the gradients of input and variables; compiled they are the same.
+
+    A layer that returns a sequence reads lengths.
+    """
+    kind, own, values = CELLS[cell]
+    layer: Any = kinds("layer")[kind](units=2, return_sequences=sequence, **own)
 
     def connected(x: Any, counts: Any, *variables: Any) -> Any:
         bound = dict(zip(values, variables, strict=True))
-        named = {"lengths": counts} if lengths else {}
+        named = {"lengths": counts} if sequence else {}
         with using(Operations(unrolls_loops=not loop)):
             outputs = layer.apply(bound, Inputs([x], named), Call(training=True))
         loss = tf.reduce_sum(outputs[""] ** 2) + tf.reduce_sum(outputs["state_h"])
@@ -52,22 +54,18 @@ def trained(
 
 @pytest.mark.parametrize(
     ("cell", "sequence"),
-    [*((cell, True) for cell in CELLS.values()), (CELLS["lstm"], False)],
+    [*((cell, True) for cell in CELLS), ("lstm", False)],
     ids=[*CELLS, "lstm, last output"],
 )
-def test_a_loop_in_the_graph_trains_as_an_unrolled_one(
-    cell: tuple[str, dict[str, Any], dict[str, Array]],
-    sequence: bool,
-) -> None:
-    fields = {"return_sequences": sequence}
-    expected = trained(cell, fields, sequence)
-    got = trained(cell, fields, sequence, loop=True)
+def test_a_loop_in_the_graph_trains_as_an_unrolled_one(cell: str, sequence: bool) -> None:
+    expected = trained(cell, sequence=sequence, loop=False)
+    got = trained(cell, sequence=sequence, loop=True)
     for one, other in zip(got, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_steps_beyond_a_length_change_nothing_and_get_no_gradient() -> None:
-    values = trained(CELLS["lstm, both"], {"return_sequences": True}, True)
+    values = trained("lstm, both", sequence=True, loop=False)
     output, gradient = values[0], values[2]
     for example, length in enumerate(LENGTHS):
         assert not output[example, length:].any()
