@@ -78,7 +78,7 @@ def _status(url: str, *, until: float) -> int | None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < until:
         try:
-            with opener.open(url, timeout=10) as answer:
+            with opener.open(url, timeout=60) as answer:
                 return int(answer.status)
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
