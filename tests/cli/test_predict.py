@@ -26,7 +26,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     image = draw.integers(0, 17, size=(5, 64)).astype(np.float32)
     np.savez(folder / "good.npz", image=image)
     np.savez(folder / "missing.npz", picture=image)
-    np.savez(folder / "extra.npz", image=image, label=np.arange(5))
+    np.savez(folder / "extra.npz", image=image, weight=np.arange(5))
     np.savez(folder / "shape.npz", image=image.reshape(5, 8, 8))
     np.savez(folder / "dtype.npz", image=image.astype(np.complex64))
     np.save(folder / "one.npy", image)
@@ -74,7 +74,7 @@ def test_predict_reads_a_file_as_it_reads_its_run(digits_run: Finished, images: 
             "missing.npz",
             ["input image: missing; arrays given: picture", "input picture: unknown; the graph reads: image"],
         ),
-        ("extra.npz", ["input label: unknown; the graph reads: image"]),
+        ("extra.npz", ["input weight: unknown; the graph reads: image"]),
         ("shape.npz", ["input image: the graph reads shape [?, 64], got [5, 8, 8]"]),
         ("dtype.npz", ["input image: the graph reads float32, got complex64"]),
     ],

@@ -326,7 +326,7 @@ def test_groups_are_put_in() -> None:
             "'(?=a)' is not a regular expression of RE2 (no look-around, no back-references): invalid perl "
             "operator: (?=",
         ),
-        (lambda: RegexReplace(pattern=r"(a)\1"), r"references: invalid escape sequence: \1"),
+        (lambda: RegexReplace(pattern=r"(a)\1"), r"references): invalid escape sequence: \1"),
         (lambda: RegexReplace(pattern="("), "'(' is not a regular expression of RE2 "),
         (lambda: RegexReplace(pattern="a++"), "bad repetition operator: ++"),
         (lambda: RegexReplace(pattern="a{1,2000}"), "invalid repetition size: {1,2000}"),

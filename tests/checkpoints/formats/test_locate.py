@@ -133,7 +133,7 @@ def test_names_that_no_system_accepts_are_reported() -> None:
     with pytest.raises(CheckpointError, match=r"here: cannot read a+: \[Errno 36\] File name too long"):
         checkpoints_in("a" * 300, "here")
     assert said(Path("~nobody-of-this-name/x")) == (
-        f"restore.from: cannot read ~nobody-of-this-name/x: Could not determine home directory.; {ALLOWED}"
+        f"restore.from: cannot read ~nobody-of-this-name/x: Could not determine home directory; {ALLOWED}"
     )
 
 
