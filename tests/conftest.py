@@ -55,7 +55,6 @@ PLAIN = {
 }
 """Test modules of ``make test-fast`` by folder: those that need neither TensorFlow nor MLflow."""
 HEAVY = ("mlflow", "tensorflow")
-LONG = {"test_kills.py", "test_losses_and_metrics.py", "test_random_networks.py", "test_recipes.py"}
 SETTINGS = re.compile("(MLFLOW|HYDRA)_.*|COLUMNS|LINES|NO_COLOR|FORCE_COLOR|TTY_COMPATIBLE|TTY_INTERACTIVE")
 """Variables of the user's shell by which runs of tests would reach the user's MLflow, or print otherwise."""
 
@@ -94,11 +93,6 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         for file in folder.glob(name)
     }
     return collection_path not in chosen or None
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the modules that take longest, so that no worker is left with one at the end."""
-    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 @pytest.hookimpl(wrapper=True)

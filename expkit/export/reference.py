@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,28 +11,22 @@ import numpy as np
 from expkit.errors import ExportError, reading
 from expkit.export.feeding import cast
 from expkit.export.targets.base import ExportSource
-from expkit.export.targets.processes import Runtime
 
 __all__ = ["frozen_run", "is_large", "latency"]
 
 Arrays = Mapping[str, np.ndarray]
 Tensors = Mapping[str, Mapping[str, Any]]
 LARGE = 64 * 1024 * 1024
-"""Bytes of a graph above which it is computed in a process of its own."""
-SECONDS = 24 * 3600.0
-"""Seconds that such a process may take for a batch."""
+"""Bytes of a graph above which its converter and its runtime are not in memory at once."""
 
 
 def is_large(source: ExportSource) -> bool:
-    """Return whether memory is spared in place of time: processes that need much of it run one after another."""
-    return source.file.stat().st_size > LARGE and not source.frozen.initializers
+    """Return whether memory is spared in place of time: the runtime is started when the converter has ended."""
+    return source.file.stat().st_size > LARGE
 
 
 def frozen_run(source: ExportSource, outputs: Tensors, inputs: Tensors, batches: Iterable[Arrays]) -> list[Any]:
     """Return the outputs of batches, in one session: each has a copy of all constants.
-
-    A large graph is computed in a process of its own: TensorFlow keeps the memory of a session's constants until its
-    process ends.
 
     Args:
         source: the frozen graph, which is run as it is written.
@@ -48,24 +39,11 @@ def frozen_run(source: ExportSource, outputs: Tensors, inputs: Tensors, batches:
     """
     fetches = {name: item["tensor"] for name, item in outputs.items()}
     feeds = ({name: cast(array, inputs[name]["dtype"]) for name, array in batch.items()} for batch in batches)
-    if is_large(source):
-        return _run_in_child(source, fetches, {name: item["tensor"] for name, item in inputs.items()}, feeds)
     with (
         source.frozen.session(plain=True) as session,
         reading("export", "TensorFlow cannot compute it", raises=ExportError),
     ):
         return [session.run(fetches, {inputs[name]["tensor"]: array for name, array in feed.items()}) for feed in feeds]
-
-
-def _run_in_child(
-    source: ExportSource, outputs: Mapping[str, str], inputs: Mapping[str, str], feeds: Iterable[Arrays]
-) -> list[Any]:
-    with TemporaryDirectory(prefix="expkit-") as folder:
-        file = Path(folder) / "frozen.pb"
-        file.write_bytes(source.frozen.graph_def.SerializeToString())
-        signature = json.dumps({"inputs": inputs, "outputs": outputs})
-        with Runtime("tensorflow", file, signature=signature, timeout=SECONDS, at="export") as runtime:
-            return [runtime.run(feed)[0] for feed in feeds]
 
 
 def latency(source: ExportSource, outputs: Tensors, inputs: Tensors, one: Arrays, repeat: int) -> float:

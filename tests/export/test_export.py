@@ -32,6 +32,7 @@ from expkit.export.targets.base import (
     chosen_targets,
     target,
 )
+from expkit.export.targets.processes import Runtime
 from expkit.export.targets.verdicts import failures_of
 from expkit.training.inference import Predictor, infer_graph
 from support.networks import spec_of
@@ -105,16 +106,21 @@ def test_a_wrong_converter_is_caught_100_of_100(source: ExportSource) -> None:
     assert caught == 100
 
 
-def test_a_large_graph_is_computed_in_a_process_of_its_own_with_the_same_bits(
-    source: ExportSource, monkeypatch: pytest.MonkeyPatch
+def test_the_runtime_of_a_large_graph_starts_when_its_converter_has_ended(
+    source: ExportSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    door = open_door(source.frozen, "raw")
-    examples = door_examples(source, door)
-    here = frozen_outputs(source, door, examples, examples.permuted())
-    monkeypatch.setattr("expkit.export.reference.LARGE", 0)
-    monkeypatch.setattr("expkit.export.freeze.tf.plain_session", None)
-    for one, other in zip(here, frozen_outputs(source, door, examples, examples.permuted()), strict=True):
-        np.testing.assert_array_equal(one["out"], other["out"])
+    converted: list[bool] = []
+
+    class Watched(Runtime):
+        def __init__(self, kind: str, path: Path, **more: Any) -> None:
+            converted.append(path.exists())
+            super().__init__(kind, path, **more)
+
+    monkeypatch.setattr("expkit.export.targets.graph_target.Runtime", Watched)
+    for size in (source.file.stat().st_size, source.file.stat().st_size - 1):
+        monkeypatch.setattr("expkit.export.reference.LARGE", size)
+        assert export(source, [target("openvino")], ExportOptions(), tmp_path / str(size)).targets[0].problems == []
+    assert converted == [False, True]
 
 
 @pytest.mark.parametrize(("dtype", "words"), [("string", "text"), ("bfloat16", "bfloat16")])

@@ -89,8 +89,6 @@ class GraphTarget(Target):
             write_preprocessing(source.frozen, doors[0].inputs, into / PREPROCESSING)
         with ThreadPoolExecutor(1) as beside:
             converted = beside.submit(self._convert, source, options, doors, into / self.file)
-            if is_large(source):  # One after another, so that their memory is not needed at once.
-                converted.result()
             for door in doors:
                 at = into / self.file, self.signature(door, several=len(doors) > 1)
                 proofs += self._proven(source, options, door, at, converted.result, say)

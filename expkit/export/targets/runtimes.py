@@ -49,24 +49,6 @@ class SavedModel:
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 
-class TensorFlow:
-    """A frozen graph in a session of TensorFlow that does not rewrite it."""
-
-    def __init__(self, path: str, signature: str) -> None:
-        tf = importlib.import_module("tensorflow.compat.v1")
-        with open(path, "rb") as file, tf.Graph().as_default() as graph:
-            tf.import_graph_def(tf.GraphDef.FromString(file.read()), name="")
-        config = tf.ConfigProto()
-        config.graph_options.rewrite_options.disable_meta_optimizer = True
-        self._session = tf.Session(graph=graph, config=config)
-        self._tensors = json.loads(signature)
-
-    def run(self, inputs: Arrays) -> dict[str, Any]:
-        """Return the outputs of a batch."""
-        feed = {self._tensors["inputs"][name]: array for name, array in inputs.items()}
-        return dict(self._session.run(self._tensors["outputs"], feed))
-
-
 class Onnx:
     """An ONNX file in ONNX Runtime."""
 
@@ -203,7 +185,6 @@ class Opencv:
 
 LIBRARIES = {
     "savedmodel": "tensorflow",
-    "tensorflow": "tensorflow.compat.v1",
     "onnx": "onnxruntime",
     "tflite": "ai_edge_litert.interpreter",
     "openvino": "openvino",
@@ -212,7 +193,6 @@ LIBRARIES = {
 """Modules that take long to load, by runtime."""
 RUNTIMES: Mapping[str, Any] = {
     "savedmodel": SavedModel,
-    "tensorflow": TensorFlow,
     "onnx": Onnx,
     "tflite": Tflite,
     "openvino": Openvino,
