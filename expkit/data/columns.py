@@ -40,17 +40,17 @@ def column_warnings(names: Sequence[str], array: Array) -> Iterator[str]:
     for _, values in scan(array):
         table = values.reshape(len(values), -1).astype(np.float64)
         low, high = np.fmin(low, np.fmin.reduce(table)), np.fmax(high, np.fmax.reduce(table))
-        for place in np.flatnonzero(whole).tolist():
-            whole[place] = _differ(table[:SAMPLED_ROWS, place])
+        for index in np.flatnonzero(whole).tolist():
+            whole[index] = _differ(table[:SAMPLED_ROWS, index])
     constant = f"is the same in all {rows:,} rows, so a network learns nothing from it; leave it out"
-    told = dict.fromkeys(np.flatnonzero(~(low < high)).tolist(), constant)
+    reasons = dict.fromkeys(np.flatnonzero(~(low < high)).tolist(), constant)
     varying = np.flatnonzero(whole & (low < high)).tolist()
     for start in range(0, len(varying), HELD_COLUMNS):
-        places = varying[start : start + HELD_COLUMNS]
-        for place, values in zip(places, _columns(array, places), strict=True):
-            if reason := identifier(names[place], values):
-                told[place] = f"{reason}, and is read as a feature; leave it out unless it means more"
-    yield from (f"column '{names[place]}' {told[place]}" for place in sorted(told))
+        indices = varying[start : start + HELD_COLUMNS]
+        for index, values in zip(indices, _columns(array, indices), strict=True):
+            if reason := identifier(names[index], values):
+                reasons[index] = f"{reason}, and is read as a feature; leave it out unless it means more"
+    yield from (f"column '{names[index]}' {reasons[index]}" for index in sorted(reasons))
 
 
 def category_warnings(names: Sequence[str], array: Array) -> Iterator[str]:
@@ -113,9 +113,9 @@ def _differ(values: np.ndarray) -> bool:
     return np.array_equal(present, np.round(present)) and len(np.unique(present)) >= NEARLY_ALL * len(present)
 
 
-def _columns(array: Array, places: Sequence[int]) -> Iterator[np.ndarray]:
+def _columns(array: Array, indices: Sequence[int]) -> Iterator[np.ndarray]:
     """Yield the values of columns, in the order of the rows."""
-    held = np.empty((len(places), len(array)), array.dtype)
+    held = np.empty((len(indices), len(array)), array.dtype)
     for rows, values in scan(array):
-        held[:, rows] = values.reshape(len(values), -1)[:, list(places)].T
+        held[:, rows] = values.reshape(len(values), -1)[:, list(indices)].T
     yield from held

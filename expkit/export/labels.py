@@ -54,7 +54,7 @@ class LabelColumns:
     classes: tuple[str, ...] | None
     """Names of the classes, their numbers where they have no names; ``None`` of numbers."""
     steps: FieldPreprocessing | None = None
-    """What training did to the labels before it compared them."""
+    """Preprocessing of the labels, as in training; ``None`` if they are compared as they are."""
 
     @property
     def type(self) -> Literal["text", "float64"]:
@@ -101,7 +101,7 @@ def given_labels(
 
 
 def _words(values: np.ndarray) -> np.ndarray:
-    """Return numbers of classes as text, of one-hot rows their places; NaN is the empty text."""
+    """Return numbers of classes as text, of one-hot rows their indices; NaN is the empty text."""
     if values.ndim == 2 and values.shape[1] > 1:
         words = [str(row.argmax()) if row.any() else "" for row in values]
     else:

@@ -40,14 +40,14 @@ from expkit.starter.words import VOCABULARY, common_length, text_steps, training
 __all__ = ["draft_table"]
 
 NEARLY = 0.95
-"""Fraction of texts that have a form where a column has it."""
+"""Fraction of the texts of a column above which the column has their form."""
 FEW = 20
 """Different dates, or numbers with a sign, up to which they are categories."""
 FORMS = {
     r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}.*|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}.*": "write dates as numbers, such as the month",
     r"[-+]?\s*([^\w\s.,()]|[A-Z]{3})?\s*[-+]?\d[\d.,' ]*([^\d\s()]{1,4})?": "write numbers without sign or unit",
 }
-"""What texts are that have a form, by its regular expression."""
+"""Advice for columns of texts that are dates or amounts, by the regular expression of these texts."""
 MOST_CATEGORIES = 100
 """Different texts up to which a column names categories; a category that is rarer counts as other."""
 
@@ -168,7 +168,7 @@ def _sorted_out(fields: Fields, names: Mapping[str, str], training: np.ndarray) 
 
 
 def _form(texts: Iterable[bytes]) -> str | None:
-    """Return what texts are, if nearly all have one form."""
+    """Return a sentence with advice if nearly all texts have one of the forms of ``FORMS``; ``None`` otherwise."""
     words = [text.decode("utf-8", "replace").strip() for text in texts if text.strip()]
     for form, what in FORMS.items():
         if sum(re.fullmatch(form, word) is not None for word in words) > NEARLY * len(words):

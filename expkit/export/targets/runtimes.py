@@ -191,13 +191,7 @@ LIBRARIES = {
     "opencv": "cv2",
 }
 """Modules that take long to load, by runtime."""
-RUNTIMES: Mapping[str, Any] = {
-    "savedmodel": SavedModel,
-    "onnx": Onnx,
-    "tflite": Tflite,
-    "openvino": Openvino,
-    "opencv": Opencv,
-}
+RUNTIMES = {"savedmodel": SavedModel, "onnx": Onnx, "tflite": Tflite, "openvino": Openvino, "opencv": Opencv}
 
 
 def _plain(shape: Any) -> list[int | None] | None:
