@@ -23,7 +23,7 @@ from expkit.config.load import load
 from expkit.config.sections.network import NetworkConfig
 from expkit.network.build import connect, create_variables, placeholders
 from expkit.network.elaborate import network_spec
-from support.bert_by_hand import Sizes, bert  # type: ignore[import-not-found]
+from support.bert_by_hand import Sizes, bert  # type: ignore[import-not-found]  # below tests/
 
 GOAL = 1.3
 INPUTS = ("input_ids", "input_mask", "token_type_ids")

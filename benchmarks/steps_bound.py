@@ -32,13 +32,13 @@ def run_bound(work: Workload, jit: bool) -> None:
     )
     averages = [tf.Variable(weight) for weight in weights]
 
-    @tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]
+    @tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def move(found: Sequence[Any]) -> None:
         for weight, average, gradient in zip(weights, averages, found, strict=True):
             weight.assign_sub(RATE * tf.cast(gradient, tf.float32))
             average.assign_sub((average - weight) * (1 - EMA_DECAY))
 
-    @tf.function(jit_compile=jit)  # type: ignore[untyped-decorator]
+    @tf.function(jit_compile=jit)  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def steps(*drawn: Any) -> None:
         for place in tf.range(CHUNK):
             move(gradients(place, *drawn))
@@ -58,7 +58,7 @@ def drawing(tf: Any, work: Workload, steps: Callable[..., None]) -> Any:
     size = CHUNK, work.batch_size
     drawn = [tf.Variable(tf.zeros((*size, 784))), tf.Variable(tf.zeros(size, tf.int64))]
 
-    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def call() -> None:
         steps(*[variable.read_value() for variable in drawn])
         indices = tf.random.uniform(size, maxval=EXAMPLES, dtype=tf.int64)

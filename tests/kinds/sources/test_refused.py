@@ -56,7 +56,7 @@ def test_what_the_system_refuses_is_named(
     for name, content in (("photos/a/1.png", PNG), ("photos/b/2.png", PNG), ("texts/a/1.txt", b"x")):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
-    given = source.model_copy(update={"path": str(tmp_path / source.path)})  # type: ignore[attr-defined]
+    given = source.model_copy(update={"path": str(tmp_path / source.path)})
     given.load()
     if function == "open":
         (tmp_path / path).write_bytes((tmp_path / path).read_bytes() + b"\n")  # What is known of it holds no more.
